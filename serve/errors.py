@@ -1,0 +1,96 @@
+"""The errors of the service.
+
+ServingError
+ +- StartupError             the process must not serve
+ |   +- ConfigError          a setting is missing or wrong
+ |   +- ManifestError        manifest.json is missing, altered or not ours
+ |   +- IntegrityError       a model file is missing or is not the one that was exported
+ |   +- CertificateError     the recorded examples do not come out the same here
+ |   +- RuntimeUnavailable   the chosen runtime is not installed
+ +- RequestError             the caller can mend it; carries an HTTP status and the places
+     +- MalformedBody        400
+     +- BodyTooLarge         413
+     +- UnsupportedMediaType 415
+     +- InvalidInstance      422
+"""
+
+from dataclasses import dataclass
+
+
+class ServingError(Exception):
+    """Anything the service refuses to do."""
+
+
+class StartupError(ServingError):
+    """The process must not serve; the message is the one line an operator reads."""
+
+
+class ConfigError(StartupError):
+    """A setting is missing or wrong."""
+
+
+class ManifestError(StartupError):
+    """manifest.json is missing, altered or not of a format this release reads."""
+
+
+class IntegrityError(StartupError):
+    """A model file is missing, or its bytes are not those that were exported."""
+
+
+class CertificateError(StartupError):
+    """The model does not answer its recorded examples here as it did when it was exported."""
+
+
+class RuntimeUnavailable(StartupError):
+    """The chosen runtime is not installed."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One fault in a request: where it is (`$[3].hours`) and what is wrong; never the value sent."""
+
+    pointer: str
+    detail: str
+
+
+class RequestError(ServingError):
+    """The caller can mend it.
+
+    Attributes: `status` (HTTP), `title` (the same for every error of the class), `problems` (each place at fault,
+    at most `LIMIT` of them; the message says how many there are in all).
+    """
+
+    LIMIT = 20
+    status = 400
+    title = "Bad request"
+
+    def __init__(self, detail, problems=()):
+        super().__init__(detail)
+        self.problems = tuple(problems)[: self.LIMIT]
+
+
+class MalformedBody(RequestError):
+    """The body is not JSON or CSV at all."""
+
+    title = "Malformed body"
+
+
+class BodyTooLarge(RequestError):
+    """The body has more bytes or rows than the service takes in one request."""
+
+    status = 413
+    title = "Body too large"
+
+
+class UnsupportedMediaType(RequestError):
+    """The Content-Type is none of those the endpoint reads."""
+
+    status = 415
+    title = "Unsupported media type"
+
+
+class InvalidInstance(RequestError):
+    """The body is well formed, but its rows are not rows of this model."""
+
+    status = 422
+    title = "Invalid instance"

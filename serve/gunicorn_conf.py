@@ -1,0 +1,29 @@
+"""How gunicorn runs the service. The application's own settings are in config.py."""
+
+import math
+import os
+from pathlib import Path
+
+
+def available_cpus(cgroup=Path("/sys/fs/cgroup")):
+    """How many CPUs this process may use: the container's quota (cgroup v2 or v1), at most what the scheduler gives."""
+    cpus = len(os.sched_getaffinity(0))
+    try:
+        quota, period = (cgroup / "cpu.max").read_text().split()
+    except OSError:
+        try:
+            quota, period = ((cgroup / "cpu" / f"cpu.cfs_{what}_us").read_text() for what in ("quota", "period"))
+        except OSError:
+            return cpus
+    if quota == "max" or int(quota) <= 0:
+        return cpus
+    return max(1, min(cpus, math.ceil(int(quota) / int(period))))
+
+
+wsgi_app = "serve.app:from_gunicorn()"
+bind = f"0.0.0.0:{os.environ.get('PORT') or 8000}"
+workers = int(os.environ.get("WEB_CONCURRENCY") or available_cpus())
+worker_class = "gthread"
+threads = 4  # they share one single-threaded runtime session; a slow sender holds a thread, not the worker
+graceful_timeout = 25  # orchestrators kill after 30 s
+control_socket_disable = True  # on by default since 25.1, and fails on a read-only root

@@ -1,0 +1,196 @@
+"""The manifest: all that the trainer and the service share about a model.
+
+`manifest.json` is written once by the export and read by everything else. Its text is canonical: decoding it and
+encoding it again gives the same bytes, and `digest` is the SHA-256 of that text with the digest left empty, so a
+change of any byte is noticed.
+"""
+
+import hashlib
+import json
+import math
+import re
+from typing import Literal
+
+import msgspec
+
+from serve.errors import ManifestError
+
+FORMAT = 1
+FILENAME = "manifest.json"
+
+# What a CSV cell may say instead of a value, in training and in serving alike.
+MISSING = frozenset(["", "#N/A", "N/A", "n/a", "NA", "NULL", "null", "NaN", "nan", "-NaN", "-nan"])
+
+# A model's name is a folder, a part of URLs and a label in logs.
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+class Struct(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A record with exactly these fields."""
+
+
+class Feature(Struct, frozen=True):
+    """One input of the model, in the order of the columns of x.
+
+    A numeric feature's value is a finite number in the table's own unit; `minimum` and `maximum` are those of the
+    training rows. A categorical feature's value in x is the index of its level in `levels`; index 0 is the reference
+    level. `fill` is what a missing value becomes (a number, or a level's index); None: it may not be missing.
+    """
+
+    name: str
+    kind: Literal["numeric", "categorical"]
+    levels: tuple[str, ...]
+    minimum: float | None
+    maximum: float | None
+    fill: float | None
+
+    @property
+    def nullable(self):
+        return self.fill is not None
+
+
+class Target(Struct, frozen=True):
+    """The yes/no column: its two values in the table, and the two labels of an answer, (negative, positive) each."""
+
+    name: str
+    values: tuple[str, str]
+    labels: tuple[str, str]
+
+
+class Column(Struct, frozen=True):
+    """One column of the design matrix: weight * (value - center) / scale, added into the logit.
+
+    `value` is the feature itself, or, where `level` is given, 1 for rows of that level (an index) and 0 for others.
+    """
+
+    feature: int
+    level: int | None
+    center: float
+    scale: float
+    weight: float
+
+
+class Parameters(Struct, frozen=True):
+    """logit = (sum of the columns, added in order) + intercept."""
+
+    intercept: float
+    columns: tuple[Column, ...]
+
+
+class File(Struct, frozen=True):
+    """A model file beside the manifest."""
+
+    sha256: str
+    bytes: int
+
+
+class Example(Struct, frozen=True):
+    """A row and what the exported model answered; the service replays it before it is ready.
+
+    `instance` maps a feature's name to a number, a level's text or None (missing).
+    """
+
+    instance: dict[str, float | str | None]
+    logit: float
+    probability: float
+
+
+class Certificate(Struct, frozen=True):
+    """What the export measured over `rows` rows before it published (train/parity.py).
+
+    Of ONNX Runtime, TorchScript and a closed form: logits that differ, the largest distance of two probabilities in
+    units in the last place, probabilities outside [0, 1], probabilities that fall where the logit rises, verdicts
+    that differ.
+    """
+
+    rows: int
+    logit_differences: int
+    probability_ulp: int
+    out_of_range: int
+    non_monotone: int
+    verdict_differences: int
+
+
+class Metrics(Struct, frozen=True):
+    """How well the model predicts: mean log loss, accuracy at the threshold, area under the ROC curve."""
+
+    rows: int
+    log_loss: float
+    accuracy: float
+    auc: float
+
+
+class Training(Struct, frozen=True):
+    """Where the model came from."""
+
+    data: str
+    data_sha256: str
+    rows: int
+    positives: int
+    options: dict[str, float | int | str | bool]
+    converged: bool
+    notes: tuple[str, ...]
+    metrics: Metrics
+    held_out: Metrics | None
+    versions: dict[str, str]
+
+
+class Manifest(Struct, frozen=True):
+    """The contract between train and serve. `created` is UTC, ISO 8601."""
+
+    format: int
+    digest: str
+    name: str
+    version: int
+    created: str
+    features: tuple[Feature, ...]
+    target: Target
+    link: Literal["logit"]
+    threshold: float
+    parameters: Parameters
+    files: dict[str, File]
+    examples: tuple[Example, ...]
+    certificate: Certificate
+    training: Training
+
+    @property
+    def logit_threshold(self):
+        """The threshold on the logit's scale; a row is positive where its logit is above it."""
+        return math.log(self.threshold / (1 - self.threshold))
+
+    def encode(self):
+        """The text of manifest.json, UTF-8, with the digest filled in."""
+        return _text(msgspec.structs.replace(self, digest=_digest(self)))
+
+    def row(self, instance):
+        """The row of x (a list of d floats, NaN for missing) of an `Example.instance`."""
+        return [_value(feature, instance[feature.name]) for feature in self.features]
+
+
+def decode(text):
+    """Read manifest.json's bytes. Raises ManifestError where they are not exactly what an export wrote."""
+    try:
+        found = json.loads(text).get("format")
+        if found != FORMAT:
+            raise ManifestError(f"format {found} is not the format {FORMAT} this release reads: export again")
+        manifest = msgspec.json.decode(text, type=Manifest)
+    except (ValueError, AttributeError, msgspec.ValidationError) as error:
+        raise ManifestError(f"not a manifest ({error}): export again") from error
+    if manifest.encode() != text:
+        raise ManifestError("altered since it was exported (its digest differs): export again")
+    return manifest
+
+
+def _digest(manifest):
+    return hashlib.sha256(_text(msgspec.structs.replace(manifest, digest=""))).hexdigest()
+
+
+def _text(manifest):
+    # json, not msgspec: it indents for people, and both write the shortest digits that read back as the same float.
+    return (json.dumps(msgspec.to_builtins(manifest), indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def _value(feature, value):
+    if value is None:
+        return math.nan
+    return float(feature.levels.index(value)) if feature.kind == "categorical" else float(value)

@@ -1,0 +1,120 @@
+"""From the repository folder to a model that has shown that it answers right: found, verified, loaded, replayed."""
+
+import hashlib
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from serve import manifest as contract
+from serve.errors import CertificateError, ConfigError, IntegrityError, InvalidInstance, ManifestError, Problem
+from serve.manifest import Manifest
+from serve.runtimes import MODEL_FILES, load_runtime
+
+# Two good implementations of exp may differ by this much; the logit may not differ at all (train/parity.py).
+PROBABILITY_ULP = 4
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model in service: what it is and the runtime that answers for it."""
+
+    manifest: Manifest
+    runtime: callable
+
+    def predict(self, x):
+        """x float64 (n, d) in the manifest's order of features -> (logit, probability), float64 (n,) each.
+
+        Raises InvalidInstance for rows so far out that float64 can't carry their logit.
+        """
+        logit, probability = self.runtime(x)
+        if not np.isfinite(logit).all():
+            rows = np.flatnonzero(~np.isfinite(logit))
+            problems = [Problem(f"$[{row}]", "its logit is beyond what float64 can carry") for row in rows]
+            raise InvalidInstance("the model has no finite answer", problems)
+        return logit, probability
+
+    def verdict(self, logit):
+        """True where the logit is above the threshold's; decided there, where float64 still tells apart."""
+        return logit > self.manifest.logit_threshold
+
+
+def open_model(config):
+    """The model that the settings name, verified and replayed. Raises a StartupError saying what is wrong."""
+    folder = find(config)
+    manifest = read_manifest(folder)
+    model = _read_verified(folder, manifest, MODEL_FILES[config.runtime])
+    try:
+        runtime = load_runtime(config.runtime, model)
+    except RuntimeError as error:  # its bytes are verified: this engine is too old, or too new, for them
+        raise IntegrityError(f"{folder}: {config.runtime} can't load it: {str(error).splitlines()[0]}") from error
+    replay(folder, manifest, runtime)
+    return Model(manifest, runtime)
+
+
+def find(config):
+    """The folder of the model and version that the settings name. Raises ConfigError where there is none."""
+    name = config.model_name or _only_model(config.models)
+    if not contract.NAME.fullmatch(name):
+        raise ConfigError("MODEL_NAME must be letters, digits, . _ and -")
+    home = config.models / name
+    versions = sorted(int(path.name) for path in home.glob("[0-9]*") if path.name.isdigit())
+    if not versions:
+        raise ConfigError(f"{home} holds no exported version: run make train export, or set MODEL_NAME")
+    version = config.model_version or versions[-1]
+    if version not in versions:
+        raise ConfigError(f"{home} holds no version {version}; it holds {', '.join(map(str, versions))}")
+    return home / str(version)
+
+
+def read_manifest(folder):
+    """The folder's manifest. Raises ManifestError where it is not exactly as exported, or not this folder's."""
+    path = folder / contract.FILENAME
+    try:
+        manifest = contract.decode(path.read_bytes())
+    except OSError as error:
+        raise ManifestError(f"{path}: can't be read: {error.strerror}") from error
+    except ManifestError as error:
+        raise ManifestError(f"{path}: {error}") from error
+    if (manifest.name, str(manifest.version)) != (folder.parent.name, folder.name):
+        raise ManifestError(f"{path}: belongs to {manifest.name}/{manifest.version}: export again, don't copy")
+    return manifest
+
+
+def _read_verified(folder, manifest, filename):
+    """The bytes of a model file. They are compared with the manifest before any engine sees them."""
+    path = folder / filename
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise IntegrityError(f"{path}: can't be read: {error.strerror}") from error
+    if hashlib.sha256(data).hexdigest() != manifest.files[filename].sha256:
+        raise IntegrityError(f"{path}: not the file that was exported (its SHA-256 differs): export again")
+    return data
+
+
+def replay(folder, manifest, runtime):
+    """Answer the recorded examples, which also warms the runtime up. Raises CertificateError where one differs."""
+    x = np.array([manifest.row(example.instance) for example in manifest.examples])
+    logit, probability = runtime(x)
+    for example, z, p in zip(manifest.examples, logit.tolist(), probability.tolist(), strict=True):
+        if z != example.logit or abs(_ordinal(p) - _ordinal(example.probability)) > PROBABILITY_ULP:
+            raise CertificateError(
+                f"{folder}: a recorded example answers {z!r} ({p!r}) here, {example.logit!r} "
+                f"({example.probability!r}) when it was exported"
+            )
+
+
+def _ordinal(p):
+    """The place of a non-negative float64 among all of them."""
+    return struct.unpack("<q", struct.pack("<d", p))[0]
+
+
+def _only_model(models):
+    names = sorted(p.name for p in Path(models).glob("*/") if contract.NAME.fullmatch(p.name) and any(p.glob("[0-9]*")))
+    if not names:
+        raise ConfigError(f"{models} holds no model: run make train export, or set MODELS_DIR")
+    if len(names) > 1:
+        raise ConfigError(f"{models} holds {', '.join(names)}: set MODEL_NAME to one of them")
+    return names[0]

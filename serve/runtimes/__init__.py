@@ -1,0 +1,23 @@
+"""The seam between the service and the engines that run a model.
+
+A runtime is a callable: x float64 (n, d), C order -> (logit, probability), float64 (n,) each, for any n from 0 up.
+Each engine's module is imported only when it is chosen, so that serving ONNX never needs torch.
+"""
+
+from importlib import import_module
+
+from serve.errors import RuntimeUnavailable
+
+MODEL_FILES = {"onnx": "model.onnx", "torchscript": "model.pt"}
+
+
+def load_runtime(name, model):
+    """Make a runtime from the bytes of its model file.
+
+    name: a key of MODEL_FILES. Raises RuntimeUnavailable where the engine is not installed.
+    """
+    try:
+        engine = import_module(f"serve.runtimes.{name}")
+    except ModuleNotFoundError as error:
+        raise RuntimeUnavailable(f"RUNTIME={name} needs {error.name}, which is not installed") from error
+    return engine.load(model)

@@ -1,0 +1,25 @@
+"""Runs model.pt on TorchScript, one thread. The only module of serve that imports torch.
+
+TorchScript is deprecated by PyTorch (2.13 warns at every load): it is here as the compatible artefact and as the
+second opinion that the parity tests need. ONNX is the default.
+"""
+
+import io
+import warnings
+
+import torch
+
+
+def load(model):
+    """model: the bytes of model.pt. Returns a runtime as serve/runtimes/__init__.py describes it."""
+    torch.set_num_threads(1)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*torch.jit.load. is deprecated", category=DeprecationWarning)
+        module = torch.jit.load(io.BytesIO(model), map_location="cpu").eval()
+
+    def run(x):
+        with torch.inference_mode():
+            logit, probability = module(torch.from_numpy(x))
+        return logit.numpy(), probability.numpy()
+
+    return run

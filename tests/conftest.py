@@ -1,0 +1,40 @@
+"""Shared fixtures: models exported once a session, and the service on either runtime."""
+
+from pathlib import Path
+
+import pytest
+
+from serve.app import create_app
+from serve.config import Config
+from train.__main__ import main
+
+DATA = Path(__file__).parent.parent / "data"
+MODELS = {"hours": [], "study_hours": ["--target", "passed"], "admissions": ["--categorical", "rank"]}
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory):
+    """A repository with one version of each of the three tables' models, made by the command line."""
+    folder = tmp_path_factory.mktemp("models")
+    checkpoints = tmp_path_factory.mktemp("checkpoints")
+    for name, arguments in MODELS.items():
+        data = [] if name == "hours" else ["--data", str(DATA / f"{name}.csv")]
+        assert main(["fit", *data, *arguments, "--checkpoints", str(checkpoints)]) == 0
+        assert main(["export", *data, "--checkpoints", str(checkpoints), "--models", str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture(scope="session", params=["onnx", "torchscript"])
+def runtime(request):
+    """Every test that uses this runs once on each runtime."""
+    return request.param
+
+
+@pytest.fixture
+def client(models, runtime):
+    """make(name) -> a test client of the service for that model, on each runtime."""
+
+    def make(name, **settings):
+        return create_app(Config(models=models, model_name=name, runtime=runtime, **settings)).test_client()
+
+    return make

@@ -1,0 +1,58 @@
+"""The checkpoint between `make train` and `make export`: one safetensors file, with its description as JSON inside.
+
+One file, so that it is replaced in one step; safetensors, because loading it runs no code.
+"""
+
+import os
+from pathlib import Path
+
+import msgspec
+import safetensors
+from safetensors.torch import load_file, save_file
+
+from serve.manifest import Feature, Struct, Target, Training
+from train.errors import FitError
+from train.model import LogisticModel
+
+FOLDER = Path("checkpoints")
+METADATA = "passfail"
+
+
+class Description(Struct, frozen=True):
+    """All of a checkpoint but its tensors."""
+
+    name: str
+    features: tuple[Feature, ...]
+    target: Target
+    threshold: float
+    training: Training
+
+
+def save(folder, description, model):
+    """Write <folder>/<name>.safetensors, replacing an earlier one in one step; returns its path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{description.name}.safetensors"
+    beside = path.with_suffix(f".{os.getpid()}.tmp")
+    try:
+        text = msgspec.json.encode(description).decode()
+        save_file({k: v.contiguous() for k, v in model.state_dict().items()}, beside, {METADATA: text})
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+    return path
+
+
+def load(folder, name):
+    """Read <folder>/<name>.safetensors: (Description, LogisticModel). Raises FitError where it can't be."""
+    path = folder / f"{name}.safetensors"
+    if not path.exists():
+        raise FitError(f"{path}: there is no such checkpoint; train it first (make train)")
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            description = msgspec.json.decode(file.metadata()[METADATA], type=Description)
+        model = LogisticModel(description.features)
+        model.load_state_dict(load_file(path))
+    except (safetensors.SafetensorError, msgspec.MsgspecError, RuntimeError, KeyError, TypeError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise FitError(f"{path}: not a checkpoint of this release ({reason}); train it again") from error
+    return description, model.eval()

@@ -1,0 +1,147 @@
+"""From a checkpoint to models/<name>/<version>/, proven first and published in one step."""
+
+import hashlib
+import os
+import shutil
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from serve import manifest as contract
+from serve.errors import ServingError
+from serve.manifest import Example, File, Manifest
+from serve.runtimes import MODEL_FILES, load_runtime
+from train import formats, parity
+from train.errors import ExportError
+from train.model import parameters
+
+CONFIG = """\
+name: "{name}"
+backend: "onnxruntime"
+max_batch_size: 65536
+input [ {{ name: "x" data_type: TYPE_FP64 dims: [ {d} ] }} ]
+output [
+  {{ name: "logit" data_type: TYPE_FP64 dims: [ 1 ] reshape: {{ shape: [ ] }} }},
+  {{ name: "probability" data_type: TYPE_FP64 dims: [ 1 ] reshape: {{ shape: [ ] }} }}
+]
+"""
+
+
+def export(description, model, models):
+    """Export a checkpoint's (Description, LogisticModel) into the repository folder `models`.
+
+    Returns the Manifest of the new version, the integer after the highest one there. A reader of the folder sees the
+    whole version or nothing. Raises ExportError where the proof fails or the folder can't be written.
+    """
+    files = {"model.onnx": formats.to_onnx(model), "model.pt": formats.to_torchscript(model)}
+    manifest = _describe(description, model, files)
+    home = Path(models) / description.name
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        _write_config(home, len(description.features))
+        return _publish(home, manifest, files)
+    except OSError as error:
+        raise ExportError(f"{home}: can't be written: {error.strerror}") from error
+
+
+def _describe(description, model, files):
+    """The manifest, all but its version; the proof is part of it."""
+    fitted = parameters(model)
+    draft = Manifest(
+        format=contract.FORMAT,
+        digest="",
+        name=description.name,
+        version=0,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        features=description.features,
+        target=description.target,
+        link="logit",
+        threshold=description.threshold,
+        parameters=fitted,
+        files={name: File(hashlib.sha256(data).hexdigest(), len(data)) for name, data in files.items()},
+        examples=(),
+        certificate=None,
+        training=description.training,
+    )
+    try:
+        runtimes = {name: load_runtime(name, files[file]) for name, file in MODEL_FILES.items()}
+    except ServingError as error:
+        raise ExportError(f"the export can't be proven: {error}") from error
+    rows = parity.probe(draft.features, fitted, draft.logit_threshold)
+    certificate = parity.certify(runtimes, draft.features, fitted, draft.logit_threshold, rows)
+    instances = example_instances(draft.features)
+    logit, probability = runtimes["onnx"](np.array([draft.row(instance) for instance in instances]))
+    examples = zip(instances, logit.tolist(), probability.tolist(), strict=True)
+    return msgspec.structs.replace(
+        draft, certificate=certificate, examples=tuple(Example(*example) for example in examples)
+    )
+
+
+def example_instances(features):
+    """Rows to record, as instances: across the training range in four steps, as far again beyond it, and missing.
+
+    Made from the features' ranges and levels, not taken from the table: rows of the table may be personal data.
+    """
+    instances = []
+    for step, share in enumerate([0.0, 1 / 3, 2 / 3, 1.0, 2.0]):
+        instances.append(
+            {
+                f.name: f.levels[step % len(f.levels)]
+                if f.kind == "categorical"
+                else f.minimum + share * (f.maximum - f.minimum)
+                for f in features
+            }
+        )
+    for feature in features:
+        if feature.nullable:
+            instances.append({**instances[1], feature.name: None})
+    return instances
+
+
+def _write_config(home, d):
+    text = CONFIG.format(name=home.name, d=d)
+    path = home / "config.pbtxt"
+    if not path.exists() or path.read_text() != text:
+        beside = home / f".config.{os.getpid()}.tmp"
+        beside.write_text(text)
+        beside.replace(path)
+
+
+def _publish(home, manifest, files):
+    beside = Path(tempfile.mkdtemp(prefix=".export-", dir=home))
+    try:
+        beside.chmod(0o755)
+        for name, data in files.items():
+            _write(beside / name, data)
+        while True:
+            version = 1 + max((int(path.name) for path in home.iterdir() if path.name.isdigit()), default=0)
+            numbered = msgspec.structs.replace(manifest, version=version)
+            _write(beside / contract.FILENAME, numbered.encode())
+            try:
+                beside.rename(home / str(version))
+            except OSError:
+                if not (home / str(version)).exists():
+                    raise
+                continue  # another export took this version: take the next
+            _sync(home)
+            return contract.decode(numbered.encode())
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _write(path, data):
+    with open(path, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync(folder):
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,112 @@
+"""The model: from raw features to a logit and a probability.
+
+Everything that a row goes through is inside the module (imputation, one-hot, scaling), so that it is inside both
+exports and can't drift from training.
+"""
+
+import math
+
+import torch
+from torch import nn
+
+from serve.manifest import Column, Parameters
+
+
+class LogisticModel(nn.Module):
+    """Logistic regression on raw features, float64 throughout.
+
+    Built for a list of d `serve.manifest.Feature`; its design matrix has D columns: one a numeric feature, and
+    K - 1 indicators a categorical feature of K levels (the first level is the reference).
+
+    Parameters: `weight` (D,), `bias` (). Buffers: `center` and `scale` (D,), see `standardize`.
+    """
+
+    def __init__(self, features):
+        super().__init__()
+        source, level = [], []
+        for index, feature in enumerate(features):
+            levels = range(1, len(feature.levels)) if feature.kind == "categorical" else [math.nan]
+            for one in levels:
+                source.append(index)
+                level.append(float(one))
+
+        def constant(values):
+            return torch.tensor(values, dtype=torch.float64)
+
+        self.has_missing = any(feature.nullable for feature in features)
+        self.has_categories = any(feature.kind == "categorical" for feature in features)
+        self.register_buffer("fill", constant([math.nan if f.fill is None else f.fill for f in features]))
+        self.register_buffer("source", torch.tensor(source))
+        self.register_buffer("level", constant(level))
+        self.register_buffer("last_level", constant([len(features[i].levels) - 1.0 for i in source]))
+        self.register_buffer("center", torch.zeros_like(self.level))
+        self.register_buffer("scale", torch.ones_like(self.level))
+        self.weight = nn.Parameter(torch.zeros_like(self.level))
+        self.bias = nn.Parameter(constant(0.0))
+
+    def columns(self, x):
+        """x (n, d) -> the D unscaled columns of the design matrix (n, D).
+
+        A missing value becomes its feature's fill; where there is none, and where a level's index is not one of
+        training, the result is NaN: the graph never guesses.
+        """
+        if self.has_missing:
+            x = torch.where(torch.isnan(x), self.fill, x)
+        if not self.has_categories:
+            return x
+        values = torch.index_select(x, 1, self.source)
+        seen = values == torch.minimum(torch.clamp(torch.round(values), min=0.0), self.last_level)
+        indicator = (values == self.level).to(torch.float64)
+        return torch.where(torch.isnan(self.level), values, torch.where(seen, indicator, math.nan))
+
+    def design(self, x):
+        """x (n, d) -> the scaled design matrix (n, D), without the intercept's column."""
+        return (self.columns(x) - self.center) / self.scale
+
+    def standardize(self, x):
+        """Center and scale each numeric column by its mean and population standard deviation over x (n, d).
+
+        A constant column keeps the scale 1, and indicators stay 0 and 1.
+        """
+        columns = self.columns(x)
+        numeric = torch.isnan(self.level)
+        deviation = columns.std(dim=0, correction=0)
+        self.center.copy_(torch.where(numeric, columns.mean(dim=0), 0.0))
+        self.scale.copy_(torch.where(numeric & (deviation > 0), deviation, 1.0))
+
+    def forward(self, x):
+        """x float64 (n, d), NaN for missing, a category as its index -> (logit, probability), float64 (n,) each.
+
+        The logit is added up column by column with cumsum, whose order is fixed: IEEE 754 then gives the same bits
+        in every engine, on every machine, and for a row alone as for the same row in a batch. A matrix product, or
+        a sum, may add in any order.
+        """
+        logit = torch.cumsum(self.design(x) * self.weight, dim=1)[:, -1] + self.bias
+        return logit, sigmoid(logit)
+
+
+def sigmoid(logit):
+    """1 / (1 + exp(-z)): within [0, 1], never decreasing in z, and 0 only where the true value is below 6e-309.
+
+    Written out because the runtimes' own Sigmoid is neither within [0, 1] nor monotone everywhere
+    (onnxruntime#22557); train/formats.py says what becomes of exp there.
+    """
+    return 1.0 / (1.0 + torch.exp(-logit))
+
+
+def parameters(model):
+    """The model's parameters as the manifest records them."""
+    columns = zip(model.source, model.level, model.center, model.scale, model.weight, strict=True)
+    return Parameters(
+        intercept=model.bias.item(),
+        columns=tuple(
+            Column(
+                feature=source.item(),
+                level=None if math.isnan(level.item()) else int(level.item()),
+                center=center.item(),
+                scale=scale.item(),
+                weight=weight.item(),
+            )
+            for source, level, center, scale, weight in columns
+        ),
+    )
