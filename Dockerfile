@@ -1,0 +1,53 @@
+# Three images: `train` (with torch), `serve` (ONNX Runtime, no torch) and `serve-torchscript`.
+# docker build --target serve -t passfail .
+ARG PYTHON_IMAGE=python:3.11-slim
+
+# Where pip works; its caches and tools stay here.
+FROM ${PYTHON_IMAGE} AS pip
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+RUN python -m venv --without-pip /venv
+# pip stays outside the environment it fills, so that no final image has an installer.
+ENV INSTALL="python -m pip --python /venv/bin/python install --quiet"
+COPY requirements/serve.txt requirements/
+RUN $INSTALL --require-hashes -r requirements/serve.txt
+
+FROM pip AS pip-torchscript
+ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+COPY requirements/torchscript.txt requirements/
+RUN $INSTALL --require-hashes -r requirements/torchscript.txt && \
+    $INSTALL --no-deps ${TORCH_INDEX:+--index-url $TORCH_INDEX} torch==2.13.0
+
+FROM pip-torchscript AS pip-train
+COPY requirements/train.txt requirements/
+RUN $INSTALL --require-hashes -r requirements/train.txt
+
+# What every final image has: a user without rights, the two folders, the environment.
+FROM ${PYTHON_IMAGE} AS base
+RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin passfail && \
+    mkdir -p /app/models /app/checkpoints && chown passfail /app/models /app/checkpoints
+WORKDIR /app
+ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 ORT_DISABLE_TELEMETRY=1
+USER passfail
+
+FROM base AS train
+COPY --from=pip-train /venv /venv
+COPY serve serve
+COPY train train
+COPY data data
+ENTRYPOINT ["python", "-m", "train"]
+CMD ["--help"]
+
+FROM base AS service
+EXPOSE 8000
+HEALTHCHECK --interval=10s --timeout=3s --start-period=30s CMD ["python", "-c", "import os, urllib.request as u; u.urlopen('http://127.0.0.1:' + (os.environ.get('PORT') or '8000') + '/health/ready', timeout=2)"]
+CMD ["gunicorn", "-c", "python:serve.gunicorn_conf"]
+
+FROM service AS serve-torchscript
+ENV RUNTIME=torchscript
+COPY --from=pip-torchscript /venv /venv
+COPY serve serve
+
+# The last stage is the default target.
+FROM service AS serve
+COPY --from=pip /venv /venv
+COPY serve serve

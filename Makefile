@@ -1,0 +1,80 @@
+# Every task of the project; `make` lists them. CI and the README use only these.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+# torch's CPU build is on PyTorch's own index; empty takes it from wherever pip is set up to look.
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+PORT ?= 8000
+
+VENV := .venv
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip install --quiet --disable-pip-version-check
+TORCH := $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch==2.13.0
+
+data := $(if $(DATA),--data "$(DATA)")
+name := $(if $(NAME),--name "$(NAME)")
+model := $(or $(NAME),$(patsubst %.csv,%,$(patsubst %.gz,%,$(notdir $(or $(DATA),hours.csv)))))
+export PORT MODEL_NAME RUNTIME
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@echo "  settings: DATA=my.csv TARGET=column NAME=model ARGS='--solver newton ...' MODEL_NAME= RUNTIME=onnx PORT=8000"
+
+.PHONY: demo
+demo: train export ## train, export, serve, show a prediction, and go on serving (Ctrl-C stops)
+	@MODEL_NAME="$(model)" $(PY) deploy/demo.py
+
+.PHONY: train
+train: $(VENV)/train ## fit a model: DATA, TARGET, NAME, ARGS; without them, the lecture's
+	@$(PY) -m train fit $(data) $(if $(TARGET),--target "$(TARGET)") $(name) $(ARGS)
+
+.PHONY: export
+export: $(VENV)/train ## prove the trained model and publish it to models/: DATA or NAME
+	@$(PY) -m train export $(data) $(name)
+
+.PHONY: serve
+serve: $(VENV)/train ## answer on PORT: MODEL_NAME, RUNTIME=onnx or torchscript
+	@$(PY) -m serve
+
+.PHONY: test
+test: $(VENV)/test lint ## all tests but Docker's
+	@$(PY) -m pytest -q -m "not docker"
+
+.PHONY: test-docker
+test-docker: $(VENV)/test ## build and run the images with a Docker engine
+	@TORCH_INDEX="$(TORCH_INDEX)" $(PY) -m pytest -q -m docker
+
+.PHONY: lint
+lint: $(VENV)/test ## style
+	@$(VENV)/bin/ruff check --quiet . && $(VENV)/bin/ruff format --quiet --check .
+
+.PHONY: lock
+lock: ## resolve requirements/*.txt anew (needs uv)
+	@resolve() { uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--no-annotate --no-header --excludes requirements/exclude.txt pyproject.toml "$$@"; }; \
+	resolve -o requirements/serve.txt; \
+	resolve -o requirements/torchscript.txt -c requirements/serve.txt requirements/torch.in; \
+	resolve -o requirements/train.txt -c requirements/torchscript.txt requirements/torch.in --extra train; \
+	resolve -o requirements/test.txt -c requirements/train.txt requirements/torch.in --extra train --extra test
+
+.PHONY: clean
+clean: ## remove the virtual environment and caches, not the models
+	@rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis checkpoints; find . -name __pycache__ -prune -exec rm -rf {} +
+
+# Stamps: each set is installed once, and again when its lock changes.
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; ok = (3, 11) <= sys.version_info < (3, 14); \
+	ok or sys.exit("passfail needs Python 3.11 to 3.13; this is " + sys.version.split()[0] + ": make PYTHON=python3.12 ...")'
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/train: requirements/train.txt | $(VENV)/bin/python
+	@echo "installing the training set into $(VENV) ..."
+	@$(PIP) --require-hashes -r $< && $(PIP) --no-deps $(TORCH) && touch $@
+
+$(VENV)/test: requirements/test.txt | $(VENV)/train
+	@echo "installing the test set into $(VENV) ..."
+	@$(PIP) --require-hashes -r $< && touch $@
