@@ -40,7 +40,7 @@ CMD ["--help"]
 FROM base AS service
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s CMD ["python", "-c", "import os, urllib.request as u; u.urlopen('http://127.0.0.1:' + (os.environ.get('PORT') or '8000') + '/health/ready', timeout=2)"]
-CMD ["gunicorn", "-c", "python:serve.gunicorn_conf"]
+CMD ["python", "-m", "serve"]
 
 FROM service AS serve-torchscript
 ENV RUNTIME=torchscript

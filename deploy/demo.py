@@ -6,7 +6,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 
 
@@ -40,7 +39,7 @@ def _wait(here, server):
         try:
             urllib.request.urlopen(f"{here}/health/ready").close()
             return
-        except (urllib.error.URLError, ConnectionError):
+        except OSError:  # refused or reset: not yet
             time.sleep(0.05)
     sys.exit(server.returncode)
 

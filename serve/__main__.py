@@ -4,4 +4,7 @@ import os
 import sys
 
 if __name__ == "__main__":
-    os.execv(sys.executable, [sys.executable, "-m", "gunicorn", "-c", "python:serve.gunicorn_conf"])
+    # A wrong setting ends here, in one line: gunicorn reads some of the same variables, and less kindly.
+    from serve import gunicorn_conf
+
+    os.execv(sys.executable, [sys.executable, "-m", "gunicorn", "-c", f"python:{gunicorn_conf.__name__}"])

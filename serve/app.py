@@ -62,7 +62,7 @@ def _request_error(error):
 
 
 def _http_error(error):
-    headers = {"Allow": ", ".join(error.valid_methods)} if getattr(error, "valid_methods", None) else {}
+    headers = {"Allow": ", ".join(sorted(error.valid_methods))} if getattr(error, "valid_methods", None) else {}
     detail = error.description
     if error.code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         detail = f"more than {current_app.config['MAX_CONTENT_LENGTH']} bytes; send several smaller requests"

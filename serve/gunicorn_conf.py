@@ -2,6 +2,7 @@
 
 import math
 import os
+import sys
 from pathlib import Path
 
 
@@ -20,9 +21,17 @@ def available_cpus(cgroup=Path("/sys/fs/cgroup")):
     return max(1, min(cpus, math.ceil(int(quota) / int(period))))
 
 
+def _setting(name, default):
+    text = os.environ.get(name) or str(default())
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 65535):
+        print(f"passfail can't start: {name} must be a whole number from 1 to 65535", file=sys.stderr)
+        sys.exit(3)
+    return int(text)
+
+
 wsgi_app = "serve.app:from_gunicorn()"
-bind = f"0.0.0.0:{os.environ.get('PORT') or 8000}"
-workers = int(os.environ.get("WEB_CONCURRENCY") or available_cpus())
+bind = f"0.0.0.0:{_setting('PORT', lambda: 8000)}"
+workers = _setting("WEB_CONCURRENCY", available_cpus)
 worker_class = "gthread"
 threads = 4  # they share one single-threaded runtime session; a slow sender holds a thread, not the worker
 graceful_timeout = 25  # orchestrators kill after 30 s

@@ -23,15 +23,15 @@ class Model:
     manifest: Manifest
     runtime: callable
 
-    def predict(self, x):
+    def predict(self, x, place="$[{}]".format):
         """x float64 (n, d) in the manifest's order of features -> (logit, probability), float64 (n,) each.
 
-        Raises InvalidInstance for rows so far out that float64 can't carry their logit.
+        Raises InvalidInstance for rows so far out that float64 can't carry their logit; place(row) names each.
         """
         logit, probability = self.runtime(x)
         if not np.isfinite(logit).all():
-            rows = np.flatnonzero(~np.isfinite(logit))
-            problems = [Problem(f"$[{row}]", "its logit is beyond what float64 can carry") for row in rows]
+            rows = np.flatnonzero(~np.isfinite(logit)).tolist()
+            problems = [Problem(place(row), "its logit is beyond what float64 can carry") for row in rows]
             raise InvalidInstance("the model has no finite answer", problems)
         return logit, probability
 
@@ -47,8 +47,8 @@ def open_model(config):
     model = _read_verified(folder, manifest, MODEL_FILES[config.runtime])
     try:
         runtime = load_runtime(config.runtime, model)
-    except RuntimeError as error:  # its bytes are verified: this engine is too old, or too new, for them
-        raise IntegrityError(f"{folder}: {config.runtime} can't load it: {str(error).splitlines()[0]}") from error
+    except IntegrityError as error:  # its bytes are verified: this engine is too old, or too new, for them
+        raise IntegrityError(f"{folder}: {error}") from error
     replay(folder, manifest, runtime)
     return Model(manifest, runtime)
 

@@ -22,13 +22,16 @@ LECTURE = Options(solver="sgd", standardize=False, lr=0.01, epochs=1000)
 
 
 def main(arguments=None):
-    """Run one command; returns the exit status: 0, or 2 with one line on standard error."""
+    """Run one command; returns the exit status: 0, or with one line on standard error 2, or 130 for Ctrl-C."""
     args = _parser().parse_args(arguments)
     try:
         args.run(args)
     except TrainError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("interrupted: nothing was written", file=sys.stderr)
+        return 130
     return 0
 
 

@@ -20,10 +20,10 @@ def answer(model, payload, media_type, body):
     """A request's body -> (content type, body) of its answer. Raises RequestError."""
     if media_type == JSON:
         x, single = payload.decode_json(body)
-        logit, probability = model.predict(x)
+        logit, probability = model.predict(x, (lambda _: "$") if single else "$[{}]".format)
         return JSON, payload.encode_json(model.verdict(logit), logit, probability, single)
     if media_type == CSV:
         x, cells = payload.decode_csv(body)
-        logit, probability = model.predict(x)
+        logit, probability = model.predict(x, lambda row: f"row {row + 1}")
         return CSV + "; charset=utf-8", payload.encode_csv(model.verdict(logit), logit, probability, cells)
     raise UnsupportedMediaType(f"send Content-Type: {JSON} or {CSV}")

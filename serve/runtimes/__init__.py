@@ -6,7 +6,7 @@ Each engine's module is imported only when it is chosen, so that serving ONNX ne
 
 from importlib import import_module
 
-from serve.errors import RuntimeUnavailable
+from serve.errors import IntegrityError, RuntimeUnavailable
 
 MODEL_FILES = {"onnx": "model.onnx", "torchscript": "model.pt"}
 
@@ -14,10 +14,14 @@ MODEL_FILES = {"onnx": "model.onnx", "torchscript": "model.pt"}
 def load_runtime(name, model):
     """Make a runtime from the bytes of its model file.
 
-    name: a key of MODEL_FILES. Raises RuntimeUnavailable where the engine is not installed.
+    name: a key of MODEL_FILES. Raises RuntimeUnavailable where the engine is not installed, IntegrityError where it
+    can't read the model.
     """
     try:
         engine = import_module(f"serve.runtimes.{name}")
     except ModuleNotFoundError as error:
         raise RuntimeUnavailable(f"RUNTIME={name} needs {error.name}, which is not installed") from error
-    return engine.load(model)
+    try:
+        return engine.load(model)
+    except Exception as error:  # each engine has its own types, derived from nothing narrower
+        raise IntegrityError(f"{name} can't load it: {str(error).splitlines()[0]}") from error

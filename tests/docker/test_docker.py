@@ -1,0 +1,134 @@
+"""The images and the compose file, built and run by a real Docker engine (make test-docker)."""
+
+import json
+import os
+import shutil
+import subprocess
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+
+from tests.service import ROOT, free_port, post
+
+pytestmark = pytest.mark.docker
+PROJECT = "passfailtest"
+
+
+def compose(*arguments, **environ):
+    command = ["docker-compose"] if shutil.which("docker-compose") else ["docker", "compose"]
+    result = subprocess.run([*command, "-p", PROJECT, *arguments], cwd=ROOT, env={**os.environ, **environ},
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)  # fmt: skip
+    assert result.returncode == 0, result.stdout[-3000:]
+    return result.stdout
+
+
+def docker(*arguments):
+    return subprocess.check_output(["docker", *arguments], text=True)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def stopped():
+    compose("down", "--volumes")
+    yield
+    compose("down", "--volumes")
+
+
+@pytest.fixture(scope="module", params=["serve", "serve-torchscript"])
+def up(request):
+    """docker-compose up on a fresh machine, for each serving image: (address, container)."""
+    port = free_port()
+    compose("up", "--detach", "--build", PORT=str(port), SERVE_TARGET=request.param)
+    address = f"http://127.0.0.1:{port}"
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            urllib.request.urlopen(f"{address}/health/ready", timeout=2).close()
+            break
+        except OSError:
+            assert time.monotonic() < deadline, compose("logs")
+            time.sleep(0.2)
+    (container,) = compose("ps", "--quiet", "serve").split()
+    yield address, container
+    compose("rm", "--force", "--stop", "serve")
+
+
+def test_up_trains_exports_and_serves(up):
+    address, container = up
+
+    status, body = post(address, b'[{"hours": 1}, {"hours": 7}]')
+
+    assert status == 200
+    assert [answer["label"] for answer in json.loads(body)] == ["fail", "pass"]
+    assert post(address, b'{"hours": "7"}')[0] == 422
+    assert "predict 7 hours: pass" in compose("logs", "--no-color", "train")
+    deadline = time.monotonic() + 60
+    while docker("inspect", "--format", "{{.State.Health.Status}}", container).strip() != "healthy":
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+
+
+def test_serve_is_locked_down(up):
+    _, container = up
+    (found,) = json.loads(docker("inspect", container))
+    host = found["HostConfig"]
+
+    assert found["Config"]["User"] == "passfail"
+    assert host["ReadonlyRootfs"] is True
+    assert host["CapDrop"] == ["ALL"]
+    assert host["SecurityOpt"] == ["no-new-privileges:true"]
+    assert (host["Memory"], host["PidsLimit"], host["NanoCpus"]) == (512 * 2**20, 128, 10**9)
+    (mount,) = [mount for mount in found["Mounts"] if mount["Destination"] == "/app/models"]
+    assert mount["RW"] is False
+    with pytest.raises(subprocess.CalledProcessError):
+        docker("exec", container, "sh", "-c", "touch /app/models/x 2>/dev/null || touch /app/x 2>/dev/null")
+
+
+def test_workers_follow_the_quota(up):
+    _, container = up
+
+    logs = (
+        docker("logs", container) + subprocess.run(["docker", "logs", container], capture_output=True, text=True).stderr
+    )
+    assert logs.count("Booting worker") == 1
+
+
+def test_only_the_image_that_needs_torch_has_it(up):
+    _, container = up
+    image = docker("inspect", "--format", "{{.Config.Image}}", container).strip()
+    found = docker("exec", container, "python", "-c", "from importlib import metadata as m; "
+                   "print(*sorted(d.name.lower() for d in m.distributions()))").split()  # fmt: skip
+
+    assert ("torch" in found) == (image == "passfail-serve-torchscript")
+    assert not {"pip", "pytest", "onnx", "pyarrow", "ruff"} & set(found)
+
+
+def test_stop_is_clean(up):
+    _, container = up
+    started = time.monotonic()
+    docker("stop", "--time", "30", container)
+
+    assert time.monotonic() - started < 20
+    assert docker("inspect", "--format", "{{.State.ExitCode}}", container).strip() == "0"
+
+
+def test_your_own_table(up):
+    """A retraining with another table beside the first: a second model in the volume."""
+    output = compose("run", "--rm", "train", DATA="admissions.csv", ARGS="--categorical rank")
+
+    assert "wrote models/admissions/1" in output
+    port = free_port()
+    name = compose("run", "--detach", "--publish", f"{port}:8000", "--no-deps", "-e", "MODEL_NAME=admissions", "serve")
+    try:
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                status, body = post(f"http://127.0.0.1:{port}", b'{"gre": 800, "gpa": 4.0, "rank": 1}')
+                break
+            except (urllib.error.URLError, ConnectionError):
+                assert time.monotonic() < deadline
+                time.sleep(0.2)
+    finally:
+        docker("rm", "--force", name.split()[-1])
+    assert (status, json.loads(body)["label"]) == (200, "pass")

@@ -1,0 +1,69 @@
+"""A real gunicorn, started as a user starts it, for the tests that need one."""
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def start(models, python=sys.executable, port=None, **environ):
+    """python -m serve as a subprocess, its output captured; environ adds to this process's environment."""
+    # Tests that read what a user reads must not have the variables that CI sets.
+    kept = {name: value for name, value in os.environ.items() if name not in ("CI", "ORT_DISABLE_TELEMETRY")}
+    environment = {**kept, "MODELS_DIR": str(models), "PORT": str(port or free_port()), **environ}
+    command = [str(python), "-m", "serve"]
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+@contextlib.contextmanager
+def service(models, **environ):
+    """The base address of a ready service, and its process; stopped at the end."""
+    port = free_port()
+    process = start(models, port=port, **environ)
+    try:
+        address = f"http://127.0.0.1:{port}"
+        wait(address, process)
+        yield address, process
+    finally:
+        process.terminate()
+        process.communicate(timeout=40)
+
+
+def wait(address, process, seconds=60):
+    """Until the service is ready; fails with its output where it stops first."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise AssertionError(f"the service stopped: {process.stdout.read()}")
+        try:
+            urllib.request.urlopen(f"{address}/health/ready", timeout=5).close()
+            return
+        except OSError:  # refused, reset or slow: not yet
+            time.sleep(0.02)
+    raise AssertionError("the service was not ready in time")
+
+
+def post(address, body, content_type="application/json"):
+    """(status, body) of POST /predict."""
+    request = urllib.request.Request(f"{address}/predict", body, {"Content-Type": content_type})
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read()

@@ -1,0 +1,247 @@
+"""The trainer's command line: what it prints, writes and refuses."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import safetensors.numpy
+
+from serve.config import Config
+from serve.manifest import decode
+from serve.repository import open_model
+from tests.conftest import DATA
+from train import checkpoint
+from train import export as exporting
+from train.__main__ import main
+
+ROOT = DATA.parent
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys):
+    """run(*arguments) -> (exit status, standard output, standard error), in an empty folder with data/ in it."""
+    (tmp_path / "data").symlink_to(DATA)
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        try:
+            status = main([str(argument) for argument in arguments])
+        except SystemExit as error:  # argparse
+            status = error.code
+        return status, *capsys.readouterr()
+
+    return run
+
+
+def test_the_default_run_is_the_lectures(run):
+    status, out, _ = run("fit")
+    assert status == 0
+    losses = [float(line.split()[1]) for line in out.splitlines() if line.split()[0].isdigit()]
+    assert losses == sorted(losses, reverse=True)
+    assert len(losses) == 11
+
+    status, out, _ = run("export")
+    assert status == 0
+    assert out.splitlines()[-2:] == ["predict 1 hour: fail", "predict 7 hours: pass"]
+    assert sorted(path.name for path in Path("models/hours").iterdir()) == ["1", "config.pbtxt"]
+    training = decode(Path("models/hours/1/manifest.json").read_bytes()).training
+    assert training.options["solver"] == "sgd"
+    assert (training.options["lr"], training.options["epochs"]) == (0.01, 1000)
+
+
+def test_the_same_run_gives_the_same_bits(run):
+    for folder in ("a", "b"):
+        for arguments in (["--data", "data/admissions.csv", "--categorical", "rank"], []):
+            assert run("fit", *arguments, "--checkpoints", folder)[0] == 0
+    for name in ("admissions", "hours"):
+        a, b = (safetensors.numpy.load_file(f"{folder}/{name}.safetensors") for folder in ("a", "b"))
+        assert a.keys() == b.keys()
+        assert all(a[key].tobytes() == b[key].tobytes() for key in a)
+
+
+def test_another_seed_is_another_start(run):
+    for seed in (0, 1):
+        run("fit", "--seed", seed, "--checkpoints", str(seed))
+    a, b = (safetensors.numpy.load_file(f"{seed}/hours.safetensors")["weight"] for seed in (0, 1))
+
+    assert a != b
+
+
+def test_held_out_figures_come_from_a_fit_without_those_rows(run):
+    """Noise, from which only the rows it was fitted on can seem to profit."""
+    rng = np.random.default_rng(0)
+    columns = ",".join(f"x{i}" for i in range(50))
+    rows = "\n".join(",".join(f"{v:.3f}" for v in rng.normal(size=50)) + f",{i % 2}" for i in range(100))
+    Path("noise.csv").write_text(f"{columns},y\n{rows}\n")
+
+    run("fit", "--data", "noise.csv", "--l2", "0.01")
+    run("export", "--data", "noise.csv")
+    training = decode(Path("models/noise/1/manifest.json").read_bytes()).training
+
+    assert (training.metrics.rows, training.held_out.rows) == (100, 20)
+    assert training.metrics.accuracy > 0.9
+    assert training.held_out.accuracy < 0.75
+
+
+def test_every_export_is_a_new_version(run):
+    run("fit")
+    for version in (1, 2, 3):
+        assert f"wrote models/hours/{version}" in run("export")[1]
+    first, third = (Path(f"models/hours/{v}/model.onnx").read_bytes() for v in (1, 3))
+
+    assert first == third
+    assert b"/" not in first.replace(b"ai.onnx", b"")  # no paths of the machine that exported it
+    onnx.checker.check_model(onnx.load_from_string(first), full_check=True)
+
+
+def test_the_repository_reads_as_tritons(run):
+    run("fit", "--data", "data/admissions.csv", "--categorical", "rank")
+    run("export", "--data", "data/admissions.csv")
+    config = Path("models/admissions/config.pbtxt").read_text()
+    graph = onnx.load("models/admissions/1/model.onnx").graph
+
+    assert 'name: "admissions"' in config
+    assert 'name: "x" data_type: TYPE_FP64 dims: [ 3 ]' in config
+    assert [i.name for i in graph.input] == ["x"]
+    assert [o.name for o in graph.output] == ["logit", "probability"]
+    shapes = [[d.dim_param or d.dim_value for d in v.type.tensor_type.shape.dim] for v in [*graph.input, *graph.output]]
+    assert shapes == [["n", 3], ["n"], ["n"]]
+    assert {v.type.tensor_type.elem_type for v in [*graph.input, *graph.output]} == {onnx.TensorProto.DOUBLE}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["fit", "--data", "none.csv"], "none.csv: there is no such file"),
+        (["fit", "--target", "hors"], "did you mean 'hours'?"),
+        (["fit", "--name", "a/b"], "'a/b' can't name a model"),
+        (["fit", "--solver", "adam2"], "invalid choice"),
+        (["fit", "--l2", "-1"], "must be at least 0"),
+        (["fit", "--lr", "nan"], "must be above 0"),
+        (["fit", "--epochs", "0"], "must be at least 1"),
+        (["fit", "--labels", "one"], "takes two different words"),
+        (["fit", "--lr", "1e300"], "sgd diverged at epoch"),
+        (["export", "--name", "never"], "there is no such checkpoint; train it first"),
+        ([], "required"),
+    ],
+)
+def test_a_fault_is_one_line_status_2_and_nothing_written(run, arguments, message):
+    status, _, err = run(*arguments)
+
+    assert status == 2
+    assert message in err.splitlines()[-1]
+    assert "Traceback" not in err
+    assert [path.name for path in Path().iterdir()] == ["data"]
+
+
+def test_a_damaged_checkpoint_is_named(run):
+    Path("checkpoints").mkdir()
+    for content in (b"", b"junk" * 100):
+        Path("checkpoints/hours.safetensors").write_bytes(content)
+        status, _, err = run("export")
+        assert status == 2
+        assert "not a checkpoint of this release" in err
+
+
+def test_separation_is_said_in_plain_words(run):
+    _, out, _ = run("fit", "--data", "data/hours.csv")
+
+    assert "separate the two outcomes" in out
+    assert "--l2" in out
+
+
+def test_a_failed_proof_publishes_nothing(run, monkeypatch):
+    run("fit")
+    honest = exporting.formats.to_onnx
+
+    def nudged(model):
+        model.weight.data *= 1 + 2**-52
+        proto = honest(model)
+        model.weight.data /= 1 + 2**-51
+        return proto
+
+    monkeypatch.setattr(exporting.formats, "to_onnx", nudged)
+    status, _, err = run("export")
+
+    assert status == 2
+    assert "logits differ" in err
+    assert not Path("models").exists()
+
+
+def test_a_full_disk_leaves_no_half_version(run, monkeypatch):
+    run("fit")
+    real = os.fsync
+    calls = []
+
+    def full(descriptor):
+        calls.append(descriptor)
+        if len(calls) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    status, _, err = run("export")
+
+    assert status == 2
+    assert "models/hours: can't be written: No space left on device" in err
+    assert [path.name for path in Path("models/hours").iterdir()] == ["config.pbtxt"]
+
+
+def test_two_exports_at_once_take_two_versions(run, monkeypatch):
+    run("fit")
+    description, model = checkpoint.load(Path("checkpoints"), "hours")
+    faults = []
+
+    def export():
+        try:
+            exporting.export(description, model, "models")
+        except Exception as error:
+            faults.append(error)
+
+    ready = threading.Barrier(2, timeout=60)
+    real = exporting._publish
+
+    def together(*arguments):
+        ready.wait()
+        return real(*arguments)
+
+    monkeypatch.setattr(exporting, "_publish", together)
+    # torch's exporters are not made for threads; only the publishing is under test.
+    for form in ("to_onnx", "to_torchscript"):
+        data = getattr(exporting.formats, form)(model)
+        monkeypatch.setattr(exporting.formats, form, lambda _, data=data: data)
+    threads = [threading.Thread(target=export) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert not faults
+    assert sorted(path.name for path in Path("models/hours").iterdir()) == ["1", "2", "config.pbtxt"]
+    for version in (1, 2):
+        assert open_model(Config(models=Path("models"), model_version=version)).manifest.version == version
+
+
+def test_an_interrupted_export_leaves_nothing_behind(tmp_path):
+    """Ctrl-C while it publishes: one line, no half version, no folder left over."""
+    code = (
+        "import os, signal, sys, train.export as e; from train.__main__ import main; real = e._write\n"
+        "def write(path, data):\n"
+        "    real(path, data)\n"
+        "    if path.name == 'model.pt': os.kill(os.getpid(), signal.SIGINT)\n"
+        "e._write = write; sys.exit(main(sys.argv[1:]))"
+    )
+    subprocess.run([sys.executable, "-m", "train", "fit", "--checkpoints", tmp_path], cwd=ROOT, check=True)
+    arguments = ["export", "--checkpoints", tmp_path, "--models", tmp_path / "models"]
+    result = subprocess.run([sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True)
+
+    assert result.returncode == 128 + signal.SIGINT
+    assert result.stderr == "interrupted: nothing was written\n"
+    assert [path.name for path in (tmp_path / "models" / "hours").iterdir()] == ["config.pbtxt"]

@@ -1,0 +1,141 @@
+"""Reading tables: what is understood, and every fault as one line with its place and remedy."""
+
+import gzip
+import math
+
+import pytest
+
+from tests.conftest import DATA
+from train.data import read_table
+from train.errors import DataError
+
+
+def read(tmp_path, content, **options):
+    path = tmp_path / "t.csv"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return read_table(path, **options)
+
+
+def test_infers_numbers_and_groups(tmp_path):
+    table = read(tmp_path, "size,city,y\n1,Rome,0\n2.5,Bonn,1\n-3e2,Rome,1\n")
+
+    assert [(f.name, f.kind, f.levels) for f in table.features] == [
+        ("size", "numeric", ()),
+        ("city", "categorical", ("Bonn", "Rome")),
+    ]
+    assert table.x.tolist() == [[1, 1], [2.5, 0], [-300, 1]]
+    assert table.y.tolist() == [0, 1, 1]
+
+
+def test_orders_levels_that_are_numbers_by_value(tmp_path):
+    table = read(tmp_path, "rank,y\n10,0\n9,1\n010,1\n", categorical=["rank"])
+
+    assert table.features[0].levels == ("9", "010", "10")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "\ufeffx,y\n1,0\n2,1\n",
+        "x,y\r\n1,0\r\n2,1\r\n",
+        'x,y\n"1","0"\n2,1',
+        "x , y\n 1 , 0\n2, 1 \n\n",
+        gzip.compress(b"x,y\n1,0\n2,1\n"),
+    ],
+    ids=["BOM", "Windows line ends", "quotes", "blanks", "gzip"],
+)
+def test_reads_every_dress_of_the_same_table(tmp_path, content):
+    table = read(tmp_path, content)
+
+    assert (table.features[0].name, table.target.name) == ("x", "y")
+    assert (table.x.tolist(), table.y.tolist()) == ([[1], [2]], [0, 1])
+
+
+def test_missing_cells_become_nan_with_a_fill(tmp_path):
+    table = read(tmp_path, "x,city,y\n1,Rome,0\nNA,,1\n4,Rome,1\n,Bonn,0\n")
+
+    assert [f.fill for f in table.features] == [2.5, 1.0]
+    assert [[math.isnan(v) for v in row] for row in table.x.tolist()] == [[0, 0], [1, 1], [0, 0], [1, 0]]
+
+
+@pytest.mark.parametrize(
+    ("values", "given", "expected"),
+    [
+        (("no", "yes"), None, ("no", "yes")),
+        (("died", "survived"), None, ("died", "survived")),
+        (("Pass", "Fail"), None, ("Fail", "Pass")),
+        (("1.0", "0.0"), None, ("0.0", "1.0")),
+        (("1", "2"), "1", ("2", "1")),
+        (("hired", "rejected"), "hired", ("rejected", "hired")),
+    ],
+)
+def test_finds_the_positive_value(tmp_path, values, given, expected):
+    table = read(tmp_path, f"x,y\n1,{values[0]}\n2,{values[1]}\n", positive=given)
+
+    assert table.target.values == expected
+    assert table.y.tolist() == [float(v == expected[1]) for v in values]
+
+
+def test_zero_and_one_are_called_fail_and_pass_unless_told(tmp_path):
+    assert read(tmp_path, "x,y\n1,0\n2,1\n").target.labels == ("fail", "pass")
+    assert read(tmp_path, "x,y\n1,0\n2,1\n", labels=("out", "in")).target.labels == ("out", "in")
+    assert read(tmp_path, "x,y\n1,no\n2,yes\n").target.labels == ("no", "yes")
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "message"),
+    [
+        ("", {}, "line 1: the file is empty"),
+        ("x,y\n", {}, "line 2: there is a header but no row"),
+        ("x;y\n1;0\n", {}, "line 1: only one column, 'x;y'"),
+        ("x,x\n1,0\n", {}, "line 1: two columns are called 'x'; rename one"),
+        ("x,\n1,0\n", {}, "line 1: column 2 has no name"),
+        ('"a""b",y\n1,0\n', {}, "line 1: the name of column 1 holds a quote"),
+        ("x,y\n1,0\n2,1\n", {"target": "z"}, "line 1: there is no column 'z'; the columns are: x, y"),
+        ("x,admit\n1,0\n2,1\n", {"target": "admitt"}, "there is no column 'admitt'; did you mean 'admit'?"),
+        ("x,y\n1,0\n2,1\n", {"drop": ["q"]}, "there is no column 'q'"),
+        ("x,y\n1,0\n2,1\n", {"drop": ["x"]}, "no column is left"),
+        ("x,y\n1,0\n2,1\n", {"drop": ["y"]}, "'y' is the target"),
+        ("x,y\n1,0\n2\n3,1\n", {}, "line 3: 1 cells where the header has 2"),
+        ('x,y\n"a\nb",0\n\n3,1,4\n', {}, "line 5: 3 cells where the header has 2"),
+        ('x,y\n1,0\n"2,1\n3,1\n', {}, "line 3: 1 cells where the header has 2"),
+        ("x,y\n1,0\n2,\n", {}, "line 3: column 'y': the target is missing"),
+        ("x,y\n1,0\n2,0\n", {}, "line 2: column 'y': every row says '0'"),
+        ("x,y\n1,0\n\n2,1\n3,2\n", {}, "line 5: column 'y': 3 different values, the third is '2'"),
+        ("x,y\n1,a\n2,b\n", {}, "column 'y': is 'a' or 'b' the yes?; say --positive 'a' or --positive 'b'"),
+        ("x,y\n1,a\n2,b\n", {"positive": "c"}, "column 'y': no row says 'c'; --positive takes 'a' or 'b'"),
+        ("x,y\n,0\n,1\n", {}, "line 1: column 'x': no row has a value; leave it out with --drop 'x'"),
+        ("x,y\n1,0\ninf,1\n", {}, "line 3: column 'x': not a finite number"),
+        ("x,y\n1,0\n1e999,1\n", {}, "line 3: column 'x': not a finite number"),
+        ("x,y\n1,0\n2,1\n3,1\nabc,0\n", {}, "line 5: column 'x': 'abc' is not a number, most cells are"),
+        ("x,y\na,0\na,1\n", {}, "line 1: column 'x': every row says 'a'; leave it out"),
+        ("id,y\n" + "".join(f"u{i},{i % 2}\n" for i in range(30)), {}, "column 'id': 30 different texts in 30 rows"),
+        (b"x,y\n1,0\n\xff,1\n", {}, "line 3: not UTF-8 text"),
+        (b"x,y\n1,0\n\0,1\n", {}, "line 3: holds a NUL"),
+        (gzip.compress(b"x,y\n1,0\n2,1\n")[:-9], {}, "its gzip compression is damaged"),
+    ],
+)
+def test_every_fault_is_one_line_with_its_place(tmp_path, content, options, message):
+    with pytest.raises(DataError) as caught:
+        read(tmp_path, content, **options)
+
+    assert str(caught.value).startswith(str(tmp_path / "t.csv"))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_no_such_file_says_how_to_name_one(tmp_path):
+    with pytest.raises(DataError, match="there is no such file; give one with --data"):
+        read_table(tmp_path / "absent.csv")
+
+
+def test_a_folder_is_not_a_table(tmp_path):
+    with pytest.raises(DataError, match="can't be read: Is a directory"):
+        read_table(tmp_path)
+
+
+def test_the_sample_tables_are_the_published_ones():
+    admissions = read_table(DATA / "admissions.csv", categorical=["rank"])
+
+    assert (admissions.x.shape, admissions.y.sum()) == ((400, 3), 127)
+    assert admissions.features[2].levels == ("1", "2", "3", "4")

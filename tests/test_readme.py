@@ -1,0 +1,77 @@
+"""The README says what is so: its targets, settings, statuses and sample answers."""
+
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+
+from serve import errors
+from serve.app import create_app
+from serve.config import Config
+from tests.conftest import DATA
+
+ROOT = DATA.parent
+README = (ROOT / "README.md").read_text()
+
+
+def table(heading):
+    """The rows of the table below a heading, each a list of cells."""
+    section = README.split(f"## {heading}\n")[1].split("\n## ")[0]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if line[:1] == "|"][2:]
+
+
+def test_every_target_it_names_exists():
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
+    named = {word for line in re.findall(r"^make (.*)", README, re.M) for word in re.findall(r"^[a-z -]+", line)[0].split()}
+
+    assert {"demo", "test", "train", "export", "serve"} <= named
+    assert named <= targets
+
+
+def test_make_prints_its_targets():
+    output = subprocess.check_output(["make"], cwd=ROOT, text=True, env={**os.environ, "MAKEFLAGS": ""})
+
+    for target in ("demo", "train", "export", "serve", "test", "test-docker"):
+        assert f"make {target} " in output
+
+
+def test_every_setting_is_in_the_table_with_its_default():
+    rows = {row[0].strip("`"): row[1].strip("`") for row in table("Settings")}
+    used = set()
+    for path in ["serve/config.py", "serve/gunicorn_conf.py"]:
+        used |= set(re.findall(r'"([A-Z]+_?[A-Z_]+)"', (ROOT / path).read_text()))
+
+    assert set(rows) == used
+    assert (rows["MAX_ROWS"], rows["MAX_BODY_BYTES"]) == (str(Config.max_rows), str(Config.max_body_bytes))
+    assert (rows["MODELS_DIR"], rows["RUNTIME"]) == (str(Config.from_env({}).models), Config.runtime)
+
+
+def test_compose_passes_every_setting_of_the_application():
+    compose = (ROOT / "docker-compose.yml").read_text()
+
+    for name in ("MODEL_NAME", "MODEL_VERSION", "MAX_ROWS", "MAX_BODY_BYTES", "WEB_CONCURRENCY"):
+        assert re.search(rf"^      {name}:", compose, re.M)
+
+
+def test_every_status_is_in_the_table():
+    listed = {int(status) for row in table("Errors") for status in row[0].split(",")}
+
+    assert {cls.status for cls in errors.RequestError.__subclasses__()} <= listed
+
+
+def test_its_sample_answers_are_what_is_answered(models):
+    client = create_app(Config(models=models, model_name="hours")).test_client()
+    sample = re.search(r"-d '(\{.*?\})' .*\n(\{.*\})", README)
+    answer = client.post("/predict", data=sample[1], content_type="application/json").json
+    assert answer == json.loads(sample[2])
+
+    body, expected = re.search(r"--data-binary \$'(.*?)' .*\n((?:.+\n)+?)```", README).groups()
+    response = client.post("/predict", data=body.replace("\\n", "\n"), content_type="text/csv")
+    assert response.text == expected
+
+
+def test_no_package_is_a_misspelt_or_empty_file():
+    for folder in ("serve", "train"):
+        for path in Path(ROOT / folder).rglob("*.py"):
+            assert path.name == "__init__.py" or len(path.read_text()) > 100
