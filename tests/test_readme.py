@@ -18,12 +18,16 @@ README = (ROOT / "README.md").read_text()
 def table(heading):
     """The rows of the table below a heading, each a list of cells."""
     section = README.split(f"## {heading}\n")[1].split("\n## ")[0]
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if line[:1] == "|"][2:]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if line[:1] == "|"][
+        2:
+    ]
 
 
 def test_every_target_it_names_exists():
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
-    named = {word for line in re.findall(r"^make (.*)", README, re.M) for word in re.findall(r"^[a-z -]+", line)[0].split()}
+    named = {
+        word for line in re.findall(r"^make (.*)", README, re.M) for word in re.findall(r"^[a-z -]+", line)[0].split()
+    }
 
     assert {"demo", "test", "train", "export", "serve"} <= named
     assert named <= targets
@@ -40,7 +44,7 @@ def test_every_setting_is_in_the_table_with_its_default():
     rows = {row[0].strip("`"): row[1].strip("`") for row in table("Settings")}
     used = set()
     for path in ["serve/config.py", "serve/gunicorn_conf.py"]:
-        used |= set(re.findall(r'"([A-Z]+_?[A-Z_]+)"', (ROOT / path).read_text()))
+        used |= set(re.findall(r"['\"]([A-Z]+_?[A-Z_]+)['\"]", (ROOT / path).read_text()))
 
     assert set(rows) == used
     assert (rows["MAX_ROWS"], rows["MAX_BODY_BYTES"]) == (str(Config.max_rows), str(Config.max_body_bytes))
