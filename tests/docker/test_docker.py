@@ -39,7 +39,7 @@ def stopped():
 def up(request):
     """docker-compose up on a fresh machine, for each serving image: (address, container)."""
     port = free_port()
-    compose("up", "--detach", "--build", PORT=str(port), SERVE_TARGET=request.param)
+    compose("up", "--detach", "--build", PORT=str(port), SERVE_TARGET=request.param, MODEL_NAME="hours")
     address = f"http://127.0.0.1:{port}"
     deadline = time.monotonic() + 60
     while True:
