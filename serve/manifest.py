@@ -70,11 +70,31 @@ class Column(Struct, frozen=True):
     weight: float
 
 
-class Parameters(Struct, frozen=True):
-    """logit = (sum of the columns, added in order) + intercept."""
+class Unit(Struct, frozen=True):
+    """One unit of the hidden layer: weight * activation((sum of inputs * columns, added in order) + bias)."""
+
+    bias: float
+    inputs: tuple[float, ...]
+    weight: float
+
+
+class Hidden(Struct, frozen=True):
+    """A hidden layer, its activation called as torch.nn calls it (serve/activations.py); `slope` is PReLU's."""
+
+    activation: str
+    slope: float | None
+    units: tuple[Unit, ...]
+
+
+class Parameters(Struct, frozen=True, omit_defaults=True):
+    """logit = (sum of the columns, added in order) + intercept.
+
+    With a hidden layer, whose units take the columns (their own weights are then 1), it is the sum of the units.
+    """
 
     intercept: float
     columns: tuple[Column, ...]
+    hidden: Hidden | None = None
 
 
 class File(Struct, frozen=True):

@@ -6,7 +6,7 @@ import torch
 
 from tests.conftest import DATA
 from train.data import read_table
-from train.descent import sgd
+from train.descent import descend
 from train.evaluate import logits, metrics
 from train.fit import Options, fit
 from train.model import LogisticModel
@@ -91,7 +91,7 @@ def test_sgd_prints_the_lectures_losses(printed, start):
     table = read_table(DATA / "hours.csv")
     lines = []
     options = Options(solver="sgd", standardize=False, lr=0.01, epochs=len(printed))
-    sgd(
+    descend(
         LogisticModel(table.features),
         torch.from_numpy(table.x),
         torch.from_numpy(table.y),

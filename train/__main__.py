@@ -9,13 +9,16 @@ from pathlib import Path
 import torch
 
 from serve import manifest as contract
+from serve.activations import ACTIVATIONS
 from serve.manifest import Training
 from train import checkpoint
 from train.data import read_table
+from train.descent import OPTIMIZERS
 from train.errors import FitError, TrainError
 from train.evaluate import held_out, logits, metrics
 from train.export import export
-from train.fit import Options, fit
+from train.fit import SOLVERS, Options, fit
+from train.losses import LOSSES
 
 LECTURE_DATA = Path("data/hours.csv")
 LECTURE = Options(solver="sgd", standardize=False, lr=0.01, epochs=1000)
@@ -38,9 +41,7 @@ def main(arguments=None):
 def run_fit(args):
     """Read the table, fit on all its rows, measure, and write the checkpoint."""
     data = args.data or LECTURE_DATA
-    defaults = LECTURE if args.data is None and args.solver in (None, "sgd") else Options()
-    given = {name: getattr(args, name) for name in vars(defaults) if getattr(args, name) is not None}
-    options = replace(defaults, **given)
+    options = _options(args)
     name = _name(args)
     table = read_table(data, args.target, args.categorical, args.drop, args.positive, args.labels)
     n, positives = len(table.y), int(table.y.sum())
@@ -86,6 +87,18 @@ def run_export(args):
     for example in (manifest.examples[0], manifest.examples[4]):
         label = manifest.target.labels[example.logit > manifest.logit_threshold]
         print(f"predict {_say(example.instance)}: {label}")
+
+
+def _options(args):
+    """The options given, over the lecture's for the lecture's data, over the solver's own."""
+    given = {name: getattr(args, name) for name in vars(Options()) if getattr(args, name) is not None}
+    if args.data is None and args.solver in (None, "sgd"):
+        return replace(LECTURE, **given)
+    linear = not given.get("hidden") and given.get("loss", "log") == "log"
+    solver = given.setdefault("solver", "newton" if linear else "lbfgs")
+    if solver in OPTIMIZERS:
+        given.setdefault("lr", OPTIMIZERS[solver].lr)
+    return Options(**given)
 
 
 def _describe(feature):
@@ -160,13 +173,20 @@ def _parser():
     columns.add_argument("--categorical", action="append", default=[], metavar="COLUMN", help="its numbers name groups")
     columns.add_argument("--drop", action="append", default=[], metavar="COLUMN", help="leave it out")
     fitting = fits.add_argument_group("fitting")
-    fitting.add_argument("--solver", choices=["newton", "sgd"], help="default: newton; the lecture's is sgd")
+    fitting.add_argument(
+        "--solver", choices=SOLVERS, help="default: newton where it applies, else lbfgs; the lecture's is sgd"
+    )
+    fitting.add_argument("--loss", choices=LOSSES, help="default: log, the cross entropy")
+    fitting.add_argument("--hidden", type=_at_least(int, 0), metavar="UNITS", help="of a hidden layer (default: none)")
+    fitting.add_argument("--activation", choices=ACTIVATIONS, help="of the hidden layer (default: ReLU)")
     fitting.add_argument("--l2", type=_at_least(float, 0), help="penalty on the scaled weights (default: 0)")
     fitting.add_argument(
         "--standardize", action=argparse.BooleanOptionalAction, default=None, help="scale the numeric columns first"
     )
-    fitting.add_argument("--lr", type=_at_least(float, 0, strictly=True), help="sgd's learning rate (default: 0.01)")
-    fitting.add_argument("--epochs", type=_at_least(int, 1), help="sgd's steps (default: 1000)")
+    fitting.add_argument(
+        "--lr", type=_at_least(float, 0, strictly=True), help="the learning rate (default: the solver's)"
+    )
+    fitting.add_argument("--epochs", type=_at_least(int, 1), help="the most steps (default: 1000)")
     fitting.add_argument("--seed", type=_at_least(int, 0), help="default: 0")
 
     exports = commands.add_parser("export", parents=[both], help="export the checkpoint, proven, to the repository")

@@ -50,7 +50,8 @@ def load(folder, name):
     try:
         with safetensors.safe_open(path, "pt") as file:
             description = msgspec.json.decode(file.metadata()[METADATA], type=Description)
-        model = LogisticModel(description.features)
+        options = description.training.options
+        model = LogisticModel(description.features, options["hidden"], options["activation"])
         model.load_state_dict(load_file(path))
     except (safetensors.SafetensorError, msgspec.MsgspecError, RuntimeError, KeyError, TypeError, OSError) as error:
         reason = str(error).splitlines()[0]

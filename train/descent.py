@@ -1,41 +1,150 @@
-"""The lecture's solver: gradient descent."""
+"""The lecture's solver: gradient descent, by every optimizer that the lecture lists."""
 
 import math
+from dataclasses import dataclass
 
 import torch
-from torch.nn import functional
 
 from train.errors import FitError
+from train.losses import LOSSES
 
 
-def sgd(model, design, y, options, log, start=None):
-    """The lecture's loop: torch.optim.SGD over all rows at once, mean binary cross-entropy.
+@dataclass(frozen=True)
+class Optimizer:
+    """One of torch.optim's: its class, the learning rate used where none is given, and its other settings.
 
-    Starts where torch.nn.Linear would with the options' seed (uniform within 1 / sqrt(D)), or from start, a pair
-    (weight, bias). The loss logged at an epoch is the one before that epoch's step, as on the slide.
-
-    design (n, D), y (n,), float64. Sets the model's weight and bias; returns (whether it converged, notes). Raises
-    FitError where it diverges.
+    The rates are such that on standardized columns 1000 steps get near the optimum; SGD's is the lecture's.
     """
-    bound = 1 / math.sqrt(design.shape[1])
-    generator = torch.Generator().manual_seed(options.seed)
+
+    make: type
+    lr: float
+    settings: dict
+
+
+OPTIMIZERS = {
+    "sgd": Optimizer(torch.optim.SGD, 0.01, {}),
+    "asgd": Optimizer(torch.optim.ASGD, 0.5, {}),
+    "adadelta": Optimizer(torch.optim.Adadelta, 10.0, {}),
+    "adagrad": Optimizer(torch.optim.Adagrad, 0.5, {}),
+    "adam": Optimizer(torch.optim.Adam, 0.05, {}),
+    "adamax": Optimizer(torch.optim.Adamax, 0.05, {}),
+    "rmsprop": Optimizer(torch.optim.RMSprop, 0.01, {}),
+    "rprop": Optimizer(torch.optim.Rprop, 0.01, {}),
+    # Not in the lecture. One iteration a step; the loop below says when it has arrived.
+    "lbfgs": Optimizer(
+        torch.optim.LBFGS,
+        1.0,
+        {"max_iter": 1, "line_search_fn": "strong_wolfe", "tolerance_grad": 0.0, "tolerance_change": 0.0},
+    ),
+}
+
+ARRIVED = 1e-9  # the largest entry of the mean loss's gradient at which there is nothing left to do
+
+
+def descend(model, design, y, options, log, start=None, watch=lambda loss: None):
+    """The lecture's training cycle over all rows at once: forward, backward, update.
+
+    options: loss, a key of LOSSES; solver, a key of OPTIMIZERS; lr; epochs, the most steps; l2, whose penalty
+    l2 / 2n * sum(weight^2) is added to the mean loss; seed. Each layer starts where torch.nn.Linear would with the seed
+    (uniform within 1 / sqrt(inputs)), a linear model also from start, a pair (weight, bias). The loss logged at an
+    epoch, and given to watch at every one, is the one before that epoch's step, as on the slide.
+
+    design (n, D), y (n,), float64. Sets the model's parameters; returns (whether it converged, notes). Raises FitError
+    where it diverges.
+    """
+    _begin(model, options.seed, start)
+    loss_of = LOSSES[options.loss]
+    optimizer_of = OPTIMIZERS[options.solver]
+    optimizer = optimizer_of.make(model.parameters(), lr=options.lr, **optimizer_of.settings)
+    weights = [parameter for name, parameter in model.named_parameters() if name.endswith("weight")]
+
+    def cycle():
+        optimizer.zero_grad()
+        z = model.score(design)
+        loss = loss_of.rows(z, y).mean() + options.l2 / (2 * len(y)) * sum((weight**2).sum() for weight in weights)
+        loss.backward()
+        return loss
+
+    for epoch in range(options.epochs):
+        loss = cycle().item()
+        steepest = max(parameter.grad.abs().max().item() for parameter in model.parameters())
+        if not math.isfinite(loss + steepest):
+            raise FitError(
+                f"{options.solver} diverged at epoch {epoch}: lower --lr (it is {options.lr:g}), or use --standardize"
+            )
+        watch(loss)
+        arrived = steepest <= ARRIVED
+        if arrived or epoch % max(1, options.epochs // 10) == 0 or epoch == options.epochs - 1:
+            log(f"{epoch} {loss}")
+        if arrived:
+            break
+        optimizer.step(cycle if options.solver == "lbfgs" else None)
+
+    z = model.score(design).detach()
+    notes = [_arrival(options, epoch, steepest, arrived)]
+    if separated := arrived and steepest > 0 and options.l2 == 0 and bool(((2 * y - 1) * z > 0).all()):
+        notes = [
+            f"Every row is on its own side, so a steeper model always fits better and no best fit exists. Stopped at "
+            f"epoch {epoch}, where the loss is all but flat. Use --l2 1 for a fit that exists."
+        ]
+    if not loss_of.proper:
+        slope, intercept = platt(z, y)
+        with torch.no_grad():
+            model.weight.mul_(slope)
+            model.bias.mul_(slope).add_(intercept)
+        notes.append(
+            f"The loss {options.loss} gives a score and no probability: Platt scaling on the training rows turned the "
+            f"score s into the logit {slope:.6g} s + {intercept:.6g}, which is part of the weights."
+        )
+    return arrived and not separated, notes
+
+
+def platt(z, y, most_steps=100):
+    """The (slope, intercept) for which sigmoid(slope * z + intercept) is the best probability of y given the score z.
+
+    Maximum likelihood by Newton's method, with the targets (n1 + 1) / (n1 + 2) for the n1 rows with y = 1 and
+    1 / (n0 + 2) for the others, which keep it finite where z separates the two (Platt, Probabilistic Outputs for
+    Support Vector Machines, 1999; Lin, Lin & Weng, Machine Learning 68, 2007). z and y float64 (n,).
+    """
+    positives = y.sum()
+    target = torch.where(y == 1, (positives + 1) / (positives + 2), 1 / (len(y) - positives + 2))
+    center, scale = z.mean(), z.std(correction=0)
+    if scale <= 1e-12 * (1 + center.abs()):  # one score for all rows: only the share of positives is left to say
+        return 1.0, (torch.logit(target.mean()) - center).item()
+    matrix = torch.stack([(z - center) / scale, torch.ones_like(z)], dim=1)
+    beta = torch.zeros(2, dtype=torch.float64)
+
+    def loss(beta):
+        return torch.nn.functional.binary_cross_entropy_with_logits(matrix @ beta, target)
+
+    for _ in range(most_steps):
+        p = torch.sigmoid(matrix @ beta)
+        step = torch.linalg.solve(matrix.T @ (matrix * (p * (1 - p))[:, None]), matrix.T @ (p - target))
+        while loss(beta - step) > loss(beta) and step.abs().max() > 1e-9:
+            step = step / 2
+        beta = beta - step
+        if step.abs().max() <= 1e-9:
+            break
+    slope = beta[0] / scale
+    return slope.item(), (beta[1] - slope * center).item()
+
+
+def _begin(model, seed, start):
+    generator = torch.Generator().manual_seed(seed)
+    layers = [(model.weight, model.bias)]
+    if model.activation:
+        layers.insert(0, (model.hidden_weight, model.hidden_bias))
     with torch.no_grad():
-        model.weight.uniform_(-bound, bound, generator=generator)
-        model.bias.uniform_(-bound, bound, generator=generator)
+        for weight, bias in layers:
+            bound = 1 / math.sqrt(len(weight))
+            weight.uniform_(-bound, bound, generator=generator)
+            bias.uniform_(-bound, bound, generator=generator)
         if start is not None:
             model.weight.fill_(start[0])
             model.bias.fill_(start[1])
-    optimizer = torch.optim.SGD([model.weight, model.bias], lr=options.lr)
-    for epoch in range(options.epochs):
-        logit = design @ model.weight + model.bias
-        # The sigmoid and the cross-entropy in one, so that log(0) can't happen.
-        loss = functional.binary_cross_entropy_with_logits(logit, y)
-        loss = loss + options.l2 / (2 * len(y)) * (model.weight**2).sum()
-        if not math.isfinite(loss.item()):
-            raise FitError(f"sgd diverged at epoch {epoch}: lower --lr (it is {options.lr:g}), or use --standardize")
-        if epoch % max(1, options.epochs // 10) == 0 or epoch == options.epochs - 1:
-            log(f"{epoch} {loss.item()}")
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    return False, [f"sgd took its {options.epochs} steps; it doesn't aim for the exact optimum."]
+
+
+def _arrival(options, epoch, steepest, arrived):
+    if arrived:
+        return f"{options.solver} arrived at epoch {epoch}: the loss's slope is {steepest:.1e} at most."
+    return f"{options.solver} took its {options.epochs} steps; the loss's slope is still {steepest:.1e}."

@@ -4,26 +4,32 @@ from dataclasses import dataclass
 
 import torch
 
-from train.descent import sgd
+from train.descent import OPTIMIZERS, descend
 from train.errors import FitError
 from train.model import LogisticModel
 from train.newton import newton
 
-SOLVERS = {"newton": newton, "sgd": sgd}
+SOLVERS = {"newton": newton, **dict.fromkeys(OPTIMIZERS, descend)}
 
 
 @dataclass(frozen=True)
 class Options:
     """How to fit.
 
-    solver: "newton" or "sgd". l2: the penalty's weight, >= 0; l2 / 2 * sum(weight^2) over the scaled columns is added
-    to the log loss summed over the rows, the intercept is free. standardize: scale the numeric columns first.
-    lr, epochs: of sgd, one step over all rows an epoch. seed: of sgd's starting point and of the held-out rows.
+    solver: "newton", which takes the log loss and no hidden layer, or one of train/descent.py's OPTIMIZERS. l2: the
+    penalty's weight, >= 0; l2 / 2 * sum(weight^2) over the scaled columns is added to the log loss summed over the
+    rows, the intercept is free. standardize: scale the numeric columns first.
+    loss: a key of LOSSES. hidden: the units of a hidden layer, 0 for none; activation: theirs, a key of ACTIVATIONS.
+    lr, epochs: of the optimizers, one step over all rows an epoch. seed: of their starting point and of the held-out
+    rows.
     """
 
     solver: str = "newton"
     l2: float = 0.0
     standardize: bool = True
+    loss: str = "log"
+    hidden: int = 0
+    activation: str = "ReLU"
     lr: float = 0.01
     epochs: int = 1000
     seed: int = 0
@@ -43,7 +49,9 @@ def fit(features, x, y, options, log):
 
     The same arguments give the same parameters, bit for bit. Raises FitError where the solver diverges.
     """
-    model = LogisticModel(features)
+    if options.solver == "newton" and (options.hidden or options.loss != "log"):
+        raise FitError("newton fits the log loss without a hidden layer; choose another --solver, such as lbfgs")
+    model = LogisticModel(features, options.hidden, options.activation)
     with torch.no_grad():
         if options.standardize:
             model.standardize(x)

@@ -5,11 +5,26 @@ exports and can't drift from training.
 """
 
 import math
+from types import SimpleNamespace
 
 import torch
 from torch import nn
 
-from serve.manifest import Column, Parameters
+from serve.activations import ACTIVATIONS, POWERS, PRELU_START
+from serve.manifest import Column, Hidden, Parameters, Unit
+
+_POWERS = torch.tensor(POWERS, dtype=torch.float64)
+
+# What the activations compute with. The ONNX exporter rounds a plain number to float32, hence `number`.
+TORCH = SimpleNamespace(
+    where=torch.where,
+    floor=torch.floor,
+    abs=torch.abs,
+    amax=torch.amax,
+    cumsum=torch.cumsum,
+    number=lambda value: torch.tensor(value, dtype=torch.float64),
+    power=lambda step: _POWERS.take(step.to(torch.int64)),
+)
 
 
 class LogisticModel(nn.Module):
@@ -18,10 +33,13 @@ class LogisticModel(nn.Module):
     Built for a list of d `serve.manifest.Feature`; its design matrix has D columns: one a numeric feature, and
     K - 1 indicators a categorical feature of K levels (the first level is the reference).
 
-    Parameters: `weight` (D,), `bias` (). Buffers: `center` and `scale` (D,), see `standardize`.
+    With hidden = H > 0, a layer of H units with an activation stands between the design matrix and the logit.
+
+    Parameters: `weight` (D,), `bias` (); with a hidden layer `hidden_weight` (D, H), `hidden_bias` (H,), `weight` (H,),
+    `bias` () and, for PReLU alone, `slope` (). Buffers: `center` and `scale` (D,), see `standardize`.
     """
 
-    def __init__(self, features):
+    def __init__(self, features, hidden=0, activation="ReLU"):
         super().__init__()
         source, level = [], []
         for index, feature in enumerate(features):
@@ -41,7 +59,12 @@ class LogisticModel(nn.Module):
         self.register_buffer("last_level", constant([len(features[i].levels) - 1.0 for i in source]))
         self.register_buffer("center", torch.zeros_like(self.level))
         self.register_buffer("scale", torch.ones_like(self.level))
-        self.weight = nn.Parameter(torch.zeros_like(self.level))
+        self.activation = activation if hidden else None
+        self.slope = nn.Parameter(constant(PRELU_START)) if self.activation == "PReLU" else None
+        if hidden:
+            self.hidden_weight = nn.Parameter(torch.zeros(len(level), hidden, dtype=torch.float64))
+            self.hidden_bias = nn.Parameter(torch.zeros(hidden, dtype=torch.float64))
+        self.weight = nn.Parameter(torch.zeros(hidden or len(level), dtype=torch.float64))
         self.bias = nn.Parameter(constant(0.0))
 
     def columns(self, x):
@@ -74,15 +97,27 @@ class LogisticModel(nn.Module):
         self.center.copy_(torch.where(numeric, columns.mean(dim=0), 0.0))
         self.scale.copy_(torch.where(numeric & (deviation > 0), deviation, 1.0))
 
-    def forward(self, x):
-        """x float64 (n, d), NaN for missing, a category as its index -> (logit, probability), float64 (n,) each.
+    def score(self, design, product=torch.matmul):
+        """The design matrix (n, D) -> the logit (n,), with the matrix product given."""
+        if self.activation:
+            units = product(design, self.hidden_weight) + self.hidden_bias
+            design = ACTIVATIONS[self.activation](TORCH, units, self.slope)
+        return product(design, self.weight) + self.bias
 
-        The logit is added up column by column with cumsum, whose order is fixed: IEEE 754 then gives the same bits
-        in every engine, on every machine, and for a row alone as for the same row in a batch. A matrix product, or
-        a sum, may add in any order.
-        """
-        logit = torch.cumsum(self.design(x) * self.weight, dim=1)[:, -1] + self.bias
+    def forward(self, x):
+        """x float64 (n, d), NaN for missing, a category as its index -> (logit, probability), float64 (n,) each."""
+        logit = self.score(self.design(x), product_in_order)
         return logit, sigmoid(logit)
+
+
+def product_in_order(a, b):
+    """a @ b, added up column by column with cumsum: a (n, D) with b (D,) or (D, H) -> (n,) or (n, H).
+
+    Its order is fixed: IEEE 754 then gives the same bits in every engine, on every machine, and for a row alone as for
+    the same row in a batch. A matrix product, or a sum, may add in any order.
+    """
+    terms = a * b if b.dim() == 1 else a[:, :, None] * b
+    return torch.cumsum(terms, dim=1)[:, -1]
 
 
 def sigmoid(logit):
@@ -96,7 +131,8 @@ def sigmoid(logit):
 
 def parameters(model):
     """The model's parameters as the manifest records them."""
-    columns = zip(model.source, model.level, model.center, model.scale, model.weight, strict=True)
+    weights = torch.ones_like(model.level) if model.activation else model.weight
+    columns = zip(model.source, model.level, model.center, model.scale, weights, strict=True)
     return Parameters(
         intercept=model.bias.item(),
         columns=tuple(
@@ -109,4 +145,11 @@ def parameters(model):
             )
             for source, level, center, scale, weight in columns
         ),
+        hidden=_hidden(model) if model.activation else None,
     )
+
+
+def _hidden(model):
+    units = zip(model.hidden_bias.tolist(), model.hidden_weight.T.tolist(), model.weight.tolist(), strict=True)
+    slope = None if model.slope is None else model.slope.item()
+    return Hidden(model.activation, slope, tuple(Unit(bias, tuple(inputs), output) for bias, inputs, output in units))

@@ -6,6 +6,7 @@ Probabilities may differ by what two good implementations of exp differ by.
 
 import numpy as np
 
+from serve.activations import ACTIVATIONS, NUMPY
 from serve.manifest import Certificate
 from train.errors import ExportError
 
@@ -16,8 +17,8 @@ ROWS = 20_000
 
 def closed_form(features, parameters, x):
     """The model written out in NumPy from the manifest's parameters: x (n, d) -> logit (n,), float64."""
-    total = np.zeros(len(x))
-    for index, column in enumerate(parameters.columns):
+    columns = []
+    for column in parameters.columns:
         feature = features[column.feature]
         value = x[:, column.feature]
         if feature.fill is not None:
@@ -25,9 +26,20 @@ def closed_form(features, parameters, x):
         if column.level is not None:
             seen = np.isin(value, np.arange(len(feature.levels)))
             value = np.where(seen, value == column.level, np.nan)
-        term = (value - column.center) / column.scale * column.weight
-        total = term if index == 0 else total + term
-    return total + parameters.intercept
+        columns.append((value - column.center) / column.scale * column.weight)
+    if parameters.hidden:
+        columns = _units(parameters.hidden, columns)
+    return sum(columns[1:], columns[0]) + parameters.intercept
+
+
+def _units(hidden, columns):
+    """What each unit of the hidden layer adds to the logit: H arrays (n,) from D."""
+    weighted = [[weight * column for weight, column in zip(u.inputs, columns, strict=True)] for u in hidden.units]
+    score = np.column_stack(
+        [sum(terms[1:], terms[0]) + u.bias for terms, u in zip(weighted, hidden.units, strict=True)]
+    )
+    active = ACTIVATIONS[hidden.activation](NUMPY, score, hidden.slope)
+    return [active[:, index] * unit.weight for index, unit in enumerate(hidden.units)]
 
 
 def probe(features, parameters, logit_threshold, rows=ROWS, seed=0):
