@@ -79,7 +79,7 @@ class Unit(Struct, frozen=True):
 
 
 class Hidden(Struct, frozen=True):
-    """A hidden layer, its activation called as torch.nn calls it (serve/activations.py); `slope` is PReLU's."""
+    """A hidden layer, its activation called as torch.nn calls it (train/activations.py); `slope` is PReLU's."""
 
     activation: str
     slope: float | None

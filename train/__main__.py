@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 
 from serve import manifest as contract
-from serve.activations import ACTIVATIONS
 from serve.manifest import Training
 from train import checkpoint
+from train.activations import ACTIVATIONS
 from train.data import read_table
 from train.descent import OPTIMIZERS
 from train.errors import FitError, TrainError

@@ -49,7 +49,7 @@ def to_torchscript(model):
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*torch.jit.* is deprecated", category=DeprecationWarning)
-        # Those are the constants of serve/activations.py, and constants they are.
+        # Those are the constants of train/activations.py, and constants they are.
         warnings.filterwarnings("ignore", "torch.tensor results", category=torch.jit.TracerWarning)
         torch.jit.save(torch.jit.trace(model, (example,), check_trace=False), buffer)
     return buffer.getvalue()

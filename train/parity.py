@@ -6,8 +6,8 @@ Probabilities may differ by what two good implementations of exp differ by.
 
 import numpy as np
 
-from serve.activations import ACTIVATIONS, NUMPY
 from serve.manifest import Certificate
+from train.activations import ACTIVATIONS, NUMPY
 from train.errors import ExportError
 
 PROBABILITY_ULP = 4
