@@ -13,8 +13,26 @@ from train.model import TORCH, LogisticModel, parameters
 
 # Softplus: torch turns linear above its threshold of 20, where that is 2e-9 off; ours is the formula everywhere.
 ARGUMENTS = {"Threshold": (0.1, 0.0), "Softplus": (1, 700), "Softmin": (1,), "Softmax": (1,), "LogSoftmax": (1,)}
-LECTURE = ["ReLU", "ReLU6", "ELU", "SELU", "PReLU", "LeakyReLU", "Threshold", "Hardtanh", "Sigmoid", "Tanh", 
-           "LogSigmoid", "Softplus", "Softshrink", "Softsign", "Tanhshrink", "Softmin", "Softmax", "LogSoftmax"]  # fmt: skip
+LECTURE = [
+    "ReLU",
+    "ReLU6",
+    "ELU",
+    "SELU",
+    "PReLU",
+    "LeakyReLU",
+    "Threshold",
+    "Hardtanh",
+    "Sigmoid",
+    "Tanh",
+    "LogSigmoid",
+    "Softplus",
+    "Softshrink",
+    "Softsign",
+    "Tanhshrink",
+    "Softmin",
+    "Softmax",
+    "LogSoftmax",
+]
 
 
 def test_the_lectures_list_is_whole():
