@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from serve.manifest import Metrics
+from train.errors import FitError
 from train.fit import fit
 
 # Fewer rows than these, and a held-out figure would be noise.
@@ -50,3 +51,19 @@ def logits(model, x):
     """The model's logits for x (n, d), both NumPy float64."""
     with torch.inference_mode():
         return model(torch.from_numpy(x))[0].numpy()
+
+
+def folds(y, k, seed):
+    """Deal the rows into k folds: int64 (n,), each row's fold from 0 to k - 1, seeded.
+
+    Stratified: the folds' numbers of rows, of positives and of negatives differ by one at most. Raises FitError where
+    an outcome has fewer than k rows.
+    """
+    rarest = int(min(y.sum(), len(y) - y.sum()))
+    if k > rarest:
+        raise FitError(f"{k} folds need {k} rows of each outcome, the rarer has {rarest}: use fewer --folds")
+    generator = np.random.default_rng(seed)
+    order = np.concatenate([generator.permutation(np.flatnonzero(y == outcome)) for outcome in (0, 1)])
+    fold = np.empty(len(y), dtype=np.int64)
+    fold[order] = np.arange(len(y)) % k
+    return fold
