@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from serve.manifest import Column, Parameters
+from train.links import LINKS
 
 
 class LogisticModel(nn.Module):
@@ -21,8 +22,9 @@ class LogisticModel(nn.Module):
     Parameters: `weight` (D,), `bias` (). Buffers: `center` and `scale` (D,), see `standardize`.
     """
 
-    def __init__(self, features):
+    def __init__(self, features, link="logit"):
         super().__init__()
+        self.link = link
         source, level = [], []
         for index, feature in enumerate(features):
             levels = range(1, len(feature.levels)) if feature.kind == "categorical" else [math.nan]
@@ -63,15 +65,16 @@ class LogisticModel(nn.Module):
         """x (n, d) -> the scaled design matrix (n, D), without the intercept's column."""
         return (self.columns(x) - self.center) / self.scale
 
-    def standardize(self, x):
+    def standardize(self, x, center=True):
         """Center and scale each numeric column by its mean and population standard deviation over x (n, d).
 
-        A constant column keeps the scale 1, and indicators stay 0 and 1.
+        A constant column keeps the scale 1, and indicators stay 0 and 1. Without an intercept nothing may be
+        centered: that would be another model.
         """
         columns = self.columns(x)
         numeric = torch.isnan(self.level)
         deviation = columns.std(dim=0, correction=0)
-        self.center.copy_(torch.where(numeric, columns.mean(dim=0), 0.0))
+        self.center.copy_(torch.where(numeric & center, columns.mean(dim=0), 0.0))
         self.scale.copy_(torch.where(numeric & (deviation > 0), deviation, 1.0))
 
     def forward(self, x):
@@ -82,16 +85,7 @@ class LogisticModel(nn.Module):
         a sum, may add in any order.
         """
         logit = torch.cumsum(self.design(x) * self.weight, dim=1)[:, -1] + self.bias
-        return logit, sigmoid(logit)
-
-
-def sigmoid(logit):
-    """1 / (1 + exp(-z)): within [0, 1], never decreasing in z, and 0 only where the true value is below 6e-309.
-
-    Written out because the runtimes' own Sigmoid is neither within [0, 1] nor monotone everywhere
-    (onnxruntime#22557); train/formats.py says what becomes of exp there.
-    """
-    return 1.0 / (1.0 + torch.exp(-logit))
+        return logit, LINKS[self.link].probability(logit)
 
 
 def parameters(model):
