@@ -26,7 +26,6 @@ class Description(Struct, frozen=True):
     target: Target
     threshold: float
     training: Training
-    link: str = "logit"
 
 
 def save(folder, description, model):
@@ -51,7 +50,7 @@ def load(folder, name):
     try:
         with safetensors.safe_open(path, "pt") as file:
             description = msgspec.json.decode(file.metadata()[METADATA], type=Description)
-        model = LogisticModel(description.features, description.link)
+        model = LogisticModel(description.features, description.training.options["link"])
         model.load_state_dict(load_file(path))
     except (safetensors.SafetensorError, msgspec.MsgspecError, RuntimeError, KeyError, TypeError, OSError) as error:
         reason = str(error).splitlines()[0]

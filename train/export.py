@@ -58,7 +58,7 @@ def _describe(description, model, files):
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         features=description.features,
         target=description.target,
-        link=description.link,
+        link=description.training.options["link"],
         threshold=description.threshold,
         parameters=fitted,
         files={name: File(hashlib.sha256(data).hexdigest(), len(data)) for name, data in files.items()},

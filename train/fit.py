@@ -7,9 +7,9 @@ import torch
 from train.descent import sgd
 from train.errors import FitError
 from train.model import LogisticModel
-from train.newton import newton
+from train.newton import Solution, newton
 
-SOLVERS = {"newton": newton, "sgd": sgd}
+SOLVERS = {"sgd": sgd}
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,9 @@ class Options:
     solver: "newton" or "sgd". l2: the penalty's weight, >= 0; l2 / 2 * sum(weight^2) over the scaled columns is added
     to the log loss summed over the rows, the intercept is free. standardize: scale the numeric columns first.
     lr, epochs: of sgd, one step over all rows an epoch. seed: of sgd's starting point and of the held-out rows.
+    link: a key of train.links.LINKS. intercept: whether there is one. firth: Firth's penalty, log(det(information)) / 2
+    taken off the log loss, for the logit link. class_weight: "" (none), "balanced" (rows / (2 * rows of that outcome)),
+    or two numbers "NO,YES" that multiply the weights of the rows of each outcome.
     """
 
     solver: str = "newton"
@@ -27,6 +30,10 @@ class Options:
     lr: float = 0.01
     epochs: int = 1000
     seed: int = 0
+    link: str = "logit"
+    intercept: bool = True
+    firth: bool = False
+    class_weight: str = ""
 
 
 @dataclass(frozen=True)
@@ -36,19 +43,59 @@ class Fit:
     model: LogisticModel
     converged: bool
     notes: tuple[str, ...]
+    solution: Solution | None = None
 
 
-def fit(features, x, y, options, log):
+def fit(features, x, y, options, log, weight=None):
     """Fit a model. x float64 (n, d), y float64 (n,) of 0 and 1, both tensors; log takes one line of text.
+
+    weight float64 (n,), >= 0, or None: how many rows each row counts for, before options.class_weight.
 
     The same arguments give the same parameters, bit for bit. Raises FitError where the solver diverges.
     """
-    model = LogisticModel(features)
+    _check(options, weight)
+    model = LogisticModel(features, options.link)
     with torch.no_grad():
         if options.standardize:
-            model.standardize(x)
+            model.standardize(x, center=options.intercept)
         design = model.design(x)
-    converged, notes = SOLVERS[options.solver](model, design, y, options, log)
+    solution = None
+    if options.solver == "newton":
+        weight = row_weights(y, weight, options.class_weight)
+        solution = newton(model, lambda: [(design, y, weight)], options, log)
+        converged, notes = solution.converged, solution.notes
+    else:
+        converged, notes = SOLVERS[options.solver](model, design, y, options, log)
     if not all(torch.isfinite(parameter).all() for parameter in model.parameters()):
         raise FitError("the fit ran out of float64's range: a column's values are too large; divide it or drop it")
-    return Fit(model, converged, tuple(notes))
+    return Fit(model, converged, tuple(notes), solution)
+
+
+def row_weights(y, weight, class_weight):
+    """The weights (n,) that the rows count with: weight, or 1, times that of the row's outcome."""
+    weight = torch.ones_like(y) if weight is None else weight
+    if not class_weight:
+        return weight
+    if class_weight == "balanced":
+        positive = (weight * y).sum()
+        no, yes = (weight.sum() / (2 * part) for part in (weight.sum() - positive, positive))
+    else:
+        no, yes = map(float, class_weight.split(","))
+    return weight * torch.where(y > 0, yes, no)
+
+
+def _check(options, weight):
+    """Refuse what the chosen solver or link can't do."""
+    if options.firth and (options.link != "logit" or options.l2):
+        raise FitError("--firth is for the logit link without --l2: leave one of them out")
+    if options.solver == "newton":
+        return
+    wanted = {
+        "--link": options.link != "logit",
+        "--no-intercept": not options.intercept,
+        "--firth": options.firth,
+        "--class-weight": bool(options.class_weight),
+        "--weights": weight is not None,
+    }
+    for option in (option for option, given in wanted.items() if given):
+        raise FitError(f"{option} needs the solver newton: leave out --solver {options.solver}")
