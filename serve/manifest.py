@@ -9,6 +9,7 @@ import hashlib
 import json
 import math
 import re
+from statistics import NormalDist
 from typing import Literal
 
 import msgspec
@@ -23,6 +24,14 @@ MISSING = frozenset(["", "#N/A", "N/A", "n/a", "NA", "NULL", "null", "NaN", "nan
 
 # A model's name is a folder, a part of URLs and a label in logs.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+# Each link's score of a probability p, 0 < p < 1: what the output called `logit` is where the probability is p.
+SCORES = {
+    "logit": lambda p: math.log(p / (1 - p)),
+    "probit": NormalDist().inv_cdf,
+    "cloglog": lambda p: math.log(-math.log1p(-p)),
+    "cauchit": lambda p: math.tan(math.pi * (p - 0.5)),
+}
 
 
 class Struct(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -90,6 +99,7 @@ class Parameters(Struct, frozen=True, omit_defaults=True):
     """logit = (sum of the columns, added in order) + intercept.
 
     With a hidden layer, whose units take the columns (their own weights are then 1), it is the sum of the units.
+    The name stands for the linear score, on the scale of the model's link, whichever that is.
     """
 
     intercept: float
@@ -165,7 +175,7 @@ class Manifest(Struct, frozen=True):
     created: str
     features: tuple[Feature, ...]
     target: Target
-    link: Literal["logit"]
+    link: Literal["logit", "probit", "cloglog", "cauchit"]
     threshold: float
     parameters: Parameters
     files: dict[str, File]
@@ -175,8 +185,8 @@ class Manifest(Struct, frozen=True):
 
     @property
     def logit_threshold(self):
-        """The threshold on the logit's scale; a row is positive where its logit is above it."""
-        return math.log(self.threshold / (1 - self.threshold))
+        """The threshold on the link's scale; a row is positive where its score, the output `logit`, is above it."""
+        return SCORES[self.link](self.threshold)
 
     def encode(self):
         """The text of manifest.json, UTF-8, with the digest filled in."""

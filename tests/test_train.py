@@ -101,3 +101,20 @@ def test_sgd_prints_the_lectures_losses(printed, start):
     )
 
     np.testing.assert_allclose([float(line.split()[1]) for line in lines], printed, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("link", "loss"),
+    [("probit", 229.20658569), ("cloglog", 229.44719813), ("cauchit", 229.67005561)],
+)
+def test_every_link_is_measured_on_its_own_scale(link, loss):
+    """The mean log loss and the accuracy are those of the model's own probabilities."""
+    table, result = fitted("admissions", Options(link=link), categorical=["rank"])
+    measured = metrics(logits(result.model, table.x), table.y, link)
+    probability = result.model(torch.from_numpy(table.x))[1].detach().numpy()
+    own = -np.log(np.where(table.y == 1, probability, 1 - probability)).mean()
+
+    assert result.converged
+    assert measured.log_loss == pytest.approx(own, rel=1e-12)
+    assert 400 * measured.log_loss == pytest.approx(loss, abs=1e-8)
+    assert measured.accuracy == ((probability > 0.5) == (table.y == 1)).mean()

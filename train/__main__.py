@@ -18,6 +18,7 @@ from train.errors import FitError, TrainError
 from train.evaluate import held_out, logits, metrics
 from train.export import export
 from train.fit import SOLVERS, Options, fit
+from train.links import LINKS
 from train.losses import LOSSES
 
 LECTURE_DATA = Path("data/hours.csv")
@@ -52,7 +53,7 @@ def run_fit(args):
     fitted = fit(table.features, torch.from_numpy(table.x), torch.from_numpy(table.y), options, log=print)
     for note in fitted.notes:
         print(note)
-    fitted_metrics = metrics(logits(fitted.model, table.x), table.y)
+    fitted_metrics = metrics(logits(fitted.model, table.x), table.y, options.link)
     outside = held_out(table.features, table.x, table.y, options)
     print("all rows:", _figures(fitted_metrics))
     print("held out:", _figures(outside) if outside else "too few rows to hold some out")
@@ -145,6 +146,16 @@ def _labels(text):
     return labels
 
 
+def _class_weight(text):
+    try:
+        weights = [float(part) for part in text.split(",")]
+    except ValueError:
+        weights = []
+    if text != "balanced" and not (len(weights) == 2 and all(0 < weight < float("inf") for weight in weights)):
+        raise argparse.ArgumentTypeError("takes balanced, or two numbers above 0, the negative's first: 1,5")
+    return text
+
+
 def _at_least(kind, least, strictly=False):
     def parse(text):
         value = kind(text)
@@ -179,6 +190,14 @@ def _parser():
     fitting.add_argument("--loss", choices=LOSSES, help="default: log, the cross entropy")
     fitting.add_argument("--hidden", type=_at_least(int, 0), metavar="UNITS", help="of a hidden layer (default: none)")
     fitting.add_argument("--activation", choices=ACTIVATIONS, help="of the hidden layer (default: ReLU)")
+    fitting.add_argument("--link", choices=LINKS, help="from score to probability; newton's (default: logit)")
+    fitting.add_argument("--firth", action="store_true", default=None, help="Firth's penalty: finite where separated")
+    fitting.add_argument(
+        "--no-intercept", dest="intercept", action="store_false", default=None, help="the logit of all zeros is zero"
+    )
+    fitting.add_argument(
+        "--class-weight", type=_class_weight, metavar="balanced|NO,YES", help="what the rows of each outcome count for"
+    )
     fitting.add_argument("--l2", type=_at_least(float, 0), help="penalty on the scaled weights (default: 0)")
     fitting.add_argument(
         "--standardize", action=argparse.BooleanOptionalAction, default=None, help="scale the numeric columns first"

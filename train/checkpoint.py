@@ -51,7 +51,7 @@ def load(folder, name):
         with safetensors.safe_open(path, "pt") as file:
             description = msgspec.json.decode(file.metadata()[METADATA], type=Description)
         options = description.training.options
-        model = LogisticModel(description.features, options["hidden"], options["activation"])
+        model = LogisticModel(description.features, options["hidden"], options["activation"], options["link"])
         model.load_state_dict(load_file(path))
     except (safetensors.SafetensorError, msgspec.MsgspecError, RuntimeError, KeyError, TypeError, OSError) as error:
         reason = str(error).splitlines()[0]

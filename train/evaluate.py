@@ -3,21 +3,23 @@
 import numpy as np
 import torch
 
-from serve.manifest import Metrics
+from serve.manifest import SCORES, Metrics
+from train.errors import FitError
 from train.fit import fit
+from train.links import LINKS
 
 # Fewer rows than these, and a held-out figure would be noise.
 HELD_OUT_ROWS = 50
 HELD_OUT_OF_EACH = 10
 
 
-def metrics(logit, y, logit_threshold=0.0):
-    """Metrics of logits (n,) against y (n,) of 0 and 1, NumPy float64; both outcomes occur.
+def metrics(logit, y, link="logit"):
+    """Metrics of scores (n,) on the link's scale against y (n,) of 0 and 1, NumPy float64; both outcomes occur.
 
     The area under the ROC curve is the share of pairs of a positive and a negative row that the logit puts in the
     right order, ties counting half (Hanley & McNeil, Radiology 143, 1982).
     """
-    loss = np.where(y == 1, np.logaddexp(0, -logit), np.logaddexp(0, logit))
+    loss = LINKS[link].terms(torch.from_numpy(logit), torch.from_numpy(y))[0].numpy()
     _, group, sizes = np.unique(logit, return_inverse=True, return_counts=True)
     ranks = (np.cumsum(sizes) - (sizes - 1) / 2)[group]
     positives = int(y.sum())
@@ -25,7 +27,7 @@ def metrics(logit, y, logit_threshold=0.0):
     return Metrics(
         rows=len(y),
         log_loss=float(loss.mean()),
-        accuracy=float(((logit > logit_threshold) == (y == 1)).mean()),
+        accuracy=float(((logit > SCORES[link](0.5)) == (y == 1)).mean()),
         auc=float((ranks[y == 1].sum() - positives * (positives + 1) / 2) / pairs),
     )
 
@@ -43,10 +45,26 @@ def held_out(features, x, y, options):
         rows = np.flatnonzero(y == outcome)
         out[generator.choice(rows, max(1, round(len(rows) / 5)), replace=False)] = True
     fitted = fit(features, torch.from_numpy(x[~out]), torch.from_numpy(y[~out]), options, log=lambda line: None)
-    return metrics(logits(fitted.model, x[out]), y[out])
+    return metrics(logits(fitted.model, x[out]), y[out], options.link)
 
 
 def logits(model, x):
     """The model's logits for x (n, d), both NumPy float64."""
     with torch.inference_mode():
         return model(torch.from_numpy(x))[0].numpy()
+
+
+def folds(y, k, seed):
+    """Deal the rows into k folds: int64 (n,), each row's fold from 0 to k - 1, seeded.
+
+    Stratified: the folds' numbers of rows, of positives and of negatives differ by one at most. Raises FitError where
+    an outcome has fewer than k rows.
+    """
+    rarest = int(min(y.sum(), len(y) - y.sum()))
+    if k > rarest:
+        raise FitError(f"{k} folds need {k} rows of each outcome, the rarer has {rarest}: use fewer --folds")
+    generator = np.random.default_rng(seed)
+    order = np.concatenate([generator.permutation(np.flatnonzero(y == outcome)) for outcome in (0, 1)])
+    fold = np.empty(len(y), dtype=np.int64)
+    fold[order] = np.arange(len(y)) % k
+    return fold

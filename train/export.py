@@ -58,7 +58,7 @@ def _describe(description, model, files):
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         features=description.features,
         target=description.target,
-        link="logit",
+        link=description.training.options["link"],
         threshold=description.threshold,
         parameters=fitted,
         files={name: File(hashlib.sha256(data).hexdigest(), len(data)) for name, data in files.items()},
@@ -71,7 +71,7 @@ def _describe(description, model, files):
     except ServingError as error:
         raise ExportError(f"the export can't be proven: {error}") from error
     rows = parity.probe(draft.features, fitted, draft.logit_threshold)
-    certificate = parity.certify(runtimes, draft.features, fitted, draft.logit_threshold, rows)
+    certificate = parity.certify(runtimes, draft.features, fitted, draft.logit_threshold, rows, draft.link)
     instances = example_instances(draft.features)
     logit, probability = runtimes["onnx"](np.array([draft.row(instance) for instance in instances]))
     examples = zip(instances, logit.tolist(), probability.tolist(), strict=True)

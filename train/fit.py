@@ -7,7 +7,7 @@ import torch
 from train.descent import OPTIMIZERS, descend
 from train.errors import FitError
 from train.model import LogisticModel
-from train.newton import newton
+from train.newton import Solution, newton
 
 SOLVERS = {"newton": newton, **dict.fromkeys(OPTIMIZERS, descend)}
 
@@ -22,6 +22,9 @@ class Options:
     loss: a key of LOSSES. hidden: the units of a hidden layer, 0 for none; activation: theirs, a key of ACTIVATIONS.
     lr, epochs: of the optimizers, one step over all rows an epoch. seed: of their starting point and of the held-out
     rows.
+    link: a key of train.links.LINKS. intercept: whether there is one. firth: Firth's penalty, log(det(information)) / 2
+    taken off the log loss, for the logit link. class_weight: "" (none), "balanced" (rows / (2 * rows of that outcome)),
+    or two numbers "NO,YES" that multiply the weights of the rows of each outcome.
     """
 
     solver: str = "newton"
@@ -33,6 +36,10 @@ class Options:
     lr: float = 0.01
     epochs: int = 1000
     seed: int = 0
+    link: str = "logit"
+    intercept: bool = True
+    firth: bool = False
+    class_weight: str = ""
 
 
 @dataclass(frozen=True)
@@ -42,21 +49,61 @@ class Fit:
     model: LogisticModel
     converged: bool
     notes: tuple[str, ...]
+    solution: Solution | None = None
 
 
-def fit(features, x, y, options, log):
+def fit(features, x, y, options, log, weight=None):
     """Fit a model. x float64 (n, d), y float64 (n,) of 0 and 1, both tensors; log takes one line of text.
+
+    weight float64 (n,), >= 0, or None: how many rows each row counts for, before options.class_weight.
 
     The same arguments give the same parameters, bit for bit. Raises FitError where the solver diverges.
     """
-    if options.solver == "newton" and (options.hidden or options.loss != "log"):
-        raise FitError("newton fits the log loss without a hidden layer; choose another --solver, such as lbfgs")
-    model = LogisticModel(features, options.hidden, options.activation)
+    _check(options, weight)
+    model = LogisticModel(features, options.hidden, options.activation, options.link)
     with torch.no_grad():
         if options.standardize:
-            model.standardize(x)
+            model.standardize(x, center=options.intercept)
         design = model.design(x)
-    converged, notes = SOLVERS[options.solver](model, design, y, options, log)
+    solution = None
+    if options.solver == "newton":
+        weight = row_weights(y, weight, options.class_weight)
+        solution = newton(model, lambda: [(design, y, weight)], options, log)
+        converged, notes = solution.converged, solution.notes
+    else:
+        converged, notes = SOLVERS[options.solver](model, design, y, options, log)
     if not all(torch.isfinite(parameter).all() for parameter in model.parameters()):
         raise FitError("the fit ran out of float64's range: a column's values are too large; divide it or drop it")
-    return Fit(model, converged, tuple(notes))
+    return Fit(model, converged, tuple(notes), solution)
+
+
+def row_weights(y, weight, class_weight):
+    """The weights (n,) that the rows count with: weight, or 1, times that of the row's outcome."""
+    weight = torch.ones_like(y) if weight is None else weight
+    if not class_weight:
+        return weight
+    if class_weight == "balanced":
+        positive = (weight * y).sum()
+        no, yes = (weight.sum() / (2 * part) for part in (weight.sum() - positive, positive))
+    else:
+        no, yes = map(float, class_weight.split(","))
+    return weight * torch.where(y > 0, yes, no)
+
+
+def _check(options, weight):
+    """Refuse what the chosen solver or link can't do."""
+    if options.firth and (options.link != "logit" or options.l2):
+        raise FitError("--firth is for the logit link without --l2: leave one of them out")
+    if options.solver == "newton":
+        if options.hidden or options.loss != "log":
+            raise FitError("newton fits the log loss without a hidden layer; choose another --solver, such as lbfgs")
+        return
+    wanted = {
+        "--link": options.link != "logit",
+        "--no-intercept": not options.intercept,
+        "--firth": options.firth,
+        "--class-weight": bool(options.class_weight),
+        "a row weight": weight is not None,
+    }
+    for option in (option for option, given in wanted.items() if given):
+        raise FitError(f"{option} needs the solver newton: leave out --solver {options.solver}")

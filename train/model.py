@@ -12,6 +12,7 @@ from torch import nn
 
 from serve.manifest import Column, Hidden, Parameters, Unit
 from train.activations import ACTIVATIONS, POWERS, PRELU_START
+from train.links import LINKS
 
 _POWERS = torch.tensor(POWERS, dtype=torch.float64)
 
@@ -39,8 +40,9 @@ class LogisticModel(nn.Module):
     `bias` () and, for PReLU alone, `slope` (). Buffers: `center` and `scale` (D,), see `standardize`.
     """
 
-    def __init__(self, features, hidden=0, activation="ReLU"):
+    def __init__(self, features, hidden=0, activation="ReLU", link="logit"):
         super().__init__()
+        self.link = link
         source, level = [], []
         for index, feature in enumerate(features):
             levels = range(1, len(feature.levels)) if feature.kind == "categorical" else [math.nan]
@@ -86,15 +88,16 @@ class LogisticModel(nn.Module):
         """x (n, d) -> the scaled design matrix (n, D), without the intercept's column."""
         return (self.columns(x) - self.center) / self.scale
 
-    def standardize(self, x):
+    def standardize(self, x, center=True):
         """Center and scale each numeric column by its mean and population standard deviation over x (n, d).
 
-        A constant column keeps the scale 1, and indicators stay 0 and 1.
+        A constant column keeps the scale 1, and indicators stay 0 and 1. Without an intercept nothing may be
+        centered: that would be another model.
         """
         columns = self.columns(x)
         numeric = torch.isnan(self.level)
         deviation = columns.std(dim=0, correction=0)
-        self.center.copy_(torch.where(numeric, columns.mean(dim=0), 0.0))
+        self.center.copy_(torch.where(numeric & center, columns.mean(dim=0), 0.0))
         self.scale.copy_(torch.where(numeric & (deviation > 0), deviation, 1.0))
 
     def score(self, design, product=torch.matmul):
@@ -107,7 +110,7 @@ class LogisticModel(nn.Module):
     def forward(self, x):
         """x float64 (n, d), NaN for missing, a category as its index -> (logit, probability), float64 (n,) each."""
         logit = self.score(self.design(x), product_in_order)
-        return logit, sigmoid(logit)
+        return logit, LINKS[self.link].probability(logit)
 
 
 def product_in_order(a, b):
@@ -118,15 +121,6 @@ def product_in_order(a, b):
     """
     terms = a * b if b.dim() == 1 else a[:, :, None] * b
     return torch.cumsum(terms, dim=1)[:, -1]
-
-
-def sigmoid(logit):
-    """1 / (1 + exp(-z)): within [0, 1], never decreasing in z, and 0 only where the true value is below 6e-309.
-
-    Written out because the runtimes' own Sigmoid is neither within [0, 1] nor monotone everywhere
-    (onnxruntime#22557); train/formats.py says what becomes of exp there.
-    """
-    return 1.0 / (1.0 + torch.exp(-logit))
 
 
 def parameters(model):

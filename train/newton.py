@@ -1,75 +1,193 @@
-"""The default solver: Newton's method."""
+"""The default solver: Newton's method, for every link."""
+
+from dataclasses import dataclass
 
 import torch
-from torch.nn import functional
+
+from train.links import LINKS
+
+# Rows at a time: their part of the design matrix then stays in the processor's cache for all that is done with it.
+BLOCK = 8192
+MOST_STEPS = 100
+ROUNDING = 8 * torch.finfo(torch.float64).eps
 
 
-def newton(model, design, y, options, log, most_steps=100):
-    """Maximum likelihood by Newton's method, which for this model is iteratively reweighted least squares.
+@dataclass(frozen=True)
+class Sums:
+    """What one pass over all rows adds up at some parameters beta (P,), the intercept first if there is one.
 
-    Each step solves (A' W A + l2) step = A' (p - y) + l2 * weight, with A the design matrix and a column of ones and
-    W = p (1 - p) (McCullagh & Nelder, Generalized Linear Models, 1989, section 2.5); a step that doesn't lower the
-    loss is halved. Its error is squared at every step, so the last one, below 1e-9 on every row's logit, leaves the
-    parameters exact to rounding.
-
-    design (n, D), y (n,), float64. Sets the model's weight and bias; returns (whether it converged, notes).
+    loss: the log loss, weighted. rows, weight, positive: the rows of a weight above 0, the weights' sum, and that of
+    the positive rows. gradient (P,) of the loss. doubt (P,): the size of the gradient's terms, each of which is known
+    to a rounding error. information, curvature (P, P): the loss's second derivative, expected and observed.
     """
-    ones = torch.ones(len(y), 1, dtype=torch.float64)
-    matrix = torch.cat([ones, design], dim=1)
-    penalty = torch.full((matrix.shape[1],), options.l2, dtype=torch.float64)
-    penalty[0] = 0.0
 
-    def objective(beta):
-        logit = matrix @ beta
-        return _log_loss(logit, y).sum() + (penalty * beta**2).sum() / 2
+    loss: float
+    rows: float
+    weight: float
+    positive: float
+    gradient: torch.Tensor
+    doubt: torch.Tensor
+    information: torch.Tensor
+    curvature: torch.Tensor
 
-    beta = torch.zeros(matrix.shape[1], dtype=torch.float64)
-    loss = objective(beta)
-    converged, notes = False, []
+
+@dataclass(frozen=True)
+class Solution:
+    """Where Newton's method ended, and how it got there.
+
+    converged: the gradient is at rounding level; otherwise notes say why not. separated: the loss falls for ever.
+    start, end: the Sums at beta = 0 and at the end, without penalties. losses: the mean log loss before each step.
+    """
+
+    converged: bool
+    notes: tuple[str, ...]
+    separated: bool
+    start: Sums
+    end: Sums
+    losses: tuple[float, ...]
+
+
+def newton(model, batches, options, log):
+    """Maximum likelihood by Newton's method, from beta = 0.
+
+    Each step solves curvature * step = gradient (McCullagh & Nelder, Generalized Linear Models, 1989, section 2.5),
+    with the information in the curvature's place where that is not convex, as the cauchit's may be; a step that
+    raises the loss is halved. options.l2 adds l2 / 2 * sum(weight^2), options.firth Firth's penalty.
+
+    batches() yields (design (m, D), y (m,), weight (m,)), float64, again from the start at every call. Sets the
+    model's weight and bias (0 without options.intercept); returns a Solution.
+    """
+    free = int(options.intercept)
+    beta = torch.zeros(len(model.weight) + free, dtype=torch.float64)
+    penalty = torch.full_like(beta, options.l2)
+    penalty[:free] = 0.0
+
+    def look(beta):
+        """The Sums at beta, and the objective, its gradient and its second derivative with the penalties in it."""
+        sums = total(options.link, batches, beta, free)
+        objective = sums.loss + (penalty * beta**2).sum().item() / 2
+        gradient = sums.gradient + penalty * beta
+        if options.firth:
+            objective -= log_determinant(sums.information) / 2
+            gradient = gradient - firth_pull(batches, beta, free, inverse(sums.information)[0])
+        return sums, objective, gradient
+
     with torch.no_grad():
-        for count in range(1, most_steps + 1):
-            p = torch.sigmoid(matrix @ beta)
-            gradient = matrix.T @ (p - y) + penalty * beta
-            hessian = matrix.T @ (matrix * (p * (1 - p))[:, None]) + torch.diag(penalty)
-            step = _solve(hessian, gradient)
-            moved = (matrix @ step).abs().max().item()
-            for _ in range(50):
-                trial = objective(beta - step)
-                if trial <= loss or moved < 1e-6:  # this close, only rounding is left to see
-                    break
-                step = step / 2
-            gain = (loss - trial).item()
-            beta, loss = beta - step, trial
-            log(f"step {count}: mean log loss {loss.item() / len(y):.10f}, largest change of a logit {moved:.1e}")
-            if moved <= 1e-9 * (1 + (matrix @ beta).abs().max().item()):
+        sums, objective, gradient = look(beta)
+        start, losses, idle, why = sums, [sums.loss / sums.weight], 0, "took too many steps"
+        units = torch.sqrt(torch.diagonal(start.information) / start.information.diagonal().max().clamp(min=1e-300))
+        converged = separated = False
+        for count in range(1, MOST_STEPS + 1):
+            if (gradient.abs() <= ROUNDING * (sums.doubt + penalty * beta.abs())).all():
                 converged = True
                 break
-            if gain < 1e-8 and moved > 0.1:
-                notes.append(
-                    "The columns separate the two outcomes (of all rows, or of some), so the best fit is infinitely "
-                    f"steep and doesn't exist. Stopped after {count} steps, where one more would lower the summed log "
-                    "loss by less than 1e-8. Use --l2 1 for a fit that exists."
-                )
+            solver, convex = inverse(sums.curvature + torch.diag(penalty))
+            if not convex:
+                solver, _ = inverse(sums.information + torch.diag(penalty))
+            step = solver @ gradient
+            slack = ROUNDING * max(abs(objective), 1.0)
+            for _ in range(50):
+                trial = look(beta - step)
+                if trial[1] <= objective + slack:
+                    break
+                step = step / 2
+            else:
+                why = "no step lowers the loss any more, though its gradient is not zero"
                 break
-        else:
-            notes.append(f"Stopped after {most_steps} steps without arriving; the parameters are not the best fit.")
-        model.bias.copy_(beta[0])
-        model.weight.copy_(beta[1:])
-    return converged, notes
+            length = (torch.linalg.vector_norm(step * units) / (1 + torch.linalg.vector_norm(beta * units))).item()
+            gain = objective - trial[1]
+            beta, (sums, objective, gradient) = beta - step, trial
+            losses.append(sums.loss / sums.weight)
+            log(f"step {count}: mean log loss {losses[-1]:.10f}, relative change of the parameters {length:.1e}")
+            idle = idle + 1 if gain < 1e-8 and length > 1e-3 else 0
+            if idle == 2 and not options.l2 and not options.firth:
+                separated = True
+                break
+        model.bias.fill_(beta[0] if free else 0.0)
+        model.weight.copy_(beta[free:])
+    if separated:
+        notes = (
+            "The columns separate the two outcomes (of all rows, or of some), so the best fit is infinitely steep and "
+            f"doesn't exist. Stopped after {count} steps, where one more would lower the summed log loss by less than "
+            "1e-8. Use --firth, or --l2 1, for a fit that exists.",
+        )
+    elif not converged:
+        notes = (
+            f"Not converged: {why}. Stopped after {count} steps with the gradient at "
+            f"{(gradient.abs() / sums.doubt.clamp(min=1e-300)).max().item():.1e} of its terms' size.",
+        )
+    else:
+        notes = ()
+    return Solution(converged, notes, separated, start, sums, tuple(losses))
 
 
-def _log_loss(logit, y):
-    """-log of the probability given to each row's outcome, from the logit so that it never overflows."""
-    return functional.softplus(-logit) * y + functional.softplus(logit) * (1 - y)
+def total(link, batches, beta, free):
+    """One pass over all rows: the Sums at beta (P,), whose first is the intercept's where free is 1."""
+    terms = LINKS[link].terms
+    size = len(beta)
+
+    def share(matrix, y, weight):
+        z = matrix @ beta
+        loss, slope, curvature, information = (term * weight for term in terms(z, y))
+        doubt = matrix.abs().T @ (slope.abs() + information * z.abs())
+        # One product for the logit, whose curvature is the information.
+        second = [matrix.T @ (matrix * information[:, None])]
+        if link != "logit":
+            second.append(matrix.T @ (matrix * curvature[:, None]))
+        counts = torch.stack([loss.sum(), (weight > 0).sum(), weight.sum(), (weight * y).sum()])
+        return torch.cat([counts, matrix.T @ slope, doubt, *(part.flatten() for part in second)])
+
+    numbers = _sum(batches, free, share)
+    counts, gradient, doubt, second = torch.split(numbers, [4, size, size, len(numbers) - 4 - 2 * size])
+    second = second.view(-1, size, size)
+    return Sums(*counts.tolist(), gradient, doubt, second[0], second[-1])
 
 
-def _solve(hessian, gradient):
-    """The shortest step for a Hessian that may be singular, as collinear columns make it.
+def firth_pull(batches, beta, free, inverse):
+    """The gradient of log(det(information)) / 2 for the logit link, (P,).
 
-    Scaled to a unit diagonal first, so that a direction counts as flat by its shape, not by its size.
+    sum of h (1 / 2 - p) row, h being a row's leverage (Firth, Biometrika 80, 1993; Heinze & Schemper, Statistics in
+    Medicine 21, 2002).
     """
-    scale = torch.sqrt(torch.diagonal(hessian))
+
+    def share(matrix, y, weight):
+        p = torch.sigmoid(matrix @ beta)
+        leverage = ((matrix @ inverse) * matrix).sum(1) * weight * p * (1 - p)
+        return matrix.T @ (leverage * (0.5 - p))
+
+    return _sum(batches, free, share)
+
+
+def _sum(batches, free, share):
+    """share(design matrix (m, P), y, weight), a tensor, added up over all blocks of rows of all batches, in order."""
+    numbers = 0.0
+    for design, y, weight in batches():
+        matrix = torch.ones(min(BLOCK, len(y)), design.shape[1] + free, dtype=torch.float64)
+        for start in range(0, len(y), BLOCK):
+            rows = slice(start, start + BLOCK)
+            block = matrix[: len(y[rows])]
+            block[:, free:] = design[rows]
+            numbers = numbers + share(block, y[rows], weight[rows])
+    return numbers
+
+
+def inverse(second):
+    """The inverse of a symmetric matrix (P, P), the shortest where it is singular, as collinear columns make it.
+
+    Scaled to a unit diagonal first, so that a direction counts as flat by its shape, not by its size. Returns
+    (inverse, whether the matrix is positive, or zero, in every direction).
+    """
+    scale = torch.sqrt(torch.diagonal(second).abs())
     scale = torch.where(scale > 0, scale, 1.0)
-    values, vectors = torch.linalg.eigh(hessian / scale / scale[:, None])
-    inverse = torch.where(values > values[-1] * 1e-12, 1 / values, 0.0)
-    return vectors @ (inverse * (vectors.T @ (gradient / scale))) / scale
+    values, vectors = torch.linalg.eigh(second / scale / scale[:, None])
+    flat = values[-1] * 1e-12
+    inverted = torch.where(values > flat, 1 / values, 0.0)
+    return vectors * inverted @ vectors.T / scale / scale[:, None], bool(values[0] >= -flat)
+
+
+def log_determinant(information):
+    """log(det(information)), of the directions that are not flat."""
+    scale = torch.sqrt(torch.diagonal(information))
+    scale = torch.where(scale > 0, scale, 1.0)
+    values = torch.linalg.eigvalsh(information / scale / scale[:, None])
+    return (torch.log(values[values > values[-1] * 1e-12]).sum() + 2 * torch.log(scale).sum()).item()

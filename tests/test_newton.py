@@ -1,0 +1,173 @@
+"""Newton's method: what it adds up, where it stops and what it says when it can't arrive."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from serve.manifest import Feature
+from train.errors import FitError
+from train.fit import Options, fit
+from train.links import LINKS
+from train.newton import BLOCK, firth_pull, inverse, log_determinant, total
+
+every_link = pytest.mark.parametrize("link", LINKS)
+
+
+def table(n=300, d=3, seed=0):
+    """Rows (n, d) of very different units, and outcomes (n,) that depend on them."""
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(n, d, generator=generator, dtype=torch.float64)
+    y = (x.sum(1) + 2 * torch.randn(n, generator=generator, dtype=torch.float64) > 0.3).to(torch.float64)
+    return x * 10 ** torch.arange(d) + 5, y
+
+
+def fitted(x, y, weight=None, **options):
+    features = [Feature(f"x{i}", "numeric", (), 0.0, 1.0, None) for i in range(x.shape[1])]
+    return fit(features, x, y, Options(**options), lambda line: None, weight)
+
+
+def raw(result):
+    """The intercept and the slopes in the table's own units (1 + d,)."""
+    slope = (result.model.weight / result.model.scale).detach()
+    return torch.cat([(result.model.bias - slope @ result.model.center).detach()[None], slope])
+
+
+@every_link
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.floats(-1.5, 1.5), min_size=4, max_size=4), st.integers(0, 9))
+def test_sums_are_autograds(link, values, seed):
+    """Gradient, curvature and, as its expectation over both outcomes, information of one pass over the rows."""
+    x, y = table(40, 3, seed)
+    x = (x - x.mean(0)) / x.std(0)
+    weight = torch.linspace(0.5, 2, 40, dtype=torch.float64)
+    ones = torch.cat([torch.ones(40, 1, dtype=torch.float64), x], 1)
+
+    def loss(beta, y):
+        return (weight * LINKS[link].terms(ones @ beta, y)[0]).sum()
+
+    beta = torch.tensor(values, dtype=torch.float64)
+    beta = torch.where(beta == 0, 0.1, beta)
+    sums = total(link, lambda: [(x[:15], y[:15], weight[:15]), (x[15:], y[15:], weight[15:])], beta, 1)
+    p = LINKS[link].probability(ones @ beta)
+
+    def expected(beta):  # the derivative acts on the loss alone, the outcomes' probabilities stay
+        rows = (LINKS[link].terms(ones @ beta, torch.full_like(p, outcome))[0] for outcome in (0.0, 1.0))
+        return sum((weight * share * row).sum() for share, row in zip((1 - p, p), rows, strict=True))
+
+    assert sums.loss == pytest.approx(loss(beta, y).item(), rel=1e-12)
+    torch.testing.assert_close(sums.gradient, torch.func.grad(loss)(beta, y), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(
+        sums.curvature, torch.autograd.functional.hessian(lambda b: loss(b, y), beta), rtol=1e-7, atol=1e-7
+    )
+    torch.testing.assert_close(
+        sums.information, torch.autograd.functional.hessian(expected, beta), rtol=1e-7, atol=1e-7
+    )
+
+
+def test_firths_pull_is_the_gradient_of_the_penalty():
+    x, y = table(40)
+    x, weight = (x - x.mean(0)) / x.std(0), torch.linspace(0.5, 2, 40, dtype=torch.float64)
+    batches = lambda: [(x, y, weight)]  # noqa: E731
+    beta = torch.tensor([0.3, -0.4, 0.5, 0.6], dtype=torch.float64)
+
+    def penalty(beta):
+        return log_determinant(total("logit", batches, beta, 1).information) / 2
+
+    pull = firth_pull(batches, beta, 1, inverse(total("logit", batches, beta, 1).information)[0])
+    for index, step in enumerate(torch.eye(4, dtype=torch.float64) * 1e-5):
+        assert pull[index].item() == pytest.approx((penalty(beta + step) - penalty(beta - step)) / 2e-5, rel=1e-7)
+
+
+@every_link
+@pytest.mark.parametrize("intercept", [True, False])
+def test_converged_means_the_gradient_is_rounding(link, intercept):
+    x, y = table()
+    result = fitted(x, y, link=link, intercept=intercept)
+    end = result.solution.end
+
+    assert result.converged
+    assert result.notes == ()
+    assert (end.gradient.abs() <= 2e-15 * end.doubt).all()
+    assert intercept or (result.model.bias.item() == 0 and (result.model.center == 0).all())
+
+
+@every_link
+def test_halved_steps_reach_the_optimum_where_full_ones_overshoot(link):
+    """Rows far out on the wrong side make the first full step too long."""
+    x = torch.tensor([-50.0, -1, 0, 1, 2, 3, 40, 60], dtype=torch.float64)[:, None]
+    y = torch.tensor([1.0, 0, 0, 1, 0, 1, 1, 0], dtype=torch.float64)
+    result = fitted(x, y, link=link, standardize=False)
+
+    assert result.converged
+    assert (np.diff(result.solution.losses) <= 1e-15).all()
+
+
+def test_gives_up_with_the_reason(monkeypatch):
+    monkeypatch.setattr("train.newton.MOST_STEPS", 2)
+    result = fitted(*table())
+
+    assert not result.converged
+    assert "took too many steps. Stopped after 2 steps with the gradient at" in result.notes[0]
+
+
+def test_one_pass_is_a_sum_over_blocks_and_batches():
+    x, y = table(2 * BLOCK + 100)
+    weight, beta = torch.ones_like(y), torch.full((4,), 0.01, dtype=torch.float64)
+    whole = total("logit", lambda: [(x, y, weight)], beta, 1)
+    parts = total("logit", lambda: zip(x.split(1000), y.split(1000), weight.split(1000), strict=True), beta, 1)
+
+    assert whole.rows == parts.rows == len(y)
+    assert whole.loss == pytest.approx(parts.loss, rel=1e-13)
+    torch.testing.assert_close(whole.gradient, parts.gradient, rtol=1e-11, atol=1e-6)
+    torch.testing.assert_close(whole.information, parts.information, rtol=1e-12, atol=0)
+
+
+def test_a_weight_counts_as_repeated_rows():
+    x, y = table(60)
+    times = torch.arange(60) % 3
+    weighted = fitted(x, y, times.to(torch.float64), standardize=False)
+    repeated = fitted(x.repeat_interleave(times, 0), y.repeat_interleave(times), standardize=False)
+
+    torch.testing.assert_close(raw(weighted), raw(repeated), rtol=1e-10, atol=0)
+    torch.testing.assert_close(weighted.solution.end.information, repeated.solution.end.information)
+    assert weighted.solution.end.rows == (times > 0).sum()
+
+
+def test_class_weights_multiply_the_rows_of_an_outcome():
+    x, y = table(60)
+    by_hand = fitted(x, y, torch.where(y == 1, 3.0, 0.5).to(torch.float64))
+    balanced = fitted(x, y, class_weight="balanced")
+    share = y.mean()
+
+    torch.testing.assert_close(raw(fitted(x, y, class_weight="0.5,3")), raw(by_hand))
+    assert balanced.solution.end.positive == pytest.approx(balanced.solution.end.weight / 2)
+    torch.testing.assert_close(raw(balanced), raw(fitted(x, y, torch.where(y == 1, 0.5 / share, 0.5 / (1 - share)))))
+
+
+def test_firth_adds_half_a_row_to_each_cell_of_a_two_by_two_table():
+    """Known in closed form (Firth 1993, section 4), and finite though no row of x = 1 is negative."""
+    x = torch.tensor([0.0] * 7 + [1.0] * 5, dtype=torch.float64)[:, None]
+    y = torch.tensor([1.0] * 3 + [0.0] * 4 + [1.0] * 5, dtype=torch.float64)
+    result = fitted(x, y, firth=True, standardize=False)
+    at0, at1 = math.log(3.5 / 4.5), math.log(5.5 / 0.5)
+
+    assert result.converged
+    np.testing.assert_allclose(raw(result), [at0, at1 - at0], rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"firth": True, "link": "probit"}, "--firth is for the logit link"),
+        ({"firth": True, "l2": 1.0}, "--firth is for the logit link without --l2"),
+        ({"solver": "sgd", "link": "probit"}, "--link needs the solver newton"),
+        ({"solver": "sgd", "intercept": False}, "--no-intercept needs the solver newton"),
+    ],
+)
+def test_what_a_solver_or_link_cannot_do_is_refused(options, message):
+    with pytest.raises(FitError, match=message):
+        fitted(*table(20), **options)
