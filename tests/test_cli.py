@@ -13,6 +13,7 @@ import onnx
 import pytest
 import safetensors.numpy
 
+from serve.app import create_app
 from serve.config import Config
 from serve.manifest import decode
 from serve.repository import open_model
@@ -245,3 +246,14 @@ def test_an_interrupted_export_leaves_nothing_behind(tmp_path):
     assert result.returncode == 128 + signal.SIGINT
     assert result.stderr == "interrupted: nothing was written\n"
     assert [path.name for path in (tmp_path / "models" / "hours").iterdir()] == ["config.pbtxt"]
+
+
+def test_another_link_is_served_by_its_own_threshold(run):
+    """With cloglog a probability of one half is a score of -0.37: the verdict is the probability's, not the sign's."""
+    run("fit", "--data", "data/study_hours.csv", "--link", "cloglog")
+    run("export", "--data", "data/study_hours.csv")
+    served = create_app(Config(models=Path("models"))).test_client()
+    answers = served.post("/predict", json=[{"hours": h / 50} for h in range(300)]).json
+
+    assert all(answer["passed"] == (answer["probability"] > 0.5) for answer in answers)
+    assert any(answer["passed"] and answer["logit"] < 0 for answer in answers)
