@@ -14,7 +14,7 @@ from train.losses import LOSSES
 
 
 def fitted(name="study_hours", **options):
-    table = read_table(DATA / f"{name}.csv")
+    table = read_table(DATA / f"{name}.csv", categorical=["rank"] if name == "admissions" else [])
     options = Options(**{"lr": OPTIMIZERS[options["solver"]].lr, **options})
     lines = []
     result = fit(table.features, torch.from_numpy(table.x), torch.from_numpy(table.y), options, lines.append)
@@ -42,6 +42,17 @@ def test_lbfgs_arrives_exactly():
 
     assert result.converged
     assert metrics(logits(result.model, table.x), table.y).log_loss == pytest.approx(0.40149392321723, abs=1e-12)
+
+
+@pytest.mark.parametrize("loss", ["log", "L2", "hinge2"])
+def test_lbfgs_arrives_where_its_line_search_has_to_work(loss):
+    """Six parameters of unequal curvature: without evaluations for the line search it stands still at step 10."""
+    table, result, _ = fitted("admissions", solver="lbfgs", loss=loss, epochs=60)
+
+    assert result.converged
+    if loss == "log":
+        found = metrics(logits(result.model, table.x), table.y)
+        assert found.log_loss == pytest.approx(0.57314687, abs=5e-9)
 
 
 @pytest.mark.parametrize("loss", LOSSES)

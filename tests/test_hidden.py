@@ -74,3 +74,21 @@ def test_every_activation_passes_the_proof(name):
 
     assert certificate.logit_differences == 0
     assert np.isfinite(runtimes["onnx"](rows[:1000])[0]).all()
+
+
+def test_the_proof_of_a_hidden_layer_reaches_its_boundary():
+    """Rows on both sides of it, so near that a fault in the last bits would change a verdict."""
+    table = read_table(DATA / "admissions.csv", categorical=["rank"])
+    model = LogisticModel(table.features, 3, "Tanh")
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        model.standardize(torch.from_numpy(table.x))
+        for parameter in model.parameters():
+            parameter.uniform_(-2, 2, generator=generator)
+    rows = parity.probe(table.features, parameters(model), 0.0, rows=3000)
+
+    with np.errstate(all="ignore"):
+        logit = parity.closed_form(table.features, parameters(model), rows)
+
+    near = logit[np.abs(logit) < 1e-12]
+    assert min((near > 0).sum(), (near <= 0).sum()) > 100

@@ -23,18 +23,24 @@ class Optimizer:
 
 OPTIMIZERS = {
     "sgd": Optimizer(torch.optim.SGD, 0.01, {}),
-    "asgd": Optimizer(torch.optim.ASGD, 0.5, {}),
-    "adadelta": Optimizer(torch.optim.Adadelta, 10.0, {}),
-    "adagrad": Optimizer(torch.optim.Adagrad, 0.5, {}),
-    "adam": Optimizer(torch.optim.Adam, 0.05, {}),
-    "adamax": Optimizer(torch.optim.Adamax, 0.05, {}),
-    "rmsprop": Optimizer(torch.optim.RMSprop, 0.01, {}),
+    "asgd": Optimizer(torch.optim.ASGD, 1.0, {}),
+    "adadelta": Optimizer(torch.optim.Adadelta, 3.0, {}),
+    "adagrad": Optimizer(torch.optim.Adagrad, 1.0, {}),
+    "adam": Optimizer(torch.optim.Adam, 0.1, {}),
+    "adamax": Optimizer(torch.optim.Adamax, 0.1, {}),
+    "rmsprop": Optimizer(torch.optim.RMSprop, 0.003, {}),
     "rprop": Optimizer(torch.optim.Rprop, 0.01, {}),
-    # Not in the lecture. One iteration a step; the loop below says when it has arrived.
+    # Not in the lecture. One iteration a step, 25 evaluations for its line search; the loop below says when it arrived.
     "lbfgs": Optimizer(
         torch.optim.LBFGS,
         1.0,
-        {"max_iter": 1, "line_search_fn": "strong_wolfe", "tolerance_grad": 0.0, "tolerance_change": 0.0},
+        {
+            "max_iter": 1,
+            "max_eval": 26,
+            "line_search_fn": "strong_wolfe",
+            "tolerance_grad": 0.0,
+            "tolerance_change": 0.0,
+        },
     ),
 }
 

@@ -166,6 +166,8 @@ def _far(feature, n, generator):
 
 def _boundary(features, parameters, logit_threshold, rows, generator):
     """rows with one numeric feature moved to where the logit meets its threshold, and up to 3 floats off it."""
+    if parameters.hidden:
+        return _bisected(features, parameters, logit_threshold, rows, generator)
     movable = [column for column in parameters.columns if column.level is None and column.weight != 0]
     if not movable:
         return rows[:0]
@@ -180,6 +182,28 @@ def _boundary(features, parameters, logit_threshold, rows, generator):
     steps = generator.integers(-3, 4, len(rows))
     rows[each, column] = value + steps * np.spacing(value)
     return rows
+
+
+def _bisected(features, parameters, logit_threshold, rows, generator):
+    """Where the logit is not linear: pairs of rows of different verdicts, brought together until no float is between.
+
+    Only numeric features move; a row whose pair has the same verdict, or a missing value, is left out.
+    """
+    moves = np.array([feature.kind == "numeric" for feature in features])
+    ends = np.where(moves, rows[generator.permutation(len(rows))], rows)
+
+    def verdict(x):
+        with np.errstate(all="ignore"):
+            return closed_form(features, parameters, x) > logit_threshold
+
+    crosses = (verdict(rows) != verdict(ends)) & ~np.isnan(rows + ends).any(axis=1)
+    before, after = rows[crosses], ends[crosses]
+    now = verdict(before)
+    for _ in range(70):  # halves a distance of 1 to below the last bit of any number that counts
+        middle = before + (after - before) / 2
+        stays = (verdict(middle) == now)[:, None]
+        before, after = np.where(stays, middle, before), np.where(stays, after, middle)
+    return np.concatenate([before, after])
 
 
 def _extremes(features, rows):
