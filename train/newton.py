@@ -1,5 +1,6 @@
 """The default solver: Newton's method, for every link."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import torch
@@ -85,7 +86,7 @@ def newton(model, batches, options, log):
             if not convex:
                 solver, _ = inverse(sums.information + torch.diag(penalty))
             step = solver @ gradient
-            slack = ROUNDING * max(abs(objective), 1.0)
+            slack = 1e-12 * max(abs(objective), 1.0)  # the rounding of a sum over all rows
             for _ in range(50):
                 trial = look(beta - step)
                 if trial[1] <= objective + slack:
@@ -159,15 +160,27 @@ def firth_pull(batches, beta, free, inverse):
 
 
 def _sum(batches, free, share):
-    """share(design matrix (m, P), y, weight), a tensor, added up over all blocks of rows of all batches, in order."""
+    """share(design matrix (m, P), y, weight), a tensor, added up over all blocks of rows of all batches.
+
+    One block a thread, each torch operation on one: no thread waits for another, and the blocks are added in their
+    order, so that the sum has the same bits on any number of processors.
+    """
+
+    def block(columns, y, weight):
+        matrix = torch.ones(len(y), columns.shape[1] + free, dtype=torch.float64)
+        matrix[:, free:] = columns
+        return share(matrix, y, weight)
+
     numbers = 0.0
-    for design, y, weight in batches():
-        matrix = torch.ones(min(BLOCK, len(y)), design.shape[1] + free, dtype=torch.float64)
-        for start in range(0, len(y), BLOCK):
-            rows = slice(start, start + BLOCK)
-            block = matrix[: len(y[rows])]
-            block[:, free:] = design[rows]
-            numbers = numbers + share(block, y[rows], weight[rows])
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(threads) as pool:
+            for batch in batches():
+                for part in pool.map(block, *(tensor.split(BLOCK) for tensor in batch)):
+                    numbers = numbers + part
+    finally:
+        torch.set_num_threads(threads)
     return numbers
 
 
