@@ -77,15 +77,20 @@ def newton(model, batches, options, log):
         sums, objective, gradient = look(beta)
         start, losses, idle, why = sums, [sums.loss / sums.weight], 0, "took too many steps"
         units = torch.sqrt(torch.diagonal(start.information) / start.information.diagonal().max().clamp(min=1e-300))
-        converged = separated = False
+        converged = separated = collinear = False
         for count in range(1, MOST_STEPS + 1):
             if (gradient.abs() <= ROUNDING * (sums.doubt + penalty * beta.abs())).all():
                 converged = True
                 break
-            solver, convex = inverse(sums.curvature + torch.diag(penalty))
+            second = sums.curvature + torch.diag(penalty)
+            solver, convex = inverse(second)
             if not convex:
-                solver, _ = inverse(sums.information + torch.diag(penalty))
+                second = sums.information + torch.diag(penalty)
+                solver, _ = inverse(second)
             step = solver @ gradient
+            # Whether the loss falls in a direction that has no curvature to step by, which it had at the start.
+            flat = ((gradient - second @ step).abs() > 1e-13 * sums.doubt).any().item()
+            collinear = flat if count == 1 else collinear
             slack = 1e-12 * max(abs(objective), 1.0)  # the rounding of a sum over all rows
             for _ in range(50):
                 trial = look(beta - step)
@@ -101,8 +106,9 @@ def newton(model, batches, options, log):
             losses.append(sums.loss / sums.weight)
             log(f"step {count}: mean log loss {losses[-1]:.10f}, relative change of the parameters {length:.1e}")
             idle = idle + 1 if gain < 1e-8 and length > 1e-3 else 0
-            if idle == 2 and not options.l2 and not options.firth:
-                separated = True
+            if idle == 2 or (length < 1e-12 and flat and not collinear):
+                separated = not options.l2 and not options.firth
+                why = "its steps gain nothing any more"
                 break
         model.bias.fill_(beta[0] if free else 0.0)
         model.weight.copy_(beta[free:])
@@ -130,7 +136,8 @@ def total(link, batches, beta, free):
     def share(matrix, y, weight):
         z = matrix @ beta
         loss, slope, curvature, information = (term * weight for term in terms(z, y))
-        doubt = matrix.abs().T @ (slope.abs() + information * z.abs())
+        size = matrix.abs()
+        doubt = size.T @ (slope.abs() + information * (size @ beta.abs()))
         # One product for the logit, whose curvature is the information.
         second = [matrix.T @ (matrix * information[:, None])]
         if link != "logit":
