@@ -150,6 +150,47 @@ class Metrics(Struct, frozen=True):
     auc: float
 
 
+class Coefficient(Struct, frozen=True):
+    """What the fit says of one term, in the table's own units: `gre`, `rank=2` or `(intercept)`.
+
+    The estimate is what a unit more adds to the score; p is Wald's, two-sided; lower and upper bound the 95 % interval;
+    odds_ratio is exp(estimate), for the logit link. An estimate that doesn't exist is None, and `note` says why:
+    "+infinite", "-infinite" or "perhaps infinite" (the outcomes are separated), "not unique" (collinear columns).
+    """
+
+    term: str
+    estimate: float | None
+    standard_error: float | None
+    z: float | None
+    p: float | None
+    lower: float | None
+    upper: float | None
+    odds_ratio: float | None
+    note: str
+
+
+class Statistics(Struct, frozen=True):
+    """The coefficient table of a maximum likelihood fit, and how well that fits the rows it was made of.
+
+    references: each categorical feature's level that its others are compared with. separation: whether columns tell
+    the outcomes of all rows ("complete") or of some ("quasi") apart without error; `separating` names them, "unknown"
+    where that would take too long. collinear: a sentence for each column that is made of others.
+    """
+
+    coefficients: tuple[Coefficient, ...]
+    references: dict[str, str]
+    log_likelihood: float
+    deviance: float
+    degrees_of_freedom: int
+    null_deviance: float
+    null_degrees_of_freedom: int
+    aic: float
+    bic: float
+    separation: Literal["none", "quasi", "complete", "unknown"]
+    separating: tuple[str, ...]
+    collinear: tuple[str, ...]
+
+
 class Training(Struct, frozen=True):
     """Where the model came from."""
 
@@ -163,6 +204,7 @@ class Training(Struct, frozen=True):
     metrics: Metrics
     held_out: Metrics | None
     versions: dict[str, str]
+    statistics: Statistics | None = None
 
 
 class Manifest(Struct, frozen=True):

@@ -1,6 +1,7 @@
 """Newton's method: what it adds up, where it stops and what it says when it can't arrive."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -171,3 +172,19 @@ def test_firth_adds_half_a_row_to_each_cell_of_a_two_by_two_table():
 def test_what_a_solver_or_link_cannot_do_is_refused(options, message):
     with pytest.raises(FitError, match=message):
         fitted(*table(20), **options)
+
+
+def test_the_rounding_of_a_large_sum_does_not_halve_steps(monkeypatch):
+    """Near the optimum the loss of many rows changes by less than its own rounding; each halving is a pass."""
+    passes = []
+
+    def rounded(*arguments):
+        passes.append(1)
+        sums = total(*arguments)
+        return replace(sums, loss=sums.loss * (1 + 1e-14 * len(passes)))
+
+    monkeypatch.setattr("train.newton.total", rounded)
+    result = fitted(*table())
+
+    assert result.converged
+    assert len(passes) == len(result.solution.losses)

@@ -20,6 +20,7 @@ from train.export import export
 from train.fit import SOLVERS, Options, fit
 from train.links import LINKS
 from train.losses import LOSSES
+from train.statistics import lines, statistics
 
 LECTURE_DATA = Path("data/hours.csv")
 LECTURE = Options(solver="sgd", standardize=False, lr=0.01, epochs=1000)
@@ -50,9 +51,13 @@ def run_fit(args):
     for feature in table.features:
         print(f"  {feature.name}: {_describe(feature)}")
 
-    fitted = fit(table.features, torch.from_numpy(table.x), torch.from_numpy(table.y), options, log=print)
+    x, y = torch.from_numpy(table.x), torch.from_numpy(table.y)
+    fitted = fit(table.features, x, y, options, log=print)
     for note in fitted.notes:
         print(note)
+    found = statistics(table.features, fitted, options, x, y)
+    for line in lines(found, options) if found else []:
+        print(line)
     fitted_metrics = metrics(logits(fitted.model, table.x), table.y, options.link)
     outside = held_out(table.features, table.x, table.y, options)
     print("all rows:", _figures(fitted_metrics))
@@ -69,6 +74,7 @@ def run_fit(args):
         metrics=fitted_metrics,
         held_out=outside,
         versions={"python": sys.version.split()[0], **{p: version(p) for p in ("torch", "onnx", "onnxruntime")}},
+        statistics=found,
     )
     description = checkpoint.Description(name, table.features, table.target, 0.5, training)
     path = checkpoint.save(args.checkpoints, description, fitted.model)

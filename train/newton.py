@@ -1,5 +1,6 @@
 """The default solver: Newton's method, for every link."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import torch
@@ -76,16 +77,21 @@ def newton(model, batches, options, log):
         sums, objective, gradient = look(beta)
         start, losses, idle, why = sums, [sums.loss / sums.weight], 0, "took too many steps"
         units = torch.sqrt(torch.diagonal(start.information) / start.information.diagonal().max().clamp(min=1e-300))
-        converged = separated = False
+        converged = separated = collinear = False
         for count in range(1, MOST_STEPS + 1):
             if (gradient.abs() <= ROUNDING * (sums.doubt + penalty * beta.abs())).all():
                 converged = True
                 break
-            solver, convex = inverse(sums.curvature + torch.diag(penalty))
+            second = sums.curvature + torch.diag(penalty)
+            solver, convex = inverse(second)
             if not convex:
-                solver, _ = inverse(sums.information + torch.diag(penalty))
+                second = sums.information + torch.diag(penalty)
+                solver, _ = inverse(second)
             step = solver @ gradient
-            slack = ROUNDING * max(abs(objective), 1.0)
+            # Whether the loss falls in a direction that has no curvature to step by, which it had at the start.
+            flat = ((gradient - second @ step).abs() > 1e-13 * sums.doubt).any().item()
+            collinear = flat if count == 1 else collinear
+            slack = 1e-12 * max(abs(objective), 1.0)  # the rounding of a sum over all rows
             for _ in range(50):
                 trial = look(beta - step)
                 if trial[1] <= objective + slack:
@@ -100,8 +106,9 @@ def newton(model, batches, options, log):
             losses.append(sums.loss / sums.weight)
             log(f"step {count}: mean log loss {losses[-1]:.10f}, relative change of the parameters {length:.1e}")
             idle = idle + 1 if gain < 1e-8 and length > 1e-3 else 0
-            if idle == 2 and not options.l2 and not options.firth:
-                separated = True
+            if idle == 2 or (length < 1e-12 and flat and not collinear):
+                separated = not options.l2 and not options.firth
+                why = "its steps gain nothing any more"
                 break
         model.bias.fill_(beta[0] if free else 0.0)
         model.weight.copy_(beta[free:])
@@ -129,7 +136,8 @@ def total(link, batches, beta, free):
     def share(matrix, y, weight):
         z = matrix @ beta
         loss, slope, curvature, information = (term * weight for term in terms(z, y))
-        doubt = matrix.abs().T @ (slope.abs() + information * z.abs())
+        size = matrix.abs()
+        doubt = size.T @ (slope.abs() + information * (size @ beta.abs()))
         # One product for the logit, whose curvature is the information.
         second = [matrix.T @ (matrix * information[:, None])]
         if link != "logit":
@@ -159,15 +167,27 @@ def firth_pull(batches, beta, free, inverse):
 
 
 def _sum(batches, free, share):
-    """share(design matrix (m, P), y, weight), a tensor, added up over all blocks of rows of all batches, in order."""
+    """share(design matrix (m, P), y, weight), a tensor, added up over all blocks of rows of all batches.
+
+    One block a thread, each torch operation on one: no thread waits for another, and the blocks are added in their
+    order, so that the sum has the same bits on any number of processors.
+    """
+
+    def block(columns, y, weight):
+        matrix = torch.ones(len(y), columns.shape[1] + free, dtype=torch.float64)
+        matrix[:, free:] = columns
+        return share(matrix, y, weight)
+
     numbers = 0.0
-    for design, y, weight in batches():
-        matrix = torch.ones(min(BLOCK, len(y)), design.shape[1] + free, dtype=torch.float64)
-        for start in range(0, len(y), BLOCK):
-            rows = slice(start, start + BLOCK)
-            block = matrix[: len(y[rows])]
-            block[:, free:] = design[rows]
-            numbers = numbers + share(block, y[rows], weight[rows])
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(threads) as pool:
+            for batch in batches():
+                for part in pool.map(block, *(tensor.split(BLOCK) for tensor in batch)):
+                    numbers = numbers + part
+    finally:
+        torch.set_num_threads(threads)
     return numbers
 
 
