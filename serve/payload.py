@@ -33,7 +33,6 @@ class Payload:
         ]
         rename = {f"f{i}": feature.name for i, feature in enumerate(self.features)}
         row = msgspec.defstruct("Row", fields, rename=rename, forbid_unknown_fields=True, frozen=True, gc=False)
-        self._row = row
         self._rows = msgspec.json.Decoder(row | list[row])
 
         fixed = [("label", str), ("probability", float), ("logit", float), ("model", str), ("version", int)]

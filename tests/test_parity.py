@@ -1,5 +1,7 @@
 """Two runtimes and a closed form answer the same, and the proof that says so can fail."""
 
+import functools
+
 import msgspec
 import numpy as np
 import onnx
@@ -66,10 +68,9 @@ def test_a_row_alone_answers_as_among_others(models, runtime, data):
         assert [part[0] for part in alone] == [part[index] for part in together]
 
 
-def opened_once(models, cache={}):  # noqa: B006
-    if not cache:
-        cache[0] = opened(models, "admissions")
-    return cache[0]
+@functools.cache
+def opened_once(models):
+    return opened(models, "admissions")
 
 
 def test_tails_are_right(models, runtime):

@@ -47,13 +47,13 @@ OPTIMIZERS = {
 ARRIVED = 1e-9  # the largest entry of the mean loss's gradient at which there is nothing left to do
 
 
-def descend(model, design, y, options, log, start=None, watch=lambda loss: None):
+def descend(model, design, y, options, log, start=None):
     """The lecture's training cycle over all rows at once: forward, backward, update.
 
     options: loss, a key of LOSSES; solver, a key of OPTIMIZERS; lr; epochs, the most steps; l2, whose penalty
     l2 / 2n * sum(weight^2) is added to the mean loss; seed. Each layer starts where torch.nn.Linear would with the seed
     (uniform within 1 / sqrt(inputs)), a linear model also from start, a pair (weight, bias). The loss logged at an
-    epoch, and given to watch at every one, is the one before that epoch's step, as on the slide.
+    epoch is the one before that epoch's step, as on the slide.
 
     design (n, D), y (n,), float64. Sets the model's parameters; returns (whether it converged, notes). Raises FitError
     where it diverges.
@@ -78,7 +78,6 @@ def descend(model, design, y, options, log, start=None, watch=lambda loss: None)
             raise FitError(
                 f"{options.solver} diverged at epoch {epoch}: lower --lr (it is {options.lr:g}), or use --standardize"
             )
-        watch(loss)
         arrived = steepest <= ARRIVED
         if arrived or epoch % max(1, options.epochs // 10) == 0 or epoch == options.epochs - 1:
             log(f"{epoch} {loss}")

@@ -1,10 +1,10 @@
 """How well a model predicts."""
 
+import msgspec
 import numpy as np
 import torch
 
 from serve.manifest import SCORES, Metrics
-from train.errors import FitError
 from train.fit import fit
 from train.links import LINKS
 
@@ -35,7 +35,7 @@ def metrics(logit, y, link="logit"):
 def held_out(features, x, y, options):
     """Metrics on a fifth of the rows, of a fit on the others, or None where there are too few rows.
 
-    The split is seeded and keeps the share of positives.
+    The split is seeded and keeps the share of positives; what missing cells become is taken from the others, too.
     """
     if len(y) < HELD_OUT_ROWS or min(y.sum(), len(y) - y.sum()) < HELD_OUT_OF_EACH:
         return None
@@ -44,6 +44,7 @@ def held_out(features, x, y, options):
     for outcome in (0, 1):
         rows = np.flatnonzero(y == outcome)
         out[generator.choice(rows, max(1, round(len(rows) / 5)), replace=False)] = True
+    features = [_refilled(feature, column) for feature, column in zip(features, x[~out].T, strict=True)]
     fitted = fit(features, torch.from_numpy(x[~out]), torch.from_numpy(y[~out]), options, log=lambda line: None)
     return metrics(logits(fitted.model, x[out]), y[out], options.link)
 
@@ -54,17 +55,10 @@ def logits(model, x):
         return model(torch.from_numpy(x))[0].numpy()
 
 
-def folds(y, k, seed):
-    """Deal the rows into k folds: int64 (n,), each row's fold from 0 to k - 1, seeded.
-
-    Stratified: the folds' numbers of rows, of positives and of negatives differ by one at most. Raises FitError where
-    an outcome has fewer than k rows.
-    """
-    rarest = int(min(y.sum(), len(y) - y.sum()))
-    if k > rarest:
-        raise FitError(f"{k} folds need {k} rows of each outcome, the rarer has {rarest}: use fewer --folds")
-    generator = np.random.default_rng(seed)
-    order = np.concatenate([generator.permutation(np.flatnonzero(y == outcome)) for outcome in (0, 1)])
-    fold = np.empty(len(y), dtype=np.int64)
-    fold[order] = np.arange(len(y)) % k
-    return fold
+def _refilled(feature, column):
+    """The feature with the fill that these cells (n,) give, as train/data.py has it from all of the table's."""
+    known = column[~np.isnan(column)]
+    if not feature.nullable or len(known) == 0:
+        return feature
+    fill = known.mean() if feature.kind == "numeric" else np.bincount(known.astype(int)).argmax()
+    return msgspec.structs.replace(feature, fill=float(fill))

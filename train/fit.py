@@ -106,4 +106,4 @@ def _check(options, weight):
         "a row weight": weight is not None,
     }
     for option in (option for option, given in wanted.items() if given):
-        raise FitError(f"{option} needs the solver newton: leave out --solver {options.solver}")
+        raise FitError(f"{option} needs the solver newton, not {options.solver}: say --solver newton")
