@@ -43,7 +43,9 @@ class Feature(Struct, frozen=True):
 
     A numeric feature's value is a finite number in the table's own unit; `minimum` and `maximum` are those of the
     training rows. A categorical feature's value in x is the index of its level in `levels`; index 0 is the reference
-    level. `fill` is what a missing value becomes (a number, or a level's index); None: it may not be missing.
+    level. `missing` says what was chosen for missing values: "error" (there may be none), or what they become, whose
+    value is `fill` (a number, or a level's index); "indicator" becomes the mean or the most frequent level, and adds a
+    column to the design that says where it did.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Feature(Struct, frozen=True):
     minimum: float | None
     maximum: float | None
     fill: float | None
+    missing: Literal["error", "mean", "median", "most-frequent", "indicator"] = "error"
 
     @property
     def nullable(self):
@@ -69,7 +72,8 @@ class Target(Struct, frozen=True):
 class Column(Struct, frozen=True):
     """One column of the design matrix: weight * (value - center) / scale, added into the logit.
 
-    `value` is the feature itself, or, where `level` is given, 1 for rows of that level (an index) and 0 for others.
+    `value` is the feature itself, or, where `level` is given, 1 for rows of that level (an index) and 0 for others, or,
+    with `missing`, 1 for rows where the feature is missing. `mean` is the value's over the training rows.
     """
 
     feature: int
@@ -77,6 +81,8 @@ class Column(Struct, frozen=True):
     center: float
     scale: float
     weight: float
+    mean: float
+    missing: bool = False
 
 
 class Unit(Struct, frozen=True):
@@ -142,12 +148,34 @@ class Certificate(Struct, frozen=True):
 
 
 class Metrics(Struct, frozen=True):
-    """How well the model predicts: mean log loss, accuracy at the threshold, area under the ROC curve."""
+    """How well the model predicts: mean log loss, accuracy at the threshold, area under the ROC curve.
+
+    brier: the mean of (p - y)^2. calibration_error: the mean, weighted by rows, of the distance between the mean
+    probability and the share of positives in each calibration bin (Naeini, Cooper & Hauskrecht, AAAI 2015).
+    """
 
     rows: int
     log_loss: float
     accuracy: float
     auc: float
+    brier: float
+    calibration_error: float
+
+
+class Bin(Struct, frozen=True):
+    """One bin of the calibration curve: the rows, held out of the fit, with lower <= probability < upper.
+
+    The last bin's upper is 1 and belongs to it. probability: their mean. positives: how many were positive. low, high:
+    the 95 % interval of the share of positives (Wilson, JASA 22, 1927).
+    """
+
+    lower: float
+    upper: float
+    rows: int
+    positives: int
+    probability: float
+    low: float
+    high: float
 
 
 class Coefficient(Struct, frozen=True):
@@ -192,7 +220,11 @@ class Statistics(Struct, frozen=True):
 
 
 class Training(Struct, frozen=True):
-    """Where the model came from."""
+    """Where the model came from.
+
+    held_out and calibration are measured on rows that the measured fit had not seen (train/evaluate.py); None and
+    empty where there are too few. warnings: what may ship tomorrow's trouble, a sentence each.
+    """
 
     data: str
     data_sha256: str
@@ -205,6 +237,8 @@ class Training(Struct, frozen=True):
     held_out: Metrics | None
     versions: dict[str, str]
     statistics: Statistics | None = None
+    calibration: tuple[Bin, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 class Manifest(Struct, frozen=True):

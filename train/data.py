@@ -109,7 +109,9 @@ def _feature(file, name, cells, categorical):
             raise file.fault(int(infinite.argmax()), name, "not a finite number", "correct the cell or empty it")
         known = values[~np.isnan(values)]
         fill = float(known.mean()) if nullable else None
-        feature = Feature(name, "numeric", (), float(known.min()), float(known.max()), fill)
+        feature = Feature(
+            name, "numeric", (), float(known.min()), float(known.max()), fill, "mean" if nullable else "error"
+        )
         return feature, values
 
     counts = {item["values"]: item["counts"] for item in present.value_counts().to_pylist()}
@@ -129,7 +131,8 @@ def _feature(file, name, cells, categorical):
     levels = sorted(counts, key=(lambda level: (_number(level), level)) if len(numeric) == len(counts) else None)
     fill = float(levels.index(max(levels, key=counts.get))) if nullable else None
     index = pc.index_in(cells, pa.array(levels)).cast(pa.float64()).to_numpy(zero_copy_only=False)
-    return Feature(name, "categorical", tuple(levels), None, None, fill), index
+    missing = "most-frequent" if nullable else "error"
+    return Feature(name, "categorical", tuple(levels), None, None, fill, missing), index
 
 
 def _number(text):

@@ -62,6 +62,7 @@ def fit(features, x, y, options, log, weight=None):
     _check(options, weight)
     model = LogisticModel(features, options.hidden, options.activation, options.link)
     with torch.no_grad():
+        model.mean.copy_(model.columns(x).mean(dim=0))
         if options.standardize:
             model.standardize(x, center=options.intercept)
         design = model.design(x)

@@ -37,7 +37,8 @@ class LogisticModel(nn.Module):
     With hidden = H > 0, a layer of H units with an activation stands between the design matrix and the logit.
 
     Parameters: `weight` (D,), `bias` (); with a hidden layer `hidden_weight` (D, H), `hidden_bias` (H,), `weight` (H,),
-    `bias` () and, for PReLU alone, `slope` (). Buffers: `center` and `scale` (D,), see `standardize`.
+    `bias` () and, for PReLU alone, `slope` (). Buffers: `center` and `scale` (D,), see `standardize`; `mean` (D,), of
+    the columns over the training rows, which explanations compare with.
     """
 
     def __init__(self, features, hidden=0, activation="ReLU", link="logit"):
@@ -61,6 +62,7 @@ class LogisticModel(nn.Module):
         self.register_buffer("last_level", constant([len(features[i].levels) - 1.0 for i in source]))
         self.register_buffer("center", torch.zeros_like(self.level))
         self.register_buffer("scale", torch.ones_like(self.level))
+        self.register_buffer("mean", torch.zeros_like(self.level))
         self.activation = activation if hidden else None
         self.slope = nn.Parameter(constant(PRELU_START)) if self.activation == "PReLU" else None
         if hidden:
@@ -126,7 +128,7 @@ def product_in_order(a, b):
 def parameters(model):
     """The model's parameters as the manifest records them."""
     weights = torch.ones_like(model.level) if model.activation else model.weight
-    columns = zip(model.source, model.level, model.center, model.scale, weights, strict=True)
+    columns = zip(model.source, model.level, model.center, model.scale, weights, model.mean, strict=True)
     return Parameters(
         intercept=model.bias.item(),
         columns=tuple(
@@ -136,8 +138,9 @@ def parameters(model):
                 center=center.item(),
                 scale=scale.item(),
                 weight=weight.item(),
+                mean=mean.item(),
             )
-            for source, level, center, scale, weight in columns
+            for source, level, center, scale, weight, mean in columns
         ),
         hidden=_hidden(model) if model.activation else None,
     )

@@ -1,23 +1,21 @@
 """POST /predict: rows in, verdicts out, as JSON or CSV."""
 
-from flask import Blueprint, Response, current_app, request
-
-from serve.errors import UnsupportedMediaType
+from serve.errors import RequestError, UnsupportedMediaType
+from serve.exchange import Answer, refusal
 
 JSON, CSV = "application/json", "text/csv"
 
-blueprint = Blueprint("predict", __name__)
 
-
-@blueprint.post("/predict")
-def view():
+def predict(service, request):
     """An object answers an object, an array an array, CSV answers CSV with the answer's columns added."""
-    content_type, body = answer(current_app.model, current_app.payload, request.mimetype, request.get_data())
-    return Response(body, content_type=content_type)
+    try:
+        content_type, body = _answer(service.model, service.payload, request.media_type, request.body)
+    except RequestError as error:
+        return refusal(error)
+    return Answer(200, (("Content-Type", content_type),), body)
 
 
-def answer(model, payload, media_type, body):
-    """A request's body -> (content type, body) of its answer. Raises RequestError."""
+def _answer(model, payload, media_type, body):
     if media_type == JSON:
         x, single = payload.decode_json(body)
         logit, probability = model.predict(x, (lambda _: "$") if single else "$[{}]".format)
