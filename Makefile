@@ -42,7 +42,7 @@ serve: $(VENV)/train ## answer on PORT: MODEL_NAME, RUNTIME=onnx or torchscript
 
 .PHONY: test
 test: $(VENV)/test lint ## all tests but Docker's
-	@$(PY) -m pytest -q -m "not docker"
+	@$(PY) -m pytest -q -m "not docker" -n auto --maxprocesses 4 --dist loadscope
 
 .PHONY: test-docker
 test-docker: $(VENV)/test ## build and run the images with a Docker engine
