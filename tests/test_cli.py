@@ -117,6 +117,24 @@ def test_the_repository_reads_as_tritons(run):
     assert {v.type.tensor_type.elem_type for v in [*graph.input, *graph.output]} == {onnx.TensorProto.DOUBLE}
 
 
+def test_weights_and_ways_for_missing_cells(run):
+    """A row of weight 2 is that row twice; a way for one column goes before that for all."""
+    rows = ["1,10,1,0", "2,,2,0", "3,30,1,1", "4,80,2,1", ",20,1,0", "2.5,60,1,1", "1.5,40,2,1", "2,50,1,0"]
+    weighted = [f"{row[:-4]},1,{row[-1]}" for row in rows for _ in range(int(row[-3]))]
+    Path("w.csv").write_text("\n".join(["a,b,n,y", *rows]))
+    Path("twice.csv").write_text("\n".join(["a,b,n,y", *weighted]))
+    ways = ["--missing", "mean", "--missing", "b=error", "--missing", "a=median"]
+    assert run("fit", "--data", "w.csv", "--weights", "n", *ways)[2].startswith("error: w.csv: line 3: column 'b'")
+    ways[3] = "b=median"
+    status, out, _ = run("fit", "--data", "w.csv", "--weights", "n", *ways)
+    assert (status, "missing becomes 40, the median" in out) == (0, True)
+    assert run("fit", "--data", "twice.csv", "--drop", "n", "--no-standardize", *ways)[0] == 0
+    run("fit", "--data", "w.csv", "--weights", "n", "--no-standardize", *ways)
+
+    one, other = (safetensors.numpy.load_file(f"checkpoints/{name}.safetensors") for name in ("w", "twice"))
+    assert np.allclose(one["weight"], other["weight"], rtol=1e-9)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -127,6 +145,7 @@ def test_the_repository_reads_as_tritons(run):
         (["fit", "--l2", "-1"], "must be at least 0"),
         (["fit", "--lr", "nan"], "must be above 0"),
         (["fit", "--epochs", "0"], "must be at least 1"),
+        (["fit", "--missing", "hours=zero"], "takes mean, median, most-frequent, indicator, error"),
         (["fit", "--labels", "one"], "takes two different words"),
         (["fit", "--lr", "1e300"], "sgd diverged at epoch"),
         (["export", "--name", "never"], "there is no such checkpoint; train it first"),

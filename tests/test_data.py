@@ -59,6 +59,35 @@ def test_missing_cells_become_nan_with_a_fill(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("missing", "ways", "fills"),
+    [
+        ({}, ["mean", "most-frequent", "error"], [3.0, 1.0, None]),
+        ({"": "median"}, ["median", "most-frequent", "error"], [2.0, 1.0, None]),
+        ({"": "indicator", "size": "median"}, ["median", "indicator", "error"], [2.0, 1.0, None]),
+        ({"size": "most-frequent"}, ["most-frequent", "most-frequent", "error"], [1.0, 1.0, None]),
+        ({"full": "mean"}, ["mean", "most-frequent", "mean"], [3.0, 1.0, 2.5]),
+        ({"full": "indicator"}, ["mean", "most-frequent", "indicator"], [3.0, 1.0, 2.5]),
+        ({"full": "error"}, ["mean", "most-frequent", "error"], [3.0, 1.0, None]),
+    ],
+)
+def test_what_missing_cells_become_is_chosen_for_all_or_by_column(tmp_path, missing, ways, fills):
+    """A way asked for by a column's name holds for tomorrow's rows, even where none of today's lacks the value."""
+    content = "size,city,full,y\n1,Rome,1,0\n8,Bonn,2,1\n3,Rome,3,1\n,,4,0\n1,Rome,1,0\n2,Bonn,4,1\n"
+    table = read(tmp_path, content, missing=missing)
+
+    assert [f.missing for f in table.features] == ways
+    assert [f.fill for f in table.features] == fills
+
+
+def test_a_column_of_weights_is_no_feature(tmp_path):
+    table = read(tmp_path, "x,n,y\n1,2,0\n2,0,1\n3,0.5,1\n", weights="n")
+
+    assert [f.name for f in table.features] == ["x"]
+    assert table.weight.tolist() == [2, 0, 0.5]
+    assert read(tmp_path, "x,n,y\n1,2,0\n2,0,1\n").weight is None
+
+
+@pytest.mark.parametrize(
     ("values", "given", "expected"),
     [
         (("no", "yes"), None, ("no", "yes")),
@@ -110,6 +139,22 @@ def test_zero_and_one_are_called_fail_and_pass_unless_told(tmp_path):
         ("x,y\n1,0\n2,1\n3,1\nabc,0\n", {}, "line 5: column 'x': 'abc' is not a number, most cells are"),
         ("x,y\na,0\na,1\n", {}, "line 1: column 'x': every row says 'a'; leave it out"),
         ("id,y\n" + "".join(f"u{i},{i % 2}\n" for i in range(30)), {}, "column 'id': 30 different texts in 30 rows"),
+        ("x,y\n1,0\n,1\n", {"missing": {"": "error"}}, "line 3: column 'x': missing; fill the cell, or choose another"),
+        (
+            "x,y\n1,0\n,1\n",
+            {"missing": {"x": "error"}},
+            "line 3: column 'x': missing; fill the cell, or choose another",
+        ),
+        ("c,y\na,0\nb,1\n", {"missing": {"c": "median"}}, "column 'c': groups have no median; say --missing 'c=most"),
+        ("x,y\n1,0\n2,1\n", {"missing": {"z": "mean"}}, "line 1: there is no column 'z'"),
+        ("x,y\n1,0\n2,1\n", {"missing": {"y": "mean"}}, "column 'y' is not one to predict from; take it out"),
+        ("x,n,y\n1,1,0\n2,-1,1\n", {"weights": "n"}, "line 3: column 'n': not a weight; a weight is a number from 0"),
+        ("x,n,y\n1,1,0\n2,,1\n", {"weights": "n"}, "line 3: column 'n': not a weight"),
+        ("x,n,y\n1,1,0\n2,inf,1\n", {"weights": "n"}, "line 3: column 'n': not a weight"),
+        ("x,n,y\n1,1,0\n2,two,1\n", {"weights": "n"}, "line 3: column 'n': not a weight"),
+        ("x,n,y\n1,0,0\n2,0,1\n", {"weights": "n"}, "line 1: column 'n': every weight is 0; leave --weights out"),
+        ("x,n,y\n1,1,0\n2,1,1\n", {"weights": "m"}, "line 1: there is no column 'm'"),
+        ("x,n,y\n1,1,0\n2,1,1\n", {"weights": "y"}, "column 'y' holds the weights; it can't be the target"),
         (b"x,y\n1,0\n\xff,1\n", {}, "line 3: not UTF-8 text"),
         (b"x,y\n1,0\n\0,1\n", {}, "line 3: holds a NUL"),
         (gzip.compress(b"x,y\n1,0\n2,1\n")[:-9], {}, "its gzip compression is damaged"),

@@ -22,6 +22,7 @@ from train.links import LINKS
 from train.losses import LOSSES
 from train.statistics import lines, statistics
 
+MISSING = ("mean", "median", "most-frequent", "indicator", "error")
 LECTURE_DATA = Path("data/hours.csv")
 LECTURE = Options(solver="sgd", standardize=False, lr=0.01, epochs=1000)
 
@@ -45,17 +46,20 @@ def run_fit(args):
     data = args.data or LECTURE_DATA
     options = _options(args)
     name = _name(args)
-    table = read_table(data, args.target, args.categorical, args.drop, args.positive, args.labels)
+    table = read_table(
+        data, args.target, args.categorical, args.drop, args.positive, args.labels, args.weights, dict(args.missing)
+    )
     n, positives = len(table.y), int(table.y.sum())
     print(f"{data}: {n} rows; {table.target.name} is {table.target.values[1]} in {positives} of them")
     for feature in table.features:
         print(f"  {feature.name}: {_describe(feature)}")
 
     x, y = torch.from_numpy(table.x), torch.from_numpy(table.y)
-    fitted = fit(table.features, x, y, options, log=print)
+    weight = None if table.weight is None else torch.from_numpy(table.weight)
+    fitted = fit(table.features, x, y, options, log=print, weight=weight)
     for note in fitted.notes:
         print(note)
-    found = statistics(table.features, fitted, options, x, y)
+    found = statistics(table.features, fitted, options, x, y, weight)
     for line in lines(found, options) if found else []:
         print(line)
     fitted_metrics = metrics(logits(fitted.model, table.x), table.y, options.link)
@@ -110,12 +114,14 @@ def _options(args):
 
 def _describe(feature):
     missing = ""
+    flagged = ", and is told apart by a column of its own" if feature.missing == "indicator" else ""
     if feature.kind == "categorical":
         if feature.nullable:
-            missing = f"; missing becomes {feature.levels[int(feature.fill)]}, the most frequent"
+            missing = f"; missing becomes {feature.levels[int(feature.fill)]}, the most frequent{flagged}"
         return f"categorical, {len(feature.levels)} levels: {', '.join(feature.levels)}{missing}"
     if feature.nullable:
-        missing = f"; missing becomes {feature.fill:g}, the mean"
+        way = feature.missing if feature.missing != "indicator" else "mean"
+        missing = f"; missing becomes {feature.fill:g}, the {way.replace('-', ' ')}{flagged}"
     return f"numeric, {feature.minimum:g} to {feature.maximum:g}{missing}"
 
 
@@ -150,6 +156,14 @@ def _labels(text):
     if len(labels) != 2 or "" in labels or labels[0] == labels[1]:
         raise argparse.ArgumentTypeError("takes two different words, the negative first: fail,pass")
     return labels
+
+
+def _missing(text):
+    """(column, way), the column "" where the way is for all."""
+    name, _, way = text.rpartition("=")
+    if way not in MISSING:
+        raise argparse.ArgumentTypeError(f"takes {', '.join(MISSING)}, after COLUMN= for one column only")
+    return name, way
 
 
 def _class_weight(text):
@@ -189,6 +203,11 @@ def _parser():
     columns.add_argument("--labels", type=_labels, metavar="NO,YES", help="what answers call the two outcomes")
     columns.add_argument("--categorical", action="append", default=[], metavar="COLUMN", help="its numbers name groups")
     columns.add_argument("--drop", action="append", default=[], metavar="COLUMN", help="leave it out")
+    columns.add_argument("--weights", metavar="COLUMN", help="how many rows each row counts for")
+    columns.add_argument(
+        "--missing", type=_missing, action="append", default=[], metavar="[COLUMN=]WAY",
+        help=f"what a missing cell becomes: {', '.join(MISSING)}; for one column or all (default: mean, most-frequent)",
+    )  # fmt: skip
     fitting = fits.add_argument_group("fitting")
     fitting.add_argument(
         "--solver", choices=SOLVERS, help="default: newton where it applies, else lbfgs; the lecture's is sgd"

@@ -27,7 +27,8 @@ class Table:
     """A table ready to train on.
 
     x float64 (n, d): raw values, a category as the index of its level, NaN for missing. y float64 (n,): 1 where the
-    target has its positive value. features: d of them, in the order of x's columns.
+    target has its positive value. features: d of them, in the order of x's columns. weight float64 (n,), >= 0: how many
+    rows each row counts for; None: one each.
     """
 
     source: str
@@ -36,35 +37,48 @@ class Table:
     y: np.ndarray
     features: tuple[Feature, ...]
     target: Target
+    weight: np.ndarray | None = None
 
 
-def read_table(path, target=None, categorical=(), drop=(), positive=None, labels=None):
+def read_table(path, target=None, categorical=(), drop=(), positive=None, labels=None, weights=None, missing=None):
     """Read a CSV file (gzip or not; UTF-8; commas; a header line) into a Table.
 
     target: the yes/no column, by default the last one. categorical: columns whose numbers are names of groups.
     drop: columns to leave out. positive: the target's value that counts as yes, where its words don't tell.
-    labels: what answers call the two outcomes, (negative, positive).
+    labels: what answers call the two outcomes, (negative, positive). weights: the column of the rows' weights.
+    missing: {column, or "" for all others: what a missing cell becomes, see serve.manifest.Feature}; by default the
+    mean or the most frequent level, where a cell is missing.
     Raises DataError naming the file, the line and the column.
     """
     file = _File(path)
     header = file.header()
     target = header[-1] if target is None else target
-    for name in [target, *categorical, *drop]:
+    missing = missing or {}
+    for name in [target, *categorical, *drop, *([weights] if weights else []), *(name for name in missing if name)]:
         if name not in header:
             near = difflib.get_close_matches(name, header, 1)
             hint = f"did you mean '{near[0]}'?" if near else f"the columns are: {', '.join(header)}"
             raise DataError(f"{path}: line 1: there is no column '{name}'; {hint}")
     if target in drop or target in categorical:
         raise DataError(f"{path}: column '{target}' is the target; take it out of --drop and --categorical")
-    names = [name for name in header if name not in {target, *drop}]
+    if weights in {target, *categorical, *drop}:
+        raise DataError(f"{path}: column '{weights}' holds the weights; it can't be the target, a group or dropped too")
+    names = [name for name in header if name not in {target, weights, *drop}]
+    for name in missing:
+        if name and name not in names:
+            raise DataError(f"{path}: column '{name}' is not one to predict from; take it out of --missing")
     if not names:
         raise DataError(f"{path}: no column is left to predict '{target}' from; drop fewer")
     as_text = {target, *categorical}
     cells = file.cells(header, as_text, drop)
     outcome, y = _target(file, target, cells[target], positive, labels)
-    columns = [_feature(file, name, cells[name], name in categorical) for name in names]
+    weight = _weight(file, weights, cells[weights]) if weights else None
+    columns = [
+        _feature(file, name, cells[name], name in categorical, missing.get(name, missing.get("")), name in missing)
+        for name in names
+    ]
     features, values = zip(*columns, strict=True)
-    return Table(Path(path).name, file.sha256, np.column_stack(values), y, features, outcome)
+    return Table(Path(path).name, file.sha256, np.column_stack(values), y, features, outcome, weight)
 
 
 def _target(file, name, cells, positive, labels):
@@ -97,22 +111,44 @@ def _target(file, name, cells, positive, labels):
     return Target(name=name, values=(negative, positive), labels=tuple(labels)), y
 
 
-def _feature(file, name, cells, categorical):
+def _weight(file, name, cells):
+    wrong, remedy = None, "a weight is a number from 0 up, how many rows the row counts for"
+    if pa.types.is_string(cells.type):
+        wrong = next((i for i, text in enumerate(cells.to_pylist()) if text is None or _number(text) is None), 0)
+    else:
+        weight = np.array(cells.cast(pa.float64()).fill_null(math.nan))
+        bad = ~(np.isfinite(weight) & (weight >= 0))
+        wrong = int(bad.argmax()) if bad.any() else None
+    if wrong is not None:
+        raise file.fault(wrong, name, "not a weight", remedy)
+    if not weight.any():
+        raise file.fault(-1, name, "every weight is 0", "leave --weights out, or correct the column")
+    return weight
+
+
+def _feature(file, name, cells, categorical, missing, asked):
+    """missing: what was chosen for the column, or for all; asked: whether it was for this column by name."""
     present = cells.drop_null()
+    if missing == "error" and len(present) < len(cells):
+        row = pc.index(cells.is_null(), True).as_py()
+        raise file.fault(row, name, "missing", "fill the cell, or choose another --missing")
     if len(present) == 0:
         raise file.fault(-1, name, "no row has a value", f"leave it out with --drop '{name}'")
-    nullable = len(present) < len(cells)
+    # Asked for by name, it holds for tomorrow's rows, even where none of these lacks the value.
+    nullable = missing != "error" and (len(present) < len(cells) or asked)
     if not categorical and not pa.types.is_string(cells.type):
         values = cells.cast(pa.float64()).to_numpy(zero_copy_only=False)
         infinite = np.isinf(values)
         if infinite.any():
             raise file.fault(int(infinite.argmax()), name, "not a finite number", "correct the cell or empty it")
         known = values[~np.isnan(values)]
-        fill = float(known.mean()) if nullable else None
-        feature = Feature(
-            name, "numeric", (), float(known.min()), float(known.max()), fill, "mean" if nullable else "error"
-        )
-        return feature, values
+        strategy = (missing or "mean") if nullable else "error"
+        if strategy == "most-frequent":
+            found, often = np.unique(known, return_counts=True)
+            fill = float(found[often.argmax()])
+        else:
+            fill = {"error": None, "median": float(np.median(known))}.get(strategy, float(known.mean()))
+        return Feature(name, "numeric", (), float(known.min()), float(known.max()), fill, strategy), values
 
     counts = {item["values"]: item["counts"] for item in present.value_counts().to_pylist()}
     numeric = {level for level in counts if _number(level) is not None}
@@ -131,8 +167,10 @@ def _feature(file, name, cells, categorical):
     levels = sorted(counts, key=(lambda level: (_number(level), level)) if len(numeric) == len(counts) else None)
     fill = float(levels.index(max(levels, key=counts.get))) if nullable else None
     index = pc.index_in(cells, pa.array(levels)).cast(pa.float64()).to_numpy(zero_copy_only=False)
-    missing = "most-frequent" if nullable else "error"
-    return Feature(name, "categorical", tuple(levels), None, None, fill, missing), index
+    if asked and missing in ("mean", "median"):
+        raise file.fault(-1, name, f"groups have no {missing}", f"say --missing '{name}=most-frequent' or indicator")
+    strategy = "error" if not nullable else "indicator" if missing == "indicator" else "most-frequent"
+    return Feature(name, "categorical", tuple(levels), None, None, fill, strategy), index
 
 
 def _number(text):
