@@ -15,12 +15,13 @@ from train.activations import ACTIVATIONS
 from train.data import read_table
 from train.descent import OPTIMIZERS
 from train.errors import FitError, TrainError
-from train.evaluate import held_out, logits, metrics
+from train.evaluate import cheapest, evaluation, held_out, logits, metrics, reaching
 from train.export import export
 from train.fit import SOLVERS, Options, fit
 from train.links import LINKS
 from train.losses import LOSSES
 from train.statistics import lines, statistics
+from train.suspect import warnings
 
 MISSING = ("mean", "median", "most-frequent", "indicator", "error")
 LECTURE_DATA = Path("data/hours.csv")
@@ -62,10 +63,19 @@ def run_fit(args):
     found = statistics(table.features, fitted, options, x, y, weight)
     for line in lines(found, options) if found else []:
         print(line)
-    fitted_metrics = metrics(logits(fitted.model, table.x), table.y, options.link)
-    outside = held_out(table.features, table.x, table.y, options)
+    scores = held_out(table.features, table.x, table.y, options, args.folds, table.weight)
+    threshold = _threshold(args, scores, options.link)
+    fitted_metrics = metrics(logits(fitted.model, table.x), table.y, options.link, threshold, table.weight)
+    losses = fitted.solution.losses if fitted.solution else ()
+    outside = scores and evaluation(
+        scores, options.link, threshold, losses, table.x, table.y, table.features, table.weight
+    )
+    suspicions = warnings(table, outside)
     print("all rows:", _figures(fitted_metrics))
-    print("held out:", _figures(outside) if outside else "too few rows to hold some out")
+    print("held out:", f"{_figures(outside.metrics)}, {outside.how}" if outside else "too few rows to hold some out")
+    print(f"threshold: {threshold:.6g} on the probability")
+    for suspicion in suspicions:
+        print("warning:", suspicion)
 
     training = Training(
         data=table.source,
@@ -76,11 +86,13 @@ def run_fit(args):
         converged=fitted.converged,
         notes=fitted.notes,
         metrics=fitted_metrics,
-        held_out=outside,
+        held_out=outside.metrics if outside else None,
         versions={"python": sys.version.split()[0], **{p: version(p) for p in ("torch", "onnx", "onnxruntime")}},
         statistics=found,
+        calibration=outside.calibration if outside else (),
+        warnings=suspicions,
     )
-    description = checkpoint.Description(name, table.features, table.target, 0.5, training)
+    description = checkpoint.Description(name, table.features, table.target, threshold, training, outside)
     path = checkpoint.save(args.checkpoints, description, fitted.model)
     print(f"wrote {path}")
 
@@ -112,6 +124,25 @@ def _options(args):
     return Options(**given)
 
 
+def _threshold(args, scores, link):
+    """The threshold on the probability that the options ask for."""
+    costs = [args.cost_fp, args.cost_fn]
+    asked = {"--cost-fp and --cost-fn": costs != [None, None], "--precision": args.precision, "--recall": args.recall}
+    if sum(bool(given) for given in asked.values()) > 1:
+        raise FitError(f"{', '.join(option for option, given in asked.items() if given)}: choose one of them")
+    if costs != [None, None]:
+        return cheapest(*(1.0 if cost is None else cost for cost in costs))
+    for what in ("precision", "recall"):
+        wanted = getattr(args, what)
+        if wanted and scores is None:
+            raise FitError(
+                f"--{what} needs rows held out of the fit, and there are too few: choose the threshold by cost"
+            )
+        if wanted:
+            return reaching(what, wanted, scores, link)
+    return 0.5
+
+
 def _describe(feature):
     missing = ""
     flagged = ", and is told apart by a column of its own" if feature.missing == "indicator" else ""
@@ -126,7 +157,10 @@ def _describe(feature):
 
 
 def _figures(m):
-    return f"log loss {m.log_loss:.4f}, accuracy {m.accuracy:.4f}, AUC {m.auc:.4f} ({m.rows} rows)"
+    return (
+        f"log loss {m.log_loss:.4f}, accuracy {m.accuracy:.4f}, AUC {m.auc:.4f}, Brier {m.brier:.4f}, "
+        f"calibration error {m.calibration_error:.4f} ({m.rows} rows)"
+    )
 
 
 def _say(instance):
@@ -174,6 +208,13 @@ def _class_weight(text):
     if text != "balanced" and not (len(weights) == 2 and all(0 < weight < float("inf") for weight in weights)):
         raise argparse.ArgumentTypeError("takes balanced, or two numbers above 0, the negative's first: 1,5")
     return text
+
+
+def _share(text):
+    value = float(text)
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError("must be above 0, at most 1")
+    return value
 
 
 def _at_least(kind, least, strictly=False):
@@ -232,6 +273,14 @@ def _parser():
     )
     fitting.add_argument("--epochs", type=_at_least(int, 1), help="the most steps (default: 1000)")
     fitting.add_argument("--seed", type=_at_least(int, 0), help="default: 0")
+
+    judging = fits.add_argument_group("judging")
+    judging.add_argument("--folds", type=_at_least(int, 2), default=5, help="of the cross-validation (default: 5)")
+    cost = _at_least(float, 0, strictly=True)
+    judging.add_argument("--cost-fp", type=cost, metavar="COST", help="of a yes that should be no: sets the threshold")
+    judging.add_argument("--cost-fn", type=cost, metavar="COST", help="of a no that should be yes (each 1 by default)")
+    judging.add_argument("--precision", type=_share, help="the threshold that reaches it on held-out rows")
+    judging.add_argument("--recall", type=_share, help="the threshold that reaches it on held-out rows")
 
     exports = commands.add_parser("export", parents=[both], help="export the checkpoint, proven, to the repository")
     exports.set_defaults(run=run_export)

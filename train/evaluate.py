@@ -1,17 +1,21 @@
-"""How well a model predicts."""
+"""How well a model predicts rows that it was not fitted to, and which threshold suits that."""
+
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
 import torch
 
 from serve.manifest import SCORES, Bin, Metrics, Struct
+from train.errors import FitError
 from train.fit import fit
 from train.links import LINKS
 from train.statistics import Z95
 
-# Fewer rows than these, and a held-out figure would be noise.
-HELD_OUT_ROWS = 50
+# Fewer rows of an outcome than these, and a held-out figure would be noise.
 HELD_OUT_OF_EACH = 10
+# With more rows than these, a fifth of them says as much as all, for one fit instead of one a fold.
+MOST_CROSS_VALIDATED = 100_000
 
 
 class Threshold(Struct, frozen=True):
@@ -28,13 +32,16 @@ class Threshold(Struct, frozen=True):
 class Evaluation(Struct, frozen=True):
     """How the model does on rows that the measured fit had not seen; the checkpoint keeps it for the report.
 
-    how: in words, such as "5-fold cross-validation". roc: (false positive rate, true positive rate), rising, from
-    (0, 0) to (1, 1), at most 201 points. negatives, positives: how many rows of each outcome have their probability in
-    each of 20 bins of equal width. thresholds: at most 101, rising. losses: the mean loss before each step of the fit
-    on all rows, at most 200 of them, evenly chosen. auc: of each feature alone, {name: 0.5 to 1}, on all rows.
+    how: in words, such as "5-fold cross-validation". Rows count by their weight, rounded. repeated: the share of them
+    with a twin, outcome and all, among the rows of the fit that they were measured with. roc: (false positive rate, true
+    positive rate), rising, from (0, 0) to (1, 1), about 200 points. negatives, positives: how many rows of each outcome
+    have their probability in each of 20 bins of equal width. thresholds: 0.01 to 0.99. losses: the mean loss before
+    each step of the fit on all rows, at most 200 of them, evenly chosen. auc: of each feature alone, {name: 0.5 to 1},
+    on all rows.
     """
 
     how: str
+    repeated: float
     metrics: Metrics
     calibration: tuple[Bin, ...]
     roc: tuple[tuple[float, float], ...]
@@ -45,67 +52,226 @@ class Evaluation(Struct, frozen=True):
     auc: dict[str, float]
 
 
-def metrics(logit, y, link="logit"):
+def metrics(logit, y, link="logit", threshold=0.5, weight=None):
     """Metrics of scores (n,) on the link's scale against y (n,) of 0 and 1, NumPy float64; both outcomes occur.
 
-    The area under the ROC curve is the share of pairs of a positive and a negative row that the logit puts in the
-    right order, ties counting half (Hanley & McNeil, Radiology 143, 1982).
+    threshold: on the probability. weight (n,): how many rows each counts for.
     """
+    weight = np.ones_like(y) if weight is None else weight
+    total = weight.sum()
     loss = LINKS[link].terms(torch.from_numpy(logit), torch.from_numpy(y))[0].numpy()
-    _, group, sizes = np.unique(logit, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(sizes) - (sizes - 1) / 2)[group]
-    positives = int(y.sum())
-    pairs = positives * (len(y) - positives)
-    p = LINKS[link].probability(torch.from_numpy(logit)).numpy()
+    p = _probability(link, logit)
     return Metrics(
         rows=len(y),
-        log_loss=float(loss.mean()),
-        accuracy=float(((logit > SCORES[link](0.5)) == (y == 1)).mean()),
-        auc=float((ranks[y == 1].sum() - positives * (positives + 1) / 2) / pairs),
-        brier=float(((p - y) ** 2).mean()),
-        calibration_error=calibration_error(calibration(p, y)),
+        log_loss=float((weight * loss).sum() / total),
+        accuracy=float((weight * ((logit > SCORES[link](threshold)) == (y == 1))).sum() / total),
+        auc=auc(logit, y, weight),
+        brier=float((weight * (p - y) ** 2).sum() / total),
+        calibration_error=calibration_error(calibration(p, y, weight)),
     )
 
 
-def calibration(p, y):
+def auc(score, y, weight):
+    """The area under the ROC curve: the share of pairs of a positive and a negative row that the score orders right.
+
+    Ties count half (Hanley & McNeil, Radiology 143, 1982).
+    """
+    negative, positive = _by_score(score, y, weight)
+    below = np.cumsum(negative) - negative
+    return float((positive * (below + negative / 2)).sum() / (positive.sum() * negative.sum()))
+
+
+def _by_score(score, y, weight):
+    """The weights of the negative and of the positive rows at each different score, rising."""
+    _, group = np.unique(score, return_inverse=True)
+    return [np.bincount(group, weight * (y == outcome)) for outcome in (0, 1)]
+
+
+def calibration(p, y, weight):
     """The calibration curve of p (n,) against y (n,) of 0 and 1: ten Bins of equal width, the empty ones left out."""
     place = np.minimum((p * 10).astype(int), 9)
+    rows, positives, probability = (np.bincount(place, w, minlength=10) for w in (weight, weight * y, weight * p))
     return tuple(
-        Bin(lower / 10, (lower + 1) / 10, len(some), int(some.sum()), float(p[place == lower].mean()), *wilson(some))
-        for lower in range(10)
-        if len(some := y[place == lower])
+        Bin(i / 10, (i + 1) / 10, round(rows[i]), round(positives[i]), float(probability[i] / rows[i]), *interval)
+        for i in range(10)
+        if round(rows[i]) > 0 and (interval := wilson(rows[i], positives[i] / rows[i]))
     )
 
 
 def calibration_error(bins):
     """Metrics.calibration_error of some Bins."""
-    return float(sum(abs(b.rows * b.probability - b.positives) for b in bins) / sum(b.rows for b in bins))
+    return sum(abs(b.rows * b.probability - b.positives) for b in bins) / sum(b.rows for b in bins)
 
 
-def wilson(y):
-    """The 95 % interval of the share of ones in y (n,), n >= 1 (Wilson, JASA 22, 1927)."""
-    n, share = len(y), y.mean()
+def wilson(n, share):
+    """The 95 % interval of a share seen in n > 0 rows (Wilson, JASA 22, 1927)."""
     middle = share + Z95**2 / (2 * n)
     reach = Z95 * np.sqrt(share * (1 - share) / n + Z95**2 / (4 * n * n))
     low, high = ((middle + side * reach) / (1 + Z95**2 / n) for side in (-1, 1))
     return max(0.0, float(low)), min(1.0, float(high))
 
 
-def held_out(features, x, y, options):
-    """Metrics on a fifth of the rows, of a fit on the others, or None where there are too few rows.
+class Scores(NamedTuple):
+    """Rows that were held out, and what the fits that had not seen them say: all (n,), NumPy."""
 
-    The split is seeded and keeps the share of positives; what missing cells become is taken from the others, too.
+    how: str
+    logit: np.ndarray
+    y: np.ndarray
+    weight: np.ndarray
+    repeated: float
+
+
+def held_out(features, x, y, options, folds=5, weight=None):
+    """Scores of rows held out of the fit, or None where there are too few rows of an outcome.
+
+    Of every row, by cross-validation in so many folds; of a fifth of them, where there are very many. The split is
+    seeded and keeps the share of positives; what missing cells become is taken from the other rows, too.
     """
-    if len(y) < HELD_OUT_ROWS or min(y.sum(), len(y) - y.sum()) < HELD_OUT_OF_EACH:
+    if min(y.sum(), len(y) - y.sum()) < max(HELD_OUT_OF_EACH, folds):
         return None
-    generator = np.random.default_rng(options.seed)
-    out = np.zeros(len(y), dtype=bool)
+    crossed = len(y) <= MOST_CROSS_VALIDATED
+    fold = _folds(y, folds if crossed else 5, options.seed)
+    logit = out_of_fold(features, x, y, options, fold, weight, range(fold.max() + 1) if crossed else [0])
+    rows = ~np.isnan(logit)
+    how = f"{folds}-fold cross-validation" if crossed else "a fifth of the rows held out"
+    weight = np.ones_like(y) if weight is None else weight
+    return Scores(how, logit[rows], y[rows], weight[rows], _repeated(x, y, fold, rows))
+
+
+def cross_validated(features, x, y, options, folds, weight=None):
+    """The logit (n,) of every row, from a fit on the folds that it is not in: stratified and seeded."""
+    fold = _folds(y, folds, options.seed)
+    return out_of_fold(features, x, y, options, fold, weight, range(folds))
+
+
+def out_of_fold(features, x, y, options, fold, weight, wanted):
+    """The logits (n,) of the rows whose fold (n,) is wanted, from a fit on the others; NaN for the rest."""
+    logit = np.full(len(y), np.nan)
+    for one in wanted:
+        out = fold == one
+        refilled = [_refilled(feature, column) for feature, column in zip(features, x[~out].T, strict=True)]
+        part = None if weight is None else torch.from_numpy(weight[~out])
+        tensors = torch.from_numpy(x[~out]), torch.from_numpy(y[~out])
+        fitted = fit(refilled, *tensors, options, log=lambda line: None, weight=part)
+        logit[out] = logits(fitted.model, x[out])
+    return logit
+
+
+def _folds(y, folds, seed):
+    """The fold (n,) of each row, from 0 on; of each outcome every fold has as many rows as any other, give or take 1."""
+    generator = np.random.default_rng(seed)
+    fold = np.empty(len(y), dtype=int)
     for outcome in (0, 1):
         rows = np.flatnonzero(y == outcome)
-        out[generator.choice(rows, max(1, round(len(rows) / 5)), replace=False)] = True
-    features = [_refilled(feature, column) for feature, column in zip(features, x[~out].T, strict=True)]
-    fitted = fit(features, torch.from_numpy(x[~out]), torch.from_numpy(y[~out]), options, log=lambda line: None)
-    return metrics(logits(fitted.model, x[out]), y[out], options.link)
+        fold[generator.permutation(rows)] = np.arange(len(rows)) % folds
+    return fold
+
+
+def _repeated(x, y, fold, rows):
+    """The share of the rows with a twin in another fold: equal in all of x and in y."""
+    generator = np.random.default_rng(0)
+    key = y * generator.standard_normal()
+    for column in x.T:  # a sum of random multiples is equal for equal rows, and but for a miracle only for them
+        key = key + np.where(np.isnan(column), 0.5, column) * generator.standard_normal()
+    _, group = np.unique(key, return_inverse=True)
+    least, most = np.full(group.max() + 1, fold.max()), np.zeros(group.max() + 1, dtype=int)
+    np.minimum.at(least, group, fold)
+    np.maximum.at(most, group, fold)
+    return float((least != most)[group[rows]].mean())
+
+
+def evaluation(scores, link, threshold, losses, x, y, features, weight=None):
+    """The Evaluation of held-out Scores at a threshold; x, y, weight: all rows; losses: of the fit on them."""
+    logit, outcome, each = scores.logit, scores.y, scores.weight
+    negative, positive = _by_score(logit, outcome, each)
+    p = _probability(link, logit)
+    place = np.minimum((p * 20).astype(int), 19)
+    shown = np.unique(np.linspace(0, len(losses) - 1, min(len(losses), 200)).round().astype(int))
+    return Evaluation(
+        how=scores.how,
+        repeated=scores.repeated,
+        metrics=metrics(logit, outcome, link, threshold, each),
+        calibration=calibration(p, outcome, each),
+        roc=_roc(negative, positive),
+        negatives=_counts(place, each * (outcome == 0)),
+        positives=_counts(place, each * outcome),
+        thresholds=tuple(_at(link, percent / 100, logit, outcome, each) for percent in range(1, 100)),
+        losses=tuple(losses[index] for index in shown),
+        auc={f.name: alone(f, column, y, weight) for f, column in zip(features, x.T, strict=True)},
+    )
+
+
+def alone(feature, column, y, weight=None):
+    """How well a column (n,) alone tells the outcome: the area under its ROC curve, 0.5 to 1.
+
+    Of the rows that have a value; a group counts by its own share of positives.
+    """
+    known = ~np.isnan(column)
+    value, y, weight = column[known], y[known], np.ones(known.sum()) if weight is None else weight[known]
+    if feature.kind == "categorical":
+        index = value.astype(int)
+        positives, rows = np.bincount(index, weight * y), np.bincount(index, weight)
+        value = (positives / np.maximum(rows, 1e-300))[index]
+    if not 0 < (weight * y).sum() < weight.sum():
+        return 0.5
+    area = auc(value, y, weight)
+    return max(area, 1 - area)
+
+
+def _roc(negative, positive):
+    """At most 201 points of the ROC curve, evenly spaced along it."""
+    fall, hit = (np.append(0.0, np.cumsum(part[::-1]) / part.sum()) for part in (negative, positive))
+    along = np.searchsorted(fall + hit, np.linspace(0, 2, 201))
+    points = np.unique(np.clip(along, 0, len(fall) - 1))
+    return tuple((float(fall[index]), float(hit[index])) for index in sorted({0, *points.tolist(), len(fall) - 1}))
+
+
+def _counts(place, weight):
+    return tuple(round(count) for count in np.bincount(place, weight, minlength=20).tolist())
+
+
+def _at(link, threshold, logit, y, weight):
+    passes = logit > SCORES[link](threshold)
+    hits, alarms = (weight * (passes & (y == 1))).sum(), (weight * (passes & (y == 0))).sum()
+    misses = (weight * y).sum() - hits
+    return Threshold(
+        threshold=threshold,
+        precision=float(hits / (hits + alarms)) if hits + alarms else 1.0,
+        recall=float(hits / (hits + misses)),
+        accuracy=float(1 - (alarms + misses) / weight.sum()),
+        false_positives=round(alarms),
+        false_negatives=round(misses),
+    )
+
+
+def cheapest(cost_fp, cost_fn):
+    """The threshold of least expected cost where probabilities are right: cost_fp / (cost_fp + cost_fn).
+
+    A row of probability p costs (1 - p) cost_fp if it passes and p cost_fn if not (Elkan, IJCAI 2001).
+    """
+    return cost_fp / (cost_fp + cost_fn)
+
+
+def reaching(what, wanted, scores, link):
+    """The threshold whose verdicts on held-out Scores reach a wanted share, 0 to 1, and lose least of the other.
+
+    what: "precision", of the rows that pass, how many are positive; or "recall", of the positive rows, how many pass.
+    Raises FitError where no threshold reaches it, saying what the best does.
+    """
+    negative, positive = (part[::-1].cumsum() for part in _by_score(scores.logit, scores.y, scores.weight))
+    share = positive / (positive + negative) if what == "precision" else positive / positive[-1]
+    reached = np.flatnonzero(share >= wanted)
+    if len(reached) == 0:
+        raise FitError(f"no threshold reaches a {what} of {wanted:g} on held-out rows; the best is {share.max():.4f}")
+    # The most rows pass that may for precision; the fewest that must for recall.
+    last = reached[-1] if what == "precision" else reached[0]
+    score = np.unique(scores.logit)[::-1]
+    p = _probability(link, score)
+    low = p[last + 1] if last + 1 < len(p) else 0.0
+    threshold = float((p[last] + low) / 2)
+    if not (low < threshold < 1 and (_probability(link, score) > threshold).sum() == last + 1):
+        raise FitError(f"the threshold of that {what} is too near 0 or 1 to be told apart; ask for less")
+    return threshold
 
 
 def logits(model, x):
@@ -114,10 +280,18 @@ def logits(model, x):
         return model(torch.from_numpy(x))[0].numpy()
 
 
+def _probability(link, logit):
+    return LINKS[link].probability(torch.from_numpy(logit)).numpy()
+
+
 def _refilled(feature, column):
     """The feature with the fill that these cells (n,) give, as train/data.py has it from all of the table's."""
     known = column[~np.isnan(column)]
     if not feature.nullable or len(known) == 0:
         return feature
-    fill = known.mean() if feature.kind == "numeric" else np.bincount(known.astype(int)).argmax()
+    if feature.kind == "numeric" and feature.missing != "most-frequent":
+        fill = np.median(known) if feature.missing == "median" else known.mean()
+    else:
+        values, often = np.unique(known, return_counts=True)
+        fill = values[often.argmax()]
     return msgspec.structs.replace(feature, fill=float(fill))

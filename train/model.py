@@ -32,7 +32,8 @@ class LogisticModel(nn.Module):
     """Logistic regression on raw features, float64 throughout.
 
     Built for a list of d `serve.manifest.Feature`; its design matrix has D columns: one a numeric feature, and
-    K - 1 indicators a categorical feature of K levels (the first level is the reference).
+    K - 1 indicators a categorical feature of K levels (the first level is the reference); then, where the feature's
+    `missing` says "indicator", one that is 1 where the value is missing.
 
     With hidden = H > 0, a layer of H units with an activation stands between the design matrix and the logit.
 
@@ -44,12 +45,13 @@ class LogisticModel(nn.Module):
     def __init__(self, features, hidden=0, activation="ReLU", link="logit"):
         super().__init__()
         self.link = link
-        source, level = [], []
+        source, level, flag = [], [], []
         for index, feature in enumerate(features):
-            levels = range(1, len(feature.levels)) if feature.kind == "categorical" else [math.nan]
-            for one in levels:
-                source.append(index)
-                level.append(float(one))
+            levels = [*range(1, len(feature.levels))] if feature.kind == "categorical" else [math.nan]
+            flags = [True] if feature.missing == "indicator" else []
+            source += [index] * len(levels + flags)
+            level += [*map(float, levels), *(-1.0 for _ in flags)]  # a flag's column has none
+            flag += [*(False for _ in levels), *flags]
 
         def constant(values):
             return torch.tensor(values, dtype=torch.float64)
@@ -59,6 +61,8 @@ class LogisticModel(nn.Module):
         self.register_buffer("fill", constant([math.nan if f.fill is None else f.fill for f in features]))
         self.register_buffer("source", torch.tensor(source))
         self.register_buffer("level", constant(level))
+        self.has_flags = any(flag)
+        self.register_buffer("flag", torch.tensor(flag))
         self.register_buffer("last_level", constant([len(features[i].levels) - 1.0 for i in source]))
         self.register_buffer("center", torch.zeros_like(self.level))
         self.register_buffer("scale", torch.ones_like(self.level))
@@ -77,14 +81,18 @@ class LogisticModel(nn.Module):
         A missing value becomes its feature's fill; where there is none, and where a level's index is not one of
         training, the result is NaN: the graph never guesses.
         """
+        missing = torch.isnan(x)
         if self.has_missing:
-            x = torch.where(torch.isnan(x), self.fill, x)
-        if not self.has_categories:
+            x = torch.where(missing, self.fill, x)
+        if not (self.has_categories or self.has_flags):
             return x
         values = torch.index_select(x, 1, self.source)
         seen = values == torch.minimum(torch.clamp(torch.round(values), min=0.0), self.last_level)
         indicator = (values == self.level).to(torch.float64)
-        return torch.where(torch.isnan(self.level), values, torch.where(seen, indicator, math.nan))
+        values = torch.where(torch.isnan(self.level), values, torch.where(seen, indicator, math.nan))
+        if self.has_flags:
+            values = torch.where(self.flag, torch.index_select(missing, 1, self.source).to(torch.float64), values)
+        return values
 
     def design(self, x):
         """x (n, d) -> the scaled design matrix (n, D), without the intercept's column."""
@@ -128,19 +136,20 @@ def product_in_order(a, b):
 def parameters(model):
     """The model's parameters as the manifest records them."""
     weights = torch.ones_like(model.level) if model.activation else model.weight
-    columns = zip(model.source, model.level, model.center, model.scale, weights, model.mean, strict=True)
+    columns = zip(model.source, model.level, model.flag, model.center, model.scale, weights, model.mean, strict=True)
     return Parameters(
         intercept=model.bias.item(),
         columns=tuple(
             Column(
                 feature=source.item(),
-                level=None if math.isnan(level.item()) else int(level.item()),
+                level=None if flag or math.isnan(level.item()) else int(level.item()),
                 center=center.item(),
                 scale=scale.item(),
                 weight=weight.item(),
                 mean=mean.item(),
+                missing=flag.item(),
             )
-            for source, level, center, scale, weight, mean in columns
+            for source, level, flag, center, scale, weight, mean in columns
         ),
         hidden=_hidden(model) if model.activation else None,
     )

@@ -23,7 +23,9 @@ def closed_form(features, parameters, x):
     for column in parameters.columns:
         feature = features[column.feature]
         value = x[:, column.feature]
-        if feature.fill is not None:
+        if column.missing:
+            value = np.isnan(value).astype(np.float64)
+        elif feature.fill is not None:
             value = np.where(np.isnan(value), feature.fill, value)
         if column.level is not None:
             seen = np.isin(value, np.arange(len(feature.levels)))
@@ -168,7 +170,9 @@ def _boundary(features, parameters, logit_threshold, rows, generator):
     """rows with one numeric feature moved to where the logit meets its threshold, and up to 3 floats off it."""
     if parameters.hidden:
         return _bisected(features, parameters, logit_threshold, rows, generator)
-    movable = [column for column in parameters.columns if column.level is None and column.weight != 0]
+    movable = [
+        column for column in parameters.columns if column.level is None and not column.missing and column.weight != 0
+    ]
     if not movable:
         return rows[:0]
     rows = rows.copy()

@@ -29,7 +29,7 @@ def statistics(features, fitted, options, x=None, y=None, weight=None):
         return None
     free = int(options.intercept)
     terms = ["(intercept)"] * free + [
-        _term(features, *column) for column in zip(model.source, model.level, strict=True)
+        _term(features, *column) for column in zip(model.source, model.level, model.flag, strict=True)
     ]
     to_raw = _to_raw(model, free)
     estimate = to_raw @ torch.cat([model.bias.detach().reshape(1)[:free], model.weight.detach()])
@@ -183,8 +183,10 @@ def _separation(model, x, y, weight, free, kept):
     return Separation(found.kind, [kept[index] for index in found.causes], direction)
 
 
-def _term(features, source, level):
+def _term(features, source, level, flag):
     feature = features[source]
+    if flag:
+        return f"{feature.name} missing"
     return feature.name if feature.kind == "numeric" else f"{feature.name}={feature.levels[int(level)]}"
 
 

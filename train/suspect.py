@@ -1,0 +1,45 @@
+"""What in a table may ship tomorrow's trouble, named today."""
+
+import numpy as np
+
+ENOUGH = 20  # rows; in fewer, all of this happens by chance
+TELLS = 0.99  # the area under the ROC curve of one column from which on it seems to know the outcome
+REPEATED = 0.01  # the share of twins across the split from which on held-out figures are flattered
+
+
+def warnings(table, evaluation):
+    """A sentence for each suspicion about a Table, with its remedy; evaluation: the Evaluation, or None."""
+    found = []
+    n = len(table.y)
+    for feature, column in zip(table.features, table.x.T, strict=True):
+        name, drop = feature.name, f"--drop '{feature.name}'"
+        if feature.kind == "categorical":
+            rows = np.bincount(column[~np.isnan(column)].astype(int), minlength=len(feature.levels))
+            rare = [level for level, count in zip(feature.levels, rows, strict=True) if count == 1]
+            if n >= ENOUGH and rare:
+                found.append(
+                    f"{name}: one row only says {', '.join(rare)}; its effect is a guess: merge it with another"
+                )
+        elif feature.minimum == feature.maximum:
+            found.append(f"{name}: every row says {feature.minimum:g}; it tells nothing: {drop}")
+        elif n >= ENOUGH and _identifies(column):
+            found.append(f"{name}: every row has another whole number, as an identifier has; if it is one, {drop}")
+    for name, area in (evaluation.auc if evaluation else {}).items():
+        if n >= ENOUGH and area >= TELLS:
+            found.append(
+                f"{name}: alone it tells the outcome (AUC {area:.4f}); if it is only known afterwards, --drop '{name}'"
+            )
+    if evaluation and evaluation.repeated >= REPEATED:
+        found.append(
+            f"{evaluation.repeated:.1%} of the held-out rows have a twin, outcome and all, among the rows fitted to; if "
+            "they are copies, take them out, for they flatter the held-out figures"
+        )
+    return tuple(found)
+
+
+def _identifies(column):
+    """Whether the values (n,) are whole numbers, each once, that rise with the rows or leave none out between them."""
+    if np.isnan(column).any() or (column != np.floor(column)).any():
+        return False
+    steps = np.diff(np.sort(column))
+    return bool((steps > 0).all() and ((np.diff(column) > 0).all() or (steps == 1).all()))
