@@ -36,6 +36,10 @@ train: $(VENV)/train ## fit a model: DATA, TARGET, NAME, ARGS; without them, the
 export: $(VENV)/train ## prove the trained model and publish it to models/: DATA or NAME
 	@$(PY) -m train export $(data) $(name)
 
+.PHONY: report
+report: $(VENV)/train ## say where the newest export's report is, and open it: DATA or NAME
+	@$(PY) -m train report $(data) $(name)
+
 .PHONY: serve
 serve: $(VENV)/train ## answer on PORT: MODEL_NAME, RUNTIME=onnx or torchscript
 	@$(PY) -m serve

@@ -1,7 +1,9 @@
-"""The command line of the trainer: python -m train fit | export."""
+"""The command line of the trainer: python -m train fit | export | report."""
 
 import argparse
+import os
 import sys
+import webbrowser
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -14,12 +16,13 @@ from train import checkpoint
 from train.activations import ACTIVATIONS
 from train.data import read_table
 from train.descent import OPTIMIZERS
-from train.errors import FitError, TrainError
+from train.errors import ExportError, FitError, TrainError
 from train.evaluate import cheapest, evaluation, held_out, logits, metrics, reaching
-from train.export import export
+from train.export import export, newest
 from train.fit import SOLVERS, Options, fit
 from train.links import LINKS
 from train.losses import LOSSES
+from train.report import PAGE
 from train.statistics import lines, statistics
 from train.suspect import warnings
 
@@ -112,6 +115,17 @@ def run_export(args):
         print(f"predict {_say(example.instance)}: {label}")
 
 
+def run_report(args):
+    """Print where the newest export's report is; at a terminal, open it in the browser."""
+    home = args.models / _name(args)
+    page = home / str(newest(home)) / PAGE
+    if not page.exists():
+        raise ExportError(f"{home}: holds no export with a report; export it first (make export)")
+    print(page)
+    if sys.stdout.isatty() and "CI" not in os.environ:
+        webbrowser.open(page.absolute().as_uri())
+
+
 def _options(args):
     """The options given, over the lecture's for the lecture's data, over the solver's own."""
     given = {name: getattr(args, name) for name in vars(Options()) if getattr(args, name) is not None}
@@ -135,9 +149,7 @@ def _threshold(args, scores, link):
     for what in ("precision", "recall"):
         wanted = getattr(args, what)
         if wanted and scores is None:
-            raise FitError(
-                f"--{what} needs rows held out of the fit, and there are too few: choose the threshold by cost"
-            )
+            raise FitError(f"--{what} needs rows held out of the fit, and there are too few: choose by cost")
         if wanted:
             return reaching(what, wanted, scores, link)
     return 0.5
@@ -230,7 +242,7 @@ def _at_least(kind, least, strictly=False):
 
 def _parser():
     parser = argparse.ArgumentParser("python -m train", description="Fit a logistic model to a table and export it.")
-    commands = parser.add_subparsers(required=True, metavar="fit | export")
+    commands = parser.add_subparsers(required=True, metavar="fit | export | report")
     both = argparse.ArgumentParser(add_help=False)
     both.add_argument("--data", type=Path, help="the CSV file (default: the lecture's, with the lecture's settings)")
     both.add_argument("--name", help="the model's name (default: the file's, without .csv)")
@@ -285,6 +297,9 @@ def _parser():
     exports = commands.add_parser("export", parents=[both], help="export the checkpoint, proven, to the repository")
     exports.set_defaults(run=run_export)
     exports.add_argument("--models", type=Path, default=Path("models"), help="the repository (default: %(default)s)")
+    reports = commands.add_parser("report", parents=[both], help="say where the newest export's report is, and open it")
+    reports.set_defaults(run=run_report)
+    reports.add_argument("--models", type=Path, default=Path("models"), help="the repository (default: %(default)s)")
     return parser
 
 

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from serve.manifest import Feature, Struct, Target, Training
 from train.errors import FitError
+from train.evaluate import Evaluation
 from train.model import LogisticModel
 
 FOLDER = Path("checkpoints")
@@ -26,6 +27,7 @@ class Description(Struct, frozen=True):
     target: Target
     threshold: float
     training: Training
+    evaluation: Evaluation | None = None
 
 
 def save(folder, description, model):

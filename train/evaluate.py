@@ -33,11 +33,11 @@ class Evaluation(Struct, frozen=True):
     """How the model does on rows that the measured fit had not seen; the checkpoint keeps it for the report.
 
     how: in words, such as "5-fold cross-validation". Rows count by their weight, rounded. repeated: the share of them
-    with a twin, outcome and all, among the rows of the fit that they were measured with. roc: (false positive rate, true
-    positive rate), rising, from (0, 0) to (1, 1), about 200 points. negatives, positives: how many rows of each outcome
-    have their probability in each of 20 bins of equal width. thresholds: 0.01 to 0.99. losses: the mean loss before
-    each step of the fit on all rows, at most 200 of them, evenly chosen. auc: of each feature alone, {name: 0.5 to 1},
-    on all rows.
+    with a twin, outcome and all, among the rows of the fit that they were measured with. roc: (false positive rate,
+    true positive rate), rising, from (0, 0) to (1, 1), about 200 points. negatives, positives: how many rows of each
+    outcome have their probability in each of 20 bins of equal width. thresholds: 0.01 to 0.99. losses: the mean loss
+    before each step of the fit on all rows, at most 200 of them, evenly chosen. auc: of each feature alone, {name: 0.5
+    to 1}, on all rows.
     """
 
     how: str
@@ -158,7 +158,7 @@ def out_of_fold(features, x, y, options, fold, weight, wanted):
 
 
 def _folds(y, folds, seed):
-    """The fold (n,) of each row, from 0 on; of each outcome every fold has as many rows as any other, give or take 1."""
+    """The fold (n,) of each row, from 0 on; the rows of each outcome are shared out evenly."""
     generator = np.random.default_rng(seed)
     fold = np.empty(len(y), dtype=int)
     for outcome in (0, 1):

@@ -14,7 +14,7 @@ from serve import manifest as contract
 from serve.errors import ServingError
 from serve.manifest import Example, File, Manifest
 from serve.runtimes import MODEL_FILES, load_runtime
-from train import formats, parity
+from train import formats, parity, report
 from train.errors import ExportError
 from train.model import parameters
 
@@ -38,17 +38,22 @@ def export(description, model, models):
     """
     files = {"model.onnx": formats.to_onnx(model), "model.pt": formats.to_torchscript(model)}
     manifest = _describe(description, model, files)
+    pages = {
+        report.CARD: report.card(manifest, description.evaluation).encode(),
+        report.PAGE: report.html(manifest, description.evaluation).encode(),
+    }
+    manifest = msgspec.structs.replace(manifest, files={**manifest.files, **_files(pages)})
     home = Path(models) / description.name
     try:
         home.mkdir(parents=True, exist_ok=True)
         _write_config(home, len(description.features))
-        return _publish(home, manifest, files)
+        return _publish(home, manifest, {**files, **pages})
     except OSError as error:
         raise ExportError(f"{home}: can't be written: {error.strerror}") from error
 
 
 def _describe(description, model, files):
-    """The manifest, all but its version; the proof is part of it."""
+    """The manifest, all but its version and the pages that show it; the proof is part of it."""
     fitted = parameters(model)
     draft = Manifest(
         format=contract.FORMAT,
@@ -61,7 +66,7 @@ def _describe(description, model, files):
         link=description.training.options["link"],
         threshold=description.threshold,
         parameters=fitted,
-        files={name: File(hashlib.sha256(data).hexdigest(), len(data)) for name, data in files.items()},
+        files=_files(files),
         examples=(),
         certificate=None,
         training=description.training,
@@ -78,6 +83,10 @@ def _describe(description, model, files):
     return msgspec.structs.replace(
         draft, certificate=certificate, examples=tuple(Example(*example) for example in examples)
     )
+
+
+def _files(files):
+    return {name: File(hashlib.sha256(data).hexdigest(), len(data)) for name, data in files.items()}
 
 
 def example_instances(features):
@@ -101,6 +110,11 @@ def example_instances(features):
     return instances
 
 
+def newest(home):
+    """The highest version in a model's folder, 0 where there is none."""
+    return max((int(path.name) for path in home.glob("[0-9]*") if path.name.isdigit()), default=0)
+
+
 def _write_config(home, d):
     text = CONFIG.format(name=home.name, d=d)
     path = home / "config.pbtxt"
@@ -117,7 +131,7 @@ def _publish(home, manifest, files):
         for name, data in files.items():
             _write(beside / name, data)
         while True:
-            version = 1 + max((int(path.name) for path in home.iterdir() if path.name.isdigit()), default=0)
+            version = 1 + newest(home)
             numbered = msgspec.structs.replace(manifest, version=version)
             _write(beside / contract.FILENAME, numbered.encode())
             try:

@@ -17,9 +17,7 @@ def warnings(table, evaluation):
             rows = np.bincount(column[~np.isnan(column)].astype(int), minlength=len(feature.levels))
             rare = [level for level, count in zip(feature.levels, rows, strict=True) if count == 1]
             if n >= ENOUGH and rare:
-                found.append(
-                    f"{name}: one row only says {', '.join(rare)}; its effect is a guess: merge it with another"
-                )
+                found.append(f"{name}: only one row says {', '.join(rare)}; a guess rests on it: merge it into another")
         elif feature.minimum == feature.maximum:
             found.append(f"{name}: every row says {feature.minimum:g}; it tells nothing: {drop}")
         elif n >= ENOUGH and _identifies(column):
@@ -31,8 +29,8 @@ def warnings(table, evaluation):
             )
     if evaluation and evaluation.repeated >= REPEATED:
         found.append(
-            f"{evaluation.repeated:.1%} of the held-out rows have a twin, outcome and all, among the rows fitted to; if "
-            "they are copies, take them out, for they flatter the held-out figures"
+            f"{evaluation.repeated:.1%} of the held-out rows have a twin, outcome and all, among the rows fitted to; "
+            "if they are copies, take them out, for they flatter the held-out figures"
         )
     return tuple(found)
 
