@@ -1,9 +1,11 @@
 """Each loss against its formula written out by hand, class by class, in plain Python."""
 
-from math import exp, log
-
+import mpmath
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mpmath import exp, log
 
 from train.losses import LOSSES
 
@@ -60,13 +62,38 @@ def test_every_loss_has_its_formula_here():
 def test_the_papers_table(name):
     for z, y in CASES:
         one_hot, signs, outputs = [1 - y, y], [1 - 2 * y, 2 * y - 1], [-z / 2, z / 2]
-        assert value(name, z, y) == pytest.approx(TABLE[name](one_hot, signs, outputs, softmax(outputs)), rel=1e-12)
+        assert value(name, z, y) == pytest.approx(
+            float(TABLE[name](one_hot, signs, outputs, softmax(outputs))), rel=1e-12
+        )
 
 
 @pytest.mark.parametrize("name", SCORE)
 def test_torchs_and_those_of_the_score(name):
     for z, y in CASES:
-        assert value(name, z, y) == pytest.approx(SCORE[name](z, y, 1 / (1 + exp(-z))), rel=1e-12)
+        assert value(name, z, y) == pytest.approx(float(SCORE[name](z, y, 1 / (1 + exp(-z)))), rel=1e-12)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@settings(max_examples=15, deadline=None)
+@given(z=st.floats(-9, 9).filter(lambda z: min(abs(z - kink) for kink in (-1, 0, 1)) > 1e-3), y=st.sampled_from([0, 1]))
+def test_gradient_and_second_derivative_are_the_formulas(name, z, y):
+    """Autograd's, and how it changes, against the formula differentiated in 40 digits, away from its kinks."""
+
+    def formula(z):
+        if name in SCORE:
+            return SCORE[name](z, y, 1 / (1 + exp(-z)))
+        outputs = [-z / 2, z / 2]
+        return TABLE[name]([1 - y, y], [1 - 2 * y, 2 * y - 1], outputs, softmax(outputs))
+
+    def gradient(z):
+        at = torch.tensor([z], dtype=torch.float64, requires_grad=True)
+        LOSSES[name].rows(at, torch.tensor([y], dtype=torch.float64)).sum().backward()
+        return at.grad.item()
+
+    with mpmath.workdps(40):
+        first, second = (float(mpmath.diff(formula, mpmath.mpf(z), order)) for order in (1, 2))
+    assert gradient(z) == pytest.approx(first, rel=1e-9, abs=1e-12)
+    assert (gradient(z + 1e-5) - gradient(z - 1e-5)) / 2e-5 == pytest.approx(second, rel=1e-5, abs=1e-8)
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -76,7 +103,7 @@ def test_proper_means_least_at_the_true_probability(name):
     mean = 0.7 * LOSSES[name].rows(z, torch.ones_like(z)) + 0.3 * LOSSES[name].rows(z, torch.zeros_like(z))
     best = z[mean.argmin()].item()
 
-    assert (abs(best - log(0.7 / 0.3)) < 1e-3) == LOSSES[name].proper
+    assert (abs(best - float(log(0.7 / 0.3))) < 1e-3) == LOSSES[name].proper
 
 
 def value(name, z, y):

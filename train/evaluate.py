@@ -265,7 +265,7 @@ def reaching(what, wanted, scores, link):
         raise FitError(f"no threshold reaches a {what} of {wanted:g} on held-out rows; the best is {share.max():.4f}")
     # The most rows pass that may for precision; the fewest that must for recall.
     last = reached[-1] if what == "precision" else reached[0]
-    score = np.unique(scores.logit)[::-1]
+    score = np.unique(scores.logit)[::-1].copy()
     p = _probability(link, score)
     low = p[last + 1] if last + 1 < len(p) else 0.0
     threshold = float((p[last] + low) / 2)
