@@ -100,7 +100,7 @@ def test_the_card_has_the_same_numbers(manifest, evaluation):
         "| log loss | 0.1235 | 0.5731 | 0.6250 |",
         "At the threshold 0.5: precision 0.6162, recall 0.8182, 10 false alarms, 4 missed.",
         "## Limits of use",
-        "logit differences: 0",
+        "logits that differ: 0",
     ):
         assert said in card
 

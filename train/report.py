@@ -26,6 +26,14 @@ MISSING = {
     "most-frequent": "becomes the most frequent, {}",
     "indicator": "becomes {}, and a column says that it was missing",
 }
+MEASURED = {
+    "rows": "rows answered",
+    "logit_differences": "logits that differ",
+    "probability_ulp": "largest distance of two probabilities, in units in the last place",
+    "out_of_range": "probabilities outside [0, 1]",
+    "non_monotone": "probabilities that fall where the logit rises",
+    "verdict_differences": "verdicts that differ",
+}
 FILES = {
     "model.onnx": "ONNX: what the service runs unless told otherwise",
     "model.pt": "TorchScript: the second opinion of the proof; deprecated by PyTorch",
@@ -54,7 +62,7 @@ class Effect(NamedTuple):
 def _context(manifest, evaluation):
     training = manifest.training
     share = training.positives / training.rows
-    effects, zero = _effects(manifest)
+    effects, low, high = _effects(manifest)
     return {
         "manifest": manifest,
         "training": training,
@@ -65,10 +73,13 @@ def _context(manifest, evaluation):
         "features": [(f, _values(f), _missing(f)) for f in manifest.features],
         "coefficients": _coefficients(manifest),
         "effects": effects,
-        "zero": zero,
+        "reach": (low, high, -low / (high - low)),
         "warnings": _warnings(training),
         "limits": _limits(manifest, evaluation),
-        "proof": msgspec.to_builtins(manifest.certificate),
+        "proof": [
+            (MEASURED.get(name, name.replace("_", " ")), value)
+            for name, value in msgspec.to_builtins(manifest.certificate).items()
+        ],
         "files": [(name, FILES.get(name, ""), file) for name, file in manifest.files.items()],
         **(_charts(manifest.threshold, evaluation) if evaluation else {}),
     }
@@ -109,7 +120,7 @@ def _term(feature, column):
 
 
 def _effects(manifest):
-    """The coefficient plot, and where zero is on it: what each column adds to the score from its least to its greatest.
+    """The coefficient plot, and its two ends: what each column adds to the score from its least value to its greatest.
 
     So columns of different units can share an axis. A category or a missing cell goes from 0 to 1.
     """
@@ -124,8 +135,8 @@ def _effects(manifest):
             ends = (c.estimate, c.estimate) if c.lower is None else (c.lower, c.upper)
             rows.append((c.term, (ends[0] * span, c.estimate * span, ends[1] * span)))
     low = min([0.0, *(v[0] for _, v in rows)])
-    reach = max([0.0, *(v[2] for _, v in rows)]) - low or 1.0
-    return [Effect(term, tuple((v - low) / reach for v in values), values) for term, values in rows], -low / reach
+    high = max([0.0, *(v[2] for _, v in rows)]) or (1.0 if low == 0 else 0.0)
+    return [Effect(term, tuple((v - low) / (high - low) for v in values), values) for term, values in rows], low, high
 
 
 def _warnings(training):
