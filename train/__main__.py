@@ -1,4 +1,4 @@
-"""The command line of the trainer: python -m train fit | export | report."""
+"""The command line of the trainer: python -m train fit | export | report | lesson | compare."""
 
 import argparse
 import os
@@ -20,6 +20,7 @@ from train.errors import ExportError, FitError, TrainError
 from train.evaluate import cheapest, evaluation, held_out, logits, metrics, reaching
 from train.export import export, newest
 from train.fit import SOLVERS, Options, fit
+from train.lesson import lesson
 from train.links import LINKS
 from train.losses import LOSSES
 from train.report import PAGE
@@ -69,9 +70,8 @@ def run_fit(args):
     scores = held_out(table.features, table.x, table.y, options, args.folds, table.weight)
     threshold = _threshold(args, scores, options.link)
     fitted_metrics = metrics(logits(fitted.model, table.x), table.y, options.link, threshold, table.weight)
-    losses = fitted.solution.losses if fitted.solution else ()
     outside = scores and evaluation(
-        scores, options.link, threshold, losses, table.x, table.y, table.features, table.weight
+        scores, options.link, threshold, fitted.losses, table.x, table.y, table.features, table.weight
     )
     suspicions = warnings(table, outside)
     print("all rows:", _figures(fitted_metrics))
@@ -124,6 +124,11 @@ def run_report(args):
     print(page)
     if sys.stdout.isatty() and "CI" not in os.environ:
         webbrowser.open(page.absolute().as_uri())
+
+
+def run_lesson(args):
+    """Walk the lecture through, on its own data."""
+    lesson(read_table(LECTURE_DATA), LECTURE, args.picture)
 
 
 def _options(args):
@@ -242,7 +247,7 @@ def _at_least(kind, least, strictly=False):
 
 def _parser():
     parser = argparse.ArgumentParser("python -m train", description="Fit a logistic model to a table and export it.")
-    commands = parser.add_subparsers(required=True, metavar="fit | export | report")
+    commands = parser.add_subparsers(required=True, metavar="fit | export | report | lesson | compare")
     both = argparse.ArgumentParser(add_help=False)
     both.add_argument("--data", type=Path, help="the CSV file (default: the lecture's, with the lecture's settings)")
     both.add_argument("--name", help="the model's name (default: the file's, without .csv)")
@@ -300,6 +305,10 @@ def _parser():
     reports = commands.add_parser("report", parents=[both], help="say where the newest export's report is, and open it")
     reports.set_defaults(run=run_report)
     reports.add_argument("--models", type=Path, default=Path("models"), help="the repository (default: %(default)s)")
+
+    lessons = commands.add_parser("lesson", help="walk through the lecture, and draw its model")
+    lessons.set_defaults(run=run_lesson)
+    lessons.add_argument("--picture", type=Path, default=Path("lesson.png"), help="the file (default: %(default)s)")
     return parser
 
 
