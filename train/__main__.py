@@ -12,8 +12,10 @@ import torch
 
 from serve import manifest as contract
 from serve.manifest import Training
-from train import checkpoint
+from train import checkpoint, picture
 from train.activations import ACTIVATIONS
+from train.compare import combinations, compare, draw
+from train.compare import lines as compared
 from train.data import read_table
 from train.descent import OPTIMIZERS
 from train.errors import ExportError, FitError, TrainError
@@ -40,8 +42,8 @@ def main(arguments=None):
     except TrainError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("interrupted: nothing was written", file=sys.stderr)
+    except KeyboardInterrupt as interrupted:
+        print(str(interrupted) or "interrupted: nothing was written", file=sys.stderr)
         return 130
     return 0
 
@@ -131,6 +133,20 @@ def run_lesson(args):
     lesson(read_table(LECTURE_DATA), LECTURE, args.picture)
 
 
+def run_compare(args):
+    """Cross-validate every combination asked for, print them sorted, and draw their loss curves."""
+    picture.check(args.picture)
+    given = {name: getattr(args, name) for name in ("lr", "epochs", "seed") if getattr(args, name) is not None}
+    wanted = combinations(args.losses, args.optimizers, args.activations, args.links, hidden=args.hidden, **given)
+    table = read_table(args.data, args.target, args.categorical, args.drop)
+    columns = {"target": args.target, "categorical": args.categorical, "drop": args.drop}
+    rows = compare(table, columns, wanted, args.folds, args.results)
+    for line in compared(rows):
+        print(line)
+    draw(rows, args.picture)
+    print(f"wrote {args.picture}")
+
+
 def _options(args):
     """The options given, over the lecture's for the lecture's data, over the solver's own."""
     given = {name: getattr(args, name) for name in vars(Options()) if getattr(args, name) is not None}
@@ -215,6 +231,16 @@ def _missing(text):
     if way not in MISSING:
         raise argparse.ArgumentTypeError(f"takes {', '.join(MISSING)}, after COLUMN= for one column only")
     return name, way
+
+
+def _some(known):
+    def parse(text):
+        names = list(known) if text == "all" else text.split(",")
+        if unknown := [name for name in names if name not in known]:
+            raise argparse.ArgumentTypeError(f"no '{unknown[0]}': takes all, or some of {', '.join(known)}")
+        return names
+
+    return parse
 
 
 def _class_weight(text):
@@ -309,6 +335,31 @@ def _parser():
     lessons = commands.add_parser("lesson", help="walk through the lecture, and draw its model")
     lessons.set_defaults(run=run_lesson)
     lessons.add_argument("--picture", type=Path, default=Path("lesson.png"), help="the file (default: %(default)s)")
+
+    compares = commands.add_parser("compare", help="cross-validate losses, optimizers, activations and links")
+    compares.set_defaults(run=run_compare)
+    compares.add_argument("--data", type=Path, default=Path("data/study_hours.csv"), help="default: %(default)s")
+    compares.add_argument("--target", help="the yes/no column (default: the last)")
+    compares.add_argument(
+        "--categorical", action="append", default=[], metavar="COLUMN", help="its numbers name groups"
+    )
+    compares.add_argument("--drop", action="append", default=[], metavar="COLUMN", help="leave it out")
+    for name, known, default in [
+        ("losses", LOSSES, "log"),
+        ("optimizers", OPTIMIZERS, "all"),
+        ("activations", ACTIVATIONS, None),
+        ("links", LINKS, None),
+    ]:
+        compares.add_argument(
+            f"--{name}", type=_some(known), default=default or [], help=f"all, or some, as a,b (default: {default})"
+        )
+    compares.add_argument("--hidden", type=_at_least(int, 1), default=8, help="units the activations get (default: 8)")
+    compares.add_argument("--lr", type=_at_least(float, 0, strictly=True), help="default: each optimizer's own")
+    compares.add_argument("--epochs", type=_at_least(int, 1), help="the most steps (default: 1000)")
+    compares.add_argument("--seed", type=_at_least(int, 0), help="default: 0")
+    compares.add_argument("--folds", type=_at_least(int, 2), default=5, help="default: %(default)s")
+    compares.add_argument("--results", type=Path, default=Path("compare.jsonl"), help="kept in (default: %(default)s)")
+    compares.add_argument("--picture", type=Path, default=Path("compare.png"), help="default: %(default)s")
     return parser
 
 
