@@ -40,6 +40,14 @@ export: $(VENV)/train ## prove the trained model and publish it to models/: DATA
 report: $(VENV)/train ## say where the newest export's report is, and open it: DATA or NAME
 	@$(PY) -m train report $(data) $(name)
 
+.PHONY: lesson
+lesson: $(VENV)/train ## walk through the lecture, into lesson.png
+	@$(PY) -m train lesson
+
+.PHONY: compare
+compare: $(VENV)/train ## cross-validate losses, optimizers, activations: DATA, ARGS='--losses all'
+	@$(PY) -m train compare $(data) $(ARGS)
+
 .PHONY: serve
 serve: $(VENV)/train ## answer on PORT: MODEL_NAME, RUNTIME=onnx or torchscript
 	@$(PY) -m serve

@@ -66,6 +66,15 @@ def test_every_loss_gives_a_sensible_model(loss):
     assert any("Platt" in note for note in result.notes) != LOSSES[loss].proper
 
 
+@pytest.mark.parametrize("solver", ["lbfgs", "adam"])
+def test_a_fit_keeps_the_loss_before_each_step(solver):
+    _, result, lines = fitted(solver=solver, epochs=20)
+    logged = dict(line.split() for line in lines)
+
+    assert len(result.losses) == 1 + int(lines[-1].split()[0])
+    assert all(result.losses[int(epoch)] == float(loss) for epoch, loss in logged.items())
+
+
 def test_divergence_is_one_line():
     with pytest.raises(FitError, match="sgd diverged at epoch 1: lower --lr"):
         fitted(solver="sgd", lr=1e308, standardize=False)

@@ -1,4 +1,4 @@
-"""The command line of the trainer: python -m train fit | export | report."""
+"""The command line of the trainer: python -m train fit | export | report | lesson | compare."""
 
 import argparse
 import os
@@ -12,14 +12,17 @@ import torch
 
 from serve import manifest as contract
 from serve.manifest import Training
-from train import checkpoint
+from train import checkpoint, picture
 from train.activations import ACTIVATIONS
+from train.compare import combinations, compare, draw
+from train.compare import lines as compared
 from train.data import read_table
 from train.descent import OPTIMIZERS
 from train.errors import ExportError, FitError, TrainError
 from train.evaluate import cheapest, evaluation, held_out, logits, metrics, reaching
 from train.export import export, newest
 from train.fit import SOLVERS, Options, fit
+from train.lesson import lesson
 from train.links import LINKS
 from train.losses import LOSSES
 from train.report import PAGE
@@ -39,8 +42,8 @@ def main(arguments=None):
     except TrainError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("interrupted: nothing was written", file=sys.stderr)
+    except KeyboardInterrupt as interrupted:
+        print(str(interrupted) or "interrupted: nothing was written", file=sys.stderr)
         return 130
     return 0
 
@@ -69,9 +72,8 @@ def run_fit(args):
     scores = held_out(table.features, table.x, table.y, options, args.folds, table.weight)
     threshold = _threshold(args, scores, options.link)
     fitted_metrics = metrics(logits(fitted.model, table.x), table.y, options.link, threshold, table.weight)
-    losses = fitted.solution.losses if fitted.solution else ()
     outside = scores and evaluation(
-        scores, options.link, threshold, losses, table.x, table.y, table.features, table.weight
+        scores, options.link, threshold, fitted.losses, table.x, table.y, table.features, table.weight
     )
     suspicions = warnings(table, outside)
     print("all rows:", _figures(fitted_metrics))
@@ -124,6 +126,25 @@ def run_report(args):
     print(page)
     if sys.stdout.isatty() and "CI" not in os.environ:
         webbrowser.open(page.absolute().as_uri())
+
+
+def run_lesson(args):
+    """Walk the lecture through, on its own data."""
+    lesson(read_table(LECTURE_DATA), LECTURE, args.picture)
+
+
+def run_compare(args):
+    """Cross-validate every combination asked for, print them sorted, and draw their loss curves."""
+    picture.check(args.picture)
+    given = {name: getattr(args, name) for name in ("lr", "epochs", "seed") if getattr(args, name) is not None}
+    wanted = combinations(args.losses, args.optimizers, args.activations, args.links, hidden=args.hidden, **given)
+    table = read_table(args.data, args.target, args.categorical, args.drop)
+    columns = {"target": args.target, "categorical": args.categorical, "drop": args.drop}
+    rows = compare(table, columns, wanted, args.folds, args.results)
+    for line in compared(rows):
+        print(line)
+    draw(rows, args.picture)
+    print(f"wrote {args.picture}")
 
 
 def _options(args):
@@ -212,6 +233,16 @@ def _missing(text):
     return name, way
 
 
+def _some(known):
+    def parse(text):
+        names = list(known) if text == "all" else text.split(",")
+        if unknown := [name for name in names if name not in known]:
+            raise argparse.ArgumentTypeError(f"no '{unknown[0]}': takes all, or some of {', '.join(known)}")
+        return names
+
+    return parse
+
+
 def _class_weight(text):
     try:
         weights = [float(part) for part in text.split(",")]
@@ -242,7 +273,7 @@ def _at_least(kind, least, strictly=False):
 
 def _parser():
     parser = argparse.ArgumentParser("python -m train", description="Fit a logistic model to a table and export it.")
-    commands = parser.add_subparsers(required=True, metavar="fit | export | report")
+    commands = parser.add_subparsers(required=True, metavar="fit | export | report | lesson | compare")
     both = argparse.ArgumentParser(add_help=False)
     both.add_argument("--data", type=Path, help="the CSV file (default: the lecture's, with the lecture's settings)")
     both.add_argument("--name", help="the model's name (default: the file's, without .csv)")
@@ -300,6 +331,35 @@ def _parser():
     reports = commands.add_parser("report", parents=[both], help="say where the newest export's report is, and open it")
     reports.set_defaults(run=run_report)
     reports.add_argument("--models", type=Path, default=Path("models"), help="the repository (default: %(default)s)")
+
+    lessons = commands.add_parser("lesson", help="walk through the lecture, and draw its model")
+    lessons.set_defaults(run=run_lesson)
+    lessons.add_argument("--picture", type=Path, default=Path("lesson.png"), help="the file (default: %(default)s)")
+
+    compares = commands.add_parser("compare", help="cross-validate losses, optimizers, activations and links")
+    compares.set_defaults(run=run_compare)
+    compares.add_argument("--data", type=Path, default=Path("data/study_hours.csv"), help="default: %(default)s")
+    compares.add_argument("--target", help="the yes/no column (default: the last)")
+    compares.add_argument(
+        "--categorical", action="append", default=[], metavar="COLUMN", help="its numbers name groups"
+    )
+    compares.add_argument("--drop", action="append", default=[], metavar="COLUMN", help="leave it out")
+    for name, known, default in [
+        ("losses", LOSSES, "log"),
+        ("optimizers", OPTIMIZERS, "all"),
+        ("activations", ACTIVATIONS, None),
+        ("links", LINKS, None),
+    ]:
+        compares.add_argument(
+            f"--{name}", type=_some(known), default=default or [], help=f"all, or some, as a,b (default: {default})"
+        )
+    compares.add_argument("--hidden", type=_at_least(int, 1), default=8, help="units the activations get (default: 8)")
+    compares.add_argument("--lr", type=_at_least(float, 0, strictly=True), help="default: each optimizer's own")
+    compares.add_argument("--epochs", type=_at_least(int, 1), help="the most steps (default: 1000)")
+    compares.add_argument("--seed", type=_at_least(int, 0), help="default: 0")
+    compares.add_argument("--folds", type=_at_least(int, 2), default=5, help="default: %(default)s")
+    compares.add_argument("--results", type=Path, default=Path("compare.jsonl"), help="kept in (default: %(default)s)")
+    compares.add_argument("--picture", type=Path, default=Path("compare.png"), help="default: %(default)s")
     return parser
 
 

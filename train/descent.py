@@ -55,10 +55,10 @@ def descend(model, design, y, options, log, start=None):
     (uniform within 1 / sqrt(inputs)), a linear model also from start, a pair (weight, bias). The loss logged at an
     epoch is the one before that epoch's step, as on the slide.
 
-    design (n, D), y (n,), float64. Sets the model's parameters; returns (whether it converged, notes). Raises FitError
-    where it diverges.
+    design (n, D), y (n,), float64. Sets the model's parameters; returns (whether it converged, notes, the mean loss
+    before each step). Raises FitError where it diverges.
     """
-    _begin(model, options.seed, start)
+    begin(model, options.seed, start)
     loss_of = LOSSES[options.loss]
     optimizer_of = OPTIMIZERS[options.solver]
     optimizer = optimizer_of.make(model.parameters(), lr=options.lr, **optimizer_of.settings)
@@ -71,8 +71,10 @@ def descend(model, design, y, options, log, start=None):
         loss.backward()
         return loss
 
+    losses = []
     for epoch in range(options.epochs):
         loss = cycle().item()
+        losses.append(loss)
         steepest = max(parameter.grad.abs().max().item() for parameter in model.parameters())
         if not math.isfinite(loss + steepest):
             raise FitError(
@@ -101,7 +103,7 @@ def descend(model, design, y, options, log, start=None):
             f"The loss {options.loss} gives a score and no probability: Platt scaling on the training rows turned the "
             f"score s into the logit {slope:.6g} s + {intercept:.6g}, which is part of the weights."
         )
-    return arrived and not separated, notes
+    return arrived and not separated, notes, losses
 
 
 def platt(z, y, most_steps=100):
@@ -134,7 +136,8 @@ def platt(z, y, most_steps=100):
     return slope.item(), (beta[1] - slope * center).item()
 
 
-def _begin(model, seed, start):
+def begin(model, seed, start=None):
+    """Set the model's parameters to where `descend` starts."""
     generator = torch.Generator().manual_seed(seed)
     layers = [(model.weight, model.bias)]
     if model.activation:

@@ -44,11 +44,15 @@ class Options:
 
 @dataclass(frozen=True)
 class Fit:
-    """A fitted model, whether its solver arrived, and what the user should know about it, in plain words."""
+    """A fitted model, whether its solver arrived, and what the user should know about it, in plain words.
+
+    losses: the mean training loss before each step, of newton without penalties.
+    """
 
     model: LogisticModel
     converged: bool
     notes: tuple[str, ...]
+    losses: tuple[float, ...]
     solution: Solution | None = None
 
 
@@ -70,12 +74,12 @@ def fit(features, x, y, options, log, weight=None):
     if options.solver == "newton":
         weight = row_weights(y, weight, options.class_weight)
         solution = newton(model, lambda: [(design, y, weight)], options, log)
-        converged, notes = solution.converged, solution.notes
+        converged, notes, losses = solution.converged, solution.notes, solution.losses
     else:
-        converged, notes = SOLVERS[options.solver](model, design, y, options, log)
+        converged, notes, losses = SOLVERS[options.solver](model, design, y, options, log)
     if not all(torch.isfinite(parameter).all() for parameter in model.parameters()):
         raise FitError("the fit ran out of float64's range: a column's values are too large; divide it or drop it")
-    return Fit(model, converged, tuple(notes), solution)
+    return Fit(model, converged, tuple(notes), tuple(losses), solution)
 
 
 def row_weights(y, weight, class_weight):

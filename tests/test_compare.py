@@ -1,0 +1,115 @@
+"""Every combination asked for, measured once, kept, sorted and drawn."""
+
+import json
+from types import SimpleNamespace
+
+import matplotlib.image
+import pytest
+
+from tests.conftest import DATA
+from train import compare
+from train.__main__ import main
+
+COLUMNS = ["log loss", "accuracy", "AUC", "Brier", "calib.", "steps", "seconds", "parity"]
+
+
+@pytest.fixture
+def run(tmp_path, capsys):
+    """run(*arguments) -> what `python -m train compare` on study_hours.csv leaves: status, out, err, the kept rows."""
+    kept, drawn = tmp_path / "kept.jsonl", tmp_path / "curves.png"
+
+    def run(*arguments):
+        files = ["--data", str(DATA / "study_hours.csv"), "--results", str(kept), "--picture", str(drawn)]
+        status = main(["compare", *files, "--folds", "2", "--epochs", "20", *arguments])
+        out, err = capsys.readouterr()
+        rows = [json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else []
+        return SimpleNamespace(status=status, out=out.splitlines(), err=err, rows=rows, kept=kept, drawn=drawn)
+
+    return run
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """The Options that were measured; the parity checks, slow and tested elsewhere, are left out."""
+    seen = []
+
+    def measure(table, options, folds, whole=compare.measure):
+        seen.append(options)
+        return whole(table, options, folds)
+
+    monkeypatch.setattr(compare, "measure", measure)
+    monkeypatch.setattr(compare, "agreement", lambda *_: "equal")
+    return seen
+
+
+def test_the_table_is_sorted_and_the_curves_are_drawn(run):
+    done = run("--losses", "log,hinge", "--optimizers", "adam", "--links", "probit", "--activations", "Tanh")
+    table = done.out[1:4]
+    losses = [float(line.split()[4]) for line in table]
+
+    assert done.status == 0
+    assert all(name in done.out[0] for name in COLUMNS)
+    assert losses == sorted(losses)
+    assert {(row["loss"], row["activation"], row["link"]) for row in done.rows} == {
+        ("log", "Tanh", "logit"),
+        ("hinge", "Tanh", "logit"),
+        ("log", "-", "probit"),
+    }
+    assert all(line.endswith(" equal") for line in table)
+    assert done.err == ""  # no progress bar where there is no terminal
+    assert matplotlib.image.imread(done.drawn).std() > 0.05
+
+
+def test_one_that_diverges_is_a_row_that_says_so(run, counted):
+    done = run("--optimizers", "sgd,lbfgs", "--lr", "1e308")
+
+    assert done.status == 0
+    assert len(counted) == 2
+    assert any("sgd" in line and "diverged at epoch" in line for line in done.out)
+    assert done.drawn.exists()
+
+
+def test_a_rerun_measures_only_what_is_new(run, counted):
+    first = run("--optimizers", "adam,sgd")
+    second = run("--optimizers", "adam,sgd,adamax")
+
+    assert [options.solver for options in counted] == ["adam", "sgd", "adamax"]
+    assert second.rows[:2] == first.rows
+    run("--optimizers", "adam", "--seed", "1")
+    assert counted[-1].seed == 1  # another setting is another result
+
+
+def test_an_interrupted_run_goes_on_where_it_was(run, counted, monkeypatch):
+    whole = compare.measure
+
+    def interrupted(table, options, folds):
+        if options.solver == "sgd":
+            raise KeyboardInterrupt
+        return whole(table, options, folds)
+
+    monkeypatch.setattr(compare, "measure", interrupted)
+    first = run("--optimizers", "adam,sgd,adamax")
+    assert first.status == 130
+    assert "keeps what is done" in first.err
+    assert [row["optimizer"] for row in first.rows] == ["adam"]
+
+    monkeypatch.setattr(compare, "measure", whole)
+    first.kept.write_text(first.kept.read_text() + '{"key": "hal')  # killed while it wrote
+    second = run("--optimizers", "adam,sgd,adamax")
+    assert [row["optimizer"] for row in second.rows] == ["adam", "sgd", "adamax"]
+    assert len(counted) == 3
+
+
+@pytest.mark.parametrize("arguments", [["--folds", "11"], ["--picture", "x.txt"]])
+def test_what_it_cant_do_is_one_line(run, arguments):
+    done = run(*arguments)
+
+    assert (done.status, done.out, done.err.count("\n")) == (2, [], 1)
+
+
+def test_another_file_is_not_taken_for_results(run):
+    path = run("--folds", "11").kept
+    path.write_text("hours,passed\n")
+
+    assert "move it away" in run("--optimizers", "adam").err
+    assert path.read_text() == "hours,passed\n"
