@@ -77,15 +77,16 @@ def descend(model, design, y, options, log, start=None):
         losses.append(loss)
         steepest = max(parameter.grad.abs().max().item() for parameter in model.parameters())
         if not math.isfinite(loss + steepest):
-            raise FitError(
-                f"{options.solver} diverged at epoch {epoch}: lower --lr (it is {options.lr:g}), or use --standardize"
-            )
+            raise _diverged(options, epoch)
         arrived = steepest <= ARRIVED
         if arrived or epoch % max(1, options.epochs // 10) == 0 or epoch == options.epochs - 1:
             log(f"{epoch} {loss}")
         if arrived:
             break
-        optimizer.step(cycle if options.solver == "lbfgs" else None)
+        try:
+            optimizer.step(cycle if options.solver == "lbfgs" else None)
+        except IndexError as error:  # what torch 2.13's line search raises where it meets no finite loss
+            raise _diverged(options, epoch) from error
 
     z = model.score(design).detach()
     notes = [_arrival(options, epoch, steepest, arrived)]
@@ -150,6 +151,12 @@ def begin(model, seed, start=None):
         if start is not None:
             model.weight.fill_(start[0])
             model.bias.fill_(start[1])
+
+
+def _diverged(options, epoch):
+    return FitError(
+        f"{options.solver} diverged at epoch {epoch}: lower --lr (it is {options.lr:g}), or use --standardize"
+    )
 
 
 def _arrival(options, epoch, steepest, arrived):
