@@ -34,7 +34,7 @@ def fitted(x, y, weight=None, **options):
 def raw(result):
     """The intercept and the slopes in the table's own units (1 + d,)."""
     slope = (result.model.weight / result.model.scale).detach()
-    return torch.cat([(result.model.bias - slope @ result.model.center).detach()[None], slope])
+    return torch.cat([(result.model.bias - slope @ result.model.center).detach(), slope])
 
 
 @every_link

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from serve.manifest import decode
 from serve.runtimes import load_runtime
+from tests.conftest import DATA
 from train import parity
+from train.__main__ import main
 from train.errors import ExportError
 
 NAMES = ["hours", "study_hours", "admissions"]
@@ -159,3 +161,13 @@ def test_no_constant_is_beyond_float32(models, name):
         if value.data_type == onnx.TensorProto.DOUBLE:
             finite = numbers[np.isfinite(numbers)]
             assert (np.abs(finite) < np.finfo(np.float32).max).all()
+
+
+def test_parameters_near_0_stay_in_the_graph(tmp_path):
+    """The exporter leaves out a scalar that is nearly 0 in a sum; a separated fit's intercept is (scaled) just that."""
+    data = ["--data", str(DATA / "hours.csv"), "--name", "steep", "--checkpoints", str(tmp_path)]
+    assert main(["fit", *data, "--solver", "newton"]) == 0
+    assert main(["export", *data, "--models", str(tmp_path / "models")]) == 0
+
+    parameters = decode((tmp_path / "models" / "steep" / "1" / "manifest.json").read_bytes()).parameters
+    assert 0 < abs(parameters.intercept) < 1e-8

@@ -37,8 +37,8 @@ class LogisticModel(nn.Module):
 
     With hidden = H > 0, a layer of H units with an activation stands between the design matrix and the logit.
 
-    Parameters: `weight` (D,), `bias` (); with a hidden layer `hidden_weight` (D, H), `hidden_bias` (H,), `weight` (H,),
-    `bias` () and, for PReLU alone, `slope` (). Buffers: `center` and `scale` (D,), see `standardize`; `mean` (D,), of
+    Parameters: `weight` (D,), `bias` (1,); with a hidden layer `hidden_weight` (D, H), `hidden_bias` (H,), `weight` (H,),
+    `bias` (1,) and, for PReLU alone, `slope` (1,). Buffers: `center` and `scale` (D,), see `standardize`; `mean` (D,), of
     the columns over the training rows, which explanations compare with.
     """
 
@@ -68,12 +68,13 @@ class LogisticModel(nn.Module):
         self.register_buffer("scale", torch.ones_like(self.level))
         self.register_buffer("mean", torch.zeros_like(self.level))
         self.activation = activation if hidden else None
-        self.slope = nn.Parameter(constant(PRELU_START)) if self.activation == "PReLU" else None
+        self.slope = nn.Parameter(constant([PRELU_START])) if self.activation == "PReLU" else None
         if hidden:
             self.hidden_weight = nn.Parameter(torch.zeros(len(level), hidden, dtype=torch.float64))
             self.hidden_bias = nn.Parameter(torch.zeros(hidden, dtype=torch.float64))
         self.weight = nn.Parameter(torch.zeros(hidden or len(level), dtype=torch.float64))
-        self.bias = nn.Parameter(constant(0.0))
+        # (1,): a tensor () near 0, or a slope near 1, the ONNX exporter takes for 0 or 1 and leaves out.
+        self.bias = nn.Parameter(constant([0.0]))
 
     def columns(self, x):
         """x (n, d) -> the D unscaled columns of the design matrix (n, D).
