@@ -36,7 +36,7 @@ class Payload:
         self._rows = msgspec.json.Decoder(row | list[row])
 
         fixed = [("label", str), ("probability", float), ("logit", float), ("model", str), ("version", int)]
-        taken = {name for name, _ in fixed}
+        taken = {name for name, _ in fixed} | {"explanation", "evidence"}
         verdict = manifest.target.name if manifest.target.name not in taken else f"predicted_{manifest.target.name}"
         self.answer_names = [verdict, *(name for name, _ in fixed)]
         self._answer = msgspec.defstruct(
@@ -93,9 +93,14 @@ class Payload:
         x = np.array(values, dtype=np.float64).reshape(len(values), len(self.features))
         return x, [header, *(row for _, row in rows)]
 
-    def encode_json(self, verdict, logit, probability, single):
-        """The answers, as an array or, for a single row, an object: bytes."""
+    def encode_json(self, verdict, logit, probability, single, more=None):
+        """The answers, as an array or, for a single row, an object: bytes.
+
+        more: {a name to add to each answer: its n values}.
+        """
         answers = self._answers(verdict, logit, probability)
+        for name, values in (more or {}).items():
+            answers = [msgspec.to_builtins(answer) | {name: v} for answer, v in zip(answers, values, strict=True)]
         return msgspec.json.encode(answers[0] if single else answers)
 
     def encode_csv(self, verdict, logit, probability, cells):
