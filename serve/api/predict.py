@@ -35,7 +35,7 @@ def _answer(service, request, request_digest, asked):
     model, payload = service.model, service.payload
     if request.media_type == JSON:
         x, single = payload.decode_json(request.body)
-        logit, probability = model.predict(x, (lambda _: "$") if single else "$[{}]".format)
+        logit, probability = model.predict(x, (lambda _: "$") if single else "$[{}]".format, request_digest)
         more = {}
         if "explain" in asked:
             more["explanation"] = explain(model, x, logit)
@@ -47,7 +47,7 @@ def _answer(service, request, request_digest, asked):
     if asked:
         raise UnsupportedMediaType(f"only {JSON} has room for {' and '.join(sorted(asked))}: send that")
     x, cells = payload.decode_csv(request.body)
-    logit, probability = model.predict(x, lambda row: f"row {row + 1}")
+    logit, probability = model.predict(x, lambda row: f"row {row + 1}", request_digest)
     return CSV + "; charset=utf-8", payload.encode_csv(model.verdict(logit), logit, probability, cells)
 
 
