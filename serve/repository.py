@@ -3,6 +3,7 @@
 import hashlib
 import struct
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from serve.errors import CertificateError, ConfigError, IntegrityError, InvalidI
 from serve.manifest import Manifest
 from serve.runtimes import MODEL_FILES, load_runtime
 from serve.shadow import Shadow
+from serve.stability import Stability
 
 # Two good implementations of exp may differ by this much; the logit may not differ at all (train/parity.py).
 PROBABILITY_ULP = 4
@@ -44,6 +46,14 @@ class Model:
     def verdict(self, logit):
         """True where the logit is above the threshold's; decided there, where float64 still tells apart."""
         return logit > self.manifest.logit_threshold
+
+    def stable(self, x, logit):
+        """Whether the verdicts on rows x would be the same without any rounding: n bools, or None where not known."""
+        return self._stability.stable(x, logit)
+
+    @cached_property
+    def _stability(self):
+        return Stability(self.manifest)
 
 
 def open_model(config):

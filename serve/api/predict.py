@@ -41,14 +41,16 @@ def _answer(service, request, request_digest, asked):
             more["explanation"] = explain(model, x, logit)
         if "evidence" in asked:
             more["evidence"] = evidence(model.manifest.training.calibration, probability)
-        return JSON, payload.encode_json(model.verdict(logit), logit, probability, single, more)
+        return JSON, payload.encode_json(model.verdict(logit), logit, probability, model.stable(x, logit), single, more)
     if request.media_type != CSV:
         raise UnsupportedMediaType(f"send Content-Type: {JSON} or {CSV}")
     if asked:
         raise UnsupportedMediaType(f"only {JSON} has room for {' and '.join(sorted(asked))}: send that")
     x, cells = payload.decode_csv(request.body)
     logit, probability = model.predict(x, lambda row: f"row {row + 1}", request_digest)
-    return CSV + "; charset=utf-8", payload.encode_csv(model.verdict(logit), logit, probability, cells)
+    return CSV + "; charset=utf-8", payload.encode_csv(
+        model.verdict(logit), logit, probability, model.stable(x, logit), cells
+    )
 
 
 def _asked(query):
