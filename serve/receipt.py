@@ -4,6 +4,8 @@ import hashlib
 import os
 import re
 
+from serve.exchange import Answer
+
 REQUEST_ID = re.compile(r"[ -~]{1,128}")
 
 
@@ -22,4 +24,4 @@ def stamped(answer, manifest, request, request_digest):
         ("X-Request-Digest", request_digest),
         ("X-Request-Id", request_id),
     )
-    return answer._replace(headers=answer.headers + receipt)
+    return Answer(answer.status, answer.headers + receipt, answer.body)
