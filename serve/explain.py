@@ -96,8 +96,9 @@ def _values(model, x, verdict, index):
         reason = f"none of {STEPS} values across the range seen in training flips it"
     else:
         far = np.array([-LARGEST, LARGEST])
-        weights = [column.weight for column in model.manifest.parameters.columns if column.feature == index]
-        reason = "no finite number flips it" if any(weights) else "its weight is 0"
+        columns = model.manifest.parameters.columns
+        weight = next(column.weight for column in columns if column.feature == index and not column.missing)
+        reason = "no finite number flips it" if weight else "its weight is 0"
     # The value itself is among them: with an indicator, giving a missing value may be enough.
     tried = np.column_stack([here, np.tile(far, (len(x), 1))])
     flips = model.verdict(_ask(model, x, index, tried)) != verdict[:, None]

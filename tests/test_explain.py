@@ -23,11 +23,12 @@ SCALES = st.floats(1e-3, 1e3) | st.sampled_from([1.0, 1e-12, 1e12])
 @st.composite
 def features(draw, index):
     fill = draw(st.booleans())
+    missing = draw(st.sampled_from(["mean", "indicator"])) if fill else "error"
     if draw(st.booleans()):
         levels = tuple("abcde"[: draw(st.integers(2, 5))])
-        return Feature(f"c{index}", "categorical", levels, None, None, float(fill) if fill else None)
+        return Feature(f"c{index}", "categorical", levels, None, None, float(fill) if fill else None, missing)
     low, high = sorted([draw(st.floats(-1e3, 1e3)), draw(st.floats(-1e3, 1e3))])
-    return Feature(f"n{index}", "numeric", (), low, high, (low + high) / 2 if fill else None)
+    return Feature(f"n{index}", "numeric", (), low, high, (low + high) / 2 if fill else None, missing)
 
 
 @st.composite
@@ -43,6 +44,9 @@ def models(draw, hidden=False):
         for level in range(1, len(feature.levels)):
             weight = 1.0 if hidden else draw(WEIGHTS)
             columns.append(Column(index, level, 0.0, 1.0, weight, draw(st.floats(0, 1))))
+        if feature.missing == "indicator":
+            weight = 1.0 if hidden else draw(WEIGHTS)
+            columns.append(Column(index, None, 0.0, 1.0, weight, draw(st.floats(0, 1)), missing=True))
     layer = None
     if hidden:
         small = st.floats(-3, 3)
@@ -106,7 +110,11 @@ def test_what_flips_a_verdict_flips_it_and_the_number_before_does_not(case):
                 value = flip["value"]
                 here = feature.fill if math.isnan(row[index]) else row[index]
                 assert moved(model, row, index, value)[0] != verdict
-                assert moved(model, row, index, math.nextafter(value, here))[0] == verdict
+                if value == here:  # saying what was missing is enough
+                    assert math.isnan(row[index])
+                    assert feature.missing == "indicator"
+                else:
+                    assert moved(model, row, index, math.nextafter(value, here))[0] == verdict
                 assert flip["outside"] == (not feature.minimum <= value <= feature.maximum)
 
 
@@ -127,10 +135,10 @@ def test_contributions_add_up_to_the_logit(case):
         assert abs(found["residual"]) <= rounding
         assert math.fsum([found["baseline"], *parts.values(), found["residual"]]) == pytest.approx(z, abs=rounding)
         for column in manifest.parameters.columns:
-            if column.level is None:
+            feature = manifest.features[column.feature]
+            if feature.kind == "numeric" and feature.missing != "indicator":
                 _, at_mean = moved(model, row, column.feature, column.mean)
-                part = parts[manifest.features[column.feature].name]
-                assert part == pytest.approx(z - at_mean, rel=1e-9, abs=rounding + 1e-14 * abs(z))
+                assert parts[feature.name] == pytest.approx(z - at_mean, rel=1e-9, abs=rounding + 1e-14 * abs(z))
 
 
 @given(cases(hidden=True))
