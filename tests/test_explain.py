@@ -138,7 +138,9 @@ def test_contributions_add_up_to_the_logit(case):
             feature = manifest.features[column.feature]
             if feature.kind == "numeric" and feature.missing != "indicator":
                 _, at_mean = moved(model, row, column.feature, column.mean)
-                assert parts[feature.name] == pytest.approx(z - at_mean, rel=1e-9, abs=rounding + 1e-14 * abs(z))
+                assert parts[feature.name] == pytest.approx(
+                    float(z) - float(at_mean), rel=1e-9, abs=rounding + 1e-14 * abs(z)
+                )
 
 
 @given(cases(hidden=True))
