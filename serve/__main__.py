@@ -1,9 +1,13 @@
-"""python -m serve: run the service under gunicorn, in place of this process."""
+"""python -m serve: run the service under gunicorn, in place of this process. python -m serve replay: see replay.py."""
 
 import os
 import sys
 
 if __name__ == "__main__":
+    if sys.argv[1:2] == ["replay"]:
+        from serve.replay import main
+
+        sys.exit(main(sys.argv[2:]))
     # A wrong setting ends here, in one line: gunicorn reads some of the same variables, and less kindly.
     from serve import gunicorn_conf
 

@@ -7,7 +7,7 @@ from http import HTTPStatus
 from flask import Flask, Response, current_app, request
 from werkzeug.exceptions import HTTPException
 
-from serve.api.predict import predict
+from serve.api.predict import explained, predict
 from serve.config import Config
 from serve.errors import RequestError, StartupError
 from serve.exchange import Request, problem, refusal
@@ -27,6 +27,7 @@ def create_app(config=None):
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _unforeseen)
     app.add_url_rule("/predict", view_func=_view(predict), endpoint="predict", methods=["POST"])
+    app.add_url_rule("/explain", view_func=_view(explained), endpoint="explain", methods=["POST"])
     app.add_url_rule("/health/live", view_func=_live)
     app.add_url_rule("/health/ready", view_func=_ready)
     app.add_url_rule("/model", view_func=_model)

@@ -1,5 +1,7 @@
 """The application's settings, read once from the environment. The server's own are in gunicorn_conf.py."""
 
+import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,7 +13,9 @@ class Config:
     """All that the service can be told.
 
     models: the repository folder. model_name: which model; None takes the only one there. model_version: None takes
-    the highest. runtime: "onnx" or "torchscript". max_rows and max_body_bytes: limits of one request.
+    the highest. runtime: "onnx" or "torchscript". max_rows and max_body_bytes: limits of one request. shadow: the other
+    runtime, to compare a share `shadow_rate` of the requests with, or None; shadow_flips: the folder for rows whose
+    verdict differs there.
     """
 
     models: Path = field(default=Path("models"))
@@ -20,6 +24,9 @@ class Config:
     runtime: str = "onnx"
     max_rows: int = 100_000
     max_body_bytes: int = 16 * 1024 * 1024
+    shadow: str | None = None
+    shadow_rate: float = 0.01
+    shadow_flips: Path | None = None
 
     @classmethod
     def from_env(cls, environ):
@@ -38,6 +45,18 @@ class Config:
         runtime = environ.get("RUNTIME") or cls.runtime
         if runtime not in ("onnx", "torchscript"):
             faults.append("RUNTIME must be onnx or torchscript")
+        shadow = environ.get("SHADOW") or None
+        if shadow not in (None, "onnx", "torchscript"):
+            faults.append("SHADOW must be onnx or torchscript")
+        elif shadow == runtime:
+            faults.append("SHADOW must be the runtime that RUNTIME is not")
+        rate = environ.get("SHADOW_RATE") or str(cls.shadow_rate)
+        if not (re.fullmatch(r"[0-9]*\.?[0-9]+", rate, re.ASCII) and 0 < float(rate) <= 1):
+            faults.append("SHADOW_RATE must be a number above 0, at most 1")
+            rate = "1"
+        flips = Path(environ["SHADOW_FLIPS"]) if environ.get("SHADOW_FLIPS") else None
+        if flips and not os.access(flips, os.W_OK | os.X_OK):
+            faults.append("SHADOW_FLIPS must be a folder that can be written to")
         config = cls(
             models=Path(environ.get("MODELS_DIR") or "models"),
             model_name=environ.get("MODEL_NAME") or None,
@@ -45,6 +64,9 @@ class Config:
             runtime=runtime,
             max_rows=positive("MAX_ROWS", cls.max_rows),
             max_body_bytes=positive("MAX_BODY_BYTES", cls.max_body_bytes),
+            shadow=shadow,
+            shadow_rate=float(rate),
+            shadow_flips=flips,
         )
         if faults:
             raise ConfigError("; ".join(faults))

@@ -9,6 +9,7 @@ ServingError
  |   +- RuntimeUnavailable   the chosen runtime is not installed
  +- RequestError             the caller can mend it; carries an HTTP status and the places
      +- MalformedBody        400
+     +- UnknownParameter     400
      +- BodyTooLarge         413
      +- UnsupportedMediaType 415
      +- InvalidInstance      422
@@ -73,6 +74,12 @@ class MalformedBody(RequestError):
     """The body is not JSON or CSV at all."""
 
     title = "Malformed body"
+
+
+class UnknownParameter(RequestError):
+    """The query asks for something that the endpoint doesn't know."""
+
+    title = "Unknown parameter"
 
 
 class BodyTooLarge(RequestError):

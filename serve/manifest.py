@@ -272,6 +272,10 @@ class Manifest(Struct, frozen=True):
         """The row of x (a list of d floats, NaN for missing) of an `Example.instance`."""
         return [_value(feature, instance[feature.name]) for feature in self.features]
 
+    def instance(self, row):
+        """The instance, as `Example.instance`, of a row of x: the way back of `row`."""
+        return {feature.name: _said(feature, value) for feature, value in zip(self.features, row, strict=True)}
+
 
 def decode(text):
     """Read manifest.json's bytes. Raises ManifestError where they are not exactly what an export wrote."""
@@ -300,3 +304,9 @@ def _value(feature, value):
     if value is None:
         return math.nan
     return float(feature.levels.index(value)) if feature.kind == "categorical" else float(value)
+
+
+def _said(feature, value):
+    if math.isnan(value):
+        return None
+    return feature.levels[int(value)] if feature.kind == "categorical" else value

@@ -17,6 +17,7 @@ import numpy as np
 from serve.errors import BodyTooLarge, InvalidInstance, MalformedBody, Problem
 from serve.manifest import MISSING
 
+WORDS = {True: "true", False: "false", None: ""}  # as CSV has them
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
@@ -35,8 +36,9 @@ class Payload:
         row = msgspec.defstruct("Row", fields, rename=rename, forbid_unknown_fields=True, frozen=True, gc=False)
         self._rows = msgspec.json.Decoder(row | list[row])
 
-        fixed = [("label", str), ("probability", float), ("logit", float), ("model", str), ("version", int)]
-        taken = {name for name, _ in fixed}
+        fixed = [("label", str), ("probability", float), ("logit", float), ("stable", bool | None)]
+        fixed += [("model", str), ("version", int)]
+        taken = {name for name, _ in fixed} | {"explanation", "evidence"}
         verdict = manifest.target.name if manifest.target.name not in taken else f"predicted_{manifest.target.name}"
         self.answer_names = [verdict, *(name for name, _ in fixed)]
         self._answer = msgspec.defstruct(
@@ -93,28 +95,33 @@ class Payload:
         x = np.array(values, dtype=np.float64).reshape(len(values), len(self.features))
         return x, [header, *(row for _, row in rows)]
 
-    def encode_json(self, verdict, logit, probability, single):
-        """The answers, as an array or, for a single row, an object: bytes."""
-        answers = self._answers(verdict, logit, probability)
+    def encode_json(self, verdict, logit, probability, stable, single, more=None):
+        """The answers, as an array or, for a single row, an object: bytes.
+
+        more: {a name to add to each answer: its n values}.
+        """
+        answers = self._answers(verdict, logit, probability, stable)
+        for name, values in (more or {}).items():
+            answers = [msgspec.to_builtins(answer) | {name: v} for answer, v in zip(answers, values, strict=True)]
         return msgspec.json.encode(answers[0] if single else answers)
 
-    def encode_csv(self, verdict, logit, probability, cells):
+    def encode_csv(self, verdict, logit, probability, stable, cells):
         """The cells as sent with the answer's columns added: bytes."""
         header, *rows = cells
         added = [name if name not in header else f"predicted_{name}" for name in self.answer_names]
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow([*header, *added])
-        for row, answer in zip(rows, self._answers(verdict, logit, probability), strict=True):
-            passed, *rest = msgspec.structs.astuple(answer)
-            writer.writerow([*row, "true" if passed else "false", *rest])
+        for row, answer in zip(rows, self._answers(verdict, logit, probability, stable), strict=True):
+            passed, label, p, z, sure, *identity = msgspec.structs.astuple(answer)
+            writer.writerow([*row, WORDS[passed], label, p, z, WORDS[sure], *identity])
         return text.getvalue().encode()
 
-    def _answers(self, verdict, logit, probability):
+    def _answers(self, verdict, logit, probability, stable):
         negative, positive = self._labels
         return [
-            self._answer(passed, positive if passed else negative, p, z, *self._identity)
-            for passed, z, p in zip(verdict.tolist(), logit.tolist(), probability.tolist(), strict=True)
+            self._answer(passed, positive if passed else negative, p, z, sure, *self._identity)
+            for passed, z, p, sure in zip(verdict.tolist(), logit.tolist(), probability.tolist(), stable, strict=True)
         ]
 
     def _numbers(self, rows):

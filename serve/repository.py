@@ -3,6 +3,7 @@
 import hashlib
 import struct
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ from serve import manifest as contract
 from serve.errors import CertificateError, ConfigError, IntegrityError, InvalidInstance, ManifestError, Problem
 from serve.manifest import Manifest
 from serve.runtimes import MODEL_FILES, load_runtime
+from serve.shadow import Shadow
+from serve.stability import Stability
 
 # Two good implementations of exp may differ by this much; the logit may not differ at all (train/parity.py).
 PROBABILITY_ULP = 4
@@ -22,9 +25,12 @@ class Model:
 
     manifest: Manifest
     runtime: callable
+    shadow: Shadow | None = None
 
-    def predict(self, x, place="$[{}]".format):
+    def predict(self, x, place="$[{}]".format, request_digest=None):
         """x float64 (n, d) in the manifest's order of features -> (logit, probability), float64 (n,) each.
+
+        The shadow, if there is one, is offered them; request_digest is what it logs where they differ.
 
         Raises InvalidInstance for rows so far out that float64 can't carry their logit; place(row) names each.
         """
@@ -33,24 +39,44 @@ class Model:
             rows = np.flatnonzero(~np.isfinite(logit)).tolist()
             problems = [Problem(place(row), "its logit is beyond what float64 can carry") for row in rows]
             raise InvalidInstance("the model has no finite answer", problems)
+        if self.shadow:
+            self.shadow.offer(x, logit, probability, request_digest)
         return logit, probability
 
     def verdict(self, logit):
         """True where the logit is above the threshold's; decided there, where float64 still tells apart."""
         return logit > self.manifest.logit_threshold
 
+    def stable(self, x, logit):
+        """Whether the verdicts on rows x would be the same without any rounding: n bools, or None where not known."""
+        return self._stability.stable(x, logit)
+
+    @cached_property
+    def _stability(self):
+        return Stability(self.manifest)
+
 
 def open_model(config):
     """The model that the settings name, verified and replayed. Raises a StartupError saying what is wrong."""
     folder = find(config)
     manifest = read_manifest(folder)
-    model = _read_verified(folder, manifest, MODEL_FILES[config.runtime])
+    runtime = _open_runtime(folder, manifest, config.runtime)
+    if config.shadow is None:
+        return Model(manifest, runtime)
+    second = _open_runtime(folder, manifest, config.shadow)
+    shadow = Shadow(second, config.shadow, manifest, config.shadow_rate, config.shadow_flips)
+    return Model(manifest, runtime, shadow)
+
+
+def _open_runtime(folder, manifest, name):
+    """The runtime of that name, its model file verified and the recorded examples replayed."""
+    model = _read_verified(folder, manifest, MODEL_FILES[name])
     try:
-        runtime = load_runtime(config.runtime, model)
+        runtime = load_runtime(name, model)
     except IntegrityError as error:  # its bytes are verified: this engine is too old, or too new, for them
         raise IntegrityError(f"{folder}: {error}") from error
     replay(folder, manifest, runtime)
-    return Model(manifest, runtime)
+    return runtime
 
 
 def find(config):

@@ -13,7 +13,7 @@ def test_defaults():
     assert Config.from_env({}) == Config.from_env({"PORT": "1", "MODEL_NAME": "", "MAX_ROWS": ""}) == Config()
 
 
-def test_reads_every_setting():
+def test_reads_every_setting(tmp_path):
     environ = {
         "MODELS_DIR": "/m",
         "MODEL_NAME": "hours",
@@ -21,9 +21,12 @@ def test_reads_every_setting():
         "RUNTIME": "torchscript",
         "MAX_ROWS": "5",
         "MAX_BODY_BYTES": "6",
+        "SHADOW": "onnx",
+        "SHADOW_RATE": ".5",
+        "SHADOW_FLIPS": str(tmp_path),
     }
 
-    assert Config.from_env(environ) == Config(Path("/m"), "hours", 3, "torchscript", 5, 6)
+    assert Config.from_env(environ) == Config(Path("/m"), "hours", 3, "torchscript", 5, 6, "onnx", 0.5, tmp_path)
 
 
 def test_reports_every_fault_at_once():
@@ -36,6 +39,24 @@ def test_reports_every_fault_at_once():
         "MAX_ROWS must be a whole number above 0",
         "MAX_BODY_BYTES must be a whole number above 0",
     ]
+
+
+@pytest.mark.parametrize(
+    ("environ", "fault"),
+    [
+        ({"SHADOW": "openvino"}, "SHADOW must be onnx or torchscript"),
+        ({"SHADOW": "onnx"}, "SHADOW must be the runtime that RUNTIME is not"),
+        ({"SHADOW_RATE": "0"}, "SHADOW_RATE must be a number above 0, at most 1"),
+        ({"SHADOW_RATE": "1.5"}, "SHADOW_RATE must be a number above 0, at most 1"),
+        ({"SHADOW_RATE": "nan"}, "SHADOW_RATE must be a number above 0, at most 1"),
+        ({"SHADOW_FLIPS": "/nowhere"}, "SHADOW_FLIPS must be a folder that can be written to"),
+    ],
+)
+def test_a_shadow_that_can_not_be_is_refused(environ, fault):
+    with pytest.raises(ConfigError) as caught:
+        Config.from_env(environ)
+
+    assert str(caught.value) == fault
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ def test_an_array_answers_in_its_order(client):
     together = post(served, rows).json
 
     assert together == [post(served, row).json for row in rows]
-    assert list(together[0]) == ["admit", "label", "probability", "logit", "model", "version"]
+    assert list(together[0]) == ["admit", "label", "probability", "logit", "stable", "model", "version"]
     assert post(served, []).json == []
 
 
@@ -64,7 +64,7 @@ def test_csv_answers_csv_with_columns_added(client):
     rows = list(csv.DictReader(io.StringIO(response.text)))
 
     assert response.content_type == "text/csv; charset=utf-8"
-    assert response.text.splitlines()[0] == "rank,gpa,gre,admit,label,probability,logit,model,version"
+    assert response.text.splitlines()[0] == "rank,gpa,gre,admit,label,probability,logit,stable,model,version"
     one = post(served, GOOD).json
     assert (rows[0]["admit"], float(rows[0]["probability"]), float(rows[0]["logit"])) == (
         "true",
@@ -211,7 +211,9 @@ def test_missing_values_and_awkward_names(odd, runtime):
     filled = post(served, {**full, "age": age.fill, "model": model.levels[int(model.fill)]}).json
     assert blank == filled
     text = post(served, "age,model,größe\n,NA,2\n".encode(), "text/csv").text
-    assert text.splitlines()[0] == "age,model,größe,predicted_label,label,probability,logit,predicted_model,version"
+    assert (
+        text.splitlines()[0] == "age,model,größe,predicted_label,label,probability,logit,stable,predicted_model,version"
+    )
     assert float(next(csv.DictReader(io.StringIO(text)))["logit"]) == blank["logit"]
     assert problems(post(served, {"age": 1, "größe": 1})) == [("$.model", "missing")]
 

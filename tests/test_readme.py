@@ -9,6 +9,7 @@ from pathlib import Path
 from serve import errors
 from serve.app import create_app
 from serve.config import Config
+from serve.replay import main as replay
 from tests.conftest import DATA
 
 ROOT = DATA.parent
@@ -73,6 +74,21 @@ def test_its_sample_answers_are_what_is_answered(models):
     body, expected = re.search(r"--data-binary \$'(.*?)' .*\n((?:.+\n)+?)```", README).groups()
     response = client.post("/predict", data=body.replace("\\n", "\n"), content_type="text/csv")
     assert response.text == expected
+
+    sample = re.search(r"-d '(\{.*?\})' localhost:8000/explain\n(\{.*\})", README)
+    answer = client.post("/explain", data=sample[1], content_type="application/json").json
+    assert answer == json.loads(sample[2])
+
+
+def test_its_replay_is_what_is_said(models, tmp_path, monkeypatch, capfd):
+    arguments, answer, said = re.search(r"^\$ python -m serve replay (.*)\n(.*)\n(.*)\n```", README, re.M).groups()
+    (tmp_path / "request.json").write_text('{"hours": 7}')
+    (tmp_path / "answer.json").write_text(answer)
+    monkeypatch.setenv("MODELS_DIR", str(models))
+    monkeypatch.chdir(tmp_path)
+
+    assert replay(arguments.split()) == 0
+    assert capfd.readouterr().err.splitlines()[-1] == said
 
 
 def test_no_package_is_a_misspelt_or_empty_file():

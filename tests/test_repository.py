@@ -120,7 +120,7 @@ def test_an_engine_that_is_not_installed_is_named(copied, monkeypatch):
     monkeypatch.setattr(builtins, "__import__", without_torch)
     monkeypatch.delitem(__import__("sys").modules, "serve.runtimes.torchscript", raising=False)
 
-    with pytest.raises(RuntimeUnavailable, match="RUNTIME=torchscript needs torch, which is not installed"):
+    with pytest.raises(RuntimeUnavailable, match="the runtime torchscript needs torch, which is not installed"):
         opened(copied, "torchscript")
 
 

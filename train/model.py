@@ -37,9 +37,9 @@ class LogisticModel(nn.Module):
 
     With hidden = H > 0, a layer of H units with an activation stands between the design matrix and the logit.
 
-    Parameters: `weight` (D,), `bias` (1,); with a hidden layer `hidden_weight` (D, H), `hidden_bias` (H,), `weight` (H,),
-    `bias` (1,) and, for PReLU alone, `slope` (1,). Buffers: `center` and `scale` (D,), see `standardize`; `mean` (D,), of
-    the columns over the training rows, which explanations compare with.
+    Parameters: `weight` (D,), `bias` (1,); with a hidden layer `hidden_weight` (D, H), `hidden_bias` (H,), `weight`
+    (H,), `bias` (1,) and, for PReLU alone, `slope` (1,). Buffers: `center` and `scale` (D,), see `standardize`; `mean`
+    (D,), of the columns over the training rows, which explanations compare with.
     """
 
     def __init__(self, features, hidden=0, activation="ReLU", link="logit"):

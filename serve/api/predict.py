@@ -1,27 +1,68 @@
-"""POST /predict: rows in, verdicts out, as JSON or CSV."""
+"""POST /predict: rows in, verdicts out, as JSON or CSV. POST /explain: the same, and why."""
 
-from serve.errors import RequestError, UnsupportedMediaType
+from urllib.parse import parse_qsl
+
+from serve.errors import Problem, RequestError, UnknownParameter, UnsupportedMediaType
+from serve.evidence import evidence
 from serve.exchange import Answer, refusal
+from serve.explain import explain
+from serve.receipt import digest, stamped
 
 JSON, CSV = "application/json", "text/csv"
 
 
 def predict(service, request):
-    """An object answers an object, an array an array, CSV answers CSV with the answer's columns added."""
+    """An object answers an object, an array an array, CSV answers CSV with the answer's columns added.
+
+    ?explain=true and ?evidence=true add to an answer in JSON what serve/explain.py and serve/evidence.py say of it.
+    """
+    request_digest = digest(request.body)
     try:
-        content_type, body = _answer(service.model, service.payload, request.media_type, request.body)
+        asked = _asked(request.query) if request.query else ()
+        content_type, body = _answer(service, request, request_digest, asked)
+        answer = Answer(200, (("Content-Type", content_type),), body)
     except RequestError as error:
-        return refusal(error)
-    return Answer(200, (("Content-Type", content_type),), body)
+        answer = refusal(error)
+    return stamped(answer, service.model.manifest, request, request_digest)
 
 
-def _answer(model, payload, media_type, body):
-    if media_type == JSON:
-        x, single = payload.decode_json(body)
-        logit, probability = model.predict(x, (lambda _: "$") if single else "$[{}]".format)
-        return JSON, payload.encode_json(model.verdict(logit), logit, probability, single)
-    if media_type == CSV:
-        x, cells = payload.decode_csv(body)
-        logit, probability = model.predict(x, lambda row: f"row {row + 1}")
-        return CSV + "; charset=utf-8", payload.encode_csv(model.verdict(logit), logit, probability, cells)
-    raise UnsupportedMediaType(f"send Content-Type: {JSON} or {CSV}")
+def explained(service, request):
+    """POST /explain is POST /predict?explain=true."""
+    return predict(service, request._replace(query=f"{request.query}&explain=true"))
+
+
+def _answer(service, request, request_digest, asked):
+    model, payload = service.model, service.payload
+    if request.media_type == JSON:
+        x, single = payload.decode_json(request.body)
+        logit, probability = model.predict(x, (lambda _: "$") if single else "$[{}]".format, request_digest)
+        more = {}
+        if "explain" in asked:
+            more["explanation"] = explain(model, x, logit)
+        if "evidence" in asked:
+            more["evidence"] = evidence(model.manifest.training.calibration, probability)
+        return JSON, payload.encode_json(model.verdict(logit), logit, probability, model.stable(x, logit), single, more)
+    if request.media_type != CSV:
+        raise UnsupportedMediaType(f"send Content-Type: {JSON} or {CSV}")
+    if asked:
+        raise UnsupportedMediaType(f"only {JSON} has room for {' and '.join(sorted(asked))}: send that")
+    x, cells = payload.decode_csv(request.body)
+    logit, probability = model.predict(x, lambda row: f"row {row + 1}", request_digest)
+    return CSV + "; charset=utf-8", payload.encode_csv(
+        model.verdict(logit), logit, probability, model.stable(x, logit), cells
+    )
+
+
+def _asked(query):
+    """What a query asks for beside the answer: some of explain and evidence. Raises UnknownParameter."""
+    pairs = parse_qsl(query, keep_blank_values=True)
+    problems = []
+    for name, value in pairs:
+        if name not in ("explain", "evidence"):
+            place = f"?{name}" if name.isidentifier() and name.isascii() and len(name) <= 64 else "?"
+            problems.append(Problem(place, "unknown; there are explain and evidence"))
+        elif value not in ("true", "false"):
+            problems.append(Problem(f"?{name}", "expected true or false"))
+    if problems:
+        raise UnknownParameter(f"{len(problems)} query parameter(s) can't be understood", problems)
+    return {name for name, value in pairs if value == "true"}

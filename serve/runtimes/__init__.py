@@ -20,7 +20,7 @@ def load_runtime(name, model):
     try:
         engine = import_module(f"serve.runtimes.{name}")
     except ModuleNotFoundError as error:
-        raise RuntimeUnavailable(f"RUNTIME={name} needs {error.name}, which is not installed") from error
+        raise RuntimeUnavailable(f"the runtime {name} needs {error.name}, which is not installed") from error
     try:
         return engine.load(model)
     except Exception as error:  # each engine has its own types, derived from nothing narrower

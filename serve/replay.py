@@ -1,0 +1,90 @@
+"""python -m serve replay request.json: repeat a past decision and say whether it is the same."""
+
+import argparse
+import dataclasses
+import json
+import os
+import sys
+from pathlib import Path
+
+from serve.api.predict import CSV, JSON, predict
+from serve.config import Config
+from serve.errors import StartupError
+from serve.exchange import Request
+from serve.service import Service
+
+SAME, DIFFERENT, IMPOSSIBLE = 0, 1, 2
+LISTED = 20
+ASKED = {"explain=true": b'"explanation":', "evidence=true": b'"evidence":'}
+
+
+def main(arguments):
+    """The exit status: SAME, also where there was nothing to compare with, DIFFERENT or IMPOSSIBLE."""
+    parser = argparse.ArgumentParser(prog="python -m serve replay", description=__doc__.partition(": ")[2])
+    parser.add_argument("request", type=Path, help="the request's body as it was sent: .json, or .csv")
+    parser.add_argument("--answer", type=Path, help="the answer's body as it was received")
+    parser.add_argument("--version", type=int, help="the model's version that answered (MODEL_VERSION)")
+    parser.add_argument("--model", help="the model's name (MODEL_NAME)")
+    options = parser.parse_args(arguments)
+    try:
+        body = options.request.read_bytes()
+        past = None if options.answer is None else options.answer.read_bytes()
+        named = {"model_name": options.model, "model_version": options.version}
+        config = dataclasses.replace(
+            Config.from_env(os.environ), shadow=None, **{k: v for k, v in named.items() if v is not None}
+        )
+        answer = predict(Service(config), _request(options.request, body, past))
+    except StartupError as error:
+        return _say(IMPOSSIBLE, f"passfail can't replay: {error}")
+    except OSError as error:
+        return _say(IMPOSSIBLE, f"passfail can't replay: {error.filename}: {error.strerror}")
+    sys.stdout.buffer.write(answer.body.rstrip(b"\n") + b"\n")
+    for name, value in answer.headers:
+        if name in ("X-Model-Digest", "X-Request-Digest"):
+            print(f"{name}: {value}", file=sys.stderr)
+    if answer.status != 200 and past is None:
+        return _say(IMPOSSIBLE, "this model refuses the request")
+    if past is None:
+        return _say(SAME, "no --answer to compare with")
+    if past.strip() == answer.body.strip():
+        return _say(SAME, "the same, bit for bit")
+    return _say(DIFFERENT, f"different: {', '.join(_differences(past, answer.body)) or 'in how it is written'}")
+
+
+def _request(path, body, past):
+    """The request again. What the past answer has beside the decision was asked for, and so is asked for again."""
+    if path.suffix == ".csv":
+        return Request("/predict", "", {"content-type": CSV}, body)
+    asked = [query for query, mark in ASKED.items() if mark in (past or b"")]
+    return Request("/predict", "&".join(asked), {"content-type": JSON}, body)
+
+
+def _differences(past, now):
+    """The places where two answers differ, at most LISTED of them."""
+    try:
+        past, now = (dict(_places(json.loads(text), "$")) for text in (past, now))
+    except ValueError:
+        past, now = (
+            {f"line {number}": line for number, line in enumerate(text.splitlines(), 1)} for text in (past, now)
+        )
+    return [place for place in past | now if place not in past or place not in now or past[place] != now[place]][
+        :LISTED
+    ]
+
+
+def _places(document, place):
+    """(place, value) of each value in a JSON document."""
+    if isinstance(document, dict):
+        for name, value in document.items():
+            yield from _places(value, f"{place}.{name}")
+    elif isinstance(document, list):
+        yield f"{place} length", len(document)
+        for index, value in enumerate(document):
+            yield from _places(value, f"{place}[{index}]")
+    else:
+        yield place, document
+
+
+def _say(status, text):
+    print(text, file=sys.stderr)
+    return status

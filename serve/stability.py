@@ -1,0 +1,66 @@
+"""Whether a verdict would stand if the logit were computed without any rounding."""
+
+import math
+from sys import float_info
+
+import numpy as np
+
+U = float_info.epsilon / 2  # the most by which one operation rounds, relative to its result
+
+
+class Stability:
+    """The band around a logit that its exact value can't leave, for one model's rows.
+
+    A column's term is rounded three times, and the sum of D terms and the intercept D times: together the logit is off
+    by at most g * (sum |term| + |intercept|), g = k U / (1 - k U), k = D + 3 (Higham, Accuracy and Stability of
+    Numerical Algorithms, 2002, section 3.1). Twice that is taken, which also covers the bound's own rounding.
+    For a hidden layer there is no such bound here.
+    """
+
+    def __init__(self, manifest):
+        self._threshold = manifest.logit_threshold
+        self._linear = manifest.parameters.hidden is None
+        self._columns = manifest.parameters.columns
+        self._fill = None
+        if any(feature.nullable for feature in manifest.features):
+            self._fill = np.array([math.nan if f.fill is None else f.fill for f in manifest.features])
+        self._intercept = abs(manifest.parameters.intercept) + float_info.min  # where products underflow
+        k = len(self._columns) + 3
+        self._g = 2 * k * U / (1 - k * U)
+        # The coarse bound: sum |term| is at most the length of the weights times the row's, and a constant.
+        steep = [abs(column.weight / column.scale) for column in self._columns]
+        self._steepness = math.hypot(*steep) * (1 + 1e-9)
+        self._constant = self._intercept + sum(
+            w * (abs(column.center) + (1 if column.level is not None or column.missing else 1e-150))
+            for w, column in zip(steep, self._columns, strict=True)
+        )
+
+    def stable(self, x, logit):
+        """For rows x float64 (n, d) and their logits (n,): a list of n bools, or of None where it is not known."""
+        if not self._linear:
+            return [None] * len(logit)
+        filled = x if self._fill is None else np.where(np.isnan(x), self._fill, x)
+        # First one bound for all rows, from the length of all of x: enough for any but those close to the threshold.
+        reach = math.sqrt(np.vdot(filled, filled))
+        coarse = self._g * (self._steepness * reach + self._constant)
+        distance = np.abs(logit - self._threshold)
+        stable = (distance > coarse).tolist()
+        if not all(stable):
+            rows = [row for row, passed in enumerate(stable) if not passed]
+            for row, passed in zip(rows, (distance[rows] > self.band(x[rows])).tolist(), strict=True):
+                stable[row] = passed
+        return stable
+
+    def band(self, x):
+        """How far the logits of rows x (n, d) may be from exact, (n,)."""
+        filled = x if self._fill is None else np.where(np.isnan(x), self._fill, x)
+        total = np.full(len(x), self._intercept)
+        with np.errstate(over="ignore"):
+            for column in self._columns:
+                value = filled[:, column.feature]
+                if column.missing:
+                    value = np.isnan(x[:, column.feature])
+                elif column.level is not None:
+                    value = value == column.level
+                total += np.abs((value - column.center) / column.scale * column.weight)
+            return self._g * total
