@@ -83,6 +83,7 @@ GOOD = {
     "live": raw("GET", "/health/live", Content_Length=None),
     "live, head": raw("HEAD", "/health/live"),
     "model": raw("GET", "/model"),
+    "options": raw("OPTIONS"),
     "live, options": raw("OPTIONS", "/health/live"),
 }
 BAD = {
@@ -109,7 +110,6 @@ BAD = {
     "beyond the limit and the wrong media type": raw(body=b" " * (LIMIT + 1), Content_Type="text/plain"),
     "get": raw("GET"),
     "head": raw("HEAD"),
-    "options": raw("OPTIONS"),
     "delete": raw("DELETE"),
     "a method of its own": raw("BREW", body=ROW),
     "a slash too many": raw(path="/predict/", body=ROW),
