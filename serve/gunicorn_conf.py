@@ -2,6 +2,7 @@
 
 import math
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -48,3 +49,19 @@ else:
     threads = 4  # they share one single-threaded runtime session; a slow sender holds a thread, not the worker
 graceful_timeout = 25  # orchestrators kill after 30 s
 control_socket_disable = True  # on by default since 25.1, and fails on a read-only root
+
+
+# uvloop forgets a signal that comes before it runs: SIGTERM to a worker that is still loading its model would leave
+# gunicorn waiting for graceful_timeout. So it is held back until the loop can hear it.
+STOPS = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}
+
+
+def post_fork(server, worker):
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+
+
+def post_worker_init(worker):
+    if worker_class == "asgi":
+        worker.loop.call_soon(signal.pthread_sigmask, signal.SIG_UNBLOCK, STOPS)
+    else:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)

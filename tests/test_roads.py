@@ -2,11 +2,16 @@
 
 import contextlib
 import http.client
+import io
+import signal
 import socket
+import threading
+import time
+from types import SimpleNamespace
 
 import pytest
 
-from tests.service import service
+from tests.service import ROOT, connected, post, service, start
 
 LIMIT = 40_000
 NEVER_SAME = {"date", "connection", "keep-alive"}  # the hour, and the worker's own about its connection
@@ -152,3 +157,126 @@ def test_both_roads_refuse_what_is_not_http(roads, sent):
 
     assert asgi == gthread
     assert 400 <= asgi <= 501
+
+
+@pytest.fixture(params=["asgi", "gthread"])
+def road_name(request):
+    return request.param
+
+
+@pytest.fixture
+def road(road_name, roads):
+    return roads[road_name == "gthread"]
+
+
+def test_pipelined_requests_are_answered_in_order(road):
+    sent = [GOOD["an object"], BAD["not json"], GOOD["csv"], GOOD["ready"], GOOD["a chunked body"]]
+    alone = [ask(road, one) for one in sent]
+
+    with socket.create_connection(road, timeout=30) as connection:
+        connection.sendall(b"".join(sent))
+        kept = Kept(socket.SocketIO(connection, "r"))
+        answers = SimpleNamespace(makefile=lambda mode: kept)
+        assert [read(answers) for _ in sent] == alone
+
+
+class Kept(io.BufferedReader):
+    """A stream of several answers: what reads one of them doesn't close it."""
+
+    def close(self):
+        pass
+
+
+def test_a_kept_connection_outlives_a_refusal(road):
+    with socket.create_connection(road, timeout=30) as connection:
+        for sent in (BAD["not json"], BAD["one byte beyond the limit"], GOOD["an object"]):
+            connection.sendall(sent)
+            assert read(connection) == ask(road, sent)
+
+
+def test_expect_100_continue(road):
+    with socket.create_connection(road, timeout=30) as connection:
+        connection.sendall(raw(body=ROW, Expect="100-continue").removesuffix(ROW))
+        assert connection.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.sendall(ROW)
+        assert read(connection)[0] == 200
+
+
+def test_a_slow_sender_holds_nobody_up(road):
+    sent = raw(body=ROW)
+    with socket.create_connection(road, timeout=30) as connection:
+        for byte in range(len(sent)):
+            connection.sendall(sent[byte : byte + 1])
+            if byte % 50 == 0:
+                assert ask(road, GOOD["live"])[0] == 200
+        assert read(connection) == ask(road, sent)
+
+
+def test_a_client_that_leaves_half_way_is_no_error(road):
+    for sent in (raw(body=ROW)[:-5], chunked(ROW)[:-8], raw(body=ROW)[:20], b""):
+        with socket.create_connection(road, timeout=30) as connection:
+            connection.sendall(sent)
+    assert ask(road, GOOD["an object"])[0] == 200
+
+
+def test_an_error_of_ours_is_one_answer_and_a_logged_traceback(models, road_name, tmp_path):
+    """A model whose runtime breaks after its start: 500, and nothing of the traceback in the answer."""
+    breaks = "from serve.payload import Payload; Payload.decode_json = lambda *_: 1 / 0"
+    (tmp_path / "sitecustomize.py").write_text(breaks)
+    path = f"{tmp_path}:{ROOT}"
+    with service(models, MODEL_NAME="hours", WEB_CONCURRENCY="1", WORKER_CLASS=road_name, PYTHONPATH=path) as (
+        address,
+        process,
+    ):
+        status, body = post(address, b'{"hours": 7}')
+        process.send_signal(signal.SIGTERM)
+        output, _ = process.communicate(timeout=40)
+
+    assert status == 500
+    assert b"its log says why" in body
+    assert b"ZeroDivisionError" not in body
+    assert "POST /predict failed" in output
+    assert "ZeroDivisionError" in output
+
+
+def test_health_is_answered_beside_large_batches(models, road_name):
+    """A probe never waits for the batches before it, and SIGTERM finishes them."""
+    body = b"[" + b",".join([b'{"hours": 1.5}'] * 100_000) + b"]"
+    with service(models, MODEL_NAME="hours", WEB_CONCURRENCY="1", WORKER_CLASS=road_name) as (address, process):
+        results = []
+        clients = [threading.Thread(target=lambda: results.append(post(address, body)[0])) for _ in range(3)]
+        for client in clients:
+            client.start()
+        probes = []
+        while any(client.is_alive() for client in clients):
+            began = time.monotonic()
+            assert post(address, b'{"hours": 7}')[0] == 200
+            probes.append(time.monotonic() - began)
+        assert results == [200] * 3
+        assert len(probes) > 3
+
+        last = threading.Thread(target=lambda: results.append(post(address, body)[0]))
+        last.start()
+        while not connected(address):
+            pass
+        process.send_signal(signal.SIGTERM)
+        last.join()
+        output, _ = process.communicate(timeout=40)
+
+    assert results == [200] * 4
+    assert process.returncode == 0
+    assert "Traceback" not in output
+
+
+def test_sigterm_while_a_worker_is_still_loading(models, road_name):
+    """uvloop alone would forget it, and gunicorn wait for graceful_timeout."""
+    process = start(models, MODEL_NAME="hours", WEB_CONCURRENCY="1", WORKER_CLASS=road_name)
+    for line in process.stdout:
+        if "Booting worker" in line:
+            break
+    began = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=40)
+
+    assert process.returncode == 0
+    assert time.monotonic() - began < 15
