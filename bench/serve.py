@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -54,7 +55,7 @@ class Server:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
-        self.bare, self.address = "bare" in name, f"http://127.0.0.1:{port}"
+        self.name, self.bare, self.address = name, "bare" in name, f"http://127.0.0.1:{port}"
         worker_class = {"WORKER_CLASS": "gthread"} if name.endswith("gthread") else {}
         settings = {"MODELS_DIR": models, "MODEL_NAME": "bench", "MODEL": f"{models}/bench/1", "PORT": port}
         settings |= {"WEB_CONCURRENCY": workers} | worker_class | environ
@@ -124,8 +125,8 @@ local file = io.open("{body}", "rb")
 wrk.method, wrk.body, wrk.headers["Content-Type"] = "POST", file:read("*a"), "{type}"
 done = function(summary, latency)
   local wrong = summary.errors.status + summary.errors.connect + summary.errors.read + summary.errors.timeout
-  io.write(string.format('{{"requests": %d, "seconds": %f, "wrong": %d, "p50": %f, "p99": %f}}',
-    summary.requests, summary.duration / 1e6, wrong, latency:percentile(50), latency:percentile(99)))
+  io.write(string.format('{{"requests": %d, "seconds": %f, "wrong": %d, "status": %d, "p50": %f, "p99": %f}}',
+    summary.requests, summary.duration / 1e6, wrong, summary.errors.status, latency:percentile(50), latency:percentile(99)))
 end
 """
 
@@ -139,7 +140,7 @@ def load(server, body, connections, seconds, content_type="application/json", co
         out = subprocess.check_output([*command, "-s", f"{folder}/load.lua", f"{server.address}/predict"], text=True)
     found = json.loads(out[out.rindex("{") :])
     if found["wrong"] or not server.right():
-        raise SystemExit(f"{found['wrong']} answers were not 200, or one was wrong")
+        raise SystemExit(f"{server.name}: a wrong answer, or {found} not 200")
     return {"rate": found["requests"] / found["seconds"], "p50": found["p50"], "p99": found["p99"]}
 
 
@@ -147,7 +148,7 @@ def one_round(models, name, seconds):
     """{measure: value} of one server in one round."""
     server = Server(name, models)
     try:
-        load(server, ONE, 8, 0.5)  # warm
+        load(server, ONE, 8, 1)  # warm
         at8, at1 = load(server, ONE, 8, seconds), load(server, ONE, 1, seconds)
         found = {
             "1 row, req/s, 8 connections": at8["rate"],
@@ -189,7 +190,7 @@ def only_ours(models, server, fresh, seconds):
     for workers in (1, 2):
         several = Server(OURS, models, workers=workers, cores=both)
         try:
-            load(several, ONE, 8, 0.5)
+            load(several, ONE, 8, 1)
             if workers == 2:
                 found["a further worker, MiB"] = several.memory() - fresh
             before = several.cpu()
@@ -204,7 +205,7 @@ def only_ours(models, server, fresh, seconds):
 def torchscript(models, seconds):
     server = Server(OURS, models, RUNTIME="torchscript")
     try:
-        load(server, ONE, 8, 0.5)
+        load(server, ONE, 8, 1)
         return {
             "1 row, req/s, 8 connections": load(server, ONE, 8, seconds)["rate"],
             "memory, MiB": server.memory(),
@@ -233,14 +234,31 @@ RATIOS = [
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=5.0, help="of each load")
-    parser.add_argument("--models", required=True, help="a repository with the model bench, of columns a, b, c and d")
+    parser.add_argument("--seconds", type=int, default=5, help="of each load")
     parser.add_argument("--python", required=True, help="the interpreter that the service is installed for")
     parser.add_argument("--json", default="bench/serve.json")
     arguments = parser.parse_args()
     if not shutil.which("wrk"):
         raise SystemExit("bench needs wrk: apt-get install wrk (Debian), brew install wrk, or github.com/wg/wrk")
-    Server.python, models = arguments.python, arguments.models
+    with tempfile.TemporaryDirectory() as folder:
+        make_model(arguments.python, folder)
+        run(arguments, f"{folder}/models")
+
+
+def make_model(python, folder):
+    """Train and export the model that all servers answer from: four columns, 400 rows, any sort of truth."""
+    draw = random.Random(6)
+    rows = [[draw.gauss(0, 1) for _ in COLUMNS] for _ in range(400)]
+    lines = [",".join(map(repr, [*row, int(sum(row) + draw.gauss(0, 1) > 0)])) for row in rows]
+    Path(folder, "bench.csv").write_text("\n".join([",".join([*COLUMNS, "passed"]), *lines]))
+    train = [python, "-m", "train"]
+    checkpoints = ["--name", "bench", "--checkpoints", f"{folder}/checkpoints"]
+    for command in (["fit", "--data", f"{folder}/bench.csv"], ["export", "--models", f"{folder}/models"]):
+        subprocess.run([*train, *command, *checkpoints], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+
+
+def run(arguments, models):
+    Server.python = arguments.python
     os.environ["MODEL"] = f"{models}/bench/1"
     logit, probability = peers.runtime()([[ROW[name] for name in COLUMNS]])
     Server.expected = (bool(logit[0] > 0), float(logit[0]), float(probability[0]))
