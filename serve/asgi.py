@@ -59,6 +59,10 @@ class Front:
             # Nothing came for gunicorn's `timeout` seconds; where the client has left, nobody hears this.
             answer = Answer(408, (("Content-Type", "text/plain"),), b"the body did not come in time\n")
         else:
+            if whole:
+                # gunicorn 27.0.1 closes a kept connection on which more than 64 KiB of the next request come before
+                # it has tidied up after this one; it resumes reading itself.
+                receive.__self__.protocol._pause_reading()
             answer = await self._answer(scope, headers, body, whole)
         start = {"type": "http.response.start", "status": answer.status, "headers": _encode(answer.headers)}
         await send(start)

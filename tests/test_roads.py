@@ -194,6 +194,19 @@ def test_a_kept_connection_outlives_a_refusal(road):
             assert read(connection) == ask(road, sent)
 
 
+def test_a_connection_is_kept_for_many_large_bodies(models, road_name):
+    """gunicorn's ASGI worker alone drops it: serve/asgi.py keeps it from reading ahead."""
+    body = b"[" + b",".join([b'{"hours": 1.5}'] * 20_000) + b"]"
+    with service(models, MODEL_NAME="hours", WEB_CONCURRENCY="1", WORKER_CLASS=road_name) as (address, _):
+        connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=30)
+        for rows in (20_000, 5_000, 20_000, 5_000) * 3:
+            connection.request("POST", "/predict", body[: 15 * rows] + b"]", {"Content-Type": "application/json"})
+            with connection.getresponse() as response:
+                assert response.status == 200
+                assert response.read().count(b'"logit"') == rows
+        connection.close()
+
+
 def test_expect_100_continue(road):
     with socket.create_connection(road, timeout=30) as connection:
         connection.sendall(raw(body=ROW, Expect="100-continue").removesuffix(ROW))
