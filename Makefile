@@ -60,6 +60,13 @@ test: $(VENV)/test lint ## all tests but Docker's
 test-docker: $(VENV)/test ## build and run the images with a Docker engine
 	@TORCH_INDEX="$(TORCH_INDEX)" $(PY) -m pytest -q -m docker
 
+.PHONY: bench bench-quick
+bench: $(VENV)/train $(VENV)-bench/peers ## the service beside other servers, a quarter of an hour (needs wrk)
+	@$(VENV)-bench/bin/python bench/serve.py --python $(PY)
+
+bench-quick: $(VENV)/train $(VENV)-bench/peers ## the same in about a minute: ratios only roughly
+	@$(VENV)-bench/bin/python bench/serve.py --python $(PY) --rounds 1 --seconds 1 --json $(VENV)-bench/quick.json
+
 .PHONY: lint
 lint: $(VENV)/test ## style
 	@$(VENV)/bin/ruff check --quiet . && $(VENV)/bin/ruff format --quiet --check .
@@ -75,7 +82,7 @@ lock: ## resolve requirements/*.txt anew (needs uv)
 
 .PHONY: clean
 clean: ## remove the virtual environment and caches, not the models
-	@rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis checkpoints; find . -name __pycache__ -prune -exec rm -rf {} +
+	@rm -rf $(VENV) $(VENV)-bench .pytest_cache .ruff_cache .hypothesis checkpoints; find . -name __pycache__ -prune -exec rm -rf {} +
 
 # Stamps: each set is installed once, and again when its lock changes.
 $(VENV)/bin/python:
@@ -90,3 +97,10 @@ $(VENV)/train: requirements/train.txt | $(VENV)/bin/python
 $(VENV)/test: requirements/test.txt | $(VENV)/train
 	@echo "installing the test set into $(VENV) ..."
 	@$(PIP) --require-hashes -r $< && touch $@
+
+# The peers of the bench have an environment of their own: nothing of theirs can reach the service's.
+$(VENV)-bench/peers: bench/peers.txt requirements/serve.txt | $(VENV)/bin/python
+	@echo "installing the bench's peers into $(VENV)-bench ..."
+	@$(PYTHON) -m venv $(VENV)-bench
+	@$(VENV)-bench/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/serve.txt
+	@$(VENV)-bench/bin/pip install --quiet --disable-pip-version-check -r bench/peers.txt && touch $@

@@ -4,16 +4,28 @@ import json
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from serve.errors import BodyTooLarge
+
 PROBLEM = "application/problem+json"
 
 
 class Request(NamedTuple):
-    """What an endpoint reads. headers: their names in lower case. query: as sent, without the question mark."""
+    """What an endpoint reads. headers: their names in lower case. query: as sent, without the question mark.
+
+    sent: the body, or the error that it is: an endpoint that reads a body beyond the limit answers in its own shape.
+    """
 
     path: str
     query: str
     headers: Mapping[str, str]
-    body: bytes
+    sent: bytes | BodyTooLarge
+
+    @property
+    def body(self):
+        """The body: bytes. Raises BodyTooLarge."""
+        if isinstance(self.sent, BodyTooLarge):
+            raise self.sent
+        return self.sent
 
     @property
     def media_type(self):
@@ -27,6 +39,17 @@ class Answer(NamedTuple):
     status: int
     headers: tuple[tuple[str, str], ...]
     body: bytes
+
+
+def too_large(limit):
+    """The error that a body of more than limit bytes is."""
+    return BodyTooLarge(f"more than {limit} bytes; send several smaller requests")
+
+
+def failure(logger, method, path):
+    """The Answer to an error that is ours, to be asked for while it is handled: the log gets the traceback."""
+    logger.exception("%s %s failed", method, path)
+    return problem(500, "Internal server error", "the service failed; its log says why")
 
 
 def refusal(error):

@@ -2,6 +2,7 @@
 
 import math
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -29,10 +30,38 @@ def _setting(name, default):
     return int(text)
 
 
-wsgi_app = "serve.app:from_gunicorn()"
+def _choice(name, *values):
+    text = os.environ.get(name) or values[0]
+    if text not in values:
+        print(f"passfail can't start: {name} must be {' or '.join(values)}", file=sys.stderr)
+        sys.exit(3)
+    return text
+
+
+worker_class = _choice("WORKER_CLASS", "asgi", "gthread")  # which road a request takes: serve/routes.py
+wsgi_app = "serve.asgi:from_gunicorn()" if worker_class == "asgi" else "serve.app:from_gunicorn()"
 bind = f"0.0.0.0:{_setting('PORT', lambda: 8000)}"
 workers = _setting("WEB_CONCURRENCY", available_cpus)
-worker_class = "gthread"
-threads = 4  # they share one single-threaded runtime session; a slow sender holds a thread, not the worker
+if worker_class == "asgi":
+    asgi_loop = "uvloop"
+    asgi_lifespan = "off"  # the model is loaded before the worker listens
+else:
+    threads = 4  # they share one single-threaded runtime session; a slow sender holds a thread, not the worker
 graceful_timeout = 25  # orchestrators kill after 30 s
 control_socket_disable = True  # on by default since 25.1, and fails on a read-only root
+
+
+# uvloop forgets a signal that comes before it runs: SIGTERM to a worker that is still loading its model would leave
+# gunicorn waiting for graceful_timeout. So it is held back until the loop can hear it.
+STOPS = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}
+
+
+def post_fork(server, worker):
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+
+
+def post_worker_init(worker):
+    if worker_class == "asgi":
+        worker.loop.call_soon(signal.pthread_sigmask, signal.SIG_UNBLOCK, STOPS)
+    else:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)

@@ -15,13 +15,14 @@ def digest(body):
 
 
 def stamped(answer, manifest, request, request_digest):
-    """The answer with its receipt. The request's id is the caller's, if it is up to 128 printable ASCII characters."""
+    """The answer with its receipt. The request's id is the caller's, if it is up to 128 printable ASCII characters.
+
+    request_digest: empty for a body that was not read to its end.
+    """
     request_id = request.headers.get("x-request-id", "")
     if not REQUEST_ID.fullmatch(request_id):
         request_id = os.urandom(16).hex()
-    receipt = (
-        ("X-Model-Digest", manifest.digest),
-        ("X-Request-Digest", request_digest),
-        ("X-Request-Id", request_id),
-    )
-    return Answer(answer.status, answer.headers + receipt, answer.body)
+    receipt = [("X-Model-Digest", manifest.digest), ("X-Request-Id", request_id)]
+    if request_digest:
+        receipt.append(("X-Request-Digest", request_digest))
+    return Answer(answer.status, (*answer.headers, *receipt), answer.body)

@@ -67,3 +67,10 @@ def post(address, body, content_type="application/json"):
     except urllib.error.HTTPError as error:
         with error:
             return error.code, error.read()
+
+
+def connected(address):
+    """Whether some client's connection to the service stands, by the kernel's own table."""
+    port = int(address.rsplit(":", 1)[1])
+    with open("/proc/net/tcp") as table:
+        return any(f":{port:04X} " in line and " 01 " in line for line in table)

@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from tests.service import ROOT, post, service, start
+from tests.service import ROOT, connected, post, service, start
 
 
 @pytest.fixture(scope="module")
@@ -71,13 +71,6 @@ def test_sigterm_finishes_what_it_has_and_stops_cleanly(models):
     assert "Traceback" not in output
     ((status, answer),) = results
     assert (status, len(json.loads(answer))) == (200, 50_000)
-
-
-def connected(address):
-    """Whether some client's connection to the service stands, by the kernel's own table."""
-    port = int(address.rsplit(":", 1)[1])
-    with open("/proc/net/tcp") as table:
-        return any(f":{port:04X} " in line and " 01 " in line for line in table)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ def predict(service, request):
 
     ?explain=true and ?evidence=true add to an answer in JSON what serve/explain.py and serve/evidence.py say of it.
     """
-    request_digest = digest(request.body)
+    request_digest = digest(request.sent) if isinstance(request.sent, bytes) else ""
     try:
         asked = _asked(request.query) if request.query else ()
         content_type, body = _answer(service, request, request_digest, asked)
