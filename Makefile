@@ -36,6 +36,10 @@ train: $(VENV)/train ## fit a model: DATA, TARGET, NAME, ARGS; without them, the
 export: $(VENV)/train ## prove the trained model and publish it to models/: DATA or NAME
 	@$(PY) -m train export $(data) $(name)
 
+.PHONY: parity
+parity: $(VENV)/train ## prove the newest export again, on this machine, and print the table: DATA or NAME
+	@$(PY) -m train parity $(data) $(name)
+
 .PHONY: report
 report: $(VENV)/train ## say where the newest export's report is, and open it: DATA or NAME
 	@$(PY) -m train report $(data) $(name)

@@ -94,7 +94,7 @@ class Unit(Struct, frozen=True):
 
 
 class Hidden(Struct, frozen=True):
-    """A hidden layer, its activation called as torch.nn calls it (train/activations.py); `slope` is PReLU's."""
+    """A hidden layer, its activation called as torch.nn calls it (serve/activations.py); `slope` is PReLU's."""
 
     activation: str
     slope: float | None
@@ -131,20 +131,45 @@ class Example(Struct, frozen=True):
     probability: float
 
 
-class Certificate(Struct, frozen=True):
-    """What the export measured over `rows` rows before it published (train/parity.py).
+class Figures(Struct, frozen=True):
+    """How far an engine is from exact arithmetic (serve/certify.py says what each may be at most).
 
-    Of ONNX Runtime, TorchScript and a closed form: logits that differ, the largest distance of two probabilities in
-    units in the last place, probabilities outside [0, 1], probabilities that fall where the logit rises, verdicts
-    that differ.
+    logit_differences: logits that are not the closed form's to the bit. logit_error: the largest error of a logit, as
+    a share of the rounding bound of its dot product. probability_ulp: the largest error of a probability, given its
+    logit, in units in the last place; probability_error: absolute. batch_differences: rows that answer differently
+    alone, or in a batch of another size. out_of_range: probabilities outside [0, 1]. non_monotone: logits and
+    probabilities that fall where they should rise. verdict_differences: verdicts other than the exact logit's, outside
+    the certified band; unstable_verdicts: inside it.
     """
 
-    rows: int
     logit_differences: int
+    logit_error: float
     probability_ulp: int
+    probability_error: float
+    batch_differences: int
     out_of_range: int
     non_monotone: int
     verdict_differences: int
+    unstable_verdicts: int
+
+
+class Certificate(Struct, frozen=True):
+    """What the export measured before it published (train/parity.py).
+
+    rows: how many of each kind; exact: of how many in all exact arithmetic was the judge (with a hidden layer, the
+    closed form of the logit and exact arithmetic of its probability). batches: their sizes. engines: the figures of
+    each that must meet the limits. others: what each further engine that is installed misses, empty where it misses
+    nothing. cpu: its name and its vector instructions.
+    """
+
+    seed: int
+    rows: dict[str, int]
+    exact: int
+    batches: tuple[int, ...]
+    engines: dict[str, Figures]
+    others: dict[str, tuple[str, ...]]
+    versions: dict[str, str]
+    cpu: tuple[str, ...]
 
 
 class Metrics(Struct, frozen=True):

@@ -1,22 +1,19 @@
-"""From the repository folder to a model that has shown that it answers right: found, verified, loaded, replayed."""
+"""From the repository folder to a model that has shown that it answers right: found, verified, loaded, certified."""
 
 import hashlib
-import struct
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
+from serve import certify
 from serve import manifest as contract
 from serve.errors import CertificateError, ConfigError, IntegrityError, InvalidInstance, ManifestError, Problem
 from serve.manifest import Manifest
 from serve.runtimes import MODEL_FILES, load_runtime
 from serve.shadow import Shadow
 from serve.stability import Stability
-
-# Two good implementations of exp may differ by this much; the logit may not differ at all (train/parity.py).
-PROBABILITY_ULP = 4
 
 
 @dataclass(frozen=True)
@@ -57,25 +54,29 @@ class Model:
 
 
 def open_model(config):
-    """The model that the settings name, verified and replayed. Raises a StartupError saying what is wrong."""
+    """The model that the settings name, verified and certified. Raises a StartupError saying what is wrong."""
     folder = find(config)
     manifest = read_manifest(folder)
-    runtime = _open_runtime(folder, manifest, config.runtime)
+    files = read_verified(folder, manifest)
+    runtime = _open_runtime(folder, manifest, files, config.runtime)
     if config.shadow is None:
         return Model(manifest, runtime)
-    second = _open_runtime(folder, manifest, config.shadow)
+    second = _open_runtime(folder, manifest, files, config.shadow)
     shadow = Shadow(second, config.shadow, manifest, config.shadow_rate, config.shadow_flips)
     return Model(manifest, runtime, shadow)
 
 
-def _open_runtime(folder, manifest, name):
-    """The runtime of that name, its model file verified and the recorded examples replayed."""
-    model = _read_verified(folder, manifest, MODEL_FILES[name])
+def _open_runtime(folder, manifest, files, name):
+    """The runtime of that name, having answered the recorded examples and the short certificate."""
     try:
-        runtime = load_runtime(name, model)
+        runtime = load_runtime(name, files[MODEL_FILES[name]])
     except IntegrityError as error:  # its bytes are verified: this engine is too old, or too new, for them
         raise IntegrityError(f"{folder}: {error}") from error
-    replay(folder, manifest, runtime)
+    try:
+        replay(manifest, runtime)
+        certify.certify(name, runtime, Model(manifest, runtime).verdict, manifest)
+    except CertificateError as error:
+        raise CertificateError(f"{folder}: {error}") from error
     return runtime
 
 
@@ -108,33 +109,33 @@ def read_manifest(folder):
     return manifest
 
 
-def _read_verified(folder, manifest, filename):
-    """The bytes of a model file. They are compared with the manifest before any engine sees them."""
-    path = folder / filename
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise IntegrityError(f"{path}: can't be read: {error.strerror}") from error
-    if hashlib.sha256(data).hexdigest() != manifest.files[filename].sha256:
-        raise IntegrityError(f"{path}: not the file that was exported (its SHA-256 differs): export again")
-    return data
+def read_verified(folder, manifest):
+    """The bytes of every file of the export, {name: bytes}, compared with the manifest before any engine sees them.
+
+    Also of those that nobody is going to open here: an export that was touched anywhere is not the one proven.
+    """
+    files = {}
+    for name, file in manifest.files.items():
+        path = folder / name
+        try:
+            files[name] = path.read_bytes()
+        except OSError as error:
+            raise IntegrityError(f"{path}: can't be read: {error.strerror}") from error
+        if hashlib.sha256(files[name]).hexdigest() != file.sha256:
+            raise IntegrityError(f"{path}: not the file that was exported (its SHA-256 differs): export again")
+    return files
 
 
-def replay(folder, manifest, runtime):
+def replay(manifest, runtime):
     """Answer the recorded examples, which also warms the runtime up. Raises CertificateError where one differs."""
     x = np.array([manifest.row(example.instance) for example in manifest.examples])
     logit, probability = runtime(x)
     for example, z, p in zip(manifest.examples, logit.tolist(), probability.tolist(), strict=True):
-        if z != example.logit or abs(_ordinal(p) - _ordinal(example.probability)) > PROBABILITY_ULP:
+        if z != example.logit or certify.ulp(p, example.probability) > certify.PROBABILITY_ULP[manifest.link]:
             raise CertificateError(
-                f"{folder}: a recorded example answers {z!r} ({p!r}) here, {example.logit!r} "
+                f"a recorded example answers {z!r} ({p!r}) here, {example.logit!r} "
                 f"({example.probability!r}) when it was exported"
             )
-
-
-def _ordinal(p):
-    """The place of a non-negative float64 among all of them."""
-    return struct.unpack("<q", struct.pack("<d", p))[0]
 
 
 def _only_model(models):

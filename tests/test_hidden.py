@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from serve.activations import ACTIVATIONS, NUMPY
 from serve.runtimes import load_runtime
 from tests.conftest import DATA
 from train import formats, parity
-from train.activations import ACTIVATIONS, NUMPY
 from train.data import read_table
 from train.model import TORCH, LogisticModel, parameters
 

@@ -1,4 +1,4 @@
-"""The command line of the trainer: python -m train fit | export | report | lesson | compare."""
+"""The command line of the trainer: python -m train fit | export | parity | report | lesson | compare."""
 
 import argparse
 import os
@@ -11,9 +11,9 @@ from pathlib import Path
 import torch
 
 from serve import manifest as contract
-from serve.manifest import Training
-from train import checkpoint, picture
-from train.activations import ACTIVATIONS
+from serve.activations import ACTIVATIONS
+from serve.manifest import Figures, Training
+from train import checkpoint, parity, picture
 from train.compare import combinations, compare, draw
 from train.compare import lines as compared
 from train.data import read_table
@@ -98,23 +98,32 @@ def run_fit(args):
         warnings=suspicions,
     )
     description = checkpoint.Description(name, table.features, table.target, threshold, training, outside)
-    path = checkpoint.save(args.checkpoints, description, fitted.model)
+    path = checkpoint.save(args.checkpoints, description, fitted.model, parity.sample(table.x))
     print(f"wrote {path}")
 
 
 def run_export(args):
     """Export the named checkpoint and show what the new version answers to its recorded examples."""
     description, model = checkpoint.load(args.checkpoints, _name(args))
-    manifest = export(description, model, args.models)
+    manifest = export(description, model, checkpoint.rows(args.checkpoints, description.name), args.models)
     proof = manifest.certificate
+    worst = {name: max(getattr(f, name) for f in proof.engines.values()) for name in Figures.__struct_fields__}
     print(
-        f"proven on {proof.rows} rows: {proof.logit_differences} logits differ between ONNX Runtime, TorchScript and "
-        f"the closed form; probabilities within {proof.probability_ulp} units in the last place"
+        f"proven on {sum(proof.rows.values())} rows, on {proof.exact} of them against exact arithmetic, in "
+        f"{len(proof.engines)} engines ({', '.join(proof.engines)}): {worst['logit_differences']} logits differ; the "
+        f"largest error is {worst['logit_error']:.2f} of its bound for a logit, {worst['probability_ulp']} units in "
+        f"the last place for a probability; {worst['verdict_differences']} wrong verdicts"
     )
     print(f"wrote {Path(args.models) / manifest.name / str(manifest.version)}")
     for example in (manifest.examples[0], manifest.examples[4]):
         label = manifest.target.labels[example.logit > manifest.logit_threshold]
         print(f"predict {_say(example.instance)}: {label}")
+
+
+def run_parity(args):
+    """Prove a published version again, on this machine, and print its certificate as a table."""
+    certificate, manifest = parity.again(args.models, _name(args), args.version)
+    print(parity.table(certificate, manifest.link))
 
 
 def run_report(args):
@@ -273,7 +282,7 @@ def _at_least(kind, least, strictly=False):
 
 def _parser():
     parser = argparse.ArgumentParser("python -m train", description="Fit a logistic model to a table and export it.")
-    commands = parser.add_subparsers(required=True, metavar="fit | export | report | lesson | compare")
+    commands = parser.add_subparsers(required=True, metavar="fit | export | parity | report | lesson | compare")
     both = argparse.ArgumentParser(add_help=False)
     both.add_argument("--data", type=Path, help="the CSV file (default: the lecture's, with the lecture's settings)")
     both.add_argument("--name", help="the model's name (default: the file's, without .csv)")
@@ -328,6 +337,10 @@ def _parser():
     exports = commands.add_parser("export", parents=[both], help="export the checkpoint, proven, to the repository")
     exports.set_defaults(run=run_export)
     exports.add_argument("--models", type=Path, default=Path("models"), help="the repository (default: %(default)s)")
+    proofs = commands.add_parser("parity", parents=[both], help="prove a published version again, and print the table")
+    proofs.set_defaults(run=run_parity)
+    proofs.add_argument("--version", type=_at_least(int, 1), help="default: the highest")
+    proofs.add_argument("--models", type=Path, default=Path("models"), help="the repository (default: %(default)s)")
     reports = commands.add_parser("report", parents=[both], help="say where the newest export's report is, and open it")
     reports.set_defaults(run=run_report)
     reports.add_argument("--models", type=Path, default=Path("models"), help="the repository (default: %(default)s)")

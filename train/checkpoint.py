@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 import safetensors
+import torch
 from safetensors.torch import load_file, save_file
 
 from serve.manifest import Feature, Struct, Target, Training
@@ -17,6 +18,7 @@ from train.model import LogisticModel
 
 FOLDER = Path("checkpoints")
 METADATA = "passfail"
+ROWS = "rows"
 
 
 class Description(Struct, frozen=True):
@@ -30,14 +32,18 @@ class Description(Struct, frozen=True):
     evaluation: Evaluation | None = None
 
 
-def save(folder, description, model):
-    """Write <folder>/<name>.safetensors, replacing an earlier one in one step; returns its path."""
+def save(folder, description, model, rows):
+    """Write <folder>/<name>.safetensors, replacing an earlier one in one step; returns its path.
+
+    rows: training rows (n, d) for the export to be proven on, as many as it shall be; they stay in the checkpoint.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{description.name}.safetensors"
     beside = path.with_suffix(f".{os.getpid()}.tmp")
     try:
         text = msgspec.json.encode(description).decode()
-        save_file({k: v.contiguous() for k, v in model.state_dict().items()}, beside, {METADATA: text})
+        tensors = {ROWS: torch.from_numpy(rows), **model.state_dict()}
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, beside, {METADATA: text})
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
@@ -54,8 +60,16 @@ def load(folder, name):
             description = msgspec.json.decode(file.metadata()[METADATA], type=Description)
         options = description.training.options
         model = LogisticModel(description.features, options["hidden"], options["activation"], options["link"])
-        model.load_state_dict(load_file(path))
+        tensors = load_file(path)
+        del tensors[ROWS]
+        model.load_state_dict(tensors)
     except (safetensors.SafetensorError, msgspec.MsgspecError, RuntimeError, KeyError, TypeError, OSError) as error:
         reason = str(error).splitlines()[0]
         raise FitError(f"{path}: not a checkpoint of this release ({reason}); train it again") from error
     return description, model.eval()
+
+
+def rows(folder, name):
+    """The training rows in a checkpoint that `load` has read: float64 (n, d)."""
+    with safetensors.safe_open(folder / f"{name}.safetensors", "np") as file:
+        return file.get_tensor(ROWS)

@@ -12,7 +12,7 @@ from serve.manifest import SCORES
 from serve.runtimes import load_runtime
 from train import formats, parity, picture
 from train.descent import OPTIMIZERS
-from train.errors import ExportError, FitError, TrainError
+from train.errors import FitError, TrainError
 from train.evaluate import cross_validated, metrics
 from train.fit import Options, fit
 from train.model import parameters
@@ -112,19 +112,9 @@ def measure(table, options, folds):
 def agreement(features, model, link):
     """Whether both exports answer as the model does on a short probe: "equal", or what they differ in."""
     files = {"onnx": formats.to_onnx(model), "torchscript": formats.to_torchscript(model)}
-    fitted, boundary = parameters(model), SCORES[link](0.5)
-    try:
-        parity.certify(
-            {name: load_runtime(name, files[name]) for name in files},
-            features,
-            fitted,
-            boundary,
-            parity.probe(features, fitted, boundary, rows=PROBED),
-            link,
-        )
-    except ExportError as error:
-        return str(error)
-    return "equal"
+    runtimes = {name: load_runtime(name, data) for name, data in files.items()}
+    subject = parity.Subject(features, parameters(model), SCORES[link](0.5), link)
+    return "; ".join(parity.short(runtimes, subject, PROBED)) or "equal"
 
 
 def lines(rows):

@@ -11,9 +11,8 @@ import msgspec
 import numpy as np
 
 from serve import manifest as contract
-from serve.errors import ServingError
 from serve.manifest import Example, File, Manifest
-from serve.runtimes import MODEL_FILES, load_runtime
+from serve.runtimes import load_runtime
 from train import formats, parity, report
 from train.errors import ExportError
 from train.model import parameters
@@ -30,14 +29,18 @@ output [
 """
 
 
-def export(description, model, models):
-    """Export a checkpoint's (Description, LogisticModel) into the repository folder `models`.
+def export(description, model, rows, models):
+    """Export a checkpoint's (Description, LogisticModel, training rows) into the repository folder `models`.
 
     Returns the Manifest of the new version, the integer after the highest one there. A reader of the folder sees the
     whole version or nothing. Raises ExportError where the proof fails or the folder can't be written.
     """
-    files = {"model.onnx": formats.to_onnx(model), "model.pt": formats.to_torchscript(model)}
-    manifest = _describe(description, model, files)
+    files = {
+        "model.onnx": formats.to_onnx(model),
+        "model.pt": formats.to_torchscript(model),
+        "model.pt2": formats.to_exported_program(model),
+    }
+    manifest = _describe(description, model, rows, files)
     pages = {
         report.CARD: report.card(manifest, description.evaluation).encode(),
         report.PAGE: report.html(manifest, description.evaluation).encode(),
@@ -52,9 +55,8 @@ def export(description, model, models):
         raise ExportError(f"{home}: can't be written: {error.strerror}") from error
 
 
-def _describe(description, model, files):
+def _describe(description, model, rows, files):
     """The manifest, all but its version and the pages that show it; the proof is part of it."""
-    fitted = parameters(model)
     draft = Manifest(
         format=contract.FORMAT,
         digest="",
@@ -65,20 +67,16 @@ def _describe(description, model, files):
         target=description.target,
         link=description.training.options["link"],
         threshold=description.threshold,
-        parameters=fitted,
+        parameters=parameters(model),
         files=_files(files),
         examples=(),
         certificate=None,
         training=description.training,
     )
-    try:
-        runtimes = {name: load_runtime(name, files[file]) for name, file in MODEL_FILES.items()}
-    except ServingError as error:
-        raise ExportError(f"the export can't be proven: {error}") from error
-    rows = parity.probe(draft.features, fitted, draft.logit_threshold)
-    certificate = parity.certify(runtimes, draft.features, fitted, draft.logit_threshold, rows, draft.link)
+    certificate = parity.certificate(draft, files, rows, eager=model)
     instances = example_instances(draft.features)
-    logit, probability = runtimes["onnx"](np.array([draft.row(instance) for instance in instances]))
+    answer = load_runtime("onnx", files["model.onnx"])
+    logit, probability = answer(np.array([draft.row(instance) for instance in instances]))
     examples = zip(instances, logit.tolist(), probability.tolist(), strict=True)
     return msgspec.structs.replace(
         draft, certificate=certificate, examples=tuple(Example(*example) for example in examples)

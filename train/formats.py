@@ -1,4 +1,4 @@
-"""The two files of an export, as bytes: ONNX and TorchScript."""
+"""The model files of an export, as bytes: ONNX, TorchScript and torch.export's."""
 
 import io
 import logging
@@ -49,9 +49,22 @@ def to_torchscript(model):
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*torch.jit.* is deprecated", category=DeprecationWarning)
-        # Those are the constants of train/activations.py, and constants they are.
+        # Those are the constants of serve/activations.py, and constants they are.
         warnings.filterwarnings("ignore", "torch.tensor results", category=torch.jit.TracerWarning)
         torch.jit.save(torch.jit.trace(model, (example,), check_trace=False), buffer)
+    return buffer.getvalue()
+
+
+def to_exported_program(model):
+    """The bytes of model.pt2, TorchScript's successor: torch.export's archive, no pickle and no path of ours in it."""
+    example = torch.zeros(2, len(model.fill), dtype=torch.float64)
+    program = torch.export.export(model, (example,), dynamic_shapes={"x": {0: torch.export.Dim("n")}})
+    for node in program.graph.nodes:  # notes on the source line that each step came from
+        for note in ("stack_trace", "nn_module_stack", "source_fn_stack", "from_node", "torch_fn"):
+            node.meta.pop(note, None)
+    program.example_inputs = None  # they would be pickled
+    buffer = io.BytesIO()
+    torch.export.save(program, buffer)
     return buffer.getvalue()
 
 

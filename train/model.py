@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import torch
 from torch import nn
 
+from serve.activations import ACTIVATIONS, POWERS, PRELU_START
 from serve.manifest import Column, Hidden, Parameters, Unit
-from train.activations import ACTIVATIONS, POWERS, PRELU_START
 from train.links import LINKS
 
 _POWERS = torch.tensor(POWERS, dtype=torch.float64)

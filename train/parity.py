@@ -1,222 +1,170 @@
-"""The proof that an export answers as the model does: both runtimes against each other and against a closed form.
+"""The certificate of parity: every engine against exact arithmetic, over every kind of row, before publishing.
 
-Logits must be equal to the bit: the graph adds in a fixed order, and IEEE 754 leaves nothing else to choose.
-Probabilities may differ by what two good implementations of exp differ by.
+What is measured and what is allowed: serve/certify.py, which the service runs again, in short, on its own machine.
+Logits must be the closed form's to the bit: the graph adds in a fixed order, and IEEE 754 leaves nothing to choose.
 """
 
-import numpy as np
-from scipy.special import erfcx
+import importlib.util
+import io
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import NamedTuple
 
-from serve.manifest import Certificate
-from train.activations import ACTIVATIONS, NUMPY
+import numpy as np
+import onnx
+import torch
+from onnx.reference import ReferenceEvaluator
+
+from serve import certify, probes
+from serve.config import Config
+from serve.errors import CertificateError, ServingError
+from serve.manifest import Certificate, Feature, Figures, Parameters
+from serve.repository import Model, find, read_manifest, read_verified
+from serve.runtimes import MODEL_FILES, load_runtime
 from train.errors import ExportError
 
-# Of the probit's 13, 8 are scipy's erfcx in the closed form; runtime against runtime it is 4 at most for every link.
-PROBABILITY_ULP = {"logit": 4, "probit": 16, "cloglog": 4, "cauchit": 4}
-BATCH_SIZES = (0, 1, 2, 7, 1000)
-ROWS = 20_000
+SEED = 0
+ROWS = 5_000  # of each kind that can be drawn at will
+EXACT = 4_000
+TRAINING_ROWS = 5_000
+BATCHES = (0, 1, 2, 7, 1000, 65536)
+PACKAGES = ("torch", "onnx", "onnxruntime", "numpy", "mpmath")
 
 
-def closed_form(features, parameters, x):
-    """The model written out in NumPy from the manifest's parameters: x (n, d) -> logit (n,), float64."""
-    columns = []
-    for column in parameters.columns:
-        feature = features[column.feature]
-        value = x[:, column.feature]
-        if column.missing:
-            value = np.isnan(value).astype(np.float64)
-        elif feature.fill is not None:
-            value = np.where(np.isnan(value), feature.fill, value)
-        if column.level is not None:
-            seen = np.isin(value, np.arange(len(feature.levels)))
-            value = np.where(seen, value == column.level, np.nan)
-        columns.append((value - column.center) / column.scale * column.weight)
-    if parameters.hidden:
-        columns = _units(parameters.hidden, columns)
-    return sum(columns[1:], columns[0]) + parameters.intercept
+def sample(x):
+    """At most TRAINING_ROWS of the training rows x (n, d), evenly from first to last."""
+    return x[:: -(-len(x) // TRAINING_ROWS)]
 
 
-def _units(hidden, columns):
-    """What each unit of the hidden layer adds to the logit: H arrays (n,) from D."""
-    weighted = [[weight * column for weight, column in zip(u.inputs, columns, strict=True)] for u in hidden.units]
-    score = np.column_stack(
-        [sum(terms[1:], terms[0]) + u.bias for terms, u in zip(weighted, hidden.units, strict=True)]
+def certificate(manifest, files, training_rows, eager=None):
+    """The Certificate of an export: its manifest (with its parameters), its files {name: bytes}, rows (n, d) it learnt.
+
+    eager: the model in PyTorch, where it is at hand. Raises ExportError naming each engine and all that it misses.
+    """
+    drawn, kinds = probes.rows(manifest, ROWS, SEED)
+    x = np.concatenate([training_rows, drawn])
+    truth = certify.truth(manifest, x, EXACT, steps=400, sizes=BATCHES, alone=200)
+    figures, missed = prove(engines(files, eager), manifest, truth)
+    if missed:
+        raise ExportError("the export doesn't answer as its parameters say: " + "; ".join(missed))
+    return Certificate(
+        seed=SEED,
+        rows={"training": len(training_rows), **kinds},
+        exact=len(truth.sample),
+        batches=BATCHES,
+        engines=figures,
+        others={name: tuple(prove({name: run}, manifest, truth)[1]) for name, run in others(files).items()},
+        versions={"python": platform.python_version(), **{package: version(package) for package in PACKAGES}},
+        cpu=cpu(),
     )
-    active = ACTIVATIONS[hidden.activation](NUMPY, score, hidden.slope)
-    return [active[:, index] * unit.weight for index, unit in enumerate(hidden.units)]
 
 
-def closed_probability(link, z):
-    """The link's probability of scores z (n,), by other means than train/links.py has but with the same rounding of z.
+class Subject(NamedTuple):
+    """What a proof needs to know of a model; a Manifest has it all."""
 
-    In the probit's tail an ulp of z moves the probability by z^2 ulp, hence the square in extended precision.
-    """
-    if link == "logit":
-        return 1 / (1 + np.exp(-z))
-    if link == "cloglog":
-        return -np.expm1(-np.exp(np.round(np.clip(z, -745, 7) * 2.0**48) / 2.0**48))
-    if link == "probit":
-        x = np.round(np.clip(np.abs(z), 0, 40) * 2.0**48) / 2.0**48
-        tail = (
-            np.exp(-(np.longdouble(x) ** 2) / 2) * erfcx((x / np.sqrt(np.longdouble(2))).astype(np.float64)) / 2
-        ).astype(np.float64)
-    else:
-        mantissa, exponent = np.frexp(np.clip(np.abs(z), 0, 1e300))
-        x = np.ldexp(np.round(mantissa * 2.0**48), exponent - 48)
-        tail = np.arctan2(1, x) / np.pi
-    return np.where(z > 0, 1 - tail, tail)
+    features: tuple[Feature, ...]
+    parameters: Parameters
+    logit_threshold: float
+    link: str
 
 
-def probe(features, parameters, logit_threshold, rows=ROWS, seed=0):
-    """Rows to compare on, float64 (about `rows`, d), seeded.
-
-    A third is drawn from the training range, a third far beyond it, a third lies on the decision boundary, up to
-    three floats to either side of it; then each feature in turn at its extremes, missing, and at levels never seen.
-    """
-    generator = np.random.default_rng(seed)
-    n = rows // 3
-    typical = np.column_stack([_typical(feature, n, generator) for feature in features])
-    far = np.column_stack([_far(feature, n, generator) for feature in features])
-    edge = _boundary(features, parameters, logit_threshold, typical, generator)
-    return np.ascontiguousarray(np.concatenate([typical, far, edge, *_extremes(features, typical)]))
+def short(engines, subject, rows, seed=SEED):
+    """What the engines {name: runtime} miss, in words, on so many drawn rows of each kind; empty where all is met."""
+    x, _ = probes.rows(subject, rows, seed)
+    return prove(engines, subject, certify.truth(subject, x, rows, steps=100, sizes=(0, 1, 2, 7, 1000), alone=20))[1]
 
 
-def certify(runtimes, features, parameters, logit_threshold, x, link="logit"):
-    """Compare runtimes ({name: callable}) with each other and with the closed form on x (n, d).
-
-    Raises ExportError naming each thing that is not met; returns the figures otherwise.
-    """
-    with np.errstate(all="ignore"):
-        logit = closed_form(features, parameters, x)
-        answers = {"closed form": (logit, closed_probability(link, logit))}
-    for name, run in runtimes.items():
-        answers[name] = run(x)
-        for size in BATCH_SIZES:
-            part = run(x[:size])
-            if not _same(part[0], answers[name][0][:size]).all():
-                raise ExportError(f"{name}: a batch of {size} rows doesn't answer as the same rows among others do")
-    verdict = logit > logit_threshold
-    certificate = Certificate(
-        rows=len(x),
-        logit_differences=max(int((~_same(z, logit)).sum()) for z, _ in answers.values()),
-        probability_ulp=max(ulp(p, q) for _, p in answers.values() for _, q in answers.values()),
-        out_of_range=sum(int(((p < 0) | (p > 1)).sum()) for _, p in answers.values()),
-        non_monotone=sum(non_monotone(z, p) for z, p in answers.values()),
-        verdict_differences=max(int(((z > logit_threshold) != verdict).sum()) for z, _ in answers.values()),
-    )
-    faults = [
-        f"{count} {what}"
-        for what, count, most in [
-            ("logits differ", certificate.logit_differences, 0),
-            ("units in the last place between probabilities", certificate.probability_ulp, PROBABILITY_ULP[link]),
-            ("probabilities outside [0, 1]", certificate.out_of_range, 0),
-            ("probabilities fall where the logit rises", certificate.non_monotone, 0),
-            ("verdicts differ", certificate.verdict_differences, 0),
-        ]
-        if count > most
-    ]
-    if faults:
-        raise ExportError(f"the runtimes ({', '.join(runtimes)}) disagree on {len(x)} rows: {'; '.join(faults)}")
-    return certificate
+def prove(engines, manifest, truth):
+    """({engine: Figures}, [what an engine misses, in words]) of the engines {name: runtime}."""
+    figures, missed = {}, []
+    for name, run in engines.items():
+        try:
+            figures[name] = certify.measure(run, Model(manifest, run).verdict, truth)
+            missed += [f"{name}: {fault}" for fault in certify.faults(figures[name], manifest.link)]
+        except CertificateError as error:
+            missed.append(f"{name}: {error}")
+    return figures, missed
 
 
-def ulp(p, q):
-    """The largest distance of two arrays of probabilities in units in the last place; NaN equals NaN.
+def engines(files, eager=None):
+    """The engines that must answer alike: {name: runtime}, as serve/runtimes/__init__.py describes a runtime."""
+    try:
+        every = {name: load_runtime(name, files[file]) for name, file in MODEL_FILES.items()}
+    except ServingError as error:
+        raise ExportError(f"the export can't be proven: {error}") from error
+    reference = ReferenceEvaluator(onnx.load_from_string(files["model.onnx"]))
 
-    Below 1e-300 all count as equal, since there 1 / (1 + exp(-z)) runs out of exponents.
-    """
-    known = ~(np.isnan(p) & np.isnan(q))
-    if not known.any():
-        return 0
-    if np.isnan(p[known]).any() or np.isnan(q[known]).any():
-        return 2**63 - 1
-    p, q = (np.maximum(a[known], 1e-300).view(np.int64) for a in (p, q))
-    return int(np.abs(p - q).max())
-
-
-def non_monotone(logit, probability):
-    """How many rows have a lower probability than some row of a lower logit."""
-    known = ~np.isnan(logit)
-    order = np.lexsort((probability[known], logit[known]))
-    z, p = logit[known][order], probability[known][order]
-    first = np.flatnonzero(np.r_[True, z[1:] > z[:-1]]) if len(z) else np.array([], dtype=int)
-    highest_before = np.r_[-np.inf, np.maximum.accumulate(p)][first]
-    return int((p[first] < highest_before).sum())
-
-
-def _same(a, b):
-    return (a == b) | (np.isnan(a) & np.isnan(b))
-
-
-def _typical(feature, n, generator):
-    if feature.kind == "categorical":
-        value = generator.integers(len(feature.levels), size=n).astype(np.float64)
-    else:
-        value = generator.uniform(feature.minimum, feature.maximum, n)
-    if feature.nullable:
-        value[generator.random(n) < 0.1] = np.nan
-    return value
-
-
-def _far(feature, n, generator):
-    if feature.kind == "categorical":
-        return _typical(feature, n, generator)
-    spread = max(feature.maximum - feature.minimum, 1.0)
-    reach = 10 ** generator.uniform(0, 12, n) * generator.choice([-1, 1], n)
-    return (feature.minimum + feature.maximum) / 2 + spread * reach
-
-
-def _boundary(features, parameters, logit_threshold, rows, generator):
-    """rows with one numeric feature moved to where the logit meets its threshold, and up to 3 floats off it."""
-    if parameters.hidden:
-        return _bisected(features, parameters, logit_threshold, rows, generator)
-    movable = [
-        column for column in parameters.columns if column.level is None and not column.missing and column.weight != 0
-    ]
-    if not movable:
-        return rows[:0]
-    rows = rows.copy()
-    column = np.array([c.feature for c in movable])[choice := generator.integers(len(movable), size=len(rows))]
-    center, scale, weight = (np.array([getattr(c, k) for c in movable])[choice] for k in ("center", "scale", "weight"))
-    each = np.arange(len(rows))
-    rows[each, column] = center
-    rest = closed_form(features, parameters, rows)
-    with np.errstate(over="ignore"):
-        value = center + scale * (logit_threshold - rest) / weight
-    steps = generator.integers(-3, 4, len(rows))
-    rows[each, column] = value + steps * np.spacing(value)
-    return rows
-
-
-def _bisected(features, parameters, logit_threshold, rows, generator):
-    """Where the logit is not linear: pairs of rows of different verdicts, brought together until no float is between.
-
-    Only numeric features move; a row whose pair has the same verdict, or a missing value, is left out.
-    """
-    moves = np.array([feature.kind == "numeric" for feature in features])
-    ends = np.where(moves, rows[generator.permutation(len(rows))], rows)
-
-    def verdict(x):
+    def evaluate(x):
         with np.errstate(all="ignore"):
-            return closed_form(features, parameters, x) > logit_threshold
+            return reference.run(["logit", "probability"], {"x": x})
 
-    crosses = (verdict(rows) != verdict(ends)) & ~np.isnan(rows + ends).any(axis=1)
-    before, after = rows[crosses], ends[crosses]
-    now = verdict(before)
-    for _ in range(70):  # halves a distance of 1 to below the last bit of any number that counts
-        middle = before + (after - before) / 2
-        stays = (verdict(middle) == now)[:, None]
-        before, after = np.where(stays, middle, before), np.where(stays, after, middle)
-    return np.concatenate([before, after])
+    every["onnx reference"] = evaluate
+    every["torch.export"] = _torch(torch.export.load(io.BytesIO(files["model.pt2"])).module())
+    if eager is not None:
+        every["eager"] = _torch(eager)
+    return every
 
 
-def _extremes(features, rows):
-    """For each feature, a row for each value at which arithmetic or a lookup could break."""
-    tiny, least = np.finfo(np.float64).tiny, 5e-324
-    numbers = [0.0, -0.0, least, -least, tiny, -tiny, 1e300, -1e300, 1e308, -1e308, np.nan]
-    for index, feature in enumerate(features):
-        count = len(feature.levels)
-        values = numbers if feature.kind == "numeric" else [*range(count), count, -1.0, 0.5, 1e308, np.nan]
-        some = rows[np.arange(len(values)) % len(rows)].copy()
-        some[:, index] = values
-        yield some
+def others(files):
+    """Further engines, where they are installed; they are measured, and reported, but compute in float32."""
+    if importlib.util.find_spec("openvino") is None:
+        return {}
+    import openvino
+
+    core = openvino.Core()
+    compiled = core.compile_model(core.read_model(files["model.onnx"]), "CPU", {"INFERENCE_NUM_THREADS": 1})
+    return {"openvino": lambda x: tuple(compiled(x).values())}
+
+
+def again(models, name, number=None):
+    """(Certificate, Manifest) of a published version, proven here and now, without its training rows."""
+    try:
+        folder = find(Config(models=Path(models), model_name=name, model_version=number))
+        manifest = read_manifest(folder)
+        files = read_verified(folder, manifest)
+    except ServingError as error:
+        raise ExportError(str(error)) from error
+    return certificate(manifest, files, np.empty((0, len(manifest.features)))), manifest
+
+
+def table(certificate, link):
+    """A certificate as text for people; link: of its model."""
+    lines = [
+        f"{sum(certificate.rows.values())} rows (seed {certificate.seed}): "
+        + ", ".join(f"{count} {kind}" for kind, count in certificate.rows.items()),
+        f"{certificate.exact} of them against exact arithmetic; batches of {', '.join(map(str, certificate.batches))}",
+        ", ".join(f"{name} {number}" for name, number in certificate.versions.items()),
+        f"CPU: {' '.join(certificate.cpu)}",
+        "",
+    ]
+    width = max(map(len, Figures.__struct_fields__))
+    columns = {name: max(len(name), 8) for name in certificate.engines}
+    lines.append("  ".join(["".ljust(width), *(name.rjust(w) for name, w in columns.items()), "at most".rjust(8)]))
+    for figure in Figures.__struct_fields__:
+        values = [f"{getattr(certificate.engines[name], figure):.3g}".rjust(w) for name, w in columns.items()]
+        limit = f"{certify.most(figure, link):g}" if figure in certify.LIMITS else "-"
+        lines.append("  ".join([figure.ljust(width), *values, limit.rjust(8)]))
+    for name, missed in certificate.others.items():
+        lines.append(f"{name}, not certified: {'; '.join(missed) or 'meets every limit'}")
+    return "\n".join(lines)
+
+
+def cpu(info=Path("/proc/cpuinfo")):
+    """The CPU's name and its vector instructions, on which the libraries choose their code."""
+    try:
+        facts = dict(line.split(":", 1) for line in info.read_text().split("\n\n")[0].splitlines() if ":" in line)
+    except OSError:
+        return (platform.processor() or platform.machine(),)
+    facts = {name.strip(): value.strip() for name, value in facts.items()}
+    flags = (facts.get("flags") or facts.get("Features") or "").split()
+    vector = ("sse", "ssse", "avx", "fma", "f16c", "amx", "asimd", "sve", "neon")
+    return (facts.get("model name", platform.machine()), *(flag for flag in flags if flag.startswith(vector)))
+
+
+def _torch(module):
+    def run(x):
+        with torch.inference_mode():
+            return tuple(part.numpy() for part in module(torch.from_numpy(x)))
+
+    return run

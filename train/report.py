@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jinja2
-import msgspec
 
 from serve.manifest import Coefficient
 
@@ -27,12 +26,15 @@ MISSING = {
     "indicator": "becomes {}, and a column says that it was missing",
 }
 MEASURED = {
-    "rows": "rows answered",
-    "logit_differences": "logits that differ",
-    "probability_ulp": "largest distance of two probabilities, in units in the last place",
+    "logit_differences": "logits that are not the closed form's, to the bit",
+    "logit_error": "largest error of a logit, of its rounding bound",
+    "probability_ulp": "largest error of a probability, in units in the last place",
+    "probability_error": "largest error of a probability",
+    "batch_differences": "rows that answer differently alone, or in another batch",
     "out_of_range": "probabilities outside [0, 1]",
-    "non_monotone": "probabilities that fall where the logit rises",
-    "verdict_differences": "verdicts that differ",
+    "non_monotone": "probabilities or logits that fall where they should rise",
+    "verdict_differences": "wrong verdicts outside the certified band",
+    "unstable_verdicts": "wrong verdicts inside it",
 }
 FILES = {
     "model.onnx": "ONNX: what the service runs unless told otherwise",
@@ -77,8 +79,8 @@ def _context(manifest, evaluation):
         "warnings": _warnings(training),
         "limits": _limits(manifest, evaluation),
         "proof": [
-            (MEASURED.get(name, name.replace("_", " ")), value)
-            for name, value in msgspec.to_builtins(manifest.certificate).items()
+            (words, [f"{getattr(figures, name):.3g}" for figures in manifest.certificate.engines.values()])
+            for name, words in MEASURED.items()
         ],
         "files": [(name, FILES.get(name, ""), file) for name, file in manifest.files.items()],
         **(_charts(manifest.threshold, evaluation) if evaluation else {}),

@@ -4,7 +4,7 @@ exp, log and tanh differ between engines by units in the last place, which a hid
 So they are spelled out here in +, -, *, /, floor, comparisons and a table: the same bits in every engine, alone or in
 a batch, as for the linear model. tests/test_hidden.py holds each to torch.nn's own.
 
-train/model.py runs them in torch, and so they get into both exports; the closed form runs them in NumPy.
+train/model.py runs them in torch, and so they get into the exports; serve/closed_form.py runs them in NumPy.
 """
 
 import math

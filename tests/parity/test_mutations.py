@@ -1,0 +1,127 @@
+"""A certificate that doesn't see a fault proves nothing: each fault, put into an exporter, is caught and named."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from serve import certify, probes
+from serve.manifest import Feature
+from serve.repository import Model
+from serve.runtimes import MODEL_FILES, load_runtime
+from train import formats, parity
+from train.model import LogisticModel, parameters
+
+FEATURES = (
+    Feature("age", "numeric", (), 18.0, 90.0, 41.7),
+    Feature("income", "numeric", (), 9_000.0, 210_000.0, None),
+    Feature("school", "categorical", ("1", "2", "3"), None, None, 1.0),
+)
+
+
+def build(kind=LogisticModel, bits=0):
+    model = kind(FEATURES).eval()
+    with torch.no_grad():
+        model.center.copy_(torch.tensor([40.1, 61_000.3, 0.0, 0.0]))
+        model.scale.copy_(torch.tensor([17.3, 33_000.7, 1.0, 1.0]))
+        model.weight.copy_(torch.tensor([0.7, -1.3, 0.4, -0.9]))
+        model.bias.fill_(0.3)
+        model.weight[1] *= 1 + bits * 2.0**-52
+    return model
+
+
+class Float32Scaling(LogisticModel):
+    def design(self, x):
+        return ((self.columns(x).float() - self.center.float()) / self.scale.float()).double()
+
+
+class PlainSigmoid(LogisticModel):
+    def forward(self, x):
+        logit, _ = super().forward(x)
+        return logit, torch.sigmoid(logit)
+
+
+class SwappedColumns(LogisticModel):
+    def forward(self, x):
+        return super().forward(torch.cat([x[:, 1:2], x[:, :1], x[:, 2:]], dim=1))
+
+
+class FrozenBatch(LogisticModel):
+    def forward(self, x):
+        return super().forward(x.reshape(2, 3))
+
+
+class WrongMean(LogisticModel):
+    def columns(self, x):
+        return super().columns(torch.where(torch.isnan(x), self.fill + 0.1, x))
+
+
+class OffByOneLevel(LogisticModel):
+    def columns(self, x):
+        return super().columns(torch.cat([x[:, :2], x[:, 2:] - 1], dim=1))
+
+
+@pytest.fixture(scope="module")
+def case():
+    """The manifest of the right model, and what is true of it."""
+    manifest = SimpleNamespace(features=FEATURES, parameters=parameters(build()), logit_threshold=0.0)
+    x, _ = probes.rows(manifest, 900)
+    return manifest, certify.truth(manifest, x, exact_rows=900, steps=100, sizes=(0, 1, 2, 7, 1000), alone=20)
+
+
+def faults(model, case):
+    """What the certificate of the right model says of another one's exports: [words]."""
+    manifest, truth = case
+    files = {"model.onnx": formats.to_onnx(model), "model.pt": formats.to_torchscript(model)}
+    runtimes = {name: load_runtime(name, files[file]) for name, file in MODEL_FILES.items()}
+    return parity.prove(runtimes, manifest, truth)[1]
+
+
+def test_a_right_export_has_no_fault(case):
+    assert faults(build(), case) == []
+
+
+BOTH = ("onnx", "torchscript")
+ERROR, LOGITS = "times its rounding bound is the largest error of a logit", "logits that are not the closed form's"
+
+
+@pytest.mark.parametrize(
+    ("fault", "engines", "words"),
+    [
+        (Float32Scaling, BOTH, ERROR),
+        (PlainSigmoid, ("onnx",), "units in the last place is the largest error of a probability"),
+        (SwappedColumns, BOTH, ERROR),
+        (FrozenBatch, BOTH, "can't answer a batch of"),
+        (WrongMean, BOTH, ERROR),
+        (OffByOneLevel, BOTH, LOGITS),
+    ],
+)
+def test_a_faulty_export_is_caught_by_name(case, monkeypatch, fault, engines, words):
+    if fault is FrozenBatch:
+        export = torch.onnx.export
+        monkeypatch.setattr(torch.onnx, "export", lambda *a, **k: export(*a, **k | {"dynamic_shapes": None}))
+
+    found = faults(build(fault), case)
+
+    for engine in engines:
+        assert any(line.startswith(f"{engine}: ") and words in line for line in found), found
+
+
+def test_one_bit_of_one_weight_is_caught(case):
+    found = faults(build(bits=1), case)
+
+    assert [line.split(": ")[0] for line in found if LOGITS in line] == list(BOTH)
+
+
+def test_a_verdict_on_the_probability_in_float32_is_caught(case, monkeypatch):
+    def verdict(self, logit):
+        with np.errstate(over="ignore"):
+            return (1 / (1 + np.exp(-logit))).astype(np.float32) > np.float32(0.5)
+
+    monkeypatch.setattr(Model, "verdict", verdict)
+
+    found = faults(build(), case)
+
+    assert [line.split(": ")[0] for line in found] == list(BOTH)
+    assert all("verdicts that are wrong outside the certified band" in line for line in found)
