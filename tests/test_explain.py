@@ -126,7 +126,7 @@ def test_contributions_add_up_to_the_logit(case):
     for row, z, found in zip(x, logit, explain(model, x, logit), strict=True):
         parts = found["contributions"]
         assert list(parts) == [feature.name for feature in manifest.features]
-        filled = [f.fill if math.isnan(v) else v for f, v in zip(manifest.features, row, strict=True)]
+        filled = [f.fill if math.isnan(v) else v for f, v in zip(manifest.features, row.tolist(), strict=True)]
         reach = sum(
             abs(c.weight / c.scale) * (abs(filled[c.feature]) + abs(c.center) + abs(c.mean) + 1)
             for c in manifest.parameters.columns
