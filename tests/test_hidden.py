@@ -61,7 +61,8 @@ def test_every_activation_passes_the_proof(name):
     model = LogisticModel(table.features, 3, name).eval()
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
-        model.standardize(torch.from_numpy(table.x))
+        columns = model.columns(torch.from_numpy(table.x))
+        model.standardize(columns.mean(0), columns.std(0, correction=0))
         for parameter in model.parameters():
             parameter.uniform_(-2, 2, generator=generator)
     runtimes = {
@@ -82,7 +83,8 @@ def test_the_proof_of_a_hidden_layer_reaches_its_boundary():
     model = LogisticModel(table.features, 3, "Tanh")
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
-        model.standardize(torch.from_numpy(table.x))
+        columns = model.columns(torch.from_numpy(table.x))
+        model.standardize(columns.mean(0), columns.std(0, correction=0))
         for parameter in model.parameters():
             parameter.uniform_(-2, 2, generator=generator)
     rows = parity.probe(table.features, parameters(model), 0.0, rows=3000)

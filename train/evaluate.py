@@ -1,5 +1,7 @@
 """How well a model predicts."""
 
+from functools import partial
+
 import msgspec
 import numpy as np
 import torch
@@ -7,6 +9,7 @@ import torch
 from serve.manifest import SCORES, Bin, Metrics, Struct
 from train.fit import fit
 from train.links import LINKS
+from train.spool import BLOCK, each, pieces, taken
 from train.statistics import Z95
 
 # Fewer rows than these, and a held-out figure would be noise.
@@ -103,15 +106,20 @@ def held_out(features, x, y, options):
     for outcome in (0, 1):
         rows = np.flatnonzero(y == outcome)
         out[generator.choice(rows, max(1, round(len(rows) / 5)), replace=False)] = True
-    features = [_refilled(feature, column) for feature, column in zip(features, x[~out].T, strict=True)]
-    fitted = fit(features, torch.from_numpy(x[~out]), torch.from_numpy(y[~out]), options, log=lambda line: None)
-    return metrics(logits(fitted.model, x[out]), y[out], options.link)
+    kept, measured = taken(x, ~out), taken(x, out)
+    features = [_refilled(feature, column) for feature, column in zip(features, kept.T, strict=True)]
+    fitted = fit(features, kept, y[~out], options, log=lambda line: None)
+    return metrics(logits(fitted.model, measured), y[out], options.link)
 
 
 def logits(model, x):
     """The model's logits for x (n, d), both NumPy float64."""
-    with torch.inference_mode():
-        return model(torch.from_numpy(x))[0].numpy()
+
+    def block(rows):
+        with torch.inference_mode():
+            return model(torch.from_numpy(x[rows]))[0].numpy()
+
+    return np.concatenate(list(each(partial(block, rows) for rows in pieces(len(x), BLOCK, x))))
 
 
 def _refilled(feature, column):
