@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from serve.manifest import SCORES, Bin, Metrics, Struct
+from train import distributed
 from train.fit import fit
 from train.links import LINKS
 from train.spool import BLOCK, each, pieces, taken
@@ -49,11 +50,12 @@ class Evaluation(Struct, frozen=True):
 
 
 def metrics(logit, y, link="logit"):
-    """Metrics of scores (n,) on the link's scale against y (n,) of 0 and 1, NumPy float64; both outcomes occur.
+    """Metrics of scores (n,) on the link's scale against y (n,) of 0 and 1, NumPy float64, of all processes.
 
     The area under the ROC curve is the share of pairs of a positive and a negative row that the logit puts in the
     right order, ties counting half (Hanley & McNeil, Radiology 143, 1982).
     """
+    logit, y = (np.concatenate(distributed.gathered(share)) for share in (logit, y))
     loss = LINKS[link].terms(torch.from_numpy(logit), torch.from_numpy(y))[0].numpy()
     _, group, sizes = np.unique(logit, return_inverse=True, return_counts=True)
     ranks = (np.cumsum(sizes) - (sizes - 1) / 2)[group]
@@ -99,7 +101,8 @@ def held_out(features, x, y, options):
 
     The split is seeded and keeps the share of positives; what missing cells become is taken from the others, too.
     """
-    if len(y) < HELD_OUT_ROWS or min(y.sum(), len(y) - y.sum()) < HELD_OUT_OF_EACH:
+    negative, positive = distributed.total(torch.tensor([len(y) - y.sum(), y.sum()])).tolist()
+    if negative + positive < HELD_OUT_ROWS or min(negative, positive) < HELD_OUT_OF_EACH:
         return None
     generator = np.random.default_rng(options.seed)
     out = np.zeros(len(y), dtype=bool)

@@ -131,7 +131,7 @@ def newton(model, batches, options, log):
 
 
 def total(link, batches, beta, free):
-    """One pass over the rows of all processes: the Sums at beta (P,), whose first is the intercept's where free is 1."""
+    """One pass over the rows of all processes: the Sums at beta (P,), the intercept first where free is 1."""
     terms = LINKS[link].terms
     size = len(beta)
 
