@@ -103,7 +103,7 @@ def measure(who, path):
 
         from train import spool
         from train.data import read_table
-        from train.fit import BATCH, Options, fit
+        from train.fit import Options, fit
 
         began = time.perf_counter()
         table = read_table(path)
@@ -112,7 +112,7 @@ def measure(who, path):
         done = time.perf_counter()
         gradient = np.zeros(table.x.shape[1] + 1)
         with torch.inference_mode():
-            for part in spool.pieces(len(table.y), BATCH, table.x, table.y):
+            for part in spool.pieces(len(table.y), spool.BLOCK, table.x, table.y):
                 x = torch.from_numpy(table.x[part])
                 gradient += _slope(model.design(x).numpy(), model(x)[1].numpy() - table.y[part])
         gradient /= len(table.y)

@@ -69,40 +69,40 @@ def test_taken_rows_are_the_rows(monkeypatch):
     assert spool.taken(x, ~(keep | ~keep)).shape == (0, 3)
 
 
-@pytest.mark.parametrize("n", [1_000_000])
-def test_memory_stays_flat(tmp_path, n):
-    """What 160 MB of numbers take to read and fit, beside what 1000 rows do, as the system counts it at its peak."""
-    limit = 100 << 10  # kilobytes; less than the table has
-    few, many = (_peak(tmp_path / f"{rows}.parquet", rows) for rows in (1000, n))
-
-    assert many - few < limit
-
-
-def _peak(path, rows, columns=20):
-    """The most kilobytes that a process of its own had in memory that reads and fits a table of so many rows."""
+def test_memory_stays_flat(tmp_path):
+    """What 160 MB of numbers take to read and fit, beyond what 1000 rows did, as the system counts it at its peak."""
     generator = np.random.default_rng(0)
-    schema = pa.schema([*((f"x{i}", pa.float64()) for i in range(columns)), ("y", pa.int8())])
-    with pq.ParquetWriter(path, schema, compression="none", use_dictionary=False) as file:
-        for _ in range(0, rows, 100_000):
-            x = generator.normal(size=(min(rows, 100_000), columns))
-            y = (generator.random(len(x)) < 1 / (1 + np.exp(-x[:, 0]))).astype(np.int8)
-            file.write_table(pa.table([*x.T.copy(), y], schema=schema))
+    names = [*(f"x{index}" for index in range(20)), "y"]
+    for rows in (1000, 1_000_000):
+        part = min(rows, 20_000)
+        x = generator.normal(size=(part, 20))
+        y = (generator.random(part) < 1 / (1 + np.exp(-x[:, 0]))).astype(np.int8)
+        table = pa.table([*x.T.copy(), y], names)
+        with pq.ParquetWriter(tmp_path / f"{rows}.parquet", table.schema, compression="none") as file:
+            for _ in range(0, rows, part):
+                file.write_table(table)
     code = (
         "import sys, resource\n"
         "from train import spool\n"
         "spool.RESIDENT = 16 << 20\n"
         "from train.data import read_table\n"
         "from train.fit import Options, fit\n"
-        "table = read_table(sys.argv[1])\n"
-        "assert fit(table.features, table.x, table.y, Options(), lambda line: None).converged\n"
-        "print(len(table.y), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
+        "for path in sys.argv[1:]:\n"
+        "    table = read_table(path)\n"
+        "    print(len(table.y), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
+        "    assert fit(table.features, table.x, table.y, Options(), lambda line: None).converged\n"
+        "    print(len(table.y), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
     )
     run = subprocess.run(
-        [sys.executable, "-c", code, str(path)], cwd=DATA.parent, check=True, capture_output=True, text=True
-    )
-    count, peak = map(int, run.stdout.split())
-    assert count == rows
-    return peak
+        [sys.executable, "-c", code, tmp_path / "1000.parquet", tmp_path / "1000000.parquet"],
+        cwd=DATA.parent, check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    lines = [tuple(map(int, line.split())) for line in run.stdout.splitlines()]
+    few, many = (kilobytes for _, kilobytes in lines[1::2])
+    print(lines)
+
+    assert [rows for rows, _ in lines[1::2]] == [1000, 1_000_000]
+    assert many - few < 100 << 10
 
 
 def test_pages_of_a_spool_are_handed_back():
