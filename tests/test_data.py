@@ -174,8 +174,8 @@ def test_no_such_file_says_how_to_name_one(tmp_path):
         read_table(tmp_path / "absent.csv")
 
 
-def test_a_folder_is_not_a_table(tmp_path):
-    with pytest.raises(DataError, match="can't be read: Is a directory"):
+def test_an_empty_folder_is_not_a_table(tmp_path):
+    with pytest.raises(DataError, match="the folder holds no part; put CSV or Parquet files into it"):
         read_table(tmp_path)
 
 

@@ -41,7 +41,7 @@ def test_what_missing_cells_become_is_not_taken_from_the_rows_held_out(monkeypat
     seen = []
 
     def watched(features, part, *arguments, **keywords):
-        seen.append((features, part.numpy()))
+        seen.append((features, part))
         return fit(features, part, *arguments, **keywords)
 
     monkeypatch.setattr(evaluate, "fit", watched)
@@ -59,7 +59,7 @@ def test_every_row_is_held_out_once_and_each_fold_has_its_share(admissions, monk
     parts = []
 
     def watched(features, x, y, *arguments, **keywords):
-        parts.append((len(y), y.mean().item()))
+        parts.append((len(y), y.mean()))
         return fit(features, x, y, *arguments, **keywords)
 
     monkeypatch.setattr(evaluate, "fit", watched)
@@ -222,13 +222,16 @@ def table(columns, y):
         else:
             features.append(Feature(name, "numeric", (), float(min(values)), float(max(values)), None))
             x.append(values)
-    return Table("t.csv", "", np.column_stack(x).astype(float), np.array(y, dtype=float), tuple(features), None)
+    return Table(
+        "t.csv", "", np.column_stack(x).astype(float), np.array(y, dtype=float), tuple(features), None, len(y), sum(y)
+    )
 
 
 def suspicions(columns, y):
     found = table(columns, y)
     scores = evaluate.held_out(found.features, found.x, found.y, Options(l2=1.0))
-    return warnings(found, evaluate.evaluation(scores, "logit", 0.5, (1.0,), found.x, found.y, found.features))
+    outside = evaluate.evaluation(scores, "logit", 0.5, (1.0,), found.x, found.y, found.features)
+    return warnings(found.features, found.x, True, outside)
 
 
 def test_suspicions_name_the_column_and_the_remedy():

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from serve import closed_form, probes
 from serve.activations import ACTIVATIONS, NUMPY
 from serve.runtimes import load_runtime
 from tests.conftest import DATA
@@ -54,41 +55,42 @@ def test_an_activation_is_torchs_own(name):
     assert torch.isnan(ACTIVATIONS[name](TORCH, torch.full((1, 1), torch.nan, dtype=torch.float64), slope)).all()
 
 
-@pytest.mark.parametrize("name", ACTIVATIONS)
-def test_every_activation_passes_the_proof(name):
-    """Random weights, typical, far and extreme rows, both runtimes and the closed form: equal logits to the bit."""
+def random_model(name):
+    """(features, a model with random weights on the admissions table)."""
     table = read_table(DATA / "admissions.csv", categorical=["rank"])
     model = LogisticModel(table.features, 3, name).eval()
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
-        model.standardize(torch.from_numpy(table.x))
+        columns = model.columns(torch.from_numpy(table.x))
+        model.standardize(columns.mean(0), columns.std(0, correction=0))
         for parameter in model.parameters():
             parameter.uniform_(-2, 2, generator=generator)
+    return table.features, model
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_every_activation_passes_the_proof(name):
+    """Typical, far, boundary and extreme rows, both runtimes and the closed form: equal logits to the bit."""
+    features, model = random_model(name)
+    subject = parity.Subject(features, parameters(model), 0.0, "logit")
     runtimes = {
         "onnx": load_runtime("onnx", formats.to_onnx(model)),
         "torchscript": load_runtime("torchscript", formats.to_torchscript(model)),
     }
-    rows = parity.probe(table.features, parameters(model), 0.0, rows=3000)
 
-    certificate = parity.certify(runtimes, table.features, parameters(model), 0.0, rows)
-
-    assert certificate.logit_differences == 0
-    assert np.isfinite(runtimes["onnx"](rows[:1000])[0]).all()
+    assert parity.short(runtimes, subject, 600) == []
+    rows, _ = probes.rows(subject, 300)
+    assert np.isfinite(runtimes["onnx"](rows[:300])[0]).all()
 
 
 def test_the_proof_of_a_hidden_layer_reaches_its_boundary():
     """Rows on both sides of it, so near that a fault in the last bits would change a verdict."""
-    table = read_table(DATA / "admissions.csv", categorical=["rank"])
-    model = LogisticModel(table.features, 3, "Tanh")
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        model.standardize(torch.from_numpy(table.x))
-        for parameter in model.parameters():
-            parameter.uniform_(-2, 2, generator=generator)
-    rows = parity.probe(table.features, parameters(model), 0.0, rows=3000)
+    features, model = random_model("Tanh")
+    subject = parity.Subject(features, parameters(model), 0.0, "logit")
+    rows, kinds = probes.rows(subject, 3000)
 
-    with np.errstate(all="ignore"):
-        logit = parity.closed_form(table.features, parameters(model), rows)
+    logit = closed_form.logit(subject, rows)
 
     near = logit[np.abs(logit) < 1e-12]
     assert min((near > 0).sum(), (near <= 0).sum()) > 100
+    assert kinds["on the boundary"] > 200

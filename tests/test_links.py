@@ -7,9 +7,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from serve import certify, exact
 from serve.manifest import SCORES, Feature
 from serve.runtimes import load_runtime
-from train import formats, parity
+from train import formats
 from train.links import LINKS
 from train.model import LogisticModel
 
@@ -58,14 +59,14 @@ def test_probability_never_falls_and_stays_within_0_and_1(engines):
         assert p.max() <= 1
 
 
-def test_runtimes_agree_within_4_units_in_the_last_place(engines):
+def test_runtimes_agree_and_are_within_a_few_units_of_the_exact_probability(engines):
     link, run = engines
     z = neighbourhoods()
-    with np.errstate(all="ignore"):
-        closed = parity.closed_probability(link, z)
+    few = z[:: len(z) // 2000]
+    p, _ = exact.probabilities(link, exact.rounded(link, few))
 
-    assert parity.ulp(run["onnx"](z), run["torchscript"](z)) <= 4
-    assert parity.ulp(run["onnx"](z), closed) <= parity.PROBABILITY_ULP[link]
+    assert certify.ulp(run["onnx"](z), run["torchscript"](z)) <= 4
+    assert certify.ulp(run["onnx"](few), p) <= certify.PROBABILITY_ULP[link]
 
 
 def test_no_engine_answers_a_row_by_its_neighbours(engines):

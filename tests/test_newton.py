@@ -13,7 +13,7 @@ from serve.manifest import Feature
 from train.errors import FitError
 from train.fit import Options, fit
 from train.links import LINKS
-from train.newton import BLOCK, firth_pull, inverse, log_determinant, total
+from train.newton import firth_pull, inverse, log_determinant, total
 
 every_link = pytest.mark.parametrize("link", LINKS)
 
@@ -52,7 +52,7 @@ def test_sums_are_autograds(link, values, seed):
 
     beta = torch.tensor(values, dtype=torch.float64)
     beta = torch.where(beta == 0, 0.1, beta)
-    sums = total(link, lambda: [(x[:15], y[:15], weight[:15]), (x[15:], y[15:], weight[15:])], beta, 1)
+    sums = total(link, lambda: [lambda: (x[:15], y[:15], weight[:15]), lambda: (x[15:], y[15:], weight[15:])], beta, 1)
     p = LINKS[link].probability(ones @ beta)
 
     def expected(beta):  # the derivative acts on the loss alone, the outcomes' probabilities stay
@@ -72,7 +72,7 @@ def test_sums_are_autograds(link, values, seed):
 def test_firths_pull_is_the_gradient_of_the_penalty():
     x, y = table(40)
     x, weight = (x - x.mean(0)) / x.std(0), torch.linspace(0.5, 2, 40, dtype=torch.float64)
-    batches = lambda: [(x, y, weight)]  # noqa: E731
+    batches = lambda: [lambda: (x, y, weight)]  # noqa: E731
     beta = torch.tensor([0.3, -0.4, 0.5, 0.6], dtype=torch.float64)
 
     def penalty(beta):
@@ -115,11 +115,12 @@ def test_gives_up_with_the_reason(monkeypatch):
     assert "took too many steps. Stopped after 2 steps with the gradient at" in result.notes[0]
 
 
-def test_one_pass_is_a_sum_over_blocks_and_batches():
-    x, y = table(2 * BLOCK + 100)
+def test_one_pass_is_a_sum_over_batches():
+    x, y = table(16_484)
     weight, beta = torch.ones_like(y), torch.full((4,), 0.01, dtype=torch.float64)
-    whole = total("logit", lambda: [(x, y, weight)], beta, 1)
-    parts = total("logit", lambda: zip(x.split(1000), y.split(1000), weight.split(1000), strict=True), beta, 1)
+    whole = total("logit", lambda: [lambda: (x, y, weight)], beta, 1)
+    batches = list(zip(x.split(1000), y.split(1000), weight.split(1000), strict=True))
+    parts = total("logit", lambda: (lambda rows=rows: rows for rows in batches), beta, 1)
 
     assert whole.rows == parts.rows == len(y)
     assert whole.loss == pytest.approx(parts.loss, rel=1e-13)

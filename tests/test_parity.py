@@ -1,20 +1,20 @@
 """Two runtimes and a closed form answer the same, and the proof that says so can fail."""
 
 import functools
+from fractions import Fraction
 
-import msgspec
 import numpy as np
 import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from serve import certify, closed_form, exact, probes
 from serve.manifest import decode
 from serve.runtimes import load_runtime
 from tests.conftest import DATA
 from train import parity
 from train.__main__ import main
-from train.errors import ExportError
 
 NAMES = ["hours", "study_hours", "admissions"]
 
@@ -31,16 +31,14 @@ def opened(models, name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_million_rows_answer_the_same(models, name):
-    """Typical, extreme and boundary rows: equal logits, probabilities within 4 units in the last place."""
+    """Typical, far, boundary and extreme rows: equal logits, and no verdict wrong outside the certified band."""
     manifest, runtimes = opened(models, name)
-    rows = parity.probe(manifest.features, manifest.parameters, 0.0, rows=1_000_000, seed=7)
+    x, kinds = probes.rows(manifest, 334_000, seed=7)
+    truth = certify.truth(manifest, x, exact_rows=3000, steps=1000, sizes=(0, 1, 2, 7, 1000), alone=20)
 
-    certificate = parity.certify(runtimes, manifest.features, manifest.parameters, 0.0, rows)
-
-    assert certificate.rows > 999_000
-    assert certificate.logit_differences == certificate.verdict_differences == 0
-    assert certificate.probability_ulp <= 4
-    assert certificate.out_of_range == certificate.non_monotone == 0
+    assert kinds["on the boundary"] > 333_000
+    assert len(x) > 999_000
+    assert parity.prove(runtimes, manifest, truth)[1] == []
 
 
 def test_probabilities_never_fall_on_neighbouring_floats(models, runtime):
@@ -52,7 +50,7 @@ def test_probabilities_never_fall_on_neighbouring_floats(models, runtime):
     x = np.sort((hours[:, None] + np.arange(-2000, 2000)).ravel().view(np.float64))[:, None]
     logit, probability = runtimes[runtime](np.ascontiguousarray(x))
 
-    assert parity.non_monotone(logit, probability) == 0
+    assert certify.non_monotone(logit, probability) == 0
 
 
 @given(st.data())
@@ -107,10 +105,10 @@ def test_one_nudged_weight_is_caught(models):
     values[1] = np.nextafter(values[1], np.inf)
     weight.CopyFrom(onnx.numpy_helper.from_array(values, "weight"))
     runtimes["onnx"] = load_runtime("onnx", proto.SerializeToString())
-    rows = parity.probe(manifest.features, manifest.parameters, 0.0)
 
-    with pytest.raises(ExportError, match=r"\d+ logits differ"):
-        parity.certify(runtimes, manifest.features, manifest.parameters, 0.0, rows)
+    (missed,) = parity.short(runtimes, manifest, 500)
+    assert missed.startswith("onnx: ")
+    assert "logits that are not the closed form's, to the bit" in missed
 
 
 @pytest.mark.parametrize(
@@ -118,39 +116,75 @@ def test_one_nudged_weight_is_caught(models):
     [
         (lambda z, p: (z, np.where(p > 0.9, 1.0000001, p)), "outside"),
         (lambda z, p: (z, np.where(p > 0.9, 0.9, p)), "units in the last place"),
-        (lambda z, p: (z, np.where((z > 0) & (z < 0.1), p - 1e-3, p)), "probabilities fall"),
-        (lambda z, p: (-z, p), "verdicts differ"),
-        (lambda z, p: (z + len(z), p), "a batch of"),
+        (lambda z, p: (z, np.where((z > 0) & (z < 0.1), p - 1e-3, p)), "that fall where they should rise"),
+        (lambda z, p: (-z, p), "verdicts that are wrong"),
+        (lambda z, p: (z + len(z), p), "in a batch of another size"),
         (lambda z, p: (z, np.full_like(p, np.nan)), "units in the last place"),
+        (lambda z, p: (z[:, None], p), "answers"),
+        (lambda z, p: 1 / 0, "can't answer a batch of"),
     ],
 )
 def test_each_fault_is_named(models, fault, message):
     manifest, runtimes = opened(models, "admissions")
     honest = runtimes["onnx"]
     runtimes["onnx"] = lambda x: fault(*honest(x))
-    rows = parity.probe(manifest.features, manifest.parameters, 0.0)
 
-    with pytest.raises(ExportError, match=message):
-        parity.certify(runtimes, manifest.features, manifest.parameters, 0.0, rows)
+    missed = parity.short(runtimes, manifest, 500)
+
+    assert any(message in words for words in missed)
+    assert all(words.startswith("onnx: ") for words in missed)
 
 
 def test_boundary_rows_lie_on_the_boundary(models):
-    """The probe means what it says: its middle third is within rounding of the threshold, on both sides of it."""
+    """The rows mean what they say: within rounding of the threshold, neighbouring floats on both sides of it."""
     manifest, _ = opened(models, "study_hours")
-    rows = parity.probe(manifest.features, manifest.parameters, 0.0)
-    edge = parity.closed_form(manifest.features, manifest.parameters, rows[2 * 6666 : 3 * 6666])
+    typical = np.linspace(0, 8, 200)[:, None]
+    edge = probes.boundary(manifest, typical, np.random.default_rng(0))
+    before, after = (closed_form.logit(manifest, edge[k::6]) for k in (0, 1))
 
-    assert np.abs(edge).max() < 1e-13
-    assert (edge > 0).any()
-    assert (edge < 0).any()
+    assert (np.nextafter(edge[0::6], np.inf) == edge[1::6]).all() or (
+        np.nextafter(edge[0::6], -np.inf) == edge[1::6]
+    ).all()
+    assert ((before > 0) != (after > 0)).all()
+    assert np.abs(np.r_[before, after]).max() < 1e-13
+
+
+def test_exact_arithmetic_is_exact(models):
+    """Against fractions, row by row."""
+    manifest, _ = opened(models, "admissions")
+    x, _ = probes.rows(manifest, 60)
+    values = closed_form.values(manifest, x)
+    values = values[np.isfinite(values).all(axis=1)][:100]
+    high, low = exact.logits(manifest, values)
+
+    for row, h, l in zip(values.tolist(), high.tolist(), low.tolist(), strict=True):
+        whole = Fraction(manifest.parameters.intercept)
+        for value, c in zip(row, manifest.parameters.columns, strict=True):
+            whole += (Fraction(value) - Fraction(c.center)) / Fraction(c.scale) * Fraction(c.weight)
+        if np.isfinite(h):
+            assert h == float(whole)
+            assert abs(Fraction(h) + Fraction(l) - whole) <= abs(whole) * Fraction(1, 2**104)
 
 
 def test_the_certificate_is_in_the_manifest(models):
     manifest, _ = opened(models, "hours")
+    proof = manifest.certificate
 
-    figures = msgspec.structs.asdict(manifest.certificate)
-    assert figures["rows"] > 19_000
-    assert figures["logit_differences"] == 0
+    assert proof.engines.keys() == {"onnx", "torchscript", "onnx reference", "torch.export", "eager"}
+    assert proof.rows["training"] == 4
+    assert sum(proof.rows.values()) > 15_000
+    assert proof.exact > 3_000
+    assert all(figures.logit_differences == 0 for figures in proof.engines.values())
+    assert all(0 < figures.logit_error < 1 for figures in proof.engines.values())
+    assert proof.versions.keys() >= {"torch", "onnx", "onnxruntime", "python"}
+
+
+def test_a_published_version_is_proven_again(models, capsys):
+    assert main(["parity", "--name", "admissions", "--models", str(models)]) == 0
+
+    said = capsys.readouterr().out
+    for word in ("logit_differences", "torch.export", "onnx reference", "batches of 0, 1, 2, 7, 1000, 65536", "CPU: "):
+        assert word in said
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -13,13 +13,13 @@ import torch
 from serve import manifest as contract
 from serve.activations import ACTIVATIONS
 from serve.manifest import Figures, Training
-from train import checkpoint, parity, picture
+from train import checkpoint, distributed, parity, picture
 from train.compare import combinations, compare, draw
 from train.compare import lines as compared
 from train.data import read_table
 from train.descent import OPTIMIZERS
-from train.errors import ExportError, FitError, TrainError
-from train.evaluate import cheapest, evaluation, held_out, logits, metrics, reaching
+from train.errors import ExportError, FitError, LostError, TrainError
+from train.evaluate import cheapest, evaluation, everyone, held_out, logits, looked_at, metrics, reaching
 from train.export import export, newest
 from train.fit import SOLVERS, Options, fit
 from train.lesson import lesson
@@ -30,6 +30,7 @@ from train.statistics import lines, statistics
 from train.suspect import warnings
 
 MISSING = ("mean", "median", "most-frequent", "indicator", "error")
+NAMED_ROWS = 100_000  # more rows than these take too long to name the columns by that separate the outcomes
 LECTURE_DATA = Path("data/hours.csv")
 LECTURE = Options(solver="sgd", standardize=False, lr=0.01, epochs=1000)
 
@@ -38,9 +39,11 @@ def main(arguments=None):
     """Run one command; returns the exit status: 0, or with one line on standard error 2, or 130 for Ctrl-C."""
     args = _parser().parse_args(arguments)
     try:
-        args.run(args)
+        with distributed.joined():
+            args.run(args)
     except TrainError as error:
-        print(f"error: {error}", file=sys.stderr)
+        if distributed.speaks() or isinstance(error, LostError):
+            print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as interrupted:
         print(str(interrupted) or "interrupted: nothing was written", file=sys.stderr)
@@ -53,34 +56,45 @@ def run_fit(args):
     data = args.data or LECTURE_DATA
     options = _options(args)
     name = _name(args)
+    say = print if distributed.speaks() else lambda *words: None
     table = read_table(
-        data, args.target, args.categorical, args.drop, args.positive, args.labels, args.weights, dict(args.missing)
+        data,
+        args.target,
+        args.categorical,
+        args.drop,
+        args.positive,
+        args.labels,
+        args.weights,
+        dict(args.missing),
+        say,
     )
-    n, positives = len(table.y), int(table.y.sum())
-    print(f"{data}: {n} rows; {table.target.name} is {table.target.values[1]} in {positives} of them")
+    n, positives = table.rows, table.positives
+    say(f"{data}: {n} rows; {table.target.name} is {table.target.values[1]} in {positives} of them")
     for feature in table.features:
-        print(f"  {feature.name}: {_describe(feature)}")
+        say(f"  {feature.name}: {_describe(feature)}")
 
-    x, y = torch.from_numpy(table.x), torch.from_numpy(table.y)
-    weight = None if table.weight is None else torch.from_numpy(table.weight)
-    fitted = fit(table.features, x, y, options, log=print, weight=weight)
+    fitted = fit(table.features, table.x, table.y, options, log=say, weight=table.weight)
     for note in fitted.notes:
-        print(note)
-    found = statistics(table.features, fitted, options, x, y, weight)
+        say(note)
+    rows = (table.x, table.y, table.weight) if n <= NAMED_ROWS and distributed.ranks() == 1 else (None,) * 3
+    rows = (None if values is None else torch.from_numpy(values) for values in rows)
+    found = statistics(table.features, fitted, options, *rows)
     for line in lines(found, options) if found else []:
-        print(line)
+        say(line)
     scores = held_out(table.features, table.x, table.y, options, args.folds, table.weight)
     threshold = _threshold(args, scores, options.link)
-    fitted_metrics = metrics(logits(fitted.model, table.x), table.y, options.link, threshold, table.weight)
+    logit, y, weight = everyone(logits(fitted.model, table.x), table.y, table.weight)
+    fitted_metrics = metrics(logit, y, options.link, threshold, weight)
+    some = looked_at(table.x, table.y, table.weight)
     outside = scores and evaluation(
-        scores, options.link, threshold, fitted.losses, table.x, table.y, table.features, table.weight
+        scores, options.link, threshold, fitted.losses, some[0], some[1], table.features, some[2]
     )
-    suspicions = warnings(table, outside)
-    print("all rows:", _figures(fitted_metrics))
-    print("held out:", f"{_figures(outside.metrics)}, {outside.how}" if outside else "too few rows to hold some out")
-    print(f"threshold: {threshold:.6g} on the probability")
+    suspicions = warnings(table.features, some[0], len(some[0]) == n, outside)
+    say("all rows:", _figures(fitted_metrics))
+    say("held out:", f"{_figures(outside.metrics)}, {outside.how}" if outside else "too few rows to hold some out")
+    say(f"threshold: {threshold:.6g} on the probability")
     for suspicion in suspicions:
-        print("warning:", suspicion)
+        say("warning:", suspicion)
 
     training = Training(
         data=table.source,
@@ -98,7 +112,9 @@ def run_fit(args):
         warnings=suspicions,
     )
     description = checkpoint.Description(name, table.features, table.target, threshold, training, outside)
-    path = checkpoint.save(args.checkpoints, description, fitted.model, parity.sample(table.x))
+    if not distributed.speaks():
+        return
+    path = checkpoint.save(args.checkpoints, description, fitted.model, parity.sample(some[0]))
     print(f"wrote {path}")
 
 
@@ -218,7 +234,7 @@ def _say(instance):
 def _name(args):
     """The model's name: --name, else the file's without its endings."""
     path = args.data or LECTURE_DATA
-    stem = path.name.removesuffix(".gz").removesuffix(".csv")
+    stem = path.name.removesuffix(".gz").removesuffix(".csv").removesuffix(".parquet")
     name = args.name or stem
     if not contract.NAME.fullmatch(name):
         raise FitError(
@@ -284,7 +300,7 @@ def _parser():
     parser = argparse.ArgumentParser("python -m train", description="Fit a logistic model to a table and export it.")
     commands = parser.add_subparsers(required=True, metavar="fit | export | parity | report | lesson | compare")
     both = argparse.ArgumentParser(add_help=False)
-    both.add_argument("--data", type=Path, help="the CSV file (default: the lecture's, with the lecture's settings)")
+    both.add_argument("--data", type=Path, help="a CSV or Parquet file, or a folder of parts (default: the lecture's)")
     both.add_argument("--name", help="the model's name (default: the file's, without .csv)")
     both.add_argument("--checkpoints", type=Path, default=checkpoint.FOLDER, help="default: %(default)s")
 

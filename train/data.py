@@ -1,25 +1,27 @@
-"""Reads a CSV file into a table of numbers, or says in one line why not."""
+"""Reads a table, CSV or Parquet, one file or a folder of parts, into numbers, or says in one line why not."""
 
-import csv
 import difflib
-import gzip
 import hashlib
-import io
 import math
-from dataclasses import dataclass
+import threading
+import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-from pyarrow import csv as arrow_csv
 
-from serve.manifest import MISSING, Feature, Target
+from serve.manifest import Feature, Target
+from train import distributed
 from train.errors import DataError
+from train.parts import open_parts
+from train.spool import Spool, in_order, pieces
 
 # The value that means yes, where a target's two values don't say it by being 0 and 1.
 POSITIVE_WORDS = frozenset(["yes", "y", "true", "t", "pass", "passed", "survived", "success", "positive", "admitted"])
 MAX_LEVELS = 100
+MOST_TEXTS = 100_000  # different ones of a column; it is refused at once, since it can't end well
+PROGRESS = 2.0  # seconds between two lines that say how far the reading is
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,9 @@ class Table:
 
     x float64 (n, d): raw values, a category as the index of its level, NaN for missing. y float64 (n,): 1 where the
     target has its positive value. features: d of them, in the order of x's columns. weight float64 (n,), >= 0: how many
-    rows each row counts for; None: one each.
+    rows each row counts for; None: one each. They lie in a temporary file (train/spool.py). rows, positives: of the
+    whole table, of which x, y and weight are this process's share. sha256: the file's, or, for a folder, that of what
+    `sha256sum *` prints for its parts.
     """
 
     source: str
@@ -37,21 +41,29 @@ class Table:
     y: np.ndarray
     features: tuple[Feature, ...]
     target: Target
+    rows: int
+    positives: int
     weight: np.ndarray | None = None
 
 
-def read_table(path, target=None, categorical=(), drop=(), positive=None, labels=None, weights=None, missing=None):
-    """Read a CSV file (gzip or not; UTF-8; commas; a header line) into a Table.
+def read_table(
+    path, target=None, categorical=(), drop=(), positive=None, labels=None, weights=None, missing=None, log=None
+):
+    """Read a table into a Table: CSV (gzip or not; UTF-8; commas; a header line) or Parquet, a file or a folder.
 
     target: the yes/no column, by default the last one. categorical: columns whose numbers are names of groups.
     drop: columns to leave out. positive: the target's value that counts as yes, where its words don't tell.
     labels: what answers call the two outcomes, (negative, positive). weights: the column of the rows' weights.
     missing: {column, or "" for all others: what a missing cell becomes, see serve.manifest.Feature}; by default the
-    mean or the most frequent level, where a cell is missing.
+    mean or the most frequent level, where a cell is missing. log takes a line of progress now and then.
     Raises DataError naming the file, the line and the column.
     """
-    file = _File(path)
-    header = file.header()
+    parts = open_parts(path)
+    if len(parts) < distributed.ranks():
+        raise DataError(
+            f"{path}: {distributed.ranks()} processes share {len(parts)} parts; give a folder of more, or start fewer"
+        )
+    header = parts[0].header()
     target = header[-1] if target is None else target
     missing = missing or {}
     for name in [target, *categorical, *drop, *([weights] if weights else []), *(name for name in missing if name)]:
@@ -69,108 +81,108 @@ def read_table(path, target=None, categorical=(), drop=(), positive=None, labels
             raise DataError(f"{path}: column '{name}' is not one to predict from; take it out of --missing")
     if not names:
         raise DataError(f"{path}: no column is left to predict '{target}' from; drop fewer")
-    as_text = {target, *categorical}
-    cells = file.cells(header, as_text, drop)
-    outcome, y = _target(file, target, cells[target], positive, labels)
-    weight = _weight(file, weights, cells[weights]) if weights else None
-    columns = [
-        _feature(file, name, cells[name], name in categorical, missing.get(name, missing.get("")), name in missing)
-        for name in names
-    ]
-    features, values = zip(*columns, strict=True)
-    return Table(Path(path).name, file.sha256, np.column_stack(values), y, features, outcome, weight)
+
+    def describe(name, column):
+        if name == target:
+            return _target(share.fault, name, column, positive, labels)
+        if name == weights:
+            return _check_weights(share.fault, name, column)
+        way = missing.get(name, missing.get(""))
+        return _feature(share.fault, name, column, name in categorical, way, name in missing, share.known)
+
+    others = [target, weights] if weights else [target]
+    share = _Share(parts, header, names, others, describe, log or (lambda line: None))
+    columns, sha256 = share.read({target, *categorical})
+    outcome = describe(target, columns[target])
+    if weights:
+        describe(weights, columns[weights])
+    features = tuple(describe(name, columns[name]) for name in names)
+    levels = {target: outcome.values, **{feature.name: feature.levels for feature in features}}
+    x, y, *weight = share.arrays(levels)
+    rows, positives = columns[target].count, columns[target].levels[outcome.values[1]][0]
+    return Table(Path(path).name, sha256, x, y, features, outcome, rows, positives, *weight)
 
 
-def _target(file, name, cells, positive, labels):
-    missing = cells.is_null()
-    if pc.any(missing).as_py():
-        row = pc.index(missing, True).as_py()
-        raise file.fault(row, name, "the target is missing", "fill the cell or take the row out")
-    values = sorted(cells.unique().to_pylist())
+def _target(fault, name, column, positive, labels):
+    if column.missing:
+        raise fault(column.first_missing, name, "the target is missing", "fill the cell or take the row out")
+    values = sorted(column.levels)
     if len(values) == 1:
-        raise file.fault(0, name, f"every row says {values[0]!r}", "a target needs rows of both outcomes")
+        raise fault((0, 0), name, f"every row says {values[0]!r}", "a target needs rows of both outcomes")
     if len(values) > 2:
-        third = cells.unique()[2].as_py()
-        row = pc.index(cells, third).as_py()
+        third = sorted(column.levels, key=lambda level: column.levels[level][1])[2]
         found = f"{len(values)} different values, the third is {third!r}"
-        raise file.fault(row, name, found, "a target has two; choose another with --target")
+        raise fault(column.levels[third][1], name, found, "a target has two; choose another with --target")
     numbers = [_number(value) for value in values]
     if positive is None:
         likely = [v for v, k in zip(values, numbers, strict=True) if v.lower() in POSITIVE_WORDS or k == 1]
         if len(likely) != 1 or (numbers[0] is not None and set(numbers) != {0, 1}):
             first, second = values
             remedy = f"say --positive {first!r} or --positive {second!r}"
-            raise file.fault(-1, name, f"is {first!r} or {second!r} the yes?", remedy)
+            raise fault(None, name, f"is {first!r} or {second!r} the yes?", remedy)
         positive = likely[0]
     elif positive not in values:
-        raise file.fault(-1, name, f"no row says {positive!r}", f"--positive takes {values[0]!r} or {values[1]!r}")
+        raise fault(None, name, f"no row says {positive!r}", f"--positive takes {values[0]!r} or {values[1]!r}")
     negative = values[1 - values.index(positive)]
     if labels is None:
         labels = ("fail", "pass") if set(numbers) == {0, 1} else (negative, positive)
-    y = np.array(pc.equal(cells, positive), dtype=np.float64)
-    return Target(name=name, values=(negative, positive), labels=tuple(labels)), y
+    return Target(name=name, values=(negative, positive), labels=tuple(labels))
 
 
-def _weight(file, name, cells):
-    wrong, remedy = None, "a weight is a number from 0 up, how many rows the row counts for"
-    if pa.types.is_string(cells.type):
-        wrong = next((i for i, text in enumerate(cells.to_pylist()) if text is None or _number(text) is None), 0)
-    else:
-        weight = np.array(cells.cast(pa.float64()).fill_null(math.nan))
-        bad = ~(np.isfinite(weight) & (weight >= 0))
-        wrong = int(bad.argmax()) if bad.any() else None
-    if wrong is not None:
-        raise file.fault(wrong, name, "not a weight", remedy)
-    if not weight.any():
-        raise file.fault(-1, name, "every weight is 0", "leave --weights out, or correct the column")
-    return weight
+def _check_weights(fault, name, column):
+    texts = {place: _number(level) for level, (_, place) in column.levels.items()}
+    strays = [place for place, number in texts.items() if number is None or number < 0] or list(texts)
+    wrong = min(filter(None, [column.first_missing, column.infinite, column.negative, *strays]), default=None)
+    if wrong:
+        raise fault(wrong, name, "not a weight", "a weight is a number from 0 up, how many rows the row counts for")
+    if column.maximum <= 0:
+        raise fault(None, name, "every weight is 0", "leave --weights out, or correct the column")
 
 
-def _feature(file, name, cells, categorical, missing, asked):
-    """missing: what was chosen for the column, or for all; asked: whether it was for this column by name."""
-    present = cells.drop_null()
-    if missing == "error" and len(present) < len(cells):
-        row = pc.index(cells.is_null(), True).as_py()
-        raise file.fault(row, name, "missing", "fill the cell, or choose another --missing")
-    if len(present) == 0:
-        raise file.fault(-1, name, "no row has a value", f"leave it out with --drop '{name}'")
+def _feature(fault, name, column, categorical, missing, asked, known):
+    """missing: what was chosen for the column, or for all; asked: whether it was for this column by name.
+
+    known(name): the numbers of the column, without the missing ones.
+    """
+    if missing == "error" and column.missing:
+        raise fault(column.first_missing, name, "missing", "fill the cell, or choose another --missing")
+    if column.count == 0:
+        raise fault(None, name, "no row has a value", f"leave it out with --drop '{name}'")
     # Asked for by name, it holds for tomorrow's rows, even where none of these lacks the value.
-    nullable = missing != "error" and (len(present) < len(cells) or asked)
-    if not categorical and not pa.types.is_string(cells.type):
-        values = cells.cast(pa.float64()).to_numpy(zero_copy_only=False)
-        infinite = np.isinf(values)
-        if infinite.any():
-            raise file.fault(int(infinite.argmax()), name, "not a finite number", "correct the cell or empty it")
-        known = values[~np.isnan(values)]
+    nullable = missing != "error" and (column.missing > 0 or asked)
+    if not column.levels:
+        if column.infinite:
+            raise fault(column.infinite, name, "not a finite number", "correct the cell or empty it")
         strategy = (missing or "mean") if nullable else "error"
-        if strategy == "most-frequent":
-            found, often = np.unique(known, return_counts=True)
-            fill = float(found[often.argmax()])
-        else:
-            fill = {"error": None, "median": float(np.median(known))}.get(strategy, float(known.mean()))
-        return Feature(name, "numeric", (), float(known.min()), float(known.max()), fill, strategy), values
+        fill = column.mean if nullable else None
+        if strategy == "median":
+            fill = float(np.median(known(name)))
+        elif strategy == "most-frequent":
+            values, often = np.unique(known(name), return_counts=True)
+            fill = float(values[often.argmax()])
+        return Feature(name, "numeric", (), column.minimum, column.maximum, fill, strategy)
 
-    counts = {item["values"]: item["counts"] for item in present.value_counts().to_pylist()}
+    counts = {level: count for level, (count, _) in column.levels.items()}
     numeric = {level for level in counts if _number(level) is not None}
-    if not categorical and sum(counts[level] for level in numeric) > len(present) / 2:
-        stray = next(level for level in counts if level not in numeric)
-        row = pc.index(cells, stray).as_py()
-        raise file.fault(
-            row, name, f"{stray!r} is not a number, most cells are", f"correct it, or say --categorical '{name}'"
-        )
-    if len(counts) > MAX_LEVELS or (len(counts) > 20 and len(counts) > len(cells) / 2):
-        found = f"{len(counts)} different texts in {len(cells)} rows are too many for groups"
-        raise file.fault(-1, name, found, f"leave it out with --drop '{name}'")
+    if not categorical and sum(counts[level] for level in numeric) > column.count / 2:
+        stray = min(counts.keys() - numeric, key=lambda level: column.levels[level][1], default=None)
+        if stray is None:
+            raise fault(None, name, "its numbers are texts", f"store them as numbers, or say --categorical '{name}'")
+        found, remedy = f"{stray!r} is not a number, most cells are", f"correct it, or say --categorical '{name}'"
+        raise fault(column.levels[stray][1], name, found, remedy)
+    rows = column.count + column.missing
+    if len(counts) > MAX_LEVELS or (len(counts) > 20 and len(counts) > rows / 2):
+        found = f"{len(counts)} different texts in {rows} rows are too many for groups"
+        raise fault(None, name, found, f"leave it out with --drop '{name}'")
     if len(counts) == 1:
-        raise file.fault(-1, name, f"every row says {next(iter(counts))!r}", f"leave it out with --drop '{name}'")
+        raise fault(None, name, f"every row says {next(iter(counts))!r}", f"leave it out with --drop '{name}'")
     # 1, 2, 10 in the order of the numbers where all levels are numbers, else in the order of the alphabet.
     levels = sorted(counts, key=(lambda level: (_number(level), level)) if len(numeric) == len(counts) else None)
     fill = float(levels.index(max(levels, key=counts.get))) if nullable else None
-    index = pc.index_in(cells, pa.array(levels)).cast(pa.float64()).to_numpy(zero_copy_only=False)
     if asked and missing in ("mean", "median"):
-        raise file.fault(-1, name, f"groups have no {missing}", f"say --missing '{name}=most-frequent' or indicator")
+        raise fault(None, name, f"groups have no {missing}", f"say --missing '{name}=most-frequent' or indicator")
     strategy = "error" if not nullable else "indicator" if missing == "indicator" else "most-frequent"
-    return Feature(name, "categorical", tuple(levels), None, None, fill, strategy), index
+    return Feature(name, "categorical", tuple(levels), None, None, fill, strategy)
 
 
 def _number(text):
@@ -181,105 +193,200 @@ def _number(text):
     return value if math.isfinite(value) else None
 
 
-class _File:
-    """One CSV file: its header, its cells, and the line that a fault stands on."""
+@dataclass
+class _Column:
+    """What is known of a column: of a share's rows, or of all. A place is (part, row in it)."""
 
-    def __init__(self, path):
-        self.path = path
-        try:
-            self.raw = Path(path).read_bytes()
-            self.sha256 = hashlib.sha256(self.raw).hexdigest()
-            if self.raw[:2] == b"\x1f\x8b":
-                self.raw = gzip.decompress(self.raw)
-        except FileNotFoundError as error:
-            raise DataError(f"{path}: there is no such file; give one with --data (make: DATA=...)") from error
-        except (OSError, EOFError) as error:
-            why = getattr(error, "strerror", None) or "its gzip compression is damaged"
-            raise DataError(f"{path}: can't be read: {why}") from error
-        try:
-            text = self.raw.decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            line = self.raw.count(b"\n", 0, error.start) + 1
-            raise DataError(f"{path}: line {line}: not UTF-8 text; save the table as CSV UTF-8") from error
-        if "\0" in text:
-            line = text.count("\n", 0, text.index("\0")) + 1
-            raise DataError(f"{path}: line {line}: holds a NUL character; save the table as CSV UTF-8")
+    kinds: set = field(default_factory=set)
+    count: int = 0
+    missing: int = 0
+    first_missing: tuple | None = None
+    mean: float = 0.0
+    minimum: float = math.inf
+    maximum: float = -math.inf
+    infinite: tuple | None = None
+    negative: tuple | None = None
+    levels: dict = field(default_factory=dict)  # text: [rows, first place], in the order of this share's codes
 
-    def header(self):
-        """The names of the columns. Raises DataError where line 1 is no header or a row is not as long as it."""
-        names = None
-        for _, row in self._rows():
-            if names is None:
-                names = [name.strip() for name in row]
-                self._check(names)
-                continue
-            return names
-        if names is None:
-            raise DataError(f"{self.path}: line 1: the file is empty; it needs a header line and rows")
-        raise DataError(f"{self.path}: line 2: there is a header but no row below it")
+    def add(self, other):
+        """Take in what is known of other rows."""
+        self.kinds |= other.kinds
+        self.count += other.count
+        self.missing += other.missing
+        self.first_missing = _first(self.first_missing, other.first_missing)
+        if other.count and not other.levels:
+            # Weighted by the counts, so that rounding does not grow with the rows (Chan, Golub & LeVeque, 1983).
+            self.mean += (other.mean - self.mean) * (other.count / self.count)
+            self.minimum = min(self.minimum, other.minimum)
+            self.maximum = max(self.maximum, other.maximum)
+            self.infinite = _first(self.infinite, other.infinite)
+            self.negative = _first(self.negative, other.negative)
+        for text, (count, place) in other.levels.items():
+            level = self.levels.setdefault(text, [0, place])
+            level[0] += count
+            level[1] = min(level[1], place)
 
-    def cells(self, header, as_text, drop):
-        """Every column but the dropped ones: {name: array}, numbers where every cell is one, else text."""
-        names = [name for name in header if name not in drop]
-        convert = arrow_csv.ConvertOptions(
-            column_types={name: pa.string() for name in as_text},
-            include_columns=names,
-            null_values=sorted(MISSING),
-            strings_can_be_null=True,
-            true_values=["\0"],  # no cell says so: true and false stay the words they are
-            false_values=["\0"],
+
+def _first(a, b):
+    return b if a is None else a if b is None else min(a, b)
+
+
+class _Share:
+    """The parts of the table that this process reads, spooled to a temporary file, categories as codes."""
+
+    def __init__(self, parts, header, features, others, refuse, log):
+        self.parts, self.header, self.refuse, self.log = parts, header, refuse, log
+        self.features, self.names = features, [*features, *others]
+
+    def read(self, as_text):
+        """Read once, or once more where a column of numbers turns out to hold text further down.
+
+        Returns ({name: _Column} over all processes, the SHA-256 of the table).
+        """
+        while True:
+            try:
+                fault, mine = None, self._pass(as_text)
+            except DataError as error:
+                fault, mine = str(error), None
+            shares = distributed.gathered((fault, mine))
+            for fault, _ in shares:
+                if fault:
+                    raise DataError(fault)
+            columns = {name: _Column() for name in self.names}
+            for _, (share, _) in shares:
+                for name, column in share.items():
+                    columns[name].add(column)
+            mixed = {n for n, c in columns.items() if n not in as_text and ("other" in c.kinds or len(c.kinds) > 1)}
+            if not mixed:
+                break
+            as_text = as_text | mixed
+        target = self.names[len(self.features)]
+        if any(share[target].count + share[target].missing == 0 for _, (share, _) in shares):
+            raise DataError(f"{self.parts[0].path}: the parts that a process reads hold no row; start fewer processes")
+        digests = sorted(digest for _, (_, share) in shares for digest in share)
+        if len(digests) == 1:
+            return columns, digests[0][1]
+        # What `sha256sum * | sha256sum` prints in the folder.
+        lines = "".join(f"{digest}  {name}\n" for name, digest in digests)
+        return columns, hashlib.sha256(lines.encode()).hexdigest()
+
+    def _pass(self, as_text):
+        self.x, self.rows = Spool(), 0
+        self.others = [Spool() for _ in self.names[len(self.features) :]]
+        self.columns = {name: _Column() for name in self.names}
+        mine = range(distributed.rank(), len(self.parts), distributed.ranks())
+        digests = []
+        hashing = threading.Thread(
+            target=lambda: digests.extend((self.parts[i].path.name, self.parts[i].sha256()) for i in mine), daemon=True
         )
-        read = arrow_csv.ReadOptions(column_names=header, skip_rows_after_names=1)
-        parse = arrow_csv.ParseOptions(newlines_in_values=True)
-        try:
-            table = arrow_csv.read_csv(io.BytesIO(self.raw), read, parse, convert)
-        except pa.ArrowInvalid as error:
-            for line, row in self._rows():
-                if len(row) != len(header):
-                    raise DataError(
-                        f"{self.path}: line {line}: {len(row)} cells where the header has {len(header)}; "
-                        "correct the row (a comma inside a cell needs quotes)"
-                    ) from error
-            raise DataError(f"{self.path}: not a CSV table: {str(error).splitlines()[0]}") from error
-        return {name: _plain(table[name].combine_chunks()) for name in names}
+        hashing.start()
+        heard = time.monotonic()
+        for index in mine:
+            place = 0
+            for values, columns in in_order(self._jobs(index, as_text), pa.cpu_count()):
+                self._take(values, columns, index, place)
+                place += len(values)
+                if time.monotonic() - heard >= PROGRESS:
+                    heard = time.monotonic()
+                    self.log(f"{self.parts[index].path}: {self.rows} rows read")
+        hashing.join()
+        return self.columns, digests
 
-    def fault(self, row, column, found, remedy):
-        """A DataError for the cell in `row` of `column`; row 0 is the first below the header, -1 the header."""
-        lines = (line for line, _ in self._rows())
-        line = next(line for index, line in enumerate(lines) if index == row + 1)
-        return DataError(f"{self.path}: line {line}: column '{column}': {found}; {remedy}")
+    def _jobs(self, index, as_text):
+        part = self.parts[index]
+        header = part.header()
+        if header != self.header:
+            raise DataError(f"{part.path}: its columns are not those of {self.parts[0].path}; make them the same")
+        for job in part.blocks(header, self.names, as_text):
+            yield lambda job=job: _summary(self.names, job())
 
-    def _rows(self):
-        """(line where the row starts, its cells), header included, blank lines left out, as Arrow does."""
-        csv.field_size_limit(2**31 - 1)
-        reader = csv.reader(io.StringIO(self.raw.decode("utf-8-sig"), newline=""))
-        line = 1
-        for row in reader:
-            if row:
-                yield line, row
-            line = reader.line_num + 1
+    def _take(self, values, columns, part, row):
+        """Add a block, the `row`th of its part and on, to the spool, and what is known of it to the columns."""
+        for index, (name, new) in enumerate(zip(self.names, columns, strict=True)):
+            known = self.columns[name]
+            if new.first_missing is not None:
+                new.first_missing = (part, row + new.first_missing)
+            if new.infinite is not None:
+                new.infinite = (part, row + new.infinite)
+            if new.negative is not None:
+                new.negative = (part, row + new.negative)
+            texts = list(new.levels)
+            new.levels = {text: [count, (part, row + first)] for text, (count, first) in new.levels.items()}
+            known.add(new)
+            if texts:
+                codes = {text: code for code, text in enumerate(known.levels)}
+                values[:, index] = _renamed(values[:, index], [codes[text] for text in texts], -1)
+            if len(known.levels) > MOST_TEXTS:
+                self.refuse(name, known)
+        self.x.append(values[:, : len(self.features)])
+        for spool, column in zip(self.others, values[:, len(self.features) :].T, strict=True):
+            spool.append(column)
+        self.rows += len(values)
 
-    def _check(self, names):
-        where = f"{self.path}: line 1"
-        if len(names) == 1:
-            raise DataError(f"{where}: only one column, '{names[0]}'; the table needs commas between its columns")
-        for index, name in enumerate(names):
-            if name == "":
-                raise DataError(f"{where}: column {index + 1} has no name; give it one")
-            if name in names[:index]:
-                raise DataError(f"{where}: two columns are called '{name}'; rename one")
-            if not name.isprintable() or set(name) & set('"\\'):
-                raise DataError(
-                    f"{where}: the name of column {index + 1} holds a quote, a backslash or a control "
-                    "character; rename it"
-                )
+    def arrays(self, levels):
+        """[x, y, weight if there is one], the codes of texts turned into indices of {name: its levels}."""
+        x, others = self.x.array(self.rows, len(self.features)), [spool.array(self.rows) for spool in self.others]
+        orders = {
+            name: [levels[name].index(text) for text in self.columns[name].levels]
+            for name in levels
+            if self.columns[name].levels
+        }
+        for part in pieces(self.rows, 1 << 16, x, *others):
+            for column, name in zip([*x[part].T, *(other[part] for other in others)], self.names, strict=True):
+                if name in orders:
+                    column[:] = _renamed(column, orders[name], np.nan)
+        return [x, *others]
+
+    def known(self, name):
+        """The numbers of a column over all processes, without the missing ones."""
+        x, index = self.x.array(self.rows, len(self.features)), self.features.index(name)
+        mine = np.concatenate([x[part, index] for part in pieces(self.rows, 1 << 16, x)])
+        return np.concatenate(distributed.gathered(mine[~np.isnan(mine)]))
+
+    def fault(self, place, *words):
+        """A DataError for a place, None for the header."""
+        part, row = (0, None) if place is None else place
+        return self.parts[part].fault(row, *words)
 
 
-def _plain(array):
-    """Text without the blanks around it, or numbers; whatever else Arrow recognised (dates, times) as its text."""
-    if pa.types.is_integer(array.type) or pa.types.is_floating(array.type):
-        return array
-    if pa.types.is_null(array.type):
-        return array.cast(pa.float64())
-    text = pc.utf8_trim_whitespace(array.cast(pa.string()))
-    return pc.if_else(pc.is_in(text, pa.array(sorted(MISSING))), None, text)
+def _summary(names, block):
+    """(values float64 (m, columns), a text as its code and -1 for missing; a _Column each, places as rows of it)."""
+    rows = len(block[names[0]][1]) if block else 0
+    values = np.empty((rows, len(names)))
+    columns = [_Column() for _ in names]
+    for index, name in enumerate(names if rows else ()):
+        column, (kind, cells) = columns[index], block[name]
+        column.kinds = {kind} - {None}
+        if kind in (None, "number"):
+            values[:, index] = cells
+            known = ~np.isnan(cells)
+            column.count = int(np.count_nonzero(known))
+            if column.count:
+                present = cells if column.count == rows else cells[known]
+                column.minimum, column.maximum = float(present.min()), float(present.max())
+                if column.minimum < 0:
+                    column.negative = int((cells < 0).argmax())
+                if math.isinf(column.minimum) or math.isinf(column.maximum):
+                    column.infinite = int(np.isinf(cells).argmax())
+                else:
+                    column.mean = float(present.mean())
+        else:
+            codes = cells.indices.fill_null(-1).to_numpy()
+            values[:, index] = codes
+            known = codes >= 0
+            there = np.flatnonzero(known)
+            column.count = len(there)
+            texts = cells.dictionary.to_pylist()
+            first = np.empty(len(texts), dtype=np.intp)
+            first[codes[there[::-1]]] = there[::-1]
+            counts = np.bincount(codes[there], minlength=len(texts))
+            column.levels = {t: [n, at] for t, n, at in zip(texts, counts.tolist(), first.tolist(), strict=True)}
+        column.missing = rows - column.count
+        if column.missing:
+            column.first_missing = int((~known).argmax())
+    return values, columns
+
+
+def _renamed(codes, new, missing):
+    """codes (m,), -1 for missing, as new[code]."""
+    return np.array([*new, missing], dtype=np.float64)[codes.astype(np.intp)]

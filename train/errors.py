@@ -15,3 +15,7 @@ class FitError(TrainError):
 
 class ExportError(TrainError):
     """The export did not pass its own proof, or can't be published; nothing was published."""
+
+
+class LostError(TrainError):
+    """Another process of the run was lost; nothing was written."""

@@ -1,5 +1,6 @@
 """How well a model predicts rows that it was not fitted to, and which threshold suits that."""
 
+from functools import partial
 from typing import NamedTuple
 
 import msgspec
@@ -7,15 +8,19 @@ import numpy as np
 import torch
 
 from serve.manifest import SCORES, Bin, Metrics, Struct
+from train import distributed
 from train.errors import FitError
 from train.fit import fit
 from train.links import LINKS
+from train.spool import BLOCK, each, pieces, taken
 from train.statistics import Z95
 
 # Fewer rows of an outcome than these, and a held-out figure would be noise.
 HELD_OUT_OF_EACH = 10
 # With more rows than these, a fifth of them says as much as all, for one fit instead of one a fold.
 MOST_CROSS_VALIDATED = 100_000
+# Of a table of more rows, so many or a few more are looked at, evenly chosen, where a look is enough.
+LOOKED_AT = 100_000
 
 
 class Threshold(Struct, frozen=True):
@@ -37,7 +42,7 @@ class Evaluation(Struct, frozen=True):
     true positive rate), rising, from (0, 0) to (1, 1), about 200 points. negatives, positives: how many rows of each
     outcome have their probability in each of 20 bins of equal width. thresholds: 0.01 to 0.99. losses: the mean loss
     before each step of the fit on all rows, at most 200 of them, evenly chosen. auc: of each feature alone, {name: 0.5
-    to 1}, on all rows.
+    to 1}.
     """
 
     how: str
@@ -112,7 +117,7 @@ def wilson(n, share):
 
 
 class Scores(NamedTuple):
-    """Rows that were held out, and what the fits that had not seen them say: all (n,), NumPy."""
+    """Rows that were held out, of all processes, and what the fits that had not seen them say: all (n,), NumPy."""
 
     how: str
     logit: np.ndarray
@@ -127,15 +132,22 @@ def held_out(features, x, y, options, folds=5, weight=None):
     Of every row, by cross-validation in so many folds; of a fifth of them, where there are very many. The split is
     seeded and keeps the share of positives; what missing cells become is taken from the other rows, too.
     """
-    if min(y.sum(), len(y) - y.sum()) < max(HELD_OUT_OF_EACH, folds):
+    negative, positive = distributed.total(torch.tensor([len(y) - y.sum(), y.sum()])).tolist()
+    if min(negative, positive) < max(HELD_OUT_OF_EACH, folds):
         return None
-    crossed = len(y) <= MOST_CROSS_VALIDATED
+    crossed = negative + positive <= MOST_CROSS_VALIDATED
     fold = _folds(y, folds if crossed else 5, options.seed)
     logit = out_of_fold(features, x, y, options, fold, weight, range(fold.max() + 1) if crossed else [0])
     rows = ~np.isnan(logit)
     how = f"{folds}-fold cross-validation" if crossed else "a fifth of the rows held out"
     weight = np.ones_like(y) if weight is None else weight
-    return Scores(how, logit[rows], y[rows], weight[rows], _repeated(x, y, fold, rows))
+    twins, out = distributed.total(torch.tensor([_twins(x, y, fold, rows), rows.sum()])).tolist()
+    return Scores(how, *everyone(logit[rows], y[rows], weight[rows]), twins / out)
+
+
+def everyone(*arrays):
+    """The arrays of all processes, put together in their order; an array that is None stays None."""
+    return [a if a is None else np.concatenate(distributed.gathered(a)) for a in arrays]
 
 
 def cross_validated(features, x, y, options, folds, weight=None):
@@ -149,11 +161,11 @@ def out_of_fold(features, x, y, options, fold, weight, wanted):
     logit = np.full(len(y), np.nan)
     for one in wanted:
         out = fold == one
-        refilled = [_refilled(feature, column) for feature, column in zip(features, x[~out].T, strict=True)]
-        part = None if weight is None else torch.from_numpy(weight[~out])
-        tensors = torch.from_numpy(x[~out]), torch.from_numpy(y[~out])
-        fitted = fit(refilled, *tensors, options, log=lambda line: None, weight=part)
-        logit[out] = logits(fitted.model, x[out])
+        kept = taken(x, ~out)
+        refilled = [_refilled(feature, column) for feature, column in zip(features, kept.T, strict=True)]
+        part = None if weight is None else weight[~out]
+        fitted = fit(refilled, kept, y[~out], options, log=lambda line: None, weight=part)
+        logit[out] = logits(fitted.model, taken(x, out))
     return logit
 
 
@@ -167,35 +179,36 @@ def _folds(y, folds, seed):
     return fold
 
 
-def _repeated(x, y, fold, rows):
-    """The share of the rows with a twin in another fold: equal in all of x and in y."""
-    generator = np.random.default_rng(0)
-    key = y * generator.standard_normal()
-    for column in x.T:  # a sum of random multiples is equal for equal rows, and but for a miracle only for them
-        key = key + np.where(np.isnan(column), 0.5, column) * generator.standard_normal()
+def _twins(x, y, fold, rows):
+    """How many of the rows (n,) have a twin in another fold of this process: equal in all of x and in y."""
+    multiples = np.random.default_rng(0).standard_normal(x.shape[1] + 1)
+    key = y * multiples[-1]  # a sum of random multiples is equal for equal rows, and but for a miracle only for them
+    for part in pieces(len(x), BLOCK, x):
+        for column, multiple in zip(x[part].T, multiples, strict=False):
+            key[part] += np.where(np.isnan(column), 0.5, column) * multiple
     _, group = np.unique(key, return_inverse=True)
     least, most = np.full(group.max() + 1, fold.max()), np.zeros(group.max() + 1, dtype=int)
     np.minimum.at(least, group, fold)
     np.maximum.at(most, group, fold)
-    return float((least != most)[group[rows]].mean())
+    return float((least != most)[group[rows]].sum())
 
 
 def evaluation(scores, link, threshold, losses, x, y, features, weight=None):
-    """The Evaluation of held-out Scores at a threshold; x, y, weight: all rows; losses: of the fit on them."""
-    logit, outcome, each = scores.logit, scores.y, scores.weight
-    negative, positive = _by_score(logit, outcome, each)
+    """The Evaluation of held-out Scores at a threshold; losses: of the fit; x, y, weight: rows to judge columns by."""
+    logit, outcome, counts = scores.logit, scores.y, scores.weight
+    negative, positive = _by_score(logit, outcome, counts)
     p = _probability(link, logit)
     place = np.minimum((p * 20).astype(int), 19)
     shown = np.unique(np.linspace(0, len(losses) - 1, min(len(losses), 200)).round().astype(int))
     return Evaluation(
         how=scores.how,
         repeated=scores.repeated,
-        metrics=metrics(logit, outcome, link, threshold, each),
-        calibration=calibration(p, outcome, each),
+        metrics=metrics(logit, outcome, link, threshold, counts),
+        calibration=calibration(p, outcome, counts),
         roc=_roc(negative, positive),
-        negatives=_counts(place, each * (outcome == 0)),
-        positives=_counts(place, each * outcome),
-        thresholds=tuple(_at(link, percent / 100, logit, outcome, each) for percent in range(1, 100)),
+        negatives=_counts(place, counts * (outcome == 0)),
+        positives=_counts(place, counts * outcome),
+        thresholds=tuple(_at(link, percent / 100, logit, outcome, counts) for percent in range(1, 100)),
         losses=tuple(losses[index] for index in shown),
         auc={f.name: alone(f, column, y, weight) for f, column in zip(features, x.T, strict=True)},
     )
@@ -276,8 +289,20 @@ def reaching(what, wanted, scores, link):
 
 def logits(model, x):
     """The model's logits for x (n, d), both NumPy float64."""
-    with torch.inference_mode():
-        return model(torch.from_numpy(x))[0].numpy()
+
+    def block(rows):
+        with torch.inference_mode():
+            return model(torch.from_numpy(x[rows]))[0].numpy()
+
+    return np.concatenate([np.empty(0), *each(partial(block, rows) for rows in pieces(len(x), BLOCK, x))])
+
+
+def looked_at(x, y, weight):
+    """At most about LOOKED_AT of the rows of all processes, evenly chosen: (x, y, weight), each as given."""
+    total = distributed.total(torch.tensor([len(y)])).item()
+    step = -(-total // LOOKED_AT)
+    chosen = np.concatenate([x[rows][::step] for rows in pieces(len(x), step * BLOCK, x)])
+    return everyone(chosen, y[::step], None if weight is None else weight[::step])
 
 
 def _probability(link, logit):
@@ -286,8 +311,10 @@ def _probability(link, logit):
 
 def _refilled(feature, column):
     """The feature with the fill that these cells (n,) give, as train/data.py has it from all of the table's."""
+    if not feature.nullable:
+        return feature
     known = column[~np.isnan(column)]
-    if not feature.nullable or len(known) == 0:
+    if len(known) == 0:
         return feature
     if feature.kind == "numeric" and feature.missing != "most-frequent":
         fill = np.median(known) if feature.missing == "median" else known.mean()

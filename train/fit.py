@@ -1,13 +1,17 @@
 """From a table to a fitted LogisticModel."""
 
 from dataclasses import dataclass
+from functools import partial
 
+import numpy as np
 import torch
 
+from train import distributed
 from train.descent import OPTIMIZERS, descend
 from train.errors import FitError
 from train.model import LogisticModel
 from train.newton import Solution, newton
+from train.spool import BLOCK, each, pieces
 
 SOLVERS = {"newton": newton, **dict.fromkeys(OPTIMIZERS, descend)}
 
@@ -57,26 +61,40 @@ class Fit:
 
 
 def fit(features, x, y, options, log, weight=None):
-    """Fit a model. x float64 (n, d), y float64 (n,) of 0 and 1, both tensors; log takes one line of text.
+    """Fit a model, a block of rows in memory at a time.
 
-    weight float64 (n,), >= 0, or None: how many rows each row counts for, before options.class_weight.
+    x float64 (n, d), y float64 (n,) of 0 and 1: arrays or tensors, of several processes each has its share; log takes
+    one line of text. weight float64 (n,), >= 0, or None: how many rows each row counts for, before
+    options.class_weight.
 
     The same arguments give the same parameters, bit for bit. Raises FitError where the solver diverges.
     """
     _check(options, weight)
     model = LogisticModel(features, options.hidden, options.activation, options.link)
-    with torch.no_grad():
-        model.mean.copy_(model.columns(x).mean(dim=0))
-        if options.standardize:
-            model.standardize(x, center=options.intercept)
-        design = model.design(x)
+    x, y, weight = (None if values is None else np.asarray(values) for values in (x, y, weight))
+    if options.class_weight:
+        weight = row_weights(torch.from_numpy(y), weight, options.class_weight).numpy()
+
+    def block(rows):
+        outcome = torch.from_numpy(y[rows])
+        counts = torch.ones_like(outcome) if weight is None else torch.from_numpy(weight[rows])
+        return model.design(torch.from_numpy(x[rows])), outcome, counts
+
+    def batches():
+        return (partial(block, rows) for rows in pieces(len(y), BLOCK, x, y))
+
     solution = None
+    with torch.no_grad():
+        mean, deviation = _moments(batches)
+        model.mean.copy_(mean)
+        if options.standardize:
+            model.standardize(mean, deviation, center=options.intercept)
     if options.solver == "newton":
-        weight = row_weights(y, weight, options.class_weight)
-        solution = newton(model, lambda: [(design, y, weight)], options, log)
+        solution = newton(model, batches, options, log)
         converged, notes, losses = solution.converged, solution.notes, solution.losses
     else:
-        converged, notes, losses = SOLVERS[options.solver](model, design, y, options, log)
+        design = model.design(torch.from_numpy(x))
+        converged, notes, losses = SOLVERS[options.solver](model, design, torch.from_numpy(y), options, log)
     if not all(torch.isfinite(parameter).all() for parameter in model.parameters()):
         raise FitError("the fit ran out of float64's range: a column's values are too large; divide it or drop it")
     return Fit(model, converged, tuple(notes), tuple(losses), solution)
@@ -84,15 +102,41 @@ def fit(features, x, y, options, log, weight=None):
 
 def row_weights(y, weight, class_weight):
     """The weights (n,) that the rows count with: weight, or 1, times that of the row's outcome."""
-    weight = torch.ones_like(y) if weight is None else weight
+    weight = torch.ones_like(y) if weight is None else torch.as_tensor(weight)
     if not class_weight:
         return weight
     if class_weight == "balanced":
-        positive = (weight * y).sum()
-        no, yes = (weight.sum() / (2 * part) for part in (weight.sum() - positive, positive))
+        positive, every = distributed.total(torch.stack([(weight * y).sum(), weight.sum()]))
+        no, yes = (every / (2 * part) for part in (every - positive, positive))
     else:
         no, yes = map(float, class_weight.split(","))
     return weight * torch.where(y > 0, yes, no)
+
+
+def _moments(batches):
+    """(mean, population standard deviation), (D,) each, of the columns of the design over all rows of all processes.
+
+    Each block's are taken about its first row, so that a constant column's deviation is exactly 0, and put together by
+    their distance (Chan, Golub & LeVeque, The American Statistician 37, 1983).
+    """
+
+    def moments(rows):
+        columns = rows()[0]
+        away = columns - columns[0]
+        mean = away.mean(dim=0)
+        return len(columns), columns[0] + mean, ((away - mean) ** 2).sum(dim=0)
+
+    def together(parts):
+        rows, mean, squares = next(parts)
+        for more, other, theirs in parts:
+            share, distance = more / (rows + more), other - mean
+            squares = squares + theirs + distance**2 * (rows * share)
+            rows, mean = rows + more, mean + distance * share
+        return rows, mean, squares
+
+    mine = together(each(partial(moments, rows) for rows in batches()))
+    rows, mean, squares = together(iter(distributed.gathered(mine)))
+    return mean, torch.sqrt(squares / rows)
 
 
 def _check(options, weight):
@@ -103,6 +147,8 @@ def _check(options, weight):
         if options.hidden or options.loss != "log":
             raise FitError("newton fits the log loss without a hidden layer; choose another --solver, such as lbfgs")
         return
+    if distributed.ranks() > 1:
+        raise FitError(f"only newton adds its sums up over processes: run --solver {options.solver} without torchrun")
     wanted = {
         "--link": options.link != "logit",
         "--no-intercept": not options.intercept,

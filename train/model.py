@@ -99,16 +99,14 @@ class LogisticModel(nn.Module):
         """x (n, d) -> the scaled design matrix (n, D), without the intercept's column."""
         return (self.columns(x) - self.center) / self.scale
 
-    def standardize(self, x, center=True):
-        """Center and scale each numeric column by its mean and population standard deviation over x (n, d).
+    def standardize(self, mean, deviation, center=True):
+        """Center and scale each numeric column by its mean and population standard deviation, (D,) each.
 
         A constant column keeps the scale 1, and indicators stay 0 and 1. Without an intercept nothing may be
         centered: that would be another model.
         """
-        columns = self.columns(x)
         numeric = torch.isnan(self.level)
-        deviation = columns.std(dim=0, correction=0)
-        self.center.copy_(torch.where(numeric & center, columns.mean(dim=0), 0.0))
+        self.center.copy_(torch.where(numeric & center, mean, 0.0))
         self.scale.copy_(torch.where(numeric & (deviation > 0), deviation, 1.0))
 
     def score(self, design, product=torch.matmul):

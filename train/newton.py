@@ -1,14 +1,14 @@
 """The default solver: Newton's method, for every link."""
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
+from train import distributed
 from train.links import LINKS
+from train.spool import each
 
-# Rows at a time: their part of the design matrix then stays in the processor's cache for all that is done with it.
-BLOCK = 8192
 MOST_STEPS = 100
 ROUNDING = 8 * torch.finfo(torch.float64).eps
 
@@ -55,8 +55,10 @@ def newton(model, batches, options, log):
     with the information in the curvature's place where that is not convex, as the cauchit's may be; a step that
     raises the loss is halved. options.l2 adds l2 / 2 * sum(weight^2), options.firth Firth's penalty.
 
-    batches() yields (design (m, D), y (m,), weight (m,)), float64, again from the start at every call. Sets the
-    model's weight and bias (0 without options.intercept); returns a Solution.
+    batches() yields, again from the start at every call, functions without argument that may run in any thread, each
+    of which returns the next rows: (design (m, D), y (m,), weight (m,)), float64. Of several processes (train/
+    distributed.py) each has its own; the sums are over all. Sets the model's weight and bias (0 without
+    options.intercept); returns a Solution.
     """
     free = int(options.intercept)
     beta = torch.zeros(len(model.weight) + free, dtype=torch.float64)
@@ -129,7 +131,7 @@ def newton(model, batches, options, log):
 
 
 def total(link, batches, beta, free):
-    """One pass over all rows: the Sums at beta (P,), whose first is the intercept's where free is 1."""
+    """One pass over the rows of all processes: the Sums at beta (P,), the intercept first where free is 1."""
     terms = LINKS[link].terms
     size = len(beta)
 
@@ -167,28 +169,15 @@ def firth_pull(batches, beta, free, inverse):
 
 
 def _sum(batches, free, share):
-    """share(design matrix (m, P), y, weight), a tensor, added up over all blocks of rows of all batches.
+    """share(design matrix (m, P), y, weight), a tensor, added up over all rows of all processes, in their order."""
 
-    One block a thread, each torch operation on one: no thread waits for another, and the blocks are added in their
-    order, so that the sum has the same bits on any number of processors.
-    """
-
-    def block(columns, y, weight):
+    def block(rows):
+        columns, y, weight = rows()
         matrix = torch.ones(len(y), columns.shape[1] + free, dtype=torch.float64)
         matrix[:, free:] = columns
         return share(matrix, y, weight)
 
-    numbers = 0.0
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with ThreadPoolExecutor(threads) as pool:
-            for batch in batches():
-                for part in pool.map(block, *(tensor.split(BLOCK) for tensor in batch)):
-                    numbers = numbers + part
-    finally:
-        torch.set_num_threads(threads)
-    return numbers
+    return distributed.total(sum(each(partial(block, rows) for rows in batches())))
 
 
 def inverse(second):

@@ -7,16 +7,19 @@ TELLS = 0.99  # the area under the ROC curve of one column from which on it seem
 REPEATED = 0.01  # the share of twins across the split from which on held-out figures are flattered
 
 
-def warnings(table, evaluation):
-    """A sentence for each suspicion about a Table, with its remedy; evaluation: the Evaluation, or None."""
+def warnings(features, x, whole, evaluation):
+    """A sentence for each suspicion about a table, with its remedy.
+
+    x (n, d): its rows, or, where not whole, some of them. evaluation: the Evaluation, or None.
+    """
     found = []
-    n = len(table.y)
-    for feature, column in zip(table.features, table.x.T, strict=True):
+    n = len(x)
+    for feature, column in zip(features, x.T, strict=True):
         name, drop = feature.name, f"--drop '{feature.name}'"
         if feature.kind == "categorical":
             rows = np.bincount(column[~np.isnan(column)].astype(int), minlength=len(feature.levels))
             rare = [level for level, count in zip(feature.levels, rows, strict=True) if count == 1]
-            if n >= ENOUGH and rare:
+            if n >= ENOUGH and whole and rare:
                 found.append(f"{name}: only one row says {', '.join(rare)}; a guess rests on it: merge it into another")
         elif feature.minimum == feature.maximum:
             found.append(f"{name}: every row says {feature.minimum:g}; it tells nothing: {drop}")

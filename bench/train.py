@@ -1,0 +1,140 @@
+"""The trainer against pandas and scikit-learn: seconds, peak memory and final gradient, each in a process of its own.
+
+python bench/train.py                      1e4, 1e5 and 1e6 rows, 10 columns; about two minutes on two cores
+python bench/train.py --rows 1000000 --columns 20
+python bench/train.py --rows 10000000 --columns 20 --parquet --only ours    flat memory; 6 GB of disk
+
+Needs bench/requirements.txt. Rounds are interleaved and the median counts, so that other work on the machine falls on
+all alike; the ratios are what the figures are good for.
+"""
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+SOLVERS = {"lbfgs": 1e-8, "newton-cholesky": 1e-8}  # their tolerances: the gradient is then about as small as ours
+PART = 100_000
+
+
+def main():
+    """Measure every row of the table asked for, print it, and write it as JSON where asked to."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
+    parser.add_argument("--columns", type=int, nargs="+", default=[10])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--parquet", action="store_true", help="the file's format (default: CSV)")
+    parser.add_argument("--only", choices=["ours", *SOLVERS], help="measure one alone")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.measure:
+        print(json.dumps(measure(*args.measure)))
+        return
+    records = []
+    print(
+        f"{'rows':>9} {'d':>4} {'who':16} {'read s':>7} {'fit s':>7} {'all s':>7} {'MiB':>6} {'gradient':>9} fit, all"
+    )
+    for rows in args.rows:
+        for columns in args.columns:
+            with tempfile.TemporaryDirectory() as folder:
+                path = generate(Path(folder) / f"t.{'parquet' if args.parquet else 'csv'}", rows, columns)
+                records += compare(path, rows, columns, [args.only] if args.only else ["ours", *SOLVERS], args.rounds)
+    if args.json:
+        args.json.write_text(json.dumps(records, indent=1) + "\n")
+
+
+def compare(path, rows, columns, who, rounds):
+    """Measure each of `who` on a file, print a line each with the ratio to ours, and return the records."""
+    runs = {name: [] for name in who}
+    for _ in range(rounds):
+        for name in who:
+            started = time.perf_counter()
+            command = [sys.executable, __file__, "--measure", name, str(path)]
+            run = json.loads(
+                subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
+            )
+            runs[name].append({**run, "all": time.perf_counter() - started})
+    records = []
+    for name in who:
+        middle = {key: statistics.median(run[key] for run in runs[name]) for key in runs[name][0]}
+        first = records[0] if records else middle
+        ratios = {f"{key}_ratio": middle[key] / first[key] for key in ("fit", "all")}
+        records.append({"rows": rows, "columns": columns, "who": name, **middle, **ratios})
+        print(
+            f"{rows:9} {columns:4} {name:16} {middle['read']:7.2f} {middle['fit']:7.2f} {middle['all']:7.2f} "
+            f"{middle['mib']:6.0f} {middle['gradient']:9.1e} {ratios['fit_ratio']:.2f}, {ratios['all_ratio']:.2f}",
+            flush=True,
+        )
+    return records
+
+
+def generate(path, rows, columns, seed=0):
+    """Write a table whose outcome follows a logistic model; a part at a time, so that any length can be had."""
+    generator = np.random.default_rng(seed)
+    slope = generator.normal(size=columns) / columns**0.5
+    names = [f"x{index}" for index in range(columns)]
+    schema = pa.schema([*((name, pa.float64()) for name in names), ("y", pa.int8())])
+    writer = pa.parquet.ParquetWriter if path.suffix == ".parquet" else pa.csv.CSVWriter
+    with writer(path, schema) as file:
+        for start in range(0, rows, PART):
+            x = generator.normal(size=(min(PART, rows - start), columns))
+            y = generator.random(len(x)) < 1 / (1 + np.exp(-x @ slope))
+            file.write_table(pa.table([*x.T.copy(), y.astype(np.int8)], schema=schema))
+    return path
+
+
+def measure(who, path):
+    """Read the file and fit it: seconds of each, peak MiB of this process, and the mean log loss's largest slope."""
+    started = time.perf_counter()
+    if who == "ours":
+        import torch
+
+        from train import spool
+        from train.data import read_table
+        from train.fit import Options, fit
+
+        began = time.perf_counter()
+        table = read_table(path)
+        read = time.perf_counter()
+        model = fit(table.features, table.x, table.y, Options(), log=lambda line: None).model
+        done = time.perf_counter()
+        gradient = np.zeros(table.x.shape[1] + 1)
+        with torch.inference_mode():
+            for part in spool.pieces(len(table.y), spool.BLOCK, table.x, table.y):
+                x = torch.from_numpy(table.x[part])
+                gradient += _slope(model.design(x).numpy(), model(x)[1].numpy() - table.y[part])
+        gradient /= len(table.y)
+    else:
+        import pandas
+        from sklearn.linear_model import LogisticRegression
+
+        began = time.perf_counter()
+        frame = (pandas.read_parquet if path.endswith(".parquet") else pandas.read_csv)(path)
+        x, y = frame.drop(columns="y").to_numpy(), frame["y"].to_numpy()
+        read = time.perf_counter()
+        model = LogisticRegression(C=np.inf, solver=who, tol=SOLVERS[who], max_iter=1000).fit(x, y)
+        done = time.perf_counter()
+        gradient = _slope(x, model.predict_proba(x)[:, 1] - y) / len(y)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    figures = {"import": began - started, "read": read - began, "fit": done - read}
+    return {**figures, "mib": peak, "gradient": float(np.abs(gradient).max())}
+
+
+def _slope(x, residual):
+    return np.append(x.T @ residual, residual.sum())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,159 @@
+"""Tables of any length: batches change nothing, memory stays flat, progress shows, Ctrl-C leaves nothing behind."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.conftest import DATA
+from train import data, evaluate, parts, spool
+from train import fit as fitting
+from train.__main__ import main
+from train.data import read_table
+from train.evaluate import held_out, logits, metrics
+from train.fit import Options, fit
+
+
+def table_of(n, d=3, seed=0):
+    generator = np.random.default_rng(seed)
+    x = generator.normal(size=(n, d)) * 10.0 ** np.arange(d) + 1000
+    y = (generator.random(n) < 1 / (1 + np.exp(x[:, 0] - 1000))).astype(int)
+    names = ",".join(f"x{i}" for i in range(d))
+    rows = zip(x.tolist(), y.tolist(), strict=True)
+    return f"{names},y\n" + "".join(f"{','.join(map(repr, row))},{outcome}\n" for row, outcome in rows)
+
+
+@pytest.fixture
+def path(tmp_path):
+    (tmp_path / "t.csv").write_text(table_of(3000))
+    return tmp_path / "t.csv"
+
+
+def everything(path):
+    table = read_table(path)
+    result = fit(table.features, table.x, table.y, Options(), log=lambda line: None)
+    figures = metrics(logits(result.model, table.x), table.y)
+    return table, result, figures, held_out(table.features, table.x, table.y, Options())
+
+
+def test_batches_change_nothing(path, monkeypatch):
+    table, whole, figures, outside = everything(path)
+    for module, name, value in [
+        (parts, "CHUNK", 1000), (fitting, "BLOCK", 700), (evaluate, "BLOCK", 700), (spool, "RESIDENT", 1),
+    ]:  # fmt: skip
+        monkeypatch.setattr(module, name, value)
+    pieces, fitted, batched, beside = everything(path)
+
+    assert (pieces.features, pieces.sha256, pieces.rows) == (table.features, table.sha256, 3000)
+    np.testing.assert_array_equal(pieces.x, table.x)
+    for a, b in zip(whole.model.state_dict().values(), fitted.model.state_dict().values(), strict=True):
+        np.testing.assert_allclose(b, a, rtol=1e-12, atol=1e-12)
+    for a, b in ((figures, batched), (outside, beside)):
+        assert (b.rows, b.accuracy, b.auc) == (a.rows, a.accuracy, a.auc)
+        assert b.log_loss == pytest.approx(a.log_loss, rel=1e-13)
+
+
+def test_taken_rows_are_the_rows(monkeypatch):
+    """In memory, or, where they are too many, in a temporary file of their own."""
+    x = np.random.default_rng(0).normal(size=(20_000, 3))
+    keep = np.arange(20_000) % 3 > 0
+    monkeypatch.setattr(spool, "RESIDENT", 1)
+
+    np.testing.assert_array_equal(spool.taken(x, keep), x[keep])
+    np.testing.assert_array_equal(spool.taken(x[:, 0], keep), x[keep, 0])
+    assert spool.taken(x, ~(keep | ~keep)).shape == (0, 3)
+
+
+def test_memory_stays_flat(tmp_path):
+    """What 160 MB of numbers take to read and fit, beyond what 1000 rows did, as the system counts it at its peak."""
+    generator = np.random.default_rng(0)
+    names = [*(f"x{index}" for index in range(20)), "y"]
+    for rows in (1000, 1_000_000):
+        part = min(rows, 20_000)
+        x = generator.normal(size=(part, 20))
+        y = (generator.random(part) < 1 / (1 + np.exp(-x[:, 0]))).astype(np.int8)
+        table = pa.table([*x.T.copy(), y], names)
+        with pq.ParquetWriter(tmp_path / f"{rows}.parquet", table.schema, compression="none") as file:
+            for _ in range(0, rows, part):
+                file.write_table(table)
+    code = (
+        "import sys, resource\n"
+        "from train import spool\n"
+        "spool.RESIDENT = 16 << 20\n"
+        "from train.data import read_table\n"
+        "from train.fit import Options, fit\n"
+        "for path in sys.argv[1:]:\n"
+        "    table = read_table(path)\n"
+        "    print(len(table.y), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
+        "    assert fit(table.features, table.x, table.y, Options(), lambda line: None).converged\n"
+        "    print(len(table.y), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "1000.parquet", tmp_path / "1000000.parquet"],
+        cwd=DATA.parent, check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    lines = [tuple(map(int, line.split())) for line in run.stdout.splitlines()]
+    few, many = (kilobytes for _, kilobytes in lines[1::2])
+    print(lines)
+
+    assert [rows for rows, _ in lines[1::2]] == [1000, 1_000_000]
+    assert many - few < 100 << 10
+
+
+def test_pages_of_a_spool_are_handed_back():
+    """Every page is read; what stays mapped in is a fraction of the file."""
+    held = spool.Spool()
+    block = np.ones(1 << 20)
+    for _ in range(32):
+        held.append(block)
+    x = held.array(32 << 20)
+    before, most = _resident(), 0
+    for part in spool.pieces(len(x), 1 << 20, x):
+        assert x[part].sum() == 1 << 20
+        most = max(most, _resident() - before)
+    after = _resident() - before
+
+    assert most >= 200 << 20, "the limit was never reached, so this shows nothing"
+    assert after < 32 << 20
+
+
+def _resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_reading_says_how_far_it_is(path, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(data, "PROGRESS", 0.0)
+    monkeypatch.setattr(parts, "CHUNK", 50_000)
+    assert main(["fit", "--data", str(path), "--checkpoints", str(tmp_path / "c")]) == 0
+
+    lines = capsys.readouterr().out.splitlines()
+    counts = [int(line.split()[-3]) for line in lines if line.endswith("rows read")]
+    assert counts == sorted(counts)
+    assert counts[-1] == 3000
+    assert len(counts) > 2
+    assert any(line.startswith("step 1:") for line in lines)
+
+
+def test_ctrl_c_ends_with_one_line_and_leaves_nothing(tmp_path):
+    """A fit that would last minutes, interrupted at its first line."""
+    command = [sys.executable, "-m", "train", "fit", "--epochs", "100000000", "--checkpoints", str(tmp_path / "c")]
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    run = subprocess.Popen(
+        command, cwd=DATA.parent, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "TMPDIR": str(scratch), "PYTHONUNBUFFERED": "1"},
+    )  # fmt: skip
+    while not run.stdout.readline().startswith("0 "):  # the first epoch's loss
+        assert run.poll() is None
+    run.send_signal(signal.SIGINT)
+    _, err = run.communicate(timeout=30)
+
+    assert (run.returncode, err) == (130, "interrupted: nothing was written\n")
+    assert not (tmp_path / "c").exists()
+    assert [path for path in scratch.rglob("*") if path.is_file()] == []

@@ -1,0 +1,99 @@
+"""Arrays that lie in a temporary file, so that a table of any length takes little memory, and work on their blocks."""
+
+import mmap
+import os
+import tempfile
+import weakref
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+
+RESIDENT = 256 << 20  # bytes of a file left mapped in before they are handed back
+BLOCK = 8192  # rows at a time: they then stay in the processor's cache for all that is done with them
+
+
+class Spool:
+    """A file that grows by blocks of float64 and then is read as one array.
+
+    The file has no name (POSIX: unlinked as it is made), so it is gone with the process, however that ends. It lies
+    in the folder that TMPDIR names.
+    """
+
+    def __init__(self):
+        with tempfile.TemporaryFile(prefix="passfail-") as file:
+            self.file = os.dup(file.fileno())
+        weakref.finalize(self, os.close, self.file)
+
+    def append(self, block):
+        """Raises OSError where the disk is full."""
+        left = memoryview(np.ascontiguousarray(block, dtype=np.float64).ravel()).cast("B") if block.size else b""
+        while left:
+            left = left[os.write(self.file, left) :]
+
+    def array(self, *shape):
+        """All blocks as one writable array of that shape."""
+        return np.ndarray(shape, buffer=mmap.mmap(self.file, 0)) if 0 not in shape else np.empty(shape)
+
+
+def taken(array, keep):
+    """array[keep], keep bool (n,), as an array of its own that takes little memory either."""
+    if array.nbytes <= RESIDENT:
+        return array[keep]
+    spool = Spool()
+    for rows in pieces(len(array), BLOCK, array):
+        spool.append(array[rows][keep[rows]])
+    return spool.array(int(np.count_nonzero(keep)), *array.shape[1:])
+
+
+def pieces(n, rows, *arrays):
+    """Slices of `rows` rows each that cover n rows; hands the arrays' pages back to the system on the way.
+
+    The pages of a spool stay in the system's file cache, and come back when they are next read.
+    """
+    held = 0
+    for start in range(0, n, rows):
+        part = slice(start, min(start + rows, n))
+        yield part
+        held += sum(array[part].nbytes for array in arrays)
+        if held > RESIDENT or part.stop == n > rows:
+            held = 0
+            for array in arrays:
+                _release(array)
+
+
+def in_order(jobs, threads):
+    """The jobs' results in the order of the jobs, functions without argument; a few are under way at a time."""
+    waiting = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            for job in jobs:
+                waiting.append(pool.submit(job))
+                if len(waiting) > 2 * threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for job in waiting:
+                job.cancel()
+
+
+def each(jobs):
+    """in_order on torch's threads, each torch operation on one: no thread waits for another.
+
+    What is added up in this order has the same bits on any number of processors.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield from in_order(jobs, threads)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _release(array):
+    while isinstance(array, np.ndarray) and array.base is not None:
+        array = array.base
+    if isinstance(array, mmap.mmap):
+        array.madvise(mmap.MADV_DONTNEED)
