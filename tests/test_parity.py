@@ -142,9 +142,8 @@ def test_boundary_rows_lie_on_the_boundary(models):
     edge = probes.boundary(manifest, typical, np.random.default_rng(0))
     before, after = (closed_form.logit(manifest, edge[k::6]) for k in (0, 1))
 
-    assert (np.nextafter(edge[0::6], np.inf) == edge[1::6]).all() or (
-        np.nextafter(edge[0::6], -np.inf) == edge[1::6]
-    ).all()
+    up, down = (np.nextafter(edge[0::6], way) == edge[1::6] for way in (np.inf, -np.inf))
+    assert (up | down).all()
     assert ((before > 0) != (after > 0)).all()
     assert np.abs(np.r_[before, after]).max() < 1e-13
 
@@ -157,13 +156,13 @@ def test_exact_arithmetic_is_exact(models):
     values = values[np.isfinite(values).all(axis=1)][:100]
     high, low = exact.logits(manifest, values)
 
-    for row, h, l in zip(values.tolist(), high.tolist(), low.tolist(), strict=True):
+    for row, most, rest in zip(values.tolist(), high.tolist(), low.tolist(), strict=True):
         whole = Fraction(manifest.parameters.intercept)
         for value, c in zip(row, manifest.parameters.columns, strict=True):
             whole += (Fraction(value) - Fraction(c.center)) / Fraction(c.scale) * Fraction(c.weight)
-        if np.isfinite(h):
-            assert h == float(whole)
-            assert abs(Fraction(h) + Fraction(l) - whole) <= abs(whole) * Fraction(1, 2**104)
+        if np.isfinite(most):
+            assert most == float(whole)
+            assert abs(Fraction(most) + Fraction(rest) - whole) <= abs(whole) * Fraction(1, 2**104)
 
 
 def test_the_certificate_is_in_the_manifest(models):
