@@ -1,7 +1,5 @@
 """A certificate that doesn't see a fault proves nothing: each fault, put into an exporter, is caught and named."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
@@ -65,7 +63,7 @@ class OffByOneLevel(LogisticModel):
 @pytest.fixture(scope="module")
 def case():
     """The manifest of the right model, and what is true of it."""
-    manifest = SimpleNamespace(features=FEATURES, parameters=parameters(build()), logit_threshold=0.0)
+    manifest = parity.Subject(FEATURES, parameters(build()), 0.0, "logit")
     x, _ = probes.rows(manifest, 900)
     return manifest, certify.truth(manifest, x, exact_rows=900, steps=100, sizes=(0, 1, 2, 7, 1000), alone=20)
 
