@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from serve import closed_form
 from serve.evidence import evidence
 from serve.explain import ROWS, STEPS, explain
 from serve.manifest import SCORES, Bin, Column, Feature, Hidden, Manifest, Parameters, Target, Unit, decode
 from serve.repository import Model
-from train.parity import closed_form
 
 NUMBERS = st.floats(-1e3, 1e3) | st.floats(-1e12, 1e12) | st.sampled_from([0.0, -0.0, 5e-324, 1e300, -1e300])
 WEIGHTS = st.floats(-10, 10) | st.sampled_from([0.0, 1e-300, -1e-9, 1e9])
@@ -59,7 +59,7 @@ def models(draw, hidden=False):
 
     def run(x):
         with np.errstate(all="ignore"):
-            z = closed_form(described, parameters, x)
+            z = closed_form.logit(manifest, x)
         return z, z
 
     return Model(manifest, run)

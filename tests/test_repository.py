@@ -3,9 +3,11 @@
 import builtins
 import hashlib
 import json
+import random
 import shutil
 
 import msgspec
+import numpy as np
 import pytest
 
 from serve.app import create_app
@@ -13,6 +15,7 @@ from serve.config import Config
 from serve.errors import CertificateError, ConfigError, IntegrityError, ManifestError, RuntimeUnavailable
 from serve.manifest import decode
 from serve.repository import open_model
+from serve.runtimes import load_runtime
 
 FILES = {"onnx": "model.onnx", "torchscript": "model.pt"}
 
@@ -38,13 +41,37 @@ def test_the_undamaged_copy_opens(copied, runtime):
     assert opened(copied, runtime).manifest.name == "study_hours"
 
 
-def test_any_flipped_bit_of_the_model_file_is_noticed(copied, runtime):
-    path = copied / FILES[runtime]
-    data = path.read_bytes()
-    for at in range(0, len(data), 97):
-        path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
-        with pytest.raises(IntegrityError, match=f"{FILES[runtime]}: not the file that was exported"):
-            opened(copied, runtime)
+def test_any_changed_byte_of_any_file_is_noticed_and_the_file_named(copied):
+    """Sampled, in all files: also in those that this runtime never opens."""
+    generator = random.Random(0)
+    files = sorted(path for path in copied.iterdir() if path.name != "manifest.json")
+    assert {path.name for path in files} == {"model.onnx", "model.pt", "model.pt2", "MODEL_CARD.md", "report.html"}
+    for path in files:
+        data = path.read_bytes()
+        for at in [0, len(data) - 1, *(generator.randrange(len(data)) for _ in range(60))]:
+            path.write_bytes(data[:at] + bytes([data[at] ^ 1 << generator.randrange(8)]) + data[at + 1 :])
+            with pytest.raises(IntegrityError, match=f"{path.name}: not the file that was exported"):
+                opened(copied)
+        path.write_bytes(data)
+    assert opened(copied)
+
+
+def test_a_machine_that_answers_otherwise_does_not_become_ready(copied, runtime, monkeypatch):
+    """By one unit in the last place of one logit in a thousand; the recorded examples don't see it, the proof does."""
+
+    def nudged(name, model):
+        run = load_runtime(name, model)
+
+        def answer(x):
+            logit, probability = run(x)
+            off = np.abs(x[:, 0]) > 1e6
+            return np.where(off, np.nextafter(logit, np.inf), logit), probability
+
+        return answer
+
+    monkeypatch.setattr("serve.repository.load_runtime", nudged)
+    with pytest.raises(CertificateError, match=rf"{runtime} doesn't answer on this machine .* \d+ logits that are not"):
+        opened(copied, runtime)
 
 
 def test_any_changed_byte_of_the_manifest_is_noticed(copied):

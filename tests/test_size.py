@@ -53,9 +53,10 @@ def test_batches_change_nothing(path, monkeypatch):
     np.testing.assert_array_equal(pieces.x, table.x)
     for a, b in zip(whole.model.state_dict().values(), fitted.model.state_dict().values(), strict=True):
         np.testing.assert_allclose(b, a, rtol=1e-12, atol=1e-12)
-    for a, b in ((figures, batched), (outside, beside)):
-        assert (b.rows, b.accuracy, b.auc) == (a.rows, a.accuracy, a.auc)
-        assert b.log_loss == pytest.approx(a.log_loss, rel=1e-13)
+    np.testing.assert_allclose(beside.logit, outside.logit, rtol=1e-12, atol=1e-12)
+    np.testing.assert_array_equal(beside.y, outside.y)
+    assert (batched.rows, batched.accuracy, batched.auc) == (figures.rows, figures.accuracy, figures.auc)
+    assert batched.log_loss == pytest.approx(figures.log_loss, rel=1e-13)
 
 
 def test_taken_rows_are_the_rows(monkeypatch):

@@ -19,7 +19,7 @@ PI = 3.141592653589793
 
 def _constants(*values):
     """Float64 tensors (1,): of a plain number, or a tensor (), the ONNX exporter keeps only a float32."""
-    return torch.tensor(values, dtype=torch.float64).split(1)
+    return [torch.tensor([value], dtype=torch.float64) for value in values]
 
 
 # Chebyshev interpolation in 60 digits, turned into powers of v, which runs from -1 to 1 over the range that counts.
