@@ -40,6 +40,10 @@ export: $(VENV)/train ## prove the trained model and publish it to models/: DATA
 parity: $(VENV)/train ## prove the newest export again, on this machine, and print the table: DATA or NAME
 	@$(PY) -m train parity $(data) $(name)
 
+.PHONY: conform
+conform: $(VENV)/train ## replay the newest export's examples, same bytes, in OpenVINO and ONNX's reference: DATA or NAME
+	@$(PIP) openvino && $(PY) -m train conform $(data) $(name)
+
 .PHONY: report
 report: $(VENV)/train ## say where the newest export's report is, and open it: DATA or NAME
 	@$(PY) -m train report $(data) $(name)

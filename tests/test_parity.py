@@ -205,3 +205,12 @@ def test_parameters_near_0_stay_in_the_graph(tmp_path):
 
     parameters = decode((tmp_path / "models" / "steep" / "1" / "manifest.json").read_bytes()).parameters
     assert 0 < abs(parameters.intercept) < 1e-8
+
+
+def test_other_engines_answer_the_examples_from_the_same_bytes(models, capsys, monkeypatch):
+    assert main(["conform", "--name", "admissions", "--models", str(models)]) == 0
+    assert "onnx reference: largest difference of a probability" in capsys.readouterr().out
+
+    monkeypatch.setattr(parity, "others", lambda files: {"openvino": lambda x: (x[:, 0], np.full(len(x), 0.5))})
+    assert main(["conform", "--name", "admissions", "--models", str(models)]) == 2
+    assert "openvino can't stand in for the service" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The command line of the trainer: python -m train fit | export | parity | report | lesson | compare."""
+"""The command line of the trainer: python -m train fit | export | parity | conform | report | lesson | compare."""
 
 import argparse
 import os
@@ -16,6 +16,7 @@ from serve.manifest import Figures, Training
 from train import checkpoint, distributed, parity, picture
 from train.compare import combinations, compare, draw
 from train.compare import lines as compared
+from train.conform import conform
 from train.data import read_table
 from train.descent import OPTIMIZERS
 from train.errors import ExportError, FitError, LostError, TrainError
@@ -140,6 +141,12 @@ def run_parity(args):
     """Prove a published version again, on this machine, and print its certificate as a table."""
     certificate, manifest = parity.again(args.models, _name(args), args.version)
     print(parity.table(certificate, manifest.link))
+
+
+def run_conform(args):
+    """Replay a published version's examples in other engines, from the same bytes."""
+    for line in conform(args.models, _name(args), args.version):
+        print(line)
 
 
 def run_report(args):
@@ -298,7 +305,9 @@ def _at_least(kind, least, strictly=False):
 
 def _parser():
     parser = argparse.ArgumentParser("python -m train", description="Fit a logistic model to a table and export it.")
-    commands = parser.add_subparsers(required=True, metavar="fit | export | parity | report | lesson | compare")
+    commands = parser.add_subparsers(
+        required=True, metavar="fit | export | parity | conform | report | lesson | compare"
+    )
     both = argparse.ArgumentParser(add_help=False)
     both.add_argument("--data", type=Path, help="a CSV or Parquet file, or a folder of parts (default: the lecture's)")
     both.add_argument("--name", help="the model's name (default: the file's, without .csv)")
@@ -355,8 +364,13 @@ def _parser():
     exports.add_argument("--models", type=Path, default=Path("models"), help="the repository (default: %(default)s)")
     proofs = commands.add_parser("parity", parents=[both], help="prove a published version again, and print the table")
     proofs.set_defaults(run=run_parity)
-    proofs.add_argument("--version", type=_at_least(int, 1), help="default: the highest")
-    proofs.add_argument("--models", type=Path, default=Path("models"), help="the repository (default: %(default)s)")
+    conforms = commands.add_parser("conform", parents=[both], help="replay a version's examples in other engines")
+    conforms.set_defaults(run=run_conform)
+    for command in (proofs, conforms):
+        command.add_argument("--version", type=_at_least(int, 1), help="default: the highest")
+        command.add_argument(
+            "--models", type=Path, default=Path("models"), help="the repository (default: %(default)s)"
+        )
     reports = commands.add_parser("report", parents=[both], help="say where the newest export's report is, and open it")
     reports.set_defaults(run=run_report)
     reports.add_argument("--models", type=Path, default=Path("models"), help="the repository (default: %(default)s)")

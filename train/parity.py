@@ -93,17 +93,22 @@ def engines(files, eager=None):
         every = {name: load_runtime(name, files[file]) for name, file in MODEL_FILES.items()}
     except ServingError as error:
         raise ExportError(f"the export can't be proven: {error}") from error
-    reference = ReferenceEvaluator(onnx.load_from_string(files["model.onnx"]))
-
-    def evaluate(x):
-        with np.errstate(all="ignore"):
-            return reference.run(["logit", "probability"], {"x": x})
-
-    every["onnx reference"] = evaluate
+    every["onnx reference"] = reference(files["model.onnx"])
     every["torch.export"] = _torch(torch.export.load(io.BytesIO(files["model.pt2"])).module())
     if eager is not None:
         every["eager"] = _torch(eager)
     return every
+
+
+def reference(model):
+    """ONNX's reference evaluator, written in NumPy to say what each operation means, of the bytes of a model.onnx."""
+    evaluator = ReferenceEvaluator(onnx.load_from_string(model))
+
+    def evaluate(x):
+        with np.errstate(all="ignore"):
+            return evaluator.run(["logit", "probability"], {"x": x})
+
+    return evaluate
 
 
 def others(files):

@@ -1,0 +1,43 @@
+"""The same bytes in other engines: an export's model.onnx, unchanged, answers the recorded examples elsewhere."""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+
+from serve.config import Config
+from serve.errors import ServingError
+from serve.repository import find, read_manifest, read_verified
+from train import parity
+from train.errors import ExportError
+
+# Engines that compute in float32, whatever the model says: of a probability, what that costs and a little more.
+FLOAT32 = {"openvino": 1e-5}
+
+
+def conform(models, name, number=None):
+    """Replay the examples of a published version in every engine at hand that is not the service's own.
+
+    Returns lines of text, one an engine. Raises ExportError where one answers otherwise than it should.
+    """
+    try:
+        folder = find(Config(models=Path(models), model_name=name, model_version=number))
+        manifest = read_manifest(folder)
+        files = read_verified(folder, manifest)
+    except ServingError as error:
+        raise ExportError(str(error)) from error
+    x = np.array([manifest.row(example.instance) for example in manifest.examples])
+    wanted = np.array([example.probability for example in manifest.examples])
+    lines, wrong = [f"{folder}: model.onnx, unchanged, on {len(x)} recorded examples"], []
+    engines = {"onnx reference": parity.reference(files["model.onnx"]), **parity.others(files)}
+    for engine, run in engines.items():
+        _, probability = run(x)
+        off = float(np.abs(np.ravel(probability) - wanted).max())
+        lines.append(f"{engine}: largest difference of a probability {off:.2g}")
+        if not off <= FLOAT32.get(engine, 1e-15):
+            wrong.append(engine)
+    if wrong:
+        raise ExportError("; ".join(lines) + f": {', '.join(wrong)} can't stand in for the service")
+    if importlib.util.find_spec("openvino") is None:
+        lines.append("openvino: not installed (make conform installs it)")
+    return lines
