@@ -31,6 +31,9 @@ def create_app(config=None):
         app.add_url_rule(rule, view_func=_view(endpoint), endpoint=rule, methods=["POST"])
     app.add_url_rule("/health/live", view_func=_live)
     app.add_url_rule("/health/ready", view_func=_ready)
+    # The Open Inference Protocol's names for the same two, which orchestrators ask.
+    app.add_url_rule("/v2/health/live", "v2_live", view_func=_live)
+    app.add_url_rule("/v2/health/ready", "v2_ready", view_func=lambda: {"ready": True, "live": True})
     app.add_url_rule("/model", view_func=_model)
     return app
 

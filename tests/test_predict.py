@@ -171,6 +171,8 @@ def test_other_routes(client):
 
     assert served.get("/health/live").json == {"live": True}
     assert served.get("/health/ready").json == {"ready": True, "model": "hours", "version": 1}
+    assert served.get("/v2/health/live").json == {"live": True}
+    assert served.get("/v2/health/ready").json == {"ready": True, "live": True}
     assert decode(served.get("/model").data).name == "hours"
     assert problems(served.get("/predict"), 405) == []
     assert served.get("/predict").headers["Allow"] == "OPTIONS, POST"
