@@ -195,7 +195,8 @@ class Parquet(Part):
             if pa.types.is_nested(self.schema.field(name).type):
                 kind = self.schema.field(name).type
                 raise self.fault(None, name, f"holds {kind}, not one value a row", f"leave it out with --drop '{name}'")
-        with self._damage(), pq.ParquetFile(self.path) as file:
+        # Streamed: Arrow would else hold each row group whole, and read the next ones ahead.
+        with self._damage(), pq.ParquetFile(self.path, pre_buffer=False, buffer_size=1 << 20) as file:
             for batch in file.iter_batches(BATCH, columns=names):
                 yield partial(self._columns, batch, as_text)
 
