@@ -62,15 +62,16 @@ def metrics(logit, y, link="logit", threshold=0.5, weight=None):
 
     threshold: on the probability. weight (n,): how many rows each counts for.
     """
-    weight = np.ones_like(y) if weight is None else weight
-    total = weight.sum()
-    loss = LINKS[link].terms(torch.from_numpy(logit), torch.from_numpy(y))[0].numpy()
+    weight = np.broadcast_to(1.0, y.shape) if weight is None else weight
+    total, area = weight.sum(), auc(logit, y, weight)  # first, while nothing else of that length is there
+    loss = _filled(len(y), lambda rows: LINKS[link].terms(*map(torch.from_numpy, (logit[rows], y[rows])))[0])
+    loss = float((weight * loss).sum() / total)
     p = _probability(link, logit)
     return Metrics(
         rows=len(y),
-        log_loss=float((weight * loss).sum() / total),
+        log_loss=loss,
         accuracy=float((weight * ((logit > SCORES[link](threshold)) == (y == 1))).sum() / total),
-        auc=auc(logit, y, weight),
+        auc=area,
         brier=float((weight * (p - y) ** 2).sum() / total),
         calibration_error=calibration_error(calibration(p, y, weight)),
     )
@@ -140,14 +141,15 @@ def held_out(features, x, y, options, folds=5, weight=None):
     logit = out_of_fold(features, x, y, options, fold, weight, range(fold.max() + 1) if crossed else [0])
     rows = ~np.isnan(logit)
     how = f"{folds}-fold cross-validation" if crossed else "a fifth of the rows held out"
-    weight = np.ones_like(y) if weight is None else weight
+    weight = np.broadcast_to(1.0, y.shape) if weight is None else weight
     twins, out = distributed.total(torch.tensor([_twins(x, y, fold, rows), rows.sum()])).tolist()
     return Scores(how, *everyone(logit[rows], y[rows], weight[rows]), twins / out)
 
 
 def everyone(*arrays):
     """The arrays of all processes, put together in their order; an array that is None stays None."""
-    return [a if a is None else np.concatenate(distributed.gathered(a)) for a in arrays]
+    alone = distributed.ranks() == 1
+    return [a if a is None or alone else np.concatenate(distributed.gathered(a)) for a in arrays]
 
 
 def cross_validated(features, x, y, options, folds, weight=None):
@@ -172,7 +174,7 @@ def out_of_fold(features, x, y, options, fold, weight, wanted):
 def _folds(y, folds, seed):
     """The fold (n,) of each row, from 0 on; the rows of each outcome are shared out evenly."""
     generator = np.random.default_rng(seed)
-    fold = np.empty(len(y), dtype=int)
+    fold = np.empty(len(y), dtype=np.int16)
     for outcome in (0, 1):
         rows = np.flatnonzero(y == outcome)
         fold[generator.permutation(rows)] = np.arange(len(rows)) % folds
@@ -187,7 +189,7 @@ def _twins(x, y, fold, rows):
         for column, multiple in zip(x[part].T, multiples, strict=False):
             key[part] += np.where(np.isnan(column), 0.5, column) * multiple
     _, group = np.unique(key, return_inverse=True)
-    least, most = np.full(group.max() + 1, fold.max()), np.zeros(group.max() + 1, dtype=int)
+    least, most = np.full(group.max() + 1, fold.max()), np.zeros(group.max() + 1, fold.dtype)
     np.minimum.at(least, group, fold)
     np.maximum.at(most, group, fold)
     return float((least != most)[group[rows]].sum())
@@ -289,19 +291,27 @@ def reaching(what, wanted, scores, link):
 
 def logits(model, x):
     """The model's logits for x (n, d), both NumPy float64."""
+    return _filled(len(x), lambda rows: model(torch.from_numpy(x[rows]))[0], x)
+
+
+def _filled(n, compute, *arrays):
+    """An array (n,) of what compute(slice of rows), a tensor, says of each block; arrays: the spooled it reads."""
+    found = np.empty(n)
 
     def block(rows):
         with torch.inference_mode():
-            return model(torch.from_numpy(x[rows]))[0].numpy()
+            found[rows] = compute(rows).numpy()
 
-    return np.concatenate([np.empty(0), *each(partial(block, rows) for rows in pieces(len(x), BLOCK, x))])
+    for _ in each(partial(block, rows) for rows in pieces(n, BLOCK, *arrays)):
+        pass
+    return found
 
 
 def looked_at(x, y, weight):
     """At most about LOOKED_AT of the rows of all processes, evenly chosen: (x, y, weight), each as given."""
     total = distributed.total(torch.tensor([len(y)])).item()
     step = -(-total // LOOKED_AT)
-    chosen = np.concatenate([x[rows][::step] for rows in pieces(len(x), step * BLOCK, x)])
+    chosen = np.concatenate([x[rows][::step].copy() for rows in pieces(len(x), step * BLOCK, x)])
     return everyone(chosen, y[::step], None if weight is None else weight[::step])
 
 
