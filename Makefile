@@ -75,6 +75,10 @@ bench: $(VENV)/train $(VENV)-bench/peers ## the service beside other servers, a 
 bench-quick: $(VENV)/train $(VENV)-bench/peers ## the same in about a minute: ratios only roughly
 	@$(VENV)-bench/bin/python bench/serve.py --python $(PY) --rounds 1 --seconds 1 --json $(VENV)-bench/quick.json
 
+.PHONY: bench-train
+bench-train: $(VENV)/bench-train ## the trainer beside scikit-learn, three minutes: ARGS='--rows 1000000 --columns 20'
+	@$(PY) bench/train.py --json $(VENV)/bench-train.json $(ARGS)
+
 .PHONY: lint
 lint: $(VENV)/test ## style
 	@$(VENV)/bin/ruff check --quiet . && $(VENV)/bin/ruff format --quiet --check .
@@ -105,6 +109,10 @@ $(VENV)/train: requirements/train.txt | $(VENV)/bin/python
 $(VENV)/test: requirements/test.txt | $(VENV)/train
 	@echo "installing the test set into $(VENV) ..."
 	@$(PIP) --require-hashes -r $< && touch $@
+
+$(VENV)/bench-train: bench/requirements.txt | $(VENV)/train
+	@echo "installing pandas and scikit-learn into $(VENV) ..."
+	@$(PIP) -r $< && touch $@
 
 # The peers of the bench have an environment of their own: nothing of theirs can reach the service's.
 $(VENV)-bench/peers: bench/peers.txt requirements/serve.txt | $(VENV)/bin/python
