@@ -54,7 +54,7 @@ def from_gunicorn():
 def _view(endpoint):
     """A Flask view of an endpoint (service, Request) -> Answer."""
 
-    def view(**_):
+    def view():
         headers = {name.lower(): value for name, value in request.headers}
         sent = Request(request.path, request.query_string.decode("latin-1"), headers, _body())
         return _response(endpoint(current_app.service, sent))

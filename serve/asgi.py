@@ -7,8 +7,8 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 from serve.app import from_gunicorn as flask_from_gunicorn
-from serve.exchange import Answer, Request, failure, too_large
-from serve.routes import hot_paths
+from serve.exchange import Answer, Request, failure, problem, too_large
+from serve.routes import HOT
 
 # Bytes of a body that are read and answered at once: a millisecond or two. A larger one takes its turn in a thread.
 SMALL = 128 * 1024
@@ -30,7 +30,6 @@ class Front:
         self._app = app
         self._service = app.service
         self._limit = app.service.config.max_body_bytes
-        self._hot = hot_paths(app.service.model.manifest)
         self._large = asyncio.Semaphore(LARGE_AT_ONCE)
         self._batches = ThreadPoolExecutor(1, "batch")
         self._pages = ThreadPoolExecutor(2, "page")
@@ -57,7 +56,7 @@ class Front:
             body, whole = await _read(receive, self._limit)
         if body is None:
             # Nothing came for gunicorn's `timeout` seconds; where the client has left, nobody hears this.
-            answer = Answer(408, (("Content-Type", "text/plain"),), b"the body did not come in time\n")
+            answer = problem(408, "Request timeout", "the body did not come in time")
         else:
             if whole:
                 # gunicorn 27.0.1 closes a kept connection on which more than 64 KiB of the next request come before
@@ -72,7 +71,7 @@ class Front:
 
     async def _answer(self, scope, headers, body, whole):
         path = _path(scope)
-        endpoint = self._hot.get(path) if scope["method"] == "POST" else None
+        endpoint = HOT.get(path) if scope["method"] == "POST" else None
         if endpoint is None:
             return await self._later(self._pages, self._flask, scope, path, headers, body)
         sent = body if whole else too_large(self._limit)

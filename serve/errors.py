@@ -5,7 +5,7 @@ ServingError
  |   +- ConfigError          a setting is missing or wrong
  |   +- ManifestError        manifest.json is missing, altered or not ours
  |   +- IntegrityError       a model file is missing or is not the one that was exported
- |   +- CertificateError     the recorded examples do not come out the same here
+ |   +- CertificateError     the model does not answer here as it was certified
  |   +- RuntimeUnavailable   the chosen runtime is not installed
  +- RequestError             the caller can mend it; carries an HTTP status and the places
      +- MalformedBody        400
@@ -39,7 +39,7 @@ class IntegrityError(StartupError):
 
 
 class CertificateError(StartupError):
-    """The model does not answer its recorded examples here as it did when it was exported."""
+    """The model does not answer here, its recorded examples or the short certificate, as it was certified."""
 
 
 class RuntimeUnavailable(StartupError):

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from serve import closed_form
+from serve.closed_form import from_ordinal, ordinal
 from serve.errors import BodyTooLarge
 
 ROWS = 1000  # of one request: each is asked of the model some hundred times
@@ -37,9 +39,8 @@ def _contributions(manifest, x, logit):
         return [{"baseline": None, "contributions": None, "residual": None, "reason": reason}] * len(x)
     baseline = manifest.parameters.intercept
     parts = np.zeros(x.shape)
-    for column in manifest.parameters.columns:
+    for column, value in zip(manifest.parameters.columns, closed_form.values(manifest, x).T, strict=True):
         baseline += (column.mean - column.center) / column.scale * column.weight
-        value = _value(column, manifest.features[column.feature], x[:, column.feature])
         parts[:, column.feature] += (value - column.mean) / column.scale * column.weight
     residual = logit - (baseline + parts.sum(axis=1))
     names = [feature.name for feature in manifest.features]
@@ -47,15 +48,6 @@ def _contributions(manifest, x, logit):
         {"baseline": baseline, "contributions": dict(zip(names, row, strict=True)), "residual": rest}
         for row, rest in zip(parts.tolist(), residual.tolist(), strict=True)
     ]
-
-
-def _value(column, feature, x):
-    """The unscaled column of the design matrix, (n,), of the feature's values x (n,)."""
-    if column.missing:
-        return np.isnan(x).astype(np.float64)
-    if feature.nullable:
-        x = np.where(np.isnan(x), feature.fill, x)
-    return x if column.level is None else (x == column.level).astype(np.float64)
 
 
 def _flips(model, x, logit):
@@ -118,12 +110,12 @@ def _values(model, x, verdict, index):
 
 def _bisect(model, x, verdict, index, here, there):
     """The first float64 (n,) on the way from here to there, both (n,), at which each row's verdict is another."""
-    here, there = _ordinal(here), _ordinal(there)
+    here, there = ordinal(here), ordinal(there)
     while (np.maximum(here, there) - 1 > np.minimum(here, there)).any():
         middle = (here >> 1) + (there >> 1) + (here & there & 1)  # their sum would overflow
-        same = model.verdict(_ask(model, x, index, _number(middle)[:, None])[:, 0]) == verdict
+        same = model.verdict(_ask(model, x, index, from_ordinal(middle)[:, None])[:, 0]) == verdict
         here, there = np.where(same, middle, here), np.where(same, there, middle)
-    return _number(there)
+    return from_ordinal(there)
 
 
 def _ask(model, x, index, values):
@@ -131,13 +123,3 @@ def _ask(model, x, index, values):
     rows = np.repeat(x, values.shape[1], axis=0)
     rows[:, index] = values.ravel()
     return model.runtime(rows)[0].reshape(values.shape)
-
-
-def _ordinal(x):
-    """The place of each float64 among all of them, int64; neighbours are 1 apart, both zeros are at 0."""
-    bits = x.view(np.int64)
-    return np.where(bits < 0, np.int64(-(2**63)) - bits, bits)
-
-
-def _number(ordinal):
-    return np.where(ordinal < 0, np.int64(-(2**63)) - ordinal, ordinal).view(np.float64)

@@ -42,7 +42,11 @@ class Model:
 
     def verdict(self, logit):
         """True where the logit is above the threshold's; decided there, where float64 still tells apart."""
-        return logit > self.manifest.logit_threshold
+        return logit > self._threshold
+
+    @cached_property
+    def _threshold(self):
+        return self.manifest.logit_threshold
 
     def stable(self, x, logit):
         """Whether the verdicts on rows x would be the same without any rounding: n bools, or None where not known."""

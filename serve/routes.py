@@ -9,18 +9,7 @@ no answer can depend on the road (tests/test_roads.py).
 
 from serve.api.predict import explained, predict
 
-# Flask's URL rule -> endpoint (service, Request) -> Answer, for POST. In a rule, <name> and <version> are the model's.
+# Path -> endpoint (service, Request) -> Answer, for POST.
 HOT = {"/predict": predict}
 # Likewise, but Flask's on both roads.
 OTHERS = {"/explain": explained}
-
-
-def hot_paths(manifest):
-    """{path: endpoint}: the hot rules filled in for the model in service. Others' names are Flask's to refuse."""
-    own = {"<name>": manifest.name, "<version>": str(manifest.version)}
-    paths = {}
-    for rule, endpoint in HOT.items():
-        for part, value in own.items():
-            rule = rule.replace(part, value)
-        paths[rule] = endpoint
-    return paths

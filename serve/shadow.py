@@ -9,6 +9,8 @@ import threading
 
 import numpy as np
 
+from serve.certify import ulp
+
 LOG = logging.getLogger(__name__)
 WAITING = 64  # requests in the queue; further ones are not compared
 ROWS = 1000  # of one request: the queue's memory is bounded, too
@@ -66,10 +68,9 @@ class Shadow:
     def _compare(self, x, logit, probability, request_digest):
         second, likelihood = self._runtime(x)
         threshold = self._manifest.logit_threshold
-        p, q = (np.maximum(some, 1e-300).view(np.int64) for some in (probability, likelihood))
         flipped = np.flatnonzero((logit > threshold) != (second > threshold))
         self.checked_rows += len(x)
-        self.ulp_max = max(self.ulp_max, int(np.abs(p - q).max(initial=0)))
+        self.ulp_max = max(self.ulp_max, ulp(probability, likelihood))
         reported = min(self.verdict_flips, REPORTED)
         self.verdict_flips += len(flipped)
         for row in flipped[: REPORTED - reported].tolist():

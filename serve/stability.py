@@ -5,6 +5,8 @@ from sys import float_info
 
 import numpy as np
 
+from serve import closed_form
+
 U = float_info.epsilon / 2  # the most by which one operation rounds, relative to its result
 
 
@@ -18,21 +20,22 @@ class Stability:
     """
 
     def __init__(self, manifest):
+        self._manifest = manifest
         self._threshold = manifest.logit_threshold
         self._linear = manifest.parameters.hidden is None
-        self._columns = manifest.parameters.columns
+        columns = manifest.parameters.columns
         self._fill = None
         if any(feature.nullable for feature in manifest.features):
             self._fill = np.array([math.nan if f.fill is None else f.fill for f in manifest.features])
         self._intercept = abs(manifest.parameters.intercept) + float_info.min  # where products underflow
-        k = len(self._columns) + 3
+        k = len(columns) + 3
         self._g = 2 * k * U / (1 - k * U)
         # The coarse bound: sum |term| is at most the length of the weights times the row's, and a constant.
-        steep = [abs(column.weight / column.scale) for column in self._columns]
+        steep = [abs(column.weight / column.scale) for column in columns]
         self._steepness = math.hypot(*steep) * (1 + 1e-9)
         self._constant = self._intercept + sum(
             w * (abs(column.center) + (1 if column.level is not None or column.missing else 1e-150))
-            for w, column in zip(steep, self._columns, strict=True)
+            for w, column in zip(steep, columns, strict=True)
         )
 
     def stable(self, x, logit):
@@ -53,14 +56,5 @@ class Stability:
 
     def band(self, x):
         """How far the logits of rows x (n, d) may be from exact, (n,)."""
-        filled = x if self._fill is None else np.where(np.isnan(x), self._fill, x)
-        total = np.full(len(x), self._intercept)
         with np.errstate(over="ignore"):
-            for column in self._columns:
-                value = filled[:, column.feature]
-                if column.missing:
-                    value = np.isnan(x[:, column.feature])
-                elif column.level is not None:
-                    value = value == column.level
-                total += np.abs((value - column.center) / column.scale * column.weight)
-            return self._g * total
+            return self._g * (np.abs(closed_form.terms(self._manifest, x)).sum(axis=1) + self._intercept)

@@ -1,13 +1,7 @@
 """The same bytes in other engines: an export's model.onnx, unchanged, answers the recorded examples elsewhere."""
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 
-from serve.config import Config
-from serve.errors import ServingError
-from serve.repository import find, read_manifest, read_verified
 from train import parity
 from train.errors import ExportError
 
@@ -20,12 +14,7 @@ def conform(models, name, number=None):
 
     Returns lines of text, one an engine. Raises ExportError where one answers otherwise than it should.
     """
-    try:
-        folder = find(Config(models=Path(models), model_name=name, model_version=number))
-        manifest = read_manifest(folder)
-        files = read_verified(folder, manifest)
-    except ServingError as error:
-        raise ExportError(str(error)) from error
+    folder, manifest, files = parity.published(models, name, number)
     x = np.array([manifest.row(example.instance) for example in manifest.examples])
     wanted = np.array([example.probability for example in manifest.examples])
     lines, wrong = [f"{folder}: model.onnx, unchanged, on {len(x)} recorded examples"], []
@@ -38,6 +27,6 @@ def conform(models, name, number=None):
             wrong.append(engine)
     if wrong:
         raise ExportError("; ".join(lines) + f": {', '.join(wrong)} can't stand in for the service")
-    if importlib.util.find_spec("openvino") is None:
+    if "openvino" not in engines:
         lines.append("openvino: not installed (make conform installs it)")
     return lines

@@ -138,7 +138,7 @@ def held_out(features, x, y, options, folds=5, weight=None):
         return None
     crossed = negative + positive <= MOST_CROSS_VALIDATED
     fold = _folds(y, folds if crossed else 5, options.seed)
-    logit = out_of_fold(features, x, y, options, fold, weight, range(fold.max() + 1) if crossed else [0])
+    logit = out_of_fold(features, x, y, options, fold, weight, range(folds) if crossed else [0])
     rows = ~np.isnan(logit)
     how = f"{folds}-fold cross-validation" if crossed else "a fifth of the rows held out"
     weight = np.broadcast_to(1.0, y.shape) if weight is None else weight
@@ -174,7 +174,7 @@ def out_of_fold(features, x, y, options, fold, weight, wanted):
 def _folds(y, folds, seed):
     """The fold (n,) of each row, from 0 on; the rows of each outcome are shared out evenly."""
     generator = np.random.default_rng(seed)
-    fold = np.empty(len(y), dtype=np.int16)
+    fold = np.empty(len(y), dtype=np.min_scalar_type(folds))
     for outcome in (0, 1):
         rows = np.flatnonzero(y == outcome)
         fold[generator.permutation(rows)] = np.arange(len(rows)) % folds

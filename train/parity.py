@@ -122,14 +122,22 @@ def others(files):
     return {"openvino": lambda x: tuple(compiled(x).values())}
 
 
-def again(models, name, number=None):
-    """(Certificate, Manifest) of a published version, proven here and now, without its training rows."""
+def published(models, name, number=None):
+    """(folder, Manifest, {file: its bytes, verified}) of a published version, the newest where none is named.
+
+    Raises ExportError where there is none, or it was altered.
+    """
     try:
         folder = find(Config(models=Path(models), model_name=name, model_version=number))
         manifest = read_manifest(folder)
-        files = read_verified(folder, manifest)
+        return folder, manifest, read_verified(folder, manifest)
     except ServingError as error:
         raise ExportError(str(error)) from error
+
+
+def again(models, name, number=None):
+    """(Certificate, Manifest) of a published version, proven here and now, without its training rows."""
+    _, manifest, files = published(models, name, number)
     return certificate(manifest, files, np.empty((0, len(manifest.features)))), manifest
 
 
