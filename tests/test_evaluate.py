@@ -211,6 +211,22 @@ def test_thresholds_that_cannot_be_chosen(tmp_path, capsys, arguments, said):
     assert not list(tmp_path.iterdir())
 
 
+def test_two_wishes_for_one_threshold_are_refused_before_the_fit(tmp_path, capsys):
+    arguments = ["--cost-fp", "2", "--recall", "0.9", "--checkpoints", str(tmp_path)]
+    assert main(["fit", "--data", str(DATA / "study_hours.csv"), *arguments]) == 2
+    assert capsys.readouterr() == ("", "error: --cost-fp and --cost-fn, --recall: choose one of them\n")
+
+
+@pytest.mark.parametrize("folds", [255, 256, 300])
+def test_any_number_of_folds_is_shared_out(folds):
+    """Counted in bytes as small as they may be: none may run over."""
+    y = np.repeat([0.0, 1.0], 400)
+    fold = evaluate._folds(y, folds, seed=0)
+
+    assert sorted(set(fold.tolist())) == list(range(folds))
+    assert max(np.bincount(fold)) <= 2 * -(-400 // folds)
+
+
 def table(columns, y):
     """A Table of {name: values, or texts for a group}."""
     features, x = [], []
