@@ -82,12 +82,12 @@ def _live():
 
 def _ready():
     # The model was opened, verified and replayed before the first request could come in.
-    manifest = current_app.service.model.manifest
+    manifest = current_app.service.served.model.manifest
     return {"ready": True, "model": manifest.name, "version": manifest.version}
 
 
 def _model():
-    return Response(current_app.service.model.manifest.encode(), content_type="application/json")
+    return Response(current_app.service.served.model.manifest.encode(), content_type="application/json")
 
 
 def _http_error(error):

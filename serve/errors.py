@@ -10,6 +10,7 @@ ServingError
  +- RequestError             the caller can mend it; carries an HTTP status and the places
      +- MalformedBody        400
      +- UnknownParameter     400
+     +- UnknownModel         404
      +- BodyTooLarge         413
      +- UnsupportedMediaType 415
      +- InvalidInstance      422
@@ -74,6 +75,13 @@ class MalformedBody(RequestError):
     """The body is not JSON or CSV at all."""
 
     title = "Malformed body"
+
+
+class UnknownModel(RequestError):
+    """The request names a model or a version that is not served here."""
+
+    status = 404
+    title = "Unknown model"
 
 
 class UnknownParameter(RequestError):

@@ -41,7 +41,7 @@ def nudged(shadow, by):
 
 
 def test_the_other_runtime_agrees(shadowed):
-    served, shadow = shadowed.test_client(), shadowed.service.model.shadow
+    served, shadow = shadowed.test_client(), shadowed.service.served.model.shadow
 
     assert served.post("/predict", json=ROWS).status_code == 200
     assert served.post("/predict", data="gre,gpa,rank\n500,3,2\n", content_type="text/csv").status_code == 200
@@ -53,7 +53,7 @@ def test_the_other_runtime_agrees(shadowed):
 
 
 def test_a_nudged_runtime_is_seen_and_its_flip_can_be_replayed(shadowed, caplog, tmp_path):
-    served, shadow = shadowed.test_client(), shadowed.service.model.shadow
+    served, shadow = shadowed.test_client(), shadowed.service.served.model.shadow
     nudged(shadow, by=10.0)
     shadow._flips = tmp_path
 
@@ -74,7 +74,7 @@ def test_a_nudged_runtime_is_seen_and_its_flip_can_be_replayed(shadowed, caplog,
 
 
 def test_one_unit_in_the_last_place_is_seen(shadowed):
-    served, shadow = shadowed.test_client(), shadowed.service.model.shadow
+    served, shadow = shadowed.test_client(), shadowed.service.served.model.shadow
     right = shadow._runtime
     shadow._runtime = lambda x: (right(x)[0], np.nextafter(right(x)[1], 1))
 
@@ -86,7 +86,7 @@ def test_one_unit_in_the_last_place_is_seen(shadowed):
 
 
 def test_rows_are_kept_only_where_told_and_not_without_end(shadowed, caplog, tmp_path):
-    shadow = shadowed.service.model.shadow
+    shadow = shadowed.service.served.model.shadow
     nudged(shadow, by=-10.0)
     served = shadowed.test_client()
 
@@ -108,7 +108,7 @@ def test_rows_are_kept_only_where_told_and_not_without_end(shadowed, caplog, tmp
 
 
 def test_a_full_queue_drops_and_never_waits(shadowed):
-    model = shadowed.service.model
+    model = shadowed.service.served.model
     shadow, gate = model.shadow, threading.Event()
     right = shadow._runtime
     shadow._runtime = lambda x: gate.wait(30) and right(x)
@@ -124,7 +124,7 @@ def test_a_full_queue_drops_and_never_waits(shadowed):
 
 
 def test_a_runtime_that_fails_is_logged_and_the_shadow_lives_on(shadowed, caplog):
-    served, shadow = shadowed.test_client(), shadowed.service.model.shadow
+    served, shadow = shadowed.test_client(), shadowed.service.served.model.shadow
     right = shadow._runtime
     shadow._runtime = lambda x: 1 / 0
     assert served.post("/predict", json=ROWS).status_code == 200

@@ -16,14 +16,15 @@ def predict(service, request):
 
     ?explain=true and ?evidence=true add to an answer in JSON what serve/explain.py and serve/evidence.py say of it.
     """
+    served = service.served
     request_digest = digest(request.sent) if isinstance(request.sent, bytes) else ""
     try:
         asked = _asked(request.query) if request.query else ()
-        content_type, body = _answer(service, request, request_digest, asked)
+        content_type, body = _answer(served, request, request_digest, asked)
         answer = Answer(200, (("Content-Type", content_type),), body)
     except RequestError as error:
         answer = refusal(error)
-    return stamped(answer, service.model.manifest, request, request_digest)
+    return stamped(answer, served.model.manifest, request, request_digest)
 
 
 def explained(service, request):
@@ -31,8 +32,8 @@ def explained(service, request):
     return predict(service, request._replace(query=f"{request.query}&explain=true"))
 
 
-def _answer(service, request, request_digest, asked):
-    model, payload = service.model, service.payload
+def _answer(served, request, request_digest, asked):
+    model, payload = served
     if request.media_type == JSON:
         x, single = payload.decode_json(request.body)
         logit, probability = model.predict(x, (lambda _: "$") if single else "$[{}]".format, request_digest)
