@@ -60,6 +60,10 @@ compare: $(VENV)/train ## cross-validate losses, optimizers, activations: DATA, 
 serve: $(VENV)/train ## answer on PORT: MODEL_NAME, RUNTIME=onnx or torchscript
 	@$(PY) -m serve
 
+.PHONY: use
+use: $(VENV)/train ## serve a certain version from now on, at once: VERSION=3, or VERSION=highest; MODEL_NAME
+	@$(PY) -m serve use "$(VERSION)"
+
 .PHONY: test
 test: $(VENV)/test lint ## all tests but Docker's
 	@$(PY) -m pytest -q -m "not docker" -n auto --maxprocesses 4 --dist loadscope

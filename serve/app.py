@@ -3,6 +3,7 @@
 import gc
 import os
 import sys
+import threading
 
 from flask import Flask, Response, current_app, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
@@ -48,6 +49,7 @@ def from_gunicorn():
     # What was loaded stays: without it in the collector's rounds, batches are faster.
     gc.collect()
     gc.freeze()
+    threading.Thread(target=app.service.follow, name="follow", daemon=True).start()
     return app
 
 
@@ -82,8 +84,10 @@ def _live():
 
 def _ready():
     # The model was opened, verified and replayed before the first request could come in.
-    manifest = current_app.service.served.model.manifest
-    return {"ready": True, "model": manifest.name, "version": manifest.version}
+    service = current_app.service
+    manifest = service.served.model.manifest
+    body = {"ready": True, "model": manifest.name, "version": manifest.version}
+    return body | ({"refused": service.refused} if service.refused else {})
 
 
 def _model():

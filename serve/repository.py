@@ -3,17 +3,17 @@
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 
 from serve import certify
 from serve import manifest as contract
-from serve.errors import CertificateError, ConfigError, IntegrityError, InvalidInstance, ManifestError, Problem
+from serve.errors import CertificateError, IntegrityError, InvalidInstance, ManifestError, Problem
 from serve.manifest import Manifest
 from serve.runtimes import MODEL_FILES, load_runtime
 from serve.shadow import Shadow
 from serve.stability import Stability
+from serve.versions import find
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,12 @@ class Model:
         return Stability(self.manifest)
 
 
-def open_model(config):
-    """The model that the settings name, verified and certified. Raises a StartupError saying what is wrong."""
-    folder = find(config)
+def open_model(config, folder=None):
+    """The model in a version's folder, by default the one that the settings name, verified and certified.
+
+    Raises a StartupError saying what is wrong.
+    """
+    folder = folder or find(config)
     manifest = read_manifest(folder)
     files = read_verified(folder, manifest)
     runtime = _open_runtime(folder, manifest, files, config.runtime)
@@ -82,21 +85,6 @@ def _open_runtime(folder, manifest, files, name):
     except CertificateError as error:
         raise CertificateError(f"{folder}: {error}") from error
     return runtime
-
-
-def find(config):
-    """The folder of the model and version that the settings name. Raises ConfigError where there is none."""
-    name = config.model_name or _only_model(config.models)
-    if not contract.NAME.fullmatch(name):
-        raise ConfigError("MODEL_NAME must be letters, digits, . _ and -")
-    home = config.models / name
-    versions = sorted(int(path.name) for path in home.glob("[0-9]*") if path.name.isdigit())
-    if not versions:
-        raise ConfigError(f"{home} holds no exported version: run make train export, or set MODEL_NAME")
-    version = config.model_version or versions[-1]
-    if version not in versions:
-        raise ConfigError(f"{home} holds no version {version}; it holds {', '.join(map(str, versions))}")
-    return home / str(version)
 
 
 def read_manifest(folder):
@@ -140,12 +128,3 @@ def replay(manifest, runtime):
                 f"a recorded example answers {z!r} ({p!r}) here, {example.logit!r} "
                 f"({example.probability!r}) when it was exported"
             )
-
-
-def _only_model(models):
-    names = sorted(p.name for p in Path(models).glob("*/") if contract.NAME.fullmatch(p.name) and any(p.glob("[0-9]*")))
-    if not names:
-        raise ConfigError(f"{models} holds no model: run make train export, or set MODELS_DIR")
-    if len(names) > 1:
-        raise ConfigError(f"{models} holds {', '.join(names)}: set MODEL_NAME to one of them")
-    return names[0]
