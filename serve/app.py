@@ -8,10 +8,11 @@ import threading
 from flask import Flask, Response, current_app, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
+from serve.api import open_inference
 from serve.config import Config
 from serve.errors import RequestError, StartupError
 from serve.exchange import Request, failure, problem, refusal, too_large
-from serve.routes import HOT, OTHERS
+from serve.routes import RULES
 from serve.service import Service
 
 
@@ -28,8 +29,8 @@ def create_app(config=None):
     app.register_error_handler(RequestError, lambda error: _response(refusal(error)))
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _unforeseen)
-    for rule, endpoint in (HOT | OTHERS).items():
-        app.add_url_rule(rule, view_func=_view(endpoint), endpoint=rule, methods=["POST"])
+    for (method, rule), endpoint in RULES.items():
+        app.add_url_rule(rule, f"{method} {rule}", _view(endpoint), methods=[method])
     app.add_url_rule("/health/live", view_func=_live)
     app.add_url_rule("/health/ready", view_func=_ready)
     # The Open Inference Protocol's names for the same two, which orchestrators ask.
@@ -56,10 +57,10 @@ def from_gunicorn():
 def _view(endpoint):
     """A Flask view of an endpoint (service, Request) -> Answer."""
 
-    def view():
+    def view(**names):
         headers = {name.lower(): value for name, value in request.headers}
         sent = Request(request.path, request.query_string.decode("latin-1"), headers, _body())
-        return _response(endpoint(current_app.service, sent))
+        return _response(endpoint(current_app.service, sent, **names))
 
     return view
 
@@ -96,6 +97,9 @@ def _model():
 
 def _http_error(error):
     headers = [("Allow", ", ".join(sorted(error.valid_methods)))] if getattr(error, "valid_methods", None) else []
+    if request.path.startswith("/v2/"):
+        answer = open_inference.problem(error.code, error.description)
+        return _response(answer._replace(headers=(*answer.headers, *headers)))
     return _response(problem(error.code, error.name, error.description, headers=headers))
 
 

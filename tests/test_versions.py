@@ -94,7 +94,7 @@ def test_a_bad_version_is_refused_with_the_reason_and_the_old_one_goes_on(home, 
     }
     assert [record.levelname for record in caplog.records] == ["ERROR"]  # once, not at every look
     served = create_app(Config(models=home.parent)).test_client()
-    assert served.get("/health/ready").json["refused"] == {"2": said}  # a restart is no other state
+    assert served.get("/health/ready").json["refused"] == one.refused  # a restart is no other state
 
 
 def test_a_version_copied_slowly_is_taken_up_once_it_is_whole(home):
