@@ -8,9 +8,9 @@ import threading
 from flask import Flask, Response, current_app, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
-from serve.api import open_inference
+from serve.api import open_inference, scoring
 from serve.config import Config
-from serve.errors import RequestError, StartupError
+from serve.errors import ConfigError, RequestError, StartupError
 from serve.exchange import Request, failure, problem, refusal, too_large
 from serve.routes import RULES
 from serve.service import Service
@@ -29,7 +29,7 @@ def create_app(config=None):
     app.register_error_handler(RequestError, lambda error: _response(refusal(error)))
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _unforeseen)
-    for (method, rule), endpoint in RULES.items():
+    for (method, rule), endpoint in (RULES | _vertex(config)).items():
         app.add_url_rule(rule, f"{method} {rule}", _view(endpoint), methods=[method])
     app.add_url_rule("/health/live", view_func=_live)
     app.add_url_rule("/health/ready", view_func=_ready)
@@ -52,6 +52,20 @@ def from_gunicorn():
     gc.freeze()
     threading.Thread(target=app.service.follow, name="follow", daemon=True).start()
     return app
+
+
+def _vertex(config):
+    """Vertex AI's routes, which it names when it starts the container. Raises ConfigError where one is taken."""
+    asked = [("POST", config.vertex_predict, scoring.vertex), ("GET", config.vertex_health, scoring.ping)]
+    rules = {(method, route): endpoint for method, route, endpoint in asked if route}
+    wrong = [
+        route
+        for method, route in rules
+        if not route.startswith("/") or {"<", ">"} & set(route) or (method, route) in RULES
+    ]
+    if wrong:
+        raise ConfigError("AIP_PREDICT_ROUTE and AIP_HEALTH_ROUTE must be paths, other than the service's own")
+    return rules
 
 
 def _view(endpoint):

@@ -40,7 +40,7 @@ def _choice(name, *values):
 
 worker_class = _choice("WORKER_CLASS", "asgi", "gthread")  # which road a request takes: serve/routes.py
 wsgi_app = "serve.asgi:from_gunicorn()" if worker_class == "asgi" else "serve.app:from_gunicorn()"
-bind = f"0.0.0.0:{_setting('PORT', lambda: 8000)}"
+bind = f"0.0.0.0:{_setting('PORT', lambda: _setting('AIP_HTTP_PORT', lambda: 8000))}"
 workers = _setting("WEB_CONCURRENCY", available_cpus)
 if worker_class == "asgi":
     asgi_loop = "uvloop"

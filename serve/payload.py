@@ -69,6 +69,27 @@ class Payload:
             raise self._diagnose(body)
         return self._numbers(rows), single
 
+    def decode_table(self, names, rows, place):
+        """The columns' names and each row's JSON values, in that order -> x float64 (n, d); row i is f"{place}[{i}]".
+
+        Raises BodyTooLarge, or InvalidInstance naming every place that is wrong.
+        """
+        self._check_rows(len(rows))
+        problems = self._key_problems(names, "$.columns")
+        if problems:
+            raise InvalidInstance("the columns are not the model's features", problems)
+        order = [names.index(feature.name) for feature in self.features]
+        for i, row in enumerate(rows):
+            if len(row) != len(names):
+                problems.append(Problem(f"{place}[{i}]", f"{len(row)} values where there are {len(names)} columns"))
+                continue
+            for index, at in enumerate(order):
+                if detail := self._value_problem(index, row[at]):
+                    problems.append(Problem(f"{place}[{i}].{self.features[index].name}", detail))
+        if problems:
+            raise self._invalid(problems)
+        return self._numbers([[row[at] for at in order] for row in rows])
+
     def decode_csv(self, body):
         """bytes, with a header line that names the features in any order -> (x float64 (n, d), the cells as sent).
 

@@ -10,6 +10,7 @@ no answer can depend on the road (tests/test_roads.py).
 import re
 
 from serve.api import open_inference as v2
+from serve.api import scoring
 from serve.api.predict import explained, predict
 
 # Path -> endpoint (service, Request, **names in the path) -> Answer, for POST.
@@ -24,6 +25,9 @@ OTHERS = {
     ("GET", "/v2/models/<name>/versions/<version>"): v2.model,
     ("GET", "/v2/models/<name>/ready"): v2.ready,
     ("GET", "/v2/models/<name>/versions/<version>/ready"): v2.ready,
+    ("POST", "/invocations"): scoring.invocations,
+    ("GET", "/ping"): scoring.ping,
+    ("GET", "/version"): scoring.version,
     ("POST", "/v2/repository/index"): v2.index,
     ("POST", "/v2/repository/models/<name>/load"): v2.load,
     ("POST", "/v2/repository/models/<name>/unload"): v2.load,
