@@ -5,15 +5,17 @@ import os
 import sys
 import threading
 
-from flask import Flask, Response, current_app, request
+from flask import Flask, Response, current_app, g, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from serve.api import open_inference, scoring
 from serve.config import Config
 from serve.errors import ConfigError, RequestError, StartupError
 from serve.exchange import Request, failure, problem, refusal, too_large
+from serve.metrics import CONTENT_TYPE, Metrics
 from serve.routes import RULES
 from serve.service import Service
+from serve.tally import SHARED
 
 
 def create_app(config=None):
@@ -25,18 +27,18 @@ def create_app(config=None):
     app = Flask(__name__, static_folder=None)
     # One more than the limit: of a chunked body Werkzeug gives as much as it may, and doesn't say that there was more.
     app.config["MAX_CONTENT_LENGTH"] = config.max_body_bytes + 1
-    app.service = Service(config)
+    rules = sorted({rule for _, rule in RULES | _vertex(config)} | {rule for rule, _ in PAGES})
+    app.metrics = Metrics(rules, SHARED)
+    app.service = Service(config, app.metrics)
+    app.before_request(_begin)
+    app.after_request(_end)
     app.register_error_handler(RequestError, lambda error: _response(refusal(error)))
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _unforeseen)
     for (method, rule), endpoint in (RULES | _vertex(config)).items():
         app.add_url_rule(rule, f"{method} {rule}", _view(endpoint), methods=[method])
-    app.add_url_rule("/health/live", view_func=_live)
-    app.add_url_rule("/health/ready", view_func=_ready)
-    # The Open Inference Protocol's names for the same two, which orchestrators ask.
-    app.add_url_rule("/v2/health/live", "v2_live", view_func=_live)
-    app.add_url_rule("/v2/health/ready", "v2_ready", view_func=lambda: {"ready": True, "live": True})
-    app.add_url_rule("/model", view_func=_model)
+    for rule, view in PAGES:
+        app.add_url_rule(rule, rule, view)
     return app
 
 
@@ -109,6 +111,22 @@ def _model():
     return Response(current_app.service.served.model.manifest.encode(), content_type="application/json")
 
 
+def _metrics():
+    service = current_app.service
+    text = current_app.metrics.text(service.served.model.manifest, service.config.runtime, len(service.refused))
+    return Response(text, content_type=CONTENT_TYPE)
+
+
+def _begin():
+    g.began = current_app.metrics.begin()
+
+
+def _end(response):
+    rule = request.url_rule.rule if request.url_rule else None
+    current_app.metrics.end(g.began, rule, response.status_code)
+    return response
+
+
 def _http_error(error):
     headers = [("Allow", ", ".join(sorted(error.valid_methods)))] if getattr(error, "valid_methods", None) else []
     if request.path.startswith("/v2/"):
@@ -119,3 +137,14 @@ def _http_error(error):
 
 def _unforeseen(error):
     return _response(failure(current_app.logger, request.method, request.path))
+
+
+PAGES = [
+    ("/health/live", _live),
+    ("/health/ready", _ready),
+    # The Open Inference Protocol's names for the same two, which orchestrators ask.
+    ("/v2/health/live", _live),
+    ("/v2/health/ready", lambda: {"ready": True, "live": True}),
+    ("/model", _model),
+    ("/metrics", _metrics),
+]

@@ -29,6 +29,7 @@ class Front:
     def __init__(self, app):
         self._app = app
         self._service = app.service
+        self._metrics = app.metrics
         self._limit = app.service.config.max_body_bytes
         self._large = asyncio.Semaphore(LARGE_AT_ONCE)
         self._batches = ThreadPoolExecutor(1, "batch")
@@ -71,14 +72,23 @@ class Front:
 
     async def _answer(self, scope, headers, body, whole):
         path = _path(scope)
-        endpoint, names = hot(path) if scope["method"] == "POST" else (None, {})
-        if endpoint is None:
+        found = hot(path) if scope["method"] == "POST" else None
+        if found is None:
             return await self._later(self._pages, self._flask, scope, path, headers, body)
+        began = self._metrics.begin()
+        rule, endpoint, names = found
         sent = body if whole else too_large(self._limit)
         request = Request(path, scope["query_string"].decode("latin-1"), headers, sent)
-        if len(body) <= SMALL and not request.query:  # an explanation takes longer than an answer
-            return self._hot_answer(endpoint, request, names)
-        return await self._later(self._batches, self._hot_answer, endpoint, request, names)
+        status = "other"  # of a request that is broken off
+        try:
+            if len(body) <= SMALL and not request.query:  # an explanation takes longer than an answer
+                answer = self._hot_answer(endpoint, request, names)
+            else:
+                answer = await self._later(self._batches, self._hot_answer, endpoint, request, names)
+            status = answer.status
+        finally:
+            self._metrics.end(began, rule, status)
+        return answer
 
     def _later(self, threads, function, *arguments):
         return asyncio.get_running_loop().run_in_executor(threads, function, *arguments)

@@ -6,6 +6,8 @@ import signal
 import sys
 from pathlib import Path
 
+from serve.tally import SHARED
+
 
 def available_cpus(cgroup=Path("/sys/fs/cgroup")):
     """How many CPUs this process may use: the container's quota (cgroup v2 or v1), at most what the scheduler gives."""
@@ -56,7 +58,16 @@ control_socket_disable = True  # on by default since 25.1, and fails on a read-o
 STOPS = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}
 
 
+def pre_fork(server, worker):
+    worker.tally_row = SHARED.lend(worker)
+
+
+def child_exit(server, worker):
+    SHARED.give_back(worker)
+
+
 def post_fork(server, worker):
+    SHARED.take(worker.tally_row)
     signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
 
 

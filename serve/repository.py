@@ -18,11 +18,15 @@ from serve.versions import find
 
 @dataclass(frozen=True)
 class Model:
-    """A model in service: what it is and the runtime that answers for it."""
+    """A model in service: what it is and the runtime that answers for it.
+
+    watch: told the verdicts and probabilities of every answer (serve/metrics.py), if there is one.
+    """
 
     manifest: Manifest
     runtime: callable
     shadow: Shadow | None = None
+    watch: callable = None
 
     def predict(self, x, place="$[{}]".format, request_digest=None):
         """x float64 (n, d) in the manifest's order of features -> (logit, probability), float64 (n,) each.
@@ -36,6 +40,8 @@ class Model:
             rows = np.flatnonzero(~np.isfinite(logit)).tolist()
             problems = [Problem(place(row), "its logit is beyond what float64 can carry") for row in rows]
             raise InvalidInstance("the model has no finite answer", problems)
+        if self.watch:
+            self.watch(self.verdict(logit), probability)
         if self.shadow:
             self.shadow.offer(x, logit, probability, request_digest)
         return logit, probability

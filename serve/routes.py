@@ -37,8 +37,10 @@ RULES |= OTHERS
 
 
 def hot(path):
-    """(endpoint, names in the path) of the hot endpoint that answers POST there, or (None, {})."""
+    """(rule, endpoint, names in the path) of the hot endpoint that answers POST there, or None."""
     if path in HOT:
-        return HOT[path], {}
-    found = INFERS.fullmatch(path)
-    return (v2.infer, found.groupdict()) if found else (None, {})
+        return path, HOT[path], {}
+    if found := INFERS.fullmatch(path):
+        names = found.groupdict()
+        return INFER[names["version"] is not None], v2.infer, names
+    return None

@@ -25,12 +25,15 @@ class Served(NamedTuple):
 class Service:
     """Opens the model that the settings name, and goes with the repository. Raises a StartupError where it can't.
 
+    metrics: is told of every answer, if given.
+
     served: the Served that answers. kept: {version: Served}, those that can be asked for by number, `served` among
     them. refused: {version (text), or what else is wrong: why}. Each is replaced as a whole, never changed: any thread
     may read.
     """
 
-    def __init__(self, config):
+    def __init__(self, config, metrics=None):
+        self._metrics = metrics
         # Settled here: a second model that comes into the folder later must not make the name ambiguous.
         self.config = dataclasses.replace(config, model_name=model_name(config))
         self.served, self.kept, self.refused, self._seen = None, {}, {}, {}  # _seen: {version: (signature, error)}
@@ -83,6 +86,13 @@ class Service:
         # Where the repository lies on this machine is nobody's business who asks for the health.
         self.refused = {version: str(why).replace(f"{self.config.models}/", "") for version, why in refused.items()}
 
+    def _watched(self, model):
+        if self._metrics is None:
+            return model
+        if model.shadow:
+            model.shadow.watch = self._metrics.compared
+        return dataclasses.replace(model, watch=self._metrics.predicted)
+
     def _serve(self, folder, refused):
         """Answer with that folder's model from now on; whether it could be opened."""
         served = self._open(folder, refused)
@@ -101,7 +111,7 @@ class Service:
         if signature != seen:
             why = None
             try:
-                model = open_model(self.config, folder)
+                model = self._watched(open_model(self.config, folder))
                 self.kept = self.kept | {number: Served(model, Payload(model.manifest, self.config.max_rows))}
             except StartupError as error:
                 why = error
