@@ -7,6 +7,7 @@ import sys
 from flask import Flask, Response, current_app, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
+from serve.api.page import PAGE
 from serve.config import Config
 from serve.errors import RequestError, StartupError
 from serve.exchange import Request, failure, problem, refusal, too_large
@@ -35,6 +36,7 @@ def create_app(config=None):
     app.add_url_rule("/v2/health/live", "v2_live", view_func=_live)
     app.add_url_rule("/v2/health/ready", "v2_ready", view_func=lambda: {"ready": True, "live": True})
     app.add_url_rule("/model", view_func=_model)
+    app.register_blueprint(PAGE)
     return app
 
 
