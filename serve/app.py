@@ -8,7 +8,8 @@ import threading
 from flask import Flask, Response, current_app, g, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
-from serve.api import open_inference, scoring
+from serve.api import open_inference, openapi, scoring
+from serve.api.page import PAGE
 from serve.config import Config
 from serve.errors import ConfigError, RequestError, StartupError
 from serve.exchange import Request, failure, problem, refusal, too_large
@@ -27,11 +28,6 @@ def create_app(config=None):
     app = Flask(__name__, static_folder=None)
     # One more than the limit: of a chunked body Werkzeug gives as much as it may, and doesn't say that there was more.
     app.config["MAX_CONTENT_LENGTH"] = config.max_body_bytes + 1
-    rules = sorted({rule for _, rule in RULES | _vertex(config)} | {rule for rule, _ in PAGES})
-    app.metrics = Metrics(rules, SHARED)
-    app.service = Service(config, app.metrics)
-    app.before_request(_begin)
-    app.after_request(_end)
     app.register_error_handler(RequestError, lambda error: _response(refusal(error)))
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _unforeseen)
@@ -39,6 +35,11 @@ def create_app(config=None):
         app.add_url_rule(rule, f"{method} {rule}", _view(endpoint), methods=[method])
     for rule, view in PAGES:
         app.add_url_rule(rule, rule, view)
+    app.register_blueprint(PAGE)
+    app.metrics = Metrics(sorted({rule.rule for rule in app.url_map.iter_rules()}), SHARED)
+    app.service = Service(config, app.metrics)
+    app.before_request(_begin)
+    app.after_request(_end)
     return app
 
 
@@ -117,6 +118,11 @@ def _metrics():
     return Response(text, content_type=CONTENT_TYPE)
 
 
+def _openapi():
+    service = current_app.service
+    return openapi.document(service.served, service.config)
+
+
 def _begin():
     g.began = current_app.metrics.begin()
 
@@ -147,4 +153,5 @@ PAGES = [
     ("/v2/health/ready", lambda: {"ready": True, "live": True}),
     ("/model", _model),
     ("/metrics", _metrics),
+    ("/openapi.json", _openapi),
 ]

@@ -1,0 +1,196 @@
+// The form's answer as you type. Without this file the form is sent and answered as a page.
+
+import { bar, calibration, columns, curve, element, percent, short } from "./draw.js";
+import { watchTable } from "./table.js";
+
+const NUMBER = /^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$/;
+const POINTS = 101; // of the curve: one request
+const get = (id) => document.getElementById(id);
+const form = get("form");
+const fields = [...form.querySelectorAll("input, select")];
+const manifest = await (await fetch("/model")).json();
+const [negative, positive] = manifest.target.labels;
+let asked = 0; // of answers that come out of turn only the last one asked for counts
+
+document.body.classList.add("live");
+addSliders();
+form.addEventListener("input", answer);
+form.addEventListener("submit", (event) => {
+  event.preventDefault();
+  answer();
+});
+get("along").addEventListener("change", answer);
+watchTable(manifest);
+showDrift();
+answer();
+
+// The row as the form has it: what is no number goes as text, and the service says so at its field.
+function row() {
+  return Object.fromEntries(manifest.features.map((feature, at) => [feature.name, value(feature, fields[at].value.trim())]));
+}
+
+function value(feature, text) {
+  if (text === "") return null;
+  return feature.kind === "numeric" && NUMBER.test(text) && Number.isFinite(Number(text)) ? Number(text) : text;
+}
+
+async function post(path, body) {
+  const options = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
+  return (await fetch(path, options)).json();
+}
+
+async function answer() {
+  const mine = ++asked;
+  const sent = row();
+  const wrong = problems(sent);
+  say(wrong, "");
+  if (Object.keys(wrong).length) return refuse();
+  try {
+    const got = await post("/explain?evidence=true", sent);
+    if (mine !== asked) return;
+    if (!("explanation" in got)) {
+      say(Object.fromEntries((got.errors ?? []).map((one) => [one.pointer.slice(2), one.detail])), got.errors ? "" : got.detail);
+      return refuse();
+    }
+    show(got);
+    await showCurve(sent, got, mine);
+  } catch {
+    if (mine === asked) get("said").textContent = "The service can't be reached; the answer shown may be old.";
+  }
+}
+
+// What the form alone can tell is not sent: a half-typed number is no request. The service judges all else.
+function problems(sent) {
+  const found = {};
+  for (const feature of manifest.features) {
+    const given = sent[feature.name];
+    if (given === null && feature.fill === null) found[feature.name] = "may not be empty";
+    else if (feature.kind === "numeric" && typeof given === "string") found[feature.name] = "expected a number";
+  }
+  return found;
+}
+
+function say(wrong, general) {
+  get("said").textContent = general;
+  manifest.features.forEach((feature, at) => {
+    const detail = wrong[feature.name] ?? "";
+    get(`f${at}-error`).textContent = detail;
+    if (detail) fields[at].setAttribute("aria-invalid", "true");
+    else fields[at].removeAttribute("aria-invalid");
+  });
+}
+
+function refuse() {
+  get("verdict").replaceChildren(element("p", { class: "verdict" }, element("b", { id: "label" }, "No answer"), element("span", {}, "See what is wrong in the form.")));
+  get("filled").setAttribute("width", 0);
+  get("why").hidden = true;
+}
+
+function show(got) {
+  const passed = got.label === positive;
+  const probability = element("span", { id: "probability" }, (100 * got.probability).toFixed(1));
+  const label = element("b", { id: "label" }, got.label);
+  const kind = passed ? "yes" : "no";
+  get("verdict").replaceChildren(element("p", { class: `verdict ${kind}` }, label, " ", element("span", {}, probability, ` % for ${positive}`)));
+  get("filled").setAttribute("width", 100 * got.probability);
+  get("filled").setAttribute("class", kind);
+  get("why").hidden = false;
+  showFlips(got.explanation.flips);
+  showContributions(got.explanation);
+  showEvidence(got);
+  if (got.version !== manifest.version) get("said").textContent = "A new version of the model is in service: load this page again.";
+}
+
+function showFlips(flips) {
+  const items = [];
+  manifest.features.forEach((feature, at) => {
+    const flip = flips[feature.name];
+    for (const value of flip.levels ?? (flip.value === null ? [] : [flip.value])) {
+      const said = typeof value === "number" ? short(value) : value;
+      const button = element("button", { type: "button", class: "button" }, `${feature.name} ${said}`);
+      button.addEventListener("click", () => {
+        fields[at].value = value; // all its digits: a rounded one may lie on this side still
+        fields[at].dispatchEvent(new Event("input", { bubbles: true }));
+        fields[at].focus();
+      });
+      items.push(element("li", {}, button, ...(flip.outside ? [" ", element("span", { class: "hint" }, "beyond what was seen in training")] : [])));
+    }
+  });
+  get("flips").replaceChildren(...(items.length ? items : [element("li", { class: "hint" }, "No single feature would.")]));
+}
+
+function showContributions({ contributions, reason }) {
+  const parts = Object.entries(contributions ?? {});
+  const largest = Math.max(...parts.map(([, part]) => Math.abs(part))) || 1;
+  const rows = parts.map(([name, part]) =>
+    element(
+      "tr",
+      {},
+      element("th", { scope: "row" }, name),
+      element("td", {}, bar(part / largest)),
+      element("td", { class: "number" }, (part < 0 ? "" : "+") + part.toFixed(3)),
+    ),
+  );
+  get("contributions").replaceChildren(...(rows.length ? rows : [element("tr", {}, element("td", {}, reason ?? ""))]));
+}
+
+function showEvidence({ evidence, probability }) {
+  get("evidence").textContent = evidence
+    ? `Of ${evidence.rows} rows that the fit had not seen, answered ${percent(evidence.lower)} to ${percent(evidence.upper)}, ` +
+      `${evidence.positives} were ${positive}: ${percent(evidence.positives / evidence.rows)} ` +
+      `(95 % interval ${percent(evidence.low)} to ${percent(evidence.high)}).`
+    : "There were too few rows held out near this answer to tell.";
+  const bins = manifest.training.calibration;
+  get("calibration").hidden = bins.length === 0;
+  if (bins.length) get("calibration").querySelector(".picture").replaceChildren(calibration(bins, probability, "What the model said against how often it came so"));
+}
+
+async function showCurve(sent, got, mine) {
+  const feature = manifest.features[get("along").selectedIndex];
+  const here = sent[feature.name];
+  const title = `The probability of ${positive} along ${feature.name}`;
+  const values = feature.kind === "numeric" ? across(feature, here) : feature.levels;
+  const answers = await post("/predict", values.map((value) => ({ ...sent, [feature.name]: value })));
+  if (mine !== asked) return;
+  if (!Array.isArray(answers)) return get("picture").replaceChildren();
+  const probabilities = answers.map((one) => one.probability);
+  const points = values.map((value, at) => [value, probabilities[at]]);
+  get("picture").replaceChildren(
+    feature.kind === "numeric"
+      ? curve(points, here === null ? null : [here, got.probability], [feature.minimum, feature.maximum], manifest.threshold, title)
+      : columns(values, probabilities, values.indexOf(here), manifest.threshold, title),
+  );
+}
+
+// Values across the training range, a little beyond it, and as far as the row's own.
+function across({ minimum, maximum }, here) {
+  const margin = 0.15 * (maximum - minimum) || 1;
+  const low = Math.min(minimum - margin, here ?? minimum), high = Math.max(maximum + margin, here ?? maximum);
+  return Array.from({ length: POINTS }, (_, at) => low + (high - low) * (at / (POINTS - 1)));
+}
+
+// A slider beside each number, over the training range; the number itself may be any.
+function addSliders() {
+  manifest.features.forEach((feature, at) => {
+    if (feature.kind !== "numeric" || !(feature.maximum > feature.minimum)) return;
+    const { minimum, maximum } = feature;
+    const slider = element("input", { type: "range", min: minimum, max: maximum, step: "any", "aria-label": `${feature.name}, slider` });
+    const follow = () => (slider.value = fields[at].value);
+    slider.addEventListener("input", () => (fields[at].value = String(Number(Number(slider.value).toPrecision(4)))));
+    fields[at].addEventListener("input", follow);
+    follow();
+    fields[at].after(slider);
+  });
+}
+
+async function showDrift() {
+  if (!get("drift-link")) return;
+  const answered = await fetch("/drift");
+  if (!answered.ok) return;
+  const { features = {} } = await answered.json();
+  const rows = Object.entries(features).map(([name, found]) =>
+    element("tr", {}, element("th", { scope: "row" }, name), ...Object.entries(found).filter(([, one]) => typeof one !== "object").map(([what, one]) => element("td", {}, `${what.replaceAll("_", " ")} ${typeof one === "number" ? short(one) : one}`))),
+  );
+  get("drift").hidden = rows.length === 0;
+  get("drift").querySelector(".wide").replaceChildren(element("table", {}, element("tbody", {}, ...rows)));
+}

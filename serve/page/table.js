@@ -1,0 +1,210 @@
+// A CSV of any size: read in pieces, sent in slices, answered in a table and a file to download.
+
+import { element } from "./draw.js";
+
+const SHOWN = 100; // rows, answered or at fault
+const get = (id) => document.getElementById(id);
+const NUMBER = /^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$/;
+// One field and what ends it, as RFC 4180 and Python's csv have it.
+const FIELD = /(?:"((?:[^"]|"")*)"|([^,\r\n]*))(,|\r\n|\n|\r|$)/y;
+
+// A spreadsheet takes text that begins so for a formula: such text gets an apostrophe, a number stays one (OWASP).
+export const harmless = (cell) => (/^\s*[=+\-@\t\r\n]/.test(cell) && !NUMBER.test(cell) ? `'${cell}` : cell);
+const quoted = (cell) => (/[",\r\n]/.test(cell) || cell === "" ? `"${cell.replaceAll('"', '""')}"` : cell);
+const line = (cells) => `${cells.map(quoted).join(",")}\n`;
+const newlines = (text) => text.match(/\r\n|\r|\n/g)?.length ?? 0;
+
+// Records from pieces of text: {line: the file's line that it ends on, cells}. A record that isn't whole yet waits.
+class Records {
+  #rest = "";
+  #line = 0;
+
+  *take(text, last) {
+    this.#rest += text;
+    let start = 0, at = 0, cells = [];
+    while (at < this.#rest.length) {
+      FIELD.lastIndex = at;
+      const found = FIELD.exec(this.#rest);
+      if (!found || (FIELD.lastIndex === this.#rest.length && !last)) {
+        if (!found && last) throw new Error(`line ${this.#line + 1}: a quoted cell isn't closed, or text follows it`);
+        break;
+      }
+      cells.push(found[1]?.replaceAll('""', '"') ?? found[2]);
+      at = FIELD.lastIndex;
+      if (found[3] === "," && at < this.#rest.length) continue;
+      if (found[3] === ",") cells.push("");
+      this.#line += newlines(this.#rest.slice(start, at)) || 1;
+      start = at;
+      if (cells.length > 1 || cells[0] !== "") yield { line: this.#line, cells };
+      cells = [];
+    }
+    this.#rest = this.#rest.slice(start);
+  }
+}
+
+export function watchTable(manifest) {
+  const drop = get("drop"), file = get("file");
+  let running = null;
+  const start = async (chosen) => {
+    running?.abort();
+    running = new AbortController();
+    const mine = running;
+    try {
+      await answerTable(manifest, chosen, mine.signal);
+    } catch (error) {
+      if (mine.signal.aborted) return;
+      get("progress").hidden = true;
+      get("told").className = "error";
+      get("told").textContent = error instanceof TypeError ? "Not a text in UTF-8, or the service can't be reached." : error.message;
+    }
+  };
+  file.addEventListener("change", () => file.files[0] && start(file.files[0]));
+  for (const name of ["dragenter", "dragover", "dragleave", "drop"]) {
+    drop.addEventListener(name, (event) => {
+      event.preventDefault();
+      drop.classList.toggle("over", name === "dragenter" || name === "dragover");
+      if (name === "drop" && event.dataTransfer.files[0]) start(event.dataTransfer.files[0]);
+    });
+  }
+}
+
+async function answerTable(manifest, file, signal) {
+  const names = manifest.features.map((feature) => feature.name);
+  const limits = { rows: Number(document.body.dataset.rows), bytes: Number(document.body.dataset.bytes) / 4 };
+  const table = { header: null, added: null, shown: [], faults: [], more: false, parts: [], rows: 0 };
+  begin();
+  let slice = [], size = 0, read = 0;
+  const send = async () => {
+    if (slice.length) await answerSlice(table, slice, signal);
+    slice = [];
+    size = 0;
+    get("progress").value = file.size ? read / file.size : 1;
+    get("told").textContent = `${table.rows} rows answered`;
+  };
+  const accept = async (records) => {
+    for (const record of records) {
+      if (!table.header) readHeader(table, record.cells, names);
+      else {
+        slice.push(record);
+        size += record.cells.reduce((sum, cell) => sum + cell.length + 3, 0);
+        if (slice.length >= limits.rows || size >= limits.bytes) await send();
+      }
+      if (table.more) return;
+    }
+  };
+  const records = new Records();
+  const reader = file.stream().getReader();
+  const decoder = new TextDecoder("utf-8", { fatal: true });
+  for (let piece = await reader.read(); !piece.done && !table.more; piece = await reader.read()) {
+    read += piece.value.length;
+    await accept(records.take(decoder.decode(piece.value, { stream: true }), false));
+  }
+  if (!table.more) {
+    await accept(records.take(decoder.decode(), true));
+    if (!table.header) throw new Error("An empty file; its first line must name the columns.");
+    await send();
+  } else await reader.cancel();
+  end(table, file.name);
+}
+
+function readHeader(table, cells, names) {
+  table.header = cells.map((cell) => cell.trim());
+  const missing = names.filter((name) => !table.header.includes(name));
+  const twice = names.filter((name) => table.header.indexOf(name) !== table.header.lastIndexOf(name));
+  const wrong = [...missing.map((name) => `${name} is missing`), ...twice.map((name) => `${name} is there more than once`)];
+  if (wrong.length) throw new Error(`line 1: ${wrong.join(", ")}. The columns needed are ${names.join(", ")}.`);
+  table.order = names.map((name) => table.header.indexOf(name));
+  table.names = names;
+}
+
+// Of each record the features' cells are sent; what else it has goes into the download as it is.
+async function answerSlice(table, slice, signal) {
+  const whole = slice.filter((record) => record.cells.length === table.header.length);
+  const faults = slice
+    .filter((record) => record.cells.length !== table.header.length)
+    .map((record) => ({ record, detail: `${record.cells.length} cells where the header has ${table.header.length}` }));
+  let text = line(table.names), at = newlines(text);
+  const ends = new Map([[0, null]]); // the slice's line -> its record; "row 3" counts records
+  for (const record of whole) {
+    const sent = line(table.order.map((column) => record.cells[column]));
+    at += newlines(sent);
+    ends.set(at, record);
+    text += sent;
+  }
+  const options = { method: "POST", headers: { "Content-Type": "text/csv" }, body: text, signal };
+  const answered = await fetch("/predict", options);
+  if (answered.ok) {
+    const [header, ...rows] = [...new Records().take(await answered.text(), true)].map((record) => record.cells.slice(table.names.length));
+    // Where the table has a column of that name already, ours is the predicted one.
+    table.added ??= header.map((name) => (table.header.includes(name) ? `predicted_${name}` : name));
+    if (!table.parts.length) table.parts.push(line([...table.header, ...table.added].map(harmless)));
+    table.parts.push(new Blob(rows.map((cells, index) => line([...whole[index].cells, ...cells].map(harmless)))));
+    rows.slice(0, SHOWN - table.shown.length).forEach((cells, index) => table.shown.push([...whole[index].cells, ...cells]));
+    table.rows += rows.length;
+  } else {
+    const { detail, errors } = await answered.json();
+    if (!errors) throw new Error(detail);
+    for (const { pointer, detail: why } of errors) {
+      const [, kind, number, name] = /^(line|row) (\d+)(?:, ([^]*))?$/.exec(pointer) ?? [];
+      const record = kind === "row" ? whole[number - 1] : ends.get(Number(number));
+      if (!record) throw new Error(`${pointer}: ${why}`);
+      faults.push({ record, name, detail: why });
+    }
+  }
+  table.faults.push(...faults);
+  table.more = table.faults.length >= SHOWN;
+}
+
+function begin() {
+  get("progress").hidden = false;
+  get("progress").value = 0;
+  get("told").className = "";
+  get("told").textContent = "Reading";
+  get("download").hidden = get("rows").hidden = true;
+}
+
+function end(table, name) {
+  const { faults, header, added, shown, rows } = table;
+  get("progress").hidden = true;
+  if (faults.length) {
+    get("told").className = "error";
+    const more = table.more ? "at least " : "";
+    get("told").textContent = `${more}${faults.length} ${faults.length > 1 ? "cells are" : "cell is"} wrong: mend them and choose the file again.`;
+    return fill(["line", ...header], [...group(faults)].slice(0, SHOWN).map(([record, found]) => faulty(record, found, header)));
+  }
+  const extra = header.filter((column) => !table.names.includes(column));
+  get("told").textContent = `${rows} rows answered${rows > SHOWN ? `, the first ${SHOWN} shown` : ""}.${extra.length ? ` Kept, but not read: ${extra.join(", ")}.` : ""}`;
+  if (!rows) return;
+  const download = get("download");
+  if (download.href) URL.revokeObjectURL(download.href);
+  download.href = URL.createObjectURL(new Blob(table.parts, { type: "text/csv" }));
+  download.download = name.replace(/(\.csv)?$/i, "_answered.csv");
+  download.hidden = false;
+  const label = header.length + 1, probability = header.length + 2; // after the verdict, as true or false
+  fill(
+    [...header, added[1], added[2]],
+    shown.map((cells) => element("tr", {}, ...cells.slice(0, header.length).map((cell) => element("td", {}, cell)), element("td", { class: "ours" }, cells[label]), element("td", { class: "ours number" }, Number(cells[probability]).toFixed(4)))),
+  );
+}
+
+function group(faults) {
+  const records = new Map();
+  for (const fault of faults) records.set(fault.record, [...(records.get(fault.record) ?? []), fault]);
+  return records;
+}
+
+// A row with what is wrong at its cell, or, where it is the row's, at its line.
+function faulty(record, found, header) {
+  const mark = (name, text, tag) => {
+    const here = found.filter((fault) => fault.name === name).map((fault) => fault.detail);
+    return element(tag, here.length ? { class: "wrong" } : {}, text, ...here.map((detail) => element("span", { class: "error" }, detail)));
+  };
+  const cells = header.map((name, at) => mark(name, record.cells[at] ?? "", "td"));
+  return element("tr", {}, mark(undefined, String(record.line), "th"), ...cells);
+}
+
+function fill(header, rows) {
+  const head = element("thead", {}, element("tr", {}, ...header.map((name) => element("th", { scope: "col" }, name))));
+  get("rows").replaceChildren(element("table", {}, head, element("tbody", {}, ...rows)));
+  get("rows").hidden = false;
+}
