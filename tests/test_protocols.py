@@ -297,7 +297,7 @@ def test_metadata_names_what_is_served(ask):
     assert ask("/v2/repository/index", {}).json == [
         {"name": "admissions", "version": "1", "state": "READY", "reason": ""}
     ]
-    assert ask("/v2/repository/models/admissions/unload", {}).status_code == 400
+    assert ask("/v2/repository/models/admissions/unload", {}).status_code == 409
     assert (ask.get("/ping").status_code, ask.get("/healthy").status_code) == (200, 200)
     assert ask.get("/version").data == b"3.0.0"
 

@@ -117,7 +117,7 @@ def index(service, request):
 
 def load(service, request, name):
     """POST /v2/repository/models/{name}/load or /unload: not ours to do."""
-    return problem(400, "what is served follows the repository; make use VERSION=... pins a version")
+    return problem(409, "what is served follows the repository; make use VERSION=... pins a version")
 
 
 def problem(status, text):

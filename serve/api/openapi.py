@@ -18,8 +18,8 @@ def document(served, config):
         "info": {
             "title": title,
             "version": str(manifest.version),
-            "description": f"Is {manifest.target.name} {manifest.target.values[1]}? Trained on {manifest.training.rows} "
-            f"rows; the answer is {manifest.target.labels[1]} above a probability of {manifest.threshold}.",
+            "description": f"{manifest.target.name} is {manifest.target.values[1]}: {manifest.target.labels[1]}, above "
+            f"a probability of {manifest.threshold}. Trained on {manifest.training.rows} rows.",
         },
         "paths": _paths(served, config),
         "components": {"schemas": _schemas(served, config)},
@@ -64,9 +64,7 @@ def _paths(served, config):
         "/v2": {"get": _get("Open Inference Protocol: the server", _json())},
         "/v2/health/live": {"get": _get("Open Inference Protocol: alive", _json())},
         "/v2/health/ready": {"get": _get("Open Inference Protocol: ready", ready)},
-        "/v2/repository/index": {
-            "post": _post("The versions that are served or were refused", None, _json("array"), {})
-        },
+        "/v2/repository/index": {"post": _post("Versions served, or refused", None, _json("array"), {})},
         "/invocations": {"post": _post("MLflow, SageMaker: predictions", invoked, scored, mlflow)},
         "/ping": {"get": _get("MLflow, SageMaker: alive", _json())},
         "/version": {
@@ -81,7 +79,7 @@ def _paths(served, config):
     for what in ("load", "unload"):
         paths[f"/v2/repository/models/{{name}}/{what}"] = {
             "post": {"summary": "Always refused: what is served follows the repository", "parameters": [name],
-                     "responses": {"400": v2[400]}}
+                     "responses": {"409": {**v2[400], "description": "Refused"}}}
         }  # fmt: skip
     return paths
 
@@ -159,15 +157,17 @@ def _schemas(served, config):
         },
         "Error": {"type": "object", "properties": {"error": text}, "required": ["error"]},
         "MlflowError": {
-            "type": "object", "properties": {"error_code": text, "message": text}, "required": ["error_code", "message"],
+            "type": "object",
+            "properties": {"error_code": text, "message": text},
+            "required": ["error_code", "message"],
         },
         "Inference": {
             "type": "object",
             "properties": {
-                "id": text,
+                "id": {"type": ["string", "null"]},
                 "parameters": {"type": "object"},
                 "inputs": {"type": "array", "items": _ref("Tensor"), "minItems": 1},
-                "outputs": {"type": "array", "items": {"type": "object", "required": ["name"]}},
+                "outputs": {"type": ["array", "null"], "items": {"type": "object", "required": ["name"]}},
             },
             "required": ["inputs"],
             "additionalProperties": False,
@@ -185,23 +185,32 @@ def _schemas(served, config):
             "additionalProperties": False,
         },
         "Inferred": {"type": "object", "required": ["model_name", "model_version", "outputs"]},
-        "Invocation": {
-            "type": "object",
-            "properties": {
-                "dataframe_split": {"type": "object"},
-                "dataframe_records": {"type": "array", "items": _ref("Row")},
-                "instances": {"type": "array"},
-                "inputs": {"type": ["object", "array"]},
-                "params": {"type": "object"},
-            },
-            "additionalProperties": False,
-        },
+        "Invocation": {"oneOf": [_only(name, schema) for name, schema in _tables(manifest)]},
         "Predictions": {
             "type": "object",
             "properties": {"predictions": {"type": "array", "items": _ref("Answer")}},
             "required": ["predictions"],
         },
     }  # fmt: skip
+
+
+def _tables(manifest):
+    """(name, schema) of each form that /invocations takes."""
+    d = len(manifest.features)
+    cells = {"type": "array", "prefixItems": [_value(f) for f in manifest.features], "minItems": d, "maxItems": d}
+    names = [feature.name for feature in manifest.features]
+    split = {
+        "type": "object",
+        "properties": {"columns": {"const": names}, "data": {"type": "array", "items": cells}},
+        "required": ["columns", "data"],
+        "additionalProperties": False,
+    }
+    rows = {"type": "array", "items": _ref("Row")}
+    return [("dataframe_split", split), ("dataframe_records", rows), ("instances", rows), ("inputs", rows)]
+
+
+def _only(name, schema):
+    return {"type": "object", "properties": {name: schema}, "required": [name], "additionalProperties": False}
 
 
 def _value(feature):
