@@ -42,7 +42,7 @@ parity: $(VENV)/train ## prove the newest export again, on this machine, and pri
 
 .PHONY: conform
 conform: $(VENV)/train ## replay the newest export's examples, same bytes, in OpenVINO and ONNX's reference: DATA or NAME
-	@$(PIP) openvino && $(PY) -m train conform $(data) $(name)
+	@$(PIP) openvino==2026.4.1 && $(PY) -m train conform $(data) $(name)
 
 .PHONY: report
 report: $(VENV)/train ## say where the newest export's report is, and open it: DATA or NAME
@@ -71,6 +71,10 @@ test: $(VENV)/test lint ## all tests but Docker's
 .PHONY: test-docker
 test-docker: $(VENV)/test ## build and run the images with a Docker engine
 	@TORCH_INDEX="$(TORCH_INDEX)" $(PY) -m pytest -q -m docker
+
+.PHONY: page-shots
+page-shots: $(VENV)/test ## draw the page again, into docs/ (needs chromium)
+	@$(PY) -m tests.browser.shots
 
 .PHONY: bench bench-quick
 bench: $(VENV)/train $(VENV)-bench/peers ## the service beside other servers, a quarter of an hour (needs wrk)

@@ -73,7 +73,7 @@ def test_docs_show_every_path_and_load_nothing_from_elsewhere(served):
     assert not re.findall(r"(?:src|href)=\"(?:https?:)?//", page.text)
 
 
-def test_schemathesis_finds_nothing(models):
+def test_schemathesis_finds_nothing(models, tmp_path):
     """Against a live service, with all checks, from the description alone; schemathesis.toml has what it can't say."""
     command = Path(sys.executable).with_name("schemathesis")
     if not command.exists() and not shutil.which("schemathesis"):
@@ -82,5 +82,5 @@ def test_schemathesis_finds_nothing(models):
         settings = ["--config-file", Path(__file__).with_name("schemathesis.toml")]
         chosen = ["--checks", "all", "--max-examples", "20", "--seed", "1", "--generation-database", "none"]
         command = [command, *settings, "run", f"{address}/openapi.json", *chosen]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=200)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=200, cwd=tmp_path)
     assert done.returncode == 0, done.stdout[-6000:]

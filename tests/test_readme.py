@@ -55,8 +55,9 @@ def test_every_setting_is_in_the_table_with_its_default():
 def test_compose_passes_every_setting_of_the_application():
     compose = (ROOT / "docker-compose.yml").read_text()
 
-    for name in ("MODEL_NAME", "MODEL_VERSION", "MAX_ROWS", "MAX_BODY_BYTES", "WEB_CONCURRENCY"):
-        assert re.search(rf"^      {name}:", compose, re.M)
+    said = README.split("Compose reads")[1].split(".\n")[0]
+    for name in re.findall(r"`([A-Z_]+)`", said):
+        assert re.search(rf"^      {name}:|\$\{{{name}:", compose, re.M), name
 
 
 def test_every_status_is_in_the_table():
@@ -89,6 +90,15 @@ def test_its_replay_is_what_is_said(models, tmp_path, monkeypatch, capfd):
 
     assert replay(arguments.split()) == 0
     assert capfd.readouterr().err.splitlines()[-1] == said
+
+
+def test_it_says_where_each_module_is():
+    section = README.split("## Where things are\n")[1]
+    named = set(re.findall(r"`([\w/]+)(?:\.py)?`", section))
+    for folder in ("serve", "train"):
+        modules = [path for path in (ROOT / folder).glob("*.py") if not path.name.startswith("__")]
+        assert {path.stem for path in modules} - {Path(name).name for name in named} == set()
+    assert {f"api/{path.stem}" for path in (ROOT / "serve" / "api").glob("*.py") if path.stem != "__init__"} <= named
 
 
 def test_no_package_is_a_misspelt_or_empty_file():

@@ -62,6 +62,9 @@ def chunked(*chunks, **headers):
 ROW = b'{"gre": 700, "gpa": 3.5, "rank": "1"}'
 CSV = b"gre,gpa,rank\n700,3.5,1\n400,2.5,4\n"
 
+INFER = "/v2/models/admissions/infer"
+TENSOR = b'{"inputs": [{"name": "x", "shape": [1, 3], "datatype": "FP64", "data": [700, 3.5, 0]}]}'
+HEAD = TENSOR.replace(b'"data": [700, 3.5, 0]', b'"parameters": {"binary_data_size": 24}')
 GOOD = {
     "an object": raw(body=ROW),
     "an explanation and its evidence": raw(path="/predict?explain=true&evidence=true", body=ROW),
@@ -93,6 +96,16 @@ GOOD = {
     "model": raw("GET", "/model"),
     "options": raw("OPTIONS"),
     "live, options": raw("OPTIONS", "/health/live"),
+    "the page": raw("GET", "/"),
+    "the documentation": raw("GET", "/docs"),
+    "the description": raw("GET", "/openapi.json"),
+    "tensors": raw(path=INFER, body=TENSOR),
+    "tensors of a version": raw(path="/v2/models/admissions/versions/1/infer", body=TENSOR),
+    "tensors without a media type": raw(path=INFER, body=TENSOR, Content_Type=None),
+    "tensors in bytes": raw(path=INFER, body=HEAD + bytes(24), Inference_Header_Content_Length=str(len(HEAD))),
+    "a signature": raw("GET", "/v2/models/admissions"),
+    "the index": raw(path="/v2/repository/index", body=b"{}"),
+    "an invocation": raw(path="/invocations", body=b'{"instances": [%b]}' % ROW),
 }
 BAD = {
     "an unknown parameter": raw(path="/predict?x=1", body=ROW),
@@ -126,7 +139,14 @@ BAD = {
     "no such route, get": raw("GET", "/nowhere"),
     "a path that is not utf-8": raw("GET", "/%ff%fe"),
     "a path in other letters": raw("GET", "/%C3%A4"),
-    "the root": raw("GET", "/"),
+    "a tensor of another shape": raw(path=INFER, body=TENSOR.replace(b"[1, 3]", b"[2, 3]")),
+    "a version that isn't there": raw(path="/v2/models/admissions/versions/7/infer", body=TENSOR),
+    "a model that isn't there": raw(path="/v2/models/other/infer", body=TENSOR),
+    "get a tensor": raw("GET", INFER),
+    "tensors beyond the limit": raw(path=INFER, body=b" " * (LIMIT + 1)),
+    "a size that lies": raw(path=INFER, body=TENSOR, Inference_Header_Content_Length="9999"),
+    "an invocation of two": raw(path="/invocations", body=b'{"inputs": [], "instances": []}'),
+    "an invocation beyond the limit": raw(path="/invocations", body=b" " * (LIMIT + 1)),
     "post to a probe": raw(path="/health/live", body=ROW),
 }
 

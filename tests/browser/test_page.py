@@ -123,7 +123,7 @@ def test_a_table_with_a_mistake_says_which_cell(page):
     lines = "gre,gpa,rank\n500,3,1\n500,x,1\n"
     page.locator("#file").set_input_files({"name": "mine.csv", "mimeType": "text/csv", "buffer": lines.encode()})
 
-    page.wait_for_function("document.getElementById('table').textContent.includes('expected a number')")
+    page.get_by_text("expected a number").first.wait_for()
     said = page.locator("#table").text_content()
     assert "gpa" in said
     assert "3" in said

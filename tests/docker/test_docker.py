@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -102,6 +103,69 @@ def test_only_the_image_that_needs_torch_has_it(up):
 
     assert ("torch" in found) == (image == "passfail-serve-torchscript")
     assert not {"pip", "pytest", "onnx", "pyarrow", "ruff"} & set(found)
+
+
+def test_retraining_beside_the_running_service_loses_nothing(up):
+    """The whole retrain story: train, taken up, and back to the version before; each request is answered."""
+    address, _ = up
+    answers, stop = [], threading.Event()
+
+    def ask():
+        while not stop.is_set():
+            answers.append(post(address, b'{"hours": 7}'))
+
+    client = threading.Thread(target=ask)
+    client.start()
+    try:
+        before = version(address)
+        compose("run", "--rm", "train")
+        settled(address, before + 1)
+        compose("run", "--rm", "train", f"python -m serve use {before} --model hours")
+        settled(address, before)
+        compose("run", "--rm", "train", "python -m serve use highest --model hours")
+        settled(address, before + 1)
+    finally:
+        stop.set()
+        client.join()
+
+    assert {status for status, _ in answers} == {200}
+    assert {json.loads(body)["version"] for _, body in answers} == {before, before + 1}
+
+
+def version(address):
+    with urllib.request.urlopen(f"{address}/health/ready", timeout=5) as answer:
+        return json.load(answer)["version"]
+
+
+def settled(address, wanted):
+    deadline = time.monotonic() + 30
+    while version(address) != wanted:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_sagemakers_way_of_starting_it(up):
+    """docker run IMAGE serve: port 8080, the models in /opt/ml/model."""
+    image = docker("inspect", "--format", "{{.Config.Image}}", up[1]).strip()
+    port = free_port()
+    volume = f"{PROJECT}_models:/opt/ml/model:ro"
+    settings = ["--publish", f"{port}:8080", "--volume", volume, "-e", "MODEL_NAME=hours"]
+    name = docker("run", "--detach", *settings, image, "serve")
+    try:
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=2).close()
+                break
+            except OSError:
+                assert time.monotonic() < deadline, docker("logs", name.strip())
+                time.sleep(0.1)
+        sent, kind = b'{"instances": [{"hours": 7}]}', {"Content-Type": "application/json"}
+        body = urllib.request.Request(f"http://127.0.0.1:{port}/invocations", sent, kind)
+        with urllib.request.urlopen(body, timeout=10) as answer:
+            assert json.load(answer)["predictions"][0]["label"] == "pass"
+    finally:
+        docker("rm", "--force", name.strip())
 
 
 def test_stop_is_clean(up):
