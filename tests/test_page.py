@@ -65,7 +65,7 @@ def test_names_and_levels_are_text_not_html(models, monkeypatch):
 
 def test_policy_lets_nothing_in_from_elsewhere(page):
     for path in ("/", "/docs", "/page/page.js"):
-        headers = page.get(path).headers
+        headers = page.get(path, buffered=True).headers
         assert headers["Content-Security-Policy"].startswith("default-src 'none'; script-src 'self'; style-src 'self'")
         assert headers["X-Content-Type-Options"] == "nosniff"
     assert (
