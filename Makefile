@@ -60,9 +60,17 @@ compare: $(VENV)/train ## cross-validate losses, optimizers, activations: DATA, 
 serve: $(VENV)/train ## answer on PORT: MODEL_NAME, RUNTIME=onnx or torchscript
 	@$(PY) -m serve
 
+.PHONY: use
+use: $(VENV)/train ## serve a certain version from now on, at once: VERSION=3, or VERSION=highest; MODEL_NAME
+	@$(PY) -m serve use "$(VERSION)"
+
 .PHONY: test
 test: $(VENV)/test lint ## all tests but Docker's
 	@$(PY) -m pytest -q -m "not docker" -n auto --maxprocesses 4 --dist loadscope
+
+.PHONY: page-shots
+page-shots: $(VENV)/test ## write docs/page.png, the page as a browser shows it (needs chromium): MODEL_NAME, QUERY
+	@mkdir -p docs && $(PY) -m tests.browser.shots docs/page.png "$(QUERY)"
 
 .PHONY: test-docker
 test-docker: $(VENV)/test ## build and run the images with a Docker engine

@@ -3,16 +3,20 @@
 import gc
 import os
 import sys
+import threading
 
-from flask import Flask, Response, current_app, request
+from flask import Flask, Response, current_app, g, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
+from serve.api import open_inference, openapi, scoring
 from serve.api.page import PAGE
 from serve.config import Config
-from serve.errors import RequestError, StartupError
+from serve.errors import ConfigError, RequestError, StartupError
 from serve.exchange import Request, failure, problem, refusal, too_large
-from serve.routes import HOT, OTHERS
+from serve.metrics import CONTENT_TYPE, Metrics
+from serve.routes import RULES
 from serve.service import Service
+from serve.tally import SHARED
 
 
 def create_app(config=None):
@@ -24,19 +28,18 @@ def create_app(config=None):
     app = Flask(__name__, static_folder=None)
     # One more than the limit: of a chunked body Werkzeug gives as much as it may, and doesn't say that there was more.
     app.config["MAX_CONTENT_LENGTH"] = config.max_body_bytes + 1
-    app.service = Service(config)
     app.register_error_handler(RequestError, lambda error: _response(refusal(error)))
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _unforeseen)
-    for rule, endpoint in (HOT | OTHERS).items():
-        app.add_url_rule(rule, view_func=_view(endpoint), endpoint=rule, methods=["POST"])
-    app.add_url_rule("/health/live", view_func=_live)
-    app.add_url_rule("/health/ready", view_func=_ready)
-    # The Open Inference Protocol's names for the same two, which orchestrators ask.
-    app.add_url_rule("/v2/health/live", "v2_live", view_func=_live)
-    app.add_url_rule("/v2/health/ready", "v2_ready", view_func=lambda: {"ready": True, "live": True})
-    app.add_url_rule("/model", view_func=_model)
+    for (method, rule), endpoint in (RULES | _vertex(config)).items():
+        app.add_url_rule(rule, f"{method} {rule}", _view(endpoint), methods=[method])
+    for rule, view in PAGES:
+        app.add_url_rule(rule, rule, view)
     app.register_blueprint(PAGE)
+    app.metrics = Metrics(sorted({rule.rule for rule in app.url_map.iter_rules()}), SHARED)
+    app.service = Service(config, app.metrics)
+    app.before_request(_begin)
+    app.after_request(_end)
     return app
 
 
@@ -50,16 +53,31 @@ def from_gunicorn():
     # What was loaded stays: without it in the collector's rounds, batches are faster.
     gc.collect()
     gc.freeze()
+    threading.Thread(target=app.service.follow, name="follow", daemon=True).start()
     return app
+
+
+def _vertex(config):
+    """Vertex AI's routes, which it names when it starts the container. Raises ConfigError where one is taken."""
+    asked = [("POST", config.vertex_predict, scoring.vertex), ("GET", config.vertex_health, scoring.ping)]
+    rules = {(method, route): endpoint for method, route, endpoint in asked if route}
+    wrong = [
+        route
+        for method, route in rules
+        if not route.startswith("/") or {"<", ">"} & set(route) or (method, route) in RULES
+    ]
+    if wrong:
+        raise ConfigError("AIP_PREDICT_ROUTE and AIP_HEALTH_ROUTE must be paths, other than the service's own")
+    return rules
 
 
 def _view(endpoint):
     """A Flask view of an endpoint (service, Request) -> Answer."""
 
-    def view():
+    def view(**names):
         headers = {name.lower(): value for name, value in request.headers}
         sent = Request(request.path, request.query_string.decode("latin-1"), headers, _body())
-        return _response(endpoint(current_app.service, sent))
+        return _response(endpoint(current_app.service, sent, **names))
 
     return view
 
@@ -84,18 +102,56 @@ def _live():
 
 def _ready():
     # The model was opened, verified and replayed before the first request could come in.
-    manifest = current_app.service.served.model.manifest
-    return {"ready": True, "model": manifest.name, "version": manifest.version}
+    service = current_app.service
+    manifest = service.served.model.manifest
+    body = {"ready": True, "model": manifest.name, "version": manifest.version}
+    return body | ({"refused": service.refused} if service.refused else {})
 
 
 def _model():
     return Response(current_app.service.served.model.manifest.encode(), content_type="application/json")
 
 
+def _metrics():
+    service = current_app.service
+    text = current_app.metrics.text(service.served.model.manifest, service.config.runtime, len(service.refused))
+    return Response(text, content_type=CONTENT_TYPE)
+
+
+def _openapi():
+    service = current_app.service
+    return openapi.document(service.served, service.config)
+
+
+def _begin():
+    g.began = current_app.metrics.begin()
+
+
+def _end(response):
+    rule = request.url_rule.rule if request.url_rule else None
+    current_app.metrics.end(g.began, rule, response.status_code)
+    return response
+
+
 def _http_error(error):
     headers = [("Allow", ", ".join(sorted(error.valid_methods)))] if getattr(error, "valid_methods", None) else []
+    if request.path.startswith("/v2/"):
+        answer = open_inference.problem(error.code, error.description)
+        return _response(answer._replace(headers=(*answer.headers, *headers)))
     return _response(problem(error.code, error.name, error.description, headers=headers))
 
 
 def _unforeseen(error):
     return _response(failure(current_app.logger, request.method, request.path))
+
+
+PAGES = [
+    ("/health/live", _live),
+    ("/health/ready", _ready),
+    # The Open Inference Protocol's names for the same two, which orchestrators ask.
+    ("/v2/health/live", _live),
+    ("/v2/health/ready", lambda: {"ready": True, "live": True}),
+    ("/model", _model),
+    ("/metrics", _metrics),
+    ("/openapi.json", _openapi),
+]

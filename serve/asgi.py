@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from serve.app import from_gunicorn as flask_from_gunicorn
 from serve.exchange import Answer, Request, failure, problem, too_large
-from serve.routes import HOT
+from serve.routes import hot
 
 # Bytes of a body that are read and answered at once: a millisecond or two. A larger one takes its turn in a thread.
 SMALL = 128 * 1024
@@ -29,6 +29,7 @@ class Front:
     def __init__(self, app):
         self._app = app
         self._service = app.service
+        self._metrics = app.metrics
         self._limit = app.service.config.max_body_bytes
         self._large = asyncio.Semaphore(LARGE_AT_ONCE)
         self._batches = ThreadPoolExecutor(1, "batch")
@@ -71,21 +72,30 @@ class Front:
 
     async def _answer(self, scope, headers, body, whole):
         path = _path(scope)
-        endpoint = HOT.get(path) if scope["method"] == "POST" else None
-        if endpoint is None:
+        found = hot(path) if scope["method"] == "POST" else None
+        if found is None:
             return await self._later(self._pages, self._flask, scope, path, headers, body)
+        began = self._metrics.begin()
+        rule, endpoint, names = found
         sent = body if whole else too_large(self._limit)
         request = Request(path, scope["query_string"].decode("latin-1"), headers, sent)
-        if len(body) <= SMALL and not request.query:  # an explanation takes longer than an answer
-            return self._hot_answer(endpoint, request)
-        return await self._later(self._batches, self._hot_answer, endpoint, request)
+        status = "other"  # of a request that is broken off
+        try:
+            if len(body) <= SMALL and not request.query:  # an explanation takes longer than an answer
+                answer = self._hot_answer(endpoint, request, names)
+            else:
+                answer = await self._later(self._batches, self._hot_answer, endpoint, request, names)
+            status = answer.status
+        finally:
+            self._metrics.end(began, rule, status)
+        return answer
 
     def _later(self, threads, function, *arguments):
         return asyncio.get_running_loop().run_in_executor(threads, function, *arguments)
 
-    def _hot_answer(self, endpoint, request):
+    def _hot_answer(self, endpoint, request, names):
         try:
-            answer = endpoint(self._service, request)
+            answer = endpoint(self._service, request, **names)
         except Exception:
             answer = failure(self._app.logger, "POST", request.path)
         return answer._replace(headers=(*answer.headers, ("Content-Length", str(len(answer.body)))))

@@ -15,7 +15,7 @@ class Config:
     models: the repository folder. model_name: which model; None takes the only one there. model_version: None takes
     the highest. runtime: "onnx" or "torchscript". max_rows and max_body_bytes: limits of one request. shadow: the other
     runtime, to compare a share `shadow_rate` of the requests with, or None; shadow_flips: the folder for rows whose
-    verdict differs there.
+    verdict differs there. vertex_predict, vertex_health: the routes that Vertex AI asks, or None.
     """
 
     models: Path = field(default=Path("models"))
@@ -27,6 +27,8 @@ class Config:
     shadow: str | None = None
     shadow_rate: float = 0.01
     shadow_flips: Path | None = None
+    vertex_predict: str | None = None
+    vertex_health: str | None = None
 
     @classmethod
     def from_env(cls, environ):
@@ -67,6 +69,8 @@ class Config:
             shadow=shadow,
             shadow_rate=float(rate),
             shadow_flips=flips,
+            vertex_predict=environ.get("AIP_PREDICT_ROUTE") or None,
+            vertex_health=environ.get("AIP_HEALTH_ROUTE") or None,
         )
         if faults:
             raise ConfigError("; ".join(faults))

@@ -70,6 +70,12 @@ class RequestError(ServingError):
         super().__init__(detail)
         self.problems = tuple(problems)[: self.LIMIT]
 
+    @property
+    def text(self):
+        """All of it in one line, for protocols whose errors are a text."""
+        places = "; ".join(f"{found.pointer}: {found.detail}" for found in self.problems)
+        return f"{self}: {places}" if places else str(self)
+
 
 class MalformedBody(RequestError):
     """The body is not JSON or CSV at all."""

@@ -6,6 +6,8 @@ import signal
 import sys
 from pathlib import Path
 
+from serve.tally import SHARED
+
 
 def available_cpus(cgroup=Path("/sys/fs/cgroup")):
     """How many CPUs this process may use: the container's quota (cgroup v2 or v1), at most what the scheduler gives."""
@@ -40,7 +42,7 @@ def _choice(name, *values):
 
 worker_class = _choice("WORKER_CLASS", "asgi", "gthread")  # which road a request takes: serve/routes.py
 wsgi_app = "serve.asgi:from_gunicorn()" if worker_class == "asgi" else "serve.app:from_gunicorn()"
-bind = f"0.0.0.0:{_setting('PORT', lambda: 8000)}"
+bind = f"0.0.0.0:{_setting('PORT', lambda: _setting('AIP_HTTP_PORT', lambda: 8000))}"
 workers = _setting("WEB_CONCURRENCY", available_cpus)
 if worker_class == "asgi":
     asgi_loop = "uvloop"
@@ -56,7 +58,16 @@ control_socket_disable = True  # on by default since 25.1, and fails on a read-o
 STOPS = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}
 
 
+def pre_fork(server, worker):
+    worker.tally_row = SHARED.lend(worker)
+
+
+def child_exit(server, worker):
+    SHARED.give_back(worker)
+
+
 def post_fork(server, worker):
+    SHARED.take(worker.tally_row)
     signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
 
 

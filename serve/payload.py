@@ -28,10 +28,10 @@ class Payload:
     def __init__(self, manifest, max_rows):
         self.features = manifest.features
         self.max_rows = max_rows
-        self._codes = [_codes(feature) for feature in self.features]
+        self.codes = [_codes(feature) for feature in self.features]
         self._names = {feature.name: index for index, feature in enumerate(self.features)}
         fields = [
-            (f"f{i}", _type(f, codes)) for i, (f, codes) in enumerate(zip(self.features, self._codes, strict=True))
+            (f"f{i}", _type(f, codes)) for i, (f, codes) in enumerate(zip(self.features, self.codes, strict=True))
         ]
         rename = {f"f{i}": feature.name for i, feature in enumerate(self.features)}
         row = msgspec.defstruct("Row", fields, rename=rename, forbid_unknown_fields=True, frozen=True, gc=False)
@@ -68,6 +68,27 @@ class Payload:
         if self._says_twice(body, rows):
             raise self._diagnose(body)
         return self._numbers(rows), single
+
+    def decode_table(self, names, rows, place):
+        """The columns' names and each row's JSON values, in that order -> x float64 (n, d); row i is f"{place}[{i}]".
+
+        Raises BodyTooLarge, or InvalidInstance naming every place that is wrong.
+        """
+        self._check_rows(len(rows))
+        problems = self._key_problems(names, "$.columns")
+        if problems:
+            raise InvalidInstance("the columns are not the model's features", problems)
+        order = [names.index(feature.name) for feature in self.features]
+        for i, row in enumerate(rows):
+            if len(row) != len(names):
+                problems.append(Problem(f"{place}[{i}]", f"{len(row)} values where there are {len(names)} columns"))
+                continue
+            for index, at in enumerate(order):
+                if detail := self._value_problem(index, row[at]):
+                    problems.append(Problem(f"{place}[{i}].{self.features[index].name}", detail))
+        if problems:
+            raise self._invalid(problems)
+        return self._numbers([[row[at] for at in order] for row in rows])
 
     def decode_csv(self, body):
         """bytes, with a header line that names the features in any order -> (x float64 (n, d), the cells as sent).
@@ -130,9 +151,9 @@ class Payload:
 
     def _numbers(self, rows):
         """Tuples of decoded values -> x: a level becomes its index, None becomes NaN."""
-        if any(codes is not None for codes in self._codes):
+        if any(codes is not None for codes in self.codes):
             rows = [
-                [value if codes is None else codes[value] for value, codes in zip(row, self._codes, strict=True)]
+                [value if codes is None else codes[value] for value, codes in zip(row, self.codes, strict=True)]
                 for row in rows
             ]
         flat = list(chain.from_iterable(rows))  # several times faster to convert than the tuples
@@ -148,7 +169,7 @@ class Payload:
         A row of d features holds 2 d quotes for the names and 2 for each text; any more is a repeated name or an
         escaped quote, and then the slow decoder tells which.
         """
-        texts = sum(isinstance(value, str) for row in rows for value in row) if any(self._codes) else 0
+        texts = sum(isinstance(value, str) for row in rows for value in row) if any(self.codes) else 0
         if body.count(b'"') == 2 * (len(self.features) * len(rows) + texts):
             return False
         return bool(self._problems(_parse(body)))
@@ -200,7 +221,7 @@ class Payload:
         return problems
 
     def _value_problem(self, index, value):
-        feature, codes = self.features[index], self._codes[index]
+        feature, codes = self.features[index], self.codes[index]
         if value is None:
             return None if feature.nullable else "may not be null"
         if codes is not None:
@@ -216,7 +237,7 @@ class Payload:
         return None if finite else "not a finite number"
 
     def _cell(self, index, text, line, problems):
-        feature, codes = self.features[index], self._codes[index]
+        feature, codes = self.features[index], self.codes[index]
         if codes is not None and text in codes:
             return codes[text]
         if text in MISSING:

@@ -3,26 +3,30 @@
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 
 from serve import certify
 from serve import manifest as contract
-from serve.errors import CertificateError, ConfigError, IntegrityError, InvalidInstance, ManifestError, Problem
+from serve.errors import CertificateError, IntegrityError, InvalidInstance, ManifestError, Problem
 from serve.manifest import Manifest
 from serve.runtimes import MODEL_FILES, load_runtime
 from serve.shadow import Shadow
 from serve.stability import Stability
+from serve.versions import find
 
 
 @dataclass(frozen=True)
 class Model:
-    """A model in service: what it is and the runtime that answers for it."""
+    """A model in service: what it is and the runtime that answers for it.
+
+    watch: told the verdicts and probabilities of every answer (serve/metrics.py), if there is one.
+    """
 
     manifest: Manifest
     runtime: callable
     shadow: Shadow | None = None
+    watch: callable = None
 
     def predict(self, x, place="$[{}]".format, request_digest=None):
         """x float64 (n, d) in the manifest's order of features -> (logit, probability), float64 (n,) each.
@@ -36,6 +40,8 @@ class Model:
             rows = np.flatnonzero(~np.isfinite(logit)).tolist()
             problems = [Problem(place(row), "its logit is beyond what float64 can carry") for row in rows]
             raise InvalidInstance("the model has no finite answer", problems)
+        if self.watch:
+            self.watch(self.verdict(logit), probability)
         if self.shadow:
             self.shadow.offer(x, logit, probability, request_digest)
         return logit, probability
@@ -57,9 +63,12 @@ class Model:
         return Stability(self.manifest)
 
 
-def open_model(config):
-    """The model that the settings name, verified and certified. Raises a StartupError saying what is wrong."""
-    folder = find(config)
+def open_model(config, folder=None):
+    """The model in a version's folder, by default the one that the settings name, verified and certified.
+
+    Raises a StartupError saying what is wrong.
+    """
+    folder = folder or find(config)
     manifest = read_manifest(folder)
     files = read_verified(folder, manifest)
     runtime = _open_runtime(folder, manifest, files, config.runtime)
@@ -82,21 +91,6 @@ def _open_runtime(folder, manifest, files, name):
     except CertificateError as error:
         raise CertificateError(f"{folder}: {error}") from error
     return runtime
-
-
-def find(config):
-    """The folder of the model and version that the settings name. Raises ConfigError where there is none."""
-    name = config.model_name or _only_model(config.models)
-    if not contract.NAME.fullmatch(name):
-        raise ConfigError("MODEL_NAME must be letters, digits, . _ and -")
-    home = config.models / name
-    versions = sorted(int(path.name) for path in home.glob("[0-9]*") if path.name.isdigit())
-    if not versions:
-        raise ConfigError(f"{home} holds no exported version: run make train export, or set MODEL_NAME")
-    version = config.model_version or versions[-1]
-    if version not in versions:
-        raise ConfigError(f"{home} holds no version {version}; it holds {', '.join(map(str, versions))}")
-    return home / str(version)
 
 
 def read_manifest(folder):
@@ -140,12 +134,3 @@ def replay(manifest, runtime):
                 f"a recorded example answers {z!r} ({p!r}) here, {example.logit!r} "
                 f"({example.probability!r}) when it was exported"
             )
-
-
-def _only_model(models):
-    names = sorted(p.name for p in Path(models).glob("*/") if contract.NAME.fullmatch(p.name) and any(p.glob("[0-9]*")))
-    if not names:
-        raise ConfigError(f"{models} holds no model: run make train export, or set MODELS_DIR")
-    if len(names) > 1:
-        raise ConfigError(f"{models} holds {', '.join(names)}: set MODEL_NAME to one of them")
-    return names[0]

@@ -7,9 +7,40 @@ Two, because Flask and gthread take more of a request's time than the model does
 no answer can depend on the road (tests/test_roads.py).
 """
 
+import re
+
+from serve.api import open_inference as v2
+from serve.api import scoring
 from serve.api.predict import explained, predict
 
-# Path -> endpoint (service, Request) -> Answer, for POST.
+# Path -> endpoint (service, Request, **names in the path) -> Answer, for POST.
 HOT = {"/predict": predict}
-# Likewise, but Flask's on both roads.
-OTHERS = {"/explain": explained}
+INFER = ("/v2/models/<name>/infer", "/v2/models/<name>/versions/<version>/infer")
+INFERS = re.compile("/v2/models/(?P<name>[^/]+)(?:/versions/(?P<version>[^/]+))?/infer")
+# (Method, rule) -> endpoint likewise, but Flask's on both roads.
+OTHERS = {
+    ("POST", "/explain"): explained,
+    ("GET", "/v2"): v2.server,
+    ("GET", "/v2/models/<name>"): v2.model,
+    ("GET", "/v2/models/<name>/versions/<version>"): v2.model,
+    ("GET", "/v2/models/<name>/ready"): v2.ready,
+    ("GET", "/v2/models/<name>/versions/<version>/ready"): v2.ready,
+    ("POST", "/invocations"): scoring.invocations,
+    ("GET", "/ping"): scoring.ping,
+    ("GET", "/version"): scoring.version,
+    ("POST", "/v2/repository/index"): v2.index,
+    ("POST", "/v2/repository/models/<name>/load"): v2.load,
+    ("POST", "/v2/repository/models/<name>/unload"): v2.load,
+}
+RULES = {**{("POST", rule): endpoint for rule, endpoint in HOT.items()}, **{("POST", rule): v2.infer for rule in INFER}}
+RULES |= OTHERS
+
+
+def hot(path):
+    """(rule, endpoint, names in the path) of the hot endpoint that answers POST there, or None."""
+    if path in HOT:
+        return path, HOT[path], {}
+    if found := INFERS.fullmatch(path):
+        names = found.groupdict()
+        return INFER[names["version"] is not None], v2.infer, names
+    return None

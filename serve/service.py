@@ -1,10 +1,18 @@
-"""What every endpoint is given: the settings, and the model in service with its decoder and encoder."""
+"""What every endpoint is given: the settings, and the models in service with their decoders and encoders."""
 
+import dataclasses
+import logging
+import time
 from typing import NamedTuple
 
-from serve.errors import UnknownModel
+from serve.errors import ConfigError, StartupError, UnknownModel
 from serve.payload import Payload
 from serve.repository import Model, open_model
+from serve.versions import choices, model_name, versions
+
+LOG = logging.getLogger(__name__)
+KEPT = 3  # of the highest versions, so many can be asked for by number; and the one in service
+LOOK_SECONDS = 1.0  # between two looks at the repository
 
 
 class Served(NamedTuple):
@@ -15,16 +23,110 @@ class Served(NamedTuple):
 
 
 class Service:
-    """Opens the model that the settings name. Raises a StartupError where it can't be trusted."""
+    """Opens the model that the settings name, and goes with the repository. Raises a StartupError where it can't.
 
-    def __init__(self, config):
-        self.config = config
-        model = open_model(config)
-        self.served = Served(model, Payload(model.manifest, config.max_rows))
+    metrics: is told of every answer, if given.
+
+    served: the Served that answers. kept: {version: Served}, those that can be asked for by number, `served` among
+    them. refused: {version (text), or what else is wrong: why}. Each is replaced as a whole, never changed: any thread
+    may read.
+    """
+
+    def __init__(self, config, metrics=None):
+        self._metrics = metrics
+        # Settled here: a second model that comes into the folder later must not make the name ambiguous.
+        self.config = dataclasses.replace(config, model_name=model_name(config))
+        self.served, self.kept, self.refused, self._seen = None, {}, {}, {}  # _seen: {version: (signature, error)}
+        refused = {}
+        for folder in choices(self.config):
+            if self._serve(folder, refused):
+                break
+        else:
+            raise next(iter(refused.values()))
+        self._refuse(refused)
 
     def find(self, name, version=None):
         """The Served of that name and version (text; None: the one in service). Raises UnknownModel."""
-        manifest = self.served.model.manifest
-        if name != manifest.name or version not in (None, str(manifest.version)):
-            raise UnknownModel("no such model or version is served here; GET /v2/repository/index lists what is")
-        return self.served
+        kept = self.kept
+        if name == self.config.model_name:
+            if version is None:
+                return self.served
+            if version.isascii() and version.isdigit() and int(version) in kept:
+                return kept[int(version)]
+        raise UnknownModel("no such model or version is served here; POST /v2/repository/index lists what is")
+
+    def follow(self):
+        """Look at the repository for ever, in a thread of its own."""
+        while True:
+            time.sleep(LOOK_SECONDS)
+            try:
+                self.look()
+            except Exception:  # whatever it is, the model in service goes on
+                LOG.exception("looking at the models failed")
+
+    def look(self):
+        """Serve what the repository asks for by now; what can't be trusted is refused, and the old one goes on."""
+        refused = {}
+        home = self.config.models / self.config.model_name
+        try:
+            for folder in choices(self.config):
+                if self._serve(folder, refused):
+                    break
+        except ConfigError as error:
+            refused["pinned" if versions(home) else "all"] = error
+        held = versions(home)[-KEPT:]
+        for number in held:
+            self._open(home / str(number), refused)
+        self.kept = {number: one for number, one in self.kept.items() if number in held or one is self.served}
+        self._refuse(refused)
+
+    def _refuse(self, refused):
+        for version in refused.keys() - self.refused.keys():
+            LOG.error("refused: %s", refused[version])
+        # Where the repository lies on this machine is nobody's business who asks for the health.
+        self.refused = {version: str(why).replace(f"{self.config.models}/", "") for version, why in refused.items()}
+
+    def _watched(self, model):
+        if self._metrics is None:
+            return model
+        if model.shadow:
+            model.shadow.watch = self._metrics.compared
+        return dataclasses.replace(model, watch=self._metrics.predicted)
+
+    def _serve(self, folder, refused):
+        """Answer with that folder's model from now on; whether it could be opened."""
+        served = self._open(folder, refused)
+        if served is not None and served is not self.served:
+            self.served = served
+            LOG.info("serving %s", folder)
+        return served is not None
+
+    def _open(self, folder, refused):
+        """The Served of that folder, opened unless it is already; or None, and in `refused` why.
+
+        Files that were touched since are verified anew; where they are no longer right, a model in service stays.
+        """
+        number, signature = int(folder.name), _signature(folder)
+        seen, why = self._seen.get(number, (None, None))
+        if signature != seen:
+            why = None
+            try:
+                model = self._watched(open_model(self.config, folder))
+                self.kept = self.kept | {number: Served(model, Payload(model.manifest, self.config.max_rows))}
+            except StartupError as error:
+                why = error
+                if self.kept.get(number) is not self.served:
+                    self.kept = {other: one for other, one in self.kept.items() if other != number}
+            self._seen[number] = signature, why
+        if why is not None:
+            refused[folder.name] = why
+        return self.kept.get(number)
+
+
+def _signature(folder):
+    """What changes when a file of the folder does, without reading any."""
+    try:
+        found = [(path.name, path.stat()) for path in sorted(folder.iterdir())]
+    except OSError:
+        return ()
+    return tuple((name, stat.st_size, stat.st_mtime_ns, stat.st_ino) for name, stat in found)

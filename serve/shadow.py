@@ -25,7 +25,11 @@ class Shadow:
     """
 
     def __init__(self, runtime, name, manifest, rate, flips=None):
-        """runtime: the second, called `name`. rate: the share of requests. flips: a folder for the flips' rows."""
+        """runtime: the second, called `name`. rate: the share of requests. flips: a folder for the flips' rows.
+
+        `watch(rows, ulp, flips)`, where it is set, is told of every comparison (serve/metrics.py).
+        """
+        self.watch = None
         self.checked_rows = self.ulp_max = self.verdict_flips = self.dropped = 0
         self._runtime, self._name, self._manifest, self._rate, self._flips = runtime, name, manifest, rate, flips
         self._queue = queue.Queue(WAITING)
@@ -70,7 +74,10 @@ class Shadow:
         threshold = self._manifest.logit_threshold
         flipped = np.flatnonzero((logit > threshold) != (second > threshold))
         self.checked_rows += len(x)
-        self.ulp_max = max(self.ulp_max, ulp(probability, likelihood))
+        distance = ulp(probability, likelihood)
+        self.ulp_max = max(self.ulp_max, distance)
+        if self.watch:
+            self.watch(len(x), distance, len(flipped))
         reported = min(self.verdict_flips, REPORTED)
         self.verdict_flips += len(flipped)
         for row in flipped[: REPORTED - reported].tolist():

@@ -20,8 +20,9 @@ from serve import certify, probes
 from serve.config import Config
 from serve.errors import CertificateError, ServingError
 from serve.manifest import Certificate, Feature, Figures, Parameters
-from serve.repository import Model, find, read_manifest, read_verified
+from serve.repository import Model, read_manifest, read_verified
 from serve.runtimes import MODEL_FILES, load_runtime
+from serve.versions import find
 from train.errors import ExportError
 
 SEED = 0

@@ -8,12 +8,13 @@ from urllib.parse import urlencode
 
 from flask import Blueprint, Response, abort, current_app, render_template, request, send_from_directory
 
+from serve.api import openapi
 from serve.errors import RequestError
 from serve.evidence import evidence
 from serve.explain import explain
 
 FOLDER = Path(__file__).parent.parent / "page"
-STATIC = ("style.css", "page.js", "table.js", "draw.js", "docs.js")
+STATIC = ("style.css", "page.js", "table.js", "draw.js")
 # What the page may do in a browser: talk to its own service, and nothing else.
 OWN = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -59,6 +60,7 @@ def index():
         said=said,
         card=card and card.decode(),
         report="report.html" in manifest.files,
+        versions=sorted(service.kept),
         served_here={str(rule) for rule in current_app.url_map.iter_rules()},
         slice_rows=min(SLICE_ROWS, service.config.max_rows),
         slice_bytes=service.config.max_body_bytes,
@@ -70,7 +72,8 @@ def index():
 @PAGE.get("/docs")
 def docs():
     """GET /openapi.json for people."""
-    return render_template("docs.html")
+    service = current_app.service
+    return render_template("docs.html", api=openapi.document(service.served, service.config))
 
 
 @PAGE.get("/page/<name>")

@@ -1,4 +1,4 @@
-"""python -m tests.browser.shots FILE: the page as a picture, of a service that answers on PORT."""
+"""python -m tests.browser.shots FILE [QUERY [light|dark [WIDTH]]]: a picture of the page, of MODEL_NAME in models/."""
 
 import os
 import shutil
@@ -6,13 +6,18 @@ import sys
 
 from playwright.sync_api import sync_playwright
 
+from tests.service import service
 
-def main(file, scheme="light", width=1280):
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+
+def main(file, query="", scheme="light", width=1280):
+    with (
+        service(os.environ.get("MODELS_DIR", "models"), WEB_CONCURRENCY="1") as (address, _),
+        sync_playwright() as with_,
+    ):
+        browser = with_.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": int(width), "height": 900}, color_scheme=scheme)
-        page.goto(f"http://127.0.0.1:{os.environ.get('PORT', 8000)}/")
-        page.wait_for_selector("#picture path.line")
+        page.goto(f"{address}/?{query}")
+        page.wait_for_selector("#picture svg")
         page.screenshot(path=file, full_page=True)
         browser.close()
 

@@ -1,165 +1,225 @@
-"""The page in a real Chromium: what a person does on it."""
+"""The page in a real browser: what a person does, and what they see."""
 
 import csv
+import io
 import json
 import shutil
-import warnings
+import urllib.error
+import urllib.parse
+import urllib.request
 
 import pytest
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-if CHROMIUM is None:
-    warnings.warn(
-        "SKIPPED: the page's browser tests, because there is no chromium: apt-get install chromium", stacklevel=1
-    )
-    pytest.skip("no chromium here: apt-get install chromium", allow_module_level=True)
-
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import expect, sync_playwright
-
 from tests.service import service
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 @pytest.fixture(scope="module")
 def address(models):
-    with service(models, MODEL_NAME="admissions", WEB_CONCURRENCY="1", MAX_ROWS="200") as (found, _):
-        yield found
+    with service(models, MODEL_NAME="admissions", WEB_CONCURRENCY="1") as (address, _):
+        yield address
 
 
 @pytest.fixture(scope="module")
 def browser():
-    with sync_playwright() as playwright:
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: the page is NOT tested")
+    if CHROMIUM is None:
+        pytest.skip("no chromium here (Debian: apt-get install chromium): the page is NOT tested in a browser")
+    with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield browser
         browser.close()
 
 
 @pytest.fixture
-def page(browser, address):
-    """The page with its first answer; at the end the console must have had nothing to complain of."""
-    said = []
-    page = browser.new_page(viewport={"width": 1280, "height": 900})
-    page.on("console", lambda message: said.append(message.text) if message.type in ("error", "warning") else None)
-    page.on("pageerror", lambda error: said.append(str(error)))
+def page(browser, address, tmp_path, request):
+    """The page, open and answered; whatever the browser complains of fails the test. It leaves a picture."""
+    settings = getattr(request, "param", {})
+    context = browser.new_context(**{"viewport": {"width": 1200, "height": 900}, **settings})
+    page = context.new_page()
+    complaints = []
+    page.on("console", lambda message: message.type in ("error", "warning") and complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("request", lambda sent: sent.url.startswith((address, "data:", "blob:")) or complaints.append(sent.url))
     page.goto(address)
-    expect(page.locator("#picture path.line")).to_have_count(1)
+    if settings.get("java_script_enabled", True):
+        page.wait_for_selector("body.live")
     yield page
-    page.close()
-    assert said == []
-
-
-def drop(page, name, text):
-    page.set_input_files("#file", {"name": name, "mimeType": "text/csv", "buffer": text.encode()})
-
-
-def test_answers_as_you_type(page, tmp_path):
-    page.get_by_label("gre", exact=True).fill("800")
-    page.get_by_label("gpa", exact=True).fill("4")
-    page.get_by_label("rank", exact=True).select_option("1")
-    expect(page.locator("#label")).to_have_text("pass")
-    page.get_by_label("rank", exact=True).select_option("4")
-    expect(page.locator("#label")).to_have_text("fail")
-    assert page.locator("#contributions tr").count() == 3
     page.screenshot(path=tmp_path / "page.png", full_page=True)
+    context.close()
+    # Chromium logs an answer of 422, which a test asked for, as an error of its own.
+    assert [text for text in complaints if "status of 422" not in text] == []
 
 
-def test_suggested_value_flips_the_verdict(page):
-    before = page.locator("#label").inner_text()
-    page.locator("#flips button", has_text="gpa").click()
-    expect(page.locator("#label")).not_to_have_text(before)
-    expect(page.get_by_label("gpa", exact=True)).to_be_focused()
+def ask(address, row, path="/predict"):
+    request = urllib.request.Request(address + path, json.dumps(row).encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request) as answer:
+        return json.load(answer)
 
 
-def test_half_typed_number_is_said_at_its_field(page):
-    page.get_by_label("gre", exact=True).fill("7e")
-    expect(page.locator("#f0-error")).to_have_text("expected a number")
-    expect(page.locator("#label")).to_have_text("No answer")
+def fill(page, **values):
+    for name, value in values.items():
+        field = page.get_by_label(name, exact=True)
+        field.select_option(value) if name == "rank" else field.fill(value)
 
 
-def test_table_of_several_slices_is_answered(page):
-    """Columns that the model doesn't have are kept; of their text none may be a formula in a spreadsheet."""
-    texts = ["=1+1", "-1", "+x", "@x", "\tx", "plain, quoted", "-2.5e3"]
-    rows = [f'{400 + n},3.{n % 10},{1 + n % 4},"{texts[n % len(texts)]}"' for n in range(450)]
-    drop(page, "mine.csv", "\n".join(["gre,gpa,rank,note", *rows]))
-    expect(page.locator("#told")).to_contain_text("450 rows answered, the first 100 shown. Kept, but not read: note.")
-    assert page.locator("#rows tbody tr").count() == 100
-    with page.expect_download() as download:
+def shown(page, text):
+    page.wait_for_function("text => document.getElementById('verdict').textContent.includes(text)", arg=text)
+
+
+def test_it_answers_as_you_type(page, address):
+    fill(page, gre="800", gpa="4", rank="1")
+    answer = ask(address, {"gre": 800, "gpa": 4, "rank": "1"})
+
+    shown(page, f"{100 * answer['probability']:.1f}")
+    assert page.locator("#label").text_content() == answer["label"]
+    assert page.locator("#contributions tr").count() == 3
+    assert page.locator("#picture svg").count() == 1
+
+
+def test_the_suggested_value_flips_the_verdict(page):
+    fill(page, gre="500", gpa="3", rank="2")
+    page.wait_for_selector("#flips button")
+    before = page.locator("#label").text_content()
+
+    page.locator("#flips button").first.click()
+
+    page.wait_for_function("before => document.getElementById('label').textContent !== before", arg=before)
+
+
+def test_a_mistake_is_said_at_its_field_and_can_be_mended(page):
+    fill(page, gre="much")
+    shown(page, "No answer")
+    assert page.get_by_label("gre", exact=True).get_attribute("aria-invalid") == "true"
+    assert "number" in page.locator("#f0-error").text_content()
+
+    fill(page, gre="500")
+    shown(page, "%")
+    assert page.get_by_label("gre", exact=True).get_attribute("aria-invalid") is None
+
+
+def test_a_table_is_answered_and_downloaded(page, address, tmp_path):
+    """More rows than one request of the page takes; text that a spreadsheet would run stays text."""
+    rows = [[300 + n % 500, 2 + n % 20 / 10, 1 + n % 4, "=1+1" if n == 7 else f"n{n}"] for n in range(6000)]
+    lines = "gre,gpa,rank,note\n" + "".join(",".join(map(str, row)) + "\n" for row in rows)
+    page.locator("#file").set_input_files({"name": "mine.csv", "mimeType": "text/csv", "buffer": lines.encode()})
+    page.wait_for_selector("#download:not([hidden])", timeout=60_000)
+
+    with page.expect_download() as waiting:
         page.locator("#download").click()
-    with open(download.value.path(), newline="") as file:
-        answered = list(csv.DictReader(file))
-    assert len(answered) == 450
-    assert [row["note"] for row in answered[:7]] == ["'=1+1", "-1", "'+x", "'@x", "'\tx", "plain, quoted", "-2.5e3"]
-    assert {row["label"] for row in answered} == {"pass", "fail"}
-    assert [row["gre"] for row in answered] == [str(400 + n) for n in range(450)]
+    waiting.value.save_as(tmp_path / "answers.csv")
+    found = list(csv.DictReader(io.StringIO((tmp_path / "answers.csv").read_text())))
+    assert len(found) == 6000
+    assert page.locator("#rows tbody tr").count() >= 100
+    for at in (0, 4999, 5000, 5999):  # on both sides of where the page cuts
+        answer = ask(address, {"gre": rows[at][0], "gpa": rows[at][1], "rank": rows[at][2]})
+        assert float(found[at]["probability"]) == answer["probability"]
+    assert not found[7]["note"].startswith("=")
+    assert (found[0]["note"], found[0]["gre"]) == ("n0", "300")
 
 
-def test_error_is_shown_at_its_cell(browser, address):
-    """In the second slice, whose own lines count from 1 again, and after a cell of two lines."""
-    page = browser.new_page()
-    page.goto(address)
-    rows = ['400,3,1,"two\nlines"', *["400,3,1,x"] * 250]
-    rows[230] = "400,3,9,x"
-    drop(page, "bad.csv", "\n".join(["gre,gpa,rank,note", *rows]))
-    expect(page.locator("#rows td.wrong")).to_contain_text("not one of the levels: 1, 2, 3, 4")
-    expect(page.locator("#rows tbody th")).to_have_text("233")
-    expect(page.locator("#download")).to_be_hidden()
-    page.close()
+def test_a_table_with_a_mistake_says_which_cell(page):
+    lines = "gre,gpa,rank\n500,3,1\n500,x,1\n"
+    page.locator("#file").set_input_files({"name": "mine.csv", "mimeType": "text/csv", "buffer": lines.encode()})
+
+    page.get_by_text("expected a number").first.wait_for()
+    said = page.locator("#table").text_content()
+    assert "gpa" in said
+    assert "3" in said
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [360, 1280])
-def test_axe_finds_nothing(browser, address, scheme, width):
-    page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
-    page.goto(address)
-    expect(page.locator("#picture path.line")).to_have_count(1)
-    drop(page, "mine.csv", "gre,gpa,rank\n400,3,1\n")
-    expect(page.locator("#rows")).to_be_visible()
-    page.locator("summary").click()
-    results = Axe().run(page)
-    assert results.violations_count == 0, results.generate_report()
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    page.close()
+def test_the_cell_is_found_in_a_later_slice(page):
+    """Its own lines count from 1 again there; and a cell of two lines came before."""
+    rows = ['400,3,1,"two\nlines"', *["400,3,1,x"] * 5200]
+    rows[5100] = "400,3,9,x"
+    lines = "\n".join(["gre,gpa,rank,note", *rows])
+    page.locator("#file").set_input_files({"name": "mine.csv", "mimeType": "text/csv", "buffer": lines.encode()})
+
+    page.get_by_text("not one of the levels").wait_for()
+    assert page.locator("#rows tbody th").text_content() == "5103"
+    assert "not one of the levels: 1, 2, 3, 4" in page.locator("#rows td.wrong").text_content()
+    assert not page.locator("#download").is_visible()
 
 
-def test_keyboard_alone_is_enough(page):
+def test_no_text_in_the_download_is_a_formula_and_numbers_stay(page, tmp_path):
+    texts = ["=1+1", "-1", "+x", "@x", "\tx", "plain, quoted", "-2.5e3", "-x"]
+    lines = "gre,gpa,rank,=note\n" + "".join(f'400,3,1,"{text}"\n' for text in texts)
+    page.locator("#file").set_input_files({"name": "mine.csv", "mimeType": "text/csv", "buffer": lines.encode()})
+    page.wait_for_selector("#download:not([hidden])")
+    with page.expect_download() as waiting:
+        page.locator("#download").click()
+    waiting.value.save_as(tmp_path / "answers.csv")
+    with (tmp_path / "answers.csv").open(newline="") as file:
+        found = [row["'=note"] for row in csv.DictReader(file)]
+    assert found == ["'=1+1", "-1", "'+x", "'@x", "'\tx", "plain, quoted", "-2.5e3", "'-x"]
+
+
+@pytest.mark.parametrize("page", [{"java_script_enabled": False}], indirect=True)
+def test_the_form_works_without_javascript(page):
+    fill(page, gre="800", gpa="4", rank="1")
+    page.locator("#ask").click()
+    page.wait_for_load_state()
+    assert "gre=800" in page.url
+    assert page.locator("#label").text_content() in ("fail", "pass", "no", "yes", "0", "1", "not admit", "admit")
+    page.locator("#flips a").first.click()
+    page.wait_for_load_state()
+    assert "gre=800" not in page.url or "rank=1" not in page.url or "gpa=4&" not in page.url
+
+
+def test_it_can_be_used_by_keyboard_alone(page):
     page.keyboard.press("Tab")
-    expect(page.get_by_text("Skip to the answer")).to_be_focused()
+    assert page.evaluate("document.activeElement.className") == "skip"
     for _ in range(30):
+        page.keyboard.press("Tab")
         if page.evaluate("document.activeElement.name") == "gre":
             break
-        page.keyboard.press("Tab")
     page.keyboard.press("Control+a")
-    before = page.locator("#probability").inner_text()
-    page.keyboard.type("790")
-    expect(page.locator("#probability")).not_to_have_text(before)
+    page.keyboard.type("812")
+    page.keyboard.press("Enter")
+
+    shown(page, "%")
+    assert page.get_by_label("gre", exact=True).input_value() == "812"
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
 
 
-def test_without_javascript(browser, address):
-    context = browser.new_context(java_script_enabled=False)
-    page = context.new_page()
-    page.goto(address)
-    page.get_by_label("gre").fill("800")
-    page.get_by_label("gpa").fill("4")
-    page.get_by_role("button", name="Answer").click()
-    expect(page.locator("#label")).to_have_text("pass")
-    page.locator("#flips a").first.click()
-    expect(page.locator("#label")).to_have_text("fail")
-    page.get_by_label("gre").fill("much")
-    page.get_by_role("button", name="Answer").click()
-    expect(page.locator("#f0-error")).to_have_text("expected a number")
-    context.close()
+PHONE = {"viewport": {"width": 360, "height": 740}}
+LOOKS = [{}, {"color_scheme": "dark"}, PHONE, {**PHONE, "color_scheme": "dark"}]
 
 
-def test_docs_show_an_openapi_document(browser, address):
-    document = {
-        "info": {"title": "<b>admissions</b>"},
-        "paths": {"/predict": {"post": {"summary": "Ask", "responses": {"200": {"description": "answers"}}}}},
-        "components": {"schemas": {"Row": {"type": "object"}}},
-    }
-    page = browser.new_page()
-    page.route("**/openapi.json", lambda route: route.fulfill(body=json.dumps(document)))
-    page.goto(f"{address}/docs")
-    expect(page.locator("h1")).to_have_text("<b>admissions</b>")
-    expect(page.locator("h2").first).to_have_text("POST/predict")
-    expect(page.locator("summary")).to_have_text("Row")
-    page.close()
+@pytest.mark.parametrize("page", LOOKS, ids=["light", "dark", "phone", "dark phone"], indirect=True)
+def test_axe_finds_nothing(page, address):
+    """axe-core: labels, contrast, roles, order; on the page with an answer, with an error, and on the documentation."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    page.wait_for_selector("#picture svg")
+    page.locator("summary").click()
+    lines = b"gre,gpa,rank\n400,3,1\n"
+    page.locator("#file").set_input_files({"name": "mine.csv", "mimeType": "text/csv", "buffer": lines})
+    page.wait_for_selector("#rows td")
+    for path in (None, None, f"{address}/docs"):
+        if path:
+            page.goto(path)
+        found = axe.run(page).response["violations"]
+        assert [(one["id"], one["nodes"][0]["html"][:200]) for one in found] == []
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")  # nothing sticks out
+        if page.locator("#form").count():
+            fill(page, gre="x")
+            shown(page, "No answer")
+
+
+def test_headers_forbid_everything_from_elsewhere(address):
+    with urllib.request.urlopen(address) as answer:
+        policy = answer.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+
+
+def test_the_form_alone_says_what_is_wrong_at_its_field(address):
+    query = urllib.parse.urlencode({"gre": "<script>alert(1)</script>", "gpa": "3", "rank": "9"})
+    with pytest.raises(urllib.error.HTTPError) as raised:
+        urllib.request.urlopen(f"{address}/?{query}")
+    with raised.value as answer:
+        text = answer.read().decode()
+    assert answer.code == 422
+    assert "<script>alert" not in text
+    assert "expected a number" in text

@@ -1,0 +1,374 @@
+"""The Open Inference Protocol, version 2, over HTTP, with the binary extension and the repository index.
+
+https://github.com/kserve/open-inference-protocol; binary tensors as in Triton's "binary data" extension.
+"""
+
+import json
+import struct
+from math import prod
+
+import msgspec
+import numpy as np
+
+from serve.errors import BodyTooLarge, InvalidInstance, MalformedBody, Problem, RequestError
+from serve.exchange import Answer
+from serve.receipt import digest, stamped
+
+VERSION = "2.0"
+HEADER_LENGTH = "inference-header-content-length"
+PLATFORMS = {"onnx": "onnx_onnxv1", "torchscript": "pytorch_torchscript"}
+FLOATS = {"FP16": "<f2", "FP32": "<f4", "FP64": "<f8"}
+INTEGERS = {f"{sign}INT{bits}": f"<{sign.lower() or 'i'}{bits // 8}" for sign in ("", "U") for bits in (8, 16, 32, 64)}
+EXACT = 2**53  # float64 holds every whole number up to here
+
+
+class Input(msgspec.Struct, forbid_unknown_fields=True):
+    name: str
+    shape: list[int]
+    datatype: str
+    parameters: dict = {}
+    data: msgspec.Raw = msgspec.Raw()
+
+
+class Output(msgspec.Struct, forbid_unknown_fields=True):
+    name: str
+    parameters: dict = {}
+
+
+class Inference(msgspec.Struct, forbid_unknown_fields=True):
+    inputs: list[Input]
+    outputs: list[Output] | None = None
+    id: str | None = None
+    parameters: dict = {}
+
+
+NUMBER = float | int | None
+READ = msgspec.json.Decoder(Inference)
+FLAT = msgspec.json.Decoder(list[float])  # nearly always
+NUMBERS = msgspec.json.Decoder(list[NUMBER | list[NUMBER]])
+WHOLES = msgspec.json.Decoder(list[int | list[int]])
+TEXTS = msgspec.json.Decoder(list[str | int | list[str | int | None] | None])
+
+
+def infer(service, request, name, version=None):
+    """POST /v2/models/{name}[/versions/{version}]/infer: tensors in, tensors out; JSON or binary, each as asked.
+
+    Either one tensor x [n, d], a category as the index of its level, or one tensor [n] a feature, a category as its
+    level in BYTES. NaN, null or an empty text is a missing value. Outputs: see `_outputs`.
+    """
+    try:
+        served = service.find(name, version)
+    except RequestError as error:
+        return refusal(error)
+    request_digest = digest(request.sent) if isinstance(request.sent, bytes) else ""
+    try:
+        answer = _answer(served, request, request_digest)
+    except RequestError as error:
+        answer = refusal(error)
+    return stamped(answer, served.model.manifest, request, request_digest)
+
+
+def server(service, request):
+    """GET /v2: what this server is."""
+    return _json({"name": "passfail", "version": VERSION, "extensions": ["binary_tensor_data", "model_repository"]})
+
+
+def model(service, request, name, version=None):
+    """GET /v2/models/{name}[/versions/{version}]: the signature. `parameters.x` is the other form of the input."""
+    try:
+        manifest = service.find(name, version).model.manifest
+    except RequestError as error:
+        return refusal(error)
+    inputs = [
+        {"name": f.name, "datatype": "FP64" if f.kind == "numeric" else "BYTES", "shape": [-1]}
+        for f in manifest.features
+    ]
+    return _json(
+        {
+            "name": manifest.name,
+            "versions": [str(number) for number in sorted(service.kept)],
+            "platform": PLATFORMS[service.config.runtime],
+            "inputs": inputs,
+            "outputs": [{"name": said, "datatype": kind, "shape": [-1]} for said, kind in OUTPUTS.items()],
+            "parameters": {"x": {"datatype": "FP64", "shape": [-1, len(manifest.features)]}},
+        }
+    )
+
+
+def ready(service, request, name, version=None):
+    """GET /v2/models/{name}[/versions/{version}]/ready: 200 where it is served."""
+    try:
+        manifest = service.find(name, version).model.manifest
+    except RequestError as error:
+        return refusal(error)
+    return _json({"name": manifest.name, "ready": True})
+
+
+def index(service, request):
+    """POST /v2/repository/index: the versions that can be asked for, and those that were refused, with the reason."""
+    name = service.config.model_name
+    versions = [{"name": name, "version": str(v), "state": "READY", "reason": ""} for v in sorted(service.kept)]
+    refused = [
+        {"name": name, "version": version, "state": "UNAVAILABLE", "reason": reason}
+        for version, reason in service.refused.items()
+    ]
+    return _json(versions + refused)
+
+
+def load(service, request, name):
+    """POST /v2/repository/models/{name}/load or /unload: not ours to do."""
+    return problem(409, "what is served follows the repository; make use VERSION=... pins a version")
+
+
+def problem(status, text):
+    """An error in the protocol's shape; KServe's client shows it only under exactly this Content-Type."""
+    return Answer(status, (("Content-Type", "application/json"),), json.dumps({"error": text}).encode())
+
+
+def refusal(error):
+    """The Answer to a RequestError."""
+    return problem(error.status, error.text)
+
+
+def _json(document):
+    return Answer(200, (("Content-Type", "application/json"),), msgspec.json.encode(document))
+
+
+def _answer(served, request, request_digest):
+    model, payload = served
+    wanted, buffers = _read(request)
+    x = _x(wanted.inputs, buffers, payload)
+    outputs = wanted.outputs if wanted.outputs is not None else [Output(name) for name in OUTPUTS]
+    if unknown := [i for i, output in enumerate(outputs) if output.name not in OUTPUTS]:
+        places = [Problem(f"$.outputs[{i}].name", f"there are {', '.join(OUTPUTS)}") for i in unknown]
+        raise InvalidInstance("the model has no such output", places)
+    logit, probability = model.predict(x, "row {}".format, request_digest)
+    everywhere = wanted.parameters.get("binary_data_output") is True
+    described, binary = [], []
+    for output in outputs:
+        values = _values(output.name, model, x, logit, probability)
+        about = b'{"name":"%b","shape":[%d],"datatype":"%b",' % (
+            output.name.encode(), len(x), OUTPUTS[output.name].encode()
+        )  # fmt: skip
+        if output.parameters.get("binary_data", everywhere) is True:
+            binary.append(_bytes(values))
+            described.append(b'%b"parameters":{"binary_data_size":%d}}' % (about, len(binary[-1])))
+        else:
+            listed = values if isinstance(values, list) else values.tolist()
+            described.append(b'%b"data":%b}' % (about, msgspec.json.encode(listed)))
+    manifest = model.manifest
+    head = {"model_name": manifest.name, "model_version": str(manifest.version)}
+    if wanted.id is not None:
+        head["id"] = wanted.id
+    text = b'%b,"outputs":[%b]}' % (msgspec.json.encode(head)[:-1], b",".join(described))
+    if not binary:
+        return Answer(200, (("Content-Type", "application/json"),), text)
+    headers = ("Content-Type", "application/octet-stream"), ("Inference-Header-Content-Length", str(len(text)))
+    return Answer(200, headers, b"".join([text, *binary]))
+
+
+# What an answer holds, unless it is asked for less: BYTES are the label; `stable` is left out of a tensor of booleans
+# where it is not known, so with a hidden layer it is false.
+OUTPUTS = {"probability": "FP64", "logit": "FP64", "verdict": "BOOL", "label": "BYTES", "stable": "BOOL"}
+
+
+def _values(name, model, x, logit, probability):
+    """float64 (n,), bool (n,) or n texts."""
+    if name == "probability":
+        return probability
+    if name == "logit":
+        return logit
+    if name == "stable":
+        return np.array([sure is True for sure in model.stable(x, logit)], dtype=bool)
+    verdict = model.verdict(logit)
+    return verdict if name == "verdict" else [model.manifest.target.labels[yes] for yes in verdict.tolist()]
+
+
+def _bytes(values):
+    if isinstance(values, list):
+        texts = [text.encode() for text in values]
+        return b"".join(struct.pack("<I", len(text)) + text for text in texts)
+    return values.astype(values.dtype.newbyteorder("<")).tobytes()
+
+
+def _read(request):
+    """(Inference, the bytes behind it). Raises MalformedBody, BodyTooLarge."""
+    body, binary = request.body, b""
+    if length := request.headers.get(HEADER_LENGTH):
+        if not (length.isascii() and length.isdigit() and int(length) <= len(body)):
+            raise MalformedBody("Inference-Header-Content-Length must be the length of the body's JSON")
+        body, binary = body[: int(length)], memoryview(body)[int(length) :]
+    try:
+        return READ.decode(body), binary
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise MalformedBody(f"not an inference request: {_reason(error)}") from error
+
+
+def _reason(error):
+    # msgspec names the place and the types, never the value; but of an unknown field it repeats the name.
+    text = str(error)
+    return "a field is unknown" if "unknown field" in text else text
+
+
+def _x(inputs, binary, payload):
+    """The inputs -> x float64 (n, d)."""
+    d, at, tensors = len(payload.features), 0, {}
+    for i, one in enumerate(inputs):
+        place = f"$.inputs[{i}]"
+        if one.name in tensors:
+            raise InvalidInstance("an input is given more than once", [Problem(place, "given more than once")])
+        if not 1 <= len(one.shape) <= 2 or min(one.shape) < 0:
+            raise _wrong(f"{place}.shape", "expected [n] or [n, columns]")
+        if one.shape[0] > payload.max_rows:
+            raise BodyTooLarge(f"more than {payload.max_rows} rows; send them in several requests")
+        size = one.parameters.get("binary_data_size")
+        absent = len(memoryview(one.data)) <= 4 and bytes(one.data) in (b"", b"null")
+        if size is None:
+            if absent:
+                raise _wrong(place, "neither data nor parameters.binary_data_size")
+            tensors[one.name] = place, one, _from_json(one, place)
+            continue
+        if not absent or type(size) is not int or not 0 <= size <= len(binary) - at:
+            raise _wrong(f"{place}.parameters.binary_data_size", "not the size of a buffer behind the JSON")
+        tensors[one.name] = place, one, _from_binary(one, binary[at : at + size], place)
+        at += size
+    if at != len(binary):
+        raise MalformedBody("the body holds more bytes than its tensors do")
+    names = [feature.name for feature in payload.features]
+    if set(tensors) == {"x"} and ("x" not in names or tensors["x"][1].shape[1:] == [d]):
+        return _whole(*tensors["x"], payload)
+    if set(tensors) != set(names):
+        wanted = f"expected x [n, {d}], or a tensor for each of the features: {', '.join(names)}"
+        raise InvalidInstance("the inputs are not the model's", [Problem("$.inputs", wanted)])
+    columns = [_column(*tensors[f.name], f, codes) for f, codes in zip(payload.features, payload.codes, strict=True)]
+    if len({len(column) for column in columns}) > 1:
+        raise _wrong("$.inputs", "the tensors differ in their number of rows")
+    return np.stack(columns, axis=1) if columns else np.empty((0, 0))
+
+
+def _unknown(place):
+    return _wrong(f"{place}.datatype", f"expected one of {', '.join([*FLOATS, *INTEGERS, 'BYTES'])}")
+
+
+def _wrong(place, detail):
+    return InvalidInstance("1 place is wrong", [Problem(place, detail)])
+
+
+def _from_json(one, place):
+    """A tensor's data -> float64 (n,) or (n, columns), or, of BYTES, a flat list."""
+    try:
+        if one.datatype == "BYTES":
+            return _flat(TEXTS.decode(one.data), one.shape, place)
+        if one.datatype in INTEGERS:
+            flat = _flat(WHOLES.decode(one.data), one.shape, place)
+            return _exact(np.array(flat, dtype=INTEGERS[one.datatype]).reshape(one.shape), place)
+        if one.datatype not in FLOATS:
+            raise _unknown(place)
+        try:
+            flat = FLAT.decode(one.data)
+        except msgspec.ValidationError:
+            flat = NUMBERS.decode(one.data)
+        values = np.array(_flat(flat, one.shape, place), dtype=np.float64).reshape(one.shape)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, OverflowError) as error:
+        kind = "texts" if one.datatype == "BYTES" else f"numbers that are {one.datatype}"
+        raise _wrong(f"{place}.data", f"expected {kind}, flat or an array for each row") from error
+    with np.errstate(over="ignore"):  # beyond FP32 is infinite, and refused as that
+        return values.astype(FLOATS[one.datatype]).astype(np.float64)
+
+
+def _flat(values, shape, place):
+    """The values without the nesting, which must be the shape's."""
+    if not values or not isinstance(values[0], list):
+        if len(values) != prod(shape) or any(isinstance(value, list) for value in values):
+            raise _wrong(f"{place}.data", "doesn't hold as many values as the shape says")
+        return values
+    if len(values) != shape[0] or any(not isinstance(v, list) or len(v) != prod(shape[1:]) for v in values):
+        raise _wrong(f"{place}.data", "is not nested as the shape says")
+    return [value for row in values for value in row]
+
+
+def _from_binary(one, buffer, place):
+    """A tensor's little-endian buffer -> as `_from_json`."""
+    count = prod(one.shape)
+    if one.datatype == "BYTES":
+        return _texts(buffer, count, place)
+    dtype = FLOATS.get(one.datatype) or INTEGERS.get(one.datatype)
+    if dtype is None:
+        raise _unknown(place)
+    if len(buffer) != count * np.dtype(dtype).itemsize:
+        raise _wrong(f"{place}.parameters.binary_data_size", "doesn't hold as many values as the shape says")
+    values = np.frombuffer(buffer, dtype).reshape(one.shape)
+    if one.datatype in INTEGERS:
+        return _exact(values, place)
+    return values.astype(np.float64)
+
+
+def _exact(values, place):
+    """Whole numbers as float64, where it holds them."""
+    if values.size and (values.max() > EXACT or values.min() < -EXACT):
+        raise _wrong(place, "a whole number is beyond 2^53: float64 would round it")
+    return values.astype(np.float64)
+
+
+def _texts(buffer, count, place):
+    """BYTES elements: a 4-byte little-endian length and so many bytes each."""
+    texts, at = [], 0
+    while at < len(buffer) and len(texts) <= count:
+        size = int.from_bytes(buffer[at : at + 4], "little")
+        texts.append(bytes(buffer[at + 4 : at + 4 + size]))
+        at += 4 + size
+    if at != len(buffer) or len(texts) != count:
+        raise _wrong(place, "its bytes are not as many texts as the shape says")
+    try:
+        return [text.decode() for text in texts]
+    except UnicodeDecodeError:
+        raise _wrong(place, "a text is not UTF-8") from None
+
+
+def _whole(place, one, values, payload):
+    """The tensor x, each column checked."""
+    d = len(payload.features)
+    if one.shape[1:] != [d] or isinstance(values, list):
+        raise _wrong(f"{place}.shape", f"expected numbers in the shape [n, {d}]")
+    for j, (feature, codes) in enumerate(zip(payload.features, payload.codes, strict=True)):
+        _check(values[:, j], feature, place)
+        if codes is not None:
+            known = np.isnan(values[:, j]) | np.isin(values[:, j], np.arange(len(feature.levels)))
+            _refuse(~known, f"{place}, {feature.name}", f"not the index of one of its {len(feature.levels)} levels")
+    return np.ascontiguousarray(values)
+
+
+def _column(place, one, values, feature, codes):
+    """One feature's tensor -> float64 (n,)."""
+    if one.shape[1:] not in ([], [1]):
+        raise _wrong(f"{place}.shape", "expected [n]")
+    if codes is None:
+        if isinstance(values, list):
+            raise _wrong(f"{place}.datatype", "expected numbers")
+        column = values.reshape(-1)
+        _check(column, feature, place)
+        return column
+    if not isinstance(values, list):
+        values = [int(v) if v == v and v == int(v) else None if v != v else v for v in values.reshape(-1).tolist()]
+    if feature.nullable:
+        codes = codes | {"": codes[None]}
+    column = [codes.get(value) for value in values]
+    _refuse(
+        np.array([code is None for code in column], dtype=bool),
+        f"{place}, {feature.name}",
+        f"not one of the levels: {', '.join(feature.levels)}",
+    )
+    return np.array(column, dtype=np.float64)
+
+
+def _check(column, feature, place):
+    _refuse(np.isinf(column), f"{place}, {feature.name}", "not a finite number")
+    if not feature.nullable:
+        _refuse(np.isnan(column), f"{place}, {feature.name}", "may not be missing, and is not a number")
+
+
+def _refuse(wrong, place, detail):
+    rows = np.flatnonzero(wrong).tolist()
+    if rows:
+        places = [Problem(f"{place}, row {row}", detail) for row in rows[: InvalidInstance.LIMIT]]
+        raise InvalidInstance(f"{len(rows)} value(s) are wrong", places)

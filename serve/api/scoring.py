@@ -1,0 +1,136 @@
+"""MLflow's scoring protocol, which SageMaker speaks as well, and Vertex AI's: a JSON table in, predictions out.
+
+https://mlflow.org/docs/latest/ml/deployment/deploy-model-locally/ (`/invocations`, `/ping`, `/version`);
+https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-inference-code.html;
+https://cloud.google.com/vertex-ai/docs/predictions/custom-container-requirements.
+"""
+
+import json
+
+import msgspec
+
+from serve.errors import InvalidInstance, MalformedBody, Problem, RequestError, UnsupportedMediaType
+from serve.exchange import Answer
+from serve.receipt import digest, stamped
+
+JSON, CSV = "application/json", "text/csv"
+VERSION = "3.0.0"  # of MLflow, whose protocol this is
+
+
+class Split(msgspec.Struct, forbid_unknown_fields=True):
+    """pandas' to_dict(orient="split")."""
+
+    columns: list[str]
+    data: list[list]
+    index: list | None = None
+
+
+class Invocation(msgspec.Struct, forbid_unknown_fields=True):
+    dataframe_split: Split | None = None
+    dataframe_records: msgspec.Raw = msgspec.Raw()
+    instances: msgspec.Raw = msgspec.Raw()
+    inputs: msgspec.Raw = msgspec.Raw()
+    params: dict | None = None
+
+
+class Prediction(msgspec.Struct, forbid_unknown_fields=True):
+    instances: msgspec.Raw
+    parameters: dict | None = None
+
+
+INVOCATION, PREDICTION = msgspec.json.Decoder(Invocation), msgspec.json.Decoder(Prediction)
+COLUMNS = msgspec.json.Decoder(dict[str, list])
+ROWS = msgspec.json.Decoder(list[list])
+TABLES = ("dataframe_split", "dataframe_records", "instances", "inputs")
+
+
+def invocations(service, request):
+    """POST /invocations: one of dataframe_split, dataframe_records, instances, inputs; or text/csv."""
+    return _scored(service, request, _invocation, _refused_by_mlflow)
+
+
+def vertex(service, request):
+    """POST to AIP_PREDICT_ROUTE: {"instances": [...]}."""
+    return _scored(service, request, _prediction, _refused_by_vertex)
+
+
+def ping(service, request):
+    """GET /ping: 200 once the model is ready, which is before the first request can come in."""
+    return Answer(200, (("Content-Type", JSON),), b"{}")
+
+
+def version(service, request):
+    """GET /version: as text, the MLflow whose protocol this is."""
+    return Answer(200, (("Content-Type", "text/plain; charset=utf-8"),), VERSION.encode())
+
+
+def _scored(service, request, decode, refused):
+    served = service.served
+    model, payload = served
+    request_digest = digest(request.sent) if isinstance(request.sent, bytes) else ""
+    try:
+        x = decode(payload, request)
+        logit, probability = model.predict(x, "row {}".format, request_digest)
+        rows = payload.encode_json(model.verdict(logit), logit, probability, model.stable(x, logit), single=False)
+        answer = Answer(200, (("Content-Type", JSON),), b'{"predictions":%b}' % rows)
+    except RequestError as error:
+        answer = refused(error)
+    return stamped(answer, model.manifest, request, request_digest)
+
+
+def _invocation(payload, request):
+    """The body -> x float64 (n, d)."""
+    if request.media_type == CSV:
+        return payload.decode_csv(request.body)[0]
+    if request.media_type != JSON:
+        raise UnsupportedMediaType(f"send Content-Type: {JSON} or {CSV}")
+    asked = _read(INVOCATION, request.body)
+    given = [name for name in TABLES if getattr(asked, name)]
+    if len(given) != 1:
+        raise MalformedBody(f"exactly one of {', '.join(TABLES)} is needed")
+    if asked.dataframe_split is not None:
+        return payload.decode_table(asked.dataframe_split.columns, asked.dataframe_split.data, "$.dataframe_split.data")
+    return _rows(payload, getattr(asked, given[0]), given[0])
+
+
+def _prediction(payload, request):
+    """The body -> x float64 (n, d); Vertex AI sends JSON without always saying so."""
+    return _rows(payload, _read(PREDICTION, request.body).instances, "instances")
+
+
+def _rows(payload, raw, name):
+    """Objects, arrays in the features' order, or (inputs) an array for each feature -> x float64 (n, d)."""
+    text = bytes(raw).lstrip()
+    if text[:1] == b"{" and name == "inputs":
+        return _columns(payload, text)
+    if text[:1] != b"[":
+        raise InvalidInstance("1 place is wrong", [Problem(f"$.{name}", "expected an array")])
+    if text[1:].lstrip()[:1] == b"[":
+        names = [feature.name for feature in payload.features]
+        return payload.decode_table(names, _read(ROWS, text), f"$.{name}")
+    return payload.decode_json(text)[0]
+
+
+def _columns(payload, text):
+    columns = _read(COLUMNS, text)
+    if len({len(values) for values in columns.values()}) > 1:
+        raise InvalidInstance("1 place is wrong", [Problem("$.inputs", "the columns differ in their number of rows")])
+    return payload.decode_table(list(columns), list(zip(*columns.values(), strict=True)), "$.inputs")
+
+
+def _read(decoder, body):
+    try:
+        return decoder.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        # Where it names an unknown field it would repeat what was sent.
+        reason = "a field is unknown" if "unknown field" in str(error) else error
+        raise MalformedBody(f"not what this endpoint reads: {reason}") from error
+
+
+def _refused_by_mlflow(error):
+    said = {"error_code": "BAD_REQUEST", "message": error.text}
+    return Answer(error.status, (("Content-Type", JSON),), json.dumps(said).encode())
+
+
+def _refused_by_vertex(error):
+    return Answer(error.status, (("Content-Type", JSON),), json.dumps({"error": error.text}).encode())

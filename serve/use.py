@@ -1,0 +1,40 @@
+"""python -m serve use 3: pin the model to a version; a running service follows within two seconds."""
+
+import argparse
+import dataclasses
+import os
+import sys
+
+from serve.config import Config
+from serve.errors import StartupError
+from serve.repository import open_model
+from serve.versions import model_name, pin
+
+
+def main(arguments):
+    """The exit status: 0, or with one line on standard error 2."""
+    parser = argparse.ArgumentParser(prog="python -m serve use", description=__doc__.partition(": ")[2])
+    parser.add_argument("version", type=_version, help="a version's number; or highest: follow the highest again")
+    parser.add_argument("--model", help="the model's name (MODEL_NAME)")
+    options = parser.parse_args(arguments)
+    try:
+        config = dataclasses.replace(Config.from_env(os.environ), model_version=options.version)
+        config = dataclasses.replace(config, model_name=options.model or config.model_name)
+        config = dataclasses.replace(config, model_name=model_name(config))
+        if options.version is not None:
+            open_model(config)  # what can't be served is not pinned
+        pin(config.models / config.model_name, options.version)
+    except StartupError as error:
+        print(f"passfail can't use it: {error}", file=sys.stderr)
+        return 2
+    said = "the highest version" if options.version is None else f"version {options.version}"
+    print(f"{config.model_name}: {said}")
+    return 0
+
+
+def _version(text):
+    if text == "highest":
+        return None
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise argparse.ArgumentTypeError("takes a version's number, or highest")
+    return int(text)
