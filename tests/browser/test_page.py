@@ -78,7 +78,8 @@ def test_it_answers_as_you_type(page, address):
     assert page.locator("#picture svg").count() == 1
 
 
-def test_the_suggested_value_flips_the_verdict(page):
+def test_the_suggested_value_flips_the_verdict(page, address):
+    """With all its digits: a rounded one may lie on this side still."""
     fill(page, gre="500", gpa="3", rank="2")
     page.wait_for_selector("#flips button")
     before = page.locator("#label").text_content()
@@ -86,6 +87,8 @@ def test_the_suggested_value_flips_the_verdict(page):
     page.locator("#flips button").first.click()
 
     page.wait_for_function("before => document.getElementById('label').textContent !== before", arg=before)
+    why = ask(address, {"gre": 500, "gpa": 3, "rank": "2"}, "/explain")["explanation"]
+    assert float(page.get_by_label("gre", exact=True).input_value()) == why["flips"]["gre"]["value"]
 
 
 def test_a_mistake_is_said_at_its_field_and_can_be_mended(page):
