@@ -68,6 +68,10 @@ use: $(VENV)/train ## serve a certain version from now on, at once: VERSION=3, o
 test: $(VENV)/test lint ## all tests but Docker's
 	@$(PY) -m pytest -q -m "not docker" -n auto --maxprocesses 4 --dist loadscope
 
+.PHONY: page-shots
+page-shots: $(VENV)/test ## write docs/page.png, the page as a browser shows it (needs chromium): MODEL_NAME, QUERY
+	@mkdir -p docs && $(PY) -m tests.browser.shots docs/page.png "$(QUERY)"
+
 .PHONY: test-docker
 test-docker: $(VENV)/test ## build and run the images with a Docker engine
 	@TORCH_INDEX="$(TORCH_INDEX)" $(PY) -m pytest -q -m docker

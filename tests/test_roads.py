@@ -3,15 +3,17 @@
 import contextlib
 import http.client
 import io
+import re
 import signal
 import socket
 import threading
 import time
+import urllib.request
 from types import SimpleNamespace
 
 import pytest
 
-from tests.service import ROOT, connected, post, service, start
+from tests.service import ROOT, post, service, start
 
 LIMIT = 40_000
 NEVER_SAME = {"date", "connection", "keep-alive"}  # the hour, and the worker's own about its connection
@@ -294,7 +296,7 @@ def test_health_is_answered_beside_large_batches(models, road_name):
 
         last = threading.Thread(target=lambda: results.append(post(address, body)[0]))
         last.start()
-        while not connected(address):
+        while in_flight(address) < 2:  # the other is this question
             pass
         process.send_signal(signal.SIGTERM)
         last.join()
@@ -303,6 +305,11 @@ def test_health_is_answered_beside_large_batches(models, road_name):
     assert results == [200] * 4
     assert process.returncode == 0
     assert "Traceback" not in output
+
+
+def in_flight(address):
+    with urllib.request.urlopen(f"{address}/metrics", timeout=30) as answer:
+        return float(re.search(rb"^passfail_requests_in_flight (.*)", answer.read(), re.M)[1])
 
 
 def test_sigterm_while_a_worker_is_still_loading(models, road_name):

@@ -60,6 +60,7 @@ def index():
         said=said,
         card=card and card.decode(),
         report="report.html" in manifest.files,
+        versions=sorted(service.kept),
         served_here={str(rule) for rule in current_app.url_map.iter_rules()},
         slice_rows=min(SLICE_ROWS, service.config.max_rows),
         slice_bytes=service.config.max_body_bytes,

@@ -1,7 +1,9 @@
 // The pictures, as SVG in a coordinate system of pixels. Nothing here talks to the service.
 
 const SVG = "http://www.w3.org/2000/svg";
-const WIDTH = 640, HEIGHT = 260, LEFT = 48, RIGHT = 12, TOP = 12, BOTTOM = 34;
+// As wide as there is room when the page opens, so that a phone's letters are as large as any.
+const WIDTH = Math.min(Math.max(document.querySelector("main").clientWidth - 80, 270), 860);
+const HEIGHT = 260, LEFT = 48, RIGHT = 22, TOP = 12, BOTTOM = 34;
 
 export const percent = (p, digits = 0) => `${(100 * p).toFixed(digits)} %`;
 export const short = (number) => String(Number(number.toPrecision(4)));

@@ -106,7 +106,7 @@ function showFlips(flips) {
   manifest.features.forEach((feature, at) => {
     const flip = flips[feature.name];
     for (const value of flip.levels ?? (flip.value === null ? [] : [flip.value])) {
-      const said = typeof value === "number" ? short(value) : value;
+      const said = typeof value === "number" ? String(Number(value.toPrecision(6))) : value;
       const button = element("button", { type: "button", class: "button" }, `${feature.name} ${said}`);
       button.addEventListener("click", () => {
         fields[at].value = value; // all its digits: a rounded one may lie on this side still

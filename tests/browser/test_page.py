@@ -78,7 +78,8 @@ def test_it_answers_as_you_type(page, address):
     assert page.locator("#picture svg").count() == 1
 
 
-def test_the_suggested_value_flips_the_verdict(page):
+def test_the_suggested_value_flips_the_verdict(page, address):
+    """With all its digits: a rounded one may lie on this side still."""
     fill(page, gre="500", gpa="3", rank="2")
     page.wait_for_selector("#flips button")
     before = page.locator("#label").text_content()
@@ -86,6 +87,8 @@ def test_the_suggested_value_flips_the_verdict(page):
     page.locator("#flips button").first.click()
 
     page.wait_for_function("before => document.getElementById('label').textContent !== before", arg=before)
+    why = ask(address, {"gre": 500, "gpa": 3, "rank": "2"}, "/explain")["explanation"]
+    assert float(page.get_by_label("gre", exact=True).input_value()) == why["flips"]["gre"]["value"]
 
 
 def test_a_mistake_is_said_at_its_field_and_can_be_mended(page):
@@ -129,6 +132,32 @@ def test_a_table_with_a_mistake_says_which_cell(page):
     assert "3" in said
 
 
+def test_the_cell_is_found_in_a_later_slice(page):
+    """Its own lines count from 1 again there; and a cell of two lines came before."""
+    rows = ['400,3,1,"two\nlines"', *["400,3,1,x"] * 5200]
+    rows[5100] = "400,3,9,x"
+    lines = "\n".join(["gre,gpa,rank,note", *rows])
+    page.locator("#file").set_input_files({"name": "mine.csv", "mimeType": "text/csv", "buffer": lines.encode()})
+
+    page.get_by_text("not one of the levels").wait_for()
+    assert page.locator("#rows tbody th").text_content() == "5103"
+    assert "not one of the levels: 1, 2, 3, 4" in page.locator("#rows td.wrong").text_content()
+    assert not page.locator("#download").is_visible()
+
+
+def test_no_text_in_the_download_is_a_formula_and_numbers_stay(page, tmp_path):
+    texts = ["=1+1", "-1", "+x", "@x", "\tx", "plain, quoted", "-2.5e3", "-x"]
+    lines = "gre,gpa,rank,=note\n" + "".join(f'400,3,1,"{text}"\n' for text in texts)
+    page.locator("#file").set_input_files({"name": "mine.csv", "mimeType": "text/csv", "buffer": lines.encode()})
+    page.wait_for_selector("#download:not([hidden])")
+    with page.expect_download() as waiting:
+        page.locator("#download").click()
+    waiting.value.save_as(tmp_path / "answers.csv")
+    with (tmp_path / "answers.csv").open(newline="") as file:
+        found = [row["'=note"] for row in csv.DictReader(file)]
+    assert found == ["'=1+1", "-1", "'+x", "'@x", "'\tx", "plain, quoted", "-2.5e3", "'-x"]
+
+
 @pytest.mark.parametrize("page", [{"java_script_enabled": False}], indirect=True)
 def test_the_form_works_without_javascript(page):
     fill(page, gre="800", gpa="4", rank="1")
@@ -166,6 +195,10 @@ def test_axe_finds_nothing(page, address):
     """axe-core: labels, contrast, roles, order; on the page with an answer, with an error, and on the documentation."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     page.wait_for_selector("#picture svg")
+    page.locator("summary").click()
+    lines = b"gre,gpa,rank\n400,3,1\n"
+    page.locator("#file").set_input_files({"name": "mine.csv", "mimeType": "text/csv", "buffer": lines})
+    page.wait_for_selector("#rows td")
     for path in (None, None, f"{address}/docs"):
         if path:
             page.goto(path)
