@@ -76,10 +76,6 @@ page-shots: $(VENV)/test ## write docs/page.png, the page as a browser shows it 
 test-docker: $(VENV)/test ## build and run the images with a Docker engine
 	@TORCH_INDEX="$(TORCH_INDEX)" $(PY) -m pytest -q -m docker
 
-.PHONY: page-shots
-page-shots: $(VENV)/test ## draw the page again, into docs/ (needs chromium)
-	@$(PY) -m tests.browser.shots
-
 .PHONY: bench bench-quick
 bench: $(VENV)/train $(VENV)-bench/peers ## the service beside other servers, a quarter of an hour (needs wrk)
 	@$(VENV)-bench/bin/python bench/serve.py --python $(PY)
