@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 import subprocess
+import threading
 import time
 import urllib.parse
 import urllib.request
@@ -59,6 +60,13 @@ def test_counts_are_exact_over_the_workers_and_outlive_one(models, worker_class)
         if promtool := shutil.which("promtool"):
             subprocess.run([promtool, "check", "metrics"], input=text.encode(), check=True, capture_output=True)
 
+        clients = [threading.Thread(target=lambda: [post(address, GOOD) for _ in range(250)]) for _ in range(4)]
+        for client in clients:
+            client.start()
+        for client in clients:
+            client.join()
+        assert metrics(address)[0][series("requests_total", endpoint="/predict", status="200")] == 1061
+
         before = workers(process.pid)
         os.kill(before[0], signal.SIGKILL)
         deadline = time.monotonic() + 30
@@ -67,7 +75,7 @@ def test_counts_are_exact_over_the_workers_and_outlive_one(models, worker_class)
             time.sleep(0.02)
         for _ in range(40):
             assert post(address, GOOD)[0] == 200
-        assert metrics(address)[0][series("requests_total", endpoint="/predict", status="200")] == 101
+        assert metrics(address)[0][series("requests_total", endpoint="/predict", status="200")] == 1101
 
 
 def test_a_row_goes_to_the_next_worker_with_its_counts():

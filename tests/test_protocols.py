@@ -232,6 +232,21 @@ def test_a_faulty_tensor_is_refused(ask, fault):
     assert list(response.json) == ["error"]
 
 
+@pytest.mark.parametrize("code", [4, 0.5, -1])
+def test_what_is_no_levels_index_is_said_to_be_none(ask, code):
+    response = infer(ask, [{**X, "data": [1, 2, code]}])
+
+    assert response.status_code == 422
+    assert "$.inputs[0], rank, row 0: not the index of one of its 4 levels" in response.json["error"]
+
+
+def test_bytes_behind_the_last_tensor_are_refused(ask):
+    one = {**X, "data": None, "parameters": {"binary_data_size": 24}}
+
+    assert infer(ask, [one], [bytes(24)]).status_code == 200
+    assert infer(ask, [one], [bytes(32)]).status_code == 400
+
+
 @pytest.mark.parametrize("length", ["0", "-1", "99999", "1e3", "", "٣"])
 def test_a_header_that_lies_about_the_json_is_refused(ask, length):
     body = json.dumps({"inputs": [{**X, "data": None, "parameters": {"binary_data_size": 24}}]}).encode()
