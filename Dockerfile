@@ -40,7 +40,7 @@ CMD ["--help"]
 FROM base AS service
 EXPOSE 8000
 # SageMaker runs `docker run IMAGE serve`.
-COPY --chmod=755 deploy/sagemaker/serve /usr/local/bin/serve
+COPY deploy/sagemaker/serve /usr/local/bin/serve
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s CMD ["python", "-c", "import os, urllib.request as u; u.urlopen('http://127.0.0.1:' + (os.environ.get('PORT') or '8000') + '/health/ready', timeout=2)"]
 CMD ["python", "-m", "serve"]
 
