@@ -31,11 +31,12 @@ def create_app(config=None):
     app.register_error_handler(RequestError, lambda error: _response(refusal(error)))
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _unforeseen)
-    for (method, rule), endpoint in (RULES | _vertex(config)).items():
+    for (method, rule), endpoint in RULES.items():
         app.add_url_rule(rule, f"{method} {rule}", _view(endpoint), methods=[method])
     for rule, view in PAGES:
         app.add_url_rule(rule, rule, view)
     app.register_blueprint(PAGE)
+    _add_vertex(app, config)
     app.metrics = Metrics(sorted({rule.rule for rule in app.url_map.iter_rules()}), SHARED)
     app.service = Service(config, app.metrics)
     app.before_request(_begin)
@@ -57,18 +58,19 @@ def from_gunicorn():
     return app
 
 
-def _vertex(config):
-    """Vertex AI's routes, which it names when it starts the container. Raises ConfigError where one is taken."""
+def _add_vertex(app, config):
+    """Add the routes that Vertex AI names when it starts the container; health may be asked at one of our own.
+
+    Raises ConfigError for a path that is none, or one for predictions at which another protocol answers.
+    """
+    own = {(method, rule.rule) for rule in app.url_map.iter_rules() for method in rule.methods}
     asked = [("POST", config.vertex_predict, scoring.vertex), ("GET", config.vertex_health, scoring.ping)]
-    rules = {(method, route): endpoint for method, route, endpoint in asked if route}
-    wrong = [
-        route
-        for method, route in rules
-        if not route.startswith("/") or {"<", ">"} & set(route) or (method, route) in RULES
-    ]
-    if wrong:
-        raise ConfigError("AIP_PREDICT_ROUTE and AIP_HEALTH_ROUTE must be paths, other than the service's own")
-    return rules
+    for method, route, endpoint in asked:
+        taken = (method, route) in own
+        if route and (not route.startswith("/") or "<" in route or (taken and method == "POST")):
+            raise ConfigError("AIP_PREDICT_ROUTE and AIP_HEALTH_ROUTE must be paths, the first none that is taken")
+        if route and not taken:
+            app.add_url_rule(route, f"{method} {route}", _view(endpoint), methods=[method])
 
 
 def _view(endpoint):
@@ -135,7 +137,7 @@ def _end(response):
 
 def _http_error(error):
     headers = [("Allow", ", ".join(sorted(error.valid_methods)))] if getattr(error, "valid_methods", None) else []
-    if request.path.startswith("/v2/"):
+    if request.path == "/v2" or request.path.startswith("/v2/"):
         answer = open_inference.problem(error.code, error.description)
         return _response(answer._replace(headers=(*answer.headers, *headers)))
     return _response(problem(error.code, error.name, error.description, headers=headers))

@@ -58,6 +58,7 @@ class Front:
         if body is None:
             # Nothing came for gunicorn's `timeout` seconds; where the client has left, nobody hears this.
             answer = problem(408, "Request timeout", "the body did not come in time")
+            self._metrics.end(self._metrics.begin(), None, 408)
         else:
             if whole:
                 # gunicorn 27.0.1 closes a kept connection on which more than 64 KiB of the next request come before

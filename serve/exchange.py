@@ -4,7 +4,9 @@ import json
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from serve.errors import BodyTooLarge
+import msgspec
+
+from serve.errors import BodyTooLarge, MalformedBody
 
 PROBLEM = "application/problem+json"
 
@@ -39,6 +41,16 @@ class Answer(NamedTuple):
     status: int
     headers: tuple[tuple[str, str], ...]
     body: bytes
+
+
+def decoded(decoder, body):
+    """The body as a msgspec decoder reads it. Raises MalformedBody, which repeats nothing of what was sent."""
+    try:
+        return decoder.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        # msgspec names the place and the types; but of an unknown field it repeats the name.
+        reason = "a field is unknown" if "unknown field" in str(error) else error
+        raise MalformedBody(f"not what this endpoint reads: {reason}") from error
 
 
 def too_large(limit):

@@ -6,7 +6,7 @@ import signal
 import sys
 from pathlib import Path
 
-from serve.tally import SHARED
+from serve.tally import SHARED, WORKERS
 
 
 def available_cpus(cgroup=Path("/sys/fs/cgroup")):
@@ -24,10 +24,10 @@ def available_cpus(cgroup=Path("/sys/fs/cgroup")):
     return max(1, min(cpus, math.ceil(int(quota) / int(period))))
 
 
-def _setting(name, default):
+def _setting(name, default, most=65535):
     text = os.environ.get(name) or str(default())
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 65535):
-        print(f"passfail can't start: {name} must be a whole number from 1 to 65535", file=sys.stderr)
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= most):
+        print(f"passfail can't start: {name} must be a whole number from 1 to {most}", file=sys.stderr)
         sys.exit(3)
     return int(text)
 
@@ -43,7 +43,7 @@ def _choice(name, *values):
 worker_class = _choice("WORKER_CLASS", "asgi", "gthread")  # which road a request takes: serve/routes.py
 wsgi_app = "serve.asgi:from_gunicorn()" if worker_class == "asgi" else "serve.app:from_gunicorn()"
 bind = f"0.0.0.0:{_setting('PORT', lambda: _setting('AIP_HTTP_PORT', lambda: 8000))}"
-workers = _setting("WEB_CONCURRENCY", available_cpus)
+workers = _setting("WEB_CONCURRENCY", lambda: min(available_cpus(), WORKERS // 2), WORKERS // 2)
 if worker_class == "asgi":
     asgi_loop = "uvloop"
     asgi_lifespan = "off"  # the model is loaded before the worker listens

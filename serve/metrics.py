@@ -108,7 +108,7 @@ class Metrics:
             if found:
                 seconds.append(({"endpoint": rule}, SECONDS, total[histogram : histogram + len(SECONDS) + 2]))
         yield from _family("requests_total", "counter", "Answered requests.", counts)
-        yield from _histogram("request_duration_seconds", "From a request's headers to its answer.", seconds)
+        yield from _histogram("request_duration_seconds", "What answering took.", seconds)
 
 
 def _family(name, kind, about, samples):

@@ -14,7 +14,7 @@ from serve.api import scoring
 from serve.api.predict import explained, predict
 
 # Path -> endpoint (service, Request, **names in the path) -> Answer, for POST.
-HOT = {"/predict": predict}
+HOT = {"/predict": predict, "/invocations": scoring.invocations}
 INFER = ("/v2/models/<name>/infer", "/v2/models/<name>/versions/<version>/infer")
 INFERS = re.compile("/v2/models/(?P<name>[^/]+)(?:/versions/(?P<version>[^/]+))?/infer")
 # (Method, rule) -> endpoint likewise, but Flask's on both roads.
@@ -25,15 +25,13 @@ OTHERS = {
     ("GET", "/v2/models/<name>/versions/<version>"): v2.model,
     ("GET", "/v2/models/<name>/ready"): v2.ready,
     ("GET", "/v2/models/<name>/versions/<version>/ready"): v2.ready,
-    ("POST", "/invocations"): scoring.invocations,
     ("GET", "/ping"): scoring.ping,
     ("GET", "/version"): scoring.version,
     ("POST", "/v2/repository/index"): v2.index,
     ("POST", "/v2/repository/models/<name>/load"): v2.load,
     ("POST", "/v2/repository/models/<name>/unload"): v2.load,
 }
-RULES = {**{("POST", rule): endpoint for rule, endpoint in HOT.items()}, **{("POST", rule): v2.infer for rule in INFER}}
-RULES |= OTHERS
+RULES = {("POST", rule): endpoint for rule, endpoint in (HOT | dict.fromkeys(INFER, v2.infer)).items()} | OTHERS
 
 
 def hot(path):

@@ -77,8 +77,16 @@ class Service:
         held = versions(home)[-KEPT:]
         for number in held:
             self._open(home / str(number), refused)
-        self.kept = {number: one for number, one in self.kept.items() if number in held or one is self.served}
+        self._drop({number for number, one in self.kept.items() if number not in held and one is not self.served})
         self._refuse(refused)
+
+    def _drop(self, numbers):
+        """Serve these versions no longer; a request that has one of them goes on."""
+        dropped = [self.kept[number] for number in numbers]
+        self.kept = {number: one for number, one in self.kept.items() if number not in numbers}
+        for model, _ in dropped:
+            if model.shadow:
+                model.shadow.close()
 
     def _refuse(self, refused):
         for version in refused.keys() - self.refused.keys():
@@ -115,8 +123,8 @@ class Service:
                 self.kept = self.kept | {number: Served(model, Payload(model.manifest, self.config.max_rows))}
             except StartupError as error:
                 why = error
-                if self.kept.get(number) is not self.served:
-                    self.kept = {other: one for other, one in self.kept.items() if other != number}
+                if number in self.kept and self.kept[number] is not self.served:
+                    self._drop({number})
             self._seen[number] = signature, why
         if why is not None:
             refused[folder.name] = why

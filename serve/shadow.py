@@ -52,6 +52,11 @@ class Shadow:
         """Until all that was taken is compared."""
         self._queue.join()
 
+    def close(self):
+        """Its model is no longer served: compare what was taken, and end the thread."""
+        if self._thread is not None:
+            self._queue.put(None)
+
     def _start(self):
         # Not in __init__: a thread does not live on in a worker that is forked after it.
         with self._lock:
@@ -60,8 +65,7 @@ class Shadow:
                 self._thread.start()
 
     def _compare_all(self):
-        while True:
-            taken = self._queue.get()
+        while (taken := self._queue.get()) is not None:
             try:
                 self._compare(*taken)
             except Exception:  # the requests were answered; the shadow must live on

@@ -7,7 +7,7 @@ is read is the sum over the rows. A worker that dies leaves its row to the one t
 
 import mmap
 
-WORKERS = 256
+WORKERS = 512  # twice as many as gunicorn_conf.py lets run: one may still end while the next begins
 CELLS = 4096  # of 8 bytes in a row; pages that nobody touches take no memory
 IN_FLIGHT = 0  # the cell that goes back to 0 when its worker ends
 
@@ -17,12 +17,14 @@ class Tally:
 
     def __init__(self):
         self._cells = memoryview(mmap.mmap(-1, 8 * (WORKERS * CELLS + 1))).cast("d")
+        self._cells[-1] = 1  # rows that were ever lent; the first is whoever's has no parent to lend one
         self._lent = {}
         self.take(0)
 
     def lend(self, worker):
         """In the parent: the lowest free row, for a new worker (any hashable)."""
         row = self._lent[worker] = min(set(range(WORKERS)) - set(self._lent.values()))
+        self._cells[-1] = max(self._cells[-1], row + 1)
         return row
 
     def give_back(self, worker):
@@ -32,7 +34,6 @@ class Tally:
 
     def take(self, row):
         """In the worker: make the row that was lent to it its own."""
-        self._cells[-1] = max(self._cells[-1], row + 1)
         self.mine = self._cells[row * CELLS : (row + 1) * CELLS]
 
     def rows(self):

@@ -18,17 +18,18 @@ def main(arguments):
     parser.add_argument("--model", help="the model's name (MODEL_NAME)")
     options = parser.parse_args(arguments)
     try:
-        config = dataclasses.replace(Config.from_env(os.environ), model_version=options.version)
-        config = dataclasses.replace(config, model_name=options.model or config.model_name)
-        config = dataclasses.replace(config, model_name=model_name(config))
+        found = Config.from_env(os.environ)
+        name = options.model or found.model_name
+        config = dataclasses.replace(found, model_name=name, model_version=options.version, shadow=None)
+        name = model_name(config)
         if options.version is not None:
             open_model(config)  # what can't be served is not pinned
-        pin(config.models / config.model_name, options.version)
+        pin(config.models / name, options.version)
     except StartupError as error:
         print(f"passfail can't use it: {error}", file=sys.stderr)
         return 2
     said = "the highest version" if options.version is None else f"version {options.version}"
-    print(f"{config.model_name}: {said}")
+    print(f"{name}: {said}")
     return 0
 
 

@@ -1,6 +1,7 @@
 """Which versions of a model there are in the repository, and which of them is to be served."""
 
 import os
+import re
 from pathlib import Path
 
 from serve import manifest as contract
@@ -19,7 +20,7 @@ def model_name(config):
 
 def versions(home):
     """The numbers of the versions in a model's folder, rising."""
-    return sorted(int(path.name) for path in home.glob("[0-9]*") if path.name.isdigit())
+    return sorted(int(path.name) for path in home.glob("[0-9]*") if re.fullmatch("[0-9]+", path.name))
 
 
 def choices(config):
@@ -53,7 +54,7 @@ def pinned(home):
         return None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: can't be read: make use VERSION=... writes it anew") from error
-    if not text.isdigit():
+    if not re.fullmatch("[0-9]{1,15}", text):
         raise ConfigError(f"{path}: must hold a version's number: make use VERSION=... writes it anew")
     return int(text)
 

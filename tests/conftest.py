@@ -1,5 +1,6 @@
 """Shared fixtures: models exported once a session, and the service on either runtime."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -38,3 +39,17 @@ def client(models, runtime):
         return create_app(Config(models=models, model_name=name, runtime=runtime, **settings)).test_client()
 
     return make
+
+
+@pytest.fixture(scope="module")
+def ask(models):
+    """ask(path, body, type, **headers) -> the response of a service that also has Vertex AI's routes."""
+    config = Config(models=models, model_name="admissions", vertex_predict="/vertex", vertex_health="/healthy")
+    client = create_app(config).test_client()
+
+    def ask(path, body, content_type="application/json", **headers):
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        return client.post(path, data=data, content_type=content_type, headers=headers)
+
+    ask.get = client.get
+    return ask

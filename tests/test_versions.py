@@ -154,6 +154,24 @@ def test_only_the_newest_and_the_one_in_service_are_kept(home):
     assert sorted(one.kept) == [1, 3, 4, 5]
 
 
+def test_the_shadow_ends_with_its_model(home):
+    """Else each new version would leave a thread and a model behind."""
+    publish(home, 2)
+    one = opened(home, shadow="torchscript", shadow_rate=1.0)
+    first, others = one.served.model, set(threading.enumerate())
+    first.predict(one.served.payload.decode_json(b'{"hours": 7}')[0])
+    (thread,) = set(threading.enumerate()) - others
+    for number in (3, 4, 5):
+        publish(home, number)
+
+    one.look()
+
+    thread.join(timeout=30)
+    assert not thread.is_alive()
+    assert first.shadow.checked_rows == 1
+    assert sorted(one.kept) == [3, 4, 5]
+
+
 def test_pinning_takes_effect_and_can_be_taken_back(home, monkeypatch, capsys):
     monkeypatch.setenv("MODELS_DIR", str(home.parent))
     publish(home, 2)

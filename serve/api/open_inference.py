@@ -4,6 +4,7 @@ https://github.com/kserve/open-inference-protocol; binary tensors as in Triton's
 """
 
 import json
+import re
 import struct
 from math import prod
 
@@ -11,7 +12,7 @@ import msgspec
 import numpy as np
 
 from serve.errors import BodyTooLarge, InvalidInstance, MalformedBody, Problem, RequestError
-from serve.exchange import Answer
+from serve.exchange import Answer, decoded
 from serve.receipt import digest, stamped
 
 VERSION = "2.0"
@@ -54,7 +55,7 @@ def infer(service, request, name, version=None):
     """POST /v2/models/{name}[/versions/{version}]/infer: tensors in, tensors out; JSON or binary, each as asked.
 
     Either one tensor x [n, d], a category as the index of its level, or one tensor [n] a feature, a category as its
-    level in BYTES. NaN, null or an empty text is a missing value. Outputs: see `_outputs`.
+    level in BYTES. NaN, null or an empty text is a missing value. Outputs: OUTPUTS, or those that are named.
     """
     try:
         served = service.find(name, version)
@@ -167,8 +168,7 @@ def _answer(served, request, request_digest):
     return Answer(200, headers, b"".join([text, *binary]))
 
 
-# What an answer holds, unless it is asked for less: BYTES are the label; `stable` is left out of a tensor of booleans
-# where it is not known, so with a hidden layer it is false.
+# What an answer holds, unless it is asked for less. `stable` is false also where it is not known: with a hidden layer.
 OUTPUTS = {"probability": "FP64", "logit": "FP64", "verdict": "BOOL", "label": "BYTES", "stable": "BOOL"}
 
 
@@ -195,19 +195,10 @@ def _read(request):
     """(Inference, the bytes behind it). Raises MalformedBody, BodyTooLarge."""
     body, binary = request.body, b""
     if length := request.headers.get(HEADER_LENGTH):
-        if not (length.isascii() and length.isdigit() and int(length) <= len(body)):
+        if not (re.fullmatch("[0-9]{1,15}", length) and int(length) <= len(body)):
             raise MalformedBody("Inference-Header-Content-Length must be the length of the body's JSON")
         body, binary = body[: int(length)], memoryview(body)[int(length) :]
-    try:
-        return READ.decode(body), binary
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise MalformedBody(f"not an inference request: {_reason(error)}") from error
-
-
-def _reason(error):
-    # msgspec names the place and the types, never the value; but of an unknown field it repeats the name.
-    text = str(error)
-    return "a field is unknown" if "unknown field" in text else text
+    return decoded(READ, body), binary
 
 
 def _x(inputs, binary, payload):
@@ -217,8 +208,8 @@ def _x(inputs, binary, payload):
         place = f"$.inputs[{i}]"
         if one.name in tensors:
             raise InvalidInstance("an input is given more than once", [Problem(place, "given more than once")])
-        if not 1 <= len(one.shape) <= 2 or min(one.shape) < 0:
-            raise _wrong(f"{place}.shape", "expected [n] or [n, columns]")
+        if not one.shape or one.shape[0] < 0 or one.shape[1:] not in ([], [1], [d]):
+            raise _wrong(f"{place}.shape", f"expected [n], or for x [n, {d}]")
         if one.shape[0] > payload.max_rows:
             raise BodyTooLarge(f"more than {payload.max_rows} rows; send them in several requests")
         size = one.parameters.get("binary_data_size")
@@ -243,7 +234,7 @@ def _x(inputs, binary, payload):
     columns = [_column(*tensors[f.name], f, codes) for f, codes in zip(payload.features, payload.codes, strict=True)]
     if len({len(column) for column in columns}) > 1:
         raise _wrong("$.inputs", "the tensors differ in their number of rows")
-    return np.stack(columns, axis=1) if columns else np.empty((0, 0))
+    return np.stack(columns, axis=1)
 
 
 def _unknown(place):
@@ -272,6 +263,8 @@ def _from_json(one, place):
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, OverflowError) as error:
         kind = "texts" if one.datatype == "BYTES" else f"numbers that are {one.datatype}"
         raise _wrong(f"{place}.data", f"expected {kind}, flat or an array for each row") from error
+    if one.datatype == "FP64":
+        return values
     with np.errstate(over="ignore"):  # beyond FP32 is infinite, and refused as that
         return values.astype(FLOATS[one.datatype]).astype(np.float64)
 
@@ -349,7 +342,7 @@ def _column(place, one, values, feature, codes):
         _check(column, feature, place)
         return column
     if not isinstance(values, list):
-        values = [int(v) if v == v and v == int(v) else None if v != v else v for v in values.reshape(-1).tolist()]
+        values = [_level(value) for value in values.reshape(-1).tolist()]
     if feature.nullable:
         codes = codes | {"": codes[None]}
     column = [codes.get(value) for value in values]
@@ -359,6 +352,11 @@ def _column(place, one, values, feature, codes):
         f"not one of the levels: {', '.join(feature.levels)}",
     )
     return np.array(column, dtype=np.float64)
+
+
+def _level(value):
+    """A float as what `Payload.codes` knows: the whole number, None for NaN; others as they are, which are no level."""
+    return int(value) if value.is_integer() else None if np.isnan(value) else value
 
 
 def _check(column, feature, place):

@@ -10,7 +10,7 @@ import json
 import msgspec
 
 from serve.errors import InvalidInstance, MalformedBody, Problem, RequestError, UnsupportedMediaType
-from serve.exchange import Answer
+from serve.exchange import Answer, decoded
 from serve.receipt import digest, stamped
 
 JSON, CSV = "application/json", "text/csv"
@@ -84,7 +84,7 @@ def _invocation(payload, request):
         return payload.decode_csv(request.body)[0]
     if request.media_type != JSON:
         raise UnsupportedMediaType(f"send Content-Type: {JSON} or {CSV}")
-    asked = _read(INVOCATION, request.body)
+    asked = decoded(INVOCATION, request.body)
     given = [name for name in TABLES if getattr(asked, name)]
     if len(given) != 1:
         raise MalformedBody(f"exactly one of {', '.join(TABLES)} is needed")
@@ -95,7 +95,7 @@ def _invocation(payload, request):
 
 def _prediction(payload, request):
     """The body -> x float64 (n, d); Vertex AI sends JSON without always saying so."""
-    return _rows(payload, _read(PREDICTION, request.body).instances, "instances")
+    return _rows(payload, decoded(PREDICTION, request.body).instances, "instances")
 
 
 def _rows(payload, raw, name):
@@ -107,24 +107,15 @@ def _rows(payload, raw, name):
         raise InvalidInstance("1 place is wrong", [Problem(f"$.{name}", "expected an array")])
     if text[1:].lstrip()[:1] == b"[":
         names = [feature.name for feature in payload.features]
-        return payload.decode_table(names, _read(ROWS, text), f"$.{name}")
+        return payload.decode_table(names, decoded(ROWS, text), f"$.{name}")
     return payload.decode_json(text)[0]
 
 
 def _columns(payload, text):
-    columns = _read(COLUMNS, text)
+    columns = decoded(COLUMNS, text)
     if len({len(values) for values in columns.values()}) > 1:
         raise InvalidInstance("1 place is wrong", [Problem("$.inputs", "the columns differ in their number of rows")])
     return payload.decode_table(list(columns), list(zip(*columns.values(), strict=True)), "$.inputs")
-
-
-def _read(decoder, body):
-    try:
-        return decoder.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        # Where it names an unknown field it would repeat what was sent.
-        reason = "a field is unknown" if "unknown field" in str(error) else error
-        raise MalformedBody(f"not what this endpoint reads: {reason}") from error
 
 
 def _refused_by_mlflow(error):

@@ -25,6 +25,18 @@ def compose(*arguments, **environ):
     return result.stdout
 
 
+def wait(url, logs):
+    """Until it answers 200."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            urllib.request.urlopen(url, timeout=2).close()
+            return
+        except OSError:
+            assert time.monotonic() < deadline, logs()
+            time.sleep(0.2)
+
+
 def docker(*arguments):
     return subprocess.check_output(["docker", *arguments], text=True)
 
@@ -42,14 +54,7 @@ def up(request):
     port = free_port()
     compose("up", "--detach", "--build", PORT=str(port), SERVE_TARGET=request.param, MODEL_NAME="hours")
     address = f"http://127.0.0.1:{port}"
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            urllib.request.urlopen(f"{address}/health/ready", timeout=2).close()
-            break
-        except OSError:
-            assert time.monotonic() < deadline, compose("logs")
-            time.sleep(0.2)
+    wait(f"{address}/health/ready", lambda: compose("logs"))
     (container,) = compose("ps", "--quiet", "serve").split()
     yield address, container
     compose("rm", "--force", "--stop", "serve")
@@ -152,14 +157,7 @@ def test_sagemakers_way_of_starting_it(up):
     settings = ["--publish", f"{port}:8080", "--volume", volume, "-e", "MODEL_NAME=hours"]
     name = docker("run", "--detach", *settings, image, "serve")
     try:
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=2).close()
-                break
-            except OSError:
-                assert time.monotonic() < deadline, docker("logs", name.strip())
-                time.sleep(0.1)
+        wait(f"http://127.0.0.1:{port}/ping", lambda: docker("logs", name.strip()))
         sent, kind = b'{"instances": [{"hours": 7}]}', {"Content-Type": "application/json"}
         body = urllib.request.Request(f"http://127.0.0.1:{port}/invocations", sent, kind)
         with urllib.request.urlopen(body, timeout=10) as answer:
