@@ -96,7 +96,7 @@ def test_a_wrong_server_setting_is_one_line(models):
         process = start(models, **{name: value}) if name != "PORT" else start(models, port=value)
         output, _ = process.communicate(timeout=60)
         assert process.returncode == 3
-        assert output == f"passfail can't start: {name} must be a whole number from 1 to 65535\n"
+        assert output == f"passfail can't start: {name} must be a whole number from 1 to 256\n"
 
 
 def test_no_control_socket(running):
