@@ -92,11 +92,14 @@ def test_what_is_wrong_ends_the_process_with_one_line(models, environ, line):
 
 
 def test_a_wrong_server_setting_is_one_line(models):
-    for name, value in [("PORT", "http"), ("PORT", "70000"), ("WEB_CONCURRENCY", "0"), ("WEB_CONCURRENCY", "x")]:
+    most = {"PORT": 65535, "WEB_CONCURRENCY": 256}
+    for name, value in [
+        ("PORT", "http"), ("PORT", "70000"), ("WEB_CONCURRENCY", "0"), ("WEB_CONCURRENCY", "x"), ("WEB_CONCURRENCY", "257")
+    ]:  # fmt: skip
         process = start(models, **{name: value}) if name != "PORT" else start(models, port=value)
         output, _ = process.communicate(timeout=60)
         assert process.returncode == 3
-        assert output == f"passfail can't start: {name} must be a whole number from 1 to 256\n"
+        assert output == f"passfail can't start: {name} must be a whole number from 1 to {most[name]}\n"
 
 
 def test_no_control_socket(running):
