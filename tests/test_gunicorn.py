@@ -93,9 +93,8 @@ def test_what_is_wrong_ends_the_process_with_one_line(models, environ, line):
 
 def test_a_wrong_server_setting_is_one_line(models):
     most = {"PORT": 65535, "WEB_CONCURRENCY": 256}
-    for name, value in [
-        ("PORT", "http"), ("PORT", "70000"), ("WEB_CONCURRENCY", "0"), ("WEB_CONCURRENCY", "x"), ("WEB_CONCURRENCY", "257")
-    ]:  # fmt: skip
+    wrong = {"PORT": ("http", "70000"), "WEB_CONCURRENCY": ("0", "x", "257")}
+    for name, value in [(name, value) for name, values in wrong.items() for value in values]:
         process = start(models, **{name: value}) if name != "PORT" else start(models, port=value)
         output, _ = process.communicate(timeout=60)
         assert process.returncode == 3

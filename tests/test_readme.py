@@ -11,6 +11,7 @@ from serve.app import create_app
 from serve.config import Config
 from serve.replay import main as replay
 from tests.conftest import DATA
+from train.arguments import parse
 
 ROOT = DATA.parent
 README = (ROOT / "README.md").read_text()
@@ -32,6 +33,14 @@ def test_every_target_it_names_exists():
 
     assert {"demo", "test", "train", "export", "serve"} <= named
     assert named <= targets
+
+
+def test_the_trainer_takes_the_options_that_it_names():
+    given = re.findall(r"make (train|compare)[^`\n]*ARGS='([^']*)'", README)
+
+    assert {command for command, _ in given} == {"train", "compare"}
+    for command, options in given:
+        assert parse([{"train": "fit"}.get(command, command), *options.split()])
 
 
 def test_make_prints_its_targets():
