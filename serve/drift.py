@@ -132,11 +132,13 @@ def stability_index(shares, counts):
 def limit(shares, trained, asked):
     """The index above which there is drift: 0.25, or with few rows what chance alone exceeds once in 1000 times.
 
-    Chance: (1/n + 1/m) (b - 1 + z sqrt(2 (b - 1))), of n rows asked about, m trained on and b bins that may have rows
-    (Yurdakul, Statistical Properties of the Population Stability Index, Western Michigan University, 2018).
+    Chance: (1/n + 1/m) times chi-square's point with b - 1 degrees of freedom, of n rows asked about, m trained on and
+    b bins that may have rows (Yurdakul, Statistical Properties of the Population Stability Index, Western Michigan
+    University, 2018); that point by Wilson and Hilferty's cube (PNAS 17, 1931).
     """
     free = max(sum(share > 0 for share in shares) - 1, 1)
-    return max(LOOK_AT, (1 / asked + 1 / trained) * (free + Z999 * math.sqrt(2 * free)))
+    chi_square = free * (1 - 2 / (9 * free) + Z999 * math.sqrt(2 / (9 * free))) ** 3
+    return max(LOOK_AT, (1 / asked + 1 / trained) * chi_square)
 
 
 def _said(spread, counts, trained):

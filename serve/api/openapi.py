@@ -59,6 +59,7 @@ def _paths(served, config):
         "/model": {"get": _get("The manifest: features, parameters, metrics, certificate", _json())},
         "/health/live": {"get": _get("Whether the process answers", _json())},
         "/health/ready": {"get": _get("Whether the model answers, and which versions were refused", ready)},
+        "/drift": {"get": _get("How far the rows of the last hours are from the training's", _json())},
         "/metrics": {"get": _get("For Prometheus", {METRICS: {"schema": {"type": "string"}}})},
         "/openapi.json": {"get": _get("This description", _json())},
         "/v2": {"get": _get("Open Inference Protocol: the server", _json())},

@@ -61,7 +61,6 @@ def index():
         card=card and card.decode(),
         report="report.html" in manifest.files,
         versions=sorted(service.kept),
-        served_here={str(rule) for rule in current_app.url_map.iter_rules()},
         slice_rows=min(SLICE_ROWS, service.config.max_rows),
         slice_bytes=service.config.max_body_bytes,
         href=lambda changed: "/?" + urlencode(values | changed if pairs else _middle(manifest) | changed),

@@ -1,6 +1,6 @@
 // The form's answer as you type. Without this file the form is sent and answered as a page.
 
-import { bar, calibration, columns, curve, element, percent, short } from "./draw.js";
+import { bar, calibration, columns, curve, element, percent } from "./draw.js";
 import { watchTable } from "./table.js";
 
 const NUMBER = /^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$/;
@@ -156,7 +156,7 @@ async function showCurve(sent, got, mine) {
   const here = sent[feature.name];
   const title = `The probability of ${positive} along ${feature.name}`;
   const values = feature.kind === "numeric" ? across(feature, here) : feature.levels;
-  const answers = await post("/predict", values.map((value) => ({ ...sent, [feature.name]: value })));
+  const answers = await post("/predict?watch=false", values.map((value) => ({ ...sent, [feature.name]: value })));
   if (mine !== asked) return;
   if (!Array.isArray(answers)) return get("picture").replaceChildren();
   const probabilities = answers.map((one) => one.probability);
@@ -189,14 +189,24 @@ function addSliders() {
   });
 }
 
+// How far the rows of the last hours are from those of the training.
 async function showDrift() {
-  if (!get("drift-link")) return;
-  const answered = await fetch("/drift");
-  if (!answered.ok) return;
-  const { features = {} } = await answered.json();
-  const rows = Object.entries(features).map(([name, found]) =>
-    element("tr", {}, element("th", { scope: "row" }, name), ...Object.entries(found).filter(([, one]) => typeof one !== "object").map(([what, one]) => element("td", {}, `${what.replaceAll("_", " ")} ${typeof one === "number" ? short(one) : one}`))),
-  );
-  get("drift").hidden = rows.length === 0;
-  get("drift").querySelector(".wide").replaceChildren(element("table", {}, element("tbody", {}, ...rows)));
+  const { rows, score, features } = await (await fetch("/drift")).json();
+  const share = (part) => (part === undefined ? "" : percent(part));
+  const line = (name, { psi, psi_limit, missing_share, unseen_share }) =>
+    element(
+      "tr",
+      {},
+      element("th", { scope: "row" }, name),
+      element("td", { class: "number" }, psi === null ? "too few rows" : psi.toFixed(2)),
+      element("td", {}, psi === null ? "" : psi > psi_limit ? "drifted" : "as trained"),
+      element("td", { class: "number" }, share(missing_share)),
+      element("td", { class: "number" }, share(unseen_share)),
+    );
+  const head = ["", "stability index", "", "missing", "unseen levels"].map((text) => (text ? element("th", { scope: "col" }, text) : element("td")));
+  const body = [line("(score)", score), ...Object.entries(features).map(([name, one]) => line(name, one))];
+  const caption = element("caption", {}, `Of about ${Math.round(rows)} rows of the last hours, against the training's`);
+  const table = element("table", {}, caption, element("thead", {}, element("tr", {}, ...head)), element("tbody", {}, ...body));
+  get("drift").querySelector(".wide").replaceChildren(table);
+  get("drift").hidden = false;
 }

@@ -98,6 +98,23 @@ def test_the_suggested_value_flips_the_verdict(page, address):
     assert float(page.get_by_label("gre", exact=True).input_value()) == why["flips"]["gre"]["value"]
 
 
+def test_drift_is_shown_and_the_curves_points_do_not_count(page, address):
+    """The page has asked for its curve several times by now."""
+    fill(page, gre="600", gpa="3.5", rank="3")
+    with urllib.request.urlopen(f"{address}/drift") as answer:
+        rows = json.load(answer)["rows"]
+    assert rows < 100
+
+    row = {"gre": 800, "gpa": 4, "rank": "1"}
+    ask(address, [row] * 500)
+    page.reload()
+    answered(page)
+    page.wait_for_selector("#drift:not([hidden])")
+    table = page.locator("#drift table")
+    assert table.locator("tbody th").all_text_contents() == ["(score)", "gre", "gpa", "rank"]
+    assert table.locator("tbody tr").nth(1).locator("td").nth(1).text_content() == "drifted"
+
+
 def test_a_mistake_is_said_at_its_field_and_can_be_mended(page):
     fill(page, gre="much")
     shown(page, "No answer")
