@@ -204,7 +204,7 @@ async function showDrift() {
       element("td", { class: "number" }, share(unseen_share)),
     );
   const head = ["", "stability index", "", "missing", "unseen levels"].map((text) => (text ? element("th", { scope: "col" }, text) : element("td")));
-  const body = [line("(score)", score), ...Object.entries(features).map(([name, one]) => line(name, one))];
+  const body = [line("(score)", score), ...manifest.features.filter(({ name }) => name in features).map(({ name }) => line(name, features[name]))];
   const caption = element("caption", {}, `Of about ${Math.round(rows)} rows of the last hours, against the training's`);
   const table = element("table", {}, caption, element("thead", {}, element("tr", {}, ...head)), element("tbody", {}, ...body));
   get("drift").querySelector(".wide").replaceChildren(table);
