@@ -1,5 +1,7 @@
 """Every optimizer of the lecture, and what becomes of scores that are no probabilities."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -64,6 +66,41 @@ def test_every_loss_gives_a_sensible_model(loss):
     assert found.log_loss < 0.48
     assert found.auc == 0.895
     assert any("Platt" in note for note in result.notes) != LOSSES[loss].proper
+
+
+@pytest.mark.parametrize(
+    ("solver", "loss", "hidden"),
+    [*(("adam", loss, 0) for loss in LOSSES), *((solver, "log", 0) for solver in OPTIMIZERS), ("adam", "hinge", 3)],
+)
+def test_a_weight_counts_as_repeated_rows(solver, loss, hidden):
+    """In the mean loss, the penalty's share of it, the scaling of the columns and the calibration of the score."""
+    table = read_table(DATA / "study_hours.csv")
+    times = np.arange(len(table.y)) % 3
+    options = Options(solver=solver, loss=loss, hidden=hidden, lr=OPTIMIZERS[solver].lr, l2=0.5, epochs=6)
+
+    def logit(rows, weight):
+        result = fit(table.features, table.x[rows], table.y[rows], options, lambda line: None, weight)
+        return logits(result.model, table.x), result.losses
+
+    (weighted, losses), (repeated, those) = (
+        logit(slice(None), times.astype(float)),
+        logit(np.arange(len(times)).repeat(times), None),
+    )
+    np.testing.assert_allclose(losses, those, rtol=1e-9)
+    np.testing.assert_allclose(weighted, repeated, rtol=1e-8, atol=1e-10)
+
+
+def test_class_weights_multiply_the_rows_of_an_outcome():
+    table = read_table(DATA / "study_hours.csv")
+    options = Options(solver="adam", lr=0.1, epochs=15, standardize=False)
+
+    def parameters(options, weight=None):
+        model = fit(table.features, table.x, table.y, options, lambda line: None, weight).model
+        return model.weight.item(), model.bias.item()
+
+    by_hand = parameters(options, np.where(table.y == 1, 3.0, 0.5))
+    assert parameters(replace(options, class_weight="0.5,3")) == pytest.approx(by_hand, rel=1e-12)
+    assert parameters(options) != pytest.approx(by_hand, rel=0.1)
 
 
 @pytest.mark.parametrize("solver", ["lbfgs", "adam"])
