@@ -1,5 +1,6 @@
 """Every optimizer of the lecture, and what becomes of scores that are no probabilities."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -110,6 +111,25 @@ def test_a_fit_keeps_the_loss_before_each_step(solver):
 
     assert len(result.losses) == 1 + int(lines[-1].split()[0])
     assert all(result.losses[int(epoch)] == float(loss) for epoch, loss in logged.items())
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"loss": "L1"}, r"lbfgs has stood still since epoch \d+. The loss's slope is 1.2e-01, as at a kink"),
+        (
+            {"hidden": 4, "activation": "Tanh", "l2": 1.0},
+            r"slope is \d.\de-09, .* rounding hides it: as good as arrived",
+        ),
+        ({"epochs": 5}, r"lbfgs took its 5 steps; the loss's slope is still"),
+    ],
+)
+def test_what_does_not_arrive_says_why(options, said):
+    """No slope is 0 at a kink, and no step shows in the loss where only rounding is left."""
+    _, result, _ = fitted(solver="lbfgs", **{"epochs": 60, **options})
+
+    assert not result.converged
+    assert re.search(said, result.notes[0])
 
 
 def test_divergence_is_one_line():

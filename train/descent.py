@@ -45,6 +45,7 @@ OPTIMIZERS = {
 }
 
 ARRIVED = 1e-9  # the largest entry of the mean loss's gradient at which there is nothing left to do
+STILL = 10  # steps that leave the loss as it was, to 1e-12 of itself, say that there is nothing left that can be done
 
 
 def descend(model, design, y, options, log, start=None, weight=None):
@@ -92,7 +93,7 @@ def descend(model, design, y, options, log, start=None, weight=None):
             raise _diverged(options, epoch) from error
 
     z, counted = model.score(design).detach(), torch.ones_like(y) if weight is None else weight
-    notes = [_arrival(options, epoch, steepest, arrived)]
+    notes = [_arrival(options, losses, steepest, arrived)]
     if separated := arrived and steepest > 0 and options.l2 == 0 and bool(((2 * y - 1) * z > 0)[counted > 0].all()):
         notes = [
             f"Every row is on its own side, so a steeper model always fits better and no best fit exists. Stopped at "
@@ -165,7 +166,16 @@ def _diverged(options, epoch):
     )
 
 
-def _arrival(options, epoch, steepest, arrived):
+def _arrival(options, losses, steepest, arrived):
+    steps = len(losses) - 1
     if arrived:
-        return f"{options.solver} arrived at epoch {epoch}: the loss's slope is {steepest:.1e} at most."
-    return f"{options.solver} took its {options.epochs} steps; the loss's slope is still {steepest:.1e}."
+        return f"{options.solver} arrived at epoch {steps}: the loss's slope is {steepest:.1e} at most."
+    moving = [step for step, loss in enumerate(losses) if abs(loss - losses[-1]) > 1e-12 * abs(losses[-1])]
+    still = moving[-1] + 1 if moving else 0
+    if steps - still < STILL:
+        return f"{options.solver} took its {options.epochs} steps; the loss's slope is still {steepest:.1e}."
+    if steepest < 1e-6:
+        why = "which is where the loss's rounding hides it: as good as arrived"
+    else:
+        why = "as at a kink, where it jumps past 0: more steps won't help; see whether another --solver ends lower"
+    return f"{options.solver} has stood still since epoch {still}. The loss's slope is {steepest:.1e}, {why}."
