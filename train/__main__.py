@@ -55,17 +55,7 @@ def run_fit(args):
     name = _name(args)
     goal = _goal(args)
     say = print if distributed.speaks() else lambda *words: None
-    table = read_table(
-        data,
-        args.target,
-        args.categorical,
-        args.drop,
-        args.positive,
-        args.labels,
-        args.weights,
-        dict(args.missing),
-        say,
-    )
+    table = read_table(data, **_columns(args), labels=args.labels, log=say)
     n, positives = table.rows, table.positives
     say(f"{data}: {n} rows; {table.target.name} is {table.target.values[1]} in {positives} of them")
     for feature in table.features:
@@ -167,13 +157,18 @@ def run_compare(args):
     picture.check(args.picture)
     given = {name: getattr(args, name) for name in ("lr", "epochs", "seed") if getattr(args, name) is not None}
     wanted = combinations(args.losses, args.optimizers, args.activations, args.links, hidden=args.hidden, **given)
-    table = read_table(args.data, args.target, args.categorical, args.drop)
-    columns = {"target": args.target, "categorical": args.categorical, "drop": args.drop}
-    rows = compare(table, columns, wanted, args.folds, args.results)
+    columns = _columns(args)
+    rows = compare(read_table(args.data, **columns), columns, wanted, args.folds, args.results)
     for line in compared(rows):
         print(line)
     draw(rows, args.picture)
     print(f"wrote {args.picture}")
+
+
+def _columns(args):
+    """How the table's columns are read, as read_table takes it."""
+    names = ("target", "positive", "categorical", "drop", "weights")
+    return {**{name: getattr(args, name) for name in names}, "missing": dict(args.missing)}
 
 
 def _options(args):

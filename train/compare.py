@@ -5,7 +5,6 @@ import sys
 import time
 from itertools import product
 
-import torch
 from tqdm import tqdm
 
 from serve.manifest import SCORES
@@ -88,14 +87,12 @@ def measure(table, options, folds):
     row = {"loss": options.loss, "optimizer": options.solver, "activation": activation, "link": options.link}
     began = time.perf_counter()
     try:
-        fitted = fit(
-            table.features, torch.from_numpy(table.x), torch.from_numpy(table.y), options, log=lambda line: None
-        )
+        fitted = fit(table.features, table.x, table.y, options, log=lambda line: None, weight=table.weight)
         seconds = time.perf_counter() - began
-        logit = cross_validated(table.features, table.x, table.y, options, folds)
+        logit = cross_validated(table.features, table.x, table.y, options, folds, table.weight)
     except FitError as error:
         return {**row, "failed": str(error)}
-    found = metrics(logit, table.y, options.link)
+    found = metrics(logit, table.y, options.link, weight=table.weight)
     steps = len(fitted.losses)
     shown = sorted({round(step * (steps - 1) / (POINTS - 1)) for step in range(POINTS)})
     return {
