@@ -27,7 +27,7 @@ from train.report import PAGE
 from train.statistics import lines, statistics
 from train.suspect import warnings
 
-NAMED_ROWS = 100_000  # more rows than these take too long to name the columns by that separate the outcomes
+NAMED_CELLS = 20_000_000  # of the design matrix; more take too much memory to name the columns that separate
 LECTURE_DATA = Path("data/hours.csv")
 LECTURE = Options(solver="sgd", standardize=False, lr=0.01, epochs=1000)
 
@@ -64,7 +64,8 @@ def run_fit(args):
     fitted = fit(table.features, table.x, table.y, options, log=say, weight=table.weight)
     for note in fitted.notes:
         say(note)
-    rows = (table.x, table.y, table.weight) if n <= NAMED_ROWS and distributed.ranks() == 1 else (None,) * 3
+    named = n * len(fitted.model.level) <= NAMED_CELLS and distributed.ranks() == 1
+    rows = (table.x, table.y, table.weight) if named else (None,) * 3
     rows = (None if values is None else torch.from_numpy(values) for values in rows)
     found = statistics(table.features, fitted, options, *rows)
     for line in lines(found, options) if found else []:
