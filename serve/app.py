@@ -12,11 +12,13 @@ from serve.api import open_inference, openapi, scoring
 from serve.api.page import PAGE
 from serve.config import Config
 from serve.errors import ConfigError, RequestError, StartupError
-from serve.exchange import Request, failure, problem, refusal, too_large
-from serve.metrics import CONTENT_TYPE, Metrics
+from serve.exchange import Answer, Request, failure, problem, refusal, too_large
+from serve.metrics import CONTENT_TYPE
 from serve.routes import RULES
 from serve.service import Service
 from serve.tally import SHARED
+from serve.tracing import tracer
+from serve.watch import Watch
 
 
 def create_app(config=None):
@@ -37,8 +39,9 @@ def create_app(config=None):
         app.add_url_rule(rule, rule, view)
     app.register_blueprint(PAGE)
     _add_vertex(app, config)
-    app.metrics = Metrics(sorted({rule.rule for rule in app.url_map.iter_rules()}), SHARED)
-    app.service = Service(config, app.metrics)
+    rules = sorted({rule.rule for rule in app.url_map.iter_rules()})
+    app.watch = Watch(rules, SHARED, config.access_log, tracer(os.environ))
+    app.service = Service(config, app.watch)
     app.before_request(_begin)
     app.after_request(_end)
     return app
@@ -79,7 +82,8 @@ def _view(endpoint):
     def view(**names):
         headers = {name.lower(): value for name, value in request.headers}
         sent = Request(request.path, request.query_string.decode("latin-1"), headers, _body())
-        return _response(endpoint(current_app.service, sent, **names))
+        g.answer = endpoint(current_app.service, sent, **names)
+        return _response(g.answer)
 
     return view
 
@@ -116,8 +120,13 @@ def _model():
 
 def _metrics():
     service = current_app.service
-    text = current_app.metrics.text(service.served.model.manifest, service.config.runtime, len(service.refused))
+    manifest, watch = service.served.model.manifest, current_app.watch
+    text = watch.metrics.text(manifest, service.config.runtime, len(service.refused), watch.drift.found(manifest))
     return Response(text, content_type=CONTENT_TYPE)
+
+
+def _drift():
+    return current_app.watch.drift.found(current_app.service.served.model.manifest)
 
 
 def _openapi():
@@ -126,12 +135,14 @@ def _openapi():
 
 
 def _begin():
-    g.began = current_app.metrics.begin()
+    g.began = current_app.watch.begin()
 
 
 def _end(response):
     rule = request.url_rule.rule if request.url_rule else None
-    current_app.metrics.end(g.began, rule, response.status_code)
+    headers = {name.lower(): value for name, value in request.headers}
+    answer = g.get("answer") or Answer(response.status_code, (), b"")
+    current_app.watch.end(g.began, request.method, request.path, rule, headers, answer)
     return response
 
 
@@ -155,5 +166,6 @@ PAGES = [
     ("/v2/health/ready", lambda: {"ready": True, "live": True}),
     ("/model", _model),
     ("/metrics", _metrics),
+    ("/drift", _drift),
     ("/openapi.json", _openapi),
 ]

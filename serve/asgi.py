@@ -29,7 +29,7 @@ class Front:
     def __init__(self, app):
         self._app = app
         self._service = app.service
-        self._metrics = app.metrics
+        self._watch = app.watch
         self._limit = app.service.config.max_body_bytes
         self._large = asyncio.Semaphore(LARGE_AT_ONCE)
         self._batches = ThreadPoolExecutor(1, "batch")
@@ -58,7 +58,7 @@ class Front:
         if body is None:
             # Nothing came for gunicorn's `timeout` seconds; where the client has left, nobody hears this.
             answer = problem(408, "Request timeout", "the body did not come in time")
-            self._metrics.end(self._metrics.begin(), None, 408)
+            self._watch.end(self._watch.begin(), scope["method"], _path(scope), None, headers, answer)
         else:
             if whole:
                 # gunicorn 27.0.1 closes a kept connection on which more than 64 KiB of the next request come before
@@ -78,19 +78,18 @@ class Front:
             if not whole and not body:  # a body that was announced and not read: Flask is to refuse it by its length
                 headers = headers | {"content-length": str(self._limit + 2)}
             return await self._later(self._pages, self._flask, scope, path, headers, body)
-        began = self._metrics.begin()
+        began = self._watch.begin()
         rule, endpoint, names = found
         sent = body if whole else too_large(self._limit)
         request = Request(path, scope["query_string"].decode("latin-1"), headers, sent)
-        status = "other"  # of a request that is broken off
+        answer = Answer("other", (), b"")  # to a request that is broken off
         try:
             if len(body) <= SMALL and not request.query:  # an explanation takes longer than an answer
                 answer = self._hot_answer(endpoint, request, names)
             else:
                 answer = await self._later(self._batches, self._hot_answer, endpoint, request, names)
-            status = answer.status
         finally:
-            self._metrics.end(began, rule, status)
+            self._watch.end(began, "POST", path, rule, headers, answer)
         return answer
 
     def _later(self, threads, function, *arguments):

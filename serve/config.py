@@ -15,7 +15,8 @@ class Config:
     models: the repository folder. model_name: which model; None takes the only one there. model_version: None takes
     the highest. runtime: "onnx" or "torchscript". max_rows and max_body_bytes: limits of one request. shadow: the other
     runtime, to compare a share `shadow_rate` of the requests with, or None; shadow_flips: the folder for rows whose
-    verdict differs there. vertex_predict, vertex_health: the routes that Vertex AI asks, or None.
+    verdict differs there. access_log: whether each request is a line on stdout. vertex_predict, vertex_health: the
+    routes that Vertex AI asks, or None.
     """
 
     models: Path = field(default=Path("models"))
@@ -27,6 +28,7 @@ class Config:
     shadow: str | None = None
     shadow_rate: float = 0.01
     shadow_flips: Path | None = None
+    access_log: bool = False
     vertex_predict: str | None = None
     vertex_health: str | None = None
 
@@ -59,6 +61,9 @@ class Config:
         flips = Path(environ["SHADOW_FLIPS"]) if environ.get("SHADOW_FLIPS") else None
         if flips and not os.access(flips, os.W_OK | os.X_OK):
             faults.append("SHADOW_FLIPS must be a folder that can be written to")
+        access_log = environ.get("ACCESS_LOG") or "off"
+        if access_log not in ("on", "off"):
+            faults.append("ACCESS_LOG must be on or off")
         config = cls(
             models=Path(environ.get("MODELS_DIR") or "models"),
             model_name=environ.get("MODEL_NAME") or None,
@@ -69,6 +74,7 @@ class Config:
             shadow=shadow,
             shadow_rate=float(rate),
             shadow_flips=flips,
+            access_log=access_log == "on",
             vertex_predict=environ.get("AIP_PREDICT_ROUTE") or None,
             vertex_health=environ.get("AIP_HEALTH_ROUTE") or None,
         )

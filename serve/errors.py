@@ -49,10 +49,19 @@ class RuntimeUnavailable(StartupError):
 
 @dataclass(frozen=True)
 class Problem:
-    """One fault in a request: where it is (`$[3].hours`) and what is wrong; never the value sent."""
+    """One fault in a request: where it is (`$[3].hours`) and what is wrong; never the value sent.
+
+    unseen: the feature that has no such level, where that is what is wrong.
+    """
 
     pointer: str
     detail: str
+    unseen: str | None = None
+
+    @classmethod
+    def unseen_level(cls, pointer, feature):
+        """The value there is none of the levels that this feature had in training."""
+        return cls(pointer, f"not one of the levels: {', '.join(feature.levels)}", feature.name)
 
 
 class RequestError(ServingError):

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from serve.errors import BodyTooLarge, MalformedBody
+from serve.errors import BodyTooLarge, MalformedBody, RequestError
 
 PROBLEM = "application/problem+json"
 
@@ -36,11 +36,18 @@ class Request(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What an endpoint answers; Content-Length is the server's to add."""
+    """What an endpoint answers; Content-Length is the server's to add.
+
+    The rest is for who watches (serve/watch.py): how many rows were answered, by which model; or why none was.
+    """
 
     status: int
     headers: tuple[tuple[str, str], ...]
     body: bytes
+    rows: int = 0
+    model: str | None = None
+    version: int | None = None
+    error: RequestError | None = None
 
 
 def decoded(decoder, body):
@@ -66,7 +73,7 @@ def failure(logger, method, path):
 
 def refusal(error):
     """The Answer to a RequestError, on our own endpoints: an RFC 9457 problem document."""
-    return problem(error.status, error.title, str(error), error.problems)
+    return problem(error.status, error.title, str(error), error.problems)._replace(error=error)
 
 
 def problem(status, title, detail, problems=(), headers=()):

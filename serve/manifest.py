@@ -16,7 +16,7 @@ import msgspec
 
 from serve.errors import ManifestError
 
-FORMAT = 1
+FORMAT = 2
 FILENAME = "manifest.json"
 
 # What a CSV cell may say instead of a value, in training and in serving alike.
@@ -244,6 +244,27 @@ class Statistics(Struct, frozen=True):
     collinear: tuple[str, ...]
 
 
+class Spread(Struct, frozen=True):
+    """How some values are spread over bins: edges (k,) rising, shares (k + 2,) of the rows, adding up to 1.
+
+    Bin i holds edges[i - 1] <= value < edges[i]; the first and the bin before the last are open; then the missing.
+    """
+
+    edges: tuple[float, ...]
+    shares: tuple[float, ...]
+
+
+class Baseline(Struct, frozen=True):
+    """How the training rows, and the model's scores of them, are spread: what drift is measured against.
+
+    rows: how many were looked at. features: in the model's order; a categorical one's values are its levels' indices.
+    """
+
+    rows: int
+    features: tuple[Spread, ...]
+    score: Spread
+
+
 class Training(Struct, frozen=True):
     """Where the model came from.
 
@@ -261,6 +282,7 @@ class Training(Struct, frozen=True):
     metrics: Metrics
     held_out: Metrics | None
     versions: dict[str, str]
+    baseline: Baseline
     statistics: Statistics | None = None
     calibration: tuple[Bin, ...] = ()
     warnings: tuple[str, ...] = ()

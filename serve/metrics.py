@@ -40,7 +40,7 @@ class Metrics:
         return time.perf_counter()
 
     def end(self, began, rule, status):
-        """It is answered: by the endpoint of that rule (None: by none), with that status."""
+        """It is answered: by the endpoint of that rule (None: by none), with that status. Returns its seconds."""
         seconds = time.perf_counter() - began
         first = self._endpoints.get(rule) or self._endpoints[OTHER]
         histogram = first + len(STATUSES)
@@ -50,6 +50,7 @@ class Metrics:
             mine[first + self._statuses.get(status, len(STATUSES) - 1)] += 1
             mine[histogram + bisect_left(SECONDS, seconds)] += 1
             mine[histogram + len(SECONDS) + 1] += seconds
+        return seconds
 
     def predicted(self, verdict, probability):
         """Rows were answered: verdict bool (n,), probability float64 (n,)."""
@@ -77,8 +78,11 @@ class Metrics:
             mine[FLIPS] += flips
             mine[ULP_MAX] = max(mine[ULP_MAX], ulp)
 
-    def text(self, manifest, runtime, refused):
-        """What GET /metrics answers, str: the sums over all workers. refused: how many versions can't be served."""
+    def text(self, manifest, runtime, refused, drift):
+        """What GET /metrics answers, str: the sums over all workers.
+
+        refused: how many versions can't be served. drift: what `serve.drift.Drift.found` says.
+        """
         used = ENDPOINTS + len(self._endpoints) * EACH
         rows = [cells[:used].tolist() for cells in self._tally.rows()]
         total = [sum(cells) for cells in zip(*rows, strict=True)]
@@ -96,6 +100,7 @@ class Metrics:
             *_family("parity_verdict_flips_total", "counter", "Verdicts it does not share.", [({}, total[FLIPS])]),
             *_family("parity_ulp_max", "gauge", "Largest distance of two probabilities, in units in the last place.",
                      [({}, max(cells[ULP_MAX] for cells in rows))]),
+            *_drift(drift),
         ]  # fmt: skip
         return "\n".join(lines) + "\n"
 
@@ -109,6 +114,23 @@ class Metrics:
                 seconds.append(({"endpoint": rule}, SECONDS, total[histogram : histogram + len(SECONDS) + 2]))
         yield from _family("requests_total", "counter", "Answered requests.", counts)
         yield from _histogram("request_duration_seconds", "What answering took.", seconds)
+
+
+def _drift(found):
+    score, features = found["score"], found["features"]
+
+    def each(key):
+        return [({"feature": name}, one[key]) for name, one in features.items() if one.get(key) is not None]
+
+    index = "Population stability index"
+    yield from _family("drift_rows", "gauge", "Rows that drift is told from.", [({}, found["rows"])])
+    yield from _family("drift_psi", "gauge", f"{index} of each feature.", each("psi"))
+    yield from _family("drift_psi_limit", "gauge", "Where that begins to mean drift.", each("psi_limit"))
+    yield from _family("drift_missing_share", "gauge", "Share of rows without a value.", each("missing_share"))
+    yield from _family("drift_unseen_share", "gauge", "Share refused for an unseen level.", each("unseen_share"))
+    for key in ("psi", "psi_limit"):
+        about = f"{index} of the score." if key == "psi" else "Where that begins to mean drift."
+        yield from _family(f"drift_score_{key}", "gauge", about, [({}, score[key])] if score[key] is not None else [])
 
 
 def _family(name, kind, about, samples):

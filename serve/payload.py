@@ -84,8 +84,8 @@ class Payload:
                 problems.append(Problem(f"{place}[{i}]", f"{len(row)} values where there are {len(names)} columns"))
                 continue
             for index, at in enumerate(order):
-                if detail := self._value_problem(index, row[at]):
-                    problems.append(Problem(f"{place}[{i}].{self.features[index].name}", detail))
+                if problem := self._value_problem(f"{place}[{i}]", index, row[at]):
+                    problems.append(problem)
         if problems:
             raise self._invalid(problems)
         return self._numbers([[row[at] for at in order] for row in rows])
@@ -202,10 +202,8 @@ class Payload:
     def _row_problems(self, pairs, place):
         problems = self._key_problems([name for name, _ in pairs], place)
         for name, value in pairs:
-            if name in self._names:
-                detail = self._value_problem(self._names[name], value)
-                if detail:
-                    problems.append(Problem(f"{place}.{name}", detail))
+            if name in self._names and (problem := self._value_problem(place, self._names[name], value)):
+                problems.append(problem)
         return problems
 
     def _key_problems(self, names, place):
@@ -220,30 +218,29 @@ class Payload:
                 problems.append(Problem(f"{place}.{feature}" if place[0] == "$" else f"{place}, {feature}", said))
         return problems
 
-    def _value_problem(self, index, value):
+    def _value_problem(self, place, index, value):
+        """What is wrong with one value of the row at that place, a Problem; or None."""
         feature, codes = self.features[index], self.codes[index]
+        place, detail = f"{place}.{feature.name}", None
         if value is None:
-            return None if feature.nullable else "may not be null"
-        if codes is not None:
-            if isinstance(value, (str, int)) and not isinstance(value, bool):
-                return None if value in codes else f"not one of the levels: {', '.join(feature.levels)}"
-            return f"expected one of the levels: {', '.join(feature.levels)}; got {_kind(value)}"
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            return f"expected a number, got {_kind(value)}"
-        try:
-            finite = math.isfinite(value)
-        except OverflowError:
-            finite = False
-        return None if finite else "not a finite number"
+            detail = None if feature.nullable else "may not be null"
+        elif codes is None:
+            detail = _number_problem(value)
+        elif not isinstance(value, (str, int)) or isinstance(value, bool):
+            detail = f"expected one of the levels: {', '.join(feature.levels)}; got {_kind(value)}"
+        elif value not in codes:
+            return Problem.unseen_level(place, feature)
+        return detail and Problem(place, detail)
 
     def _cell(self, index, text, line, problems):
         feature, codes = self.features[index], self.codes[index]
+        place, detail = f"line {line}, {feature.name}", None
         if codes is not None and text in codes:
             return codes[text]
         if text in MISSING:
             detail = None if feature.nullable else "may not be empty"
         elif codes is not None:
-            detail = f"not one of the levels: {', '.join(feature.levels)}"
+            problems.append(Problem.unseen_level(place, feature))
         elif not NUMBER.fullmatch(text):
             detail = "expected a number"
         elif math.isfinite(value := float(text)):
@@ -251,7 +248,7 @@ class Payload:
         else:
             detail = "not a finite number"
         if detail:
-            problems.append(Problem(f"line {line}, {feature.name}", detail))
+            problems.append(Problem(place, detail))
         return math.nan
 
 
@@ -289,6 +286,17 @@ def _parse(body):
         raise MalformedBody("not JSON: not UTF-8") from error
     except RecursionError as error:
         raise MalformedBody("not JSON that this endpoint can read: nested too deep") from error
+
+
+def _number_problem(value):
+    """What is wrong with a JSON value where a number is due; or None."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return f"expected a number, got {_kind(value)}"
+    try:
+        finite = math.isfinite(value)
+    except OverflowError:
+        finite = False
+    return None if finite else "not a finite number"
 
 
 def _kind(value):

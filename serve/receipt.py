@@ -4,9 +4,9 @@ import hashlib
 import os
 import re
 
-from serve.exchange import Answer
-
 REQUEST_ID = re.compile(r"[ -~]{1,128}")
+# https://www.w3.org/TR/trace-context/#traceparent-header
+TRACEPARENT = re.compile("(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 def digest(body):
@@ -17,7 +17,8 @@ def digest(body):
 def stamped(answer, manifest, request, request_digest):
     """The answer with its receipt. The request's id is the caller's, if it is up to 128 printable ASCII characters.
 
-    request_digest: empty for a body that was not read to its end.
+    A trace's traceparent (W3C Trace Context) goes back as it came. request_digest: empty for a body that was not read
+    to its end.
     """
     request_id = request.headers.get("x-request-id", "")
     if not REQUEST_ID.fullmatch(request_id):
@@ -25,4 +26,12 @@ def stamped(answer, manifest, request, request_digest):
     receipt = [("X-Model-Digest", manifest.digest), ("X-Request-Id", request_id)]
     if request_digest:
         receipt.append(("X-Request-Digest", request_digest))
-    return Answer(answer.status, (*answer.headers, *receipt), answer.body)
+    if found := traceparent(request.headers):
+        receipt.append(("traceparent", found))
+    return answer._replace(headers=(*answer.headers, *receipt), model=manifest.name, version=manifest.version)
+
+
+def traceparent(headers):
+    """The caller's traceparent, from a request's headers; None where there is none that is well formed."""
+    found = headers.get("traceparent")
+    return found if found is not None and TRACEPARENT.fullmatch(found) else None

@@ -20,7 +20,7 @@ from serve.versions import find
 class Model:
     """A model in service: what it is and the runtime that answers for it.
 
-    watch: told the verdicts and probabilities of every answer (serve/metrics.py), if there is one.
+    watch: told of every answer (`serve.watch.Watch.predicted`), if there is one.
     """
 
     manifest: Manifest
@@ -28,10 +28,11 @@ class Model:
     shadow: Shadow | None = None
     watch: callable = None
 
-    def predict(self, x, place="$[{}]".format, request_digest=None):
+    def predict(self, x, place="$[{}]".format, request_digest=None, watched=True):
         """x float64 (n, d) in the manifest's order of features -> (logit, probability), float64 (n,) each.
 
-        The shadow, if there is one, is offered them; request_digest is what it logs where they differ.
+        The shadow, if there is one, is offered them; request_digest is what it logs where they differ. watched: whether
+        the rows are traffic, or a question that counts for nothing.
 
         Raises InvalidInstance for rows so far out that float64 can't carry their logit; place(row) names each.
         """
@@ -40,8 +41,8 @@ class Model:
             rows = np.flatnonzero(~np.isfinite(logit)).tolist()
             problems = [Problem(place(row), "its logit is beyond what float64 can carry") for row in rows]
             raise InvalidInstance("the model has no finite answer", problems)
-        if self.watch:
-            self.watch(self.verdict(logit), probability)
+        if self.watch and watched:
+            self.watch(self, x, logit, probability)
         if self.shadow:
             self.shadow.offer(x, logit, probability, request_digest)
         return logit, probability

@@ -25,15 +25,15 @@ class Served(NamedTuple):
 class Service:
     """Opens the model that the settings name, and goes with the repository. Raises a StartupError where it can't.
 
-    metrics: is told of every answer, if given.
+    watch (serve/watch.py): is told of every answer, if given.
 
     served: the Served that answers. kept: {version: Served}, those that can be asked for by number, `served` among
     them. refused: {version (text), or what else is wrong: why}. Each is replaced as a whole, never changed: any thread
     may read.
     """
 
-    def __init__(self, config, metrics=None):
-        self._metrics = metrics
+    def __init__(self, config, watch=None):
+        self._watch = watch
         # Settled here: a second model that comes into the folder later must not make the name ambiguous.
         self.config = dataclasses.replace(config, model_name=model_name(config))
         self.served, self.kept, self.refused, self._seen = None, {}, {}, {}  # _seen: {version: (signature, error)}
@@ -60,6 +60,8 @@ class Service:
         while True:
             time.sleep(LOOK_SECONDS)
             try:
+                if self._watch:
+                    self._watch.drift.fold(self.served.model.manifest)
                 self.look()
             except Exception:  # whatever it is, the model in service goes on
                 LOG.exception("looking at the models failed")
@@ -95,11 +97,11 @@ class Service:
         self.refused = {version: str(why).replace(f"{self.config.models}/", "") for version, why in refused.items()}
 
     def _watched(self, model):
-        if self._metrics is None:
+        if self._watch is None:
             return model
         if model.shadow:
-            model.shadow.watch = self._metrics.compared
-        return dataclasses.replace(model, watch=self._metrics.predicted)
+            model.shadow.watch = self._watch.metrics.compared
+        return dataclasses.replace(model, watch=self._watch.predicted)
 
     def _serve(self, folder, refused):
         """Answer with that folder's model from now on; whether it could be opened."""

@@ -8,7 +8,7 @@ is read is the sum over the rows. A worker that dies leaves its row to the one t
 import mmap
 
 WORKERS = 512  # twice as many as gunicorn_conf.py lets run: one may still end while the next begins
-CELLS = 4096  # of 8 bytes in a row; pages that nobody touches take no memory
+CELLS = 32768  # of 8 bytes in a row; pages that nobody touches take no memory
 IN_FLIGHT = 0  # the cell that goes back to 0 when its worker ends
 
 

@@ -13,6 +13,7 @@ from serve import manifest as contract
 from serve.manifest import Figures, Training
 from train import checkpoint, distributed, parity, picture
 from train.arguments import parse
+from train.baseline import baseline
 from train.compare import combinations, compare, draw
 from train.compare import lines as compared
 from train.conform import conform
@@ -96,6 +97,7 @@ def run_fit(args):
         metrics=fitted_metrics,
         held_out=outside.metrics if outside else None,
         versions={"python": sys.version.split()[0], **{p: version(p) for p in ("torch", "onnx", "onnxruntime")}},
+        baseline=baseline(table.features, some[0], logits(fitted.model, some[0]), some[2]),
         statistics=found,
         calibration=outside.calibration if outside else (),
         warnings=suspicions,

@@ -128,7 +128,7 @@ def problem(status, text):
 
 def refusal(error):
     """The Answer to a RequestError."""
-    return problem(error.status, error.text)
+    return problem(error.status, error.text)._replace(error=error)
 
 
 def _json(document):
@@ -163,9 +163,9 @@ def _answer(served, request, request_digest):
         head["id"] = wanted.id
     text = b'%b,"outputs":[%b]}' % (msgspec.json.encode(head)[:-1], b",".join(described))
     if not binary:
-        return Answer(200, (("Content-Type", "application/json"),), text)
+        return Answer(200, (("Content-Type", "application/json"),), text, len(x))
     headers = ("Content-Type", "application/octet-stream"), ("Inference-Header-Content-Length", str(len(text)))
-    return Answer(200, headers, b"".join([text, *binary]))
+    return Answer(200, headers, b"".join([text, *binary]), len(x))
 
 
 # What an answer holds, unless it is asked for less. `stable` is false also where it is not known: with a hidden layer.
@@ -346,11 +346,11 @@ def _column(place, one, values, feature, codes):
     if feature.nullable:
         codes = codes | {"": codes[None]}
     column = [codes.get(value) for value in values]
-    _refuse(
-        np.array([code is None for code in column], dtype=bool),
-        f"{place}, {feature.name}",
-        f"not one of the levels: {', '.join(feature.levels)}",
-    )
+    unseen = [row for row, code in enumerate(column) if code is None]
+    if unseen:
+        places = unseen[: InvalidInstance.LIMIT]
+        problems = [Problem.unseen_level(f"{place}, {feature.name}, row {row}", feature) for row in places]
+        raise InvalidInstance(f"{len(unseen)} value(s) are wrong", problems)
     return np.array(column, dtype=np.float64)
 
 

@@ -72,7 +72,7 @@ def _scored(service, request, decode, refused):
         x = decode(payload, request)
         logit, probability = model.predict(x, "row {}".format, request_digest)
         rows = payload.encode_json(model.verdict(logit), logit, probability, model.stable(x, logit), single=False)
-        answer = Answer(200, (("Content-Type", JSON),), b'{"predictions":%b}' % rows)
+        answer = Answer(200, (("Content-Type", JSON),), b'{"predictions":%b}' % rows, len(x))
     except RequestError as error:
         answer = refused(error)
     return stamped(answer, model.manifest, request, request_digest)
@@ -120,8 +120,9 @@ def _columns(payload, text):
 
 def _refused_by_mlflow(error):
     said = {"error_code": "BAD_REQUEST", "message": error.text}
-    return Answer(error.status, (("Content-Type", JSON),), json.dumps(said).encode())
+    return Answer(error.status, (("Content-Type", JSON),), json.dumps(said).encode(), error=error)
 
 
 def _refused_by_vertex(error):
-    return Answer(error.status, (("Content-Type", JSON),), json.dumps({"error": error.text}).encode())
+    said = {"error": error.text}
+    return Answer(error.status, (("Content-Type", JSON),), json.dumps(said).encode(), error=error)

@@ -39,9 +39,15 @@ async function post(path, body) {
   return (await fetch(path, options)).json();
 }
 
+// The answer is busy until what stands on the page belongs to what stands in the form.
 async function answer() {
   const mine = ++asked;
-  const sent = row();
+  get("answer").setAttribute("aria-busy", "true");
+  await judge(row(), mine);
+  if (mine === asked) get("answer").setAttribute("aria-busy", "false");
+}
+
+async function judge(sent, mine) {
   const wrong = problems(sent);
   say(wrong, "");
   if (Object.keys(wrong).length) return refuse();

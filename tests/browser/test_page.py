@@ -44,7 +44,7 @@ def page(browser, address, tmp_path, request):
     page.on("request", lambda sent: sent.url.startswith((address, "data:", "blob:")) or complaints.append(sent.url))
     page.goto(address)
     if settings.get("java_script_enabled", True):
-        page.wait_for_selector("body.live")
+        answered(page)
     yield page
     page.screenshot(path=tmp_path / "page.png", full_page=True)
     context.close()
@@ -62,6 +62,13 @@ def fill(page, **values):
     for name, value in values.items():
         field = page.get_by_label(name, exact=True)
         field.select_option(value) if name == "rank" else field.fill(value)
+    if page.locator("body.live").count():
+        answered(page)
+
+
+def answered(page):
+    """Wait until the answer, picture and all, is that of the form: each value filled asks anew."""
+    page.wait_for_selector("body.live #answer[aria-busy=false]")
 
 
 def shown(page, text):
