@@ -72,6 +72,15 @@ def test_one_that_diverges_is_a_row_that_says_so(run, counted):
     assert done.drawn.exists()
 
 
+def test_a_huge_loss_stays_in_its_column():
+    row = dict.fromkeys(["accuracy", "auc", "brier", "calibration_error", "seconds"], 0.5)
+    row |= {"loss": "L2", "optimizer": "asgd", "activation": "Tanh", "link": "logit", "steps": 20, "parity": "equal"}
+    _, small, huge = compare.lines([{**row, "log_loss": 0.4}, {**row, "log_loss": 1.1e26}])
+
+    assert len(small) == len(huge)
+    assert " 1.1e+26 " in huge
+
+
 def test_activations_get_a_hidden_layer(run, counted):
     done = run("--optimizers", "adam", "--activations", "Tanh,ReLU")
 

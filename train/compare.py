@@ -125,8 +125,9 @@ def lines(rows):
         if "failed" in row:
             yield f"{name} {row['failed']}"
             continue
+        loss = f"{row['log_loss']:8.4f}" if row["log_loss"] < 1000 else f"{row['log_loss']:8.1e}"  # still in its column
         yield (
-            f"{name} {row['log_loss']:8.4f} {row['accuracy']:8.4f} {row['auc']:6.4f} {row['brier']:6.4f} "
+            f"{name} {loss} {row['accuracy']:8.4f} {row['auc']:6.4f} {row['brier']:6.4f} "
             f"{row['calibration_error']:6.4f} {row['steps']:5} {row['seconds']:7.2f} {row['parity']}"
         )
 
