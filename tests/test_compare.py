@@ -9,6 +9,9 @@ import pytest
 from tests.conftest import DATA
 from train import compare
 from train.__main__ import main
+from train.data import read_table
+from train.evaluate import cross_validated, metrics
+from train.fit import Options
 
 COLUMNS = ["log loss", "accuracy", "AUC", "Brier", "calib.", "steps", "seconds", "parity"]
 
@@ -69,6 +72,15 @@ def test_one_that_diverges_is_a_row_that_says_so(run, counted):
     assert done.drawn.exists()
 
 
+def test_a_huge_loss_stays_in_its_column():
+    row = dict.fromkeys(["accuracy", "auc", "brier", "calibration_error", "seconds"], 0.5)
+    row |= {"loss": "L2", "optimizer": "asgd", "activation": "Tanh", "link": "logit", "steps": 20, "parity": "equal"}
+    _, small, huge = compare.lines([{**row, "log_loss": 0.4}, {**row, "log_loss": 1.1e26}])
+
+    assert len(small) == len(huge)
+    assert " 1.1e+26 " in huge
+
+
 def test_activations_get_a_hidden_layer(run, counted):
     done = run("--optimizers", "adam", "--activations", "Tanh,ReLU")
 
@@ -105,6 +117,24 @@ def test_an_interrupted_run_goes_on_where_it_was(run, counted, monkeypatch):
     second = run("--optimizers", "adam,sgd,adamax")
     assert [row["optimizer"] for row in second.rows] == ["adam", "sgd", "adamax"]
     assert len(counted) == 3
+
+
+def test_the_table_is_read_as_fit_reads_it(run, counted):
+    """Which word is the yes, people counted by a weight, and missing cells told apart."""
+    one = ["--optimizers", "lbfgs"]
+    grouped = ["--data", str(DATA / "womensrole.csv"), "--positive", "agree", *one]
+    weighted, plain = run(*grouped, "--weights", "people", "--links", "logit"), run(*grouped, "--drop", "people")
+    ages = ["--data", str(DATA / "titanic.csv"), "--drop", "class", "--drop", "sex", *one]
+    found = [run(*ages, "--missing", f"age={way}").rows[-1]["log_loss"] for way in ("mean", "indicator")]
+
+    assert [weighted.status, plain.status, len(counted)] == [0, 0, 5]
+    table = read_table(DATA / "womensrole.csv", positive="agree", weights="people")
+    logit = cross_validated(table.features, table.x, table.y, Options(), 2, table.weight)
+    newton = metrics(logit, table.y, weight=table.weight).log_loss
+    assert weighted.rows[1]["log_loss"] == newton
+    assert weighted.rows[0]["log_loss"] == pytest.approx(newton, rel=1e-3)
+    assert abs(plain.rows[2]["log_loss"] - newton) > 0.05
+    assert found[1] < found[0] - 0.001
 
 
 @pytest.mark.parametrize("arguments", [["--folds", "11"], ["--picture", "x.txt"]])

@@ -1,5 +1,8 @@
 """Every optimizer of the lecture, and what becomes of scores that are no probabilities."""
 
+import re
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -66,6 +69,41 @@ def test_every_loss_gives_a_sensible_model(loss):
     assert any("Platt" in note for note in result.notes) != LOSSES[loss].proper
 
 
+@pytest.mark.parametrize(
+    ("solver", "loss", "hidden"),
+    [*(("adam", loss, 0) for loss in LOSSES), *((solver, "log", 0) for solver in OPTIMIZERS), ("adam", "hinge", 3)],
+)
+def test_a_weight_counts_as_repeated_rows(solver, loss, hidden):
+    """In the mean loss, the penalty's share of it, the scaling of the columns and the calibration of the score."""
+    table = read_table(DATA / "study_hours.csv")
+    times = np.arange(len(table.y)) % 3
+    options = Options(solver=solver, loss=loss, hidden=hidden, lr=OPTIMIZERS[solver].lr, l2=0.5, epochs=6)
+
+    def logit(rows, weight):
+        result = fit(table.features, table.x[rows], table.y[rows], options, lambda line: None, weight)
+        return logits(result.model, table.x), result.losses
+
+    (weighted, losses), (repeated, those) = (
+        logit(slice(None), times.astype(float)),
+        logit(np.arange(len(times)).repeat(times), None),
+    )
+    np.testing.assert_allclose(losses, those, rtol=1e-9)
+    np.testing.assert_allclose(weighted, repeated, rtol=1e-8, atol=1e-10)
+
+
+def test_class_weights_multiply_the_rows_of_an_outcome():
+    table = read_table(DATA / "study_hours.csv")
+    options = Options(solver="adam", lr=0.1, epochs=15, standardize=False)
+
+    def parameters(options, weight=None):
+        model = fit(table.features, table.x, table.y, options, lambda line: None, weight).model
+        return model.weight.item(), model.bias.item()
+
+    by_hand = parameters(options, np.where(table.y == 1, 3.0, 0.5))
+    assert parameters(replace(options, class_weight="0.5,3")) == pytest.approx(by_hand, rel=1e-12)
+    assert parameters(options) != pytest.approx(by_hand, rel=0.1)
+
+
 @pytest.mark.parametrize("solver", ["lbfgs", "adam"])
 def test_a_fit_keeps_the_loss_before_each_step(solver):
     _, result, lines = fitted(solver=solver, epochs=20)
@@ -73,6 +111,25 @@ def test_a_fit_keeps_the_loss_before_each_step(solver):
 
     assert len(result.losses) == 1 + int(lines[-1].split()[0])
     assert all(result.losses[int(epoch)] == float(loss) for epoch, loss in logged.items())
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"loss": "L1"}, r"lbfgs has stood still since epoch \d+. The loss's slope is 1.2e-01, as at a kink"),
+        (
+            {"hidden": 4, "activation": "Tanh", "l2": 1.0},
+            r"slope is \d.\de-09, .* rounding hides it: as good as arrived",
+        ),
+        ({"epochs": 5}, r"lbfgs took its 5 steps; the loss's slope is still"),
+    ],
+)
+def test_what_does_not_arrive_says_why(options, said):
+    """No slope is 0 at a kink, and no step shows in the loss where only rounding is left."""
+    _, result, _ = fitted(solver="lbfgs", **{"epochs": 60, **options})
+
+    assert not result.converged
+    assert re.search(said, result.notes[0])
 
 
 def test_divergence_is_one_line():

@@ -274,6 +274,30 @@ def test_suspicions_name_the_column_and_the_remedy():
     assert suspicions({"fine": fine}, y) == ()
 
 
+def test_identifiers_are_told_from_quantities_that_happen_not_to_repeat():
+    """By how close they lie: 500 of 9000 numbers, or 60 of a million; or by their name."""
+    generator = np.random.default_rng(3)
+    y = np.arange(500) % 2
+
+    def named(n, **columns):
+        columns = {name: values[:n].tolist() for name, values in columns.items()}
+        return [sentence.split(":")[0] for sentence in suspicions(columns, y[:n]) if "identifier" in sentence]
+
+    drawn = 1000 + generator.permutation(9000)[:500]
+    income = np.unique(generator.lognormal(10.5, 0.5, 600).round())
+    generator.shuffle(income)
+    assert named(500, ticket=drawn, twice=np.append(drawn[:499], drawn[0]), half=drawn + 0.5) == ["ticket"]
+    assert named(60, income=income, customerId=income[::-1], paid=income[100:]) == ["customerId"]
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in DATA.glob("*.csv")))
+def test_no_table_of_ours_has_an_identifier(name):
+    positive = "agree" if name == "womensrole" else None
+    found = read_table(DATA / f"{name}.csv", positive=positive)
+
+    assert not any("identifier" in sentence for sentence in warnings(found.features, found.x, True, None))
+
+
 def test_twins_across_the_split_are_counted():
     generator = np.random.default_rng(2)
     x = generator.normal(size=100).tolist()

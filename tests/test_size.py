@@ -70,38 +70,54 @@ def test_taken_rows_are_the_rows(monkeypatch):
     assert spool.taken(x, ~(keep | ~keep)).shape == (0, 3)
 
 
-def test_memory_stays_flat(tmp_path):
-    """Three times the rows, 128 MB of numbers more, take hardly more memory to read and fit, at its peak.
-
-    The fewer are enough for all that grows at first (threads, buffers, the allocator's arenas) to be there.
-    """
+@pytest.fixture(scope="module")
+def long(tmp_path_factory):
+    """The files of two tables, of 400,000 rows and, with 128 MB of numbers more, 1,200,000."""
     generator = np.random.default_rng(0)
     x = generator.normal(size=(20_000, 20))
     y = (generator.random(len(x)) < 1 / (1 + np.exp(-x[:, 0]))).astype(np.int8)
     table = pa.table([*x.T.copy(), y], [*(f"x{index}" for index in range(20)), "y"])
-    paths = {rows: tmp_path / f"{rows}.parquet" for rows in (400_000, 1_200_000)}
-    for rows, path in paths.items():
+    paths = [tmp_path_factory.mktemp("long") / f"{rows}.parquet" for rows in (400_000, 1_200_000)]
+    for rows, path in zip((400_000, 1_200_000), paths, strict=True):
         with pq.ParquetWriter(path, table.schema, compression="none") as file:
             for _ in range(0, rows, len(x)):
                 file.write_table(table)
-    code = (
-        "import sys, resource\n"
-        "from train import spool\n"
-        "spool.RESIDENT = 16 << 20\n"
-        "from train.data import read_table\n"
-        "from train.fit import Options, fit\n"
-        "for path in sys.argv[1:]:\n"
-        "    table = read_table(path)\n"
-        "    assert fit(table.features, table.x, table.y, Options(), lambda line: None).converged\n"
-        "    print(len(table.y), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
-    )
-    run = subprocess.run(
-        [sys.executable, "-c", code, *paths.values()], cwd=DATA.parent, check=True, capture_output=True, text=True
-    )
-    (some, few), (all_of_them, many) = (map(int, line.split()) for line in run.stdout.splitlines())
+    return paths
 
-    assert (some, all_of_them) == tuple(paths)
-    assert many - few < 48 << 10, f"{few} and {many} kilobytes"
+
+FIT = """
+from train.data import read_table
+from train.fit import Options, fit
+def work(path):
+    table = read_table(path)
+    assert fit(table.features, table.x, table.y, Options(), lambda line: None).converged
+"""
+WHOLE = """
+from contextlib import redirect_stdout
+from train.__main__ import main
+def work(path):
+    with redirect_stdout(None):
+        assert main(["fit", "--data", path, "--checkpoints", sys.argv[1]]) == 0
+"""
+
+
+@pytest.mark.parametrize(("code", "most"), [(FIT, 48 << 10), (WHOLE, 160 << 10)], ids=["read and fit", "judge too"])
+def test_memory_stays_flat(long, tmp_path, code, most):
+    """Three times the rows take hardly more memory at the peak; to judge, less than 200 bytes a row.
+
+    The fewer are enough for all that grows at first (threads, buffers, the allocator's arenas) to be there.
+    """
+    code = (
+        f"import sys, resource\nfrom train import spool\nspool.RESIDENT = 16 << 20\n{code}\n"
+        "for path in sys.argv[2:]:\n"
+        "    work(path)\n"
+        "    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path), *long]
+    run = subprocess.run(command, cwd=DATA.parent, check=True, capture_output=True, text=True)
+    few, many = map(int, run.stdout.split())
+
+    assert many - few < most, f"{few} and {many} kilobytes"
 
 
 def test_pages_of_a_spool_are_handed_back():

@@ -195,6 +195,25 @@ def test_overlapping_outcomes_are_not_separated():
     assert separation(x, (x[:, 1] > 0).astype(float)).kind == "complete"
 
 
+@pytest.mark.parametrize("rows", [20, 10_000])
+def test_separation_is_found_from_the_rows_that_matter(monkeypatch, rows):
+    """The programmes take in rows as they need them: the answer holds for every row, and one row can undo it."""
+    monkeypatch.setattr("train.statistics.TAKEN", rows)
+    generator = np.random.default_rng(6)
+    x = np.c_[np.ones(10_000), generator.normal(size=(10_000, 4)), np.arange(10_000) % 1000 == 999]
+    complete = (x[:, 1] + x[:, 3] > 0.2).astype(float)
+    quasi = np.where(x[:, 5] == 1, 1, generator.random(10_000) < 0.5).astype(float)
+    far = (x[:, 1] + x[:, 3]).argmax()
+
+    found = separation(x, complete)
+    assert (found.kind, found.causes) == ("complete", [0, 1, 3])
+    assert (np.where(complete == 1, 1, -1) * (x @ found.direction.numpy())).min() > -1e-6
+    assert (separation(x, quasi).kind, separation(x, quasi).causes) == ("quasi", [5])
+    complete[far], quasi[999] = 0, 0
+    assert separation(x, complete) is None
+    assert separation(x, quasi) is None
+
+
 def test_columns_too_extreme_for_float64_are_not_called_separated():
     """Without scaling, a column of 10000 +- 0.001 is the intercept's to all of float64's digits."""
     generator = np.random.default_rng(5)

@@ -28,7 +28,7 @@ from train.report import PAGE
 from train.statistics import lines, statistics
 from train.suspect import warnings
 
-NAMED_ROWS = 100_000  # more rows than these take too long to name the columns by that separate the outcomes
+NAMED_CELLS = 20_000_000  # of the design matrix; more take too much memory to name the columns that separate
 LECTURE_DATA = Path("data/hours.csv")
 LECTURE = Options(solver="sgd", standardize=False, lr=0.01, epochs=1000)
 
@@ -56,17 +56,7 @@ def run_fit(args):
     name = _name(args)
     goal = _goal(args)
     say = print if distributed.speaks() else lambda *words: None
-    table = read_table(
-        data,
-        args.target,
-        args.categorical,
-        args.drop,
-        args.positive,
-        args.labels,
-        args.weights,
-        dict(args.missing),
-        say,
-    )
+    table = read_table(data, **_columns(args), labels=args.labels, log=say)
     n, positives = table.rows, table.positives
     say(f"{data}: {n} rows; {table.target.name} is {table.target.values[1]} in {positives} of them")
     for feature in table.features:
@@ -75,7 +65,8 @@ def run_fit(args):
     fitted = fit(table.features, table.x, table.y, options, log=say, weight=table.weight)
     for note in fitted.notes:
         say(note)
-    rows = (table.x, table.y, table.weight) if n <= NAMED_ROWS and distributed.ranks() == 1 else (None,) * 3
+    named = n * len(fitted.model.level) <= NAMED_CELLS and distributed.ranks() == 1
+    rows = (table.x, table.y, table.weight) if named else (None,) * 3
     rows = (None if values is None else torch.from_numpy(values) for values in rows)
     found = statistics(table.features, fitted, options, *rows)
     for line in lines(found, options) if found else []:
@@ -169,13 +160,18 @@ def run_compare(args):
     picture.check(args.picture)
     given = {name: getattr(args, name) for name in ("lr", "epochs", "seed") if getattr(args, name) is not None}
     wanted = combinations(args.losses, args.optimizers, args.activations, args.links, hidden=args.hidden, **given)
-    table = read_table(args.data, args.target, args.categorical, args.drop)
-    columns = {"target": args.target, "categorical": args.categorical, "drop": args.drop}
-    rows = compare(table, columns, wanted, args.folds, args.results)
+    columns = _columns(args)
+    rows = compare(read_table(args.data, **columns), columns, wanted, args.folds, args.results)
     for line in compared(rows):
         print(line)
     draw(rows, args.picture)
     print(f"wrote {args.picture}")
+
+
+def _columns(args):
+    """How the table's columns are read, as read_table takes it."""
+    names = ("target", "positive", "categorical", "drop", "weights")
+    return {**{name: getattr(args, name) for name in names}, "missing": dict(args.missing)}
 
 
 def _options(args):

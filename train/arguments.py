@@ -80,11 +80,10 @@ def parse(arguments=None):
     both.add_argument("--name", help="the model's name (default: the file's, without .csv)")
     both.add_argument("--checkpoints", type=Path, default=checkpoint.FOLDER, help="default: %(default)s")
 
-    fits = commands.add_parser("fit", parents=[both], help="fit a model and write its checkpoint")
-    columns = fits.add_argument_group("columns")
+    reads = argparse.ArgumentParser(add_help=False)
+    columns = reads.add_argument_group("columns")
     columns.add_argument("--target", help="the yes/no column (default: the last)")
     columns.add_argument("--positive", help="the target's value that counts as yes")
-    columns.add_argument("--labels", type=_labels, metavar="NO,YES", help="what answers call the two outcomes")
     columns.add_argument("--categorical", action="append", default=[], metavar="COLUMN", help="its numbers name groups")
     columns.add_argument("--drop", action="append", default=[], metavar="COLUMN", help="leave it out")
     columns.add_argument("--weights", metavar="COLUMN", help="how many rows each row counts for")
@@ -92,6 +91,9 @@ def parse(arguments=None):
         "--missing", type=_missing, action="append", default=[], metavar="[COLUMN=]WAY",
         help=f"what a missing cell becomes: {', '.join(MISSING)}; for one column or all (default: mean, most-frequent)",
     )  # fmt: skip
+
+    fits = commands.add_parser("fit", parents=[both, reads], help="fit a model and write its checkpoint")
+    fits.add_argument("--labels", type=_labels, metavar="NO,YES", help="what answers call the two outcomes")
     fitting = fits.add_argument_group("fitting")
     fitting.add_argument(
         "--solver", choices=SOLVERS, help="default: newton where it applies, else lbfgs; the lecture's is sgd"
@@ -140,13 +142,10 @@ def parse(arguments=None):
     lessons = commands.add_parser("lesson", help="walk through the lecture, and draw its model")
     lessons.add_argument("--picture", type=Path, default=Path("lesson.png"), help="the file (default: %(default)s)")
 
-    compares = commands.add_parser("compare", help="cross-validate losses, optimizers, activations and links")
-    compares.add_argument("--data", type=Path, default=Path("data/study_hours.csv"), help="default: %(default)s")
-    compares.add_argument("--target", help="the yes/no column (default: the last)")
-    compares.add_argument(
-        "--categorical", action="append", default=[], metavar="COLUMN", help="its numbers name groups"
+    compares = commands.add_parser(
+        "compare", parents=[reads], help="cross-validate losses, optimizers, activations and links"
     )
-    compares.add_argument("--drop", action="append", default=[], metavar="COLUMN", help="leave it out")
+    compares.add_argument("--data", type=Path, default=Path("data/study_hours.csv"), help="default: %(default)s")
     for name, known, default in [
         ("losses", LOSSES, "log"),
         ("optimizers", OPTIMIZERS, "all"),

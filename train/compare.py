@@ -5,7 +5,6 @@ import sys
 import time
 from itertools import product
 
-import torch
 from tqdm import tqdm
 
 from serve.manifest import SCORES
@@ -88,14 +87,12 @@ def measure(table, options, folds):
     row = {"loss": options.loss, "optimizer": options.solver, "activation": activation, "link": options.link}
     began = time.perf_counter()
     try:
-        fitted = fit(
-            table.features, torch.from_numpy(table.x), torch.from_numpy(table.y), options, log=lambda line: None
-        )
+        fitted = fit(table.features, table.x, table.y, options, log=lambda line: None, weight=table.weight)
         seconds = time.perf_counter() - began
-        logit = cross_validated(table.features, table.x, table.y, options, folds)
+        logit = cross_validated(table.features, table.x, table.y, options, folds, table.weight)
     except FitError as error:
         return {**row, "failed": str(error)}
-    found = metrics(logit, table.y, options.link)
+    found = metrics(logit, table.y, options.link, weight=table.weight)
     steps = len(fitted.losses)
     shown = sorted({round(step * (steps - 1) / (POINTS - 1)) for step in range(POINTS)})
     return {
@@ -128,8 +125,9 @@ def lines(rows):
         if "failed" in row:
             yield f"{name} {row['failed']}"
             continue
+        loss = f"{row['log_loss']:8.4f}" if row["log_loss"] < 1000 else f"{row['log_loss']:8.1e}"  # still in its column
         yield (
-            f"{name} {row['log_loss']:8.4f} {row['accuracy']:8.4f} {row['auc']:6.4f} {row['brier']:6.4f} "
+            f"{name} {loss} {row['accuracy']:8.4f} {row['auc']:6.4f} {row['brier']:6.4f} "
             f"{row['calibration_error']:6.4f} {row['steps']:5} {row['seconds']:7.2f} {row['parity']}"
         )
 

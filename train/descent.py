@@ -45,9 +45,10 @@ OPTIMIZERS = {
 }
 
 ARRIVED = 1e-9  # the largest entry of the mean loss's gradient at which there is nothing left to do
+STILL = 10  # steps that leave the loss as it was, to 1e-12 of itself, say that there is nothing left that can be done
 
 
-def descend(model, design, y, options, log, start=None):
+def descend(model, design, y, options, log, start=None, weight=None):
     """The lecture's training cycle over all rows at once: forward, backward, update.
 
     options: loss, a key of LOSSES; solver, a key of OPTIMIZERS; lr; epochs, the most steps; l2, whose penalty
@@ -55,19 +56,22 @@ def descend(model, design, y, options, log, start=None):
     (uniform within 1 / sqrt(inputs)), a linear model also from start, a pair (weight, bias). The loss logged at an
     epoch is the one before that epoch's step, as on the slide.
 
-    design (n, D), y (n,), float64. Sets the model's parameters; returns (whether it converged, notes, the mean loss
-    before each step). Raises FitError where it diverges.
+    design (n, D), y (n,), float64; weight (n,), >= 0, or None: how many rows each row counts for, whose sum then
+    is n. Sets the model's parameters; returns (whether it converged, notes, the mean loss before each step). Raises
+    FitError where it diverges.
     """
     begin(model, options.seed, start)
     loss_of = LOSSES[options.loss]
     optimizer_of = OPTIMIZERS[options.solver]
     optimizer = optimizer_of.make(model.parameters(), lr=options.lr, **optimizer_of.settings)
-    weights = [parameter for name, parameter in model.named_parameters() if name.endswith("weight")]
+    slopes = [parameter for name, parameter in model.named_parameters() if name.endswith("weight")]
+    rows = len(y) if weight is None else weight.sum().item()
 
     def cycle():
         optimizer.zero_grad()
-        z = model.score(design)
-        loss = loss_of.rows(z, y).mean() + options.l2 / (2 * len(y)) * sum((weight**2).sum() for weight in weights)
+        of_rows = loss_of.rows(model.score(design), y)
+        mean = of_rows.mean() if weight is None else (weight * of_rows).sum() / rows
+        loss = mean + options.l2 / (2 * rows) * sum((slope**2).sum() for slope in slopes)
         loss.backward()
         return loss
 
@@ -88,15 +92,15 @@ def descend(model, design, y, options, log, start=None):
         except IndexError as error:  # what torch 2.13's line search raises where it meets no finite loss
             raise _diverged(options, epoch) from error
 
-    z = model.score(design).detach()
-    notes = [_arrival(options, epoch, steepest, arrived)]
-    if separated := arrived and steepest > 0 and options.l2 == 0 and bool(((2 * y - 1) * z > 0).all()):
+    z, counted = model.score(design).detach(), torch.ones_like(y) if weight is None else weight
+    notes = [_arrival(options, losses, steepest, arrived)]
+    if separated := arrived and steepest > 0 and options.l2 == 0 and bool(((2 * y - 1) * z > 0)[counted > 0].all()):
         notes = [
             f"Every row is on its own side, so a steeper model always fits better and no best fit exists. Stopped at "
             f"epoch {epoch}, where the loss is all but flat. Use --l2 1 for a fit that exists."
         ]
     if not loss_of.proper:
-        slope, intercept = platt(z, y)
+        slope, intercept = platt(z, y, counted)
         with torch.no_grad():
             model.weight.mul_(slope)
             model.bias.mul_(slope).add_(intercept)
@@ -107,27 +111,30 @@ def descend(model, design, y, options, log, start=None):
     return arrived and not separated, notes, losses
 
 
-def platt(z, y, most_steps=100):
+def platt(z, y, weight, most_steps=100):
     """The (slope, intercept) for which sigmoid(slope * z + intercept) is the best probability of y given the score z.
 
     Maximum likelihood by Newton's method, with the targets (n1 + 1) / (n1 + 2) for the n1 rows with y = 1 and
     1 / (n0 + 2) for the others, which keep it finite where z separates the two (Platt, Probabilistic Outputs for
-    Support Vector Machines, 1999; Lin, Lin & Weng, Machine Learning 68, 2007). z and y float64 (n,).
+    Support Vector Machines, 1999; Lin, Lin & Weng, Machine Learning 68, 2007). z, y and weight float64 (n,); a weight
+    counts as that many rows.
     """
-    positives = y.sum()
-    target = torch.where(y == 1, (positives + 1) / (positives + 2), 1 / (len(y) - positives + 2))
-    center, scale = z.mean(), z.std(correction=0)
+    rows, positives = weight.sum(), weight @ y
+    target = torch.where(y == 1, (positives + 1) / (positives + 2), 1 / (rows - positives + 2))
+    center = weight @ z / rows
+    scale = torch.sqrt(weight @ (z - center) ** 2 / rows)
     if scale <= 1e-12 * (1 + center.abs()):  # one score for all rows: only the share of positives is left to say
-        return 1.0, (torch.logit(target.mean()) - center).item()
+        return 1.0, (torch.logit(weight @ target / rows) - center).item()
     matrix = torch.stack([(z - center) / scale, torch.ones_like(z)], dim=1)
     beta = torch.zeros(2, dtype=torch.float64)
 
     def loss(beta):
-        return torch.nn.functional.binary_cross_entropy_with_logits(matrix @ beta, target)
+        return torch.nn.functional.binary_cross_entropy_with_logits(matrix @ beta, target, weight)
 
     for _ in range(most_steps):
         p = torch.sigmoid(matrix @ beta)
-        step = torch.linalg.solve(matrix.T @ (matrix * (p * (1 - p))[:, None]), matrix.T @ (p - target))
+        curvature = matrix.T @ (matrix * (weight * p * (1 - p))[:, None])
+        step = torch.linalg.solve(curvature, matrix.T @ (weight * (p - target)))
         while loss(beta - step) > loss(beta) and step.abs().max() > 1e-9:
             step = step / 2
         beta = beta - step
@@ -159,7 +166,16 @@ def _diverged(options, epoch):
     )
 
 
-def _arrival(options, epoch, steepest, arrived):
+def _arrival(options, losses, steepest, arrived):
+    steps = len(losses) - 1
     if arrived:
-        return f"{options.solver} arrived at epoch {epoch}: the loss's slope is {steepest:.1e} at most."
-    return f"{options.solver} took its {options.epochs} steps; the loss's slope is still {steepest:.1e}."
+        return f"{options.solver} arrived at epoch {steps}: the loss's slope is {steepest:.1e} at most."
+    moving = [step for step, loss in enumerate(losses) if abs(loss - losses[-1]) > 1e-12 * abs(losses[-1])]
+    still = moving[-1] + 1 if moving else 0
+    if steps - still < STILL:
+        return f"{options.solver} took its {options.epochs} steps; the loss's slope is still {steepest:.1e}."
+    if steepest < 1e-6:
+        why = "which is where the loss's rounding hides it: as good as arrived"
+    else:
+        why = "as at a kink, where it jumps past 0: more steps won't help; see whether another --solver ends lower"
+    return f"{options.solver} has stood still since epoch {still}. The loss's slope is {steepest:.1e}, {why}."

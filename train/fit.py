@@ -13,7 +13,7 @@ from train.model import LogisticModel
 from train.newton import Solution, newton
 from train.spool import BLOCK, each, pieces
 
-SOLVERS = {"newton": newton, **dict.fromkeys(OPTIMIZERS, descend)}
+SOLVERS = ("newton", *OPTIMIZERS)
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def fit(features, x, y, options, log, weight=None):
 
     The same arguments give the same parameters, bit for bit. Raises FitError where the solver diverges.
     """
-    _check(options, weight)
+    _check(options)
     model = LogisticModel(features, options.hidden, options.activation, options.link)
     x, y, weight = (None if values is None else np.asarray(values) for values in (x, y, weight))
     if options.class_weight:
@@ -94,7 +94,8 @@ def fit(features, x, y, options, log, weight=None):
         converged, notes, losses = solution.converged, solution.notes, solution.losses
     else:
         design = model.design(torch.from_numpy(x))
-        converged, notes, losses = SOLVERS[options.solver](model, design, torch.from_numpy(y), options, log)
+        weight = None if weight is None else torch.from_numpy(weight)
+        converged, notes, losses = descend(model, design, torch.from_numpy(y), options, log, weight=weight)
     if not all(torch.isfinite(parameter).all() for parameter in model.parameters()):
         raise FitError("the fit ran out of float64's range: a column's values are too large; divide it or drop it")
     return Fit(model, converged, tuple(notes), tuple(losses), solution)
@@ -117,21 +118,22 @@ def _moments(batches):
     """(mean, population standard deviation), (D,) each, of the columns of the design over all rows of all processes.
 
     Each block's are taken about its first row, so that a constant column's deviation is exactly 0, and put together by
-    their distance (Chan, Golub & LeVeque, The American Statistician 37, 1983).
+    their distance (Chan, Golub & LeVeque, The American Statistician 37, 1983). A weight counts as that many rows.
     """
 
     def moments(rows):
-        columns = rows()[0]
-        away = columns - columns[0]
-        mean = away.mean(dim=0)
-        return len(columns), columns[0] + mean, ((away - mean) ** 2).sum(dim=0)
+        columns, _, weight = rows()
+        total, away = weight.sum(), columns - columns[0]
+        mean = weight @ away / total if total else away[0]
+        return total, columns[0] + mean, weight @ (away - mean) ** 2
 
     def together(parts):
         rows, mean, squares = next(parts)
         for more, other, theirs in parts:
-            share, distance = more / (rows + more), other - mean
-            squares = squares + theirs + distance**2 * (rows * share)
-            rows, mean = rows + more, mean + distance * share
+            if more:
+                share, distance = more / (rows + more), other - mean
+                squares = squares + theirs + distance**2 * (rows * share)
+                rows, mean = rows + more, mean + distance * share
         return rows, mean, squares
 
     mine = together(each(partial(moments, rows) for rows in batches()))
@@ -139,7 +141,7 @@ def _moments(batches):
     return mean, torch.sqrt(squares / rows)
 
 
-def _check(options, weight):
+def _check(options):
     """Refuse what the chosen solver or link can't do."""
     if options.firth and (options.link != "logit" or options.l2):
         raise FitError("--firth is for the logit link without --l2: leave one of them out")
@@ -153,8 +155,6 @@ def _check(options, weight):
         "--link": options.link != "logit",
         "--no-intercept": not options.intercept,
         "--firth": options.firth,
-        "--class-weight": bool(options.class_weight),
-        "a row weight": weight is not None,
     }
     for option in (option for option, given in wanted.items() if given):
         raise FitError(f"{option} needs the solver newton, not {options.solver}: say --solver newton")

@@ -147,7 +147,7 @@ def _warnings(training):
     if not training.converged:
         sentences.append("The fit did not converge: another run may give other coefficients.")
     if found and found.separation != "none":
-        columns = ", ".join(found.separating) or "columns that it would take too long to name"
+        columns = ", ".join(found.separating) or "columns that a fit to fewer rows, in one process, would name"
         rows = "all rows" if found.separation == "complete" else "some rows"
         sentences.append(f"Separation: {columns} tell {rows} apart without error; those slopes have no finite size.")
     if found:

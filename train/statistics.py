@@ -5,6 +5,7 @@ logistic regression models, 2007), collinear columns by regressing each on those
 """
 
 import math
+import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,7 @@ from train.newton import inverse
 
 Z95 = 1.959963984540054  # of the 95 % interval
 SECONDS = 30  # for each linear programme
+TAKEN = 2000  # rows into one at first, and at most so many more each time
 
 
 def statistics(features, fitted, options, x=None, y=None, weight=None):
@@ -98,7 +100,7 @@ def lines(found, options):
         yield "the penalty --l2 draws the estimates to 0: standard errors would not be those of a best fit"
     if found.separation != "none":
         rows = {"complete": "all rows", "quasi": "some of the rows"}.get(found.separation, "rows")
-        columns = ", ".join(found.separating) or "columns that it would take too long to name"
+        columns = ", ".join(found.separating) or "columns that a fit to fewer rows, in one process, would name"
         yield f"separation: {rows} are told apart without error by {columns}; these slopes have no finite size"
     for relation in found.collinear:
         yield f"collinear: {relation}; the columns share their effect in no unique way"
@@ -142,17 +144,30 @@ def separation(matrix, y):
 
     Also None where a linear programme takes too long.
     """
-    rows = np.unique(np.where(y == 1, 1.0, -1.0)[:, None] * matrix, axis=0)
+    rows = np.where(y == 1, 1.0, -1.0)[:, None] * matrix
     size = matrix.shape[1]
+    taken = np.arange(0, len(rows), -(-len(rows) // TAKEN))
 
     def solve(cost, least, bounds):
-        above = -np.hstack([rows, -rows])[:, : len(cost)]
-        done = linprog(cost, above, -least, bounds=bounds, options={"time_limit": SECONDS})
-        return done.x if done.status == 0 else None
+        """A programme over all rows: over some, and again with those that its answer wrongs, until it wrongs none."""
+        nonlocal taken
+        until = time.monotonic() + SECONDS
+        while (left := until - time.monotonic()) > 0:
+            above = -np.hstack([rows[taken], -rows[taken]])[:, : len(cost)]
+            done = linprog(cost, above, -least[taken], bounds=bounds, options={"time_limit": left})
+            if done.status != 0:
+                return None
+            short = least - rows @ (done.x if len(cost) == size else done.x[:size] - done.x[size:])
+            short[taken] = 0
+            if short.max() <= 1e-7:
+                return done.x
+            worst = np.argpartition(-short, min(TAKEN, len(rows)) - 1)[:TAKEN]
+            taken = np.concatenate([taken, worst[short[worst] > 1e-7]])
+        return None
 
     # Where beta runs to: as many rows as far on their own side as a box allows, none on the wrong one.
     direction = solve(-rows.sum(0), np.zeros(len(rows)), (-1, 1))
-    if direction is None or (margin := rows @ direction).sum() <= 1e-7:
+    if direction is None or (margin := rows @ direction).max() <= 1e-7:
         return None
     # Which columns it takes: those of the shortest beta that keeps every row (complete), or all that can be (quasi), at
     # least 1 from the boundary; less each one that the others can do without.

@@ -1,9 +1,13 @@
 """What in a table may ship tomorrow's trouble, named today."""
 
+import re
+
 import numpy as np
 
 ENOUGH = 20  # rows; in fewer, all of this happens by chance
 TELLS = 0.99  # the area under the ROC curve of one column from which on it seems to know the outcome
+SURPRISING = 5  # repeated numbers that chance would make; that it makes none has then less than 1 in 100
+IDENTIFIER = re.compile(r"(?i:(^|[\W_])id$)|[a-z]I[Dd]$")  # id, customer_id, customerId
 REPEATED = 0.01  # the share of twins across the split from which on held-out figures are flattered
 
 
@@ -23,7 +27,7 @@ def warnings(features, x, whole, evaluation):
                 found.append(f"{name}: only one row says {', '.join(rare)}; a guess rests on it: merge it into another")
         elif feature.minimum == feature.maximum:
             found.append(f"{name}: every row says {feature.minimum:g}; it tells nothing: {drop}")
-        elif n >= ENOUGH and _identifies(column):
+        elif n >= ENOUGH and _identifies(name, column):
             found.append(f"{name}: every row has another whole number, as an identifier has; if it is one, {drop}")
     for name, area in (evaluation.auc if evaluation else {}).items():
         if n >= ENOUGH and area >= TELLS:
@@ -38,9 +42,14 @@ def warnings(features, x, whole, evaluation):
     return tuple(found)
 
 
-def _identifies(column):
-    """Whether the values (n,) are whole numbers, each once, that rise with the rows or leave none out between them."""
-    if np.isnan(column).any() or (column != np.floor(column)).any():
+def _identifies(name, column):
+    """Whether the values (n,) are whole numbers, each once, as an identifier's are and a quantity's hardly ever.
+
+    That is so where they rise with the rows, where the name says it, and where they lie so close that numbers drawn
+    at random would repeat: n (n - 1) / 2 pairs of rows, each equal with a chance of at least 1 / the numbers between
+    the least and the largest.
+    """
+    if np.isnan(column).any() or (column != np.floor(column)).any() or len(np.unique(column)) < len(column):
         return False
-    steps = np.diff(np.sort(column))
-    return bool((steps > 0).all() and ((np.diff(column) > 0).all() or (steps == 1).all()))
+    repeats = len(column) * (len(column) - 1) / 2 / (column.max() - column.min() + 1)
+    return bool((np.diff(column) > 0).all() or IDENTIFIER.search(name) or repeats >= SURPRISING)
