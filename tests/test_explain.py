@@ -209,10 +209,10 @@ def test_predict_explains_and_cites_when_asked(client):
 @pytest.mark.parametrize(
     ("query", "expected"),
     [
-        ("?explian=true", [{"pointer": "?explian", "detail": "unknown; there are explain and evidence"}]),
+        ("?explian=true", [{"pointer": "?explian", "detail": "unknown; there are explain, evidence and watch"}]),
         ("?explain=yes", [{"pointer": "?explain", "detail": "expected true or false"}]),
         ("?explain", [{"pointer": "?explain", "detail": "expected true or false"}]),
-        ("?%3Cb%3E=1", [{"pointer": "?", "detail": "unknown; there are explain and evidence"}]),
+        ("?%3Cb%3E=1", [{"pointer": "?", "detail": "unknown; there are explain, evidence and watch"}]),
     ],
 )
 def test_a_query_that_is_not_understood_is_refused(client, query, expected):
