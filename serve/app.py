@@ -80,8 +80,7 @@ def _view(endpoint):
     """A Flask view of an endpoint (service, Request) -> Answer."""
 
     def view(**names):
-        headers = {name.lower(): value for name, value in request.headers}
-        sent = Request(request.path, request.query_string.decode("latin-1"), headers, _body())
+        sent = Request(request.path, request.query_string.decode("latin-1"), g.headers, _body())
         g.answer = endpoint(current_app.service, sent, **names)
         return _response(g.answer)
 
@@ -136,13 +135,13 @@ def _openapi():
 
 def _begin():
     g.began = current_app.watch.begin()
+    g.headers = {name.lower(): value for name, value in request.headers}
 
 
 def _end(response):
     rule = request.url_rule.rule if request.url_rule else None
-    headers = {name.lower(): value for name, value in request.headers}
     answer = g.get("answer") or Answer(response.status_code, (), b"")
-    current_app.watch.end(g.began, request.method, request.path, rule, headers, answer)
+    current_app.watch.end(g.began, request.method, request.path, rule, g.headers, answer)
     return response
 
 

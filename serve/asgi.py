@@ -16,6 +16,8 @@ SMALL = 128 * 1024
 LARGE_AT_ONCE = 4
 # How long a refused body is still read, so that its sender gets to see the answer.
 DRAIN_SECONDS = 5
+# What is counted of a request whose client has gone before it had its answer.
+BROKEN_OFF = Answer("other", (), b"")
 
 
 def from_gunicorn():
@@ -82,7 +84,7 @@ class Front:
         rule, endpoint, names = found
         sent = body if whole else too_large(self._limit)
         request = Request(path, scope["query_string"].decode("latin-1"), headers, sent)
-        answer = Answer("other", (), b"")  # to a request that is broken off
+        answer = BROKEN_OFF
         try:
             if len(body) <= SMALL and not request.query:  # an explanation takes longer than an answer
                 answer = self._hot_answer(endpoint, request, names)

@@ -1,5 +1,7 @@
 """OpenTelemetry, where its environment variables ask for it: a span for each request, below the caller's."""
 
+import time
+
 from serve.errors import ConfigError
 
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
@@ -32,8 +34,6 @@ def span(tracer, seconds, method, rule, status, headers, answer):
 
     Names are OpenTelemetry's semantic conventions for HTTP servers; no path and no query, which may hold values.
     """
-    import time
-
     from opentelemetry.trace import SpanKind, Status, StatusCode
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
