@@ -34,7 +34,7 @@ class Drift:
         self._rows, self._unseen, self._values = [], [], 0
 
     def note(self, manifest, x, logit):
-        """Put rows x (n, d) and their logits (n,) aside. No lock: a row lost to a fold of the same moment is no harm."""
+        """Put rows x (n, d) and their logits (n,) aside; without a lock: a fold of the same moment may lose some."""
         step = -(-len(x) // SAMPLE)
         if step > 1:
             x, logit = x[::step].copy(), logit[::step].copy()
