@@ -156,6 +156,30 @@ def test_drift_over_http(client):
     assert "passfail_drift_score_psi_limit 0.25\n" in text
 
 
+def test_too_few_rows_say_nothing(client):
+    client.post("/predict", json=ADMISSIONS[:99])
+    assert client.get("/drift").json["features"]["gre"]["psi"] is None
+    client.post("/predict", json=ADMISSIONS[:2])
+    assert client.get("/drift").json["features"]["gre"]["psi"] is not None
+
+
+def test_each_worker_counts_by_itself(models, monkeypatch):
+    """Each second, in the thread that looks at the models: others read what it has counted, without asking it."""
+    app = create_app(Config(models=models, model_name="admissions"))
+    app.watch.drift._tally = tally = Tally()
+    app.test_client().post("/predict", json=ADMISSIONS)
+
+    def stop():
+        raise KeyboardInterrupt  # no Exception, which `follow` outlives
+
+    monkeypatch.setattr("serve.service.LOOK_SECONDS", 0)
+    monkeypatch.setattr(app.service, "look", stop)
+    with pytest.raises(KeyboardInterrupt):
+        app.service.follow()
+
+    assert Drift(tally).found(app.service.served.model.manifest)["rows"] == pytest.approx(400, rel=1e-3)
+
+
 def test_questions_are_no_traffic(client):
     """The page asks for a hundred points of its curve as one types: they are no rows that anybody asked about."""
     before = client.get("/metrics").text
