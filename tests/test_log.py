@@ -156,3 +156,23 @@ def test_an_endpoint_without_the_package_is_said(models):
     assert done.returncode == 3
     assert "pip install '.[otel]'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_rows_and_version_are_those_of_the_answer_in_every_protocol(models, monkeypatch):
+    lines = []
+    monkeypatch.setattr("serve.log.access", lambda **line: lines.append(line))
+    config = Config(models=models, model_name="hours", access_log=True, vertex_predict="/vertex")
+    client = create_app(config).test_client()
+    tensor = {"name": "x", "shape": [2, 1], "datatype": "FP64", "data": [1, 7]}
+    infer = "/v2/models/hours/infer"
+
+    client.post("/predict", json=[{"hours": 1}, {"hours": 7}])
+    client.post("/predict", data="hours\n1\n7\n", content_type="text/csv")
+    client.post("/explain", json=[{"hours": 1}, {"hours": 7}])
+    client.post("/invocations", json={"instances": [[1], [7]]})
+    client.post("/vertex", json={"instances": [[1], [7]]})
+    client.post(infer, json={"inputs": [tensor]})
+    client.post(infer, json={"inputs": [tensor], "parameters": {"binary_data_output": True}})
+
+    assert [line["status"] for line in lines] == [200] * 7
+    assert [(line["rows"], line["model"], line["version"]) for line in lines] == [(2, "hours", 1)] * 7
