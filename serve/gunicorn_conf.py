@@ -6,7 +6,7 @@ import signal
 import sys
 from pathlib import Path
 
-from serve.log import LOGGING
+from serve.log import EventLogger
 from serve.tally import SHARED, WORKERS
 
 
@@ -51,7 +51,7 @@ if worker_class == "asgi":
 else:
     threads = 4  # they share one single-threaded runtime session; a slow sender holds a thread, not the worker
 graceful_timeout = 25  # orchestrators kill after 30 s
-logconfig_dict = LOGGING
+logger_class = EventLogger
 control_socket_disable = True  # on by default since 25.1, and fails on a read-only root
 
 

@@ -6,10 +6,12 @@ No line holds a feature's value, nor a query: the page's form has values there.
 import contextlib
 import json
 import logging
+import logging.config
 import os
 import time
 
 import msgspec
+from gunicorn.glogging import Logger
 
 
 class Line(msgspec.Struct):
@@ -59,7 +61,17 @@ class Events(logging.Formatter):
         return json.dumps(event)
 
 
-# For gunicorn, and for everybody else in its workers.
+class EventLogger(Logger):
+    """gunicorn's logger, and everybody else's in its workers, as Events.
+
+    Not by gunicorn's own setting logconfig_dict: with that it makes up a line of its own for each request.
+    """
+
+    def setup(self, cfg):
+        super().setup(cfg)
+        logging.config.dictConfig(LOGGING)
+
+
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
@@ -67,5 +79,5 @@ LOGGING = {
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "events"}},
     "root": {"level": "INFO", "handlers": ["stderr"]},
     # gunicorn's own don't propagate.
-    "loggers": {"gunicorn.error": {"level": "INFO", "handlers": ["stderr"]}, "gunicorn.access": {"level": "INFO"}},
+    "loggers": {"gunicorn.error": {"level": "INFO", "handlers": ["stderr"]}},
 }
