@@ -2,6 +2,8 @@
 
 import errno
 import os
+import re
+import resource
 import signal
 import subprocess
 import sys
@@ -20,7 +22,7 @@ from serve.repository import open_model
 from tests.conftest import DATA
 from train import checkpoint
 from train import export as exporting
-from train.__main__ import main
+from train.__main__ import COMMANDS, main
 
 ROOT = DATA.parent
 
@@ -55,6 +57,50 @@ def test_the_default_run_is_the_lectures(run):
     training = decode(Path("models/hours/1/manifest.json").read_bytes()).training
     assert training.options["solver"] == "sgd"
     assert (training.options["lr"], training.options["epochs"]) == (0.01, 1000)
+
+
+def test_a_unit_is_shown_with_the_columns_numbers(run):
+    """From the command line to whoever fills in the form; without one, the manifest says nothing of units."""
+    arguments = ["--data", "data/admissions.csv", "--categorical", "rank"]
+    status, out, _ = run("fit", *arguments, "--unit", "gre=<points>", "--unit", "gpa=grade points")
+    assert status == 0
+    assert "  gre: numeric, 220 to 800 <points>" in out
+    assert run("export", *arguments[:2])[0] == 0
+    assert decode(Path("models/admissions/1/manifest.json").read_bytes()).units == {
+        "gre": "<points>",
+        "gpa": "grade points",
+    }
+    card = Path("models/admissions/1/MODEL_CARD.md").read_text()
+    assert ("2.26 to 4 grade points" in card, "does not name" in card) == (True, False)
+    assert "does not name" not in Path("models/admissions/1/report.html").read_text()
+    client = create_app(Config(models=Path("models"))).test_client()
+    row = client.get("/openapi.json").json["components"]["schemas"]["Row"]["properties"]
+    assert (row["gpa"]["description"], row["gpa"]["x-unit"]) == (
+        "from 2.26 to 4 grade points in training",
+        "grade points",
+    )
+    assert client.get("/").text.count("&lt;points&gt;") == 2  # at the field's name and at its range
+
+    run("fit", *arguments)
+    run("export", *arguments[:2])
+    assert b"units" not in Path("models/admissions/2/manifest.json").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("unit", "said"),
+    [
+        ("gre", "takes COLUMN=UNIT: age=years"),
+        ("=points", "takes COLUMN=UNIT: age=years"),
+        ("rank=th", "--unit: 'rank' is none of the columns of numbers: gre, gpa"),
+        ("gree=points", "--unit: 'gree' is none of the columns of numbers: gre, gpa"),
+    ],
+)
+def test_a_unit_of_nothing_is_refused(run, unit, said):
+    status, _, error = run("fit", "--data", "data/admissions.csv", "--categorical", "rank", "--unit", unit)
+
+    assert status == 2
+    assert said in error
+    assert not Path("checkpoints").exists()
 
 
 def test_the_same_run_gives_the_same_bits(run):
@@ -257,22 +303,77 @@ def test_two_exports_at_once_take_two_versions(run, monkeypatch):
         assert open_model(Config(models=Path("models"), model_version=version)).manifest.version == version
 
 
-def test_an_interrupted_export_leaves_nothing_behind(tmp_path):
+def test_an_interrupted_export_leaves_nothing_behind(run, monkeypatch):
     """Ctrl-C while it publishes: one line, no half version, no folder left over."""
-    code = (
-        "import os, signal, sys, train.export as e; from train.__main__ import main; real = e._write\n"
-        "def write(path, data):\n"
-        "    real(path, data)\n"
-        "    if path.name == 'model.pt': os.kill(os.getpid(), signal.SIGINT)\n"
-        "e._write = write; sys.exit(main(sys.argv[1:]))"
-    )
-    subprocess.run([sys.executable, "-m", "train", "fit", "--checkpoints", tmp_path], cwd=ROOT, check=True)
-    arguments = ["export", "--checkpoints", tmp_path, "--models", tmp_path / "models"]
-    result = subprocess.run([sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True)
+    write = exporting._write
 
-    assert result.returncode == 128 + signal.SIGINT
-    assert result.stderr == "interrupted: nothing was written\n"
-    assert [path.name for path in (tmp_path / "models" / "hours").iterdir()] == ["config.pbtxt"]
+    def interrupted(path, content):
+        write(path, content)
+        if path.name == "model.pt":
+            raise KeyboardInterrupt  # a signal would be lost where whoever runs the tests ignores it
+
+    assert run("fit")[0] == 0
+    monkeypatch.setattr(exporting, "_write", interrupted)
+
+    assert run("export") == (128 + signal.SIGINT, "", "interrupted: nothing was written\n")
+    assert [path.name for path in Path("models", "hours").iterdir()] == ["config.pbtxt"]
+
+
+def test_ctrl_c_is_told_as_such_where_a_library_made_another_error_of_it(run, monkeypatch):
+    """As torch's exporter does, which takes it for a fault of the model."""
+
+    def export(args):
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            raise AttributeError("partially initialized module")  # noqa: B904
+
+    monkeypatch.setitem(COMMANDS, "export", export)
+
+    assert run("export") == (130, "", "interrupted: nothing was written\n")
+
+
+@pytest.mark.parametrize(
+    ("folder", "most", "reason"), [("checkpoints", 1000, "File too large"), ("file/c", -1, "Not a directory")]
+)
+def test_a_checkpoint_that_cannot_be_written_is_one_line(run, folder, most, reason):
+    """A full disk, by a limit that the system sets in its place; and a folder that can't be made."""
+    Path("file").touch()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, before[1]))
+    try:
+        status, _, err = run("fit", "--checkpoints", folder)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    assert status == 2
+    assert re.fullmatch(f"error: {folder}/hours.safetensors: can't be written: .*{reason}.*\n", err)
+    assert list(Path(".").glob("checkpoints/*")) == []
+
+
+def test_a_table_that_has_no_room_is_one_line(run):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        status, _, err = run("fit", "--data", DATA / "admissions.csv")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    assert status == 2
+    assert err.endswith(": can't be written: File too large; a table takes 8 bytes a cell there; name a folder with "
+                        "more room in TMPDIR\n")  # fmt: skip
+
+
+def test_a_reader_that_leaves_is_no_traceback(tmp_path):
+    """As head leaves."""
+    command = [sys.executable, "-m", "train", "fit", "--checkpoints", tmp_path]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process.stdout.close()
+    said = process.stderr.read()
+    process.wait()
+    process.stderr.close()
+
+    assert (process.returncode, said) == (141, "")
 
 
 def test_another_link_is_served_by_its_own_threshold(run):

@@ -1,6 +1,7 @@
 """Every combination asked for, measured once, kept, sorted and drawn."""
 
 import json
+import os
 from types import SimpleNamespace
 
 import matplotlib.image
@@ -36,12 +37,13 @@ def counted(monkeypatch):
     """The Options that were measured; the parity checks, slow and tested elsewhere, are left out."""
     seen = []
 
-    def measure(table, options, folds, whole=compare.measure):
+    equal = SimpleNamespace(submit=lambda *_: SimpleNamespace(result=lambda: "equal"))
+
+    def measure(table, options, folds, pool, whole=compare.measure):
         seen.append(options)
-        return whole(table, options, folds)
+        return whole(table, options, folds, equal)
 
     monkeypatch.setattr(compare, "measure", measure)
-    monkeypatch.setattr(compare, "agreement", lambda *_: "equal")
     return seen
 
 
@@ -61,6 +63,16 @@ def test_the_table_is_sorted_and_the_curves_are_drawn(run):
     assert all(line.endswith(" equal") for line in table)
     assert done.err == ""  # no progress bar where there is no terminal
     assert matplotlib.image.imread(done.drawn).std() > 0.05
+
+
+def test_the_processes_that_prove_are_renewed(monkeypatch):
+    """What torch's exporters keep for ever goes with the process."""
+    monkeypatch.setattr(compare, "PROOFS", 2)
+    with compare.prover() as pool:
+        pids = [pool.submit(os.getpid).result() for _ in range(4)]
+
+    assert os.getpid() not in pids
+    assert pids[0] == pids[1] != pids[2] == pids[3]
 
 
 def test_one_that_diverges_is_a_row_that_says_so(run, counted):
@@ -101,10 +113,10 @@ def test_a_rerun_measures_only_what_is_new(run, counted):
 def test_an_interrupted_run_goes_on_where_it_was(run, counted, monkeypatch):
     whole = compare.measure
 
-    def interrupted(table, options, folds):
+    def interrupted(table, options, folds, pool):
         if options.solver == "sgd":
             raise KeyboardInterrupt
-        return whole(table, options, folds)
+        return whole(table, options, folds, pool)
 
     monkeypatch.setattr(compare, "measure", interrupted)
     first = run("--optimizers", "adam,sgd,adamax")

@@ -3,11 +3,13 @@
 import gzip
 import math
 
+import numpy as np
 import pytest
 
 from tests.conftest import DATA
 from train.data import read_table
 from train.errors import DataError
+from train.fit import Options, fit
 
 
 def read(tmp_path, content, **options):
@@ -51,6 +53,13 @@ def test_reads_every_dress_of_the_same_table(tmp_path, content):
     assert (table.x.tolist(), table.y.tolist()) == ([[1], [2]], [0, 1])
 
 
+def test_blanks_around_a_text_are_no_other_text(tmp_path):
+    table = read(tmp_path, "city,y\n Rome,0\nBonn,1\n NA,0\nRome,1\nBonn ,1\nNA,0\n", missing={"": "indicator"})
+
+    assert table.features[0].levels == ("Bonn", "Rome")
+    np.testing.assert_array_equal(table.x[:, 0], [1, 0, math.nan, 1, 0, math.nan])
+
+
 def test_missing_cells_become_nan_with_a_fill(tmp_path):
     table = read(tmp_path, "x,city,y\n1,Rome,0\nNA,,1\n4,Rome,1\n,Bonn,0\n")
 
@@ -79,12 +88,42 @@ def test_what_missing_cells_become_is_chosen_for_all_or_by_column(tmp_path, miss
     assert [f.fill for f in table.features] == fills
 
 
+def test_many_levels_are_groups_where_they_are_called_so(tmp_path):
+    content = "town,y\n" + "".join(f"T{i % 200},{i % 3 % 2}\n" for i in range(600))
+
+    with pytest.raises(
+        DataError, match=r"200 different texts in 600 rows .* --drop 'town', or say --categorical 'town'"
+    ):
+        read(tmp_path, content)
+    assert len(read(tmp_path, content, categorical=["town"]).features[0].levels) == 200
+
+
 def test_a_column_of_weights_is_no_feature(tmp_path):
     table = read(tmp_path, "x,n,y\n1,2,0\n2,0,1\n3,0.5,1\n", weights="n")
 
     assert [f.name for f in table.features] == ["x"]
     assert table.weight.tolist() == [2, 0, 0.5]
     assert read(tmp_path, "x,n,y\n1,2,0\n2,0,1\n").weight is None
+
+
+@pytest.mark.parametrize("way", ["mean", "median", "most-frequent", "indicator"])
+def test_what_missing_cells_become_counts_a_row_as_often_as_its_weight(tmp_path, way):
+    """The same table with its rows repeated has the same fills, and so the same fit; a row of weight 0 has no say."""
+    random = np.random.default_rng(0)
+    size, city = random.integers(0, 9, 60) / 2, random.choice(["Bonn", "Rome", "Turin"], 60)
+    rows = [
+        f"{'' if i % 7 == 0 else s},{'' if i % 5 == 0 else c}" for i, (s, c) in enumerate(zip(size, city, strict=True))
+    ]
+    rows = [(row, int(random.random() < 0.3 + s / 8), i % 4) for i, (row, s) in enumerate(zip(rows, size, strict=True))]
+    missing = {"": way, **({"city": "most-frequent"} if way in ("mean", "median") else {})}
+    weighted = read(
+        tmp_path, "size,city,w,y\n" + "".join(f"{r},{w},{y}\n" for r, y, w in rows), weights="w", missing=missing
+    )
+    repeated = read(tmp_path, "size,city,y\n" + "".join(f"{r},{y}\n" * w for r, y, w in rows), missing=missing)
+
+    assert [f.fill for f in weighted.features] == pytest.approx([f.fill for f in repeated.features], rel=1e-14)
+    one, other = (fit(t.features, t.x, t.y, Options(), print, t.weight).model for t in (weighted, repeated))
+    np.testing.assert_allclose(one.weight.detach(), other.weight.detach(), rtol=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -137,8 +176,15 @@ def test_zero_and_one_are_called_fail_and_pass_unless_told(tmp_path):
         ("x,y\n1,0\ninf,1\n", {}, "line 3: column 'x': not a finite number"),
         ("x,y\n1,0\n1e999,1\n", {}, "line 3: column 'x': not a finite number"),
         ("x,y\n1,0\n2,1\n3,1\nabc,0\n", {}, "line 5: column 'x': 'abc' is not a number, most cells are"),
+        ('x,y\n"12,5",0\n"7,25",1\n', {}, "line 2: column 'x': '12,5' is not a number; write it like 1234.5"),
+        ("x,y\n5 %,0\n$3,1\n", {}, "line 2: column 'x': '5 %' is not a number; write it like 1234.5"),
         ("x,y\na,0\na,1\n", {}, "line 1: column 'x': every row says 'a'; leave it out"),
         ("id,y\n" + "".join(f"u{i},{i % 2}\n" for i in range(30)), {}, "column 'id': 30 different texts in 30 rows"),
+        (
+            "x,w,y\n1,0,1\n2,1,0\n",
+            {"weights": "w"},
+            "column 'w': every row of a weight above 0 has the y '0'; a target",
+        ),
         ("x,y\n1,0\n,1\n", {"missing": {"": "error"}}, "line 3: column 'x': missing; fill the cell, or choose another"),
         (
             "x,y\n1,0\n,1\n",

@@ -80,6 +80,12 @@ def test_too_few_rows_of_an_outcome_are_not_split(admissions):
     assert evaluate.held_out(admissions.features, admissions.x[rows], admissions.y[rows], Options()) is None
 
 
+def test_rows_of_weight_0_are_not_held_out(admissions):
+    weight = np.where(np.cumsum(admissions.y) <= 9, 1.0, 0.0)  # nine positive rows
+    some = admissions.features, admissions.x, admissions.y, Options()
+    assert evaluate.held_out(*some, weight=weight) is None
+
+
 def test_a_weight_is_as_many_rows():
     repeated = np.repeat(np.arange(len(Y)), W.astype(int))
 
@@ -272,6 +278,32 @@ def test_suspicions_name_the_column_and_the_remedy():
     assert all("--drop" in sentence for sentence in found if not sentence.startswith("town"))
     assert "only one row says Rome" in found[3]
     assert suspicions({"fine": fine}, y) == ()
+
+
+def test_levels_that_differ_only_in_case_are_suspected():
+    """As TRUE, True and true do in a table that several programs wrote: each would have a coefficient of its own."""
+    y, size = np.random.default_rng(5).random((2, 200))
+
+    def said(*levels):
+        return suspicions({"vip": list(levels) * (200 // len(levels)), "size": size.tolist()}, y < 0.5)
+
+    assert said("TRUE", "no", "True", "Groß", "true") == (
+        "vip: TRUE, True, true differ only in case; if they mean the same, write only one",
+    )
+    assert said("TRUE", "no", "Straße", "Groß") == ()
+
+
+def test_a_row_in_the_place_of_the_header_is_suspected():
+    """The file has no header, and its first row is lost; columns that are called by their year have one."""
+    generator = np.random.default_rng(4)
+    y, *columns = (generator.random((3, 100)) * [[1], [9], [9]]).tolist()
+    y = np.array(y) < 0.5
+
+    (found,) = suspicions({"3.5": columns[0], "Rome": ["Bonn", "Oslo"] * 50, "12": columns[1]}, y)
+
+    assert found == "the columns are called 3.5, Rome, 12; if that is a row, write a line of names above it"
+    assert suspicions({"2019": columns[0], "2020": columns[1]}, y) == ()
+    assert suspicions({"3.5": columns[0], "age": columns[1]}, y) == ()
 
 
 def test_identifiers_are_told_from_quantities_that_happen_not_to_repeat():

@@ -87,7 +87,7 @@ def test_the_proof_of_a_hidden_layer_reaches_its_boundary():
     """Rows on both sides of it, so near that a fault in the last bits would change a verdict."""
     features, model = random_model("Tanh")
     subject = parity.Subject(features, parameters(model), 0.0, "logit")
-    rows, kinds = probes.rows(subject, 3000)
+    rows, kinds = probes.rows(subject, 4000)
 
     logit = closed_form.logit(subject, rows)
 

@@ -27,7 +27,8 @@ def table(n=300, d=3, seed=0):
 
 
 def fitted(x, y, weight=None, **options):
-    features = [Feature(f"x{i}", "numeric", (), 0.0, 1.0, None) for i in range(x.shape[1])]
+    ranges = zip(x.min(0).values.tolist(), x.max(0).values.tolist(), strict=True)
+    features = [Feature(f"x{i}", "numeric", (), *limits, None) for i, limits in enumerate(ranges)]
     return fit(features, x, y, Options(**options), lambda line: None, weight)
 
 
@@ -52,7 +53,8 @@ def test_sums_are_autograds(link, values, seed):
 
     beta = torch.tensor(values, dtype=torch.float64)
     beta = torch.where(beta == 0, 0.1, beta)
-    sums = total(link, lambda: [lambda: (x[:15], y[:15], weight[:15]), lambda: (x[15:], y[15:], weight[15:])], beta, 1)
+    halves = list(zip(ones.split(20), y.split(20), weight.split(20), strict=True))
+    sums = total(link, lambda: [lambda rows=rows: rows for rows in halves], beta)
     p = LINKS[link].probability(ones @ beta)
 
     def expected(beta):  # the derivative acts on the loss alone, the outcomes' probabilities stay
@@ -72,13 +74,14 @@ def test_sums_are_autograds(link, values, seed):
 def test_firths_pull_is_the_gradient_of_the_penalty():
     x, y = table(40)
     x, weight = (x - x.mean(0)) / x.std(0), torch.linspace(0.5, 2, 40, dtype=torch.float64)
-    batches = lambda: [lambda: (x, y, weight)]  # noqa: E731
+    matrix = torch.cat([torch.ones(40, 1, dtype=torch.float64), x], 1)
+    batches = lambda: [lambda: (matrix, y, weight)]  # noqa: E731
     beta = torch.tensor([0.3, -0.4, 0.5, 0.6], dtype=torch.float64)
 
     def penalty(beta):
-        return log_determinant(total("logit", batches, beta, 1).information) / 2
+        return log_determinant(total("logit", batches, beta).information) / 2
 
-    pull = firth_pull(batches, beta, 1, inverse(total("logit", batches, beta, 1).information)[0])
+    pull = firth_pull(batches, beta, inverse(total("logit", batches, beta).information)[0])
     for index, step in enumerate(torch.eye(4, dtype=torch.float64) * 1e-5):
         assert pull[index].item() == pytest.approx((penalty(beta + step) - penalty(beta - step)) / 2e-5, rel=1e-7)
 
@@ -107,6 +110,34 @@ def test_halved_steps_reach_the_optimum_where_full_ones_overshoot(link):
     assert (np.diff(result.solution.losses) <= 1e-15).all()
 
 
+@pytest.mark.parametrize("options", [{}, {"l2": 500.0}, {"firth": True}, {"link": "cauchit", "intercept": False}])
+def test_a_long_table_starts_from_the_fit_to_some_of_its_rows(options, monkeypatch):
+    """It ends where it would from 0, after fewer passes over all rows; the penalty counts for less over fewer rows."""
+    x, y = table(6000)
+    weight = torch.linspace(0.5, 2, 6000, dtype=torch.float64)
+    whole = fitted(x, y, weight, **options)
+    monkeypatch.setattr("train.fit.SAMPLE", 1000)
+    monkeypatch.setattr("train.fit.RUN", 10)
+    some = fitted(x, y, weight, **options)
+
+    assert some.converged
+    assert len(some.losses) < len(whole.losses)
+    assert some.losses[0] == pytest.approx(some.losses[-1], abs=0.005)
+    torch.testing.assert_close(raw(some), raw(whole), rtol=1e-11, atol=0)
+    assert some.solution.end.rows == 6000
+
+
+def test_a_long_table_starts_from_0_where_some_of_its_rows_have_no_best_fit(monkeypatch):
+    x, y = table(6000, 1)
+    monkeypatch.setattr("train.fit.SAMPLE", 1000)
+    monkeypatch.setattr("train.fit.RUN", 10)
+    chosen = torch.arange(6000) // 10 % 6 == 0
+    result = fitted(x, torch.where(chosen, (x[:, 0] > 5).to(torch.float64), y))
+
+    assert result.converged
+    assert result.losses[0] == pytest.approx(math.log(2), rel=1e-12)
+
+
 def test_gives_up_with_the_reason(monkeypatch):
     monkeypatch.setattr("train.newton.MOST_STEPS", 2)
     result = fitted(*table())
@@ -117,10 +148,11 @@ def test_gives_up_with_the_reason(monkeypatch):
 
 def test_one_pass_is_a_sum_over_batches():
     x, y = table(16_484)
+    x = torch.cat([torch.ones(16_484, 1, dtype=torch.float64), x], 1)
     weight, beta = torch.ones_like(y), torch.full((4,), 0.01, dtype=torch.float64)
-    whole = total("logit", lambda: [lambda: (x, y, weight)], beta, 1)
+    whole = total("logit", lambda: [lambda: (x, y, weight)], beta)
     batches = list(zip(x.split(1000), y.split(1000), weight.split(1000), strict=True))
-    parts = total("logit", lambda: (lambda rows=rows: rows for rows in batches), beta, 1)
+    parts = total("logit", lambda: (lambda rows=rows: rows for rows in batches), beta)
 
     assert whole.rows == parts.rows == len(y)
     assert whole.loss == pytest.approx(parts.loss, rel=1e-13)
@@ -175,6 +207,45 @@ def test_what_a_solver_or_link_cannot_do_is_refused(options, message):
         fitted(*table(20), **options)
 
 
+def test_a_column_beyond_float64s_range_is_refused():
+    """Its square overflows, so it can't be scaled; it is not to pass for a constant column."""
+    x, y = table(20)
+    with pytest.raises(FitError, match="a column's values are too large"):
+        fitted(x * 1e200, y)
+
+
+def test_a_column_whose_differences_square_to_0_is_refused():
+    """It is not to pass for a constant column, nor to get an infinite standard error."""
+    x, y = table(20)
+    x[:, 1] *= 1e-160
+    with pytest.raises(FitError, match=r"x1: its values lie within .*e-159 of one another.*multiply the column"):
+        fitted(x, y)
+
+
+@pytest.mark.parametrize("outcome", [0.0, 1.0])
+@pytest.mark.parametrize("value", [1e9, -1e12])
+def test_a_value_that_drowns_the_others_is_named_and_is_no_separation(value, outcome):
+    x, y = table()
+    x[7, 0], y[7] = value, outcome
+    result = fitted(x, y)
+
+    assert not result.converged
+    assert not result.solution.separated
+    (note,) = result.notes
+    assert note.startswith(f"Not converged: x0 has the value {value:g}, beside which its others, half of them from 4.")
+    assert note.endswith("--drop 'x0'.")
+
+
+def test_separated_outcomes_beside_a_far_value_are_still_separation():
+    """One that float64 can still tell the others beside."""
+    x, _ = table()
+    x[7, 0] = 1e6
+    result = fitted(x, (x[:, 1] > x[:, 1].median()).to(torch.float64))
+
+    assert result.solution.separated
+    assert "separate the two outcomes" in result.notes[0]
+
+
 def test_the_rounding_of_a_large_sum_does_not_halve_steps(monkeypatch):
     """Near the optimum the loss of many rows changes by less than its own rounding; each halving is a pass."""
     passes = []
@@ -189,3 +260,32 @@ def test_the_rounding_of_a_large_sum_does_not_halve_steps(monkeypatch):
 
     assert result.converged
     assert len(passes) == len(result.solution.losses)
+
+
+@every_link
+def test_what_hardly_moves_is_not_added_up_again(link, monkeypatch):
+    """The last pass takes the second derivative from the one before, to within 1e-6; Firth's penalty needs it anew."""
+    passes = []
+
+    def kept(link, batches, beta, doubt=None, second=None):
+        passes.append((doubt is not None, second is not None))
+        sums = total(link, batches, beta, doubt, second)
+        assert doubt is None or sums.doubt is doubt
+        assert second is None or (sums.information, sums.curvature) == second
+        passes[-1] += (sums, total(link, batches, beta))
+        return sums
+
+    monkeypatch.setattr("train.newton.total", kept)
+    x, y = table()
+    assert fitted(x, y, link=link).converged
+    assert [known[:2] for known in (passes[0], passes[1], passes[-1])] == [(False, False), (False, False), (True, True)]
+    for _, _, sums, anew in passes:
+        assert (sums.loss, sums.gradient.tolist()) == (anew.loss, anew.gradient.tolist())
+        torch.testing.assert_close(sums.doubt, anew.doubt, rtol=0.5, atol=0)
+        torch.testing.assert_close(sums.information, anew.information, rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(sums.curvature, anew.curvature, rtol=1e-6, atol=1e-6)
+
+    passes.clear()
+    if link == "logit":
+        assert fitted(x, y, firth=True).converged
+        assert not any(known[1] for known in passes)

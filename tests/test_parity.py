@@ -1,6 +1,7 @@
 """Two runtimes and a closed form answer the same, and the proof that says so can fail."""
 
 import functools
+import sys
 from fractions import Fraction
 
 import numpy as np
@@ -13,10 +14,11 @@ from serve import certify, closed_form, exact, probes
 from serve.manifest import decode
 from serve.runtimes import load_runtime
 from tests.conftest import DATA
-from train import parity
+from train import parity, triton
 from train.__main__ import main
 
 NAMES = ["hours", "study_hours", "admissions"]
+STUB = "python_backend_stubs/{}.{}".format(*sys.version_info)
 
 
 def opened(models, name):
@@ -100,10 +102,10 @@ def test_one_nudged_weight_is_caught(models):
     """The last rung: a weight one unit in the last place off in one of the files."""
     manifest, runtimes = opened(models, "admissions")
     proto = onnx.load(models / "admissions" / "1" / "model.onnx")
-    weight = next(i for i in proto.graph.initializer if i.name == "weight")
-    values = onnx.numpy_helper.to_array(weight).copy()
-    values[1] = np.nextafter(values[1], np.inf)
-    weight.CopyFrom(onnx.numpy_helper.from_array(values, "weight"))
+    weights = np.array([[column.weight] for column in manifest.parameters.columns])
+    weight = next(i for i in proto.graph.initializer if i.raw_data == weights.tobytes())
+    weights[1] = np.nextafter(weights[1], np.inf)
+    weight.raw_data = weights.tobytes()
     runtimes["onnx"] = load_runtime("onnx", proto.SerializeToString())
 
     missed = parity.short(runtimes, manifest, 500)
@@ -209,8 +211,25 @@ def test_parameters_near_0_stay_in_the_graph(tmp_path):
 
 def test_other_engines_answer_the_examples_from_the_same_bytes(models, capsys, monkeypatch):
     assert main(["conform", "--name", "admissions", "--models", str(models)]) == 0
-    assert "onnx reference: largest difference of a probability" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "onnx reference: largest difference of a probability" in said
+    assert f"triton: {'largest difference of a probability 0' if triton.installed() else 'not installed'}" in said
 
     monkeypatch.setattr(parity, "others", lambda files: {"openvino": lambda x: (x[:, 0], np.full(len(x), 0.5))})
     assert main(["conform", "--name", "admissions", "--models", str(models)]) == 2
     assert "openvino can't stand in for the service" in capsys.readouterr().err
+
+
+def test_a_triton_that_does_not_take_the_folder_is_one_line(models, tmp_path, capsys, monkeypatch):
+    """As `make conform` would say it; the wheel here is a stand-in, whose server says no."""
+    wheel = tmp_path / "pytriton"
+    server = wheel / "tritonserver" / "bin" / "tritonserver"
+    for folder in (server.parent, *(wheel / "tritonserver" / name for name in ("backends/python", STUB))):
+        folder.mkdir(parents=True)
+    (wheel / "__init__.py").touch()
+    server.write_text("#!/bin/sh\ntest -f $2/hours/config.pbtxt -a -f $2/hours/1/model.onnx && echo failed to load x\n")
+    server.chmod(0o755)
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    assert main(["conform", "--name", "hours", "--models", str(models)]) == 2
+    assert capsys.readouterr().err == "error: triton doesn't start: failed to load x\n"

@@ -41,6 +41,13 @@ def test_parquet_is_the_same_table_as_csv(tmp_path, table):
     assert table.features[2].levels == ("9", "10")
 
 
+def test_the_nameless_index_of_pandas_is_no_column(tmp_path, table):
+    """It comes last in the file, where the target is looked for; the service would ask for it by that name."""
+    pq.write_table(pa.table({**COLUMNS, "__index_level_0__": pa.array([0, 2, 3, 7])}), tmp_path / "t.parquet")
+
+    same(read_table(tmp_path / "t.parquet", categorical=["rank"]), table)
+
+
 def test_a_folder_of_parts_is_the_same_table_as_one_file(tmp_path, table):
     """Parts in the order of their names, gzip or not; files that begin with . or _ are none."""
     folder = tmp_path / "parts"
@@ -64,6 +71,9 @@ def test_true_and_false_and_nan_of_parquet(tmp_path):
     assert table.features[0].fill == 2.5
     assert (table.features[1].levels, table.target.values) == (("false", "true"), ("false", "true"))
     np.testing.assert_array_equal(table.x, [[1, 1], [math.nan, 0], [4, math.nan]])
+    groups = read_table(tmp_path / "t.parquet", categorical=["a"])
+    assert groups.features[0].levels == ("1", "4")
+    np.testing.assert_array_equal(groups.x[:, 0], [0, math.nan, 1])
 
 
 def test_a_column_of_numbers_that_turns_out_text_is_read_again_as_text(tmp_path, monkeypatch):

@@ -1,7 +1,13 @@
 """The command line of the trainer: python -m train fit | export | parity | conform | report | lesson | compare."""
 
 import os
+import signal
 import sys
+
+if __name__ == "__main__":
+    # The imports below take seconds, and Ctrl-C in them would be a traceback.
+    signal.signal(signal.SIGINT, lambda *_: os._exit(128 + signal.SIGINT))
+
 import webbrowser
 from dataclasses import replace
 from importlib.metadata import version
@@ -10,6 +16,8 @@ from pathlib import Path
 import torch
 
 from serve import manifest as contract
+from serve import signature
+from serve.errors import ConfigError
 from serve.manifest import Figures, Training
 from train import checkpoint, distributed, parity, picture
 from train.arguments import parse
@@ -29,22 +37,35 @@ from train.statistics import lines, statistics
 from train.suspect import warnings
 
 NAMED_CELLS = 20_000_000  # of the design matrix; more take too much memory to name the columns that separate
+INTERRUPTED = "interrupted: nothing was written"
 LECTURE_DATA = Path("data/hours.csv")
 LECTURE = Options(solver="sgd", standardize=False, lr=0.01, epochs=1000)
 
 
 def main(arguments=None):
-    """Run one command; returns the exit status: 0, or with one line on standard error 2, or 130 for Ctrl-C."""
+    """Run one command; returns the exit status.
+
+    0, or 2 with one line on standard error, or 130 for Ctrl-C, or 141 where who read the output (head) has gone.
+    """
     args = parse(arguments)
     try:
         with distributed.joined():
             COMMANDS[args.command](args)
+        print(end="", flush=True)
     except TrainError as error:
         if distributed.speaks() or isinstance(error, LostError):
             print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as interrupted:
-        print(str(interrupted) or "interrupted: nothing was written", file=sys.stderr)
+        print(str(interrupted) or INTERRUPTED, file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python says it again at its end
+        return 141
+    except Exception as error:
+        if not _of_an_interrupt(error):
+            raise
+        print(INTERRUPTED, file=sys.stderr)
         return 130
     return 0
 
@@ -55,12 +76,14 @@ def run_fit(args):
     options = _options(args)
     name = _name(args)
     goal = _goal(args)
+    _sign_with()  # a key that can't sign is to cost no training
     say = print if distributed.speaks() else lambda *words: None
     table = read_table(data, **_columns(args), labels=args.labels, log=say)
+    units = _units(args, table.features)
     n, positives = table.rows, table.positives
     say(f"{data}: {n} rows; {table.target.name} is {table.target.values[1]} in {positives} of them")
     for feature in table.features:
-        say(f"  {feature.name}: {_describe(feature)}")
+        say(f"  {feature.name}: {_describe(feature, units.get(feature.name))}")
 
     fitted = fit(table.features, table.x, table.y, options, log=say, weight=table.weight)
     for note in fitted.notes:
@@ -102,7 +125,7 @@ def run_fit(args):
         calibration=outside.calibration if outside else (),
         warnings=suspicions,
     )
-    description = checkpoint.Description(name, table.features, table.target, threshold, training, outside)
+    description = checkpoint.Description(name, table.features, table.target, threshold, training, outside, units)
     if not distributed.speaks():
         return
     path = checkpoint.save(args.checkpoints, description, fitted.model, parity.sample(some[0]))
@@ -111,8 +134,10 @@ def run_fit(args):
 
 def run_export(args):
     """Export the named checkpoint and show what the new version answers to its recorded examples."""
+    sign_with = _sign_with()
     description, model = checkpoint.load(args.checkpoints, _name(args))
-    manifest = export(description, model, checkpoint.rows(args.checkpoints, description.name), args.models)
+    rows = checkpoint.rows(args.checkpoints, description.name)
+    manifest = export(description, model, rows, args.models, sign_with)
     proof = manifest.certificate
     worst = {name: max(getattr(f, name) for f in proof.engines.values()) for name in Figures.__struct_fields__}
     print(
@@ -121,7 +146,8 @@ def run_export(args):
         f"largest error is {worst['logit_error']:.2f} of its bound for a logit, {worst['probability_ulp']} units in "
         f"the last place for a probability; {worst['verdict_differences']} wrong verdicts"
     )
-    print(f"wrote {Path(args.models) / manifest.name / str(manifest.version)}")
+    signed = ", signed" if sign_with else ""
+    print(f"wrote {Path(args.models) / manifest.name / str(manifest.version)}{signed}")
     for example in (manifest.examples[0], manifest.examples[4]):
         label = manifest.target.labels[example.logit > manifest.logit_threshold]
         print(f"predict {_say(example.instance)}: {label}")
@@ -174,6 +200,14 @@ def _columns(args):
     return {**{name: getattr(args, name) for name in names}, "missing": dict(args.missing)}
 
 
+def _units(args, features):
+    """{feature: unit}. Raises FitError for what is no column of numbers."""
+    units, numeric = dict(args.unit), [feature.name for feature in features if feature.kind == "numeric"]
+    if strange := [name for name in units if name not in numeric]:
+        raise FitError(f"--unit: '{strange[0]}' is none of the columns of numbers: {', '.join(numeric)}")
+    return units
+
+
 def _options(args):
     """The options given, over the lecture's for the lecture's data, over the solver's own."""
     given = {name: getattr(args, name) for name in vars(Options()) if getattr(args, name) is not None}
@@ -184,6 +218,14 @@ def _options(args):
     if solver in OPTIMIZERS:
         given.setdefault("lr", OPTIMIZERS[solver].lr)
     return Options(**given)
+
+
+def _sign_with():
+    """The private key that SIGN_WITH names, or None. Raises ExportError."""
+    try:
+        return signature.private_key(os.environ["SIGN_WITH"], "SIGN_WITH") if os.environ.get("SIGN_WITH") else None
+    except ConfigError as error:
+        raise ExportError(str(error)) from error
 
 
 def _goal(args):
@@ -207,7 +249,7 @@ def _threshold(goal, scores, link):
     return reaching(what, wanted, scores, link)
 
 
-def _describe(feature):
+def _describe(feature, unit):
     missing = ""
     flagged = ", and is told apart by a column of its own" if feature.missing == "indicator" else ""
     if feature.kind == "categorical":
@@ -217,7 +259,7 @@ def _describe(feature):
     if feature.nullable:
         way = feature.missing if feature.missing != "indicator" else "mean"
         missing = f"; missing becomes {feature.fill:g}, the {way.replace('-', ' ')}{flagged}"
-    return f"numeric, {feature.minimum:g} to {feature.maximum:g}{missing}"
+    return f"numeric, {feature.minimum:g} to {feature.maximum:g}{f' {unit}' if unit else ''}{missing}"
 
 
 def _figures(m):
@@ -249,6 +291,13 @@ def _name(args):
     return name
 
 
+def _of_an_interrupt(error):
+    """Whether an error came of Ctrl-C: torch's exporter makes one of its own of whatever ends it."""
+    while error and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
+
+
 COMMANDS = {
     "fit": run_fit,
     "export": run_export,
@@ -260,4 +309,5 @@ COMMANDS = {
 }
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.exit(main())

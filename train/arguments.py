@@ -28,6 +28,14 @@ def _missing(text):
     return name, way
 
 
+def _unit(text):
+    """(column, its unit)."""
+    name, _, unit = (part.strip() for part in text.rpartition("="))
+    if not name or not unit:
+        raise argparse.ArgumentTypeError("takes COLUMN=UNIT: age=years")
+    return name, unit
+
+
 def _some(known):
     def parse(text):
         names = list(known) if text == "all" else text.split(",")
@@ -94,6 +102,9 @@ def parse(arguments=None):
 
     fits = commands.add_parser("fit", parents=[both, reads], help="fit a model and write its checkpoint")
     fits.add_argument("--labels", type=_labels, metavar="NO,YES", help="what answers call the two outcomes")
+    fits.add_argument(
+        "--unit", type=_unit, action="append", default=[], metavar="COLUMN=UNIT", help="shown with its numbers"
+    )
     fitting = fits.add_argument_group("fitting")
     fitting.add_argument(
         "--solver", choices=SOLVERS, help="default: newton where it applies, else lbfgs; the lecture's is sgd"

@@ -30,23 +30,28 @@ class Description(Struct, frozen=True):
     threshold: float
     training: Training
     evaluation: Evaluation | None = None
+    units: dict[str, str] = {}
 
 
 def save(folder, description, model, rows):
     """Write <folder>/<name>.safetensors, replacing an earlier one in one step; returns its path.
 
     rows: training rows (n, d) for the export to be proven on, as many as it shall be; they stay in the checkpoint.
+    Raises FitError where it can't be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{description.name}.safetensors"
     beside = path.with_suffix(f".{os.getpid()}.tmp")
+    text = msgspec.json.encode(description).decode()
+    tensors = {ROWS: torch.from_numpy(rows), **model.state_dict()}
     try:
-        text = msgspec.json.encode(description).decode()
-        tensors = {ROWS: torch.from_numpy(rows), **model.state_dict()}
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, beside, {METADATA: text})
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, beside, {METADATA: text})
+            beside.replace(path)
+        finally:
+            beside.unlink(missing_ok=True)
+    except (OSError, safetensors.SafetensorError) as error:  # the latter for a full disk
+        raise FitError(f"{path}: can't be written: {getattr(error, 'strerror', None) or error}") from error
     return path
 
 

@@ -1,9 +1,12 @@
 """Every combination of a loss, an optimizer and an activation, cross-validated on one table."""
 
 import json
+import signal
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from itertools import product
+from multiprocessing import get_context
 
 from tqdm import tqdm
 
@@ -18,6 +21,7 @@ from train.model import parameters
 
 PROBED = 500  # rows of each parity check: a probe; the export proves on many more
 POINTS = 100  # of each loss curve are kept
+PROOFS = 100  # of one process: each leaves about half a megabyte in torch's exporters that nothing gives back
 COLOURED = 8  # curves have a colour and a name, the best ones
 
 
@@ -52,9 +56,9 @@ def compare(table, columns, wanted, folds, kept):
     if len(missing) < len(wanted):
         print(f"{len(wanted) - len(missing)} of {len(wanted)} are in {kept} already")
     try:
-        with open(kept, "a") as file:
+        with open(kept, "a") as file, prover() as pool:
             for key, options in tqdm(missing, file=sys.stderr, disable=None, unit="fit"):
-                done[key] = measure(table, options, folds)
+                done[key] = measure(table, options, folds, pool)
                 file.write(json.dumps({"key": key, **done[key]}) + "\n")
                 file.flush()
     except OSError as error:
@@ -81,8 +85,17 @@ def read(kept):
     return done
 
 
-def measure(table, options, folds):
-    """One result: what it is, how it does on rows held out, and how it got there; or why there is none."""
+def prover():
+    """The process that makes the parity checks, a new one after PROOFS of them; Ctrl-C is the parent's to answer."""
+    ignore = (signal.SIGINT, signal.SIG_IGN)
+    return ProcessPoolExecutor(1, get_context("spawn"), signal.signal, ignore, max_tasks_per_child=PROOFS)
+
+
+def measure(table, options, folds, pool):
+    """One result: what it is, how it does on rows held out, and how it got there; or why there is none.
+
+    pool: an executor, where the parity check is made.
+    """
     activation = options.activation if options.hidden else "-"
     row = {"loss": options.loss, "optimizer": options.solver, "activation": activation, "link": options.link}
     began = time.perf_counter()
@@ -101,7 +114,7 @@ def measure(table, options, folds):
         "steps": steps,
         "converged": fitted.converged,
         "seconds": seconds,
-        "parity": agreement(table.features, fitted.model.eval(), options.link),
+        "parity": pool.submit(agreement, table.features, fitted.model.eval(), options.link).result(),
         "curve": [(step, fitted.losses[step]) for step in shown],
     }
 

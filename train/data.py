@@ -3,6 +3,7 @@
 import difflib
 import hashlib
 import math
+import re
 import threading
 import time
 from dataclasses import dataclass, field
@@ -14,12 +15,15 @@ import pyarrow as pa
 from serve.manifest import Feature, Target
 from train import distributed
 from train.errors import DataError
+from train.fill import filled
 from train.parts import open_parts
 from train.spool import Spool, in_order, pieces
 
 # The value that means yes, where a target's two values don't say it by being 0 and 1.
 POSITIVE_WORDS = frozenset(["yes", "y", "true", "t", "pass", "passed", "survived", "success", "positive", "admitted"])
 MAX_LEVELS = 100
+FORMATTED = re.compile(r"(?=.*\d)(?=.*[,%€$£])[-+\d.,%€$£ ']+")  # 12,5 and 1,234.50 and 5 %: numbers to a reader only
+MAX_ASKED = 1000  # where --categorical says that they are groups
 MOST_TEXTS = 100_000  # different ones of a column; it is refused at once, since it can't end well
 PROGRESS = 2.0  # seconds between two lines that say how far the reading is
 
@@ -88,7 +92,7 @@ def read_table(
         if name == weights:
             return _check_weights(share.fault, name, column)
         way = missing.get(name, missing.get(""))
-        return _feature(share.fault, name, column, name in categorical, way, name in missing, share.known)
+        return _feature(share.fault, name, column, name in categorical, way, name in missing)
 
     others = [target, weights] if weights else [target]
     share = _Share(parts, header, names, others, describe, log or (lambda line: None))
@@ -100,6 +104,10 @@ def read_table(
     levels = {target: outcome.values, **{feature.name: feature.levels for feature in features}}
     x, y, *weight = share.arrays(levels)
     rows, positives = columns[target].count, columns[target].levels[outcome.values[1]][0]
+    if weight and (of := _alone(y, *weight)) is not None:
+        found = f"every row of a weight above 0 has the {target} {outcome.values[of]!r}"
+        raise share.fault(None, weights, found, "a target needs rows of both outcomes")
+    features = filled(features, x, *weight)
     return Table(Path(path).name, sha256, x, y, features, outcome, rows, positives, *weight)
 
 
@@ -139,10 +147,16 @@ def _check_weights(fault, name, column):
         raise fault(None, name, "every weight is 0", "leave --weights out, or correct the column")
 
 
-def _feature(fault, name, column, categorical, missing, asked, known):
-    """missing: what was chosen for the column, or for all; asked: whether it was for this column by name.
+def _alone(y, weight):
+    """The outcome, 0 or 1, that all rows of a weight above 0 have, in every process; None where they have both."""
+    seen = set().union(*distributed.gathered(set(np.unique(y[weight > 0]).tolist())))
+    return int(seen.pop()) if len(seen) == 1 else None
 
-    known(name): the numbers of the column, without the missing ones.
+
+def _feature(fault, name, column, categorical, missing, asked):
+    """The Feature of a column. Where cells may be missing they become 0 here, until train/fill.py knows better.
+
+    missing: what was chosen for the column, or for all; asked: whether it was for this column by name.
     """
     if missing == "error" and column.missing:
         raise fault(column.first_missing, name, "missing", "fill the cell, or choose another --missing")
@@ -154,13 +168,7 @@ def _feature(fault, name, column, categorical, missing, asked, known):
         if column.infinite:
             raise fault(column.infinite, name, "not a finite number", "correct the cell or empty it")
         strategy = (missing or "mean") if nullable else "error"
-        fill = column.mean if nullable else None
-        if strategy == "median":
-            fill = float(np.median(known(name)))
-        elif strategy == "most-frequent":
-            values, often = np.unique(known(name), return_counts=True)
-            fill = float(values[often.argmax()])
-        return Feature(name, "numeric", (), column.minimum, column.maximum, fill, strategy)
+        return Feature(name, "numeric", (), column.minimum, column.maximum, 0.0 if nullable else None, strategy)
 
     counts = {level: count for level, (count, _) in column.levels.items()}
     numeric = {level for level in counts if _number(level) is not None}
@@ -170,19 +178,23 @@ def _feature(fault, name, column, categorical, missing, asked, known):
             raise fault(None, name, "its numbers are texts", f"store them as numbers, or say --categorical '{name}'")
         found, remedy = f"{stray!r} is not a number, most cells are", f"correct it, or say --categorical '{name}'"
         raise fault(column.levels[stray][1], name, found, remedy)
+    if not categorical and all(FORMATTED.fullmatch(level) for level in counts):
+        first = min(counts, key=lambda level: column.levels[level][1])
+        remedy = f"write it like 1234.5, without comma, % or currency, or say --categorical '{name}'"
+        raise fault(column.levels[first][1], name, f"{first!r} is not a number", remedy)
     rows = column.count + column.missing
-    if len(counts) > MAX_LEVELS or (len(counts) > 20 and len(counts) > rows / 2):
+    if len(counts) > (MAX_ASKED if categorical else MAX_LEVELS) or (len(counts) > 20 and len(counts) > rows / 2):
         found = f"{len(counts)} different texts in {rows} rows are too many for groups"
-        raise fault(None, name, found, f"leave it out with --drop '{name}'")
+        groups = f", or say --categorical '{name}'" if MAX_LEVELS < len(counts) <= min(MAX_ASKED, rows / 2) else ""
+        raise fault(None, name, found, f"leave it out with --drop '{name}'{'' if categorical else groups}")
     if len(counts) == 1:
         raise fault(None, name, f"every row says {next(iter(counts))!r}", f"leave it out with --drop '{name}'")
     # 1, 2, 10 in the order of the numbers where all levels are numbers, else in the order of the alphabet.
     levels = sorted(counts, key=(lambda level: (_number(level), level)) if len(numeric) == len(counts) else None)
-    fill = float(levels.index(max(levels, key=counts.get))) if nullable else None
     if asked and missing in ("mean", "median"):
         raise fault(None, name, f"groups have no {missing}", f"say --missing '{name}=most-frequent' or indicator")
     strategy = "error" if not nullable else "indicator" if missing == "indicator" else "most-frequent"
-    return Feature(name, "categorical", tuple(levels), None, None, fill, strategy)
+    return Feature(name, "categorical", tuple(levels), None, None, 0.0 if nullable else None, strategy)
 
 
 def _number(text):
@@ -201,7 +213,6 @@ class _Column:
     count: int = 0
     missing: int = 0
     first_missing: tuple | None = None
-    mean: float = 0.0
     minimum: float = math.inf
     maximum: float = -math.inf
     infinite: tuple | None = None
@@ -215,8 +226,6 @@ class _Column:
         self.missing += other.missing
         self.first_missing = _first(self.first_missing, other.first_missing)
         if other.count and not other.levels:
-            # Weighted by the counts, so that rounding does not grow with the rows (Chan, Golub & LeVeque, 1983).
-            self.mean += (other.mean - self.mean) * (other.count / self.count)
             self.minimum = min(self.minimum, other.minimum)
             self.maximum = max(self.maximum, other.maximum)
             self.infinite = _first(self.infinite, other.infinite)
@@ -285,7 +294,7 @@ class _Share:
             place = 0
             for values, columns in in_order(self._jobs(index, as_text), pa.cpu_count()):
                 self._take(values, columns, index, place)
-                place += len(values)
+                place += values.shape[1]
                 if time.monotonic() - heard >= PROGRESS:
                     heard = time.monotonic()
                     self.log(f"{self.parts[index].path}: {self.rows} rows read")
@@ -315,13 +324,13 @@ class _Share:
             known.add(new)
             if texts:
                 codes = {text: code for code, text in enumerate(known.levels)}
-                values[:, index] = _renamed(values[:, index], [codes[text] for text in texts], -1)
+                values[index] = _renamed(values[index], [codes[text] for text in texts], -1)
             if len(known.levels) > MOST_TEXTS:
                 self.refuse(name, known)
-        self.x.append(values[:, : len(self.features)])
-        for spool, column in zip(self.others, values[:, len(self.features) :].T, strict=True):
+        self.x.append(values[: len(self.features)].T)
+        for spool, column in zip(self.others, values[len(self.features) :], strict=True):
             spool.append(column)
-        self.rows += len(values)
+        self.rows += values.shape[1]
 
     def arrays(self, levels):
         """[x, y, weight if there is one], the codes of texts turned into indices of {name: its levels}."""
@@ -337,12 +346,6 @@ class _Share:
                     column[:] = _renamed(column, orders[name], np.nan)
         return [x, *others]
 
-    def known(self, name):
-        """The numbers of a column over all processes, without the missing ones."""
-        x, index = self.x.array(self.rows, len(self.features)), self.features.index(name)
-        mine = np.concatenate([x[part, index] for part in pieces(self.rows, 1 << 16, x)])
-        return np.concatenate(distributed.gathered(mine[~np.isnan(mine)]))
-
     def fault(self, place, *words):
         """A DataError for a place, None for the header."""
         part, row = (0, None) if place is None else place
@@ -350,15 +353,15 @@ class _Share:
 
 
 def _summary(names, block):
-    """(values float64 (m, columns), a text as its code and -1 for missing; a _Column each, places as rows of it)."""
+    """(values float64 (columns, m), a text as its code and -1 for missing; a _Column each, places as rows of it)."""
     rows = len(block[names[0]][1]) if block else 0
-    values = np.empty((rows, len(names)))
+    values = np.empty((len(names), rows))
     columns = [_Column() for _ in names]
     for index, name in enumerate(names if rows else ()):
         column, (kind, cells) = columns[index], block[name]
         column.kinds = {kind} - {None}
         if kind in (None, "number"):
-            values[:, index] = cells
+            values[index] = cells
             known = ~np.isnan(cells)
             column.count = int(np.count_nonzero(known))
             if column.count:
@@ -368,11 +371,9 @@ def _summary(names, block):
                     column.negative = int((cells < 0).argmax())
                 if math.isinf(column.minimum) or math.isinf(column.maximum):
                     column.infinite = int(np.isinf(cells).argmax())
-                else:
-                    column.mean = float(present.mean())
         else:
             codes = cells.indices.fill_null(-1).to_numpy()
-            values[:, index] = codes
+            values[index] = codes
             known = codes >= 0
             there = np.flatnonzero(known)
             column.count = len(there)

@@ -3,13 +3,13 @@
 from functools import partial
 from typing import NamedTuple
 
-import msgspec
 import numpy as np
 import torch
 
 from serve.manifest import SCORES, Bin, Metrics, Struct
 from train import distributed
 from train.errors import FitError
+from train.fill import filled
 from train.fit import fit
 from train.links import LINKS
 from train.spool import BLOCK, each, pieces, taken
@@ -133,7 +133,8 @@ def held_out(features, x, y, options, folds=5, weight=None):
     Of every row, by cross-validation in so many folds; of a fifth of them, where there are very many. The split is
     seeded and keeps the share of positives; what missing cells become is taken from the other rows, too.
     """
-    negative, positive = distributed.total(torch.tensor([len(y) - y.sum(), y.sum()])).tolist()
+    counted = y if weight is None else y[weight > 0]
+    negative, positive = distributed.total(torch.tensor([len(counted) - counted.sum(), counted.sum()])).tolist()
     if min(negative, positive) < max(HELD_OUT_OF_EACH, folds):
         return None
     crossed = negative + positive <= MOST_CROSS_VALIDATED
@@ -164,9 +165,8 @@ def out_of_fold(features, x, y, options, fold, weight, wanted):
     for one in wanted:
         out = fold == one
         kept = taken(x, ~out)
-        refilled = [_refilled(feature, column) for feature, column in zip(features, kept.T, strict=True)]
         part = None if weight is None else weight[~out]
-        fitted = fit(refilled, kept, y[~out], options, log=lambda line: None, weight=part)
+        fitted = fit(filled(features, kept, part), kept, y[~out], options, log=lambda line: None, weight=part)
         logit[out] = logits(fitted.model, taken(x, out))
     return logit
 
@@ -317,18 +317,3 @@ def looked_at(x, y, weight):
 
 def _probability(link, logit):
     return LINKS[link].probability(torch.from_numpy(logit)).numpy()
-
-
-def _refilled(feature, column):
-    """The feature with the fill that these cells (n,) give, as train/data.py has it from all of the table's."""
-    if not feature.nullable:
-        return feature
-    known = column[~np.isnan(column)]
-    if len(known) == 0:
-        return feature
-    if feature.kind == "numeric" and feature.missing != "most-frequent":
-        fill = np.median(known) if feature.missing == "median" else known.mean()
-    else:
-        values, often = np.unique(known, return_counts=True)
-        fill = values[often.argmax()]
-    return msgspec.structs.replace(feature, fill=float(fill))

@@ -1,9 +1,11 @@
 """From a checkpoint to models/<name>/<version>/, proven first and published in one step."""
 
+import contextlib
 import hashlib
 import os
 import shutil
 import tempfile
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import msgspec
 import numpy as np
 
 from serve import manifest as contract
+from serve import signature
 from serve.manifest import Example, File, Manifest
 from serve.runtimes import load_runtime
 from train import formats, parity, report
@@ -29,8 +32,19 @@ output [
 """
 
 
-def export(description, model, rows, models):
+# What the manifest, and so GET /model and the model card, say of a file.
+ABOUT = {
+    "model.onnx": "ONNX: what the service runs unless told otherwise",
+    "model.pt": "TorchScript: the second opinion of the proof; deprecated by PyTorch, so a later PyTorch or Python may "
+    "not load it: then the default, ONNX, goes on, and model.pt2 is its successor",
+    "model.pt2": "torch.export: PyTorch's successor of TorchScript, proven alike",
+}
+
+
+def export(description, model, rows, models, sign_with=None):
     """Export a checkpoint's (Description, LogisticModel, training rows) into the repository folder `models`.
+
+    sign_with: the Ed25519 private key that signs the manifest, if there is one.
 
     Returns the Manifest of the new version, the integer after the highest one there. A reader of the folder sees the
     whole version or nothing. Raises ExportError where the proof fails or the folder can't be written.
@@ -50,7 +64,7 @@ def export(description, model, rows, models):
     try:
         home.mkdir(parents=True, exist_ok=True)
         _write_config(home, len(description.features))
-        return _publish(home, manifest, {**files, **pages})
+        return _publish(home, manifest, {**files, **pages}, sign_with)
     except OSError as error:
         raise ExportError(f"{home}: can't be written: {error.strerror}") from error
 
@@ -72,6 +86,7 @@ def _describe(description, model, rows, files):
         examples=(),
         certificate=None,
         training=description.training,
+        units=description.units,
     )
     certificate = parity.certificate(draft, files, rows, eager=model)
     instances = example_instances(draft.features)
@@ -84,7 +99,9 @@ def _describe(description, model, rows, files):
 
 
 def _files(files):
-    return {name: File(hashlib.sha256(data).hexdigest(), len(data)) for name, data in files.items()}
+    return {
+        name: File(hashlib.sha256(data).hexdigest(), len(data), ABOUT.get(name, "")) for name, data in files.items()
+    }
 
 
 def example_instances(features):
@@ -122,7 +139,8 @@ def _write_config(home, d):
         beside.replace(path)
 
 
-def _publish(home, manifest, files):
+def _publish(home, manifest, files, sign_with):
+    _sweep(home)
     beside = Path(tempfile.mkdtemp(prefix=".export-", dir=home))
     try:
         beside.chmod(0o755)
@@ -131,7 +149,10 @@ def _publish(home, manifest, files):
         while True:
             version = 1 + newest(home)
             numbered = msgspec.structs.replace(manifest, version=version)
-            _write(beside / contract.FILENAME, numbered.encode())
+            text = numbered.encode()
+            _write(beside / contract.FILENAME, text)
+            if sign_with is not None:
+                _write(beside / signature.FILENAME, sign_with.sign(text))
             try:
                 beside.rename(home / str(version))
             except OSError:
@@ -139,9 +160,17 @@ def _publish(home, manifest, files):
                     raise
                 continue  # another export took this version: take the next
             _sync(home)
-            return contract.decode(numbered.encode())
+            return contract.decode(text)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def _sweep(home):
+    """Remove what trainers that were killed have left; a folder younger than a day may be one that is at work."""
+    for left in home.glob(".export-*"):
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > 86_400:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def _write(path, data):

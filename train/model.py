@@ -81,23 +81,29 @@ class LogisticModel(nn.Module):
 
         A missing value becomes its feature's fill; where there is none, and where a level's index is not one of
         training, the result is NaN: the graph never guesses.
+
+        Here and in what follows the work is done on the transpose, where a column lies together: an engine is several
+        times faster where a constant goes with a whole column than where it changes from value to value. Of the
+        transposes only the first gets into the export.
         """
-        missing = torch.isnan(x)
-        if self.has_missing:
-            x = torch.where(missing, self.fill, x)
+        x = x.T
+        if self.has_missing or self.has_flags:
+            missing = torch.isnan(x)
+            x = torch.where(missing, self.fill[:, None], x)
         if not (self.has_categories or self.has_flags):
-            return x
-        values = torch.index_select(x, 1, self.source)
-        seen = values == torch.minimum(torch.clamp(torch.round(values), min=0.0), self.last_level)
-        indicator = (values == self.level).to(torch.float64)
-        values = torch.where(torch.isnan(self.level), values, torch.where(seen, indicator, math.nan))
+            return x.T
+        values = torch.index_select(x, 0, self.source)
+        seen = values == torch.minimum(torch.clamp(torch.round(values), min=0.0), self.last_level[:, None])
+        indicator = (values == self.level[:, None]).to(torch.float64)
+        values = torch.where(torch.isnan(self.level)[:, None], values, torch.where(seen, indicator, math.nan))
         if self.has_flags:
-            values = torch.where(self.flag, torch.index_select(missing, 1, self.source).to(torch.float64), values)
-        return values
+            flags = torch.index_select(missing, 0, self.source).to(torch.float64)
+            values = torch.where(self.flag[:, None], flags, values)
+        return values.T
 
     def design(self, x):
         """x (n, d) -> the scaled design matrix (n, D), without the intercept's column."""
-        return (self.columns(x) - self.center) / self.scale
+        return ((self.columns(x).T - self.center[:, None]) / self.scale[:, None]).T
 
     def standardize(self, mean, deviation, center=True):
         """Center and scale each numeric column by its mean and population standard deviation, (D,) each.
@@ -128,8 +134,8 @@ def product_in_order(a, b):
     Its order is fixed: IEEE 754 then gives the same bits in every engine, on every machine, and for a row alone as for
     the same row in a batch. A matrix product, or a sum, may add in any order.
     """
-    terms = a * b if b.dim() == 1 else a[:, :, None] * b
-    return torch.cumsum(terms, dim=1)[:, -1]
+    terms = a.T * b[:, None] if b.dim() == 1 else a.T[:, :, None] * b[:, None, :]
+    return torch.cumsum(terms, dim=0)[-1]
 
 
 def parameters(model):

@@ -7,10 +7,14 @@ import torch
 
 from train import distributed
 from train.links import LINKS
-from train.spool import each
+from train.spool import each, one_thread
 
 MOST_STEPS = 100
 ROUNDING = 8 * torch.finfo(torch.float64).eps
+# Relative changes of the parameters, up to which the size of the gradient's terms, which only says how exactly it is
+# known, is left as it is; and the second derivative, which then moves by less than a standard error's last digits.
+NEAR = 0.1
+SAME = 1e-6
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ class Solution:
     """Where Newton's method ended, and how it got there.
 
     converged: the gradient is at rounding level; otherwise notes say why not. separated: the loss falls for ever.
-    start, end: the Sums at beta = 0 and at the end, without penalties. losses: the mean log loss before each step.
+    start, end: the Sums at the start and at the end, without penalties. losses: the mean log loss before each step.
     """
 
     converged: bool
@@ -49,30 +53,30 @@ class Solution:
 
 
 def newton(model, batches, options, log):
-    """Maximum likelihood by Newton's method, from beta = 0.
+    """Maximum likelihood by Newton's method, from the model's weight and bias.
 
     Each step solves curvature * step = gradient (McCullagh & Nelder, Generalized Linear Models, 1989, section 2.5),
     with the information in the curvature's place where that is not convex, as the cauchit's may be; a step that
     raises the loss is halved. options.l2 adds l2 / 2 * sum(weight^2), options.firth Firth's penalty.
 
     batches() yields, again from the start at every call, functions without argument that may run in any thread, each
-    of which returns the next rows: (design (m, D), y (m,), weight (m,)), float64. Of several processes (train/
-    distributed.py) each has its own; the sums are over all. Sets the model's weight and bias (0 without
-    options.intercept); returns a Solution.
+    of which returns the next rows: (matrix (m, P), y (m,), weight (m,)), float64; the matrix is the design, after a
+    column of ones where there is an intercept. Of several processes (train/distributed.py) each has its own rows; the
+    sums are over all. Sets the model's weight and bias (0 without options.intercept); returns a Solution.
     """
     free = int(options.intercept)
-    beta = torch.zeros(len(model.weight) + free, dtype=torch.float64)
+    beta = torch.cat([model.bias.detach()[:free], model.weight.detach()])
     penalty = torch.full_like(beta, options.l2)
     penalty[:free] = 0.0
 
-    def look(beta):
-        """The Sums at beta, and the objective, its gradient and its second derivative with the penalties in it."""
-        sums = total(options.link, batches, beta, free)
+    def look(beta, *known):
+        """The Sums at beta, and the objective and its gradient with the penalties in it."""
+        sums = total(options.link, batches, beta, *known)
         objective = sums.loss + (penalty * beta**2).sum().item() / 2
         gradient = sums.gradient + penalty * beta
         if options.firth:
             objective -= log_determinant(sums.information) / 2
-            gradient = gradient - firth_pull(batches, beta, free, inverse(sums.information)[0])
+            gradient = gradient - firth_pull(batches, beta, inverse(sums.information)[0])
         return sums, objective, gradient
 
     with torch.no_grad():
@@ -95,14 +99,16 @@ def newton(model, batches, options, log):
             collinear = flat if count == 1 else collinear
             slack = 1e-12 * max(abs(objective), 1.0)  # the rounding of a sum over all rows
             for _ in range(50):
-                trial = look(beta - step)
+                length = (torch.linalg.vector_norm(step * units) / (1 + torch.linalg.vector_norm(beta * units))).item()
+                doubt = sums.doubt if length < NEAR else None
+                same = (sums.information, sums.curvature) if length < SAME and not options.firth else None
+                trial = look(beta - step, doubt, same)
                 if trial[1] <= objective + slack:
                     break
                 step = step / 2
             else:
                 why = "no step lowers the loss any more, though its gradient is not zero"
                 break
-            length = (torch.linalg.vector_norm(step * units) / (1 + torch.linalg.vector_norm(beta * units))).item()
             gain = objective - trial[1]
             beta, (sums, objective, gradient) = beta - step, trial
             losses.append(sums.loss / sums.weight)
@@ -130,30 +136,36 @@ def newton(model, batches, options, log):
     return Solution(converged, notes, separated, start, sums, tuple(losses))
 
 
-def total(link, batches, beta, free):
-    """One pass over the rows of all processes: the Sums at beta (P,), the intercept first where free is 1."""
+def total(link, batches, beta, doubt=None, second=None):
+    """One pass over the rows of all processes: the Sums at beta (P,).
+
+    doubt and second, (information, curvature), are those at a beta close by, where they are good enough here: to add
+    them up takes most of the time of a pass.
+    """
     terms = LINKS[link].terms
     size = len(beta)
 
     def share(matrix, y, weight):
-        z = matrix @ beta
-        loss, slope, curvature, information = (term * weight for term in terms(z, y))
-        size = matrix.abs()
-        doubt = size.T @ (slope.abs() + information * (size @ beta.abs()))
-        # One product for the logit, whose curvature is the information.
-        second = [matrix.T @ (matrix * information[:, None])]
-        if link != "logit":
-            second.append(matrix.T @ (matrix * curvature[:, None]))
-        counts = torch.stack([loss.sum(), (weight > 0).sum(), weight.sum(), (weight * y).sum()])
-        return torch.cat([counts, matrix.T @ slope, doubt, *(part.flatten() for part in second)])
+        loss, slope, curvature, information = (term * weight for term in terms(matrix @ beta, y))
+        parts = [loss.sum(), (weight > 0).sum(), weight.sum(), (weight * y).sum(), matrix.T @ slope]
+        scratch = torch.abs(matrix) if doubt is None else torch.empty_like(matrix)
+        if doubt is None:
+            parts.append(scratch.T @ (slope.abs() + information * (scratch @ beta.abs())))
+        if second is None:
+            # One product for the logit, whose curvature is the information; in memory that the cache has at hand.
+            weights = [information] if link == "logit" else [information, curvature]
+            parts += [matrix.T @ torch.mul(matrix, row[:, None], out=scratch) for row in weights]
+        return torch.cat([part.flatten() for part in parts])
 
-    numbers = _sum(batches, free, share)
-    counts, gradient, doubt, second = torch.split(numbers, [4, size, size, len(numbers) - 4 - 2 * size])
-    second = second.view(-1, size, size)
+    counts, gradient, numbers = torch.tensor_split(_sum(batches, share), [4, 4 + size])
+    if doubt is None:
+        doubt, numbers = numbers[:size], numbers[size:]
+    if second is None:
+        second = numbers.view(-1, size, size)
     return Sums(*counts.tolist(), gradient, doubt, second[0], second[-1])
 
 
-def firth_pull(batches, beta, free, inverse):
+def firth_pull(batches, beta, inverse):
     """The gradient of log(det(information)) / 2 for the logit link, (P,).
 
     sum of h (1 / 2 - p) row, h being a row's leverage (Firth, Biometrika 80, 1993; Heinze & Schemper, Statistics in
@@ -165,21 +177,20 @@ def firth_pull(batches, beta, free, inverse):
         leverage = ((matrix @ inverse) * matrix).sum(1) * weight * p * (1 - p)
         return matrix.T @ (leverage * (0.5 - p))
 
-    return _sum(batches, free, share)
+    return _sum(batches, share)
 
 
-def _sum(batches, free, share):
+def _sum(batches, share):
     """share(design matrix (m, P), y, weight), a tensor, added up over all rows of all processes, in their order."""
 
     def block(rows):
-        columns, y, weight = rows()
-        matrix = torch.ones(len(y), columns.shape[1] + free, dtype=torch.float64)
-        matrix[:, free:] = columns
-        return share(matrix, y, weight)
+        with torch.inference_mode():
+            return share(*rows())
 
     return distributed.total(sum(each(partial(block, rows) for rows in batches())))
 
 
+@one_thread()
 def inverse(second):
     """The inverse of a symmetric matrix (P, P), the shortest where it is singular, as collinear columns make it.
 
@@ -194,6 +205,7 @@ def inverse(second):
     return vectors * inverted @ vectors.T / scale / scale[:, None], bool(values[0] >= -flat)
 
 
+@one_thread()
 def log_determinant(information):
     """log(det(information)), of the directions that are not flat."""
     scale = torch.sqrt(torch.diagonal(information))

@@ -47,6 +47,7 @@ def certificate(manifest, files, training_rows, eager=None):
     x = np.concatenate([training_rows, drawn])
     truth = certify.truth(manifest, x, EXACT, steps=400, sizes=BATCHES, alone=200)
     figures, missed = prove(engines(files, eager), manifest, truth)
+    further = others(files)
     if missed:
         raise ExportError("the export doesn't answer as its parameters say: " + "; ".join(missed))
     return Certificate(
@@ -55,8 +56,8 @@ def certificate(manifest, files, training_rows, eager=None):
         exact=len(truth.sample),
         batches=BATCHES,
         engines=figures,
-        others={name: tuple(prove({name: run}, manifest, truth)[1]) for name, run in others(files).items()},
-        versions={"python": platform.python_version(), **{package: version(package) for package in PACKAGES}},
+        others={name: tuple(prove({name: run}, manifest, truth)[1]) for name, run in further.items()},
+        versions={"python": platform.python_version(), **{name: version(name) for name in (*PACKAGES, *further)}},
         cpu=cpu(),
     )
 

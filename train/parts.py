@@ -4,6 +4,7 @@ import csv
 import gzip
 import hashlib
 import io
+import re
 import zlib
 from contextlib import contextmanager
 from functools import partial
@@ -20,7 +21,8 @@ from serve.manifest import MISSING
 from train.errors import DataError
 
 CHUNK = 4 << 20  # bytes of CSV parsed at a time; its columns stay in the processor's cache
-BATCH = 1 << 15  # rows of Parquet decoded at a time
+BATCH = 1 << 15  # rows of Parquet decoded at a time, or fewer: no more than so many cells
+CELLS = 1 << 20
 
 
 def open_parts(path):
@@ -99,7 +101,7 @@ class Csv(Part):
 
     def _parse(self, chunk, start, header, convert):
         self._check_text(chunk, start)
-        if not chunk.strip(b"\r\n"):
+        if chunk[0] in b"\r\n" and not chunk.strip(b"\r\n"):  # strip copies the chunk
             return {}
         read = arrow_csv.ReadOptions(
             use_threads=False, block_size=len(chunk) + 1, column_names=header, skip_rows_after_names=int(start == 0)
@@ -115,12 +117,14 @@ class Csv(Part):
                         "correct the row (a comma inside a cell needs quotes)"
                     ) from error
             raise DataError(f"{self.path}: not a CSV table: {str(error).splitlines()[0]}") from error
-        return {name: _plain(table[name].combine_chunks(), False, "other") for name in table.column_names}
+        # Of one piece each, since the text is one block; combine_chunks would copy it.
+        return {name: _plain(table[name].chunk(0), False, "other") for name in table.column_names}
 
     def _check_text(self, chunk, start):
+        if np.frombuffer(chunk, dtype=np.int8).min() > 0:  # ASCII without NUL, seen in one go and without Python's lock
+            return
         try:
-            if not chunk.isascii():
-                chunk.decode()
+            chunk.decode()
         except UnicodeDecodeError as error:
             line = self._line_at(start + error.start)
             raise DataError(f"{self.path}: line {line}: not UTF-8 text; save the table as CSV UTF-8") from error
@@ -130,18 +134,14 @@ class Csv(Part):
 
     def _chunks(self):
         """The text, cut after rows: a line's end with a quote open before it lies inside a cell."""
-        rest = b""
         with self._open() as file:
-            while text := file.read(CHUNK):
-                text = rest + text
-                cut = text.rfind(b"\n") + 1
-                while cut and text.count(b'"', 0, cut) % 2:
-                    cut = text.rfind(b"\n", 0, text.rfind(b'"', 0, cut)) + 1
-                if cut:
-                    yield text[:cut]
-                rest = text[cut:]
-        if rest:
-            yield rest
+            while line := file.read(CHUNK):
+                lines, inside = [line], b'"' in line and line.count(b'"') % 2
+                while line and (inside or not line.endswith(b"\n")):
+                    line = file.readline()
+                    lines.append(line)
+                    inside ^= line.count(b'"') % 2
+                yield b"".join(lines)
 
     def _rows(self):
         """(line where the row starts, its cells), header included, blank lines left out, as Arrow does."""
@@ -186,7 +186,8 @@ class Parquet(Part):
             self.schema = pq.read_schema(path)
 
     def header(self):
-        names = self.schema.names
+        """The names of the columns but for pandas' nameless index, the numbers of the rows it kept."""
+        names = [name for name in self.schema.names if not re.fullmatch(r"__index_level_\d+__", name)]
         _check(names, self.path)
         return names
 
@@ -197,7 +198,7 @@ class Parquet(Part):
                 raise self.fault(None, name, f"holds {kind}, not one value a row", f"leave it out with --drop '{name}'")
         # Streamed: Arrow would else hold each row group whole, and read the next ones ahead.
         with self._damage(), pq.ParquetFile(self.path, pre_buffer=False, buffer_size=1 << 20) as file:
-            for batch in file.iter_batches(BATCH, columns=names):
+            for batch in file.iter_batches(max(1, min(BATCH, CELLS // len(names))), columns=names):
                 yield partial(self._columns, batch, as_text)
 
     def _columns(self, batch, as_text):
@@ -226,10 +227,11 @@ def _plain(array, as_text, other):
         return "number", array.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
     if pa.types.is_string(kind) or pa.types.is_large_string(kind) or as_text:
         other = "text"
-    if pa.types.is_floating(kind):
-        array = pc.if_else(pc.is_nan(array), None, array)
-    text = pc.utf8_trim_whitespace(array.cast(pa.string()))
-    return other, pc.if_else(pc.is_in(text, pa.array(sorted(MISSING))), None, text).dictionary_encode()
+    # Of the cells that differ, since there are few of them to a great many rows; NaN becomes "nan", which is missing.
+    cells = array.dictionary_encode()
+    text = pc.utf8_trim_whitespace(cells.dictionary.cast(pa.string()))
+    text = pc.if_else(pc.is_in(text, pa.array(sorted(MISSING))), None, text).dictionary_encode()
+    return other, pa.DictionaryArray.from_arrays(text.indices.take(cells.indices), text.dictionary)
 
 
 def _check(names, where):

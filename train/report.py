@@ -36,11 +36,6 @@ MEASURED = {
     "verdict_differences": "wrong verdicts outside the certified band",
     "unstable_verdicts": "wrong verdicts inside it",
 }
-FILES = {
-    "model.onnx": "ONNX: what the service runs unless told otherwise",
-    "model.pt": "TorchScript: the second opinion of the proof; deprecated by PyTorch",
-    "model.pt2": "torch.export: PyTorch's successor of TorchScript",
-}
 
 
 def card(manifest, evaluation):
@@ -72,7 +67,7 @@ def _context(manifest, evaluation):
         "found": training.statistics,
         "share": share,
         "guess": -share * math.log(share) - (1 - share) * math.log1p(-share),
-        "features": [(f, _values(f), _missing(f)) for f in manifest.features],
+        "features": [(f, _values(f, manifest.units.get(f.name)), _missing(f)) for f in manifest.features],
         "coefficients": _coefficients(manifest),
         "effects": effects,
         "reach": (low, high, -low / (high - low)),
@@ -82,14 +77,13 @@ def _context(manifest, evaluation):
             (words, [f"{getattr(figures, name):.3g}" for figures in manifest.certificate.engines.values()])
             for name, words in MEASURED.items()
         ],
-        "files": [(name, FILES.get(name, ""), file) for name, file in manifest.files.items()],
         **(_charts(manifest.threshold, evaluation) if evaluation else {}),
     }
 
 
-def _values(feature):
+def _values(feature, unit=None):
     if feature.kind == "numeric":
-        return f"{feature.minimum:g} to {feature.maximum:g}"
+        return f"{feature.minimum:g} to {feature.maximum:g}{f' {unit}' if unit else ''}"
     more = len(feature.levels) - LEVELS
     return ", ".join(feature.levels[:LEVELS]) + (f" and {more} more" if more > 0 else "")
 

@@ -6,12 +6,17 @@ import tempfile
 import weakref
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import numpy as np
 import torch
 
+from train.errors import TrainError
+
 RESIDENT = 256 << 20  # bytes of a file left mapped in before they are handed back
-BLOCK = 8192  # rows at a time: they then stay in the processor's cache for all that is done with them
+# Rows at a time: they stay in the processor's cache for all that is done with them; but each operation on them must
+# last long beside what it takes one thread to hand Python's lock to another.
+BLOCK = 1 << 15
 
 
 class Spool:
@@ -27,10 +32,15 @@ class Spool:
         weakref.finalize(self, os.close, self.file)
 
     def append(self, block):
-        """Raises OSError where the disk is full."""
+        """Raises TrainError where the disk is full."""
         left = memoryview(np.ascontiguousarray(block, dtype=np.float64).ravel()).cast("B") if block.size else b""
-        while left:
-            left = left[os.write(self.file, left) :]
+        try:
+            while left:
+                left = left[os.write(self.file, left) :]
+        except OSError as error:
+            place = tempfile.gettempdir()
+            remedy = "a table takes 8 bytes a cell there; name a folder with more room in TMPDIR"
+            raise TrainError(f"{place}: can't be written: {error.strerror}; {remedy}") from error
 
     def array(self, *shape):
         """All blocks as one writable array of that shape."""
@@ -65,6 +75,9 @@ def pieces(n, rows, *arrays):
 
 def in_order(jobs, threads):
     """The jobs' results in the order of the jobs, functions without argument; a few are under way at a time."""
+    # Once a piece of 32 MB is freed, glibc keeps what the blocks free (mallopt(3), M_MMAP_THRESHOLD): else it gives it
+    # back to the system and gets it anew, zeroed, at every operation, which takes longer than the operations.
+    np.empty(31 << 20, dtype=np.uint8)
     waiting = deque()
     with ThreadPoolExecutor(threads) as pool:
         try:
@@ -79,20 +92,25 @@ def in_order(jobs, threads):
                 job.cancel()
 
 
-def each(jobs):
-    """in_order on torch's threads, each torch operation on one: no thread waits for another.
+@contextmanager
+def one_thread():
+    """Each torch operation on one thread, so that its bits are the same on any number of processors.
 
-    What is added up in this order has the same bits on any number of processors.
+    Two threads that share the work of a small matrix are no faster, and hundreds of times slower where other programs
+    want the processors too, since they wait for one another. Says how many threads torch had.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    # Once a piece of 32 MB is freed, glibc keeps what the blocks free (mallopt(3), M_MMAP_THRESHOLD): else it gives it
-    # back to the system and gets it anew, zeroed, at every operation, which takes longer than the operations.
-    np.empty(31 << 20, dtype=np.uint8)
     try:
-        yield from in_order(jobs, threads)
+        yield threads
     finally:
         torch.set_num_threads(threads)
+
+
+def each(jobs):
+    """in_order on torch's threads, each torch operation on one."""
+    with one_thread() as threads:
+        yield from in_order(jobs, threads)
 
 
 def _release(array):

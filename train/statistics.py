@@ -13,7 +13,9 @@ import torch
 from scipy.optimize import linprog
 
 from serve.manifest import Coefficient, Statistics
+from train.links import LINKS
 from train.newton import inverse
+from train.spool import one_thread
 
 Z95 = 1.959963984540054  # of the 95 % interval
 SECONDS = 30  # for each linear programme
@@ -61,7 +63,7 @@ def statistics(features, fitted, options, x=None, y=None, weight=None):
         log_likelihood=-end.loss,
         deviance=2 * end.loss,
         degrees_of_freedom=rows - rank,
-        null_deviance=2 * (_null_loss(end) if free else solution.start.loss),
+        null_deviance=2 * _null_loss(end, options),
         null_degrees_of_freedom=rows - free,
         aic=2 * end.loss + 2 * rank,
         bic=2 * end.loss + rank * math.log(rows),
@@ -106,6 +108,7 @@ def lines(found, options):
         yield f"collinear: {relation}; the columns share their effect in no unique way"
 
 
+@one_thread()
 def collinear(information):
     """Which columns of a design matrix (n, P) are made of those before them, from its information (P, P) at beta = 0.
 
@@ -222,10 +225,13 @@ def _moves(to_raw, direction):
     return ((to_raw @ direction).abs() > 1e-7 * (to_raw.abs() @ direction.abs())).tolist()
 
 
-def _null_loss(sums):
-    """The log loss of the best fit with an intercept alone."""
-    negative = sums.weight - sums.positive
-    return -sum(part * math.log(part / sums.weight) for part in (sums.positive, negative) if part > 0)
+def _null_loss(sums, options):
+    """The log loss of the best fit with an intercept alone, or, without one, with nothing."""
+    parts = sums.weight - sums.positive, sums.positive
+    if options.intercept:
+        return -sum(part * math.log(part / sums.weight) for part in parts if part > 0)
+    losses = LINKS[options.link].terms(*torch.tensor([[0.0, 0.0], [0.0, 1.0]], dtype=torch.float64))[0]
+    return sum(part * loss for part, loss in zip(parts, losses.tolist(), strict=True))
 
 
 def _coefficient(term, estimate, error, note, options):

@@ -1,6 +1,7 @@
 """What in a table may ship tomorrow's trouble, named today."""
 
 import re
+from collections import Counter
 
 import numpy as np
 
@@ -17,6 +18,9 @@ def warnings(features, x, whole, evaluation):
     x (n, d): its rows, or, where not whole, some of them. evaluation: the Evaluation, or None.
     """
     found = []
+    if _headless(features):
+        names = ", ".join(feature.name for feature in features)
+        found.append(f"the columns are called {names}; if that is a row, write a line of names above it")
     n = len(x)
     for feature, column in zip(features, x.T, strict=True):
         name, drop = feature.name, f"--drop '{feature.name}'"
@@ -25,6 +29,9 @@ def warnings(features, x, whole, evaluation):
             rare = [level for level, count in zip(feature.levels, rows, strict=True) if count == 1]
             if n >= ENOUGH and whole and rare:
                 found.append(f"{name}: only one row says {', '.join(rare)}; a guess rests on it: merge it into another")
+            spelt = Counter(level.casefold() for level in feature.levels)
+            if alike := [level for level in feature.levels if spelt[level.casefold()] > 1]:
+                found.append(f"{name}: {', '.join(alike)} differ only in case; if they mean the same, write only one")
         elif feature.minimum == feature.maximum:
             found.append(f"{name}: every row says {feature.minimum:g}; it tells nothing: {drop}")
         elif n >= ENOUGH and _identifies(name, column):
@@ -40,6 +47,16 @@ def warnings(features, x, whole, evaluation):
             "if they are copies, take them out, for they flatter the held-out figures"
         )
     return tuple(found)
+
+
+def _headless(features):
+    """Whether the columns of numbers have numbers for names, and some that could be their own: not years, say."""
+    numeric = [feature for feature in features if feature.kind == "numeric"]
+    try:
+        named = [feature.minimum <= float(feature.name) <= feature.maximum for feature in numeric]
+    except ValueError:
+        return False
+    return any(named)
 
 
 def _identifies(name, column):

@@ -1,5 +1,7 @@
 """A certificate that doesn't see a fault proves nothing: each fault, put into an exporter, is caught and named."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from serve.manifest import Feature
 from serve.repository import Model
 from serve.runtimes import MODEL_FILES, load_runtime
 from train import formats, parity
+from train.__main__ import main
 from train.model import LogisticModel, parameters
 
 FEATURES = (
@@ -123,3 +126,25 @@ def test_a_verdict_on_the_probability_in_float32_is_caught(case, monkeypatch):
 
     assert [line.split(": ")[0] for line in found] == list(BOTH)
     assert all("verdicts that are wrong outside the certified band" in line for line in found)
+
+
+def test_what_is_not_met_is_not_exported(tmp_path, monkeypatch, capsys):
+    """By the command line, with one bit of one weight of model.onnx wrong: the engine is named, nothing published."""
+    right = formats.to_onnx
+
+    def wrong(model):
+        model = copy.deepcopy(model)
+        with torch.no_grad():
+            model.weight[0] *= 1 + 2.0**-52
+        return right(model)
+
+    folders = ["--checkpoints", str(tmp_path / "checkpoints"), "--models", str(tmp_path / "models")]
+    assert main(["fit", *folders[:2]]) == 0
+    monkeypatch.setattr(formats, "to_onnx", wrong)
+
+    assert main(["export", *folders]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: the export doesn't answer as its parameters say: onnx: ")
+    assert LOGITS in said
+    assert "torchscript: " not in said
+    assert not (tmp_path / "models").exists()

@@ -1,0 +1,100 @@
+"""A million rows on the boundary, through HTTP: each runtime gives the exact verdict wherever that is `stable`."""
+
+import contextlib
+import http.client
+import json
+
+import numpy as np
+import pytest
+
+from serve import closed_form, exact, probes
+from serve.closed_form import from_ordinal, ordinal
+from serve.manifest import decode
+from tests.service import ROOT, service
+
+ROWS = 1_000_000
+REQUEST = 100_000  # rows: the service's own limit
+EXACT = 10_000
+
+
+@pytest.fixture(params=["hours", "study_hours", "admissions"])
+def manifest(models, request):
+    return decode((models / request.param / "1" / "manifest.json").read_bytes())
+
+
+def edge(manifest, n):
+    """n rows (n, d): half bisected onto the boundary with their neighbours, half up to n / 4 floats from those."""
+    generator = np.random.default_rng(0)
+    typical, _ = probes.rows(manifest, n // 12 + 1)
+    on = probes.boundary(manifest, typical[: n // 12 + 1], generator)[: n // 2]
+    steps = np.arange(len(on))[:, None] - len(on) // 2
+    numeric = [feature.kind == "numeric" for feature in manifest.features]
+    near = np.where(numeric & ~np.isnan(on), from_ordinal(ordinal(on) + steps), on)
+    return np.concatenate([on, near])
+
+
+def ask(address, manifest, x):
+    """(verdict, stable), bool (n,) each, of the rows x in V2's binary tensors."""
+    connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=60)
+    answers = []
+    with contextlib.closing(connection):
+        for start in range(0, len(x), REQUEST):
+            part = np.ascontiguousarray(x[start : start + REQUEST], dtype="<f8")
+            one = {"name": "x", "shape": part.shape, "datatype": "FP64"}
+            one["parameters"] = {"binary_data_size": part.nbytes}
+            outputs = [{"name": name, "parameters": {"binary_data": True}} for name in ("verdict", "stable")]
+            head = json.dumps({"inputs": [one], "outputs": outputs}).encode()
+            headers = {"Inference-Header-Content-Length": str(len(head))}
+            connection.request("POST", f"/v2/models/{manifest.name}/infer", head + part.tobytes(), headers)
+            with connection.getresponse() as response:
+                body = response.read()
+                assert response.status == 200, body
+            flags = body[int(response.headers["Inference-Header-Content-Length"]) :]
+            answers.append(np.frombuffer(flags, dtype=bool).reshape(2, -1))
+    return np.concatenate(answers, axis=1)
+
+
+def test_a_million_boundary_rows_have_one_verdict_wherever_it_is_stable(models, manifest):
+    x = edge(manifest, ROWS)
+    answers = []
+    for runtime in ("onnx", "torchscript"):
+        with service(models, MODEL_NAME=manifest.name, RUNTIME=runtime, WEB_CONCURRENCY="1") as (address, _):
+            answers.append(ask(address, manifest, x))
+    (verdict, stable), (other, also) = answers
+
+    assert len(x) == len(verdict) == ROWS
+    assert min(np.mean(stable), np.mean(~stable), np.mean(verdict), np.mean(~verdict)) > 0.05
+    assert np.array_equal(stable, also)
+    assert np.array_equal(verdict[stable], other[stable])
+    assert wrong(manifest, x, verdict, stable) == 0
+
+
+def wrong(manifest, x, verdict, stable):
+    """Of EXACT rows said to be stable, how many have another verdict than their exact logit."""
+    which = np.flatnonzero(stable)
+    which = which[:: -(-len(which) // EXACT)]
+    high, low = exact.logits(manifest, closed_form.values(manifest, x[which]))
+    threshold = manifest.logit_threshold
+    return int((verdict[which] != ((high > threshold) | ((high == threshold) & (low > 0)))).sum())
+
+
+FAULT = """
+import numpy
+from serve.repository import Model
+Model.verdict = lambda self, logit: logit >= self.manifest.logit_threshold
+Model.stable = lambda self, x, logit: numpy.full(len(logit), True)
+"""
+
+
+def test_a_threshold_one_unit_in_the_last_place_off_is_seen(models, tmp_path):
+    """A service that calls stable what is not, and decides a tie the other way: what it starts with doesn't see it."""
+    (tmp_path / "sitecustomize.py").write_text(FAULT)
+    manifest = decode((models / "hours" / "1" / "manifest.json").read_bytes())
+    x = edge(manifest, 120_000)
+    path = f"{tmp_path}:{ROOT}"
+    with service(models, MODEL_NAME="hours", WEB_CONCURRENCY="1", PYTHONPATH=path) as (address, _):
+        verdict, stable = ask(address, manifest, x)
+
+    right = closed_form.logit(manifest, x) > manifest.logit_threshold
+    assert (verdict != right)[stable].any()
+    assert wrong(manifest, x, verdict, stable) > 0
