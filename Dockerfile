@@ -1,5 +1,5 @@
 # Three images: `train` (with torch), `serve` (ONNX Runtime, no torch) and `serve-torchscript`.
-# docker build --target serve -t passfail .
+# docker build --target serve -t passfail .      with --build-arg SIGNED_BY=yes it can verify signatures
 ARG PYTHON_IMAGE=python:3.11-slim
 
 # Where pip works; its caches and tools stay here.
@@ -8,8 +8,18 @@ ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv --without-pip /venv
 # pip stays outside the environment it fills, so that no final image has an installer.
 ENV INSTALL="python -m pip --python /venv/bin/python install --quiet"
-COPY requirements/serve.txt requirements/
-RUN $INSTALL --require-hashes -r requirements/serve.txt
+# The C parser is compiled here: gcc, and the headers where the image's Python has none.
+COPY requirements/fast.txt requirements/
+RUN headers=$(python -c "import sysconfig; print(sysconfig.get_path('include'))") && apt-get update -qq && \
+    apt-get install -qq --no-install-recommends gcc libc6-dev $(test -e $headers/Python.h || echo python3-dev) >/dev/null && \
+    $INSTALL --require-hashes -r requirements/fast.txt
+# cryptography is a tenth of the serving set: only who asks for signatures has it.
+ARG SIGNED_BY=
+COPY requirements/serve.txt requirements/signing.txt requirements/
+RUN if [ "$SIGNED_BY" ]; then set=signing; else set=serve; fi && $INSTALL --require-hashes -r requirements/$set.txt
+# What serving never opens, and uvloop's symbols.
+COPY deploy/unused .
+RUN ./unused /venv/lib/python3*/site-packages && strip --strip-unneeded /venv/lib/python3*/site-packages/uvloop/*.so
 
 FROM pip AS pip-torchscript
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
@@ -20,6 +30,11 @@ RUN $INSTALL --require-hashes -r requirements/torchscript.txt && \
 FROM pip-torchscript AS pip-train
 COPY requirements/train.txt requirements/
 RUN $INSTALL --require-hashes -r requirements/train.txt
+
+# The service's code, compiled: the images can't write.
+FROM ${PYTHON_IMAGE} AS code
+COPY serve /app/serve
+RUN python -m compileall -q /app/serve
 
 # What every final image has: a user without rights, the two folders, the environment.
 FROM ${PYTHON_IMAGE} AS base
@@ -41,15 +56,15 @@ FROM base AS service
 EXPOSE 8000
 # SageMaker runs `docker run IMAGE serve`.
 COPY deploy/sagemaker/serve /usr/local/bin/serve
-HEALTHCHECK --interval=10s --timeout=3s --start-period=30s CMD ["python", "-c", "import os, urllib.request as u; u.urlopen('http://127.0.0.1:' + (os.environ.get('PORT') or '8000') + '/health/ready', timeout=2)"]
+HEALTHCHECK --interval=10s --timeout=3s --start-period=30s CMD ["python", "-c", "import os, urllib.request as u; u.urlopen('http://127.0.0.1:' + (os.environ.get('PORT') or os.environ.get('AIP_HTTP_PORT') or '8000') + '/health/ready', timeout=2)"]
 CMD ["python", "-m", "serve"]
 
 FROM service AS serve-torchscript
 ENV RUNTIME=torchscript
 COPY --from=pip-torchscript /venv /venv
-COPY serve serve
+COPY --from=code /app/serve serve
 
 # The last stage is the default target.
 FROM service AS serve
 COPY --from=pip /venv /venv
-COPY serve serve
+COPY --from=code /app/serve serve

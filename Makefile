@@ -14,9 +14,14 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check
 TORCH := $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch==2.13.0
 
+# Strict: a package that could not be looked up is no package without vulnerabilities.
+AUDIT := $(VENV)-supply/bin/pip-audit --disable-pip --strict --progress-spinner off
+
 data := $(if $(DATA),--data "$(DATA)")
 name := $(if $(NAME),--name "$(NAME)")
-model := $(or $(NAME),$(patsubst %.csv,%,$(patsubst %.gz,%,$(notdir $(or $(DATA),hours.csv)))))
+# The file's name without its endings, as train/__main__.py has it; make takes what spaces part for several files.
+file := $(notdir $(patsubst %/,%,$(subst $() ,_,$(or $(DATA),hours.csv))))
+model := $(or $(NAME),$(patsubst %.parquet,%,$(patsubst %.csv,%,$(patsubst %.gz,%,$(file)))))
 export PORT MODEL_NAME RUNTIME
 
 .PHONY: help
@@ -25,8 +30,8 @@ help: ## list the targets
 	@echo "  settings: DATA=my.csv TARGET=column NAME=model ARGS='--solver newton ...' MODEL_NAME= RUNTIME=onnx PORT=8000"
 
 .PHONY: demo
-demo: train export ## train, export, serve, show a prediction, and go on serving (Ctrl-C stops)
-	@MODEL_NAME="$(model)" $(PY) deploy/demo.py
+demo: train export $(VENV)/fast ## train, export, serve, show a prediction, and go on serving (Ctrl-C stops)
+	@MODEL_NAME="$(model)" $(PY) -m deploy.demo
 
 .PHONY: train
 train: $(VENV)/train ## fit a model: DATA, TARGET, NAME, ARGS; without them, the lecture's
@@ -41,8 +46,8 @@ parity: $(VENV)/train ## prove the newest export again, on this machine, and pri
 	@$(PY) -m train parity $(data) $(name)
 
 .PHONY: conform
-conform: $(VENV)/train ## replay the newest export's examples, same bytes, in OpenVINO and ONNX's reference: DATA or NAME
-	@$(PIP) openvino==2026.4.1 && $(PY) -m train conform $(data) $(name)
+conform: $(VENV)/train ## replay the newest export's examples in OpenVINO, Triton and ONNX's reference: DATA or NAME
+	@$(PIP) openvino==2026.4.1 && $(PIP) --no-deps nvidia-pytriton==0.7.0 && $(PY) -m train conform $(data) $(name)
 
 .PHONY: report
 report: $(VENV)/train ## say where the newest export's report is, and open it: DATA or NAME
@@ -57,7 +62,7 @@ compare: $(VENV)/train ## cross-validate losses, optimizers, activations: DATA, 
 	@$(PY) -m train compare $(data) $(ARGS)
 
 .PHONY: serve
-serve: $(VENV)/train ## answer on PORT: MODEL_NAME, RUNTIME=onnx or torchscript
+serve: $(VENV)/fast ## answer on PORT: MODEL_NAME, RUNTIME=onnx or torchscript
 	@$(PY) -m serve
 
 .PHONY: use
@@ -65,8 +70,24 @@ use: $(VENV)/train ## serve a certain version from now on, at once: VERSION=3, o
 	@$(PY) -m serve use "$(VERSION)"
 
 .PHONY: test
-test: $(VENV)/test lint ## all tests but Docker's
+test: $(VENV)/test $(VENV)/fast $(VENV)-clients/installed lint ## all tests but Docker's
 	@$(PY) -m pytest -q -m "not docker" -n auto --maxprocesses 4 --dist loadscope
+
+.PHONY: fuzz
+fuzz: $(VENV)-fuzz/models ## atheris on each decoder: SECONDS=60, DECODER=json, csv, mlflow, v2 or headers
+	@for decoder in $(or $(DECODER),json csv mlflow v2 headers); do \
+	$(VENV)-fuzz/bin/python -m tests.fuzz $< $$decoder $(or $(SECONDS),60); done
+
+.PHONY: audit
+audit: $(VENV)-supply/tools ## look every locked package up among the known vulnerabilities (asks PyPI)
+	@for lock in serve torchscript train test; do echo "requirements/$$lock.txt:"; \
+	$(AUDIT) --require-hashes -r requirements/$$lock.txt; done; \
+	echo "torch:"; $(AUDIT) --no-deps -r <(echo $(lastword $(TORCH)))
+
+.PHONY: sbom
+sbom: $(VENV)-supply/image ## write sbom.json, what is in the serving image (CycloneDX): IMAGE=passfail-serve
+	@$(VENV)-supply/bin/cyclonedx-py environment $< --pyproject pyproject.toml --sv 1.6 --output-reproducible -o sbom.json
+	@$(VENV)-supply/bin/python deploy/sbom.py sbom.json "$(or $(IMAGE),passfail-serve)"
 
 .PHONY: page-shots
 page-shots: $(VENV)/test ## write docs/page.png, the page as a browser shows it (needs chromium): MODEL_NAME, QUERY
@@ -76,16 +97,38 @@ page-shots: $(VENV)/test ## write docs/page.png, the page as a browser shows it 
 test-docker: $(VENV)/test ## build and run the images with a Docker engine
 	@TORCH_INDEX="$(TORCH_INDEX)" $(PY) -m pytest -q -m docker
 
-.PHONY: bench bench-quick
-bench: $(VENV)/train $(VENV)-bench/peers ## the service beside other servers, a quarter of an hour (needs wrk)
-	@$(VENV)-bench/bin/python bench/serve.py --python $(PY)
+benches := $(VENV)/fast $(VENV)-bench/fast $(VENV)-mlserver/peer
+serve-bench := $(VENV)-bench/bin/python -m bench.serve --python $(PY) --mlserver $(VENV)-mlserver/bin/mlserver
 
-bench-quick: $(VENV)/train $(VENV)-bench/peers ## the same in about a minute: ratios only roughly
-	@$(VENV)-bench/bin/python bench/serve.py --python $(PY) --rounds 1 --seconds 1 --json $(VENV)-bench/quick.json
+# PYTHONSAFEPATH: bench/ must not be searched for modules, since its profile.py is not Python's.
+.PHONY: bench bench-quick
+bench: $(benches) $(VENV)/bench-train ## the service and the trainer beside others, twenty minutes (needs wrk and valgrind)
+	@$(serve-bench) --image
+	@PYTHONSAFEPATH=1 $(PY) bench/train.py --json $(VENV)/bench-train.json $(ARGS)
+	@$(PY) -m bench.count
+
+bench-quick: $(benches) ## the service alone in about a minute: ratios only roughly
+	@$(serve-bench) --rounds 1 --seconds 1 --json $(VENV)-bench/quick.json $(ARGS)
 
 .PHONY: bench-train
 bench-train: $(VENV)/bench-train ## the trainer beside scikit-learn, three minutes: ARGS='--rows 1000000 --columns 20'
-	@$(PY) bench/train.py --json $(VENV)/bench-train.json $(ARGS)
+	@PYTHONSAFEPATH=1 $(PY) bench/train.py --json $(VENV)/bench-train.json $(ARGS)
+
+.PHONY: profile
+profile: $(VENV)/fast $(VENV)-bench/fast ## where the service's time goes, for one row and for 1,000 (needs wrk)
+	@$(VENV)-bench/bin/python -m bench.profile --python $(PY)
+
+.PHONY: overload
+overload: $(VENV)/test ## what admission is worth: one worker, offered ten times what it can answer, a minute
+	@$(PY) bench/overload.py
+
+.PHONY: soak
+soak: $(VENV)/test ## the worker's memory over a million requests, two minutes (needs wrk)
+	@$(PY) bench/soak.py
+
+.PHONY: chaos
+chaos: $(VENV)/train ## containers, workers, exports and clients gone wrong, under load, for SECONDS=180 (needs Docker)
+	@$(PY) bench/chaos.py --seconds $(or $(SECONDS),180)
 
 .PHONY: lint
 lint: $(VENV)/test ## style
@@ -93,16 +136,20 @@ lint: $(VENV)/test ## style
 
 .PHONY: lock
 lock: ## resolve requirements/*.txt anew (needs uv)
-	@resolve() { uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	--no-annotate --no-header --excludes requirements/exclude.txt pyproject.toml "$$@"; }; \
+	@compile() { uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--no-annotate --no-header --excludes requirements/exclude.txt "$$@"; }; \
+	resolve() { compile pyproject.toml "$$@"; }; \
 	resolve -o requirements/serve.txt; \
+	compile -o requirements/fast.txt requirements/fast.in; \
+	resolve -o requirements/signing.txt -c requirements/serve.txt --extra signing; \
 	resolve -o requirements/torchscript.txt -c requirements/serve.txt requirements/torch.in; \
 	resolve -o requirements/train.txt -c requirements/torchscript.txt requirements/torch.in --extra train; \
-	resolve -o requirements/test.txt -c requirements/train.txt requirements/torch.in --extra train --extra test
+	resolve -o requirements/test.txt -c requirements/train.txt requirements/torch.in --extra train --extra test; \
+	compile -o requirements/clients.txt requirements/clients.in
 
 .PHONY: clean
 clean: ## remove the virtual environment and caches, not the models
-	@rm -rf $(VENV) $(VENV)-bench .pytest_cache .ruff_cache .hypothesis checkpoints; find . -name __pycache__ -prune -exec rm -rf {} +
+	@rm -rf $(VENV) $(VENV)-* .pytest_cache .ruff_cache .hypothesis checkpoints; find . -name __pycache__ -prune -exec rm -rf {} +
 
 # Stamps: each set is installed once, and again when its lock changes.
 $(VENV)/bin/python:
@@ -110,21 +157,64 @@ $(VENV)/bin/python:
 	ok or sys.exit("passfail needs Python 3.11 to 3.13; this is " + sys.version.split()[0] + ": make PYTHON=python3.12 ...")'
 	@$(PYTHON) -m venv $(VENV)
 
-$(VENV)/train: requirements/train.txt | $(VENV)/bin/python
+$(VENV)/train: requirements/train.txt deploy/unused | $(VENV)/bin/python
 	@echo "installing the training set into $(VENV) ..."
-	@$(PIP) --require-hashes -r $< && $(PIP) --no-deps $(TORCH) && touch $@
+	@$(PIP) --require-hashes -r $< && $(PIP) --no-deps $(TORCH) && deploy/unused $(VENV)/lib/python3*/site-packages && touch $@
 
 $(VENV)/test: requirements/test.txt | $(VENV)/train
 	@echo "installing the test set into $(VENV) ..."
 	@$(PIP) --require-hashes -r $< && touch $@
 
+# The C parser needs a compiler; gunicorn's own, in Python, does the same more slowly. So this stamp may stay away.
+$(VENV)/fast: | $(VENV)/train
+$(VENV)-bench/fast: | $(VENV)-bench/peers
+$(VENV)/fast $(VENV)-bench/fast: %/fast: requirements/fast.txt
+	@if $*/bin/python -m pip install --quiet --require-hashes -r $< > $*/fast.log 2>&1; then touch $@; else \
+	echo "without the C parser (see $*/fast.log): serving is slower; apt-get install gcc libc6-dev python3-dev, then make again"; fi
+
 $(VENV)/bench-train: bench/requirements.txt | $(VENV)/train
 	@echo "installing pandas and scikit-learn into $(VENV) ..."
 	@$(PIP) -r $< && touch $@
 
-# The peers of the bench have an environment of their own: nothing of theirs can reach the service's.
+# What looks at the packages has an environment of its own, and so has what the serving image holds of Python's.
+$(VENV)-supply/tools: deploy/supply.txt | $(VENV)/bin/python
+	@$(PYTHON) -m venv $(VENV)-supply
+	@$(VENV)-supply/bin/pip install --quiet --disable-pip-version-check -r $< && touch $@
+
+$(VENV)-supply/image: requirements/serve.txt $(VENV)-supply/tools
+	@rm -rf $@ && $(PYTHON) -m venv --without-pip $@
+	@$(VENV)-supply/bin/pip --python $@/bin/python install --quiet --disable-pip-version-check --require-hashes -r $<
+
+# The fuzzer has an environment of its own: atheris is made for few platforms.
+$(VENV)-fuzz/atheris: requirements/serve.txt tests/fuzz/requirements.txt | $(VENV)/bin/python
+	@echo "installing atheris into $(VENV)-fuzz ..."
+	@$(PYTHON) -m venv $(VENV)-fuzz
+	@$(VENV)-fuzz/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/serve.txt
+	@$(VENV)-fuzz/bin/pip install --quiet --disable-pip-version-check -r tests/fuzz/requirements.txt && touch $@
+
+# The models that the fuzzed requests are for: tests/conftest.py has the same.
+$(VENV)-fuzz/models: $(VENV)-fuzz/atheris $(VENV)/train tests/fuzz/awkward.csv
+	@rm -rf $@
+	@fit() { $(PY) -m train fit --checkpoints $(VENV)-fuzz/checkpoints "$$@" >/dev/null; }; \
+	publish() { $(PY) -m train export --checkpoints $(VENV)-fuzz/checkpoints --models $@ "$$@" >/dev/null; }; \
+	fit --data data/admissions.csv --categorical rank; publish --data data/admissions.csv; \
+	fit --data tests/fuzz/awkward.csv --target target --positive '=yes()' --categorical rank --l2 1; \
+	publish --data tests/fuzz/awkward.csv
+
+# The peers of the bench have environments of their own: nothing of theirs can reach the service's.
 $(VENV)-bench/peers: bench/peers.txt requirements/serve.txt | $(VENV)/bin/python
 	@echo "installing the bench's peers into $(VENV)-bench ..."
 	@$(PYTHON) -m venv $(VENV)-bench
 	@$(VENV)-bench/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/serve.txt
 	@$(VENV)-bench/bin/pip install --quiet --disable-pip-version-check -r bench/peers.txt && touch $@
+
+$(VENV)-mlserver/peer: bench/mlserver.txt | $(VENV)/bin/python
+	@echo "installing MLServer into $(VENV)-mlserver ..."
+	@$(PYTHON) -m venv $(VENV)-mlserver
+	@$(VENV)-mlserver/bin/pip install --quiet --disable-pip-version-check -r $< && touch $@
+
+# So have the official clients that the tests run: they bring much along. Uncompiled, that takes half the time.
+$(VENV)-clients/installed: requirements/clients.txt | $(VENV)/bin/python
+	@echo "installing the official clients into $(VENV)-clients ..."
+	@$(PYTHON) -m venv $(VENV)-clients
+	@$(VENV)-clients/bin/pip install --quiet --disable-pip-version-check --no-compile --no-deps --require-hashes -r $< && touch $@

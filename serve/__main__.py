@@ -1,9 +1,20 @@
-"""python -m serve: run the service under gunicorn, in place of this process. python -m serve replay, use: see there."""
+"""python -m serve: run the service under gunicorn. python -m serve replay, use: see there."""
 
 import os
+import signal
+import socket
 import sys
 
+
+def _cannot_start(why):
+    print(f"passfail can't start: {why}", file=sys.stderr)
+    sys.exit(3)
+
+
 if __name__ == "__main__":
+    # Until gunicorn hears it: while modules are imported Ctrl-C would be a traceback, or lost in one of them.
+    signal.signal(signal.SIGINT, lambda *_: os._exit(128 + signal.SIGINT))
+
     if sys.argv[1:2] == ["replay"]:
         from serve.replay import main
 
@@ -12,7 +23,35 @@ if __name__ == "__main__":
         from serve.use import main
 
         sys.exit(main(sys.argv[2:]))
+    if sys.argv[1:]:
+        print("usage: python -m serve [replay ... | use ...]", file=sys.stderr)
+        sys.exit(2)
     # A wrong setting ends here, in one line: gunicorn reads some of the same variables, and less kindly.
-    from serve import gunicorn_conf
+    from serve import gunicorn_conf  # isort: split
+    from serve.config import Config
+    from serve.errors import StartupError
+    from serve.versions import find
 
-    os.execv(sys.executable, [sys.executable, "-m", "gunicorn", "-c", f"python:{gunicorn_conf.__name__}"])
+    try:
+        find(Config.from_env(os.environ))
+    except StartupError as error:
+        _cannot_start(error)
+    for name, address in zip(("PORT", "METRICS_PORT"), gunicorn_conf.bind, strict=False):
+        host, port = address.split(":")
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, int(port)))
+            except OSError as error:
+                _cannot_start(f"{name} {port}: {error.strerror}: choose another")
+
+    # Rows are no work for a pool of threads, which each worker would have to make again; read when NumPy is imported.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+    from gunicorn import __main__ as gunicorn
+    from gunicorn.app.wsgiapp import run
+
+    # What USR2 starts anew, a script beside which lies a folder, http, that must not stand for Python's own.
+    sys.argv = [gunicorn.__file__, "-c", f"python:{gunicorn_conf.__name__}"]
+    os.environ["PYTHONSAFEPATH"] = "1"
+    run()

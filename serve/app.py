@@ -4,20 +4,25 @@ import gc
 import os
 import sys
 import threading
+from inspect import iscoroutine
 
-from flask import Flask, Response, current_app, g, request
+from flask import Flask, Response, abort, current_app, g, request
+from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
+from serve import routes
 from serve.api import open_inference, openapi, scoring
 from serve.api.page import PAGE
 from serve.config import Config
-from serve.errors import ConfigError, RequestError, StartupError
+from serve.door import CHALLENGES, door
+from serve.errors import ConfigError, MalformedBody, RequestError, StartupError, Unauthenticated
 from serve.exchange import Answer, Request, failure, problem, refusal, too_large
 from serve.metrics import CONTENT_TYPE
 from serve.routes import RULES
 from serve.service import Service
 from serve.tally import SHARED
 from serve.tracing import tracer
+from serve.turn import at_once
 from serve.watch import Watch
 
 
@@ -28,6 +33,7 @@ def create_app(config=None):
     """
     config = Config.from_env(os.environ) if config is None else config
     app = Flask(__name__, static_folder=None)
+    app.json.sort_keys = False  # a row's features stand in the model's order
     # One more than the limit: of a chunked body Werkzeug gives as much as it may, and doesn't say that there was more.
     app.config["MAX_CONTENT_LENGTH"] = config.max_body_bytes + 1
     app.register_error_handler(RequestError, lambda error: _response(refusal(error)))
@@ -42,17 +48,21 @@ def create_app(config=None):
     rules = sorted({rule.rule for rule in app.url_map.iter_rules()})
     app.watch = Watch(rules, SHARED, config.access_log, tracer(os.environ))
     app.service = Service(config, app.watch)
+    app.door = door(config)
     app.before_request(_begin)
+    if app.door:
+        app.before_request(_guard)
     app.after_request(_end)
     return app
 
 
 def from_gunicorn():
-    """create_app for gunicorn's worker: a StartupError is one line, and exit status 3 stops the whole server."""
+    """create_app for gunicorn's worker: a StartupError is one line of the first, and exit status 3 stops the server."""
     try:
         app = create_app()
     except StartupError as error:
-        print(f"passfail can't start: {error}", file=sys.stderr, flush=True)
+        if SHARED.first():
+            print(f"passfail can't start: {error}", file=sys.stderr, flush=True)
         sys.exit(3)  # gunicorn's own code for "don't start me again"
     # What was loaded stays: without it in the collector's rounds, batches are faster.
     gc.collect()
@@ -81,7 +91,8 @@ def _view(endpoint):
 
     def view(**names):
         sent = Request(request.path, request.query_string.decode("latin-1"), g.headers, _body())
-        g.answer = endpoint(current_app.service, sent, **names)
+        answer = endpoint(current_app.service, sent, **names)
+        g.answer = at_once(answer) if iscoroutine(answer) else answer
         return _response(g.answer)
 
     return view
@@ -94,11 +105,16 @@ def _body():
         body = request.get_data()
     except RequestEntityTooLarge:
         return too_large(limit)
+    except ParseException:  # gunicorn's, of a chunked body; its ASGI worker answers them itself
+        return MalformedBody("the body's chunks are not as HTTP/1.1 has them")
+    if len(body) < (request.content_length or 0):  # gunicorn tells Werkzeug that a body ends where it ends
+        return MalformedBody("the body ended before its Content-Length")
     return body if len(body) <= limit else too_large(limit)
 
 
 def _response(answer):
-    return Response(answer.body, answer.status, list(answer.headers))
+    headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in answer.headers]
+    return Response(answer.body, answer.status, headers)
 
 
 def _live():
@@ -109,8 +125,16 @@ def _ready():
     # The model was opened, verified and replayed before the first request could come in.
     service = current_app.service
     manifest = service.served.model.manifest
-    body = {"ready": True, "model": manifest.name, "version": manifest.version}
-    return body | ({"refused": service.refused} if service.refused else {})
+    body = {"ready": not service.leaving, "model": manifest.name, "version": manifest.version}
+    return body | ({"refused": service.refused} if service.refused else {}), _health_status()
+
+
+def _v2_ready():
+    return {"ready": not current_app.service.leaving, "live": True}, _health_status()
+
+
+def _health_status():
+    return 503 if current_app.service.leaving else 200
 
 
 def _model():
@@ -135,7 +159,19 @@ def _openapi():
 
 def _begin():
     g.began = current_app.watch.begin()
-    g.headers = {name.lower(): value for name, value in request.headers}
+    g.headers = {name.lower().encode("latin-1"): value.encode("latin-1", "replace") for name, value in request.headers}
+
+
+def _guard():
+    """What the door doesn't let in is refused, each in its protocol's shape; no body has been read by then."""
+    if not current_app.door.serves(request.path, int(request.environ["SERVER_PORT"])):
+        abort(404)
+    if current_app.door.admits(request.path, g.headers):
+        return None
+    shape = routes.refusal(current_app.service.config, request.path)
+    answer = shape(Unauthenticated("send Authorization: Bearer KEY, or Basic with the key as the password"))
+    g.answer = answer._replace(headers=(*answer.headers, *CHALLENGES))
+    return _response(g.answer)
 
 
 def _end(response):
@@ -146,7 +182,8 @@ def _end(response):
 
 
 def _http_error(error):
-    headers = [("Allow", ", ".join(sorted(error.valid_methods)))] if getattr(error, "valid_methods", None) else []
+    methods = getattr(error, "valid_methods", None)
+    headers = [(b"Allow", ", ".join(sorted(methods)).encode())] if methods else []
     if request.path == "/v2" or request.path.startswith("/v2/"):
         answer = open_inference.problem(error.code, error.description)
         return _response(answer._replace(headers=(*answer.headers, *headers)))
@@ -162,7 +199,7 @@ PAGES = [
     ("/health/ready", _ready),
     # The Open Inference Protocol's names for the same two, which orchestrators ask.
     ("/v2/health/live", _live),
-    ("/v2/health/ready", lambda: {"ready": True, "live": True}),
+    ("/v2/health/ready", _v2_ready),
     ("/model", _model),
     ("/metrics", _metrics),
     ("/drift", _drift),

@@ -9,6 +9,8 @@ Scorecards, 2006, chapter 8).
 import math
 import threading
 import time
+from array import array
+from collections import defaultdict
 
 import numpy as np
 
@@ -20,7 +22,7 @@ LOOK_AT = 0.25  # the index above which a model should be looked at
 Z999 = 3.090232306167813  # the normal distribution's 99.9 % point
 FROM = 2048  # the first cell of a worker's row that is ours: whose counts, as of when, and the counts
 ROOM = CELLS - FROM - 2  # counts; of a model with more bins the last features are not watched
-WAITING = 2**20  # values (8 MiB) that wait to be counted; further rows of that second are left out
+WAITING = 2**18  # values (2 MiB) that wait to be counted; further rows of that second are left out
 SAMPLE = 1000  # rows of one request, evenly taken
 
 
@@ -31,16 +33,29 @@ class Drift:
         """now: seconds, the same clock for all workers of a machine."""
         self._tally, self._now = tally, now
         self._lock = threading.Lock()
-        self._rows, self._unseen, self._values = [], [], 0
+        self._unseen = []
+        self._wait()
+
+    def _wait(self):
+        # The model's digest -> (values of x, logits). Not the arrays that came: ten thousand small ones take megabytes.
+        self._waiting, self._values = defaultdict(lambda: (array("d"), array("d"))), 0
 
     def note(self, manifest, x, logit):
-        """Put rows x (n, d) and their logits (n,) aside; without a lock: a fold of the same moment may lose some."""
+        """Put rows x (n, d) and their logits aside, those (n,) or, of a few rows, a list.
+
+        Without a lock: a fold of the same moment may lose some.
+        """
         step = -(-len(x) // SAMPLE)
         if step > 1:
-            x, logit = x[::step].copy(), logit[::step].copy()
+            x, logit = x[::step], logit[::step]
         if self._values < WAITING:
             self._values += x.size
-            self._rows.append((manifest, x, logit))
+            values, logits = self._waiting[manifest.digest]
+            values.frombytes(x.tobytes())
+            if isinstance(logit, list):
+                logits.fromlist(logit)
+            else:
+                logits.frombytes(logit.tobytes())
 
     def note_unseen(self, feature):
         """A row was refused, because of a level that the feature of that name doesn't have."""
@@ -50,19 +65,18 @@ class Drift:
     def fold(self, manifest):
         """Count what was put aside of that model, the one in service, and forget the rest."""
         with self._lock:
-            rows, self._rows, self._values = self._rows, [], 0
+            waiting = self._waiting[manifest.digest]
+            self._wait()
             unseen, self._unseen = self._unseen, []
             counts = self._mine(manifest)
-            rows = [(x, logit) for whose, x, logit in rows if whose is manifest]
-            if rows:
-                x = np.concatenate([x for x, _ in rows])
-                logit = np.concatenate([logit for _, logit in rows])
+            # Copied: an array can't grow while it is looked into, and a note of the same moment makes it grow.
+            x, logit = (np.frombuffer(values.tobytes()) for values in waiting)
+            x = x.reshape(-1, len(manifest.features))
             for at, name, spread, column in _places(manifest):
-                if rows:
-                    end = at + len(spread.shares)
-                    counts[at:end] += counted(spread, logit if column is None else x[:, column])
+                end = at + len(spread.shares)
+                counts[at:end] += counted(spread, logit if column is None else x[:, column])
                 if unseen:
-                    counts[at + len(spread.shares)] += unseen.count(name)
+                    counts[end] += unseen.count(name)
 
     def found(self, manifest):
         """What GET /drift answers, of plain values: the index, shares and bins of the score and of each feature."""
@@ -111,10 +125,9 @@ class Drift:
 
 def counted(spread, values):
     """How many of values (n,), NaN for missing, lie in each bin, int (k,); the last is the missing ones."""
-    known = values[~np.isnan(values)]
-    found = np.bincount(np.searchsorted(spread.edges, known, side="right"), minlength=len(spread.shares))
-    found[-1] = len(values) - len(known)
-    return found
+    values = np.sort(values)  # NaN last; sorting is vectorised, bisecting for each value isn't
+    below, known = values.searchsorted(spread.edges), values.searchsorted(np.inf, side="right")
+    return np.diff([0, *below, known, len(values)])
 
 
 def stability_index(shares, counts):

@@ -10,10 +10,12 @@ ServingError
  +- RequestError             the caller can mend it; carries an HTTP status and the places
      +- MalformedBody        400
      +- UnknownParameter     400
+     +- Unauthenticated      401
      +- UnknownModel         404
      +- BodyTooLarge         413
      +- UnsupportedMediaType 415
      +- InvalidInstance      422
+     +- Overloaded           503
 """
 
 from dataclasses import dataclass
@@ -68,7 +70,7 @@ class RequestError(ServingError):
     """The caller can mend it.
 
     Attributes: `status` (HTTP), `title` (the same for every error of the class), `problems` (each place at fault,
-    at most `LIMIT` of them; the message says how many there are in all).
+    at most `LIMIT` of them; the message says how many there are, or that there are more).
     """
 
     LIMIT = 20
@@ -90,6 +92,13 @@ class MalformedBody(RequestError):
     """The body is not JSON or CSV at all."""
 
     title = "Malformed body"
+
+
+class Unauthenticated(RequestError):
+    """The request brings no API key, or none that is known, where one is asked for."""
+
+    status = 401
+    title = "Unauthenticated"
 
 
 class UnknownModel(RequestError):
@@ -124,3 +133,10 @@ class InvalidInstance(RequestError):
 
     status = 422
     title = "Invalid instance"
+
+
+class Overloaded(RequestError):
+    """As many requests as the service takes at a time are being answered; the answer's Retry-After says when to ask."""
+
+    status = 503
+    title = "Overloaded"

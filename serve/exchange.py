@@ -1,48 +1,57 @@
 """A request and its answer as every road to the model sees them: plain values, no framework."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import msgspec
 
 from serve.errors import BodyTooLarge, MalformedBody, RequestError
+from serve.turn import Turn
 
-PROBLEM = "application/problem+json"
+PROBLEM = b"application/problem+json"
 
 
 class Request(NamedTuple):
-    """What an endpoint reads. headers: their names in lower case. query: as sent, without the question mark.
+    """What an endpoint reads. headers: as on the wire, names in lower case. query: as sent, without the question mark.
 
     sent: the body, or the error that it is: an endpoint that reads a body beyond the limit answers in its own shape.
+    turn: the Turn of the event loop that this request shares with others, or None.
     """
 
     path: str
     query: str
-    headers: Mapping[str, str]
-    sent: bytes | BodyTooLarge
+    headers: Mapping[bytes, bytes]
+    sent: bytes | RequestError
+    turn: Turn | None = None
 
     @property
     def body(self):
-        """The body: bytes. Raises BodyTooLarge."""
-        if isinstance(self.sent, BodyTooLarge):
+        """The body: bytes. Raises the RequestError that it is: BodyTooLarge, or MalformedBody."""
+        if isinstance(self.sent, RequestError):
             raise self.sent
         return self.sent
 
     @property
     def media_type(self):
         """The Content-Type without its parameters, in lower case; empty where there is none."""
-        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+        return _media_type(self.headers.get(b"content-type", b""))
+
+
+@lru_cache(64)  # nearly all requests say one of a few
+def _media_type(text):
+    return text.partition(b";")[0].strip().lower().decode("latin-1")
 
 
 class Answer(NamedTuple):
-    """What an endpoint answers; Content-Length is the server's to add.
+    """What an endpoint answers. headers: as on the wire; Content-Length is the server's to add.
 
     The rest is for who watches (serve/watch.py): how many rows were answered, by which model; or why none was.
     """
 
     status: int
-    headers: tuple[tuple[str, str], ...]
+    headers: Sequence[tuple[bytes, bytes]]
     body: bytes
     rows: int = 0
     model: str | None = None
@@ -81,4 +90,4 @@ def problem(status, title, detail, problems=(), headers=()):
     document = {"type": "about:blank", "title": title, "status": status, "detail": detail}
     if problems:
         document["errors"] = [{"pointer": found.pointer, "detail": found.detail} for found in problems]
-    return Answer(status, (("Content-Type", PROBLEM), *headers), json.dumps(document).encode())
+    return Answer(status, ((b"Content-Type", PROBLEM), *headers), json.dumps(document).encode())

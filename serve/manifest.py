@@ -113,11 +113,12 @@ class Parameters(Struct, frozen=True, omit_defaults=True):
     hidden: Hidden | None = None
 
 
-class File(Struct, frozen=True):
-    """A model file beside the manifest."""
+class File(Struct, frozen=True, omit_defaults=True):
+    """A file of the version, beside the manifest; about: what it is, and what becomes of it."""
 
     sha256: str
     bytes: int
+    about: str = ""
 
 
 class Example(Struct, frozen=True):
@@ -288,8 +289,11 @@ class Training(Struct, frozen=True):
     warnings: tuple[str, ...] = ()
 
 
-class Manifest(Struct, frozen=True):
-    """The contract between train and serve. `created` is UTC, ISO 8601."""
+class Manifest(Struct, frozen=True, omit_defaults=True):
+    """The contract between train and serve. `created` is UTC, ISO 8601.
+
+    units: {numeric feature: the unit of its values}, of those whose unit the trainer was told: shown, never calculated.
+    """
 
     format: int
     digest: str
@@ -305,6 +309,7 @@ class Manifest(Struct, frozen=True):
     examples: tuple[Example, ...]
     certificate: Certificate
     training: Training
+    units: dict[str, str] = {}
 
     @property
     def logit_threshold(self):

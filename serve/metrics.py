@@ -7,13 +7,14 @@ https://prometheus.io/docs/instrumenting/exposition_formats/.
 import threading
 import time
 from bisect import bisect_left
+from itertools import pairwise
 
 import numpy as np
 
 from serve.tally import IN_FLIGHT
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-STATUSES = (200, 400, 401, 403, 404, 405, 408, 413, 415, 422, 429, 500, 503, "other")
+STATUSES = (200, 206, 304, 308, 400, 401, 403, 404, 405, 408, 409, 413, 415, 416, 422, 429, 500, 503, "other")
 SECONDS = (5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 TENTHS = tuple(tenth / 10 for tenth in range(1, 10))
 
@@ -53,14 +54,16 @@ class Metrics:
         return seconds
 
     def predicted(self, verdict, probability):
-        """Rows were answered: verdict bool (n,), probability float64 (n,)."""
+        """Rows were answered: verdict bool (n,), probability float64 (n,), both lists (of a few) or both NumPy's."""
         n = len(probability)
-        if n == 1:  # without NumPy's fixed costs
-            p = probability.item()
-            counts, positive, total = [(bisect_left(TENTHS, p), 1)], verdict.item(), p
+        if isinstance(probability, list):
+            counts = [(bisect_left(TENTHS, p), 1) for p in probability]
+            positive, total = sum(verdict), sum(probability)
         else:
-            binned = np.bincount(np.searchsorted(TENTHS, probability), minlength=len(TENTHS) + 1)
-            counts, positive, total = enumerate(binned.tolist()), int(verdict.sum()), float(probability.sum())
+            # Sorting is vectorised, bisecting for each value isn't.
+            below = np.sort(probability).searchsorted(TENTHS, side="right").tolist()
+            counts = enumerate(more - less for less, more in pairwise([0, *below, n]))
+            positive, total = np.count_nonzero(verdict), float(probability.sum())
         mine = self._tally.mine
         with self._lock:
             mine[ROWS] += n

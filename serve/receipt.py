@@ -1,12 +1,14 @@
 """Receipts: headers that say which model answered which request, so that the answer can be repeated (replay.py)."""
 
 import hashlib
-import os
+import random
 import re
 
-REQUEST_ID = re.compile(r"[ -~]{1,128}")
+from serve.exchange import Answer
+
+REQUEST_ID = re.compile(rb"[ -~]{1,128}")
 # https://www.w3.org/TR/trace-context/#traceparent-header
-TRACEPARENT = re.compile("(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+TRACEPARENT = re.compile(b"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 def digest(body):
@@ -20,18 +22,19 @@ def stamped(answer, manifest, request, request_digest):
     A trace's traceparent (W3C Trace Context) goes back as it came. request_digest: empty for a body that was not read
     to its end.
     """
-    request_id = request.headers.get("x-request-id", "")
-    if not REQUEST_ID.fullmatch(request_id):
-        request_id = os.urandom(16).hex()
-    receipt = [("X-Model-Digest", manifest.digest), ("X-Request-Id", request_id)]
+    request_id = request.headers.get(b"x-request-id")
+    if request_id is None or not REQUEST_ID.fullmatch(request_id):
+        request_id = b"%032x" % random.getrandbits(128)  # a name, no secret; Python seeds it anew in each worker
+    receipt = [*answer.headers, (b"X-Model-Digest", manifest.digest.encode()), (b"X-Request-Id", request_id)]
     if request_digest:
-        receipt.append(("X-Request-Digest", request_digest))
+        receipt.append((b"X-Request-Digest", request_digest.encode()))
     if found := traceparent(request.headers):
-        receipt.append(("traceparent", found))
-    return answer._replace(headers=(*answer.headers, *receipt), model=manifest.name, version=manifest.version)
+        receipt.append((b"traceparent", found))
+    status, _, body, rows, _, _, error = answer
+    return Answer(status, receipt, body, rows, manifest.name, manifest.version, error)
 
 
 def traceparent(headers):
     """The caller's traceparent, from a request's headers; None where there is none that is well formed."""
-    found = headers.get("traceparent")
+    found = headers.get(b"traceparent")
     return found if found is not None and TRACEPARENT.fullmatch(found) else None

@@ -12,6 +12,7 @@ from serve.config import Config
 from serve.errors import StartupError
 from serve.exchange import Request
 from serve.service import Service
+from serve.turn import at_once
 
 SAME, DIFFERENT, IMPOSSIBLE = 0, 1, 2
 LISTED = 20
@@ -33,15 +34,15 @@ def main(arguments):
         config = dataclasses.replace(
             Config.from_env(os.environ), shadow=None, **{k: v for k, v in named.items() if v is not None}
         )
-        answer = predict(Service(config), _request(options.request, body, past))
+        answer = at_once(predict(Service(config), _request(options.request, body, past)))
     except StartupError as error:
         return _say(IMPOSSIBLE, f"passfail can't replay: {error}")
     except OSError as error:
         return _say(IMPOSSIBLE, f"passfail can't replay: {error.filename}: {error.strerror}")
     sys.stdout.buffer.write(answer.body.rstrip(b"\n") + b"\n")
     for name, value in answer.headers:
-        if name in ("X-Model-Digest", "X-Request-Digest"):
-            print(f"{name}: {value}", file=sys.stderr)
+        if name in (b"X-Model-Digest", b"X-Request-Digest"):
+            print(f"{name.decode()}: {value.decode()}", file=sys.stderr)
     if answer.status != 200 and past is None:
         return _say(IMPOSSIBLE, "this model refuses the request")
     if past is None:
@@ -54,9 +55,9 @@ def main(arguments):
 def _request(path, body, past):
     """The request again. What the past answer has beside the decision was asked for, and so is asked for again."""
     if path.suffix == ".csv":
-        return Request("/predict", "", {"content-type": CSV}, body)
+        return Request("/predict", "", {b"content-type": CSV.encode()}, body)
     asked = [query for query, mark in ASKED.items() if mark in (past or b"")]
-    return Request("/predict", "&".join(asked), {"content-type": JSON}, body)
+    return Request("/predict", "&".join(asked), {b"content-type": JSON.encode()}, body)
 
 
 def _differences(past, now):

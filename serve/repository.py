@@ -1,12 +1,15 @@
 """From the repository folder to a model that has shown that it answers right: found, verified, loaded, certified."""
 
 import hashlib
+import logging
+import math
+import time
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 
-from serve import certify
+from serve import certify, signature
 from serve import manifest as contract
 from serve.errors import CertificateError, IntegrityError, InvalidInstance, ManifestError, Problem
 from serve.manifest import Manifest
@@ -14,6 +17,8 @@ from serve.runtimes import MODEL_FILES, load_runtime
 from serve.shadow import Shadow
 from serve.stability import Stability
 from serve.versions import find
+
+LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -38,14 +43,29 @@ class Model:
         """
         logit, probability = self.runtime(x)
         if not np.isfinite(logit).all():
-            rows = np.flatnonzero(~np.isfinite(logit)).tolist()
-            problems = [Problem(place(row), "its logit is beyond what float64 can carry") for row in rows]
-            raise InvalidInstance("the model has no finite answer", problems)
+            raise _not_finite(map(place, np.flatnonzero(~np.isfinite(logit)).tolist()))
         if self.watch and watched:
-            self.watch(self, x, logit, probability)
+            self.watch(self, x, logit, self.verdict(logit), probability)
         if self.shadow:
             self.shadow.offer(x, logit, probability, request_digest)
         return logit, probability
+
+    def answers(self, rows):
+        """What `predict`, `verdict` and `stable` say of a few rows: n times (verdict, logit, probability, stable).
+
+        rows: d numbers each, None for missing. Plain values and plain Python: with NumPy, its fixed costs are most of
+        a row's time. The shadow is offered none. Raises InvalidInstance, its place "$", where any row has no answer.
+
+        Returns them, and a function without arguments: what tells the watch of them, to be called when there is time.
+        """
+        x = np.array(rows, dtype=np.float64)
+        logits, probabilities = self.runtime(x)
+        logits, probabilities = logits.tolist(), probabilities.tolist()
+        if not all(map(math.isfinite, logits)):
+            raise _not_finite("$")
+        verdicts = [logit > self._threshold for logit in logits]
+        answers = list(zip(verdicts, logits, probabilities, map(self._stability.one, rows, logits), strict=True))
+        return answers, partial(self.watch or _nobody, self, x, logits, verdicts, probabilities)
 
     def verdict(self, logit):
         """True where the logit is above the threshold's; decided there, where float64 still tells apart."""
@@ -56,12 +76,21 @@ class Model:
         return self.manifest.logit_threshold
 
     def stable(self, x, logit):
-        """Whether the verdicts on rows x would be the same without any rounding: n bools, or None where not known."""
+        """Whether the verdicts on rows x would be the same without any rounding: bool (n,), or None: not known."""
         return self._stability.stable(x, logit)
 
     @cached_property
     def _stability(self):
         return Stability(self.manifest)
+
+
+def _nobody(*figures):
+    """Who watches a model that isn't watched."""
+
+
+def _not_finite(places):
+    problems = [Problem(place, "its logit is beyond what float64 can carry") for place in places]
+    return InvalidInstance("the model has no finite answer", problems)
 
 
 def open_model(config, folder=None):
@@ -70,7 +99,7 @@ def open_model(config, folder=None):
     Raises a StartupError saying what is wrong.
     """
     folder = folder or find(config)
-    manifest = read_manifest(folder)
+    manifest = read_manifest(folder, config.signed_by)
     files = read_verified(folder, manifest)
     runtime = _open_runtime(folder, manifest, files, config.runtime)
     if config.shadow is None:
@@ -86,23 +115,32 @@ def _open_runtime(folder, manifest, files, name):
         runtime = load_runtime(name, files[MODEL_FILES[name]])
     except IntegrityError as error:  # its bytes are verified: this engine is too old, or too new, for them
         raise IntegrityError(f"{folder}: {error}") from error
+    began = time.perf_counter()
     try:
         replay(manifest, runtime)
         certify.certify(name, runtime, Model(manifest, runtime).verdict, manifest)
     except CertificateError as error:
         raise CertificateError(f"{folder}: {error}") from error
+    took = 1000 * (time.perf_counter() - began)
+    LOG.info("%s answers on %s as it was certified, shown in %.0f ms", folder, name, took)
     return runtime
 
 
-def read_manifest(folder):
-    """The folder's manifest. Raises ManifestError where it is not exactly as exported, or not this folder's."""
+def read_manifest(folder, signed_by=None):
+    """The folder's manifest. Raises ManifestError where it is not exactly as exported, or not this folder's.
+
+    signed_by: the public key that must have signed it (IntegrityError where it did not), if there is one.
+    """
     path = folder / contract.FILENAME
     try:
-        manifest = contract.decode(path.read_bytes())
+        text = path.read_bytes()
+        manifest = contract.decode(text)
     except OSError as error:
         raise ManifestError(f"{path}: can't be read: {error.strerror}") from error
     except ManifestError as error:
         raise ManifestError(f"{path}: {error}") from error
+    if signed_by is not None:
+        signature.verify(signed_by, folder, text)
     if (manifest.name, str(manifest.version)) != (folder.parent.name, folder.name):
         raise ManifestError(f"{path}: belongs to {manifest.name}/{manifest.version}: export again, don't copy")
     return manifest
@@ -116,6 +154,8 @@ def read_verified(folder, manifest):
     files = {}
     for name, file in manifest.files.items():
         path = folder / name
+        if path.parent != folder or name in ("", ".."):
+            raise IntegrityError(f"{folder / contract.FILENAME}: names a file outside its folder: export again")
         try:
             files[name] = path.read_bytes()
         except OSError as error:

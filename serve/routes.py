@@ -1,17 +1,21 @@
 """The hot endpoints, which both roads to the model share.
 
 Every request takes one of two roads, chosen once, by WORKER_CLASS:
-  asgi     gunicorn -> serve/asgi.py, which answers the endpoints below itself and hands all else to Flask (the default)
-  gthread  gunicorn -> Flask, which answers them as well, in a view around the same function
-Two, because Flask and gthread take more of a request's time than the model does; one function an endpoint, so that
-no answer can depend on the road (tests/test_roads.py).
+  asgi     (the default) gunicorn's ASGI worker. Where the endpoints below are asked in the usual form, serve/quick.py
+           takes the request from gunicorn's parser; what else there is goes to serve/asgi.py, and on to Flask
+  gthread  gunicorn's threads -> Flask, which answers the endpoints as well, in a view around the same function
+Two, because Flask and gthread take more of a request's time than the model does, and gunicorn's ASGI messages still
+do; one function an endpoint, so that no answer can depend on the road (tests/test_roads.py).
 """
 
 import re
 
+from serve import exchange
 from serve.api import open_inference as v2
 from serve.api import scoring
 from serve.api.predict import explained, predict
+from serve.door import METRICS, is_health
+from serve.errors import Overloaded
 
 # Path -> endpoint (service, Request, **names in the path) -> Answer, for POST.
 HOT = {"/predict": predict, "/invocations": scoring.invocations}
@@ -42,3 +46,22 @@ def hot(path):
         names = found.groupdict()
         return INFER[names["version"] is not None], v2.infer, names
     return None
+
+
+def is_probe(config, path):
+    """Whether the path is of health or the metrics, which are answered however much else there is to do."""
+    return path == METRICS or is_health(config, path)
+
+
+def refusal(config, path):
+    """What makes a RequestError an Answer in the shape of the protocol that the path is of."""
+    if path == "/v2" or path.startswith("/v2/"):
+        return v2.refusal
+    shapes = {"/invocations": scoring.refused_by_mlflow, config.vertex_predict: scoring.refused_by_vertex}
+    return shapes.get(path, exchange.refusal)
+
+
+def overloaded(config, path):
+    """The Answer to a request that there is no room for, in the shape of the protocol that the path is of."""
+    answer = refusal(config, path)(Overloaded("too many requests at a time; ask again"))
+    return answer._replace(headers=(*answer.headers, (b"Retry-After", b"1")))

@@ -29,11 +29,12 @@ class Service:
 
     served: the Served that answers. kept: {version: Served}, those that can be asked for by number, `served` among
     them. refused: {version (text), or what else is wrong: why}. Each is replaced as a whole, never changed: any thread
-    may read.
+    may read. leaving: whether the process is about to stop, and not ready any more.
     """
 
     def __init__(self, config, watch=None):
         self._watch = watch
+        self.leaving = False
         # Settled here: a second model that comes into the folder later must not make the name ambiguous.
         self.config = dataclasses.replace(config, model_name=model_name(config))
         self.served, self.kept, self.refused, self._seen = None, {}, {}, {}  # _seen: {version: (signature, error)}
@@ -86,9 +87,8 @@ class Service:
         """Serve these versions no longer; a request that has one of them goes on."""
         dropped = [self.kept[number] for number in numbers]
         self.kept = {number: one for number, one in self.kept.items() if number not in numbers}
-        for model, _ in dropped:
-            if model.shadow:
-                model.shadow.close()
+        for one in dropped:
+            _end(one)
 
     def _refuse(self, refused):
         for version in refused.keys() - self.refused.keys():
@@ -122,7 +122,10 @@ class Service:
             why = None
             try:
                 model = self._watched(open_model(self.config, folder))
+                old = self.kept.get(number)
                 self.kept = self.kept | {number: Served(model, Payload(model.manifest, self.config.max_rows))}
+                if old is not None:
+                    _end(old)
             except StartupError as error:
                 why = error
                 if number in self.kept and self.kept[number] is not self.served:
@@ -131,6 +134,12 @@ class Service:
         if why is not None:
             refused[folder.name] = why
         return self.kept.get(number)
+
+
+def _end(served):
+    """What goes on beside a model that is served no longer: its shadow's thread."""
+    if served.model.shadow:
+        served.model.shadow.close()
 
 
 def _signature(folder):

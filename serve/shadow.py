@@ -54,6 +54,7 @@ class Shadow:
 
     def close(self):
         """Its model is no longer served: compare what was taken, and end the thread."""
+        self._rate = 0  # a request that still has the model offers nothing, which would begin another
         if self._thread is not None:
             self._queue.put(None)
 

@@ -39,20 +39,29 @@ class Stability:
         )
 
     def stable(self, x, logit):
-        """For rows x float64 (n, d) and their logits (n,): a list of n bools, or of None where it is not known."""
+        """For rows x float64 (n, d) and their logits (n,): bool (n,), or None where it is not known."""
         if not self._linear:
-            return [None] * len(logit)
+            return None
         filled = x if self._fill is None else np.where(np.isnan(x), self._fill, x)
         # First one bound for all rows, from the length of all of x: enough for any but those close to the threshold.
         reach = math.sqrt(np.vdot(filled, filled))
         coarse = self._g * (self._steepness * reach + self._constant)
         distance = np.abs(logit - self._threshold)
-        stable = (distance > coarse).tolist()
-        if not all(stable):
-            rows = [row for row, passed in enumerate(stable) if not passed]
-            for row, passed in zip(rows, (distance[rows] > self.band(x[rows])).tolist(), strict=True):
-                stable[row] = passed
+        stable = distance > coarse
+        if not stable.all():
+            rows = np.flatnonzero(~stable)
+            stable[rows] = distance[rows] > self.band(x[rows])
         return stable
+
+    def one(self, row, logit):
+        """The same for one row, d numbers or None for missing: a bool, or None where it is not known."""
+        if not self._linear:
+            return None
+        if None not in row:
+            coarse = self._g * (self._steepness * math.hypot(*row) + self._constant)
+            if abs(logit - self._threshold) > coarse:
+                return True
+        return self.stable(np.array([row], dtype=np.float64), np.array([logit])).item()
 
     def band(self, x):
         """How far the logits of rows x (n, d) may be from exact, (n,)."""

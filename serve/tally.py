@@ -6,6 +6,7 @@ is read is the sum over the rows. A worker that dies leaves its row to the one t
 """
 
 import mmap
+import os
 
 WORKERS = 512  # twice as many as gunicorn_conf.py lets run: one may still end while the next begins
 CELLS = 32768  # of 8 bytes in a row; pages that nobody touches take no memory
@@ -19,6 +20,7 @@ class Tally:
         self._cells = memoryview(mmap.mmap(-1, 8 * (WORKERS * CELLS + 1))).cast("d")
         self._cells[-1] = 1  # rows that were ever lent; the first is whoever's has no parent to lend one
         self._lent = {}
+        self._spoken = os.eventfd(1, os.EFD_NONBLOCK)
         self.take(0)
 
     def lend(self, worker):
@@ -35,6 +37,13 @@ class Tally:
     def take(self, row):
         """In the worker: make the row that was lent to it its own."""
         self.mine = self._cells[row * CELLS : (row + 1) * CELLS]
+
+    def first(self):
+        """Whether this is the first time that any worker asks: of what all would say, one says it."""
+        try:
+            return os.eventfd_read(self._spoken) == 1
+        except BlockingIOError:
+            return False
 
     def rows(self):
         """The rows that were ever lent, each a memoryview (CELLS,)."""

@@ -32,24 +32,30 @@ def tracer(environ):
 def span(tracer, seconds, method, rule, status, headers, answer):
     """Write the span of a request that has just been answered, which took so many seconds.
 
+    status: "other" where its client had gone before there was one.
+
     Names are OpenTelemetry's semantic conventions for HTTP servers; no path and no query, which may hold values.
     """
     from opentelemetry.trace import SpanKind, Status, StatusCode
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
     end = time.time_ns()
-    attributes = {"http.request.method": method, "http.response.status_code": status, "passfail.rows": answer.rows}
+    attributes = {"http.request.method": method, "passfail.rows": answer.rows}
+    if status != "other":
+        attributes["http.response.status_code"] = status
     if rule:
         attributes["http.route"] = rule
     if answer.version is not None:
         attributes["passfail.version"] = answer.version
     found = tracer.start_span(
         f"{method} {rule or ''}".strip(),
-        context=TraceContextTextMapPropagator().extract(headers),
+        context=TraceContextTextMapPropagator().extract(
+            {name.decode("latin-1"): value.decode("latin-1") for name, value in headers.items()}
+        ),
         kind=SpanKind.SERVER,
         start_time=end - int(seconds * 1e9),
         attributes=attributes,
     )
-    if status >= 500:
+    if attributes.get("http.response.status_code", 0) >= 500:
         found.set_status(Status(StatusCode.ERROR))
     found.end(end)

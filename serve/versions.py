@@ -32,7 +32,7 @@ def choices(config):
     held = versions(home)
     if not held:
         raise ConfigError(f"{home} holds no exported version: run make train export, or set MODEL_NAME")
-    version = config.model_version or pinned(home)
+    version = pinned(home) if config.model_version is None else config.model_version
     if version is None:
         return [home / str(number) for number in reversed(held)]
     if version not in held:

@@ -14,23 +14,23 @@ class Watch:
         self._access_log, self._tracer = access_log, tracer
         self.begin = self.metrics.begin
 
-    def predicted(self, model, x, logit, probability):
-        """The model has answered rows x (n, d)."""
-        self.metrics.predicted(model.verdict(logit), probability)
+    def predicted(self, model, x, logit, verdict, probability):
+        """The model has answered rows x (n, d), NumPy's; the others (n,) each, all lists or all NumPy's."""
+        self.metrics.predicted(verdict, probability)
         self.drift.note(model.manifest, x, logit)
 
-    def end(self, began, method, path, rule, headers, answer):
-        """The request that `begin` began is answered. headers: the request's; rule: None where no endpoint took it."""
+    def end(self, began, method, path, rule, headers, answer, lines=None):
+        """The request that `begin` began is answered. headers: the request's; rule: None where no endpoint took it.
+
+        lines: where its line of the log is to be put, for `serve.log.write`; None: it is written at once.
+        """
         seconds = self.metrics.end(began, rule, answer.status)
         if answer.error is not None:
             for problem in answer.error.problems:
                 if problem.unseen is not None:
                     self.drift.note_unseen(problem.unseen)
         if self._access_log:
-            log.access(
-                method=method, path=path[:200], status=answer.status, milliseconds=round(1000 * seconds, 3),
-                rows=answer.rows, model=answer.model, version=answer.version,
-                request_id=dict(answer.headers).get("X-Request-Id"), traceparent=traceparent(headers),
-            )  # fmt: skip
+            line = log.access(method, path, seconds, answer, traceparent(headers))
+            log.write([line]) if lines is None else lines.append(line)
         if self._tracer is not None:
             tracing.span(self._tracer, seconds, method, rule, answer.status, headers, answer)

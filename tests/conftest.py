@@ -1,6 +1,7 @@
 """Shared fixtures: models exported once a session, and the service on either runtime."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,18 @@ def models(tmp_path_factory):
         data = [] if name == "hours" else ["--data", str(DATA / f"{name}.csv")]
         assert main(["fit", *data, *arguments, "--checkpoints", str(checkpoints)]) == 0
         assert main(["export", *data, "--checkpoints", str(checkpoints), "--models", str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture(scope="session")
+def awkward(models, tmp_path_factory):
+    """A repository of the admissions' model and one more, whose names and levels are formulas, HTML and quotes."""
+    folder = tmp_path_factory.mktemp("awkward_models")
+    shutil.copytree(models / "admissions", folder / "admissions")
+    data = ["--data", str(Path(__file__).parent / "fuzz" / "awkward.csv"), "--target", "target", "--positive", "=yes()"]
+    checkpoints = ["--checkpoints", str(tmp_path_factory.mktemp("awkward"))]
+    assert main(["fit", *data, "--categorical", "rank", "--l2", "1", *checkpoints]) == 0
+    assert main(["export", *data[:2], "--models", str(folder), *checkpoints]) == 0
     return folder
 
 

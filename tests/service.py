@@ -19,12 +19,12 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def start(models, python=sys.executable, port=None, **environ):
+def start(models, python=sys.executable, port=None, module="serve", **environ):
     """python -m serve as a subprocess, its output captured; environ adds to this process's environment."""
     # Tests that read what a user reads must not have the variables that CI sets.
     kept = {name: value for name, value in os.environ.items() if name not in ("CI", "ORT_DISABLE_TELEMETRY")}
-    environment = {**kept, "MODELS_DIR": str(models), "PORT": str(port or free_port()), **environ}
-    command = [str(python), "-m", "serve"]
+    environment = {**kept, "MODELS_DIR": str(models), "PORT": str(port or free_port()), "DRAIN_SECONDS": "0", **environ}
+    command = [str(python), "-m", *module.split()]
     return subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -40,8 +40,12 @@ def service(models, **environ):
         wait(address, process)
         yield address, process
     finally:
-        process.terminate()
-        process.communicate(timeout=40)
+        stop(process)
+
+
+def stop(process):
+    process.terminate()
+    process.communicate(timeout=40)
 
 
 def wait(address, process, seconds=60):

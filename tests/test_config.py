@@ -21,12 +21,13 @@ def test_reads_every_setting(tmp_path):
         "RUNTIME": "torchscript",
         "MAX_ROWS": "5",
         "MAX_BODY_BYTES": "6",
+        "MAX_IN_FLIGHT": "7",
         "SHADOW": "onnx",
         "SHADOW_RATE": ".5",
         "SHADOW_FLIPS": str(tmp_path),
     }
 
-    assert Config.from_env(environ) == Config(Path("/m"), "hours", 3, "torchscript", 5, 6, "onnx", 0.5, tmp_path)
+    assert Config.from_env(environ) == Config(Path("/m"), "hours", 3, "torchscript", 5, 6, 7, "onnx", 0.5, tmp_path)
 
 
 def test_reports_every_fault_at_once():

@@ -1,8 +1,13 @@
 """What deploy/ gives to Kubernetes, held against its schemas, offline."""
 
 import copy
+import http.server
+import json
+import re
 import shutil
 import subprocess
+import sys
+import threading
 
 import kubernetes_validate
 import pytest
@@ -49,11 +54,11 @@ def _whole(document):
     """A strategic merge patch with what its target supplies put in, so that it can be held against the schema."""
     if document["kind"] == "Deployment" and "selector" not in document["spec"]:
         whole = copy.deepcopy(everything()["Deployment", "serve"])
-        for part in ("initContainers", "volumes"):
-            found = document["spec"]["template"]["spec"][part]
-            whole["spec"]["template"]["spec"][part] = [
-                {k: v for k, v in item.items() if v is not None} for item in found
-            ]
+        pod, patch = whole["spec"]["template"]["spec"], document["spec"]["template"]["spec"]
+        for part in patch.keys() - {"containers"}:
+            pod[part] = [{k: v for k, v in item.items() if v is not None} for item in patch[part]]
+        for found in patch.get("containers", []):
+            pod["containers"] = [one | found if one["name"] == found["name"] else one for one in pod["containers"]]
         return whole
     return document
 
@@ -66,7 +71,7 @@ def test_the_schema_refuses_a_misspelt_field():
         kubernetes_validate.validate(document, "1.31", strict=True)
 
 
-@pytest.mark.parametrize("variant", ["volume", "object-storage"])
+@pytest.mark.parametrize("variant", ["volume", "object-storage", "key"])
 def test_kustomize_builds_what_its_files_say(variant):
     """Where kubectl is installed; every file is named in its kustomization in any case."""
     folder = KUBERNETES / variant
@@ -82,6 +87,7 @@ def test_kustomize_builds_what_its_files_say(variant):
         deployment = next(d for d in found if d["kind"] == "Deployment")
         assert restricted(deployment["spec"]["template"]["spec"])
         assert ("fetch" in str(deployment)) == (variant == "object-storage")
+        assert ("API_KEY_FILE" in str(deployment)) == (variant == "key")
 
 
 def test_pods_are_restricted_and_probed_on_the_v2_routes():
@@ -99,6 +105,22 @@ def test_pods_are_restricted_and_probed_on_the_v2_routes():
     assert container["ports"][0]["containerPort"] == PORT
 
 
+def test_the_key_is_where_the_service_is_told_to_look():
+    """In Kubernetes and in Compose, whose second file must fit the first."""
+    pod = documents(KUBERNETES / "key" / "secret.yaml")[0]["spec"]["template"]["spec"]
+    (container,), (volume,) = pod["containers"], pod["volumes"]
+    mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    assert container["env"] == [{"name": "API_KEY_FILE", "value": f"{mounts[volume['name']]}/keys"}]
+    said = (KUBERNETES / "key" / "kustomization.yaml").read_text()
+    assert f"create secret generic {volume['secret']['secretName']} --from-file=keys=" in said
+
+    (compose,), (main,) = (documents(ROOT / name) for name in ("deploy/compose/key.yml", "docker-compose.yml"))
+    (secret,) = compose["services"]["serve"]["secrets"]
+    assert compose["services"].keys() <= main["services"].keys()
+    assert compose["services"]["serve"]["environment"] == {"API_KEY_FILE": f"/run/secrets/{secret}"}
+    assert secret in compose["secrets"]
+
+
 def test_what_belongs_together_finds_each_other():
     found = everything()
     labels = found["Deployment", "serve"]["spec"]["template"]["metadata"]["labels"]
@@ -110,6 +132,26 @@ def test_what_belongs_together_finds_each_other():
         assert chosen.items() <= labels.items()
     assert found["HorizontalPodAutoscaler", "serve"]["spec"]["scaleTargetRef"]["name"] == "serve"
     assert ("PersistentVolumeClaim", "models") in found
+
+
+@pytest.mark.parametrize("setting", ["PORT", "AIP_HTTP_PORT"])
+def test_the_image_asks_for_its_health_where_it_listens(setting):
+    """Under Vertex AI's name for the port the container was unhealthy."""
+    line = re.search("^HEALTHCHECK .*CMD (.*)$", (ROOT / "Dockerfile").read_text(), re.M)[1]
+    _, *code = json.loads(line)
+    asked = []
+
+    class Health(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            self.send_response(200)
+            self.end_headers()
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Health) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        subprocess.run([sys.executable, *code], env={setting: str(server.server_port)}, check=True)
+
+    assert asked == ["/health/ready"]
 
 
 def test_the_inference_services():

@@ -99,11 +99,10 @@ def test_what_waits_is_bounded(manifest):
     x = np.zeros((100_000, 3))
     for _ in range(1000):
         drift.note(manifest, x, x[:, 0])
-    held = sum(one.base is None and one.nbytes for _, one, _ in drift._rows)
-    assert 0 < held <= 8 * (drifting.WAITING + 3 * drifting.SAMPLE)
+    assert 0 < len(drift._waiting[manifest.digest][0]) <= drifting.WAITING + 3 * drifting.SAMPLE
     drift.fold(manifest)
     drift.note(manifest, x, x[:, 0])
-    assert len(drift._rows) == 1
+    assert len(drift._waiting[manifest.digest][0]) == 3 * drifting.SAMPLE
 
 
 def test_a_model_too_wide_is_watched_as_far_as_there_is_room(manifest, monkeypatch):
@@ -183,8 +182,11 @@ def test_each_worker_counts_by_itself(models, monkeypatch):
 def test_questions_are_no_traffic(client):
     """The page asks for a hundred points of its curve as one types: they are no rows that anybody asked about."""
     before = client.get("/metrics").text
-    answer = client.post("/predict?watch=false", json=ADMISSIONS)
-    assert answer.status_code == 200
+    assert client.post("/predict?watch=false", json=ADMISSIONS).status_code == 200
+    assert client.post("/explain?watch=false", json=ADMISSIONS).status_code == 200
+    assert client.post("/predict?watch=false", json={**ADMISSIONS[0], "rank": "9"}).status_code == 422
+    assert client.get("/").status_code == 200  # which begins with a row of its own
+    assert client.get("/drift").json["features"]["rank"]["unseen_share"] == 0
     after = client.get("/metrics").text
     for name in ("rows_total", "probability_count", "drift_rows"):
         found = [
@@ -193,11 +195,14 @@ def test_questions_are_no_traffic(client):
         assert found[0] == found[1]
         assert len(found[0]) == 1
 
+    assert client.get("/", query_string=ADMISSIONS[0]).status_code == 200  # but a form that was sent is traffic
+    assert client.get("/drift").json["rows"] == pytest.approx(1, rel=1e-3)
+
 
 def test_missing_cells_have_a_share(manifest):
     x = np.array([[np.nan, 3.0, 1.0]] * 50 + [[500.0, 3.0, 1.0]] * 150)
     found = baseline(manifest.features, x, x[:, 1])
     assert found.features[0].shares[-1] == 0.25
-    drift = Drift(Tally())
+    drift = Drift(Tally(), lambda: 0.0)
     drift.note(manifest, x, x[:, 1])
     assert drift.found(manifest)["features"]["gre"]["missing_share"] == 0.25

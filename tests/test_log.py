@@ -4,6 +4,7 @@ import http.server
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -13,7 +14,12 @@ import urllib.request
 import pytest
 
 from serve.app import create_app
+from serve.asgi import BROKEN_OFF
 from serve.config import Config
+from serve.exchange import Answer
+from serve.log import write
+from serve.tally import Tally
+from serve.watch import Watch
 from tests.service import ROOT, free_port, service, start, wait
 
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -63,6 +69,17 @@ def test_a_line_for_each_request_and_each_event(models, worker_class):
     assert any("Booting worker" in line["message"] for line in lines if line["logger"] == "gunicorn.error")
 
 
+def test_lines_of_a_turn_are_written_together_as_far_as_a_pipe_keeps_them_so(monkeypatch):
+    written = []
+    monkeypatch.setattr("serve.log.os.write", lambda to, text: written.append(text))
+    lines = [b"%d%b\n" % (number % 10, b"x" * 398) for number in range(25)]
+
+    write(lines)
+    write(lines[:1])
+
+    assert written == [b"".join(lines[:10]), b"".join(lines[10:20]), b"".join(lines[20:]), lines[0]]
+
+
 def test_a_failure_of_ours_is_one_line_with_its_traceback():
     code = (
         "import logging, logging.config; from serve.log import LOGGING; logging.config.dictConfig(LOGGING)\n"
@@ -72,6 +89,21 @@ def test_a_failure_of_ours_is_one_line_with_its_traceback():
     line = json.loads(done.stderr)
     assert line["message"] == "it\nfailed"
     assert "ZeroDivisionError" in line["traceback"]
+
+
+@pytest.mark.parametrize("worker_class", ["asgi", "gthread"])
+def test_a_request_that_is_none_is_not_repeated_in_the_log(models, worker_class):
+    """gunicorn would say what line or header it could not read, and the page's form has values there."""
+    with service(models, MODEL_NAME="hours", WEB_CONCURRENCY="1", WORKER_CLASS=worker_class) as (address, process):
+        host, port = address.removeprefix("http://").split(":")
+        for sent in (f"GET /?hours={SECRET} x HTTP/1.1", f"GET / HTTP/1.1\r\n{SECRET} x: y", f"hours\r\n{SECRET}"):
+            with socket.create_connection((host, int(port)), timeout=10) as connection:
+                connection.sendall(f"{sent}\r\n\r\n".encode())
+                assert connection.recv(100).startswith(b"HTTP/1.1 400")
+        process.terminate()
+        output, _ = process.communicate(timeout=40)
+    assert str(SECRET) not in output
+    assert ("Invalid request from ip=127.0.0.1: Invalid HTTP" in output) or worker_class == "asgi"
 
 
 def test_gunicorn_makes_up_no_line_of_its_own():
@@ -161,6 +193,24 @@ def test_spans_go_to_the_collector_below_the_callers(models, worker_class):
     assert str(SECRET) not in str([span for _, span in collector.spans])
 
 
+@pytest.mark.parametrize(("answer", "code", "failed"), [
+    (BROKEN_OFF, None, False), (Answer(422, (), b""), 422, False), (Answer(500, (), b""), 500, True),
+])  # fmt: skip
+def test_a_span_says_how_the_request_ended(answer, code, failed):
+    """That of a client who had gone, too: the line in the log and the count came, and then a traceback."""
+    exporting = pytest.importorskip("opentelemetry.sdk.trace.export.in_memory_span_exporter")
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+
+    provider, exporter = TracerProvider(), exporting.InMemorySpanExporter()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    watch = Watch(["/predict"], Tally(), tracer=provider.get_tracer("passfail"))
+    watch.end(watch.begin(), "POST", "/predict", "/predict", {}, answer)
+
+    (span,) = exporter.get_finished_spans()
+    assert (span.attributes.get("http.response.status_code"), not span.status.is_ok) == (code, failed)
+
+
 def test_an_endpoint_without_the_package_is_said(models):
     code = "import sys; sys.modules['opentelemetry.sdk.trace'] = None; import serve.app; serve.app.from_gunicorn()"
     environ = os.environ | {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://x", "MODELS_DIR": str(models), "MODEL_NAME": "hours"}
@@ -172,7 +222,8 @@ def test_an_endpoint_without_the_package_is_said(models):
 
 def test_rows_and_version_are_those_of_the_answer_in_every_protocol(models, monkeypatch):
     lines = []
-    monkeypatch.setattr("serve.log.access", lambda **line: lines.append(line))
+    monkeypatch.setattr("serve.log.access", lambda method, path, seconds, answer, trace: answer)
+    monkeypatch.setattr("serve.log.write", lines.extend)
     config = Config(models=models, model_name="hours", access_log=True, vertex_predict="/vertex")
     client = create_app(config).test_client()
     tensor = {"name": "x", "shape": [2, 1], "datatype": "FP64", "data": [1, 7]}
@@ -186,5 +237,5 @@ def test_rows_and_version_are_those_of_the_answer_in_every_protocol(models, monk
     client.post(infer, json={"inputs": [tensor]})
     client.post(infer, json={"inputs": [tensor], "parameters": {"binary_data_output": True}})
 
-    assert [line["status"] for line in lines] == [200] * 7
-    assert [(line["rows"], line["model"], line["version"]) for line in lines] == [(2, "hours", 1)] * 7
+    assert [answer.status for answer in lines] == [200] * 7
+    assert [(answer.rows, answer.model, answer.version) for answer in lines] == [(2, "hours", 1)] * 7

@@ -11,11 +11,13 @@ import time
 import urllib.parse
 import urllib.request
 
+import numpy as np
 import pytest
 
 from serve import gunicorn_conf
 from serve.app import create_app
 from serve.config import Config
+from serve.metrics import PROBABILITY, ROWS, TENTHS, Metrics
 from serve.tally import Tally
 from tests.conftest import DATA
 from tests.service import free_port, post, service
@@ -105,6 +107,21 @@ def test_each_worker_counts_into_a_row_of_its_own(monkeypatch):
     assert [row[5] for row in tally.rows()] == [1.0, 1.0]
 
 
+def test_few_rows_and_many_are_counted_alike():
+    """A bucket holds its upper bound, as Prometheus has it."""
+    probability = np.array([0.0, *TENTHS, *np.nextafter(TENTHS, 1.0), 1.0, 0.25, 0.75])
+    verdict = probability > 0.5
+    cells = []
+    for figures in ((verdict, probability), (verdict.tolist(), probability.tolist())):
+        tally = Tally()
+        Metrics([], tally).predicted(*figures)
+        cells.append(tally.mine[ROWS : PROBABILITY + len(TENTHS) + 2].tolist())
+
+    assert cells[0][:-1] == cells[1][:-1]
+    assert cells[0][-1] == pytest.approx(cells[1][-1])
+    assert cells[0][PROBABILITY - ROWS : -1] == [2, 2, 3, 2, 2, 2, 2, 3, 2, 2]
+
+
 def test_the_shadows_figures_are_there(models):
     app = create_app(Config(models=models, model_name="hours", shadow="torchscript", shadow_rate=1.0))
     client = app.test_client()
@@ -117,6 +134,24 @@ def test_the_shadows_figures_are_there(models):
     app.service.served.model.shadow.wait()
 
     assert checked() == before + 2
+
+
+def test_each_status_that_is_answered_on_purpose_is_counted_as_itself(models):
+    """The alert PassfailErrors takes the others for errors: a browser that has the page's files already was one."""
+    client = create_app(Config(models=models, model_name="hours")).test_client()
+    style = "/page/style.css"
+    asked = [
+        client.get(style, headers={"If-Modified-Since": "Fri, 01 Jan 2100 00:00:00 GMT"}),
+        client.get(style, headers={"Range": "bytes=2-5"}),
+        client.get(style, headers={"Range": "bytes=9999999-"}),
+        client.get("/health//live"),
+        client.post("/v2/repository/models/hours/load"),
+    ]
+    for answer in asked:
+        answer.close()
+
+    counted = set(re.findall(r'status="(.*)"', client.get("/metrics").text))
+    assert {str(answer.status_code) for answer in asked} == {"304", "206", "416", "308", "409"} <= counted
 
 
 def test_the_readme_lists_every_metric(models):

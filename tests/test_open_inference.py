@@ -1,17 +1,14 @@
-"""The Open Inference Protocol: tensors in every form, and the official client of Triton."""
+"""The Open Inference Protocol: tensors in every form."""
 
 import json
 import math
 import struct
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
 from serve.app import create_app
 from serve.config import Config
-from tests.service import service
 from tests.test_protocols import GOOD, LEVELS, predictions, tensors, v2
 from train.__main__ import main
 
@@ -117,6 +114,31 @@ def test_a_faulty_tensor_is_refused(ask, fault):
     assert response.status_code in (400, 413, 422)
     assert response.content_type == "application/json"
     assert list(response.json) == ["error"]
+
+
+def test_a_body_may_repeat_the_models_name_but_name_no_other(ask):
+    """KServe's client always does."""
+    assert infer(ask, [X], model_name="admissions").status_code == 200
+
+    response = infer(ask, [X], model_name="hours")
+    assert (response.status_code, response.json) == (
+        422,
+        {"error": "1 place is wrong: $.model_name: not the model that the path names"},
+    )
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["logit", "label", "logit"], "$.outputs[2].name: given more than once"),
+        (["label", "odds"], "$.outputs[1].name: there are probability, logit, verdict, label, stable"),
+    ],
+)
+def test_each_output_is_one_of_the_models_and_named_once(ask, names, said):
+    """50 KB of 5000 rows that named one 2000 times were answered with 200 MB."""
+    response = infer(ask, [X], outputs=[{"name": name} for name in names])
+
+    assert (response.status_code, response.json) == (422, {"error": f"1 place is wrong: {said}"})
 
 
 @pytest.mark.parametrize("code", [4, 0.5, -1])
@@ -237,61 +259,3 @@ def test_an_unknown_name_or_version_is_not_found(ask, path):
     response = ask.get(path)
 
     assert (response.status_code, list(response.json)) == (404, ["error"])
-
-
-def test_tritons_client_gets_the_same_bits(models, runtime):
-    """The official client, in a process of its own: it brings gevent. Both roads; binary, JSON and texts."""
-    pytest.importorskip("tritonclient.http")
-    for worker_class in ("asgi", "gthread"):
-        environ = {"MODEL_NAME": "admissions", "RUNTIME": runtime, "WEB_CONCURRENCY": "1", "WORKER_CLASS": worker_class}
-        with service(models, **environ) as (address, _):
-            output = subprocess.check_output([sys.executable, "-c", TRITON, address.removeprefix("http://")], text=True)
-        found = json.loads(output)
-        client = create_app(Config(models=models, model_name="admissions", runtime=runtime)).test_client()
-        rows = list(predictions(client.post("/predict", json=GOOD)))
-        assert found["binary"] == found["json"] == found["columns"] == [row[1] for row in rows]
-        assert found["labels"] == [row[2] for row in rows]
-        assert found["refused"].startswith("[422]")
-
-
-TRITON = f"""
-import json, sys
-import numpy as np
-import tritonclient.http as http
-
-rows, levels = {GOOD!r}, {LEVELS!r}
-client = http.InferenceServerClient(sys.argv[1])
-assert client.is_server_live() and client.is_server_ready() and client.is_model_ready("admissions", "1")
-assert client.get_model_metadata("admissions")["versions"] == ["1"]
-assert client.get_model_repository_index()[0]["state"] == "READY"
-
-def ask(inputs, outputs=None):
-    return client.infer("admissions", inputs, outputs=outputs, request_id="7")
-
-x = np.array([[row["gre"], row["gpa"], levels.index(row["rank"])] for row in rows])
-def whole(binary):
-    one = http.InferInput("x", list(x.shape), "FP64")
-    one.set_data_from_numpy(x, binary_data=binary)
-    return [one]
-
-columns = []
-for name, kind in [("gre", "FP64"), ("gpa", "FP64"), ("rank", "BYTES")]:
-    one = http.InferInput(name, [len(rows)], kind)
-    one.set_data_from_numpy(np.array([row[name] for row in rows], dtype=object if kind == "BYTES" else float))
-    columns.append(one)
-plain = [http.InferRequestedOutput("probability", binary_data=False)]
-labels = ask(columns, [http.InferRequestedOutput("label")]).as_numpy("label")
-x[0, 2], kept = 9, x[0, 2]
-try:
-    ask(whole(True))
-except http.InferenceServerException as error:
-    refused = str(error)
-x[0, 2] = kept
-print(json.dumps({{
-    "binary": ask(whole(True)).as_numpy("probability").tolist(),
-    "json": ask(whole(False), plain).as_numpy("probability").tolist(),
-    "columns": ask(columns).as_numpy("probability").tolist(),
-    "labels": [label.decode() for label in labels],
-    "refused": refused,
-}}))
-"""

@@ -1,6 +1,7 @@
 """The page as the service sends it, before any browser."""
 
 import json
+import re
 from types import SimpleNamespace
 
 import msgspec
@@ -23,6 +24,16 @@ def test_form_is_answered_as_predict_answers(page):
 
     assert f'<b id="label">{answer["label"]}</b>' in shown
     assert f'<span id="probability">{100 * answer["probability"]:.1f}</span>' in shown
+
+
+def test_the_evidence_of_a_rare_outcome_is_not_rounded_to_none(page, monkeypatch):
+    """Of 19951 rows 48: 0.2 %, not 0 % with an interval from 0 % to 0 %."""
+    found = {"lower": 0.0, "upper": 0.1, "rows": 19951, "positives": 48, "low": 0.00182, "high": 0.00319}
+    monkeypatch.setattr("serve.api.page.evidence", lambda calibration, probability: [found])
+
+    shown = page.get("/").text.replace("&nbsp;", " ")
+
+    assert "answered 0 to 10 %, 48 were pass: 0.2 % (95 % interval 0.2 to 0.3 %)." in shown
 
 
 @pytest.mark.parametrize(
@@ -74,6 +85,35 @@ def test_policy_lets_nothing_in_from_elsewhere(page):
         .startswith("default-src 'none'; style-src 'unsafe-inline'")
     )
     assert page.get("/page/index.html").status_code == 404
+
+
+def test_it_shows_the_models_figures_versions_and_certificate(page):
+    shown = page.get("/").text
+    manifest = page.get("/model").json
+    held_out = manifest["training"]["held_out"]
+
+    for figure in (f"{100 * held_out['accuracy']:.1f} %", f"{held_out['auc']:.3f}", f"{held_out['log_loss']:.4f}"):
+        assert f"<dd>{figure}" in shown
+    assert "<dd>1 (in service)</dd>" in shown
+    assert f"<code>{manifest['digest'][:16]}</code>" in shown
+    for engine, figures in manifest["certificate"]["engines"].items():
+        row = shown.split(f'<th scope="row">{engine}</th>')[1].split("</tr>")[0]
+        wanted = [figures[name] for name in ("logit_differences", "probability_ulp", "verdict_differences")]
+        assert re.findall(r">(\d+)<", row) == [str(figure) for figure in wanted]
+
+
+@pytest.mark.parametrize("metrics_port", [None, 9100])
+def test_every_link_leads_somewhere(models, metrics_port):
+    """Of the page alone: what it draws in a browser, tests/browser looks at."""
+    config = Config(models=models, model_name="hours", metrics_port=metrics_port)
+    page = create_app(config).test_client()
+
+    links = set(re.findall(r'href="(/[^"]*)"', page.get("/").text))
+
+    assert ("/metrics" in links) == (metrics_port is None)
+    for link in links:
+        with page.get(link) as answer:
+            assert answer.status_code == 200
 
 
 def test_card_that_was_altered_is_not_shown(page, models):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from serve.app import create_app
 from serve.config import Config
-from serve.errors import RequestError
+from serve.errors import Problem, RequestError
 from serve.manifest import decode
 from serve.payload import Payload, _parse
 from train.__main__ import main
@@ -92,7 +92,7 @@ def test_csv_answers_csv_with_columns_added(client):
         ('{"gre":' + "9" * 500 + ',"gpa":3,"rank":1}', [("$.gre", "not a finite number")]),
         ({**GOOD, "rank": 5}, [("$.rank", "not one of the levels: 1, 2, 3, 4")]),
         ({**GOOD, "rank": "first"}, [("$.rank", "not one of the levels: 1, 2, 3, 4")]),
-        ({**GOOD, "rank": True}, [("$.rank", "expected one of the levels: 1, 2, 3, 4; got a boolean")]),
+        ({**GOOD, "rank": True}, [("$.rank", "expected one of the levels, as a string: 1, 2, 3, 4; got a boolean")]),
         ({**GOOD, "rank": None}, [("$.rank", "may not be null")]),
         ([GOOD, {**GOOD, "gpa": "x"}, 7], [("$[1].gpa", "expected a number, got a string"),
                                            ("$[2]", "expected an object, got a number")]),
@@ -151,11 +151,56 @@ def test_limits(client):
     assert problems(post(served, b" " * 101), 413) == []
 
 
-def test_many_problems_are_counted_but_not_all_listed(client):
-    response = post(client("hours"), [{}] * 1000)
+@pytest.mark.parametrize(("count", "said"), [(1, "1 place is"), (20, "20 places are"), (21, "more than 20 places are")])
+@pytest.mark.parametrize("kind", ["application/json", "text/csv"])
+def test_the_places_are_counted_as_far_as_they_are_listed(client, count, said, kind):
+    body = "hours\n" + "x\n" * count if kind == "text/csv" else [{}] * count
+    response = post(client("hours"), body, kind)
 
-    assert len(problems(response)) == 20
-    assert response.json["detail"] == "1000 places are wrong"
+    assert len(problems(response)) == min(count, 20)
+    assert response.json["detail"] == f"{said} wrong"
+
+
+MANY = {
+    "objects": ("/predict", "[" + ",".join(["{}"] * 1000) + "]", "application/json"),
+    "arrays": ("/invocations", '{"instances": [' + ",".join(["[]"] * 1000) + "]}", "application/json"),
+    "lines": ("/predict", "gre,gpa,rank\n" + "x\n" * 1000, "text/csv"),
+}
+
+
+@pytest.mark.parametrize("kind", MANY)
+def test_no_more_places_are_looked_for_than_are_named(client, monkeypatch, kind):
+    """A hundred thousand empty objects for a hundred columns were gigabytes of them."""
+    path, body, content_type = MANY[kind]
+    served, made = client("admissions"), []
+    for module in ("payload", "table"):
+        monkeypatch.setattr(f"serve.{module}.Problem", lambda *about: made.append(about) or Problem(*about))
+
+    assert served.post(path, data=body, content_type=content_type).status_code == 422
+    assert len(made) == 21
+
+
+def test_of_a_table_beyond_the_limit_no_more_lines_are_read(client, monkeypatch):
+    """Sixteen megabytes of them took nearly two gigabytes."""
+    read = []
+    lines = csv.reader
+
+    class Reader:
+        line_num = 1
+
+        def __init__(self, *about, **how):
+            self.lines = lines(*about, **how)
+
+        def __iter__(self):
+            for line in self.lines:
+                read.append(line)
+                yield line
+
+    served = client("hours", max_rows=3)
+    monkeypatch.setattr("serve.table.csv.reader", Reader)
+
+    assert problems(post(served, "hours\n" + "1\n" * 1000, "text/csv"), 413) == []
+    assert len(read) == 5
 
 
 @pytest.mark.parametrize("content_type", [None, "text/plain", "application/x-www-form-urlencoded"])
@@ -174,6 +219,7 @@ def test_other_routes(client):
     assert served.get("/v2/health/live").json == {"live": True}
     assert served.get("/v2/health/ready").json == {"ready": True, "live": True}
     assert decode(served.get("/model").data).name == "hours"
+    assert "so a later PyTorch or Python may not load it" in served.get("/model").json["files"]["model.pt"]["about"]
     assert problems(served.get("/predict"), 405) == []
     assert served.get("/predict").headers["Allow"] == "OPTIONS, POST"
     assert problems(served.get("/nowhere"), 404) == []
@@ -181,7 +227,7 @@ def test_other_routes(client):
 
 def test_nothing_unforeseen_leaks(client, monkeypatch):
     served = client("hours")
-    monkeypatch.setattr(Payload, "decode_json", lambda *_: 1 / 0)
+    monkeypatch.setattr(Payload, "read_json", lambda *_: 1 / 0)
 
     response = post(served, {"hours": 1})
 
@@ -237,10 +283,10 @@ def test_the_two_decoders_agree(models, document):
     manifest = decode((models / "admissions" / "1" / "manifest.json").read_bytes())
     payload = Payload(manifest, 100)
     body = json.dumps(document).encode()
-    slow = payload._problems(_parse(body))
+    slow = list(payload._problems(_parse(body)))
     fast = []
     try:
-        payload.decode_json(body)
+        payload.read_json(body)
     except RequestError as error:
         fast = list(error.problems)
 

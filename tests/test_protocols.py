@@ -1,12 +1,16 @@
 """One list of rows through every protocol: the same bits from each, the same mistake refused by each in its shape."""
 
+import csv
+import io
 import json
+import urllib.request
 
 import pytest
 
 from serve.app import create_app
 from serve.config import Config
 from serve.errors import ConfigError
+from tests.service import free_port, start, stop, wait
 
 GOOD = [
     {"gre": 380, "gpa": 3.61, "rank": "3"},
@@ -35,7 +39,7 @@ def tensors(rows):
     ]  # fmt: skip
 
 
-def csv(rows):
+def table(rows):
     cell = {None: "", True: "true"}
     lines = [",".join(str(cell.get(v, v)) if not isinstance(v, float) else repr(v) for v in r.values()) for r in rows]
     return "\n".join(["gre,gpa,rank", *lines]).encode()
@@ -59,9 +63,16 @@ def predictions(response):
     return [(row["logit"], row["probability"], row["label"]) for row in rows]
 
 
+def cells(response):
+    rows = csv.DictReader(io.StringIO(response.text))
+    return [(float(row["logit"]), float(row["probability"]), row["label"]) for row in rows]
+
+
 # Name -> (how rows are sent, how the answers are read).
 PROTOCOLS = {
     "predict": (lambda ask, rows: ask("/predict", rows), predictions),
+    "predict csv": (lambda ask, rows: ask("/predict", table(rows), "text/csv"), cells),
+    "predict and why": (lambda ask, rows: ask("/explain", rows), predictions),
     "v2": (lambda ask, rows: ask("/v2/models/admissions/infer", {"inputs": tensors(rows)}), v2),
     "v2 of a version": (lambda ask, rows: ask("/v2/models/admissions/versions/1/infer", {"inputs": tensors(rows)}), v2),
     "mlflow split": (
@@ -77,7 +88,7 @@ PROTOCOLS = {
         lambda ask, rows: ask("/invocations", {"inputs": {name: [row[name] for row in rows] for name in rows[0]}}),
         predictions,
     ),
-    "mlflow csv": (lambda ask, rows: ask("/invocations", csv(rows), "text/csv"), predictions),
+    "mlflow csv": (lambda ask, rows: ask("/invocations", table(rows), "text/csv"), predictions),
     "vertex": (lambda ask, rows: ask("/vertex", {"instances": rows}), predictions),
 }
 
@@ -99,7 +110,7 @@ def test_the_same_mistake_is_refused_in_the_protocols_own_shape(ask, protocol, m
     assert response.status_code in (400, 422)
     text = response.get_data(as_text=True)
     assert "secret" not in text
-    if protocol == "predict":
+    if protocol.startswith("predict"):
         assert response.content_type == "application/problem+json"
         text = json.dumps(response.json["errors"])
     elif "mlflow" in protocol:
@@ -147,6 +158,22 @@ def test_a_body_beyond_the_limit_is_refused_in_each_shape(models):
     for path, keys in shapes.items():
         response = client.post(path, data=bytes(101), content_type="application/json")
         assert (response.status_code, set(response.json)) == (413, keys)
+
+
+def test_vertex_starts_it_by_its_own_variables(models):
+    port = free_port()
+    where = "/v1/endpoints/17/deployedModels/42"
+    asked = {"AIP_HTTP_PORT": str(port), "AIP_PREDICT_ROUTE": f"{where}:predict", "AIP_HEALTH_ROUTE": where}
+    process = start(models, PORT="", MODEL_NAME="hours", WEB_CONCURRENCY="1", **asked)
+    try:
+        wait(f"http://127.0.0.1:{port}", process)
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{where}") as answer:
+            assert answer.status == 200
+        body = b'{"instances": [{"hours": 7}], "parameters": {}}'
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{where}:predict", body) as answer:
+            assert json.load(answer)["predictions"][0]["label"] == "pass"
+    finally:
+        stop(process)
 
 
 @pytest.mark.parametrize("route", ["/ping", "/health/ready", "/v1/health"])

@@ -3,14 +3,21 @@
 import json
 import os
 import re
+import shutil
 import subprocess
+import sys
 from pathlib import Path
+
+import pytest
 
 from serve import errors
 from serve.app import create_app
 from serve.config import Config
 from serve.replay import main as replay
 from tests.conftest import DATA
+from tests.service import service
+from tests.test_clients import OTHERS
+from train.__main__ import _name as trained
 from train.arguments import parse
 
 ROOT = DATA.parent
@@ -48,6 +55,22 @@ def test_make_prints_its_targets():
 
     for target in ("demo", "train", "export", "serve", "test", "test-docker"):
         assert f"make {target} " in output
+
+
+@pytest.mark.parametrize("data", ["data/my.csv", "in my documents/my.csv.gz", "my.parquet", "/srv/my/"])
+def test_its_demo_serves_the_model_that_it_trains(data):
+    dry = ["make", "--dry-run", "demo", f"DATA={data}"]
+    output = subprocess.check_output(dry, cwd=ROOT, text=True, env={**os.environ, "MAKEFLAGS": ""})
+
+    assert 'MODEL_NAME="my" ' in output
+    assert trained(parse(["fit", "--data", data])) == "my"
+
+
+def test_a_demo_on_no_port_is_one_line():
+    demo = [sys.executable, "-m", "deploy.demo"]
+    done = subprocess.run(demo, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "PORT": "http"})
+
+    assert (done.returncode, done.stderr) == (3, "passfail can't start: PORT must be a whole number from 1 to 65535\n")
 
 
 def test_every_setting_is_in_the_table_with_its_default():
@@ -90,8 +113,39 @@ def test_its_sample_answers_are_what_is_answered(models):
     assert answer == json.loads(sample[2])
 
 
+@pytest.fixture(scope="module")
+def port(models):
+    with service(models, MODEL_NAME="hours", WEB_CONCURRENCY="1") as (address, _):
+        yield address.rpartition(":")[2]
+
+
+PYTHON = "import numpy as np, {0}; from {0} import *; print({1})"
+RUN = {
+    "requests": (sys.executable, "-c", PYTHON),
+    "JavaScript": ("node", "--input-type=module", "-e", "console.log({1})"),
+    "tritonclient.http": (sys.executable, "-c", PYTHON),
+    "mlflow.pyfunc.scoring_server.client": (OTHERS, "-c", f"import pandas as pd; {PYTHON}"),
+}
+
+
+@pytest.mark.parametrize("client", RUN)
+def test_its_line_for_a_client_gets_the_answer(port, client):
+    (line,) = re.findall(rf"^\| (?:\w+, )?`?{re.escape(client)}`? \| `(.*)` \|$", README, re.M)
+    line = line.replace("localhost", "127.0.0.1").replace("8000", port)
+    program, *options, code = RUN[client]
+    if shutil.which(program) is None:
+        pytest.skip(f"there is no {program} here: the README's line for {client} is NOT tested")
+    command = [program, *options, code.replace("{0}", client).replace("{1}", line)]
+
+    done = subprocess.run(command, capture_output=True, text=True)
+
+    sample = json.loads(re.search(r"-d '\{.*?\}' .*\n(\{.*\})", README)[1])
+    assert done.stdout.splitlines()[-1:] == [str(sample["probability"])], done.stderr
+
+
 def test_its_replay_is_what_is_said(models, tmp_path, monkeypatch, capfd):
-    arguments, answer, said = re.search(r"^\$ python -m serve replay (.*)\n(.*)\n(.*)\n```", README, re.M).groups()
+    command = r"^\$ \.venv/bin/python -m serve replay (.*)\n(.*)\n(.*)\n```"
+    arguments, answer, said = re.search(command, README, re.M).groups()
     (tmp_path / "request.json").write_text('{"hours": 7}')
     (tmp_path / "answer.json").write_text(answer)
     monkeypatch.setenv("MODELS_DIR", str(models))

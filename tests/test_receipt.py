@@ -151,7 +151,8 @@ def test_without_a_past_answer_it_answers_and_says_so(kept, replay):
 
 @pytest.mark.parametrize(
     ("arguments", "line"),
-    [(["--version", "7"], "holds no version 7; it holds 1"), (["--model", "nosuch"], "holds no exported version"),
+    [(["--version", "7"], "holds no version 7; it holds 1"), (["--version", "0"], "holds no version 0; it holds 1"),
+     (["--model", "nosuch"], "holds no exported version"),
      (["--answer", "/nowhere"], "/nowhere: No such file or directory")],
 )  # fmt: skip
 def test_what_can_not_be_replayed_is_one_line(kept, replay, arguments, line):

@@ -4,6 +4,7 @@ import builtins
 import hashlib
 import json
 import random
+import re
 import shutil
 
 import msgspec
@@ -37,8 +38,11 @@ def rewrite(folder, **changes):
     path.write_bytes(msgspec.structs.replace(decode(path.read_bytes()), **changes).encode())
 
 
-def test_the_undamaged_copy_opens(copied, runtime):
-    assert opened(copied, runtime).manifest.name == "study_hours"
+def test_the_undamaged_copy_opens_and_the_log_says_how_long_its_proof_took(copied, runtime, caplog):
+    with caplog.at_level("INFO"):
+        assert opened(copied, runtime).manifest.name == "study_hours"
+
+    assert re.search(rf"study_hours/1 answers on {runtime} as it was certified, shown in \d+ ms", caplog.text)
 
 
 def test_any_changed_byte_of_any_file_is_noticed_and_the_file_named(copied):

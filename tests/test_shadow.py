@@ -151,6 +151,18 @@ def test_the_rate_is_a_share_of_the_requests(models, monkeypatch):
     assert shadow.checked_rows == 2
 
 
+def test_a_closed_shadow_takes_nothing_more(models):
+    """A request may still have the model; what it offered would start a thread that nobody ends."""
+    model = open_model(Config(models=models, model_name="hours"))
+    shadow = Shadow(model.runtime, "onnx", model.manifest, 1.0)
+    before = threading.enumerate()
+
+    shadow.close()
+    replace(model, shadow=shadow).predict(np.array([[7.0]]))
+
+    assert threading.enumerate() == before
+
+
 def test_a_shadow_without_torch_does_not_start(models, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     monkeypatch.delitem(sys.modules, "serve.runtimes.torchscript", raising=False)

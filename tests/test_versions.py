@@ -2,12 +2,14 @@
 
 import json
 import os
+import re
 import shutil
 import threading
 import time
 import urllib.request
 
 import msgspec
+import numpy as np
 import pytest
 
 from serve.app import create_app
@@ -16,7 +18,7 @@ from serve.errors import StartupError, UnknownModel
 from serve.manifest import decode
 from serve.service import Service
 from serve.use import main as use
-from tests.service import post, service
+from tests.service import ROOT, post, service
 
 
 @pytest.fixture
@@ -95,6 +97,7 @@ def test_a_bad_version_is_refused_with_the_reason_and_the_old_one_goes_on(home, 
     assert [record.levelname for record in caplog.records] == ["ERROR"]  # once, not at every look
     served = create_app(Config(models=home.parent)).test_client()
     assert served.get("/health/ready").json["refused"] == one.refused  # a restart is no other state
+    assert "\npassfail_refused_versions 1.0\n" in served.get("/metrics").text
 
 
 def test_a_version_copied_slowly_is_taken_up_once_it_is_whole(home):
@@ -113,7 +116,7 @@ def test_a_version_copied_slowly_is_taken_up_once_it_is_whole(home):
     assert not one.refused
 
 
-@pytest.mark.parametrize("fault", ["deleted", "truncated", "unreadable", "gone"])
+@pytest.mark.parametrize("fault", ["deleted", "truncated", "swapped", "unreadable", "gone"])
 def test_a_model_whose_files_are_damaged_while_it_serves_goes_on(home, fault):
     publish(home, 2)
     one = opened(home)
@@ -123,6 +126,8 @@ def test_a_model_whose_files_are_damaged_while_it_serves_goes_on(home, fault):
         shutil.rmtree(home)
     elif fault == "truncated":
         os.truncate(path, 10)
+    elif fault == "swapped":
+        shutil.copy(home / "2" / "model.pt", path)
     else:
         path.unlink()
     if fault == "unreadable":
@@ -132,7 +137,7 @@ def test_a_model_whose_files_are_damaged_while_it_serves_goes_on(home, fault):
 
     assert version(one) == 2
     assert list(one.refused) == ["all" if fault == "gone" else "2"]
-    assert one.served.model.predict(one.served.payload.decode_json(b'{"hours": 7}')[0])[0] > 0
+    assert one.served.model.predict(np.array([[7.0]]))[0] > 0
 
 
 def test_without_any_version_that_opens_the_service_does_not_start(home):
@@ -159,7 +164,7 @@ def test_the_shadow_ends_with_its_model(home):
     publish(home, 2)
     one = opened(home, shadow="torchscript", shadow_rate=1.0)
     first, others = one.served.model, set(threading.enumerate())
-    first.predict(one.served.payload.decode_json(b'{"hours": 7}')[0])
+    first.predict(np.array([[7.0]]))
     (thread,) = set(threading.enumerate()) - others
     for number in (3, 4, 5):
         publish(home, number)
@@ -170,6 +175,25 @@ def test_the_shadow_ends_with_its_model(home):
     assert not thread.is_alive()
     assert first.shadow.checked_rows == 1
     assert sorted(one.kept) == [3, 4, 5]
+
+
+@pytest.mark.parametrize("served", [1, 2])
+def test_the_shadow_ends_with_a_model_that_is_opened_anew(home, served):
+    """Because its files were touched: whichever version it is of, the one in service or one asked for by number."""
+    publish(home, 2)
+    one = opened(home, shadow="torchscript", shadow_rate=1.0, model_version=served)
+    one.look()
+    first, others = one.kept[1].model, set(threading.enumerate())
+    first.predict(np.array([[7.0]]))
+    (thread,) = set(threading.enumerate()) - others
+    os.utime(home / "1" / "model.onnx", (0, 0))
+
+    one.look()
+
+    thread.join(timeout=30)
+    assert not thread.is_alive()
+    assert one.kept[1].model is not first
+    assert not one.refused
 
 
 def test_pinning_takes_effect_and_can_be_taken_back(home, monkeypatch, capsys):
@@ -270,3 +294,32 @@ def settled(address, version):
         row = row + 1 if health["version"] == version else 0
         time.sleep(0.01)
     return health
+
+
+STEPS = """
+import random, time
+real, days = time.time, random.Random(1)
+time.time = lambda: real() + days.uniform(-9, 9) * 86_400
+"""
+
+
+def test_a_clock_that_steps_changes_nothing(home, tmp_path):
+    """By days, back and forth, at every look; and files dated long ago and far ahead."""
+    (tmp_path / "sitecustomize.py").write_text(STEPS)
+    settings = {"PYTHONPATH": f"{tmp_path}:{ROOT}", "WEB_CONCURRENCY": "1", "ACCESS_LOG": "on"}
+    with service(home.parent, **settings) as (address, process):
+        for number, date in ((2, 0), (3, 4_000_000_000)):
+            publish(home, number)
+            os.utime(home / str(number) / "model.onnx", (date, date))
+            settled(address, number)
+            status, body = post(address, b'{"hours": 7}')
+            assert (status, json.loads(body)["version"]) == (200, number)
+        with urllib.request.urlopen(f"{address}/metrics") as answer:
+            spent = re.findall(r"^passfail_request_duration_seconds_sum.* (.*)$", answer.read().decode(), re.M)
+        process.terminate()
+        output, _ = process.communicate(timeout=40)
+
+    assert all(0 <= float(seconds) < 60 for seconds in spent)
+    assert spent
+    assert process.returncode == 0
+    assert "Traceback" not in output

@@ -14,12 +14,14 @@ import numpy as np
 from serve.errors import BodyTooLarge, InvalidInstance, MalformedBody, Problem, RequestError
 from serve.exchange import Answer, decoded
 from serve.receipt import digest, stamped
+from serve.table import floats
 
 VERSION = "2.0"
-HEADER_LENGTH = "inference-header-content-length"
+HEADER_LENGTH = b"inference-header-content-length"
 PLATFORMS = {"onnx": "onnx_onnxv1", "torchscript": "pytorch_torchscript"}
 FLOATS = {"FP16": "<f2", "FP32": "<f4", "FP64": "<f8"}
 INTEGERS = {f"{sign}INT{bits}": f"<{sign.lower() or 'i'}{bits // 8}" for sign in ("", "U") for bits in (8, 16, 32, 64)}
+NOT_AS_MANY = "doesn't hold as many values as the shape says"
 EXACT = 2**53  # float64 holds every whole number up to here
 
 
@@ -41,6 +43,7 @@ class Inference(msgspec.Struct, forbid_unknown_fields=True):
     outputs: list[Output] | None = None
     id: str | None = None
     parameters: dict = {}
+    model_name: str | None = None  # KServe's client repeats the path's
 
 
 NUMBER = float | int | None
@@ -51,7 +54,7 @@ WHOLES = msgspec.json.Decoder(list[int | list[int]])
 TEXTS = msgspec.json.Decoder(list[str | int | list[str | int | None] | None])
 
 
-def infer(service, request, name, version=None):
+async def infer(service, request, name, version=None):
     """POST /v2/models/{name}[/versions/{version}]/infer: tensors in, tensors out; JSON or binary, each as asked.
 
     Either one tensor x [n, d], a category as the index of its level, or one tensor [n] a feature, a category as its
@@ -97,12 +100,13 @@ def model(service, request, name, version=None):
 
 
 def ready(service, request, name, version=None):
-    """GET /v2/models/{name}[/versions/{version}]/ready: 200 where it is served."""
+    """GET /v2/models/{name}[/versions/{version}]/ready: 200 where it is served, 503 once the service stops."""
     try:
         manifest = service.find(name, version).model.manifest
     except RequestError as error:
         return refusal(error)
-    return _json({"name": manifest.name, "ready": True})
+    answer = _json({"name": manifest.name, "ready": not service.leaving})
+    return answer._replace(status=503) if service.leaving else answer
 
 
 def index(service, request):
@@ -123,7 +127,7 @@ def load(service, request, name):
 
 def problem(status, text):
     """An error in the protocol's shape; KServe's client shows it only under exactly this Content-Type."""
-    return Answer(status, (("Content-Type", "application/json"),), json.dumps({"error": text}).encode())
+    return Answer(status, ((b"Content-Type", b"application/json"),), json.dumps({"error": text}).encode())
 
 
 def refusal(error):
@@ -132,17 +136,16 @@ def refusal(error):
 
 
 def _json(document):
-    return Answer(200, (("Content-Type", "application/json"),), msgspec.json.encode(document))
+    return Answer(200, ((b"Content-Type", b"application/json"),), msgspec.json.encode(document))
 
 
 def _answer(served, request, request_digest):
     model, payload = served
     wanted, buffers = _read(request)
+    if wanted.model_name not in (None, model.manifest.name):
+        raise _wrong("$.model_name", "not the model that the path names")
     x = _x(wanted.inputs, buffers, payload)
-    outputs = wanted.outputs if wanted.outputs is not None else [Output(name) for name in OUTPUTS]
-    if unknown := [i for i, output in enumerate(outputs) if output.name not in OUTPUTS]:
-        places = [Problem(f"$.outputs[{i}].name", f"there are {', '.join(OUTPUTS)}") for i in unknown]
-        raise InvalidInstance("the model has no such output", places)
+    outputs = ALL if wanted.outputs is None else _known(wanted.outputs)
     logit, probability = model.predict(x, "row {}".format, request_digest)
     everywhere = wanted.parameters.get("binary_data_output") is True
     described, binary = [], []
@@ -163,13 +166,25 @@ def _answer(served, request, request_digest):
         head["id"] = wanted.id
     text = b'%b,"outputs":[%b]}' % (msgspec.json.encode(head)[:-1], b",".join(described))
     if not binary:
-        return Answer(200, (("Content-Type", "application/json"),), text, len(x))
-    headers = ("Content-Type", "application/octet-stream"), ("Inference-Header-Content-Length", str(len(text)))
+        return Answer(200, ((b"Content-Type", b"application/json"),), text, len(x))
+    headers = (b"Content-Type", b"application/octet-stream"), (b"Inference-Header-Content-Length", b"%d" % len(text))
     return Answer(200, headers, b"".join([text, *binary]), len(x))
 
 
 # What an answer holds, unless it is asked for less. `stable` is false also where it is not known: with a hidden layer.
 OUTPUTS = {"probability": "FP64", "logit": "FP64", "verdict": "BOOL", "label": "BYTES", "stable": "BOOL"}
+ALL = [Output(name) for name in OUTPUTS]
+
+
+def _known(outputs):
+    """The outputs, where each is one of OUTPUTS, once: named again and again they would be an answer of any size."""
+    left = set(OUTPUTS)
+    for i, output in enumerate(outputs):
+        if output.name not in left:
+            said = "given more than once" if output.name in OUTPUTS else f"there are {', '.join(OUTPUTS)}"
+            raise _wrong(f"$.outputs[{i}].name", said)
+        left.remove(output.name)
+    return outputs
 
 
 def _values(name, model, x, logit, probability):
@@ -179,15 +194,16 @@ def _values(name, model, x, logit, probability):
     if name == "logit":
         return logit
     if name == "stable":
-        return np.array([sure is True for sure in model.stable(x, logit)], dtype=bool)
+        stable = model.stable(x, logit)
+        return np.zeros(len(x), dtype=bool) if stable is None else stable
     verdict = model.verdict(logit)
-    return verdict if name == "verdict" else [model.manifest.target.labels[yes] for yes in verdict.tolist()]
+    return verdict if name == "verdict" else list(map(model.manifest.target.labels.__getitem__, verdict.tolist()))
 
 
 def _bytes(values):
     if isinstance(values, list):
-        texts = [text.encode() for text in values]
-        return b"".join(struct.pack("<I", len(text)) + text for text in texts)
+        packed = {text: struct.pack("<I", len(text.encode())) + text.encode() for text in set(values)}
+        return b"".join(map(packed.__getitem__, values))
     return values.astype(values.dtype.newbyteorder("<")).tobytes()
 
 
@@ -195,7 +211,7 @@ def _read(request):
     """(Inference, the bytes behind it). Raises MalformedBody, BodyTooLarge."""
     body, binary = request.body, b""
     if length := request.headers.get(HEADER_LENGTH):
-        if not (re.fullmatch("[0-9]{1,15}", length) and int(length) <= len(body)):
+        if not (re.fullmatch(b"[0-9]{1,15}", length) and int(length) <= len(body)):
             raise MalformedBody("Inference-Header-Content-Length must be the length of the body's JSON")
         body, binary = body[: int(length)], memoryview(body)[int(length) :]
     return decoded(READ, body), binary
@@ -255,11 +271,7 @@ def _from_json(one, place):
             return _exact(np.array(flat, dtype=INTEGERS[one.datatype]).reshape(one.shape), place)
         if one.datatype not in FLOATS:
             raise _unknown(place)
-        try:
-            flat = FLAT.decode(one.data)
-        except msgspec.ValidationError:
-            flat = NUMBERS.decode(one.data)
-        values = np.array(_flat(flat, one.shape, place), dtype=np.float64).reshape(one.shape)
+        values = _numbers(one, place).reshape(one.shape)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, OverflowError) as error:
         kind = "texts" if one.datatype == "BYTES" else f"numbers that are {one.datatype}"
         raise _wrong(f"{place}.data", f"expected {kind}, flat or an array for each row") from error
@@ -269,11 +281,22 @@ def _from_json(one, place):
         return values.astype(FLOATS[one.datatype]).astype(np.float64)
 
 
+def _numbers(one, place):
+    """A tensor's data, as many numbers as the shape says -> float64, flat; null is NaN."""
+    try:
+        flat = FLAT.decode(one.data)
+    except msgspec.ValidationError:
+        return np.array(_flat(NUMBERS.decode(one.data), one.shape, place), dtype=np.float64)
+    if len(flat) != prod(one.shape):
+        raise _wrong(f"{place}.data", NOT_AS_MANY)
+    return floats(flat)
+
+
 def _flat(values, shape, place):
     """The values without the nesting, which must be the shape's."""
     if not values or not isinstance(values[0], list):
         if len(values) != prod(shape) or any(isinstance(value, list) for value in values):
-            raise _wrong(f"{place}.data", "doesn't hold as many values as the shape says")
+            raise _wrong(f"{place}.data", NOT_AS_MANY)
         return values
     if len(values) != shape[0] or any(not isinstance(v, list) or len(v) != prod(shape[1:]) for v in values):
         raise _wrong(f"{place}.data", "is not nested as the shape says")
@@ -289,7 +312,7 @@ def _from_binary(one, buffer, place):
     if dtype is None:
         raise _unknown(place)
     if len(buffer) != count * np.dtype(dtype).itemsize:
-        raise _wrong(f"{place}.parameters.binary_data_size", "doesn't hold as many values as the shape says")
+        raise _wrong(f"{place}.parameters.binary_data_size", NOT_AS_MANY)
     values = np.frombuffer(buffer, dtype).reshape(one.shape)
     if one.datatype in INTEGERS:
         return _exact(values, place)
@@ -323,8 +346,10 @@ def _whole(place, one, values, payload):
     d = len(payload.features)
     if one.shape[1:] != [d] or isinstance(values, list):
         raise _wrong(f"{place}.shape", f"expected numbers in the shape [n, {d}]")
+    whole = np.isfinite(values).all()  # nearly always, and then no column has to be looked at
     for j, (feature, codes) in enumerate(zip(payload.features, payload.codes, strict=True)):
-        _check(values[:, j], feature, place)
+        if not whole:
+            _check(values[:, j], feature, place)
         if codes is not None:
             known = np.isnan(values[:, j]) | np.isin(values[:, j], np.arange(len(feature.levels)))
             _refuse(~known, f"{place}, {feature.name}", f"not the index of one of its {len(feature.levels)} levels")

@@ -45,7 +45,7 @@ def index():
     pairs = list(request.args.items(multi=True))
     values, answer, errors, said = dict(pairs), None, {}, None
     try:
-        answer = _answer(served, pairs or list(_middle(manifest).items()))
+        answer = _answer(served, pairs or list(_middle(manifest).items()), watched=bool(pairs))
     except RequestError as error:
         # `line 2, gre` is the field gre; what stands at no field is said above the form.
         errors = {found.pointer.partition(", ")[2]: found.detail for found in error.problems}
@@ -60,8 +60,10 @@ def index():
         said=said,
         card=card and card.decode(),
         report="report.html" in manifest.files,
+        metrics=service.config.metrics_port is None,
         versions=sorted(service.kept),
         slice_rows=min(SLICE_ROWS, service.config.max_rows),
+        named_errors=RequestError.LIMIT,
         slice_bytes=service.config.max_body_bytes,
         href=lambda changed: "/?" + urlencode(values | changed if pairs else _middle(manifest) | changed),
     )
@@ -90,13 +92,13 @@ def report():
     return Response(found, content_type="text/html; charset=utf-8", headers={"Content-Security-Policy": REPORT})
 
 
-def _answer(served, pairs):
+def _answer(served, pairs, watched):
     """What the page says of a form's (name, text) pairs, which are read as a table of one row: as strictly as any."""
     model, payload = served
     text = io.StringIO()
     csv.writer(text).writerows([[name for name, _ in pairs], [value for _, value in pairs]])
-    x, _ = payload.decode_csv(text.getvalue().encode())
-    logit, probability = model.predict(x)
+    x, _ = payload.tables.read(text.getvalue().encode())
+    logit, probability = model.predict(x, watched=watched)
     why = explain(model, x, logit)[0]
     parts = why["contributions"] or {}
     return {

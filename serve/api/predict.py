@@ -9,9 +9,11 @@ from serve.explain import explain
 from serve.receipt import digest, stamped
 
 JSON, CSV = "application/json", "text/csv"
+PARAMETERS = ("explain", "evidence", "watch")  # of the query
+AS_JSON = ((b"Content-Type", JSON.encode()),)
 
 
-def predict(service, request):
+async def predict(service, request):
     """An object answers an object, an array an array, CSV answers CSV with the answer's columns added.
 
     ?explain=true and ?evidence=true add to an answer in JSON what serve/explain.py and serve/evidence.py say of it;
@@ -19,41 +21,54 @@ def predict(service, request):
     """
     served = service.served
     request_digest = digest(request.sent) if isinstance(request.sent, bytes) else ""
+    asked = ()
     try:
         asked = _asked(request.query) if request.query else ()
-        content_type, body, rows = _answer(served, request, request_digest, asked)
-        answer = Answer(200, (("Content-Type", content_type),), body, rows)
+        kind = request.media_type
+        if kind == JSON:
+            rows, single = served.payload.read_json(request.body)
+            if single and request.turn and not served.model.shadow:  # it compares whole requests
+                body = served.payload.encode_row(*await request.turn.answer(served.model, rows[0]))
+            else:
+                body = _json(served, rows, single, request_digest, asked)
+            answer = Answer(200, AS_JSON, body, len(rows))
+        elif kind == CSV:
+            answer = _csv(served, request.body, request_digest, asked)
+        else:
+            raise UnsupportedMediaType(f"send Content-Type: {JSON} or {CSV}")
     except RequestError as error:
         answer = refusal(error)
+        if "unwatched" in asked:
+            answer = answer._replace(error=None)
     return stamped(answer, served.model.manifest, request, request_digest)
 
 
-def explained(service, request):
+async def explained(service, request):
     """POST /explain is POST /predict?explain=true."""
-    return predict(service, request._replace(query=f"{request.query}&explain=true"))
+    return await predict(service, request._replace(query=f"{request.query}&explain=true"))
 
 
-def _answer(served, request, request_digest, asked):
+def _json(served, rows, single, request_digest, asked):
     model, payload = served
-    watched = "unwatched" not in asked
-    if request.media_type == JSON:
-        x, single = payload.decode_json(request.body)
-        logit, probability = model.predict(x, (lambda _: "$") if single else "$[{}]".format, request_digest, watched)
-        more = {}
-        if "explain" in asked:
-            more["explanation"] = explain(model, x, logit)
-        if "evidence" in asked:
-            more["evidence"] = evidence(model.manifest.training.calibration, probability)
-        sure = model.stable(x, logit)
-        return JSON, payload.encode_json(model.verdict(logit), logit, probability, sure, single, more), len(x)
-    if request.media_type != CSV:
-        raise UnsupportedMediaType(f"send Content-Type: {JSON} or {CSV}")
+    x = payload.matrix(rows)
+    place = (lambda _: "$") if single else "$[{}]".format
+    logit, probability = model.predict(x, place, request_digest, "unwatched" not in asked)
+    more = {}
+    if "explain" in asked:
+        more["explanation"] = explain(model, x, logit)
+    if "evidence" in asked:
+        more["evidence"] = evidence(model.manifest.training.calibration, probability)
+    return payload.encode_json(model.verdict(logit), logit, probability, model.stable(x, logit), single, more)
+
+
+def _csv(served, body, request_digest, asked):
+    model, payload = served
     if more := sorted({"explain", "evidence"}.intersection(asked)):
         raise UnsupportedMediaType(f"only {JSON} has room for {' and '.join(more)}: send that")
-    x, cells = payload.decode_csv(request.body)
-    logit, probability = model.predict(x, lambda row: f"row {row + 1}", request_digest, watched)
-    table = payload.encode_csv(model.verdict(logit), logit, probability, model.stable(x, logit), cells)
-    return CSV + "; charset=utf-8", table, len(x)
+    x, sheet = payload.tables.read(body)
+    logit, probability = model.predict(x, lambda row: f"row {row + 1}", request_digest, "unwatched" not in asked)
+    table = payload.tables.write(model.verdict(logit), logit, probability, model.stable(x, logit), sheet)
+    return Answer(200, ((b"Content-Type", b"text/csv; charset=utf-8"),), table, len(x))
 
 
 def _asked(query):
@@ -61,7 +76,7 @@ def _asked(query):
     pairs = parse_qsl(query, keep_blank_values=True)
     problems = []
     for name, value in pairs:
-        if name not in ("explain", "evidence", "watch"):
+        if name not in PARAMETERS:
             place = f"?{name}" if name.isidentifier() and name.isascii() and len(name) <= 64 else "?"
             problems.append(Problem(place, "unknown; there are explain, evidence and watch"))
         elif value not in ("true", "false"):

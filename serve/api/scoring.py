@@ -44,24 +44,24 @@ ROWS = msgspec.json.Decoder(list[list])
 TABLES = ("dataframe_split", "dataframe_records", "instances", "inputs")
 
 
-def invocations(service, request):
+async def invocations(service, request):
     """POST /invocations: one of dataframe_split, dataframe_records, instances, inputs; or text/csv."""
-    return _scored(service, request, _invocation, _refused_by_mlflow)
+    return _scored(service, request, _invocation, refused_by_mlflow)
 
 
 def vertex(service, request):
     """POST to AIP_PREDICT_ROUTE: {"instances": [...]}."""
-    return _scored(service, request, _prediction, _refused_by_vertex)
+    return _scored(service, request, _prediction, refused_by_vertex)
 
 
 def ping(service, request):
-    """GET /ping: 200 once the model is ready, which is before the first request can come in."""
-    return Answer(200, (("Content-Type", JSON),), b"{}")
+    """GET /ping: 200 from before the first request can come in until the service takes its leave."""
+    return Answer(503 if service.leaving else 200, ((b"Content-Type", JSON.encode()),), b"{}")
 
 
 def version(service, request):
     """GET /version: as text, the MLflow whose protocol this is."""
-    return Answer(200, (("Content-Type", "text/plain; charset=utf-8"),), VERSION.encode())
+    return Answer(200, ((b"Content-Type", b"text/plain; charset=utf-8"),), VERSION.encode())
 
 
 def _scored(service, request, decode, refused):
@@ -72,7 +72,7 @@ def _scored(service, request, decode, refused):
         x = decode(payload, request)
         logit, probability = model.predict(x, "row {}".format, request_digest)
         rows = payload.encode_json(model.verdict(logit), logit, probability, model.stable(x, logit), single=False)
-        answer = Answer(200, (("Content-Type", JSON),), b'{"predictions":%b}' % rows, len(x))
+        answer = Answer(200, ((b"Content-Type", JSON.encode()),), b'{"predictions":%b}' % rows, len(x))
     except RequestError as error:
         answer = refused(error)
     return stamped(answer, model.manifest, request, request_digest)
@@ -81,7 +81,7 @@ def _scored(service, request, decode, refused):
 def _invocation(payload, request):
     """The body -> x float64 (n, d)."""
     if request.media_type == CSV:
-        return payload.decode_csv(request.body)[0]
+        return payload.tables.read(request.body)[0]
     if request.media_type != JSON:
         raise UnsupportedMediaType(f"send Content-Type: {JSON} or {CSV}")
     asked = decoded(INVOCATION, request.body)
@@ -108,7 +108,7 @@ def _rows(payload, raw, name):
     if text[1:].lstrip()[:1] == b"[":
         names = [feature.name for feature in payload.features]
         return payload.decode_table(names, decoded(ROWS, text), f"$.{name}")
-    return payload.decode_json(text)[0]
+    return payload.matrix(payload.read_json(text)[0])
 
 
 def _columns(payload, text):
@@ -118,11 +118,13 @@ def _columns(payload, text):
     return payload.decode_table(list(columns), list(zip(*columns.values(), strict=True)), "$.inputs")
 
 
-def _refused_by_mlflow(error):
-    said = {"error_code": "BAD_REQUEST", "message": error.text}
-    return Answer(error.status, (("Content-Type", JSON),), json.dumps(said).encode(), error=error)
+def refused_by_mlflow(error):
+    """The Answer to a RequestError, in MLflow's shape."""
+    said = {"error_code": "UNAUTHENTICATED" if error.status == 401 else "BAD_REQUEST", "message": error.text}
+    return Answer(error.status, ((b"Content-Type", JSON.encode()),), json.dumps(said).encode(), error=error)
 
 
-def _refused_by_vertex(error):
+def refused_by_vertex(error):
+    """The Answer to a RequestError, on Vertex AI's route."""
     said = {"error": error.text}
-    return Answer(error.status, (("Content-Type", JSON),), json.dumps(said).encode(), error=error)
+    return Answer(error.status, ((b"Content-Type", JSON.encode()),), json.dumps(said).encode(), error=error)

@@ -5,8 +5,7 @@ const SVG = "http://www.w3.org/2000/svg";
 const WIDTH = Math.min(Math.max(document.querySelector("main").clientWidth - 80, 270), 860);
 const HEIGHT = 260, LEFT = 48, RIGHT = 22, TOP = 12, BOTTOM = 34;
 
-export const percent = (p, digits = 0) => `${(100 * p).toFixed(digits)} %`;
-export const short = (number) => String(Number(number.toPrecision(4)));
+export const percent = (p, digits = 0) => `${(100 * p).toFixed(digits)}\u00a0%`;
 
 export function element(name, attributes = {}, ...content) {
   const made = document.createElement(name);
@@ -49,11 +48,19 @@ function threshold({ svg, y }, p) {
   svg.append(shape("line", { class: "limit", x1: LEFT, x2: WIDTH - RIGHT, y1: y(p), y2: y(p) }));
 }
 
+// Some five round numbers between low and high, each with its text.
+function rounds(low, high) {
+  const fifth = (high - low) / 5, power = 10 ** Math.floor(Math.log10(fifth));
+  const step = power * [1, 2, 5, 10].find((digit) => digit * power >= fifth);
+  const first = Math.ceil(low / step);
+  const numbers = Array.from({ length: Math.min(Math.floor(high / step) - first + 1, 6) }, (_, at) => (first + at) * step);
+  return numbers.map((number) => [number, String(Number(number.toPrecision(12)))]);
+}
+
 // points: [[value, probability]]; here: the row's own; range: [minimum, maximum] of the training rows.
 export function curve(points, here, range, limit, title) {
   const low = points[0][0], high = points.at(-1)[0];
-  const ticks = [0.1, 0.3, 0.5, 0.7, 0.9].map((at) => low + at * (high - low)).map((value) => [value, short(value)]);
-  const plot = axes(low, high, ticks, title);
+  const plot = axes(low, high, rounds(low, high), title);
   const { svg, x, y } = plot;
   const [from, to] = range.map(x);
   svg.prepend(shape("rect", { class: "range", x: from, y: y(1), width: Math.max(to - from, 1), height: y(0) - y(1) }));

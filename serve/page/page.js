@@ -14,12 +14,13 @@ let asked = 0; // of answers that come out of turn only the last one asked for c
 
 document.body.classList.add("live");
 addSliders();
-form.addEventListener("input", answer);
+// Of what is typed much is on its way to something else: only what is sent counts as traffic.
+form.addEventListener("input", () => answer());
 form.addEventListener("submit", (event) => {
   event.preventDefault();
-  answer();
+  answer(true);
 });
-get("along").addEventListener("change", answer);
+get("along").addEventListener("change", () => answer());
 watchTable(manifest);
 showDrift();
 answer();
@@ -40,26 +41,26 @@ async function post(path, body) {
 }
 
 // The answer is busy until what stands on the page belongs to what stands in the form.
-async function answer() {
+async function answer(sent = false) {
   const mine = ++asked;
   get("answer").setAttribute("aria-busy", "true");
-  await judge(row(), mine);
+  await judge(row(), sent, mine);
   if (mine === asked) get("answer").setAttribute("aria-busy", "false");
 }
 
-async function judge(sent, mine) {
-  const wrong = problems(sent);
+async function judge(asking, watch, mine) {
+  const wrong = problems(asking);
   say(wrong, "");
   if (Object.keys(wrong).length) return refuse();
   try {
-    const got = await post("/explain?evidence=true", sent);
+    const got = await post(`/explain?evidence=true&watch=${watch}`, asking);
     if (mine !== asked) return;
     if (!("explanation" in got)) {
       say(Object.fromEntries((got.errors ?? []).map((one) => [one.pointer.slice(2), one.detail])), got.errors ? "" : got.detail);
       return refuse();
     }
     show(got);
-    await showCurve(sent, got, mine);
+    await showCurve(asking, got, mine);
   } catch {
     if (mine === asked) get("said").textContent = "The service can't be reached; the answer shown may be old.";
   }
@@ -89,7 +90,7 @@ function say(wrong, general) {
 function refuse() {
   get("verdict").replaceChildren(element("p", { class: "verdict" }, element("b", { id: "label" }, "No answer"), element("span", {}, "See what is wrong in the form.")));
   get("filled").setAttribute("width", 0);
-  get("why").hidden = true;
+  get("why").hidden = get("curve").hidden = true; // they would be another row's
 }
 
 function show(got) {
@@ -100,7 +101,7 @@ function show(got) {
   get("verdict").replaceChildren(element("p", { class: `verdict ${kind}` }, label, " ", element("span", {}, probability, ` % for ${positive}`)));
   get("filled").setAttribute("width", 100 * got.probability);
   get("filled").setAttribute("class", kind);
-  get("why").hidden = false;
+  get("why").hidden = get("curve").hidden = false;
   showFlips(got.explanation.flips);
   showContributions(got.explanation);
   showEvidence(got);
@@ -143,8 +144,8 @@ function showContributions({ contributions, reason }) {
 function showEvidence({ evidence, probability }) {
   get("evidence").textContent = evidence
     ? `Of ${evidence.rows} rows that the fit had not seen, answered ${percent(evidence.lower)} to ${percent(evidence.upper)}, ` +
-      `${evidence.positives} were ${positive}: ${percent(evidence.positives / evidence.rows)} ` +
-      `(95 % interval ${percent(evidence.low)} to ${percent(evidence.high)}).`
+      `${evidence.positives} were ${positive}: ${percent(evidence.positives / evidence.rows, 1)} ` +
+      `(95\u00a0% interval ${percent(evidence.low, 1)} to ${percent(evidence.high, 1)}).`
     : "There were too few rows held out near this answer to tell.";
   const bins = manifest.training.calibration;
   get("calibration").hidden = bins.length === 0;
@@ -159,6 +160,7 @@ async function showCurve(sent, got, mine) {
   const answers = await post("/predict?watch=false", values.map((value) => ({ ...sent, [feature.name]: value })));
   if (mine !== asked) return;
   if (!Array.isArray(answers)) return get("picture").replaceChildren();
+  get("ranged").hidden = feature.kind !== "numeric";
   const probabilities = answers.map((one) => one.probability);
   const points = values.map((value, at) => [value, probabilities[at]]);
   get("picture").replaceChildren(
@@ -205,8 +207,8 @@ async function showDrift() {
     );
   const head = ["", "stability index", "", "missing", "unseen levels"].map((text) => (text ? element("th", { scope: "col" }, text) : element("td")));
   const body = [line("(score)", score), ...manifest.features.filter(({ name }) => name in features).map(({ name }) => line(name, features[name]))];
-  const caption = element("caption", {}, `Of about ${Math.round(rows)} rows of the last hours, against the training's`);
-  const table = element("table", {}, caption, element("thead", {}, element("tr", {}, ...head)), element("tbody", {}, ...body));
+  const table = element("table", {}, element("thead", {}, element("tr", {}, ...head)), element("tbody", {}, ...body));
+  get("drift").querySelector("p").textContent = `How far the rows of the last hours, about ${Math.round(rows)}, are from those of the training.`;
   get("drift").querySelector(".wide").replaceChildren(table);
   get("drift").hidden = false;
 }

@@ -17,11 +17,17 @@ const newlines = (text) => text.match(/\r\n|\r|\n/g)?.length ?? 0;
 // Records from pieces of text: {line: the file's line that it ends on, cells}. A record that isn't whole yet waits.
 class Records {
   #rest = "";
+  #start = 0; // of the record that is read, in it
   #line = 0;
+
+  // Letters that came and are in no record yet.
+  get waiting() {
+    return this.#rest.length - this.#start;
+  }
 
   *take(text, last) {
     this.#rest += text;
-    let start = 0, at = 0, cells = [];
+    let at = 0, cells = [];
     while (at < this.#rest.length) {
       FIELD.lastIndex = at;
       const found = FIELD.exec(this.#rest);
@@ -33,12 +39,13 @@ class Records {
       at = FIELD.lastIndex;
       if (found[3] === "," && at < this.#rest.length) continue;
       if (found[3] === ",") cells.push("");
-      this.#line += newlines(this.#rest.slice(start, at)) || 1;
-      start = at;
+      this.#line += newlines(this.#rest.slice(this.#start, at)) || 1;
+      this.#start = at;
       if (cells.length > 1 || cells[0] !== "") yield { line: this.#line, cells };
       cells = [];
     }
-    this.#rest = this.#rest.slice(start);
+    this.#rest = this.#rest.slice(this.#start);
+    this.#start = 0;
   }
 }
 
@@ -71,18 +78,19 @@ export function watchTable(manifest) {
 async function answerTable(manifest, file, signal) {
   const names = manifest.features.map((feature) => feature.name);
   const limits = { rows: Number(document.body.dataset.rows), bytes: Number(document.body.dataset.bytes) / 4 };
-  const table = { header: null, added: null, shown: [], faults: [], more: false, parts: [], rows: 0 };
+  const table = { header: null, added: null, shown: [], faults: [], more: false, untold: false, parts: [], rows: 0 };
   begin();
+  const records = new Records();
   let slice = [], size = 0, read = 0;
   const send = async () => {
     if (slice.length) await answerSlice(table, slice, signal);
     slice = [];
     size = 0;
-    get("progress").value = file.size ? read / file.size : 1;
+    get("progress").value = file.size ? (read - records.waiting) / file.size : 1;
     get("told").textContent = `${table.rows} rows answered`;
   };
-  const accept = async (records) => {
-    for (const record of records) {
+  const accept = async (found) => {
+    for (const record of found) {
       if (!table.header) readHeader(table, record.cells, names);
       else {
         slice.push(record);
@@ -92,7 +100,6 @@ async function answerTable(manifest, file, signal) {
       if (table.more) return;
     }
   };
-  const records = new Records();
   const reader = file.stream().getReader();
   const decoder = new TextDecoder("utf-8", { fatal: true });
   for (let piece = await reader.read(); !piece.done && !table.more; piece = await reader.read()) {
@@ -150,6 +157,7 @@ async function answerSlice(table, slice, signal) {
       if (!record) throw new Error(`${pointer}: ${why}`);
       faults.push({ record, name, detail: why });
     }
+    table.untold ||= errors.length >= Number(document.body.dataset.errors); // it names no more than so many
   }
   table.faults.push(...faults);
   table.more = table.faults.length >= SHOWN;
@@ -168,9 +176,9 @@ function end(table, name) {
   get("progress").hidden = true;
   if (faults.length) {
     get("told").className = "error";
-    const more = table.more ? "at least " : "";
+    const more = table.more || table.untold ? "At least " : "";
     get("told").textContent = `${more}${faults.length} ${faults.length > 1 ? "cells are" : "cell is"} wrong: mend them and choose the file again.`;
-    return fill(["line", ...header], [...group(faults)].slice(0, SHOWN).map(([record, found]) => faulty(record, found, header)));
+    return fill(["line", ...header], [...group(faults)].sort(([a], [b]) => a.line - b.line).slice(0, SHOWN).map(([record, found]) => faulty(record, found, header)));
   }
   const extra = header.filter((column) => !table.names.includes(column));
   get("told").textContent = `${rows} rows answered${rows > SHOWN ? `, the first ${SHOWN} shown` : ""}.${extra.length ? ` Kept, but not read: ${extra.join(", ")}.` : ""}`;
