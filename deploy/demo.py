@@ -1,16 +1,17 @@
 """Starts the service, shows one prediction, and leaves it serving: what `make demo` runs last."""
 
 import json
-import os
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
 
+from serve import gunicorn_conf
+
 
 def main():
-    port = int(os.environ.get("PORT") or 8000)
+    port = int(gunicorn_conf.bind[0].rpartition(":")[2])
     with socket.socket() as probe:
         if probe.connect_ex(("127.0.0.1", port)) == 0:
             sys.exit(f"port {port} is taken: choose another, make demo PORT={port + 1}")

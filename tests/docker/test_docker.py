@@ -4,10 +4,12 @@ import json
 import os
 import shutil
 import subprocess
+import tempfile
 import threading
 import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import pytest
 
@@ -17,11 +19,11 @@ pytestmark = pytest.mark.docker
 PROJECT = "passfailtest"
 
 
-def compose(*arguments, **environ):
+def compose(*arguments, status=0, project=PROJECT, **environ):
     command = ["docker-compose"] if shutil.which("docker-compose") else ["docker", "compose"]
-    result = subprocess.run([*command, "-p", PROJECT, *arguments], cwd=ROOT, env={**os.environ, **environ},
+    result = subprocess.run([*command, "-p", project, *arguments], cwd=ROOT, env={**os.environ, **environ},
                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)  # fmt: skip
-    assert result.returncode == 0, result.stdout[-3000:]
+    assert result.returncode == status, result.stdout[-3000:]
     return result.stdout
 
 
@@ -107,7 +109,9 @@ def test_only_the_image_that_needs_torch_has_it(up):
                    "print(*sorted(d.name.lower() for d in m.distributions()))").split()  # fmt: skip
 
     assert ("torch" in found) == (image == "passfail-serve-torchscript")
-    assert not {"pip", "pytest", "onnx", "pyarrow", "ruff"} & set(found)
+    assert not {"pip", "pytest", "onnx", "pyarrow", "ruff", "cryptography"} & set(found)
+    assert "gunicorn_h1c" in found  # and what compiled it is not there
+    assert docker("exec", container, "sh", "-c", "command -v gcc cc || true") == ""
 
 
 def test_retraining_beside_the_running_service_loses_nothing(up):
@@ -194,3 +198,35 @@ def test_your_own_table(up):
     finally:
         docker("rm", "--force", name.split()[-1])
     assert (status, json.loads(body)["label"]) == (200, "pass")
+
+
+@pytest.fixture
+def keys():
+    """SIGN_WITH and SIGNED_BY: keys in a folder beside docker-compose.yml, as Compose wants them."""
+    with tempfile.TemporaryDirectory(prefix=".keys-", dir=ROOT) as folder:
+        Path(folder).chmod(0o755)
+        private, public = f"{folder}/key.pem", f"{folder}/key.pub"
+        subprocess.run(["openssl", "genpkey", "-algorithm", "ED25519", "-out", private], check=True)
+        subprocess.run(["openssl", "pkey", "-in", private, "-pubout", "-out", public], check=True)
+        Path(private).chmod(0o644)
+        yield {name: os.path.relpath(path, ROOT) for name, path in (("SIGN_WITH", private), ("SIGNED_BY", public))}
+
+
+def test_a_signed_export_is_served_and_an_unsigned_one_is_not(keys):
+    """Keys come into the containers as files; the serving image is built with cryptography, since SIGNED_BY is set."""
+    signed_by = {"SIGNED_BY": keys["SIGNED_BY"], "MODEL_NAME": "signed", "WEB_CONCURRENCY": "2"}
+    compose("build", **signed_by)
+    compose("run", "--rm", "train", NAME="signed")
+    said = compose("run", "--rm", "--no-deps", "serve", status=3, **signed_by)
+    assert "signed/1/manifest.json.sig: can't be read (No such file or directory), and SIGNED_BY asks for it" in said
+
+    compose("run", "--rm", "train", NAME="signed", **keys)
+    port = free_port()
+    name = compose("run", "--detach", "--publish", f"{port}:8000", "--no-deps", "serve", **signed_by).split()[-1]
+    try:
+        wait(f"http://127.0.0.1:{port}/health/ready", lambda: docker("logs", name))
+        assert version(f"http://127.0.0.1:{port}") == 2
+        assert docker("exec", name, "printenv", "SIGNED_BY").strip() == keys["SIGNED_BY"]
+        assert "key.pem" not in docker("inspect", name), "the private key stays with the trainer"
+    finally:
+        docker("rm", "--force", name)
