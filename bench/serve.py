@@ -1,304 +1,401 @@
 """make bench: the service beside the servers people use, in one run, on the same model, in interleaved rounds.
 
 The server has core 0 and wrk core 1 (on one core they share it, and the run says so). Every number is the median of
-its rounds; a ratio is taken within each round first, and its spread is that of the rounds. Before and after each load
-the server's answer is compared with what it must be, and wrk counts what is not 200.
+its rounds; a ratio is taken within each round first, and its spread is that of the rounds. Beside each rate stands the
+processor time of a request, which a busy machine changes less, and "by CPU" what that alone would tell. Before and
+after each load the server's answer is compared with what it must be, and wrk counts what is not 200.
 """
 
 import argparse
-import contextlib
 import json
 import os
-import random
 import shutil
-import signal
 import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import threading
-import time
-import urllib.request
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
-import peers
+import numpy as np
 
-ROOT = Path(__file__).parent.parent
-CORES = sorted(os.sched_getaffinity(0))
-SERVER, CLIENT = CORES[0], CORES[min(1, len(CORES) - 1)]
-GUNICORN = [sys.executable, "-m", "gunicorn", "--chdir", "bench", "--log-level", "error", "--no-control-socket", "-b"]
-COLUMNS = ("a", "b", "c", "d")
-ROW = {"a": 0.5, "b": -1.25, "c": 3.0, "d": 0.1234567890123}
-ONE = json.dumps(ROW).encode()
-THOUSAND = json.dumps([ROW | {"a": i / 7} for i in range(1000)]).encode()
+from bench import peers
+from bench.model import COLUMNS, ROOT, ROW, ROWS, make_model
+from bench.server import CLIENT, SERVER, Ask, Server, free_port, load, need_wrk
 
-# name -> its command for a port; PORT tells ours.
-SERVERS = {
-    "gunicorn gthread, bare": lambda at: [*GUNICORN, at, "-k", "gthread", "--threads", "4", "peers:bare_wsgi"],
-    "gunicorn asgi, bare": lambda at: [*GUNICORN, at, "-k", "asgi", "--asgi-loop", "uvloop", "peers:bare_asgi"],
-    "Flask, naive, gthread": lambda at: [*GUNICORN, at, "-k", "gthread", "--threads", "4", "peers:naive_flask()"],
-    "FastAPI, async, uvicorn": lambda at: [
-        *[sys.executable, "-m", "uvicorn", "--app-dir", "bench", "--factory", "--no-access-log"],
-        *["--log-level", "error", "--host", "127.0.0.1", "--port", at.rpartition(":")[2], "peers:fast_api"],
-    ],
-    "passfail": lambda at: [Server.python, "-m", "serve"],
-    "passfail, WORKER_CLASS=gthread": lambda at: [Server.python, "-m", "serve"],
-}
-OURS = "passfail"
+GUNICORN = [sys.executable, "-m", "gunicorn", "--log-level", "error", "--no-control-socket", "-b"]
+GTHREAD = ["-k", "gthread", "--threads", "4"]
+BARE_GTHREAD, BARE = "gunicorn gthread, bare", "gunicorn asgi, bare"
+FLASK, FASTAPI, MLSERVER = "Flask, naive, gthread", "FastAPI, async, uvicorn", "MLServer"
+OURS, OURS_GTHREAD, TORCHSCRIPT = "passfail", "passfail, WORKER_CLASS=gthread", "passfail, RUNTIME=torchscript"
+ENVIRON = {OURS_GTHREAD: {"WORKER_CLASS": "gthread"}, TORCHSCRIPT: {"RUNTIME": "torchscript"}}
+
+ONE8, ONE64, LOGGED = (f"1 row, req/s, {so}" for so in ("8 connections", "64 connections", "8 connections, logged"))
+P50, P99, P99_1 = "p50 us, 1 connection", "p99 us, 8 connections", "p99 us, 1 connection"
+OBJECTS, TENSOR, BINARY = (f"1,000 rows, rows/s, {form}" for form in ("objects", "V2 JSON", "V2 binary"))
+CSV, BESIDE = "CSV of 100,000 rows, rows/s", "p99 us, 8 connections, beside 100,000-row CSVs"
+MEMORY, SETTLED, GROWTH = "memory, MiB", "memory after CSVs, MiB", "as many CSVs again, MiB more"
+FURTHER, START = "a further worker, MiB", "start to first answer, s"
+INSTALLED, IMAGE, TWO = "serving set installed, MB", "image over its base, MB", "two workers' capacity, of one"
+ROWS_EACH = {OBJECTS: 1000, TENSOR: 1000, BINARY: 1000, CSV: 100_000}
 
 
-class Server:
-    """A server on core SERVER, ready: `address`, and `start`, the seconds from its start to its first right answer."""
+class Aim(NamedTuple):
+    """What is wanted of a measure of `of`: at least, or with most=True at most, `aim`.
 
-    def __init__(self, name, models, workers=1, cores=(SERVER,), **environ):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        self.name, self.bare, self.address = name, "bare" in name, f"http://127.0.0.1:{port}"
-        worker_class = {"WORKER_CLASS": "gthread"} if name.endswith("gthread") else {}
-        settings = {"MODELS_DIR": models, "MODEL_NAME": "bench", "MODEL": f"{models}/bench/1", "PORT": port}
-        settings |= {"WEB_CONCURRENCY": workers} | worker_class | environ
-        command = SERVERS[name](f"127.0.0.1:{port}")
-        began = time.perf_counter()
-        self.process = subprocess.Popen(
-            ["taskset", "-c", ",".join(map(str, cores)), *command],
-            cwd=ROOT,
-            env=os.environ | {key: str(value) for key, value in settings.items()},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        while not self.right():
-            if self.process.poll() is not None or time.perf_counter() - began > 60:
-                raise SystemExit(f"{name} doesn't start: {' '.join(command)}")
-            time.sleep(0.005)
-        self.start = time.perf_counter() - began
+    Of the measure itself, or of its ratio to another server's (`to`), to another measure of the same (`than`), or to
+    that measure of that server.
+    """
 
-    def ask(self, body, content_type="application/json"):
-        request = urllib.request.Request(f"{self.address}/predict", body, {"Content-Type": content_type})
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return answer.read()
+    measure: str
+    aim: float
+    to: str | None = None
+    than: str | None = None
+    most: bool = False
+    of: str = OURS
 
-    def right(self):
-        """Whether it answers, and what it must."""
-        try:
-            answer = json.loads(self.ask(ONE))
-        except OSError:
-            return False
-        if self.bare:
-            return answer == {"passed": True}
-        found = (answer["passed"], answer["logit"], answer["probability"])
-        if found != Server.expected:
-            raise SystemExit(f"a wrong answer: {found}, not {Server.expected}")
-        return True
+    def found(self, servers, before=""):
+        """Its value in one round, {server: {measure: value}}; None where that was not measured.
 
-    def memory(self):
-        """MiB of proportional set size, of the whole process group."""
-        sizes = [(folder / "smaps_rollup").read_text().split("Pss:")[1].split()[0] for folder in self._group()]
-        return sum(map(int, sizes)) / 1024
+        before: "cpu " takes it from the processor time instead, as if each server had had its core to itself.
+        """
+        own = servers.get(self.of, {}).get(before + self.measure)
+        if self.to is None and self.than is None:
+            return own if not before or own is None else 1e6 / own * ROWS_EACH.get(self.measure, 1)
+        other = servers.get(self.to or self.of, {}).get(before + (self.than or self.measure))
+        if own is None or other is None:
+            return None
+        rows = ROWS_EACH.get(self.measure, 1) / ROWS_EACH.get(self.than or self.measure, 1)
+        return other / own * rows if before else own / other
 
-    def cpu(self):
-        """Seconds of processor time so far, of the whole process group."""
-        ticks = 0
-        for folder in self._group():
-            ticks += sum(map(int, (folder / "stat").read_text().rpartition(") ")[2].split()[11:13]))
-        return ticks / os.sysconf("SC_CLK_TCK")
+    def met(self, value):
+        return value <= self.aim if self.most else value >= self.aim
 
-    def _group(self):
-        for folder in Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(OSError):
-                if os.getpgid(int(folder.name)) == self.process.pid:
-                    yield folder
-
-    def stop(self):
-        self.process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(5)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+    def __str__(self):
+        over = ": ".join(filter(None, (self.than, self.to)))
+        return f"{self.measure}{'' if self.of == OURS else f': {self.of}'}{over and f' / {over}'}"
 
 
-LUA = """
-local file = io.open("{body}", "rb")
-wrk.method, wrk.body, wrk.headers["Content-Type"] = "POST", file:read("*a"), "{type}"
-done = function(summary, latency)
-  local wrong = summary.errors.status + summary.errors.connect + summary.errors.read + summary.errors.timeout
-  io.write(string.format('{{"requests": %d, "seconds": %f, "wrong": %d, "p50": %f, "p99": %f}}',
-    summary.requests, summary.duration / 1e6, wrong, latency:percentile(50), latency:percentile(99)))
-end
-"""
-
-
-def load(server, body, connections, seconds, content_type="application/json", core=CLIENT):
-    """{requests a second: rate, p50 and p99 in microseconds}, from wrk on keep-alive connections."""
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder, "body").write_bytes(body)
-        Path(folder, "load.lua").write_text(LUA.format(body=f"{folder}/body", type=content_type))
-        command = ["taskset", "-c", str(core), "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "30s"]
-        out = subprocess.check_output([*command, "-s", f"{folder}/load.lua", f"{server.address}/predict"], text=True)
-    found = json.loads(out[out.rindex("{") :])
-    if found["wrong"] or not server.right():
-        raise SystemExit(f"{server.name}: a wrong answer, or {found} not 200")
-    return {"rate": found["requests"] / found["seconds"], "p50": found["p50"], "p99": found["p99"]}
-
-
-def one_round(models, name, seconds):
-    """{measure: value} of one server in one round."""
-    server = Server(name, models)
-    try:
-        load(server, ONE, 8, 1)  # warm
-        at8, at1 = load(server, ONE, 8, seconds), load(server, ONE, 1, seconds)
-        found = {
-            "1 row, req/s, 8 connections": at8["rate"],
-            "p99 us, 8 connections": at8["p99"],
-            "p50 us, 1 connection": at1["p50"],
-            "p99 us, 1 connection": at1["p99"],
-            "memory, MiB": server.memory(),
-            "start to first answer, s": server.start,
-        }
-        if not server.bare:
-            found["1,000 rows, rows/s"] = 1000 * load(server, THOUSAND, 8, seconds)["rate"]
-        if name == OURS:
-            found |= only_ours(models, server, found["memory, MiB"], seconds)
-        return found
-    finally:
-        server.stop()
-
-
-def only_ours(models, server, fresh, seconds):
-    """The measures that no peer has. fresh: MiB of one worker before any batch."""
-    rows = [",".join(f"{row * prime % 1000 / 7:.6g}" for prime in (37, 41, 43, 47)) for row in range(100_000)]
-    table = "\n".join([",".join(COLUMNS), *rows]).encode()
-    large = [server.ask(table, "text/csv") for _ in range(2)]
-    if large[0].count(b"\n") != 100_001 or large[0] != large[1]:
-        raise SystemExit("the CSV's answer is not whole")
-    settled = server.memory()
-    found = {
-        "1 row, req/s, 64 connections": load(server, ONE, 64, seconds)["rate"],
-        "CSV of 100,000 rows, rows/s": 100_000 * load(server, table, 1, max(2, seconds), "text/csv")["rate"],
-    }
-    found["memory after batches, MiB"] = server.memory()
-    found["growth from batch to batch, MiB"] = server.memory() - settled
-    stream = threading.Thread(target=load, args=(server, table, 2, 2 * seconds, "text/csv"))
-    stream.start()
-    found["p99 us beside 100,000-row batches"] = load(server, ONE, 8, seconds)["p99"]
-    stream.join()
-    both = (SERVER, CLIENT)
-    per_request = []
-    for workers in (1, 2):
-        several = Server(OURS, models, workers=workers, cores=both)
-        try:
-            load(several, ONE, 8, 1)
-            if workers == 2:
-                found["a further worker, MiB"] = several.memory() - fresh
-            before = several.cpu()
-            rate = load(several, ONE, 16, seconds)["rate"]
-            per_request.append((several.cpu() - before) / (rate * seconds))
-        finally:
-            several.stop()
-    found["two workers' capacity, of one"] = 2 * per_request[0] / per_request[1]
-    return found
-
-
-def torchscript(models, seconds):
-    server = Server(OURS, models, RUNTIME="torchscript")
-    try:
-        load(server, ONE, 8, 1)
-        return {
-            "1 row, req/s, 8 connections": load(server, ONE, 8, seconds)["rate"],
-            "memory, MiB": server.memory(),
-            "start to first answer, s": server.start,
-        }
-    finally:
-        server.stop()
-
-
-def middle(values):
-    return {"median": statistics.median(values), "low": min(values), "high": max(values)}
-
-
-# ratio -> (measure, ours, theirs, the aim, whether more is better)
-RATIOS = [
-    ("1 row, req/s, 8 connections", OURS, "FastAPI, async, uvicorn", 2.5),
-    ("1 row, req/s, 8 connections", OURS, "Flask, naive, gthread", 6),
-    ("1 row, req/s, 8 connections", OURS, "gunicorn asgi, bare", 0.7),
-    ("p50 us, 1 connection", OURS, "gunicorn asgi, bare", 1.35),
-    ("p99 us, 8 connections", OURS, "gunicorn asgi, bare", 2),
-    ("1,000 rows, rows/s", OURS, "Flask, naive, gthread", 2.5),
-    ("1 row, req/s, 8 connections", "passfail, torchscript", OURS, 0.7),
+AIMS = [
+    Aim(ONE8, 2.5, to=FASTAPI),
+    Aim(ONE8, 6, to=FLASK),
+    Aim(ONE8, 0.7, to=BARE),
+    Aim(ONE64, 0.9, than=ONE8),
+    Aim(LOGGED, 0.8, than=ONE8),
+    Aim(P50, 1.35, to=BARE, most=True),
+    Aim(P99, 2, to=BARE, most=True),
+    Aim(OBJECTS, 2.5, to=FLASK),
+    Aim(TENSOR, 1.2, to=MLSERVER),
+    Aim(BINARY, 8e6),
+    Aim(BINARY, 8e6 / 34_000, to=BARE, than=ONE8),  # the same: there, bare gunicorn answered 34,000 requests/s
+    Aim(CSV, 1e6),
+    Aim(GROWTH, 1, most=True),
+    Aim(MEMORY, 75, most=True),
+    Aim(FURTHER, 30, most=True),
+    Aim(START, 0.40, most=True),
+    Aim(INSTALLED, 150, most=True),
+    Aim(IMAGE, 160, most=True),
+    Aim(TWO, 1.9),
+    Aim(ONE8, 0.7, to=OURS, of=TORCHSCRIPT),
 ]
 
 
+def answered(rows):
+    """(logit, probability) of the rows, by ONNX Runtime itself."""
+    return peers.runtime()(rows)
+
+
+def asks():
+    """{name: the Ask}: each body, and what is right about an answer to it, by ONNX Runtime itself."""
+    rows = np.array([list(row.values()) for row in ROWS])
+    lines = [[f"{row * prime % 1000 / 7:.6g}" for prime in (37, 41, 43, 47)] for row in range(100_000)]
+    # In a process that then ends: what the bench had mapped of the peers' ONNX Runtime would be taken off their memory.
+    with ProcessPoolExecutor(1) as aside:
+        one, thousand, table = aside.map(answered, [[list(ROW.values())], rows, np.array(lines, dtype=np.float64)])
+
+    def told(found):
+        """Whether the answers, dicts, say what was found."""
+        logits, probabilities = (values.tolist() for values in found)
+        expected = [(z > 0, z, p) for z, p in zip(logits, probabilities, strict=True)]
+        return lambda got: [(one["passed"], one["logit"], one["probability"]) for one in got] == expected
+
+    right_one, right_thousand = told(one), told(thousand)
+
+    def tensors(body):
+        found = {output["name"]: output["data"] for output in json.loads(body)["outputs"]}
+        return all(found[name] == values.tolist() for name, values in zip(NAMES, thousand, strict=True))
+
+    def binary(body):
+        return body.endswith(b"".join(values.astype("<f8").tobytes() for values in thousand))
+
+    def cells(body):
+        header, *answers = body.decode().splitlines()
+        at = [header.split(",").index(name) for name in NAMES]
+        got = np.array([[cells[column] for column in at] for cells in (line.split(",") for line in answers)], float)
+        return np.array_equal(got.T, table)
+
+    x = {"name": "x", "shape": [1000, 4], "datatype": "FP64"}
+    tensor = {"inputs": [x | {"data": rows.ravel().tolist()}], "outputs": [{"name": name} for name in NAMES]}
+    head = json.dumps({
+        "inputs": [x | {"parameters": {"binary_data_size": rows.nbytes}}],
+        "outputs": [{"name": name, "parameters": {"binary_data": True}} for name in NAMES],
+    }).encode()  # fmt: skip
+    kind = {"Content-Type": "application/octet-stream", "Inference-Header-Content-Length": str(len(head))}
+    csv = "\n".join([",".join(COLUMNS), *map(",".join, lines)]).encode()
+    infer = "/v2/models/bench/infer"
+    return {
+        ONE8: Ask("/predict", json.dumps(ROW).encode(), lambda body: right_one([json.loads(body)])),
+        OBJECTS: Ask("/predict", json.dumps(ROWS).encode(), lambda body: right_thousand(json.loads(body))),
+        TENSOR: Ask(infer, json.dumps(tensor).encode(), tensors),
+        BINARY: Ask(infer, head + rows.astype("<f8").tobytes(), binary, kind),
+        CSV: Ask("/predict", csv, cells, {"Content-Type": "text/csv"}),
+        BARE: Ask("/predict", json.dumps(ROW).encode(), lambda body: body == peers.ANSWER),
+    }
+
+
+NAMES = ("logit", "probability")
+
+
+class Bench:
+    """One run. python: the interpreter that has the service; mlserver: MLServer's command, or None."""
+
+    def __init__(self, models, python, mlserver, seconds):
+        self.models, self.python, self.mlserver, self.seconds = models, python, mlserver, seconds
+        os.environ["MODEL"] = f"{models}/bench/1"
+        self.asks = asks()
+
+    def command(self, name):
+        """A server's command, as its documentation has it: a function of the address."""
+        return {
+            BARE_GTHREAD: lambda at: [*GUNICORN, at, *GTHREAD, "bench.peers:bare_wsgi"],
+            BARE: lambda at: [*GUNICORN, at, "-k", "asgi", "--asgi-loop", "uvloop", "bench.peers:bare_asgi"],
+            FLASK: lambda at: [*GUNICORN, at, *GTHREAD, "bench.peers:naive_flask()"],
+            FASTAPI: lambda at: [
+                *[sys.executable, "-m", "uvicorn", "--factory", "--no-access-log", "--log-level", "error"],
+                *["--host", "127.0.0.1", "--port", at.rpartition(":")[2], "bench.peers:fast_api"],
+            ],
+            MLSERVER: lambda at: [
+                *["env", f"MLSERVER_HTTP_PORT={at.rpartition(':')[2]}", "MLSERVER_HOST=127.0.0.1"],
+                *[f"MLSERVER_GRPC_PORT={free_port()}", f"MLSERVER_METRICS_PORT={free_port()}"],
+                # One process: with its parallel workers it would share the core with itself.
+                *["MLSERVER_PARALLEL_WORKERS=0", "MLSERVER_DEBUG=false", self.mlserver, "start", "bench/mlserver"],
+            ],
+        }.get(name, lambda at: [self.python, "-m", "serve"])
+
+    def server(self, name, log=None, cores=(SERVER,), **environ):
+        settings = {"MODELS_DIR": self.models, "MODEL_NAME": "bench", "WEB_CONCURRENCY": 1, "DRAIN_SECONDS": 0}
+        first = self.asks[TENSOR if name == MLSERVER else BARE if "bare" in name else ONE8]
+        return Server(name, self.command(name), first, settings | ENVIRON.get(name, {}) | environ, cores, log)
+
+    def parser(self, name):
+        """Which parser gunicorn has there, told by what it answers: the one in C lets two spaces pass."""
+        with self.server(name) as server, socket.create_connection(server.at, timeout=10) as connection:
+            connection.sendall(b"GET  / HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n")
+            return "in Python" if connection.recv(1000).startswith(b"HTTP/1.1 400") else "in C"
+
+    def round(self):
+        """{server: {measure: value}} of one round."""
+        names = [BARE_GTHREAD, BARE, FLASK, FASTAPI, OURS, OURS_GTHREAD, TORCHSCRIPT]
+        return {name: self.measured(name) for name in [*names, *([MLSERVER] if self.mlserver else [])]}
+
+    def measured(self, name):
+        with self.server(name) as server:
+            found = {START: server.start}
+            if name != MLSERVER:
+                one = self.asks[BARE if "bare" in name else ONE8]
+                at8, at1 = load(server, one, 8, self.seconds), load(server, one, 1, self.seconds)
+                note(found, ONE8, at8)
+                found |= {P99: at8["p99"], P50: at1["p50"], P99_1: at1["p99"]}
+            found[MEMORY] = server.memory()
+            if name in (FLASK, FASTAPI, OURS, OURS_GTHREAD):
+                note(found, OBJECTS, load(server, self.asks[OBJECTS], 8, self.seconds))
+            if name in (MLSERVER, OURS):
+                note(found, TENSOR, load(server, self.asks[TENSOR], 8, self.seconds))
+            if name == OURS:
+                self.only_ours(server, found)
+        return found
+
+    def only_ours(self, server, found):
+        """The measures that no peer has, into `found`."""
+        table = self.asks[CSV]
+        note(found, ONE64, load(server, self.asks[ONE8], 64, self.seconds))
+        note(found, BINARY, load(server, self.asks[BINARY], 8, self.seconds))
+        note(found, CSV, load(server, table, 1, self.seconds))
+        found[SETTLED] = server.memory()
+        load(server, table, 1, self.seconds)
+        found[GROWTH] = server.memory() - found[SETTLED]
+        stream = threading.Thread(target=load, args=(server, table, 2, 2 * self.seconds))
+        stream.start()
+        found[BESIDE] = load(server, self.asks[ONE8], 8, self.seconds)["p99"]
+        stream.join()
+        self.logged(found)
+        self.workers(found)
+
+    def logged(self, found):
+        """The same with every request in the log, which must hold them all."""
+        with tempfile.NamedTemporaryFile() as log:
+            with self.server(OURS, log.name, ACCESS_LOG="on") as server:
+                got = load(server, self.asks[ONE8], 8, self.seconds)
+                note(found, LOGGED, got)
+            lines = Path(log.name).read_bytes().count(b"\n")
+            if lines < got["requests"]:
+                raise SystemExit(f"{got['requests']} requests are {lines} lines in the log")
+
+    def workers(self, found):
+        """What a further worker takes and brings.
+
+        wrk needs a part of the same two cores, so the rates of one and two can't be compared. What can is the
+        processor time of a request: two workers serve, on two cores of their own, twice what one does if it stays.
+        Of requests of 1,000 rows, which take wrk little. With single rows it would take half a core from the workers,
+        and the less there is to do the fewer rows share a turn, which makes each dearer.
+        """
+        each = []
+        for workers in (1, 2):
+            with self.server(OURS, cores=(SERVER, CLIENT), WEB_CONCURRENCY=workers) as server:
+                each.append((load(server, self.asks[OBJECTS], 16, self.seconds)["cpu"], server.memory()))
+        found[TWO] = 2 * each[0][0] / each[1][0]
+        found[FURTHER] = each[1][1] - each[0][1]
+
+
+def note(found, measure, got):
+    """A load's result: its rate (in rows, of a batch), and the server's processor time and share of its core."""
+    found[measure] = got["rate"] * ROWS_EACH.get(measure, 1)
+    found[f"cpu {measure}"], found[f"busy {measure}"] = got["cpu"], got["busy"]
+
+
+def installed(python):
+    """MB of the serving set's files, as requirements/serve.txt names it, in the environment of that interpreter."""
+    names = [line.split("==")[0] for line in (ROOT / "requirements/serve.txt").read_text().splitlines() if "==" in line]
+    return int(subprocess.check_output([python, "-c", INSTALLED_SIZE, *names], text=True)) / 1e6
+
+
+INSTALLED_SIZE = """
+import os, sys
+from importlib import metadata
+found = {d.name.lower().replace("_", "-"): d for d in metadata.distributions()}
+files = {os.path.realpath(f.locate()) for name in sys.argv[1:] if name in found for f in found[name].files}
+print(sum(-(-os.path.getsize(file) // 4096) * 4096 for file in files if os.path.exists(file)))
+"""
+
+
+def image():
+    """MB of the serving image over its base, by Docker; None where no engine runs."""
+    if not shutil.which("docker") or subprocess.run(["docker", "info"], capture_output=True).returncode:
+        return None
+    print("building the image", file=sys.stderr)
+    build = ["docker", "build", "--quiet", "--target", "serve", "."]
+    built = subprocess.run(build, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split()[-1]
+    sizes = ["docker", "image", "inspect", "--format", "{{.Size}}", built, "python:3.11-slim"]
+    ours, base = map(int, subprocess.check_output(sizes, text=True).split())
+    return (ours - base) / 1e6
+
+
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=int, default=5, help="of each load")
-    parser.add_argument("--python", required=True, help="the interpreter that the service is installed for")
-    parser.add_argument("--json", default="bench/serve.json")
-    arguments = parser.parse_args()
-    if not shutil.which("wrk"):
-        raise SystemExit("bench needs wrk: apt-get install wrk (Debian), brew install wrk, or github.com/wg/wrk")
+    options = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    options.add_argument("--rounds", type=int, default=5)
+    options.add_argument("--seconds", type=int, default=4, help="of each load")
+    options.add_argument("--python", required=True, help="the interpreter that the service is installed for")
+    options.add_argument("--mlserver", help="the command of MLServer, to be measured too")
+    options.add_argument("--image", action="store_true", help="build the image, where a Docker engine runs")
+    options.add_argument("--json", default="bench/serve.json")
+    args = options.parse_args()
+    need_wrk()
     with tempfile.TemporaryDirectory() as folder:
-        make_model(arguments.python, folder)
-        run(arguments, f"{folder}/models")
+        bench = Bench(make_model(args.python, folder), args.python, args.mlserver, args.seconds)
+        parsers = {name: bench.parser(name) for name in (BARE, OURS)}
+        rounds = []
+        for number in range(args.rounds):
+            print(f"round {number + 1} of {args.rounds}", file=sys.stderr)
+            rounds.append(bench.round())
+    once = {INSTALLED: installed(args.python), IMAGE: image() if args.image else None}
+    for one in rounds:
+        one[OURS] |= {measure: value for measure, value in once.items() if value is not None}
+    report = summary(rounds) | {"parsers": parsers, "one core": SERVER == CLIENT}
+    Path(args.json).write_text(json.dumps(report, indent=1) + "\n")
+    print("\n".join(lines(report)))
 
 
-def make_model(python, folder):
-    """Train and export the model that all servers answer from: four columns, 400 rows, any sort of truth."""
-    draw = random.Random(6)
-    rows = [[draw.gauss(0, 1) for _ in COLUMNS] for _ in range(400)]
-    lines = [",".join(map(repr, [*row, int(sum(row) + draw.gauss(0, 1) > 0)])) for row in rows]
-    Path(folder, "bench.csv").write_text("\n".join([",".join([*COLUMNS, "passed"]), *lines]))
-    train = [python, "-m", "train"]
-    checkpoints = ["--name", "bench", "--checkpoints", f"{folder}/checkpoints"]
-    for command in (["fit", "--data", f"{folder}/bench.csv"], ["export", "--models", f"{folder}/models"]):
-        subprocess.run([*train, *command, *checkpoints], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-
-
-def run(arguments, models):
-    Server.python = arguments.python
-    os.environ["MODEL"] = f"{models}/bench/1"
-    logit, probability = peers.runtime()([[ROW[name] for name in COLUMNS]])
-    Server.expected = (bool(logit[0] > 0), float(logit[0]), float(probability[0]))
-
-    rounds = []
-    for number in range(arguments.rounds):
-        print(f"round {number + 1} of {arguments.rounds}", file=sys.stderr)
-        rounds.append({name: one_round(models, name, arguments.seconds) for name in SERVERS})
-        rounds[-1]["passfail, torchscript"] = torchscript(models, arguments.seconds)
+def summary(rounds):
+    """Rounds of {server: {measure: value}} -> medians and spread of each, and of each aim what it is of them."""
     servers = {
-        name: {measure: middle([one[name][measure] for one in rounds]) for measure in rounds[0][name]}
+        name: {measure: spread([one[name][measure] for one in rounds]) for measure in rounds[0][name]}
         for name in rounds[0]
     }
-    ratios = [
-        {"measure": measure, "of": ours, "to": theirs, "aim": aim}
-        | middle([one[ours][measure] / one[theirs][measure] for one in rounds])
-        for measure, ours, theirs, aim in RATIOS
-    ]
-    Path(arguments.json).write_text(json.dumps({"servers": servers, "ratios": ratios}, indent=1) + "\n")
-    show(servers, ratios)
+    aims = []
+    for aim in AIMS:
+        told = {"aim": str(aim), "wanted": aim.aim, "most": aim.most}
+        values = [aim.found(one) for one in rounds]
+        if None not in values:
+            told |= spread(values)
+            told["met"] = aim.met(told["median"])
+            if None not in (by_cpu := [aim.found(one, "cpu ") for one in rounds]):
+                told["cpu"] = statistics.median(by_cpu)
+        aims.append(told)
+    return {"servers": servers, "aims": aims}
 
 
-def show(servers, ratios):
-    shared = list(servers["Flask, naive, gthread"])
-    print("\n| served by | " + " | ".join(shared) + " |\n|" + "-|" * (len(shared) + 1))
+def spread(values):
+    return {"median": statistics.median(values), "low": min(values), "high": max(values)}
+
+
+def lines(report):
+    """A summary as Markdown, line by line."""
+    servers = report["servers"]
+    shared = [ONE8, P50, P99_1, P99, OBJECTS, TENSOR, MEMORY, START]
+    told = ", ".join(f"{name}: {parser}" for name, parser in report["parsers"].items())
+    yield f"\nHTTP parser of {told}. In brackets: the server's CPU us a request.\n"
+    if len(set(report["parsers"].values())) > 1:
+        yield "NOT A FAIR COMPARISON: only one of the two has the C parser\n"
+    yield from head("served by", *shared)
     for name, found in servers.items():
-        print(
-            f"| {name} | " + " | ".join(number(found[key]["median"]) if key in found else "-" for key in shared) + " |"
-        )
-    print("\n| passfail alone | median | lowest to highest |\n|-|-|-|")
-    for measure, found in servers[OURS].items():
-        if measure not in shared:
-            print(f"| {measure} | {number(found['median'])} | {number(found['low'])} to {number(found['high'])} |")
-    print("\n| ratio | median | lowest to highest | aim |\n|-|-|-|-|")
-    for one in ratios:
-        sign = "at most" if " us" in one["measure"] else "at least"
-        spread = f"{one['low']:.2f} to {one['high']:.2f}"
-        print(f"| {one['measure']}: {one['of']} / {one['to']} | {one['median']:.2f} | {spread} | {sign} {one['aim']} |")
-    if SERVER == CLIENT:
-        print("\none core: the server and wrk shared it, so the numbers are lower than they would be")
+        yield row(name, *(cell(found, measure) for measure in shared))
+    ours = servers[OURS]
+    yield ""
+    yield from head("passfail alone", "median", "lowest to highest", "CPU us a request")
+    for measure, value in ours.items():
+        if measure not in shared and not measure.startswith(("cpu ", "busy ")):
+            cpu = ours.get(f"cpu {measure}")
+            yield row(measure, number(value["median"]), between(value), number(cpu["median"]) if cpu else "")
+    yield ""
+    yield from head("wanted", "aim", "found", "lowest to highest", "by CPU", "")
+    for told in report["aims"]:
+        aim = f"at {'most' if told['most'] else 'least'} {number(told['wanted'])}"
+        if "median" not in told:
+            yield row(told["aim"], aim, "not measured", "", "", "")
+            continue
+        by_cpu = number(told["cpu"]) if "cpu" in told else ""
+        yield row(told["aim"], aim, number(told["median"]), between(told), by_cpu, "met" if told["met"] else "NOT MET")
+    yield ""
+    yield from head("one core serves", "a second", "CPU us a request", "of the core busy", "cores for 1,000 requests/s")
+    for measure in (ONE8, LOGGED, OBJECTS, TENSOR, BINARY, CSV):
+        cpu, busy = ours[f"cpu {measure}"]["median"], ours[f"busy {measure}"]["median"]
+        yield row(measure, number(ours[measure]["median"]), number(cpu), f"{busy:.0%}", number(cpu / 1000))
+    if (busy := ours[f"busy {ONE8}"]["median"]) < 0.9:
+        yield f"\nthe server had {busy:.0%} of its core, others the rest: believe what is told by CPU, not the rates"
+    if report["one core"]:
+        yield "\none core: the server and wrk shared it, so the numbers are lower than they would be"
+
+
+def head(*names):
+    return row(*names), "|" + "-|" * len(names)
+
+
+def row(*cells):
+    return f"| {' | '.join(cells)} |"
+
+
+def cell(found, measure):
+    if measure not in found:
+        return "-"
+    cpu = found.get(f"cpu {measure}")
+    return number(found[measure]["median"]) + (f" ({number(cpu['median'])})" if cpu else "")
+
+
+def between(found):
+    return f"{number(found['low'])} to {number(found['high'])}"
 
 
 def number(value):

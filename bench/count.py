@@ -1,0 +1,127 @@
+"""A guard without a stop-watch: the instructions that decoding, predicting and encoding take, by valgrind.
+
+python -m bench.count             counts, and compares with bench/instructions.json; exit status 1 where one rose
+python -m bench.count --record    counts, and writes them there
+
+A count doesn't depend on what else the machine does, nor on its speed, but on the versions of what is counted: those
+are recorded too, and other versions are not compared.
+"""
+
+import argparse
+import gc
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+from importlib import metadata
+from pathlib import Path
+
+from bench.model import ROOT, ROW, ROWS, make_model
+
+RECORD = ROOT / "bench" / "instructions.json"
+# A rise that counts. The same code gave the same count to the instruction; another environment and training: 0.2 %.
+TOLERANCE = 0.02
+REPEATED = {"decode 1 row": 500, "predict 1 row": 500, "encode 1 row": 500,
+            "decode 1,000 rows": 4, "predict 1,000 rows": 4, "encode 1,000 rows": 4}  # fmt: skip
+
+
+def main():
+    options = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    options.add_argument("--record", action="store_true", help="write bench/instructions.json anew")
+    options.add_argument("--run", metavar="MODELS", help=argparse.SUPPRESS)
+    args = options.parse_args()
+    if args.run:
+        work(args.run)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        found = {"of": versions(), "instructions": counted(make_model(sys.executable, folder))}
+    if args.record:
+        RECORD.write_text(json.dumps(found, indent=1) + "\n")
+    told, rose = compared(found, json.loads(RECORD.read_text()))
+    print("\n".join(told))
+    sys.exit(rose)
+
+
+def compared(found, recorded):
+    """Two records -> (lines that say how they differ, whether anything rose)."""
+    if found["of"] != recorded["of"]:
+        other = [f"{name} {recorded['of'].get(name)}" for name, said in found["of"].items()
+                 if said != recorded["of"].get(name)]  # fmt: skip
+        told = [f"{name}: {count:,} instructions" for name, count in found["instructions"].items()]
+        return [*told, f"not compared: recorded with {', '.join(other)}; --record counts for this set"], False
+    told, rose = [], False
+    for name, count in found["instructions"].items():
+        before = recorded["instructions"][name]
+        change = count / before - 1
+        said = "ROSE" if change > TOLERANCE else "fell: --record it" if change < -TOLERANCE else ""
+        told.append(f"{name}: {count:,} instructions, {before:,} recorded: {change:+.2%} {said}".rstrip())
+        rose |= change > TOLERANCE
+    return told, rose
+
+
+def counted(models):
+    """{operation: instructions that it takes once}, of a process that marks where each begins and ends."""
+    environ = os.environ | {"PYTHONHASHSEED": "0"}
+    with tempfile.TemporaryDirectory() as folder:
+        # callgrind writes what it has counted, and begins anew, at each call of this function of the C library.
+        command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={folder}/part", "--dump-before=getsid"]
+        command += [sys.executable, "-m", "bench.count", "--run", models]
+        try:
+            run = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True)
+        except FileNotFoundError as error:
+            raise SystemExit("counting needs valgrind: apt-get install valgrind") from error
+        if run.returncode:
+            raise SystemExit(f"counting failed: {run.stderr[-2000:]}")
+        # Part 1 is the start, part 2 the first operation, part 3 what comes before the second.
+        parts = [Path(folder, f"part.{2 * i + 2}").read_text() for i in range(len(REPEATED))]
+    totals = [int(re.search(r"^totals: (\d+)", part, re.M)[1]) for part in parts]
+    return {name: round(total / REPEATED[name]) for name, total in zip(REPEATED, totals, strict=True)}
+
+
+def work(models):
+    """What is counted, in a process of its own."""
+    from serve.payload import Payload
+    from serve.repository import Model, read_manifest
+    from serve.runtimes import MODEL_FILES, load_runtime
+
+    folder = Path(models, "bench", "1")  # opened without its self-checks: they would be most of what is counted
+    manifest = read_manifest(folder)
+    model = Model(manifest, load_runtime("onnx", (folder / MODEL_FILES["onnx"]).read_bytes()))
+    payload = Payload(manifest, 1000)
+    one, thousand = json.dumps(ROW).encode(), json.dumps(ROWS).encode()
+    rows = payload.read_json(thousand)[0]
+    x, (row,) = payload.matrix(rows), payload.read_json(one)[0]
+    (answer,), _ = model.answers([row])
+    logit, probability = model.predict(x)
+    verdict, stable = model.verdict(logit), model.stable(x, logit)
+    operations = {
+        "decode 1 row": lambda: payload.read_json(one),
+        "predict 1 row": lambda: model.answers([row])[1](),
+        "encode 1 row": lambda: payload.encode_row(*answer),
+        "decode 1,000 rows": lambda: payload.matrix(payload.read_json(thousand)[0]),
+        "predict 1,000 rows": lambda: (model.predict(x), model.verdict(logit), model.stable(x, logit)),
+        "encode 1,000 rows": lambda: payload.encode_json(verdict, logit, probability, stable, False),
+    }
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    for name, function in operations.items():
+        function()
+        os.getsid(0)
+        for _ in range(REPEATED[name]):
+            function()
+        os.getsid(0)
+
+
+def versions():
+    """What the counts depend on beside the code."""
+    packages = {name: metadata.version(name) for name in ("numpy", "onnxruntime", "msgspec")}
+    tool = subprocess.run(["valgrind", "--version"], capture_output=True, text=True).stdout.strip()
+    return {"python": platform.python_version(), "machine": platform.machine(), "valgrind": tool, **packages}
+
+
+if __name__ == "__main__":
+    main()

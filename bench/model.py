@@ -1,0 +1,22 @@
+"""The model that every bench measures: trained and exported anew, four numeric columns."""
+
+import random
+import subprocess
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+COLUMNS = ("a", "b", "c", "d")
+ROW = {"a": 0.5, "b": -1.25, "c": 3.0, "d": 0.1234567890123}
+ROWS = [ROW | {"a": i / 7} for i in range(1000)]
+
+
+def make_model(python, folder):
+    """Train and export `bench`, with the interpreter that has train/: 400 rows, any sort of truth. The repository."""
+    draw = random.Random(6)
+    rows = [[draw.gauss(0, 1) for _ in COLUMNS] for _ in range(400)]
+    lines = [",".join(map(repr, [*row, int(sum(row) + draw.gauss(0, 1) > 0)])) for row in rows]
+    Path(folder, "bench.csv").write_text("\n".join([",".join([*COLUMNS, "passed"]), *lines]))
+    checkpoints = ["--name", "bench", "--checkpoints", f"{folder}/checkpoints"]
+    for command in (["fit", "--data", f"{folder}/bench.csv"], ["export", "--models", f"{folder}/models"]):
+        subprocess.run([python, "-m", "train", *command, *checkpoints], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    return f"{folder}/models"

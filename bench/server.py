@@ -1,0 +1,162 @@
+"""A server on its core, asked by wrk from another: what make bench and make profile measure with."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+from typing import NamedTuple
+
+from bench.model import ROOT
+
+CORES = sorted(os.sched_getaffinity(0))
+# The server has core 0 and wrk core 1; on one core they share it.
+SERVER, CLIENT = CORES[0], CORES[min(1, len(CORES) - 1)]
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+class Ask(NamedTuple):
+    """A request that is repeated, and `right`: whether a body answers it."""
+
+    path: str
+    body: bytes
+    right: callable
+    headers: dict = {"Content-Type": "application/json"}
+
+
+class Server:
+    """A running server, ready: `address`, and `start`, the seconds from its start to its first right answer.
+
+    command: a function of the address (host:port). first: the Ask that it must answer. log: a file for its stdout.
+    """
+
+    def __init__(self, name, command, first, environ, cores=(SERVER,), log=None):
+        port = free_port()
+        self.name, self.at, self.address = name, ("127.0.0.1", port), f"http://127.0.0.1:{port}"
+        said = command(f"127.0.0.1:{port}")
+        # Compiled modules are kept, as where the service is installed: each start would compile them anew.
+        kept = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+        settings = kept | {key: str(value) for key, value in {"PORT": port, **environ}.items()}
+        began = time.perf_counter()
+        with open(log or os.devnull, "wb") as out:
+            self.process = subprocess.Popen(
+                ["taskset", "-c", ",".join(map(str, cores)), *said],
+                cwd=ROOT,
+                env=settings,
+                stdout=out,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        while not self._answers(first):
+            if self.process.poll() is not None or time.perf_counter() - began > 60:
+                self.stop()
+                raise SystemExit(f"{name} doesn't start: {' '.join(said)}")
+            time.sleep(0.005)
+        self.start = time.perf_counter() - began
+        for _ in range(200):  # warm
+            self.check(first)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+
+    def ask(self, ask):
+        request = urllib.request.Request(self.address + ask.path, ask.body, ask.headers)
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return answer.read()
+
+    def check(self, ask):
+        """Ends the bench where the answer is wrong: a fast wrong answer is worth nothing."""
+        if not ask.right(answer := self.ask(ask)):
+            raise SystemExit(f"{self.name}: a wrong answer to {ask.path}: {answer[:200]}")
+
+    def _answers(self, ask):
+        try:
+            self.check(ask)
+        except OSError:
+            return False
+        return True
+
+    def memory(self):
+        """MiB of proportional set size, of all its processes."""
+        sizes = [(folder / "smaps_rollup").read_text().split("Pss:")[1].split()[0] for folder in self._group()]
+        return sum(map(int, sizes)) / 1024
+
+    def cpu(self):
+        """Seconds of processor time so far, of all its processes."""
+        ticks = 0
+        for folder in self._group():
+            ticks += sum(map(int, (folder / "stat").read_text().rpartition(") ")[2].split()[11:13]))
+        return ticks / TICKS
+
+    def workers(self):
+        """The ids of its processes but the first: gunicorn's workers."""
+        return sorted(int(folder.name) for folder in self._group() if int(folder.name) != self.process.pid)
+
+    def _group(self):
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if os.getpgid(int(folder.name)) == self.process.pid:
+                    yield folder
+
+    def stop(self):
+        self.process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(5)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+LUA = """
+local file = io.open("{body}", "rb")
+wrk.method, wrk.body = "POST", file:read("*a")
+{headers}
+done = function(summary, latency)
+  local wrong = summary.errors.status + summary.errors.connect + summary.errors.read + summary.errors.timeout
+  io.write(string.format('{{"requests": %d, "seconds": %f, "wrong": %d, "p50": %f, "p99": %f}}',
+    summary.requests, summary.duration / 1e6, wrong, latency:percentile(50), latency:percentile(99)))
+end
+"""
+
+
+def load(server, ask, connections, seconds):
+    """wrk on keep-alive connections: {requests, rate: a second, p50 and p99: us, cpu: us a request, busy: cores}.
+
+    An answer is compared with what it must be before and after; wrk counts what is not 200.
+    """
+    server.check(ask)
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "body").write_bytes(ask.body)
+        headers = "\n".join(f'wrk.headers["{name}"] = "{value}"' for name, value in ask.headers.items())
+        Path(folder, "load.lua").write_text(LUA.format(body=f"{folder}/body", headers=headers))
+        command = ["taskset", "-c", str(CLIENT), "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "30s"]
+        before = server.cpu()
+        out = subprocess.check_output([*command, "-s", f"{folder}/load.lua", server.address + ask.path], text=True)
+        cpu = server.cpu() - before
+    found = json.loads(out[out.rindex("{") :])
+    if found["wrong"]:
+        raise SystemExit(f"{server.name}: {found['wrong']} requests of {found} failed")
+    server.check(ask)
+    rate = found["requests"] / found["seconds"]
+    return found | {"rate": rate, "cpu": 1e6 * cpu / found["requests"], "busy": cpu / found["seconds"]}
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def need_wrk():
+    if not shutil.which("wrk"):
+        raise SystemExit("bench needs wrk: apt-get install wrk (Debian), brew install wrk, or github.com/wg/wrk")
+    os.sched_setaffinity(0, {CLIENT})  # whoever asks stays off the server's core
