@@ -65,7 +65,9 @@ export function watchTable(manifest) {
       get("told").textContent = error instanceof TypeError ? "Not a text in UTF-8, or the service can't be reached." : error.message;
     }
   };
-  file.addEventListener("change", () => file.files[0] && start(file.files[0]));
+  const choose = () => file.files[0] && start(file.files[0]);
+  file.addEventListener("change", choose);
+  choose(); // one that was chosen before the model's description came
   for (const name of ["dragenter", "dragover", "dragleave", "drop"]) {
     drop.addEventListener(name, (event) => {
       event.preventDefault();

@@ -286,6 +286,21 @@ def test_it_can_be_used_by_keyboard_alone(page):
     assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
 
 
+def test_a_table_chosen_before_the_script_is_ready_is_answered(browser, address):
+    """On a slow line, or by a browser that keeps what was chosen when the page is loaded again."""
+    page, held = browser.new_page(), []
+    page.route("**/model", lambda route: held.append(route))
+    page.goto(address)
+    lines = b"gre,gpa,rank\n400,3,1\n"
+    page.locator("#file").set_input_files({"name": "mine.csv", "mimeType": "text/csv", "buffer": lines})
+    while not held:
+        page.wait_for_timeout(10)
+    assert page.locator("body.live").count() == 0
+    held[0].continue_()
+    page.wait_for_selector("#download:not([hidden])")
+    page.close()
+
+
 def test_behind_a_key_the_browser_asks_for_it_once(browser, models, tmp_path):
     """Basic, the key as the password: what the page itself asks brings it along."""
     (tmp_path / "keys").write_text("0123456789abcdef\n")
