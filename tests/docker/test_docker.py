@@ -86,7 +86,7 @@ def test_serve_is_locked_down(up):
     assert host["ReadonlyRootfs"] is True
     assert host["CapDrop"] == ["ALL"]
     assert host["SecurityOpt"] == ["no-new-privileges:true"]
-    assert (host["Memory"], host["PidsLimit"], host["NanoCpus"]) == (512 * 2**20, 128, 10**9)
+    assert (host["Memory"], host["PidsLimit"], host["NanoCpus"]) == (2**30, 128, 10**9)
     (mount,) = [mount for mount in found["Mounts"] if mount["Destination"] == "/app/models"]
     assert mount["RW"] is False
     with pytest.raises(subprocess.CalledProcessError):
