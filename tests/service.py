@@ -19,7 +19,7 @@ def free_port():
     while True:
         port = random.randrange(10_000, 32_768)
         with contextlib.suppress(OSError), socket.socket() as probe:
-            probe.bind(("127.0.0.1", port))
+            probe.bind(("0.0.0.0", port))
             return port
 
 
