@@ -64,6 +64,7 @@ drain_seconds = _setting("DRAIN_SECONDS", lambda: 3, 20, least=0)
 graceful_timeout = 25  # orchestrators kill after 30 s
 timeout = 30  # a worker whose loop stands still for so long is killed and replaced; so is a body that stops coming
 logger_class = EventLogger
+forwarder_headers = ""  # by default a client behind a proxy on this machine may say what the service's paths begin with
 control_socket_disable = True  # on by default since 25.1, and fails on a read-only root
 
 

@@ -90,6 +90,7 @@ GOOD = {
     "an absolute target": raw(path="http://elsewhere/predict", body=ROW),
     "two slashes": raw(path="//predict", body=ROW),
     "a header sent twice": raw(body=ROW).replace(b"\r\n\r\n", b"\r\nX-A: 1\r\nX-A: 2\r\n\r\n", 1),
+    "a header that would move the service": raw(body=ROW).replace(b"\r\n\r\n", b"\r\nScript_Name: /at\r\n\r\n", 1),
     "exactly the limit": raw(body=ROW.ljust(LIMIT)),
     "exactly the limit, chunked": chunked(ROW, b" " * (LIMIT - len(ROW))),
     "HTTP/1.0": raw(body=ROW).replace(b"HTTP/1.1", b"HTTP/1.0"),
