@@ -86,6 +86,10 @@ class Payload:
             raise error
         return self.matrix(self._coded([[row[at] for at in order] for row in rows]))
 
+    def names_in(self, body):
+        """The names in a JSON object, each as often as it is said. Raises MalformedBody."""
+        return [name for name, _ in _parse(body)]
+
     def encode_json(self, verdict, logit, probability, stable, single, more=None):
         """The answers, as an array or, for a single row, an object: bytes.
 

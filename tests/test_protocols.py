@@ -128,6 +128,7 @@ def test_the_same_mistake_is_refused_in_the_protocols_own_shape(ask, protocol, m
         ("/invocations", {"instances": [], "inputs": []}, "application/json", 400),
         ("/invocations", {"instances": 5}, "application/json", 422),
         ("/invocations", {"inputs": {"gre": [1], "gpa": [1, 2], "rank": ["1"]}}, "application/json", 422),
+        ("/invocations", b'{"inputs": {"gre": [1], "gpa": [1], "rank": ["1"], "gre": [2]}}', "application/json", 422),
         ("/invocations", {"dataframe_split": {"columns": ["gre"], "data": [[1]]}}, "application/json", 422),
         (
             "/invocations",
