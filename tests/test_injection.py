@@ -74,6 +74,25 @@ def test_no_markup_of_the_table_is_the_pages(awkward, browser):  # noqa: F811
     assert complaints == []
 
 
+def test_no_name_of_a_column_is_javascripts(browser, tmp_path):  # noqa: F811
+    """What every object of JavaScript's has, under names that a column may have, is no mistake in its field."""
+    rows = "".join(f"{n},{n * n % 7},{n % 2}\n" for n in range(9))
+    (tmp_path / "own.csv").write_text(f"constructor,__proto__,y\n{rows}")
+    data = ["--data", str(tmp_path / "own.csv"), "--checkpoints", str(tmp_path)]
+    assert train(["fit", *data, "--l2", "1"]) == 0
+    assert train(["export", *data, "--models", str(tmp_path / "models")]) == 0
+    with service(tmp_path / "models", WEB_CONCURRENCY="1") as (address, _):
+        page = browser.new_page()
+        page.goto(address)
+        page.wait_for_selector("body.live #answer[aria-busy=false]")
+        assert page.locator("form .error").all_inner_texts() == ["", ""]
+        for at in ("#f0", "#f1"):
+            page.locator(at).fill("x")
+        page.wait_for_selector("#answer[aria-busy=false]")
+        assert page.locator("form .error").all_inner_texts() == ["expected a number"] * 2
+        page.close()
+
+
 def test_no_markup_of_the_table_is_the_model_cards(awkward):
     """Markdown passes HTML on: each < of a name or level has a backslash before it."""
     card = (awkward / "awkward" / "1" / "MODEL_CARD.md").read_text()

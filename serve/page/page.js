@@ -51,12 +51,12 @@ async function answer(sent = false) {
 async function judge(asking, watch, mine) {
   const wrong = problems(asking);
   say(wrong, "");
-  if (Object.keys(wrong).length) return refuse();
+  if (wrong.size) return refuse();
   try {
     const got = await post(`/explain?evidence=true&watch=${watch}`, asking);
     if (mine !== asked) return;
     if (!("explanation" in got)) {
-      say(Object.fromEntries((got.errors ?? []).map((one) => [one.pointer.slice(2), one.detail])), got.errors ? "" : got.detail);
+      say(new Map((got.errors ?? []).map((one) => [one.pointer.slice(2), one.detail])), got.errors ? "" : got.detail);
       return refuse();
     }
     show(got);
@@ -67,12 +67,13 @@ async function judge(asking, watch, mine) {
 }
 
 // What the form alone can tell is not sent: a half-typed number is no request. The service judges all else.
+// A map of what is wrong by feature: in an object there is something at "constructor" always.
 function problems(sent) {
-  const found = {};
+  const found = new Map();
   for (const feature of manifest.features) {
     const given = sent[feature.name];
-    if (given === null && feature.fill === null) found[feature.name] = "may not be empty";
-    else if (feature.kind === "numeric" && typeof given === "string") found[feature.name] = "expected a number";
+    if (given === null && feature.fill === null) found.set(feature.name, "may not be empty");
+    else if (feature.kind === "numeric" && typeof given === "string") found.set(feature.name, "expected a number");
   }
   return found;
 }
@@ -80,7 +81,7 @@ function problems(sent) {
 function say(wrong, general) {
   get("said").textContent = general;
   manifest.features.forEach((feature, at) => {
-    const detail = wrong[feature.name] ?? "";
+    const detail = wrong.get(feature.name) ?? "";
     get(`f${at}-error`).textContent = detail;
     if (detail) fields[at].setAttribute("aria-invalid", "true");
     else fields[at].removeAttribute("aria-invalid");
