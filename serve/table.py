@@ -61,9 +61,12 @@ class Tables:
 
         verdict bool, logit and probability float64 (n,); stable: bool (n,), or None where it is not known.
         """
-        names = self._payload.answer_names
-        added = [name if name not in sheet.header else f"predicted_{name}" for name in names]
-        parts, at = [_line([*sheet.header, *added]).encode(), b"\n"], 0
+        names = list(sheet.header)
+        for name in self._payload.answer_names:
+            while name in names:
+                name = f"predicted_{name}"
+            names.append(name)
+        parts, at = [_line(names).encode(), b"\n"], 0
         for lines in sheet.slices():
             n, rows = len(lines), slice(at, at + len(lines))
             pieces = [b""] * (4 * n)

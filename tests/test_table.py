@@ -45,6 +45,21 @@ def payloads(models):
     return [Payload(one, 50) for one in (manifest, *others, hours, msgspec.structs.replace(hours, features=hour))]
 
 
+def test_each_column_that_goes_back_has_a_name_of_its_own(models):
+    manifest = decode((models / "hours" / "1" / "manifest.json").read_bytes())
+    (hours,) = manifest.features
+    feature, target = (
+        msgspec.structs.replace(hours, name="probability"),
+        msgspec.structs.replace(manifest.target, name="predicted_probability"),
+    )
+    payload = Payload(msgspec.structs.replace(manifest, features=[feature], target=target), 50)
+    x, sheet = payload.tables.read(b"probability\n7\n")
+
+    header = payload.tables.write(np.array([True]), x[:, 0], x[:, 0], None, sheet).splitlines()[0].split(b",")
+    assert header[:2] == [b"probability", b"predicted_probability"]
+    assert len(set(header)) == len(header) == 8
+
+
 @st.composite
 def tables(draw, features):
     """Tables that are nearly right, and often wholly."""

@@ -144,8 +144,7 @@ async function answerSlice(table, slice, signal) {
   const answered = await fetch("/predict", options);
   if (answered.ok) {
     const [header, ...rows] = [...new Records().take(await answered.text(), true)].map((record) => record.cells.slice(table.names.length));
-    // Where the table has a column of that name already, ours is the predicted one.
-    table.added ??= header.map((name) => (table.header.includes(name) ? `predicted_${name}` : name));
+    table.added ??= header.reduce((added, name) => [...added, freed(name, [...table.header, ...added])], []);
     if (!table.parts.length) table.parts.push(line([...table.header, ...table.added].map(harmless)));
     table.parts.push(new Blob(rows.map((cells, index) => line([...whole[index].cells, ...cells].map(harmless)))));
     rows.slice(0, SHOWN - table.shown.length).forEach((cells, index) => table.shown.push([...whole[index].cells, ...cells]));
@@ -164,6 +163,9 @@ async function answerSlice(table, slice, signal) {
   table.faults.push(...faults);
   table.more = table.faults.length >= SHOWN;
 }
+
+// Where there is a column of that name already, ours is the predicted one.
+const freed = (name, taken) => (taken.includes(name) ? freed(`predicted_${name}`, taken) : name);
 
 function begin() {
   get("progress").hidden = false;

@@ -250,6 +250,20 @@ def test_no_text_in_the_download_is_a_formula_and_numbers_stay(page, tmp_path):
     assert found == ["'=1+1", "-1", "'+x", "'@x", "'\tx", "plain, quoted", "-2.5e3", "'-x"]
 
 
+def test_each_column_of_the_download_has_a_name_of_its_own(page, tmp_path):
+    lines = "gre,gpa,rank,label,predicted_label,predicted_logit\n400,3,1,a,b,c\n"
+    page.locator("#file").set_input_files({"name": "mine.csv", "mimeType": "text/csv", "buffer": lines.encode()})
+    page.wait_for_selector("#download:not([hidden])")
+    with page.expect_download() as waiting:
+        page.locator("#download").click()
+    waiting.value.save_as(tmp_path / "answers.csv")
+
+    header = (tmp_path / "answers.csv").read_text().splitlines()[0].split(",")
+    assert header[:6] == lines.splitlines()[0].split(",")
+    assert header[6:9] == ["admit", "predicted_predicted_label", "probability"]
+    assert len(set(header)) == len(header)
+
+
 @pytest.mark.parametrize("page", [{"java_script_enabled": False}], indirect=True)
 def test_the_form_works_without_javascript(page, address):
     """What there is stands in the order in which one reads; what needs JavaScript isn't there."""
