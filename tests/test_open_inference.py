@@ -116,6 +116,20 @@ def test_a_faulty_tensor_is_refused(ask, fault):
     assert list(response.json) == ["error"]
 
 
+@pytest.mark.parametrize("name", ["inputs", "data", "binary_data", "outputs", "id"])
+def test_a_field_given_twice_is_refused(ask, name):
+    """JSON's readers would take the last."""
+    more = {"id": 'a "b"', "outputs": [{"name": "logit", "parameters": {"binary_data": False}}], "parameters": {}}
+    text = json.dumps({"inputs": [X], **more}).encode()
+    path = "/v2/models/admissions/infer"
+    assert (answer := ask(path, text, "application/json")).status_code == 200
+    assert answer.json["id"] == 'a "b"'
+
+    twice = text.replace(b'"%b":' % name.encode(), b'"%b": null, "%b":' % (name.encode(), name.encode()), 1)
+    response = ask(path, twice, "application/json")
+    assert (response.status_code, list(response.json)) == (400, ["error"])
+
+
 def test_a_body_may_repeat_the_models_name_but_name_no_other(ask):
     """KServe's client always does."""
     assert infer(ask, [X], model_name="admissions").status_code == 200

@@ -10,9 +10,10 @@ from math import prod
 
 import msgspec
 import numpy as np
+from msgspec import UNSET, UnsetType
 
 from serve.errors import BodyTooLarge, InvalidInstance, MalformedBody, Problem, RequestError
-from serve.exchange import Answer, decoded
+from serve.exchange import Answer, decoded_once
 from serve.receipt import digest, stamped
 from serve.table import floats
 
@@ -29,21 +30,21 @@ class Input(msgspec.Struct, forbid_unknown_fields=True):
     name: str
     shape: list[int]
     datatype: str
-    parameters: dict = {}
+    parameters: dict | UnsetType = UNSET
     data: msgspec.Raw = msgspec.Raw()
 
 
 class Output(msgspec.Struct, forbid_unknown_fields=True):
     name: str
-    parameters: dict = {}
+    parameters: dict | UnsetType = UNSET
 
 
 class Inference(msgspec.Struct, forbid_unknown_fields=True):
     inputs: list[Input]
-    outputs: list[Output] | None = None
-    id: str | None = None
-    parameters: dict = {}
-    model_name: str | None = None  # KServe's client repeats the path's
+    outputs: list[Output] | UnsetType | None = UNSET
+    id: str | UnsetType | None = UNSET
+    parameters: dict | UnsetType = UNSET
+    model_name: str | UnsetType | None = UNSET  # KServe's client repeats the path's
 
 
 NUMBER = float | int | None
@@ -142,19 +143,19 @@ def _json(document):
 def _answer(served, request, request_digest):
     model, payload = served
     wanted, buffers = _read(request)
-    if wanted.model_name not in (None, model.manifest.name):
+    if wanted.model_name not in (None, UNSET, model.manifest.name):
         raise _wrong("$.model_name", "not the model that the path names")
     x = _x(wanted.inputs, buffers, payload)
-    outputs = ALL if wanted.outputs is None else _known(wanted.outputs)
+    outputs = _known(wanted.outputs) if isinstance(wanted.outputs, list) else ALL
     logit, probability = model.predict(x, "row {}".format, request_digest)
-    everywhere = wanted.parameters.get("binary_data_output") is True
+    everywhere = _parameter(wanted, "binary_data_output") is True
     described, binary = [], []
     for output in outputs:
         values = _values(output.name, model, x, logit, probability)
         about = b'{"name":"%b","shape":[%d],"datatype":"%b",' % (
             output.name.encode(), len(x), OUTPUTS[output.name].encode()
         )  # fmt: skip
-        if output.parameters.get("binary_data", everywhere) is True:
+        if _parameter(output, "binary_data", everywhere) is True:
             binary.append(_bytes(values))
             described.append(b'%b"parameters":{"binary_data_size":%d}}' % (about, len(binary[-1])))
         else:
@@ -162,7 +163,7 @@ def _answer(served, request, request_digest):
             described.append(b'%b"data":%b}' % (about, msgspec.json.encode(listed)))
     manifest = model.manifest
     head = {"model_name": manifest.name, "model_version": str(manifest.version)}
-    if wanted.id is not None:
+    if isinstance(wanted.id, str):
         head["id"] = wanted.id
     text = b'%b,"outputs":[%b]}' % (msgspec.json.encode(head)[:-1], b",".join(described))
     if not binary:
@@ -214,7 +215,11 @@ def _read(request):
         if not (re.fullmatch(b"[0-9]{1,15}", length) and int(length) <= len(body)):
             raise MalformedBody("Inference-Header-Content-Length must be the length of the body's JSON")
         body, binary = body[: int(length)], memoryview(body)[int(length) :]
-    return decoded(READ, body), binary
+    return decoded_once(READ, body), binary
+
+
+def _parameter(of, name, default=None):
+    return of.parameters.get(name, default) if of.parameters else default
 
 
 def _x(inputs, binary, payload):
@@ -228,7 +233,7 @@ def _x(inputs, binary, payload):
             raise _wrong(f"{place}.shape", f"expected [n], or for x [n, {d}]")
         if one.shape[0] > payload.max_rows:
             raise BodyTooLarge(f"more than {payload.max_rows} rows; send them in several requests")
-        size = one.parameters.get("binary_data_size")
+        size = _parameter(one, "binary_data_size")
         absent = len(memoryview(one.data)) <= 4 and bytes(one.data) in (b"", b"null")
         if size is None:
             if absent:

@@ -8,9 +8,10 @@ https://cloud.google.com/vertex-ai/docs/predictions/custom-container-requirement
 import json
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from serve.errors import InvalidInstance, MalformedBody, Problem, RequestError, UnsupportedMediaType
-from serve.exchange import Answer, decoded
+from serve.exchange import Answer, decoded, decoded_once
 from serve.receipt import digest, stamped
 
 JSON, CSV = "application/json", "text/csv"
@@ -21,21 +22,21 @@ class Split(msgspec.Struct, forbid_unknown_fields=True):
     """pandas' to_dict(orient="split")."""
 
     columns: list[str]
-    data: list[list]
-    index: list | None = None
+    data: msgspec.Raw
+    index: list | UnsetType | None = UNSET
 
 
 class Invocation(msgspec.Struct, forbid_unknown_fields=True):
-    dataframe_split: Split | None = None
+    dataframe_split: Split | UnsetType | None = UNSET
     dataframe_records: msgspec.Raw = msgspec.Raw()
     instances: msgspec.Raw = msgspec.Raw()
     inputs: msgspec.Raw = msgspec.Raw()
-    params: dict | None = None
+    params: dict | UnsetType | None = UNSET
 
 
 class Prediction(msgspec.Struct, forbid_unknown_fields=True):
     instances: msgspec.Raw
-    parameters: dict | None = None
+    parameters: dict | UnsetType | None = UNSET
 
 
 INVOCATION, PREDICTION = msgspec.json.Decoder(Invocation), msgspec.json.Decoder(Prediction)
@@ -84,18 +85,18 @@ def _invocation(payload, request):
         return payload.tables.read(request.body)[0]
     if request.media_type != JSON:
         raise UnsupportedMediaType(f"send Content-Type: {JSON} or {CSV}")
-    asked = decoded(INVOCATION, request.body)
+    asked = decoded_once(INVOCATION, request.body)
     given = [name for name in TABLES if getattr(asked, name)]
     if len(given) != 1:
         raise MalformedBody(f"exactly one of {', '.join(TABLES)} is needed")
-    if asked.dataframe_split is not None:
-        return payload.decode_table(asked.dataframe_split.columns, asked.dataframe_split.data, "$.dataframe_split.data")
+    if split := asked.dataframe_split:
+        return payload.decode_table(split.columns, decoded(ROWS, split.data), "$.dataframe_split.data")
     return _rows(payload, getattr(asked, given[0]), given[0])
 
 
 def _prediction(payload, request):
     """The body -> x float64 (n, d); Vertex AI sends JSON without always saying so."""
-    return _rows(payload, decoded(PREDICTION, request.body).instances, "instances")
+    return _rows(payload, decoded_once(PREDICTION, request.body).instances, "instances")
 
 
 def _rows(payload, raw, name):
