@@ -99,6 +99,15 @@ def test_a_weight_is_as_many_rows():
     )
 
 
+@pytest.mark.parametrize("share", [1 / 1000, 0.3])
+def test_metrics_take_weights_of_any_size(share):
+    """Weights that sum to 1 leave less than half a row to each bin of the calibration."""
+    whole, small = (evaluate.metrics(Z, Y, threshold=0.6, weight=weight) for weight in (W, W * share))
+
+    for name in ("log_loss", "accuracy", "auc", "brier", "calibration_error"):
+        assert getattr(small, name) == pytest.approx(getattr(whole, name), rel=1e-12)
+
+
 def test_metrics_by_hand():
     found = evaluate.metrics(Z, Y)
     p = 1 / (1 + np.exp(-Z))
@@ -125,7 +134,7 @@ def test_calibration_bins_hold_all_rows_with_wilsons_interval(admissions):
         assert b.probability == pytest.approx(p[inside].mean())
         assert (b.low, b.high) == pytest.approx(proportion_confint(b.positives, b.rows, method="wilson"), abs=1e-12)
     error = sum(b.rows / 400 * abs(b.probability - b.positives / b.rows) for b in bins)
-    assert evaluate.calibration_error(bins) == pytest.approx(error)
+    assert evaluate.calibration_error(p, scores.y, scores.weight) == pytest.approx(error)
 
 
 def test_the_evaluation_is_consistent_with_itself(admissions):

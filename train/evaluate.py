@@ -73,7 +73,7 @@ def metrics(logit, y, link="logit", threshold=0.5, weight=None):
         accuracy=float((weight * ((logit > SCORES[link](threshold)) == (y == 1))).sum() / total),
         auc=area,
         brier=float((weight * (p - y) ** 2).sum() / total),
-        calibration_error=calibration_error(calibration(p, y, weight)),
+        calibration_error=calibration_error(p, y, weight),
     )
 
 
@@ -95,8 +95,7 @@ def _by_score(score, y, weight):
 
 def calibration(p, y, weight):
     """The calibration curve of p (n,) against y (n,) of 0 and 1: ten Bins of equal width, the empty ones left out."""
-    place = np.minimum((p * 10).astype(int), 9)
-    rows, positives, probability = (np.bincount(place, w, minlength=10) for w in (weight, weight * y, weight * p))
+    rows, positives, probability = _tenths(p, y, weight)
     return tuple(
         Bin(i / 10, (i + 1) / 10, round(rows[i]), round(positives[i]), float(probability[i] / rows[i]), *interval)
         for i in range(10)
@@ -104,9 +103,16 @@ def calibration(p, y, weight):
     )
 
 
-def calibration_error(bins):
-    """Metrics.calibration_error of some Bins."""
-    return sum(abs(b.rows * b.probability - b.positives) for b in bins) / sum(b.rows for b in bins)
+def calibration_error(p, y, weight):
+    """Metrics.calibration_error, of counts that are not rounded as those of Bins are."""
+    rows, positives, probability = _tenths(p, y, weight)
+    return float(np.abs(probability - positives).sum() / rows.sum())
+
+
+def _tenths(p, y, weight):
+    """(rows, positives, the sum of their p), (10,) each, of the rows in each tenth of the probability, by weight."""
+    place = np.minimum((p * 10).astype(int), 9)
+    return [np.bincount(place, w, minlength=10) for w in (weight, weight * y, weight * p)]
 
 
 def wilson(n, share):
