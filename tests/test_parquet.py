@@ -133,6 +133,30 @@ def test_faults_in_parts_name_the_part(tmp_path):
         read_table(folder)
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        pa.array([b"\xff\xfe", b"a"]),
+        pa.ExtensionArray.from_storage(pa.uuid(), pa.array([b"0" * 16] * 2, pa.binary(16))),
+    ],
+)
+def test_values_that_are_no_text_name_their_column(tmp_path, values):
+    pq.write_table(pa.table({"x": [1.0, 2.0], "key": values, "y": [0, 1]}), tmp_path / "t.parquet")
+
+    with pytest.raises(
+        DataError, match=r"t\.parquet: column 'key': its .* neither as numbers nor as text; leave it out"
+    ):
+        read_table(tmp_path / "t.parquet")
+    assert [feature.name for feature in read_table(tmp_path / "t.parquet", drop=["key"]).features] == ["x"]
+
+
+def test_parquet_without_rows_says_so(tmp_path):
+    pq.write_table(pa.table({"x": pa.array([], pa.float64()), "y": pa.array([], pa.int64())}), tmp_path / "t.parquet")
+
+    with pytest.raises(DataError, match=r"t\.parquet: there is no row in it"):
+        read_table(tmp_path / "t.parquet")
+
+
 def test_text_that_can_be_no_group_is_refused_without_reading_on(tmp_path, monkeypatch):
     monkeypatch.setattr(parts, "CHUNK", 4096)
     monkeypatch.setattr("train.data.MOST_TEXTS", 200)

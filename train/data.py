@@ -271,6 +271,8 @@ class _Share:
             as_text = as_text | mixed
         target = self.names[len(self.features)]
         if any(share[target].count + share[target].missing == 0 for _, (share, _) in shares):
+            if distributed.ranks() == 1:
+                raise DataError(f"{self.parts[0].path}: there is no row in it; the table needs rows")
             raise DataError(f"{self.parts[0].path}: the parts that a process reads hold no row; start fewer processes")
         digests = sorted(digest for _, (_, share) in shares for digest in share)
         if len(digests) == 1:

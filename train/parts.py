@@ -202,8 +202,14 @@ class Parquet(Part):
                 yield partial(self._columns, batch, as_text)
 
     def _columns(self, batch, as_text):
-        with self._damage():
-            return {name: _plain(batch[name], name in as_text, "text") for name in batch.schema.names}
+        return {name: self._column(name, batch[name], name in as_text) for name in batch.schema.names}
+
+    def _column(self, name, cells, as_text):
+        try:
+            return _plain(cells, as_text, "text")
+        except pa.ArrowException as error:  # bytes that are no UTF-8, a UUID
+            found = f"its {cells.type} can be read neither as numbers nor as text"
+            raise self.fault(None, name, found, f"leave it out with --drop '{name}'") from error
 
     def _line(self, row):
         return "" if row is None else f" row {row + 1}:"
