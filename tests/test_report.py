@@ -58,6 +58,7 @@ def evaluation(manifest):
     """An Evaluation made by hand, with figures that occur nowhere else."""
     return Evaluation(
         how="7-fold cross-validation",
+        share=127 / 400,
         repeated=0.0,
         metrics=msgspec.structs.replace(manifest.training.metrics, log_loss=0.12345, auc=0.98765),
         calibration=(Bin(0.1, 0.2, 40, 6, 0.1515, 0.0707, 0.2929),),
@@ -105,6 +106,20 @@ def test_the_card_has_the_same_numbers(manifest, evaluation):
         "logits that are not the closed form's, to the bit: 0, 0, 0, 0, 0",
     ):
         assert said in card
+
+
+@pytest.mark.parametrize(
+    ("class_weight", "supposed"), [("", "about 2%"), ("balanced", "about 50%"), ("1,9", "about 16%")]
+)
+def test_the_share_is_that_of_the_weights(manifest, evaluation, class_weight, supposed):
+    """Rows of a third positives may count for 2 %, which the probabilities then suppose."""
+    options = {**manifest.training.options, "class_weight": class_weight}
+    weighted = msgspec.structs.replace(manifest, training=msgspec.structs.replace(manifest.training, options=options))
+    card = report.card(weighted, msgspec.structs.replace(evaluation, share=0.02))
+
+    assert "127 of them (31.8 %)" in card
+    assert "| log loss | 0.1235 | 0.5731 | 0.0980 |" in card
+    assert supposed in card
 
 
 def test_the_plot_spans_what_each_column_does_over_its_range(manifest, evaluation):

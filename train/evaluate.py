@@ -37,15 +37,16 @@ class Threshold(Struct, frozen=True):
 class Evaluation(Struct, frozen=True):
     """How the model does on rows that the measured fit had not seen; the checkpoint keeps it for the report.
 
-    how: in words, such as "5-fold cross-validation". Rows count by their weight, rounded. repeated: the share of them
-    with a twin, outcome and all, among the rows of the fit that they were measured with. roc: (false positive rate,
-    true positive rate), rising, from (0, 0) to (1, 1), about 200 points. negatives, positives: how many rows of each
-    outcome have their probability in each of 20 bins of equal width. thresholds: 0.01 to 0.99. losses: the mean loss
-    before each step of the fit on all rows, at most 200 of them, evenly chosen. auc: of each feature alone, {name: 0.5
-    to 1}.
+    how: in words, such as "5-fold cross-validation". Rows count by their weight, rounded. share: of the positive rows,
+    by weight. repeated: the share of rows with a twin, outcome and all, among the rows of the fit that they were
+    measured with. roc: (false positive rate, true positive rate), rising, from (0, 0) to (1, 1), about 200 points.
+    negatives, positives: how many rows of each outcome have their probability in each of 20 bins of equal width.
+    thresholds: 0.01 to 0.99. losses: the mean loss before each step of the fit on all rows, at most 200 of them, evenly
+    chosen. auc: of each feature alone, {name: 0.5 to 1}.
     """
 
     how: str
+    share: float
     repeated: float
     metrics: Metrics
     calibration: tuple[Bin, ...]
@@ -210,6 +211,7 @@ def evaluation(scores, link, threshold, losses, x, y, features, weight=None):
     shown = np.unique(np.linspace(0, len(losses) - 1, min(len(losses), 200)).round().astype(int))
     return Evaluation(
         how=scores.how,
+        share=float(np.average(outcome, weights=counts)),
         repeated=scores.repeated,
         metrics=metrics(logit, outcome, link, threshold, counts),
         calibration=calibration(p, outcome, counts),

@@ -58,7 +58,7 @@ class Effect(NamedTuple):
 
 def _context(manifest, evaluation):
     training = manifest.training
-    share = training.positives / training.rows
+    share = _share(training, evaluation)
     effects, low, high = _effects(manifest)
     return {
         "manifest": manifest,
@@ -151,6 +151,19 @@ def _warnings(training):
     return sentences
 
 
+def _share(training, evaluation):
+    """The share of positive rows, by weight; as they are where none were held out."""
+    return evaluation.share if evaluation else training.positives / training.rows
+
+
+def _supposed(share, class_weight):
+    """That share as the fit saw it, the rows of each outcome counting `class_weight` times (train/fit.py)."""
+    if class_weight == "balanced":
+        return 0.5
+    no, yes = map(float, class_weight.split(",")) if class_weight else (1.0, 1.0)
+    return yes * share / (yes * share + no * (1 - share))
+
+
 def _limits(manifest, evaluation):
     training, target = manifest.training, manifest.target
     rarer = min(training.positives, training.rows - training.positives)
@@ -165,9 +178,10 @@ def _limits(manifest, evaluation):
             f"The rarer outcome has {rarer} rows for {columns} columns, fewer than {EVENTS} each: "
             "with another sample the coefficients could be quite different."
         )
+    supposed = _supposed(_share(training, evaluation), training.options["class_weight"])
     yield (
-        f"Its probabilities suppose that about {training.positives / training.rows:.0%} of the cases are "
-        f"{target.values[1]}, as in the table. Where the share is another, they are off."
+        f"Its probabilities suppose that about {supposed:.0%} of the cases are {target.values[1]}, as among the rows "
+        "fitted on, by what each counts for. Where the share is another, they are off."
     )
     yield "Beyond the ranges seen it still answers, by extending the curve; nothing in the table supports that."
     if manifest.parameters.hidden:
