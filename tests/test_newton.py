@@ -79,8 +79,9 @@ def test_firths_pull_is_the_gradient_of_the_penalty():
     beta = torch.tensor([0.3, -0.4, 0.5, 0.6], dtype=torch.float64)
 
     def penalty(beta):
-        return log_determinant(total("logit", batches, beta).information) / 2
+        return log_determinant(total("logit", batches, beta).information, sizes) / 2
 
+    sizes = torch.ones(4, dtype=torch.float64)
     pull = firth_pull(batches, beta, inverse(total("logit", batches, beta).information)[0])
     for index, step in enumerate(torch.eye(4, dtype=torch.float64) * 1e-5):
         assert pull[index].item() == pytest.approx((penalty(beta + step) - penalty(beta - step)) / 2e-5, rel=1e-7)

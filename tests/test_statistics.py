@@ -252,6 +252,22 @@ def test_a_constant_column_is_named():
     assert found.coefficients[2].note == "not unique"
 
 
+def test_firth_takes_collinear_columns():
+    """A city lies in one country; all rows of one of them are positive."""
+    random = np.random.default_rng(11)
+    city = np.eye(5)[np.arange(300) % 5]
+    x = np.column_stack([random.normal(size=300), city[:, 1:]])
+    y = np.where(city[:, 4] == 1, 1.0, x[:, 0] + random.logistic(size=300) > 0)
+    country = np.column_stack([city[:, 1] + city[:, 2], city[:, 4]])
+    fitted, found = described(np.column_stack([x, country]), y, firth=True)
+    without, expected = described(x, y, firth=True)
+
+    assert fitted.converged
+    assert without.converged
+    assert found.log_likelihood == pytest.approx(expected.log_likelihood, rel=1e-9)
+    assert found.coefficients[1].estimate == pytest.approx(expected.coefficients[1].estimate, rel=1e-9)
+
+
 def test_firth_gives_separated_columns_a_finite_table():
     table = read_table(DATA / "hours.csv")
     _, found = described(table.x, table.y, firth=True)

@@ -68,14 +68,17 @@ def newton(model, batches, options, log):
     beta = torch.cat([model.bias.detach()[:free], model.weight.detach()])
     penalty = torch.full_like(beta, options.l2)
     penalty[:free] = 0.0
+    sizes = None  # of the columns, at the start
 
     def look(beta, *known):
         """The Sums at beta, and the objective and its gradient with the penalties in it."""
+        nonlocal sizes
         sums = total(options.link, batches, beta, *known)
+        sizes = torch.sqrt(torch.diagonal(sums.information)) if sizes is None else sizes
         objective = sums.loss + (penalty * beta**2).sum().item() / 2
         gradient = sums.gradient + penalty * beta
         if options.firth:
-            objective -= log_determinant(sums.information) / 2
+            objective -= log_determinant(sums.information, sizes) / 2
             gradient = gradient - firth_pull(batches, beta, inverse(sums.information)[0])
         return sums, objective, gradient
 
@@ -206,9 +209,11 @@ def inverse(second):
 
 
 @one_thread()
-def log_determinant(information):
-    """log(det(information)), of the directions that are not flat."""
-    scale = torch.sqrt(torch.diagonal(information))
-    scale = torch.where(scale > 0, scale, 1.0)
+def log_determinant(information, sizes):
+    """log(det(information)) but for a constant, of the directions that are not flat, in columns divided by sizes (P,).
+
+    Where some are flat, its slope is Firth's only with the same sizes at every beta.
+    """
+    scale = torch.where(sizes > 0, sizes, 1.0)
     values = torch.linalg.eigvalsh(information / scale / scale[:, None])
-    return (torch.log(values[values > values[-1] * 1e-12]).sum() + 2 * torch.log(scale).sum()).item()
+    return torch.log(values[values > values[-1] * 1e-12]).sum().item()
