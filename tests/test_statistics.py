@@ -252,6 +252,20 @@ def test_a_constant_column_is_named():
     assert found.coefficients[2].note == "not unique"
 
 
+@pytest.mark.parametrize("share", [1e-6, 1e-8, 1e-12])
+def test_columns_too_alike_to_tell_apart_are_named(share):
+    """Such as one that was kept in float32, too: the best fit exists, too far out for float64."""
+    random = np.random.default_rng(1)
+    a = random.normal(50, 10, 300)
+    y = (a + 8 * random.logistic(size=300) > 50).astype(float)
+    fitted, found = described(np.column_stack([a, a + 10 * share * random.normal(size=300)]), y, ["a", "b"])
+    alone, _ = described(a[:, None], y)
+
+    assert (fitted.converged, found) == (False, None)
+    assert fitted.notes[1] == "b is made of a, all but a hundred-thousandth of it: leave it out with --drop."
+    assert fitted.losses[-1] == pytest.approx(alone.losses[-1], rel=1e-2)
+
+
 def test_firth_takes_collinear_columns():
     """A city lies in one country; all rows of one of them are positive."""
     random = np.random.default_rng(11)

@@ -13,6 +13,7 @@ from train.errors import FitError
 from train.model import LogisticModel
 from train.newton import Solution, newton
 from train.spool import BLOCK, each, pieces
+from train.statistics import nearly_collinear
 
 SOLVERS = ("newton", *OPTIMIZERS)
 # Cells of the design matrix at a time, in at most BLOCK rows: a wide table's blocks stay in the processor's cache, too.
@@ -113,6 +114,9 @@ def fit(features, x, y, options, log, weight=None):
         solution = newton(model, partial(batches, design), options, log)
         if solution.separated and (why := _drowned(features, x)):
             solution = replace(solution, separated=False, notes=(why,))
+        elif not (solution.converged or solution.separated):
+            alike = nearly_collinear(features, model, options, solution.start.information)
+            solution = replace(solution, notes=solution.notes + alike)
         converged, notes, losses = solution.converged, solution.notes, solution.losses
     else:
         design = model.design(torch.from_numpy(x))

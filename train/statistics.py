@@ -32,9 +32,7 @@ def statistics(features, fitted, options, x=None, y=None, weight=None):
     if solution is None or not (solution.converged or solution.separated):
         return None
     free = int(options.intercept)
-    terms = ["(intercept)"] * free + [
-        _term(features, *column) for column in zip(model.source, model.level, model.flag, strict=True)
-    ]
+    terms = _terms(features, model, free)
     to_raw = _to_raw(model, free)
     estimate = to_raw @ torch.cat([model.bias.detach().reshape(1)[:free], model.weight.detach()])
     error = torch.sqrt(torch.diagonal(to_raw @ inverse(solution.end.information)[0] @ to_raw.T).clamp(min=0))
@@ -133,6 +131,17 @@ def collinear(information):
     return relations, directions
 
 
+def nearly_collinear(features, model, options, information):
+    """A sentence for each column that is made of others but for less than 1e-5 of its size, as `collinear` tells."""
+    free = int(options.intercept)
+    terms = _terms(features, model, free)
+    return tuple(
+        f"{_relation(terms[index], [terms[i] for i in others if i >= free])}, all but a hundred-thousandth of it: "
+        "leave it out with --drop."
+        for index, others in collinear(information)[0].items()
+    )
+
+
 @dataclass(frozen=True)
 class Separation:
     """kind: "complete" or "quasi". causes: the columns that it takes. direction (P,): where beta runs to."""
@@ -199,6 +208,11 @@ def _separation(model, x, y, weight, free, kept):
     direction = torch.zeros(matrix.shape[1], dtype=torch.float64)
     direction[kept] = found.direction
     return Separation(found.kind, [kept[index] for index in found.causes], direction)
+
+
+def _terms(features, model, free):
+    columns = zip(model.source, model.level, model.flag, strict=True)
+    return ["(intercept)"] * free + [_term(features, *column) for column in columns]
 
 
 def _term(features, source, level, flag):
