@@ -199,7 +199,9 @@ def test_firth_adds_half_a_row_to_each_cell_of_a_two_by_two_table():
     [
         ({"firth": True, "link": "probit"}, "--firth is for the logit link"),
         ({"firth": True, "l2": 1.0}, "--firth is for the logit link without --l2"),
-        ({"solver": "sgd", "link": "probit"}, "--link needs the solver newton"),
+        ({"solver": "sgd", "link": "probit"}, "--link needs the solver newton, not sgd: say --solver newton"),
+        ({"solver": "sgd", "link": "probit", "loss": "hinge"}, "--link needs the solver newton, not sgd: leave it out"),
+        ({"solver": "sgd", "firth": True, "hidden": 2}, "--firth needs the solver newton, not sgd: leave it out"),
         ({"solver": "sgd", "intercept": False}, "--no-intercept needs the solver newton"),
     ],
 )

@@ -241,5 +241,7 @@ def _check(options):
         "--no-intercept": not options.intercept,
         "--firth": options.firth,
     }
+    linear = not options.hidden and options.loss == "log"
+    remedy = "say --solver newton" if linear else "leave it out, for newton takes the log loss and no hidden layer"
     for option in (option for option, given in wanted.items() if given):
-        raise FitError(f"{option} needs the solver newton, not {options.solver}: say --solver newton")
+        raise FitError(f"{option} needs the solver newton, not {options.solver}: {remedy}")
