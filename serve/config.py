@@ -48,7 +48,7 @@ class Config:
             text = environ.get(name, "")
             if text == "":
                 return default
-            if not (text.isascii() and text.isdigit() and int(text) > 0):
+            if not (re.fullmatch("[0-9]{1,15}", text) and int(text) > 0):
                 faults.append(f"{name} must be a whole number above 0")
                 return default
             return int(text)

@@ -4,6 +4,7 @@ import contextlib
 import gc
 import math
 import os
+import re
 import signal
 import sys
 from importlib import import_module
@@ -30,7 +31,7 @@ def available_cpus(cgroup=Path("/sys/fs/cgroup")):
 
 def _setting(name, default, most=65535, least=1):
     text = os.environ.get(name) or str(default())
-    if not (text.isascii() and text.isdigit() and least <= int(text) <= most):
+    if not (re.fullmatch("[0-9]{1,15}", text) and least <= int(text) <= most):
         print(f"passfail can't start: {name} must be a whole number from {least} to {most}", file=sys.stderr)
         sys.exit(3)
     return int(text)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import re
 import time
 from typing import NamedTuple
 
@@ -52,7 +53,7 @@ class Service:
         if name == self.config.model_name:
             if version is None:
                 return self.served
-            if version.isascii() and version.isdigit() and int(version) in kept:
+            if re.fullmatch("[0-9]{1,15}", version) and int(version) in kept:
                 return kept[int(version)]
         raise UnknownModel("no such model or version is served here; POST /v2/repository/index lists what is")
 

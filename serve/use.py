@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import os
+import re
 import sys
 
 from serve.config import Config
@@ -36,6 +37,6 @@ def main(arguments):
 def _version(text):
     if text == "highest":
         return None
-    if not (text.isascii() and text.isdigit() and int(text) > 0):
+    if not (re.fullmatch("[0-9]{1,15}", text) and int(text) > 0):
         raise argparse.ArgumentTypeError("takes a version's number, or highest")
     return int(text)

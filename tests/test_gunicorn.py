@@ -218,7 +218,7 @@ repository.load_runtime = nudged
 
 def test_a_wrong_server_setting_is_one_line(models):
     most = {"PORT": 65535, "WEB_CONCURRENCY": 256}
-    wrong = {"PORT": ("http", "70000"), "WEB_CONCURRENCY": ("0", "x", "257")}
+    wrong = {"PORT": ("http", "70000"), "WEB_CONCURRENCY": ("0", "x", "257", "9" * 5000)}
     for name, value in [(name, value) for name, values in wrong.items() for value in values]:
         process = start(models, **{name: value}) if name != "PORT" else start(models, port=value)
         output, _ = process.communicate(timeout=60)

@@ -267,7 +267,8 @@ def test_metadata_names_what_is_served(ask):
 @pytest.mark.parametrize(
     "path",
     ["/v2/models/nosuch", "/v2/models/admissions/versions/9", "/v2/models/admissions/versions/0x1", "/v2/nothing",
-     "/v2/models/..%2fadmissions/ready", "/v2/models/admissions/infer/more"],
+     "/v2/models/..%2fadmissions/ready", "/v2/models/admissions/infer/more",
+     f"/v2/models/admissions/versions/{'1' * 5000}"],
 )  # fmt: skip
 def test_an_unknown_name_or_version_is_not_found(ask, path):
     response = ask.get(path)

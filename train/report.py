@@ -180,8 +180,8 @@ def _limits(manifest, evaluation):
         )
     supposed = _supposed(_share(training, evaluation), training.options["class_weight"])
     yield (
-        f"Its probabilities suppose that about {supposed:.0%} of the cases are {target.values[1]}, as among the rows "
-        "fitted on, by what each counts for. Where the share is another, they are off."
+        f"Its probabilities suppose that about {100 * supposed:.3g}% of the cases are {target.values[1]}, as among the "
+        "rows fitted on, by what each counts for. Where the share is another, they are off."
     )
     yield "Beyond the ranges seen it still answers, by extending the curve; nothing in the table supports that."
     if manifest.parameters.hidden:
