@@ -72,24 +72,10 @@ def decoded(decoder, body):
 def decoded_once(decoder, body):
     """`decoded`, of objects (Structs) that say each name once; msgspec takes the last of a name's values."""
     document = decoded(decoder, body)
-    # Of a name that is dropped the quotes are still there. An escaped quote looks like one: then it is read anew.
-    if body.count(b'"') != _quotes(document):
+    # A name that was dropped is still there by its quotes. Structs leave out what was not sent (omit_defaults).
+    if body.count(b'"') != msgspec.json.encode(document).count(b'"'):
         json.loads(body, object_pairs_hook=_once, parse_int=len, parse_float=len)
     return document
-
-
-def _quotes(value):
-    """How many quotes the JSON of what msgspec has read holds, but for escaped ones."""
-    if isinstance(value, str):
-        return 2
-    if isinstance(value, msgspec.Raw):
-        return bytes(value).count(b'"')
-    if isinstance(value, list):
-        return sum(map(_quotes, value))
-    if isinstance(value, msgspec.Struct):
-        said = ((name, getattr(value, name)) for name in value.__struct_fields__)
-        value = {name: one for name, one in said if one is not msgspec.UNSET and one != msgspec.Raw()}
-    return 2 * len(value) + sum(map(_quotes, value.values())) if isinstance(value, dict) else 0
 
 
 def _once(pairs):

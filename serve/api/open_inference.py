@@ -26,7 +26,7 @@ NOT_AS_MANY = "doesn't hold as many values as the shape says"
 EXACT = 2**53  # float64 holds every whole number up to here
 
 
-class Input(msgspec.Struct, forbid_unknown_fields=True):
+class Input(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     name: str
     shape: list[int]
     datatype: str
@@ -34,12 +34,12 @@ class Input(msgspec.Struct, forbid_unknown_fields=True):
     data: msgspec.Raw = msgspec.Raw()
 
 
-class Output(msgspec.Struct, forbid_unknown_fields=True):
+class Output(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     name: str
     parameters: dict | UnsetType = UNSET
 
 
-class Inference(msgspec.Struct, forbid_unknown_fields=True):
+class Inference(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     inputs: list[Input]
     outputs: list[Output] | UnsetType | None = UNSET
     id: str | UnsetType | None = UNSET

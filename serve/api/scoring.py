@@ -18,7 +18,7 @@ JSON, CSV = "application/json", "text/csv"
 VERSION = "3.0.0"  # of MLflow, whose protocol this is
 
 
-class Split(msgspec.Struct, forbid_unknown_fields=True):
+class Split(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """pandas' to_dict(orient="split")."""
 
     columns: list[str]
@@ -26,7 +26,7 @@ class Split(msgspec.Struct, forbid_unknown_fields=True):
     index: list | UnsetType | None = UNSET
 
 
-class Invocation(msgspec.Struct, forbid_unknown_fields=True):
+class Invocation(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     dataframe_split: Split | UnsetType | None = UNSET
     dataframe_records: msgspec.Raw = msgspec.Raw()
     instances: msgspec.Raw = msgspec.Raw()
@@ -34,7 +34,7 @@ class Invocation(msgspec.Struct, forbid_unknown_fields=True):
     params: dict | UnsetType | None = UNSET
 
 
-class Prediction(msgspec.Struct, forbid_unknown_fields=True):
+class Prediction(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     instances: msgspec.Raw
     parameters: dict | UnsetType | None = UNSET
 
