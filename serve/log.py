@@ -39,7 +39,7 @@ def access(method, path, seconds, answer, traceparent):
     """The Line of a request, as `write` takes it. seconds: what answering took; traceparent: bytes, or None."""
     status, headers, _, rows, model, version, _ = answer
     request_id, trace = _text(dict(headers).get(b"X-Request-Id")), _text(traceparent)
-    now, milliseconds = moment(time.time()), round(1000 * seconds, 3)
+    now, milliseconds = moment(time.time()), int(1e6 * seconds + 0.5) / 1000
     line = Line(now, method, path[:200], status, milliseconds, rows, model, version, request_id, trace, os.getpid())
     text = msgspec.json.encode(line)
     if not text.isascii():  # some of Unicode is a terminal's control character, or a line's end to who reads lines
@@ -72,11 +72,15 @@ def _text(value):
 
 def moment(seconds):
     """Seconds since 1970 as 2026-01-31T12:00:00.123Z."""
-    whole = int(seconds)
-    return f"{_second(whole)}.{int((seconds - whole) * 1000):03}Z"
+    return _millisecond(int(seconds * 1000))
 
 
-@lru_cache(2)  # thousands of lines say the same one
+@lru_cache(2)  # dozens of lines say the same one, and thousands the same second
+def _millisecond(whole):
+    return f"{_second(whole // 1000)}.{whole % 1000:03}Z"
+
+
+@lru_cache(2)
 def _second(whole):
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole))
 
