@@ -72,10 +72,23 @@ def decoded(decoder, body):
 def decoded_once(decoder, body):
     """`decoded`, of objects (Structs) that say each name once; msgspec takes the last of a name's values."""
     document = decoded(decoder, body)
-    # A name that was dropped is still there by its quotes. Structs leave out what was not sent (omit_defaults).
-    if body.count(b'"') != msgspec.json.encode(document).count(b'"'):
-        json.loads(body, object_pairs_hook=_once, parse_int=len, parse_float=len)
+    if says_more(body, document):
+        try:
+            json.loads(body, object_pairs_hook=_once, parse_int=len, parse_float=len)
+        except (
+            ValueError,
+            RecursionError,
+        ) as error:  # of what was dropped, msgspec has seen no more than where it ends
+            raise MalformedBody("not JSON that this endpoint can read") from error
     return document
+
+
+def says_more(body, document):
+    """Whether the JSON may say a name twice, of which the document, as msgspec reads it, has the last value alone.
+
+    What is dropped is still there by its quotes. Structs must leave out what was not sent (omit_defaults).
+    """
+    return body.count(b'"') != msgspec.json.encode(document).count(b'"')
 
 
 def _once(pairs):

@@ -14,7 +14,7 @@ import numpy as np
 from serve.tally import IN_FLIGHT
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-STATUSES = (200, 206, 304, 308, 400, 401, 403, 404, 405, 408, 409, 413, 415, 416, 422, 429, 500, 503, "other")
+STATUSES = (200, 206, 304, 308, 400, 401, 403, 404, 405, 408, 409, 412, 413, 415, 416, 422, 429, 500, 503, "other")
 SECONDS = (5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 TENTHS = tuple(tenth / 10 for tenth in range(1, 10))
 

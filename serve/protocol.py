@@ -57,8 +57,8 @@ class Protocol(ASGIProtocol):
 
     @property
     def alone(self):
-        """Whether it is its worker's only connection, and need not be closed after the answer."""
-        return self.worker.nr_conns == 1 and self.worker.alive
+        """Whether it is its worker's only connection."""
+        return self.worker.nr_conns == 1
 
     def close_if_idle(self):
         """Close the connection unless a request is being answered; for a worker that stops."""

@@ -17,7 +17,7 @@ from serve.app import create_app
 from serve.asgi import BROKEN_OFF
 from serve.config import Config
 from serve.exchange import Answer
-from serve.log import write
+from serve.log import access, moment, write
 from serve.tally import Tally
 from serve.watch import Watch
 from tests.service import ROOT, free_port, service, start, wait
@@ -67,6 +67,14 @@ def test_a_line_for_each_request_and_each_event(models, worker_class):
     assert nowhere["path"].startswith("/nowhere\n{")
     assert len(nowhere["path"]) == 200
     assert any("Booting worker" in line["message"] for line in lines if line["logger"] == "gunicorn.error")
+
+
+def test_times_are_to_the_millisecond_and_durations_to_the_microsecond():
+    assert [moment(1764221234.0625 + seconds) for seconds in (0, 0.5, 0.9375)] == [
+        f"2025-11-27T05:27:{seconds}Z" for seconds in ("14.062", "14.562", "15.000")
+    ]
+    line = json.loads(access("POST", "/predict", 0.0123456, Answer(200, (), b""), None))
+    assert line["milliseconds"] == 12.346
 
 
 def test_lines_of_a_turn_are_written_together_as_far_as_a_pipe_keeps_them_so(monkeypatch):

@@ -142,6 +142,7 @@ def test_each_status_that_is_answered_on_purpose_is_counted_as_itself(models):
     style = "/page/style.css"
     asked = [
         client.get(style, headers={"If-Modified-Since": "Fri, 01 Jan 2100 00:00:00 GMT"}),
+        client.get(style, headers={"If-Match": '"another"'}),
         client.get(style, headers={"Range": "bytes=2-5"}),
         client.get(style, headers={"Range": "bytes=9999999-"}),
         client.get("/health//live"),
@@ -151,7 +152,7 @@ def test_each_status_that_is_answered_on_purpose_is_counted_as_itself(models):
         answer.close()
 
     counted = set(re.findall(r'status="(.*)"', client.get("/metrics").text))
-    assert {str(answer.status_code) for answer in asked} == {"304", "206", "416", "308", "409"} <= counted
+    assert {str(answer.status_code) for answer in asked} == {"304", "412", "206", "416", "308", "409"} <= counted
 
 
 def test_the_readme_lists_every_metric(models):

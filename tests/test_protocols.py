@@ -138,6 +138,7 @@ def test_the_same_mistake_is_refused_in_the_protocols_own_shape(ask, protocol, m
         ),
         ("/invocations", b'{"instances": [[1, 1, "1"]], "instances": [[2, 1, "1"]]}', "application/json", 400),
         ("/invocations", b'{"dataframe_split": {"columns": [], "columns": [], "data": []}}', "application/json", 400),
+        ("/vertex", b'{"instances": ["\xff"], "instances": []}', "application/json", 400),
         ("/vertex", b'{"instances": [[1, 1, "1"]], "instances": [[2, 1, "1"]]}', "application/json", 400),
         ("/invocations", {"secret": 1}, "application/json", 400),
         ("/invocations", b"[", "application/json", 400),

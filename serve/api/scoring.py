@@ -11,7 +11,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from serve.errors import InvalidInstance, MalformedBody, Problem, RequestError, UnsupportedMediaType
-from serve.exchange import Answer, decoded, decoded_once
+from serve.exchange import Answer, decoded, decoded_once, says_more
 from serve.receipt import digest, stamped
 
 JSON, CSV = "application/json", "text/csv"
@@ -116,9 +116,7 @@ def _columns(payload, text):
     columns = decoded(COLUMNS, text)
     if len({len(values) for values in columns.values()}) > 1:
         raise InvalidInstance("1 place is wrong", [Problem("$.inputs", "the columns differ in their number of rows")])
-    names, texts = list(columns), sum(isinstance(value, str) for values in columns.values() for value in values)
-    if text.count(b'"') != 2 * (len(names) + texts):  # a name said twice, of which only the last is here; or an escape
-        names = payload.names_in(text)
+    names = payload.names_in(text) if says_more(text, columns) else list(columns)
     return payload.decode_table(names, list(zip(*columns.values(), strict=True)), "$.inputs")
 
 
