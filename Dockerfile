@@ -33,8 +33,9 @@ RUN $INSTALL --require-hashes -r requirements/train.txt
 
 # The service's code, compiled: the images can't write.
 FROM ${PYTHON_IMAGE} AS code
+COPY passfail /app/passfail
 COPY serve /app/serve
-RUN python -m compileall -q /app/serve
+RUN python -m compileall -q /app/passfail /app/serve
 
 # What every final image has: a user without rights, the two folders, the environment.
 FROM ${PYTHON_IMAGE} AS base
@@ -46,6 +47,7 @@ USER passfail
 
 FROM base AS train
 COPY --from=pip-train /venv /venv
+COPY passfail passfail
 COPY serve serve
 COPY train train
 COPY data data
@@ -62,9 +64,9 @@ CMD ["python", "-m", "serve"]
 FROM service AS serve-torchscript
 ENV RUNTIME=torchscript
 COPY --from=pip-torchscript /venv /venv
-COPY --from=code /app/serve serve
+COPY --from=code /app .
 
 # The last stage is the default target.
 FROM service AS serve
 COPY --from=pip /venv /venv
-COPY --from=code /app/serve serve
+COPY --from=code /app .

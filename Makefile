@@ -100,11 +100,10 @@ test-docker: $(VENV)/test ## build and run the images with a Docker engine
 benches := $(VENV)/fast $(VENV)-bench/fast $(VENV)-mlserver/peer
 serve-bench := $(VENV)-bench/bin/python -m bench.serve --python $(PY) --mlserver $(VENV)-mlserver/bin/mlserver
 
-# PYTHONSAFEPATH: bench/ must not be searched for modules, since its profile.py is not Python's.
 .PHONY: bench bench-quick
 bench: $(benches) $(VENV)/bench-train ## the service and the trainer beside others, twenty minutes (needs wrk and valgrind)
 	@$(serve-bench) --image
-	@PYTHONSAFEPATH=1 $(PY) bench/train.py --json $(VENV)/bench-train.json $(ARGS)
+	@$(PY) bench/train.py --json $(VENV)/bench-train.json $(ARGS)
 	@$(PY) -m bench.count
 
 bench-quick: $(benches) ## the service alone in about a minute: ratios only roughly
@@ -112,11 +111,11 @@ bench-quick: $(benches) ## the service alone in about a minute: ratios only roug
 
 .PHONY: bench-train
 bench-train: $(VENV)/bench-train ## the trainer beside scikit-learn, three minutes: ARGS='--rows 1000000 --columns 20'
-	@PYTHONSAFEPATH=1 $(PY) bench/train.py --json $(VENV)/bench-train.json $(ARGS)
+	@$(PY) bench/train.py --json $(VENV)/bench-train.json $(ARGS)
 
 .PHONY: profile
 profile: $(VENV)/fast $(VENV)-bench/fast ## where the service's time goes, for one row and for 1,000 (needs wrk)
-	@$(VENV)-bench/bin/python -m bench.profile --python $(PY)
+	@$(VENV)-bench/bin/python -m bench.profiling --python $(PY)
 
 .PHONY: overload
 overload: $(VENV)/test ## what admission is worth: one worker, offered ten times what it can answer, a minute

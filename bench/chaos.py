@@ -25,9 +25,9 @@ import numpy as np
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from serve import closed_form
-from serve.certify import PROBABILITY_ULP, ulp
-from serve.manifest import decode
+from passfail.manifest import decode
+from passfail.proof import reference
+from passfail.proof.certificate import PROBABILITY_ULP, ulp
 
 COMPOSE = ["docker-compose"] if shutil.which("docker-compose") else ["docker", "compose"]
 ENVIRON = {"COMPOSE_PROJECT_NAME": "passfailchaos", "COMPOSE_PROFILES": "proxy", "MODEL_NAME": "hours", "PORT": "0",
@@ -81,7 +81,7 @@ class Judge:
         """Whether the answers (dicts) are the closed form's, all of one version."""
         (version,) = {answer["version"] for answer in answers}
         manifest = self._manifest(version)
-        z = closed_form.logit(manifest, np.array(hours)[:, None])
+        z = reference.logit(manifest, np.array(hours)[:, None])
         p = 1 / (1 + np.exp(-z))
         return len(answers) == len(hours) and all(
             answer["logit"] == logit

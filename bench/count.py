@@ -83,9 +83,9 @@ def counted(models):
 
 def work(models):
     """What is counted, in a process of its own."""
-    from serve.payload import Payload
-    from serve.repository import Model, read_manifest
-    from serve.runtimes import MODEL_FILES, load_runtime
+    from passfail.codecs.json_rows import Payload
+    from passfail.loading import Model, read_manifest
+    from passfail.runtimes import MODEL_FILES, load_runtime
 
     folder = Path(models, "bench", "1")  # opened without its self-checks: they would be most of what is counted
     manifest = read_manifest(folder)

@@ -23,7 +23,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from tests.service import service
+from tests.support.service import service
 
 CORES = sorted(os.sched_getaffinity(0))
 BODY = json.dumps([{"hours": hour / 10} for hour in range(100)]).encode()

@@ -15,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from tests.service import service
+from tests.support.service import service
 
 CORES = sorted(os.sched_getaffinity(0))
 ROW = {"hours": 2.5}

@@ -109,9 +109,9 @@ def measure(who, path):
             started = time.perf_counter()
         import torch
 
-        from train import spool
-        from train.data import read_table
-        from train.fit import Options, fit
+        from train.solvers.fit import Options, fit
+        from train.table import out_of_core
+        from train.table.table import read_table
 
         began, busy = time.perf_counter(), time.process_time()
         table = read_table(path)
@@ -120,7 +120,7 @@ def measure(who, path):
         done, busy = time.perf_counter(), time.process_time() - busy
         gradient = np.zeros(table.x.shape[1] + 1)
         with torch.inference_mode():
-            for part in spool.pieces(len(table.y), spool.BLOCK, table.x, table.y):
+            for part in out_of_core.pieces(len(table.y), out_of_core.BLOCK, table.x, table.y):
                 x = torch.from_numpy(table.x[part])
                 gradient += _slope(model.design(x).numpy(), model(x)[1].numpy() - table.y[part])
         gradient /= len(table.y)

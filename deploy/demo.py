@@ -7,7 +7,7 @@ import sys
 import time
 import urllib.request
 
-from serve import gunicorn_conf
+from serve.server import gunicorn_conf
 
 
 def main():

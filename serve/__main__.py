@@ -20,17 +20,17 @@ if __name__ == "__main__":
 
         sys.exit(main(sys.argv[2:]))
     if sys.argv[1:2] == ["use"]:
-        from serve.use import main
+        from serve.pin import main
 
         sys.exit(main(sys.argv[2:]))
     if sys.argv[1:]:
         print("usage: python -m serve [replay ... | use ...]", file=sys.stderr)
         sys.exit(2)
     # A wrong setting ends here, in one line: gunicorn reads some of the same variables, and less kindly.
-    from serve import gunicorn_conf  # isort: split
-    from serve.config import Config
-    from serve.errors import StartupError
-    from serve.versions import find
+    from serve.server import gunicorn_conf  # isort: split
+    from passfail.errors import StartupError
+    from passfail.repository import find
+    from serve.settings import Config
 
     try:
         find(Config.from_env(os.environ))

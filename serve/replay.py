@@ -7,12 +7,12 @@ import os
 import sys
 from pathlib import Path
 
-from serve.api.predict import CSV, JSON, predict
-from serve.config import Config
-from serve.errors import StartupError
-from serve.exchange import Request
-from serve.service import Service
-from serve.turn import at_once
+from passfail.errors import StartupError
+from serve.http.messages import Request
+from serve.protocols.predict import CSV, JSON, predict
+from serve.registry import Service
+from serve.server.microbatch import at_once
+from serve.settings import Config
 
 SAME, DIFFERENT, IMPOSSIBLE = 0, 1, 2
 LISTED = 20

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from serve.app import create_app
-from serve.config import Config
+from serve.server.flask_app import create_app
+from serve.settings import Config
 from train.__main__ import main
 
 DATA = Path(__file__).parent.parent / "data"

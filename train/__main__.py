@@ -15,26 +15,28 @@ from pathlib import Path
 
 import torch
 
-from serve import manifest as contract
-from serve import signature
-from serve.errors import ConfigError
-from serve.manifest import Figures, Training
-from train import checkpoint, distributed, parity, picture
+from passfail import manifest as contract
+from passfail import signing
+from passfail.errors import ConfigError
+from passfail.manifest import Figures, Training
+from train import distributed
 from train.arguments import parse
-from train.baseline import baseline
 from train.compare import combinations, compare, draw
 from train.compare import lines as compared
-from train.conform import conform
-from train.data import read_table
-from train.descent import OPTIMIZERS
 from train.errors import ExportError, FitError, LostError, TrainError
-from train.evaluate import cheapest, evaluation, everyone, held_out, logits, looked_at, metrics, reaching
-from train.export import export, newest
-from train.fit import Options, fit
+from train.evaluation.coefficients import lines, statistics
+from train.evaluation.drift_baseline import baseline
+from train.evaluation.metrics import cheapest, evaluation, everyone, held_out, logits, looked_at, metrics, reaching
+from train.export import checkpoint, parity
+from train.export.interop import conform
+from train.export.publish import export, newest
 from train.lesson import lesson
-from train.report import PAGE
-from train.statistics import lines, statistics
-from train.suspect import warnings
+from train.report import plots
+from train.report.report import PAGE
+from train.solvers.fit import Options, fit
+from train.solvers.gradient_descent import OPTIMIZERS
+from train.table.checks import warnings
+from train.table.table import read_table
 
 NAMED_CELLS = 20_000_000  # of the design matrix; more take too much memory to name the columns that separate
 INTERRUPTED = "interrupted: nothing was written"
@@ -183,7 +185,7 @@ def run_lesson(args):
 
 def run_compare(args):
     """Cross-validate every combination asked for, print them sorted, and draw their loss curves."""
-    picture.check(args.picture)
+    plots.check(args.picture)
     given = {name: getattr(args, name) for name in ("lr", "epochs", "seed") if getattr(args, name) is not None}
     wanted = combinations(args.losses, args.optimizers, args.activations, args.links, hidden=args.hidden, **given)
     columns = _columns(args)
@@ -223,7 +225,7 @@ def _options(args):
 def _sign_with():
     """The private key that SIGN_WITH names, or None. Raises ExportError."""
     try:
-        return signature.private_key(os.environ["SIGN_WITH"], "SIGN_WITH") if os.environ.get("SIGN_WITH") else None
+        return signing.private_key(os.environ["SIGN_WITH"], "SIGN_WITH") if os.environ.get("SIGN_WITH") else None
     except ConfigError as error:
         raise ExportError(str(error)) from error
 

@@ -3,12 +3,12 @@
 import argparse
 from pathlib import Path
 
-from serve.activations import ACTIVATIONS
-from train import checkpoint
-from train.descent import OPTIMIZERS
-from train.fit import SOLVERS
-from train.links import LINKS
-from train.losses import LOSSES
+from passfail.proof.activations import ACTIVATIONS
+from train.export import checkpoint
+from train.model.links import LINKS
+from train.model.losses import LOSSES
+from train.solvers.fit import SOLVERS
+from train.solvers.gradient_descent import OPTIMIZERS
 
 MISSING = ("mean", "median", "most-frequent", "indicator", "error")
 

@@ -10,14 +10,15 @@ from multiprocessing import get_context
 
 from tqdm import tqdm
 
-from serve.manifest import SCORES
-from serve.runtimes import load_runtime
-from train import formats, parity, picture
-from train.descent import OPTIMIZERS
+from passfail.manifest import SCORES
+from passfail.runtimes import load_runtime
 from train.errors import FitError, TrainError
-from train.evaluate import cross_validated, metrics
-from train.fit import Options, fit
-from train.model import parameters
+from train.evaluation.metrics import cross_validated, metrics
+from train.export import formats, parity
+from train.model.logistic import parameters
+from train.report import plots
+from train.solvers.fit import Options, fit
+from train.solvers.gradient_descent import OPTIMIZERS
 
 PROBED = 500  # rows of each parity check: a probe; the export proves on many more
 POINTS = 100  # of each loss curve are kept
@@ -152,7 +153,7 @@ def draw(rows, path):
     for row in rows:
         kind = row["loss"], row["link"]
         lowest[kind] = min([lowest.get(kind, float("inf")), *(loss for _, loss in row["curve"])])
-    ax = picture.axes(9.0, 5.0)
+    ax = plots.axes(9.0, 5.0)
     for index, row in reversed(list(enumerate(rows))):
         low, first = lowest[row["loss"], row["link"]], row["curve"][0][1]
         share = [(loss - low) / ((first - low) or 1) for _, loss in row["curve"]]
@@ -170,4 +171,4 @@ def draw(rows, path):
     if rows:
         handles, labels = ax.get_legend_handles_labels()
         ax.legend(handles[::-1], labels[::-1], fontsize="small")
-    picture.save(ax, path)
+    plots.save(ax, path)

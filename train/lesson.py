@@ -1,4 +1,4 @@
-"""The lecture, walked through on the terminal: its own code in today's PyTorch, then the same by train.fit.
+"""The lecture, walked through on the terminal: its own code in today's PyTorch, then the same by train.solvers.fit.
 
 What has changed since the slides: no Variable, torch.sigmoid for F.sigmoid, BCELoss averages by itself, loss.item()
 for loss.data[0].
@@ -6,10 +6,10 @@ for loss.data[0].
 
 import torch
 
-from train import picture
-from train.descent import begin
-from train.fit import fit
-from train.model import LogisticModel
+from train.model.logistic import LogisticModel
+from train.report import plots
+from train.solvers.fit import fit
+from train.solvers.gradient_descent import begin
 
 x_data = torch.tensor([[1.0], [2.0], [3.0], [4.0]])
 y_data = torch.tensor([[0.0], [0.0], [1.0], [1.0]])
@@ -68,9 +68,10 @@ def starting_at(w, b):
 def lesson(table, options, path):
     """Print the lecture from its model to its predictions, and draw where it ends into the file `path`.
 
-    table, options: the lecture's data and settings, for train.fit. Raises TrainError where `path` can't be written.
+    table, options: the lecture's data and settings, for train.solvers.fit. Raises TrainError where `path` can't be
+    written.
     """
-    picture.check(path)
+    plots.check(path)
 
     print("The model: hours of study -> Linear -> Sigmoid -> y_pred = sigmoid(x * w + b), the probability of passing")
     print(Model())
@@ -99,7 +100,7 @@ def lesson(table, options, path):
 
 
 def compare(table, options):
-    """Train once more, by the lecture's code and by train.fit from the same start, and print how far they differ."""
+    """Train once more, by the lecture's code and by ours from the same start, and print how far they differ."""
     fitted = fit(table.features, torch.from_numpy(table.x), torch.from_numpy(table.y), options, log=lambda line: None)
     start = LogisticModel(table.features)
     begin(start, options.seed)
@@ -108,10 +109,10 @@ def compare(table, options):
     furthest = max(abs(ours - theirs) for ours, theirs in zip(fitted.losses, losses, strict=True))
     w, b = model.linear.weight.item(), model.linear.bias.item()
 
-    print(f"\nThe same by train.fit, {options.epochs} epochs from its own start (seed {options.seed}):")
+    print(f"\nThe same by train.solvers.fit, {options.epochs} epochs from its own start (seed {options.seed}):")
     print(f"  the lecture's code  w = {w:.6f}  b = {b:.6f}  loss at the last epoch {losses[-1]:.6f}")
     w, b = fitted.model.weight.item(), fitted.model.bias.item()
-    print(f"  train.fit           w = {w:.6f}  b = {b:.6f}  loss at the last epoch {fitted.losses[-1]:.6f}")
+    print(f"  train.solvers.fit           w = {w:.6f}  b = {b:.6f}  loss at the last epoch {fitted.losses[-1]:.6f}")
     print(f"  largest difference of the {len(losses)} losses: {furthest:.1e}, the lecture's being in float32")
 
 
@@ -122,11 +123,11 @@ def draw(model, path):
     with torch.no_grad():
         curve = model(hours)
 
-    ax = picture.axes()
+    ax = plots.axes()
     ax.plot(hours, curve, color="tab:blue", label=f"sigmoid({w:.3f} x {'-' if b < 0 else '+'} {abs(b):.3f})")
     ax.axvline(-b / w, color="tab:gray", linestyle="--", label=f"boundary at {-b / w:.2f} hours")
     for outcome, name, color in [(0, "failed", "tab:red"), (1, "passed", "tab:green")]:
         ax.scatter(x_data[y_data == outcome], y_data[y_data == outcome], color=color, zorder=3, label=name)
     ax.set(xlabel="hours of study", ylabel="probability of passing", title="The lecture's model after 1000 epochs")
     ax.legend(loc="lower right")
-    picture.save(ax, path)
+    plots.save(ax, path)

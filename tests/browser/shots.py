@@ -6,7 +6,7 @@ import sys
 
 from playwright.sync_api import sync_playwright
 
-from tests.service import service
+from tests.support.service import service
 
 
 def main(file, query="", scheme="light", width=1280):

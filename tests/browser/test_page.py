@@ -10,7 +10,7 @@ import urllib.request
 
 import pytest
 
-from tests.service import service
+from tests.support.service import service
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 

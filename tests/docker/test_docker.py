@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.service import ROOT, free_port, post
+from tests.support.service import ROOT, free_port, post
 
 pytestmark = pytest.mark.docker
 PROJECT = "passfailtest"

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from tests.docker.test_docker import compose, docker, wait
-from tests.service import ROOT, free_port, post
+from tests.support.service import ROOT, free_port, post
 
 pytestmark = pytest.mark.docker
 PROJECT = "passfailproxytest"

@@ -6,8 +6,8 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["serve", "json", "csv"]):
-    from serve.config import Config
-    from serve.service import Service
+    from serve.registry import Service
+    from serve.settings import Config
     from tests.fuzz.mutate import CORPUS, TOKENS
     from tests.fuzz.targets import TARGETS
 

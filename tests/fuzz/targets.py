@@ -13,18 +13,18 @@ from itertools import zip_longest
 
 import numpy as np
 
-from serve import closed_form
-from serve.api import open_inference as v2
-from serve.api import scoring
-from serve.api.predict import explained, predict
-from serve.door import Door
-from serve.errors import MalformedBody, RequestError
-from serve.exchange import PROBLEM, Request
-from serve.manifest import MISSING
-from serve.payload import _parse
-from serve.receipt import REQUEST_ID
-from serve.routes import hot
-from serve.turn import at_once
+from passfail.codecs.json_rows import _parse
+from passfail.errors import MalformedBody, RequestError
+from passfail.manifest import MISSING
+from passfail.proof import reference
+from serve.http.auth import Door
+from serve.http.messages import PROBLEM, Request
+from serve.http.receipt import REQUEST_ID
+from serve.protocols import mlflow
+from serve.protocols import open_inference as v2
+from serve.protocols.predict import explained, predict
+from serve.protocols.routes import hot
+from serve.server.microbatch import at_once
 
 SECRETS = ("5ecre7-", "777777.25")  # what mutations put into requests, and no refusal may repeat
 JSON, CSV = b"application/json", b"text/csv"
@@ -54,7 +54,7 @@ def right(model, rows, logit, probability, label):
     """Judge numbers answered for rows, a list of lists as a row of x: the closed form's, and the verdict too."""
     manifest = model.manifest
     x = np.array(rows, dtype=np.float64).reshape(len(rows), len(manifest.features))
-    expected = closed_form.logit(manifest, x)
+    expected = reference.logit(manifest, x)
     assert np.isfinite(expected).all()
     assert logit == expected.tolist()
     with np.errstate(over="ignore"):
@@ -166,8 +166,8 @@ def from_csv(service, body):
 def from_mlflow(service, body):
     """POST /invocations, and the same body to Vertex AI's route."""
     model = service.served.model
-    answer = ask(service, scoring.invocations, body, path="/invocations")
-    vertex = ask(service, scoring.vertex, body, path="/vertex")
+    answer = ask(service, mlflow.invocations, body, path="/invocations")
+    vertex = ask(service, mlflow.vertex, body, path="/vertex")
     if vertex.status == 200:
         listed(model, objects(model.manifest, json.loads(body)["instances"]), json.loads(vertex.body)["predictions"])
     else:
@@ -175,7 +175,7 @@ def from_mlflow(service, body):
     if answer.status != 200:
         return refused(answer, body, JSON, "error_code", "message")
     sent = json.loads(body)
-    (name,) = (name for name in scoring.TABLES if sent.get(name) is not None)
+    (name,) = (name for name in mlflow.TABLES if sent.get(name) is not None)
     found = sent[name]
     if name == "dataframe_split":
         found = [dict(zip(found["columns"], row, strict=True)) for row in found["data"]]

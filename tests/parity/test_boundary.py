@@ -7,10 +7,10 @@ import json
 import numpy as np
 import pytest
 
-from serve import closed_form, exact, probes
-from serve.closed_form import from_ordinal, ordinal
-from serve.manifest import decode
-from tests.service import ROOT, service
+from passfail.manifest import decode
+from passfail.proof import exact, reference, samples
+from passfail.proof.reference import from_ordinal, ordinal
+from tests.support.service import ROOT, service
 
 ROWS = 1_000_000
 REQUEST = 100_000  # rows: the service's own limit
@@ -25,8 +25,8 @@ def manifest(models, request):
 def edge(manifest, n):
     """n rows (n, d): half bisected onto the boundary with their neighbours, half up to n / 4 floats from those."""
     generator = np.random.default_rng(0)
-    typical, _ = probes.rows(manifest, n // 12 + 1)
-    on = probes.boundary(manifest, typical[: n // 12 + 1], generator)[: n // 2]
+    typical, _ = samples.rows(manifest, n // 12 + 1)
+    on = samples.boundary(manifest, typical[: n // 12 + 1], generator)[: n // 2]
     steps = np.arange(len(on))[:, None] - len(on) // 2
     numeric = [feature.kind == "numeric" for feature in manifest.features]
     near = np.where(numeric & ~np.isnan(on), from_ordinal(ordinal(on) + steps), on)
@@ -73,14 +73,14 @@ def wrong(manifest, x, verdict, stable):
     """Of EXACT rows said to be stable, how many have another verdict than their exact logit."""
     which = np.flatnonzero(stable)
     which = which[:: -(-len(which) // EXACT)]
-    high, low = exact.logits(manifest, closed_form.values(manifest, x[which]))
+    high, low = exact.logits(manifest, reference.values(manifest, x[which]))
     threshold = manifest.logit_threshold
     return int((verdict[which] != ((high > threshold) | ((high == threshold) & (low > 0)))).sum())
 
 
 FAULT = """
 import numpy
-from serve.repository import Model
+from passfail.loading import Model
 Model.verdict = lambda self, logit: logit >= self.manifest.logit_threshold
 Model.stable = lambda self, x, logit: numpy.full(len(logit), True)
 """
@@ -95,6 +95,6 @@ def test_a_threshold_one_unit_in_the_last_place_off_is_seen(models, tmp_path):
     with service(models, MODEL_NAME="hours", WEB_CONCURRENCY="1", PYTHONPATH=path) as (address, _):
         verdict, stable = ask(address, manifest, x)
 
-    right = closed_form.logit(manifest, x) > manifest.logit_threshold
+    right = reference.logit(manifest, x) > manifest.logit_threshold
     assert (verdict != right)[stable].any()
     assert wrong(manifest, x, verdict, stable) > 0

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from serve import certify, probes
-from serve.manifest import Feature
-from serve.repository import Model
-from serve.runtimes import MODEL_FILES, load_runtime
-from train import formats, parity
+from passfail.loading import Model
+from passfail.manifest import Feature
+from passfail.proof import certificate, samples
+from passfail.runtimes import MODEL_FILES, load_runtime
 from train.__main__ import main
-from train.model import LogisticModel, parameters
+from train.export import formats, parity
+from train.model.logistic import LogisticModel, parameters
 
 FEATURES = (
     Feature("age", "numeric", (), 18.0, 90.0, 41.7),
@@ -67,8 +67,8 @@ class OffByOneLevel(LogisticModel):
 def case():
     """The manifest of the right model, and what is true of it."""
     manifest = parity.Subject(FEATURES, parameters(build()), 0.0, "logit")
-    x, _ = probes.rows(manifest, 900)
-    return manifest, certify.truth(manifest, x, exact_rows=900, steps=100, sizes=(0, 1, 2, 7, 1000), alone=20)
+    x, _ = samples.rows(manifest, 900)
+    return manifest, certificate.truth(manifest, x, exact_rows=900, steps=100, sizes=(0, 1, 2, 7, 1000), alone=20)
 
 
 def faults(model, case):

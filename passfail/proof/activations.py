@@ -1,0 +1,135 @@
+"""The activations of the hidden layer, by the names and formulas of torch.nn, from operations that IEEE 754 fixes.
+
+exp, log and tanh differ between engines by units in the last place, which a hidden layer would carry into the logit.
+So they are spelled out here in +, -, *, /, floor, comparisons and a table: the same bits in every engine, alone or in
+a batch, as for the linear model. tests/unit/passfail/proof/test_activations.py holds each to torch.nn's own.
+
+train/model/logistic.py runs them in torch, and so they get into the exports; reference.py runs them in NumPy.
+"""
+
+import math
+from decimal import Decimal
+from types import SimpleNamespace
+
+import numpy as np
+
+STEPS, FARTHEST = 8, 64
+POWERS = [float(Decimal(-step / STEPS).exp()) for step in range(FARTHEST * STEPS + 1)]  # exp(-t) up to t = 64
+_POWERS = np.array(POWERS)
+
+NUMPY = SimpleNamespace(
+    where=np.where,
+    floor=np.floor,
+    abs=np.abs,
+    amax=np.amax,
+    cumsum=np.cumsum,
+    number=np.float64,
+    power=lambda step: _POWERS[step.astype(np.int64)],
+)
+
+EXP_TERMS = [1 / math.factorial(k) for k in range(11, 0, -1)]  # (1/16)^12 / 12! is 7e-24
+LOG_TERMS = [2 / (2 * k + 1) for k in range(17, -1, -1)]  # (1/3)^37 / 37 is 6e-20
+PRELU_START = 0.25  # torch.nn.PReLU's
+SELU = 1.0507009873554804934193349852946, 1.6732632423543772848170429916717  # (scale, alpha), arXiv 1706.02515
+
+# name -> f(m, v, slope), v float64 (n, H) -> (n, H), NaN for NaN. m: who computes, NUMPY or logistic.py's TORCH.
+# slope is PReLU's parameter. Softmin, Softmax and LogSoftmax go across a row's H units, fewer than 2^16.
+ACTIVATIONS = {
+    "ReLU": lambda m, v, slope: _above(m, v, 0.0),
+    "ReLU6": lambda m, v, slope: _below(m, _above(m, v, 0.0), 6.0),
+    "ELU": lambda m, v, slope: m.where(v < 0, _expm1(m, -_below(m, v, 0.0)), v),
+    "SELU": lambda m, v, slope: (
+        m.number(SELU[0]) * m.where(v < 0, m.number(SELU[1]) * _expm1(m, -_below(m, v, 0.0)), v)
+    ),
+    "PReLU": lambda m, v, slope: m.where(v < 0, slope * v, v),
+    "LeakyReLU": lambda m, v, slope: m.where(v < 0, m.number(0.01) * v, v),
+    "Threshold": lambda m, v, slope: m.where(v <= m.number(0.1), 0.0, v),  # torch has no default; 0.1 -> 0 here
+    "Hardtanh": lambda m, v, slope: _below(m, _above(m, v, -1.0), 1.0),
+    "Sigmoid": lambda m, v, slope: _sigmoid(m, v),
+    "Tanh": lambda m, v, slope: _tanh(m, v),
+    "LogSigmoid": lambda m, v, slope: -_softplus(m, -v),
+    "Softplus": lambda m, v, slope: _softplus(m, v),
+    "Softshrink": lambda m, v, slope: m.where(v > 0.5, v - 0.5, m.where(v < -0.5, v + 0.5, 0.0 * v)),
+    "Softsign": lambda m, v, slope: v / (1.0 + m.abs(v)),
+    "Tanhshrink": lambda m, v, slope: v - _tanh(m, v),
+    "Softmin": lambda m, v, slope: _softmax(m, -v),
+    "Softmax": lambda m, v, slope: _softmax(m, v),
+    "LogSoftmax": lambda m, v, slope: _log_softmax(m, v),
+}
+
+
+def _above(m, v, least):
+    return m.where(v < least, least, v)
+
+
+def _below(m, v, most):
+    return m.where(v > most, most, v)
+
+
+def _power(m, t):
+    """(T, q) with exp(-t) = T + T q for t >= 0; from t = 64 on, those of 64.
+
+    T is one of POWERS and q = exp(r) - 1 with |r| <= 1/16, an exact difference.
+    """
+    t = _below(m, t, float(FARTHEST))
+    step = m.floor(t * STEPS + 0.5)
+    r = step / STEPS - t
+    term = m.power(m.where(step == step, step, 0.0))  # NaN has no place in the table; r carries it on
+    return term, _polynomial(m, EXP_TERMS, r) * r
+
+
+def _exp(m, t):
+    term, share = _power(m, t)
+    return term + term * share
+
+
+def _expm1(m, t):
+    """exp(-t) - 1, in which nothing cancels near t = 0."""
+    term, share = _power(m, t)
+    return (term - 1.0) + term * share
+
+
+def _log1p(m, u):
+    """log(1 + u) for 0 <= u <= 1, as 2 atanh(s) with s = u / (2 + u) <= 1/3, by its series."""
+    s = u / (2.0 + u)
+    return _polynomial(m, LOG_TERMS, s * s) * s
+
+
+def _log(m, v):
+    """log(v) for 1 <= v < 2^16: powers of two are taken out until _log1p reaches."""
+    log = 0.0 * v
+    for power in (256.0, 16.0, 4.0, 2.0):
+        log = m.where(v >= power, log + m.number(math.log(power)), log)
+        v = m.where(v >= power, v / power, v)
+    return log + _log1p(m, v - 1.0)
+
+
+def _polynomial(m, terms, x):
+    total = m.number(terms[0])
+    for term in terms[1:]:
+        total = total * x + m.number(term)
+    return total
+
+
+def _sigmoid(m, v):
+    small = _exp(m, m.abs(v))
+    return m.where(v < 0, small, 1.0) / (1.0 + small)
+
+
+def _tanh(m, v):
+    less = _expm1(m, 2.0 * m.abs(v))
+    return m.where(v < 0, less, -less) / (2.0 + less)
+
+
+def _softplus(m, v):
+    return _above(m, v, 0.0) + _log1p(m, _exp(m, m.abs(v)))
+
+
+def _softmax(m, v):
+    share = _exp(m, m.amax(v, axis=1, keepdims=True) - v)
+    return share / m.cumsum(share, axis=1)[:, -1:]
+
+
+def _log_softmax(m, v):
+    away = m.amax(v, axis=1, keepdims=True) - v
+    return -away - _log(m, m.cumsum(_exp(m, away), axis=1)[:, -1:])

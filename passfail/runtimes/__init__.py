@@ -1,0 +1,27 @@
+"""The seam between the service and the engines that run a model.
+
+A runtime is a callable: x float64 (n, d), C order -> (logit, probability), float64 (n,) each, for any n from 0 up.
+Each engine's module is imported only when it is chosen, so that serving ONNX never needs torch.
+"""
+
+from importlib import import_module
+
+from passfail.errors import IntegrityError, RuntimeUnavailable
+
+MODEL_FILES = {"onnx": "model.onnx", "torchscript": "model.pt"}
+
+
+def load_runtime(name, model):
+    """Make a runtime from the bytes of its model file.
+
+    name: a key of MODEL_FILES. Raises RuntimeUnavailable where the engine is not installed, IntegrityError where it
+    can't read the model.
+    """
+    try:
+        engine = import_module(f"passfail.runtimes.{name}")
+    except ModuleNotFoundError as error:
+        raise RuntimeUnavailable(f"the runtime {name} needs {error.name}, which is not installed") from error
+    try:
+        return engine.load(model)
+    except Exception as error:  # each engine has its own types, derived from nothing narrower
+        raise IntegrityError(f"{name} can't load it: {str(error).splitlines()[0]}") from error

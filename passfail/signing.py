@@ -1,0 +1,58 @@
+"""Signed exports: Ed25519 (RFC 8032) over manifest.json, which holds the SHA-256 of every other file.
+
+The 64 bytes lie beside it, so that stock OpenSSL verifies and makes them too. The cryptography package is imported only
+where a key is named.
+"""
+
+from passfail.errors import ConfigError, IntegrityError
+
+FILENAME = "manifest.json.sig"
+
+
+def public_key(path, setting):
+    """The Ed25519 public key in a PEM file. Raises ConfigError naming the setting that names the file."""
+    return _key(path, setting, "public")
+
+
+def private_key(path, setting):
+    """The Ed25519 private key in a PEM file, not encrypted. Raises ConfigError, as `public_key`."""
+    return _key(path, setting, "private")
+
+
+def verify(key, folder, text):
+    """Raises IntegrityError where the folder holds no signature by this key of its manifest, whose bytes are `text`."""
+    from cryptography.exceptions import InvalidSignature
+
+    path = folder / FILENAME
+    try:
+        key.verify(path.read_bytes(), text)
+    except OSError as error:
+        reason = f"can't be read ({error.strerror}), and SIGNED_BY asks for it: export again with SIGN_WITH"
+        raise IntegrityError(f"{path}: {reason}") from error
+    except InvalidSignature as error:
+        reason = "not a signature of this manifest.json by the key in SIGNED_BY: export again with its private key"
+        raise IntegrityError(f"{path}: {reason}") from error
+
+
+def _key(path, setting, kind):
+    try:
+        from cryptography.exceptions import UnsupportedAlgorithm
+        from cryptography.hazmat.primitives import serialization
+        from cryptography.hazmat.primitives.asymmetric import ed25519
+    except ModuleNotFoundError as error:
+        remedy = "pip install cryptography, or build the image with SIGNED_BY set"
+        raise ConfigError(f"{setting} needs the package cryptography: {remedy}") from error
+    try:
+        with open(path, "rb") as file:
+            text = file.read()
+        if kind == "private":
+            key = serialization.load_pem_private_key(text, password=None)
+        else:
+            key = serialization.load_pem_public_key(text)
+    except OSError as error:
+        raise ConfigError(f"{setting} names a file that can't be read: {error.strerror}") from error
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise ConfigError(f"{setting} must name a PEM file with an Ed25519 {kind} key, not encrypted") from error
+    if not isinstance(key, ed25519.Ed25519PrivateKey if kind == "private" else ed25519.Ed25519PublicKey):
+        raise ConfigError(f"{setting} must name a PEM file with an Ed25519 {kind} key; it has one of another kind")
+    return key

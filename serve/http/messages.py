@@ -1,0 +1,120 @@
+"""A request and its answer as every road to the model sees them: plain values, no framework."""
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+import msgspec
+
+from passfail.errors import BodyTooLarge, MalformedBody, RequestError
+from serve.server.microbatch import Turn
+
+PROBLEM = b"application/problem+json"
+
+
+class Request(NamedTuple):
+    """What an endpoint reads. headers: as on the wire, names in lower case. query: as sent, without the question mark.
+
+    sent: the body, or the error that it is: an endpoint that reads a body beyond the limit answers in its own shape.
+    turn: the Turn of the event loop that this request shares with others, or None.
+    """
+
+    path: str
+    query: str
+    headers: Mapping[bytes, bytes]
+    sent: bytes | RequestError
+    turn: Turn | None = None
+
+    @property
+    def body(self):
+        """The body: bytes. Raises the RequestError that it is: BodyTooLarge, or MalformedBody."""
+        if isinstance(self.sent, RequestError):
+            raise self.sent
+        return self.sent
+
+    @property
+    def media_type(self):
+        """The Content-Type without its parameters, in lower case; empty where there is none."""
+        return _media_type(self.headers.get(b"content-type", b""))
+
+
+@lru_cache(64)  # nearly all requests say one of a few
+def _media_type(text):
+    return text.partition(b";")[0].strip().lower().decode("latin-1")
+
+
+class Answer(NamedTuple):
+    """What an endpoint answers. headers: as on the wire; Content-Length is the server's to add.
+
+    The rest is for who watches (telemetry/recorder.py): how many rows were answered, by which model; or why none was.
+    """
+
+    status: int
+    headers: Sequence[tuple[bytes, bytes]]
+    body: bytes
+    rows: int = 0
+    model: str | None = None
+    version: int | None = None
+    error: RequestError | None = None
+
+
+def decoded(decoder, body):
+    """The body as a msgspec decoder reads it. Raises MalformedBody, which repeats nothing of what was sent."""
+    try:
+        return decoder.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        # msgspec names the place and the types; but of an unknown field it repeats the name.
+        reason = "a field is unknown" if "unknown field" in str(error) else error
+        raise MalformedBody(f"not what this endpoint reads: {reason}") from error
+
+
+def decoded_once(decoder, body):
+    """`decoded`, of objects (Structs) that say each name once; msgspec takes the last of a name's values."""
+    document = decoded(decoder, body)
+    if says_more(body, document):
+        try:
+            json.loads(body, object_pairs_hook=_once, parse_int=len, parse_float=len)
+        except (
+            ValueError,
+            RecursionError,
+        ) as error:  # of what was dropped, msgspec has seen no more than where it ends
+            raise MalformedBody("not JSON that this endpoint can read") from error
+    return document
+
+
+def says_more(body, document):
+    """Whether the JSON may say a name twice, of which the document, as msgspec reads it, has the last value alone.
+
+    What is dropped is still there by its quotes. Structs must leave out what was not sent (omit_defaults).
+    """
+    return body.count(b'"') != msgspec.json.encode(document).count(b'"')
+
+
+def _once(pairs):
+    if len({name for name, _ in pairs}) < len(pairs):
+        raise MalformedBody("not what this endpoint reads: a field is given twice")
+
+
+def too_large(limit):
+    """The error that a body of more than limit bytes is."""
+    return BodyTooLarge(f"more than {limit} bytes; send several smaller requests")
+
+
+def failure(logger, method, path):
+    """The Answer to an error that is ours, to be asked for while it is handled: the log gets the traceback."""
+    logger.exception("%s %s failed", method, path)
+    return problem(500, "Internal server error", "the service failed; its log says why")
+
+
+def refusal(error):
+    """The Answer to a RequestError, on our own endpoints: an RFC 9457 problem document."""
+    return problem(error.status, error.title, str(error), error.problems)._replace(error=error)
+
+
+def problem(status, title, detail, problems=(), headers=()):
+    """An RFC 9457 problem document as an Answer, with `errors` as its extension member."""
+    document = {"type": "about:blank", "title": title, "status": status, "detail": detail}
+    if problems:
+        document["errors"] = [{"pointer": found.pointer, "detail": found.detail} for found in problems]
+    return Answer(status, ((b"Content-Type", PROBLEM), *headers), json.dumps(document).encode())

@@ -1,0 +1,149 @@
+"""The documentation is the model's: its columns, its examples run, and nothing is served that it doesn't name."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from flask import Response
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from serve.protocols.predict import PARAMETERS
+from serve.protocols.routes import overloaded
+from serve.server.flask_app import create_app
+from serve.settings import Config
+from tests.conftest import DATA
+from tests.support.service import service
+
+PEOPLE = {"/", "/docs", "/report", "/page/{name}"}  # pages, not an API
+ROUTES = {"vertex_predict": "/vertex", "vertex_health": "/healthy"}
+
+
+@pytest.fixture
+def served(models):
+    return create_app(Config(models=models, model_name="admissions", **ROUTES))
+
+
+def test_routes_description_and_readme_name_the_same(served):
+    """Vertex AI's two are whatever it says; the README writes the V2 ones without a version."""
+    document = served.test_client().get("/openapi.json").json
+    routes = {
+        (method.lower(), re.sub(r"<(\w+)>", r"{\1}", rule.rule))
+        for rule in served.url_map.iter_rules()
+        for method in rule.methods - {"HEAD", "OPTIONS"}
+    }
+    documented = {(method, path) for path, methods in document["paths"].items() for method in methods}
+    readme = (DATA.parent / "README.md").read_text()
+    said = set(re.findall(r"(?:`|`GET |`POST |localhost:8000)(/[a-z0-9_{}./]*)", readme)) - {"/opt/ml/model"}
+
+    assert {(method, path) for method, path in routes if path not in PEOPLE} == documented
+    assert {path.replace("/versions/{version}", "") for _, path in routes} - said == {"/page/{name}", *ROUTES.values()}
+    assert said - {"/versions/{version}", "/v2/models/hours/infer"} <= {path for _, path in routes}
+
+
+FAULTS = {503: b"", 400: b"[", 413: b"[" + b" " * 2000, 422: b'{"gre": 1}', 415: b"{}", 404: b"{}", 409: b"{}"}
+
+
+def test_every_status_that_it_names_is_answered_in_its_shape(models):
+    """And each by what the description says of it; /v2 and Vertex AI read any Content-Type, and the path is checked."""
+    config = Config(models=models, model_name="admissions", max_body_bytes=1000, **ROUTES)
+    client = create_app(config).test_client()
+    document = client.get("/openapi.json").json
+    wrong = {"infer": b'{"inputs": []}', "invocations": b'{"instances": 1}', "vertex": b'{"instances": 1}'}
+    seen = 0
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            for status in {int(status) for status in operation["responses"]} - {200}:
+                name = "admissions" if status != 404 else "nosuch"
+                body = wrong.get(path.rsplit("/", 1)[1], FAULTS[422]) if status == 422 else FAULTS[status]
+                kind = "application/json" if status != 415 else "text/plain"
+                where = path.format(name=name, version=1)
+                client.application.service.leaving = method == "get" and status == 503
+                if method == "post" and status == 503:  # tests/integration/test_admission.py sees when
+                    answer = overloaded(config, where)
+                    headers = [(name.decode(), value.decode()) for name, value in answer.headers]
+                    response = Response(answer.body, answer.status, headers)
+                else:
+                    response = client.open(where, method=method.upper(), data=body, content_type=kind)
+                ((said, content),) = operation["responses"][str(status)]["content"].items()
+                schemas, schema = document["components"]["schemas"], content["schema"]
+                schema = schemas[schema["$ref"].rsplit("/", 1)[1]] if "$ref" in schema else schema
+                assert (response.status_code, response.content_type) == (status, said), path
+                assert set(schema.get("required", ())) <= set(response.json)
+                assert set(response.json) <= set(schema.get("properties", response.json))
+                seen += 1
+    assert seen == 40
+
+
+def test_it_names_every_parameter_of_a_query(served):
+    paths = served.test_client().get("/openapi.json").json["paths"]
+
+    for path in ("/predict", "/explain"):
+        assert [one["name"] for one in paths[path]["post"]["parameters"]] == list(PARAMETERS)
+
+
+def test_its_columns_are_the_models(served):
+    row = served.test_client().get("/openapi.json").json["components"]["schemas"]["Row"]
+
+    assert row["required"] == list(row["properties"]) == ["gre", "gpa", "rank"]
+    assert row["properties"]["rank"] == {"enum": ["1", "2", "3", "4"]}
+    assert row["properties"]["gre"]["examples"] == [220.0, 800.0]
+
+
+def test_its_examples_run(served):
+    client = served.test_client()
+    ran = 0
+    for path, methods in client.get("/openapi.json").json["paths"].items():
+        for kind, body in methods.get("post", {}).get("requestBody", {}).get("content", {}).items():
+            examples = [one["value"] for one in body["examples"].values()] if "examples" in body else [body["example"]]
+            for example in examples:
+                data = example if isinstance(example, str) else json.dumps(example)
+                response = client.post(path.format(name="admissions", version="1"), data=data, content_type=kind)
+                assert response.status_code == 200, (path, response.text)
+                ran += 1
+    assert ran == 10
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_rows_that_it_allows_are_answered(served, data):
+    """Where their logit doesn't overflow, which no schema can say: schemathesis may not ask for this."""
+    schema = served.test_client().get("/openapi.json").json["components"]["schemas"]["Row"]
+    number = st.one_of(st.floats(-1e300, 1e300), st.integers(-(10**20), 10**20))
+    row = {
+        name: st.sampled_from(one["enum"]) if "enum" in one else number for name, one in schema["properties"].items()
+    }
+
+    rows = data.draw(st.lists(st.fixed_dictionaries(row), max_size=3))
+    assert len(served.test_client().post("/predict", json=rows).json) == len(rows)
+    assert len(served.test_client().post("/invocations", json={"instances": rows}).json["predictions"]) == len(rows)
+
+
+def test_docs_show_every_path_and_load_nothing_from_elsewhere(served):
+    client = served.test_client()
+    page = client.get("/docs")
+
+    assert all(path in page.text for path in client.get("/openapi.json").json["paths"])
+    assert "default-src 'none'" in page.headers["Content-Security-Policy"]
+    assert not re.findall(r"(?:src|href)=\"(?:https?:)?//", page.text)
+
+
+def test_schemathesis_finds_nothing(models, tmp_path):
+    with service(models, MODEL_NAME="admissions", WEB_CONCURRENCY="1") as (address, _):
+        schemathesis(address, tmp_path)
+
+
+def schemathesis(address, folder, *more, examples=20):
+    """Against a live service, with all checks, from the description alone; schemathesis.toml has what it can't say."""
+    command = Path(sys.executable).with_name("schemathesis")
+    if not command.exists() and not shutil.which("schemathesis"):
+        pytest.skip("schemathesis is not installed: the description is NOT tested against the service")
+    settings = ["--config-file", Path(__file__).with_name("schemathesis.toml")]
+    chosen = ["--checks", "all", "--max-examples", str(examples), "--seed", "1", "--generation-database", "none"]
+    command = [command, *settings, "run", f"{address}/openapi.json", *chosen, *more]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, cwd=folder)
+    assert done.returncode == 0, done.stdout[-6000:]

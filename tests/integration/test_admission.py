@@ -1,0 +1,196 @@
+"""More requests than a worker takes at a time: the rest are refused at once, in their protocol's shape."""
+
+import http.client
+import json
+import select
+import socket
+import time
+import urllib.request
+from contextlib import ExitStack
+
+import pytest
+
+from serve.server.asgi import LARGE_AT_ONCE
+from serve.server.quick import SMALL
+from tests.support.service import post, service
+
+ROW = b'{"hours": 7}'
+MANY = b"[" + b",".join([ROW] * 100_000) + b"]"
+SETTINGS = {
+    "MODEL_NAME": "hours",
+    "MAX_BODY_BYTES": str(len(MANY)),
+    "WEB_CONCURRENCY": "1",
+    "AIP_PREDICT_ROUTE": "/vertex",
+    "AIP_HEALTH_ROUTE": "/well",
+}
+
+
+@pytest.fixture(scope="module")
+def narrow(models):
+    """(address, (host, port)) of a service that takes one request at a time."""
+    cancels_at_once = "--asgi-disconnect-grace-period 0"
+    with service(models, MAX_IN_FLIGHT="1", GUNICORN_CMD_ARGS=cancels_at_once, **SETTINGS) as (address, _):
+        host, port = address.removeprefix("http://").split(":")
+        yield address, (host, int(port))
+
+
+def head(path, length, **headers):
+    lines = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
+    line = f"POST {path} HTTP/1.1\r\nHost: here\r\nContent-Type: application/json\r\n"
+    return f"{line}Content-Length: {length}\r\n{lines}\r\n".encode()
+
+
+def answer(connection):
+    response = http.client.HTTPResponse(connection)
+    response.begin()
+    return response.status, dict(response.getheaders()), response.read()
+
+
+def until(condition, seconds=30):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+
+
+@pytest.fixture
+def taken(narrow):
+    """The connection of who has the only slot: it asked for more than it reads."""
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect(narrow[1])
+        connection.sendall(head("/predict", len(MANY)) + MANY)
+        select.select([connection], [], [])  # its answer has begun
+        yield connection
+    until(lambda: post(narrow[0], ROW)[0] == 200)
+
+
+def test_what_is_too_much_is_refused_in_its_protocols_shape(narrow, taken):
+    for path, names in [
+        ("/predict", {"type", "title", "status", "detail"}),
+        ("/predict?explain=true", {"type", "title", "status", "detail"}),
+        ("/explain", {"type", "title", "status", "detail"}),
+        ("/nowhere", {"type", "title", "status", "detail"}),
+        ("/v2/models/hours/infer", {"error"}),
+        ("/v2/models/hours/versions/1/infer", {"error"}),
+        ("/invocations", {"error_code", "message"}),
+        ("/vertex", {"error"}),
+    ]:
+        with socket.create_connection(narrow[1], timeout=30) as connection:
+            for _ in range(2):  # on one connection: a refusal doesn't end it
+                connection.sendall(head(path, len(ROW)) + ROW)
+                status, headers, body = answer(connection)
+                assert (status, headers["Retry-After"]) == (503, "1")
+                assert set(json.loads(body)) == names
+                kind = "application/problem+json" if "title" in names else "application/json"
+                assert headers["Content-Type"] == kind
+
+
+def test_health_and_metrics_answer_all_the_same(narrow, taken):
+    ready = ["/health/ready", "/v2/health/ready", "/v2/models/hours/ready", "/v2/models/hours/versions/1/ready"]
+    for path in ("/health/live", "/v2/health/live", "/ping", "/well", *ready):
+        with urllib.request.urlopen(narrow[0] + path, timeout=30) as found:
+            assert found.status == 200
+    assert post(narrow[0], ROW)[0] == 503
+    with urllib.request.urlopen(f"{narrow[0]}/metrics", timeout=30) as found:
+        assert b'passfail_requests_total{endpoint="/predict",status="503"}' in found.read()
+
+
+def test_the_slot_comes_back(narrow, taken):
+    status, _, body = answer(taken)
+
+    assert (status, body.count(b'"logit"')) == (200, 100_000)
+    assert post(narrow[0], ROW)[0] == 200
+
+
+def test_who_sends_slowly_holds_no_slot_and_who_leaves_none(narrow):
+    address, at = narrow
+    with ExitStack() as stack:
+        slow = [stack.enter_context(socket.create_connection(at, timeout=30)) for _ in range(5)]
+        for connection in slow:
+            connection.sendall((head("/predict", len(ROW)) + ROW)[:-5])
+        assert post(address, ROW)[0] == 200
+        for connection in slow[:3]:
+            connection.close()
+        for connection in slow[3:]:
+            connection.sendall(ROW[-5:])
+            assert answer(connection)[0] == 200
+    assert post(address, ROW)[0] == 200
+
+
+def test_the_slot_is_free_once_the_answer_is_there(narrow):
+    """Whoever waits for its answer before it asks anew is never refused, on one connection or on one each."""
+    address, at = narrow
+    with socket.create_connection(at, timeout=30) as connection:
+        for _ in range(300):
+            assert post(address, ROW)[0] == 200
+            connection.sendall(head("/predict", len(ROW)) + ROW)
+            assert answer(connection)[0] == 200
+
+
+def test_a_body_beyond_the_limit_takes_no_slot_with_it(narrow):
+    """Where it is chunked and ends right beyond: it kept its slot for what never came, and the next request lost it."""
+    address, at = narrow
+    with socket.create_connection(at, timeout=30) as connection:
+        start = head("/predict", 0).replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
+        connection.sendall(start + b"%x\r\n%b \r\n0\r\n\r\n" % (len(MANY) + 1, MANY))
+        assert answer(connection)[0] == 413
+        connection.sendall(head("/predict", len(ROW)) + ROW)
+        assert answer(connection)[0] == 200
+    assert post(address, ROW)[0] == 200
+
+
+def test_large_bodies_wait_for_their_turn_and_no_more_than_may(narrow):
+    address, at = narrow
+    with ExitStack() as stack:
+        sent = head("/predict", SMALL + 1) + ROW
+
+        def begin():
+            connection = stack.enter_context(socket.create_connection(at, timeout=30))
+            connection.sendall(sent)
+            return connection
+
+        for _ in range(LARGE_AT_ONCE + 1):
+            begin()
+            for _ in range(2):
+                urllib.request.urlopen(f"{address}/health/live", timeout=30).close()  # it has read what came before
+        status, headers, _ = answer(begin())
+
+        assert (status, headers["Retry-After"]) == (503, "1")
+        assert post(address, ROW)[0] == 200
+
+
+def test_requests_on_more_connections_than_a_worker_has_are_refused(models):
+    with (
+        service(models, GUNICORN_CMD_ARGS="--worker-connections 2", **SETTINGS) as (address, _),
+        ExitStack() as stack,
+    ):
+        host, port = address.removeprefix("http://").split(":")
+        for _ in range(2):
+            connection = stack.enter_context(socket.create_connection((host, int(port)), timeout=30))
+            connection.sendall(head("/predict", len(ROW)) + ROW)
+            assert answer(connection)[0] == 200
+            connection.sendall(head("/predict", len(ROW)))  # the rest never comes: gunicorn would close an idle one
+
+        assert post(address, ROW)[0] == 503
+        urllib.request.urlopen(f"{address}/health/ready", timeout=30).close()
+        stack.close()
+        until(lambda: post(address, ROW)[0] == 200)
+
+
+def test_who_leaves_before_its_turn_makes_room(narrow):
+    """gunicorn cancels what waits for a turn soon after its client has left."""
+    address, at = narrow
+    with ExitStack() as stack:
+        sent = head("/predict", SMALL + 1)
+        for _ in range(LARGE_AT_ONCE + 1):
+            last = stack.enter_context(socket.create_connection(at, timeout=30))
+            last.sendall(sent)
+            for _ in range(2):
+                urllib.request.urlopen(f"{address}/health/live", timeout=30).close()  # it has read what came before
+        last.close()
+        urllib.request.urlopen(f"{address}/health/live", timeout=30).close()
+
+        with socket.create_connection(at, timeout=30) as connection:
+            connection.sendall(sent + ROW.ljust(SMALL + 1))
+            stack.close()
+            assert answer(connection)[0] == 200

@@ -1,0 +1,168 @@
+"""What deploy/ gives to Kubernetes, held against its schemas, offline."""
+
+import copy
+import http.server
+import json
+import re
+import shutil
+import subprocess
+import sys
+import threading
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from tests.support.service import ROOT
+
+KUBERNETES = ROOT / "deploy" / "kubernetes"
+FILES = sorted(path for path in KUBERNETES.glob("*/*.yaml") if path.name != "kustomization.yaml")
+PORT = 8000  # of the image
+
+
+def documents(path):
+    return [document for document in yaml.safe_load_all(path.read_text()) if document]
+
+
+def everything():
+    """{(kind, name): document} of the volume variant, as its files have them."""
+    return {(d["kind"], d["metadata"]["name"]): d for path in FILES if path.parent.name == "volume"
+            for d in documents(path)}  # fmt: skip
+
+
+def restricted(pod):
+    """Whether a pod's spec is what the namespace's policy, `restricted`, asks for."""
+    everywhere = pod["securityContext"]
+    containers = [*pod["containers"], *pod.get("initContainers", [])]
+    return (
+        everywhere["runAsNonRoot"]
+        and everywhere["seccompProfile"]["type"] == "RuntimeDefault"
+        and all(c["securityContext"]["allowPrivilegeEscalation"] is False for c in containers)
+        and all(c["securityContext"]["capabilities"] == {"drop": ["ALL"]} for c in containers)
+        and all(c["securityContext"]["readOnlyRootFilesystem"] for c in containers)
+    )
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_every_file_is_of_its_schema(path):
+    for document in documents(path):
+        if "containers" in str(document) or path.parent.name == "volume":
+            kubernetes_validate.validate(_whole(document), "1.31", strict=True)
+
+
+def _whole(document):
+    """A strategic merge patch with what its target supplies put in, so that it can be held against the schema."""
+    if document["kind"] == "Deployment" and "selector" not in document["spec"]:
+        whole = copy.deepcopy(everything()["Deployment", "serve"])
+        pod, patch = whole["spec"]["template"]["spec"], document["spec"]["template"]["spec"]
+        for part in patch.keys() - {"containers"}:
+            pod[part] = [{k: v for k, v in item.items() if v is not None} for item in patch[part]]
+        for found in patch.get("containers", []):
+            pod["containers"] = [one | found if one["name"] == found["name"] else one for one in pod["containers"]]
+        return whole
+    return document
+
+
+def test_the_schema_refuses_a_misspelt_field():
+    document = copy.deepcopy(everything()["Deployment", "serve"])
+    document["spec"]["replica"] = 2
+
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(document, "1.31", strict=True)
+
+
+@pytest.mark.parametrize("variant", ["volume", "object-storage", "key"])
+def test_kustomize_builds_what_its_files_say(variant):
+    """Where kubectl is installed; every file is named in its kustomization in any case."""
+    folder = KUBERNETES / variant
+    described = yaml.safe_load((folder / "kustomization.yaml").read_text())
+    named = {*described["resources"], *(patch.get("path") for patch in described.get("patches", []))}
+    assert {path.name for path in folder.glob("*.yaml")} - {"kustomization.yaml"} <= named
+
+    if shutil.which("kubectl"):
+        built = subprocess.run(["kubectl", "kustomize", folder], capture_output=True, text=True, check=True).stdout
+        found = list(yaml.safe_load_all(built))
+        for document in found:
+            kubernetes_validate.validate(document, "1.31", strict=True)
+        deployment = next(d for d in found if d["kind"] == "Deployment")
+        assert restricted(deployment["spec"]["template"]["spec"])
+        assert ("fetch" in str(deployment)) == (variant == "object-storage")
+        assert ("API_KEY_FILE" in str(deployment)) == (variant == "key")
+
+
+def test_pods_are_restricted_and_probed_on_the_v2_routes():
+    found = everything()
+    serve, train = (found[kind, name]["spec"]["template"]["spec"]
+                    for kind, name in (("Deployment", "serve"), ("Job", "train")))  # fmt: skip
+    container = serve["containers"][0]
+
+    assert found["Namespace", "passfail"]["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+    assert restricted(serve)
+    assert restricted(train)
+    assert container["startupProbe"]["httpGet"]["path"] == "/v2/health/live"
+    assert container["livenessProbe"]["httpGet"]["path"] == "/v2/health/live"
+    assert container["readinessProbe"]["httpGet"]["path"] == "/v2/health/ready"
+    assert container["ports"][0]["containerPort"] == PORT
+
+
+def test_the_key_is_where_the_service_is_told_to_look():
+    """In Kubernetes and in Compose, whose second file must fit the first."""
+    pod = documents(KUBERNETES / "key" / "secret.yaml")[0]["spec"]["template"]["spec"]
+    (container,), (volume,) = pod["containers"], pod["volumes"]
+    mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    assert container["env"] == [{"name": "API_KEY_FILE", "value": f"{mounts[volume['name']]}/keys"}]
+    said = (KUBERNETES / "key" / "kustomization.yaml").read_text()
+    assert f"create secret generic {volume['secret']['secretName']} --from-file=keys=" in said
+
+    (compose,), (main,) = (documents(ROOT / name) for name in ("deploy/compose/key.yml", "docker-compose.yml"))
+    (secret,) = compose["services"]["serve"]["secrets"]
+    assert compose["services"].keys() <= main["services"].keys()
+    assert compose["services"]["serve"]["environment"] == {"API_KEY_FILE": f"/run/secrets/{secret}"}
+    assert secret in compose["secrets"]
+
+
+def test_what_belongs_together_finds_each_other():
+    found = everything()
+    labels = found["Deployment", "serve"]["spec"]["template"]["metadata"]["labels"]
+
+    for chosen in (found["Service", "passfail"]["spec"]["selector"],
+                   found["PodDisruptionBudget", "serve"]["spec"]["selector"]["matchLabels"],
+                   found["NetworkPolicy", "serve"]["spec"]["podSelector"]["matchLabels"],
+                   found["Deployment", "serve"]["spec"]["selector"]["matchLabels"]):  # fmt: skip
+        assert chosen.items() <= labels.items()
+    assert found["HorizontalPodAutoscaler", "serve"]["spec"]["scaleTargetRef"]["name"] == "serve"
+    assert ("PersistentVolumeClaim", "models") in found
+
+
+@pytest.mark.parametrize("setting", ["PORT", "AIP_HTTP_PORT"])
+def test_the_image_asks_for_its_health_where_it_listens(setting):
+    """Under Vertex AI's name for the port the container was unhealthy."""
+    line = re.search("^HEALTHCHECK .*CMD (.*)$", (ROOT / "Dockerfile").read_text(), re.M)[1]
+    _, *code = json.loads(line)
+    asked = []
+
+    class Health(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            self.send_response(200)
+            self.end_headers()
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Health) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        subprocess.run([sys.executable, *code], env={setting: str(server.server_port)}, check=True)
+
+    assert asked == ["/health/ready"]
+
+
+def test_the_inference_services():
+    """KServe's own types are no part of Kubernetes; a predictor is a pod's spec, and is held against that."""
+    ours, triton = (documents(ROOT / "deploy" / "kserve" / name)[0] for name in ("passfail.yaml", "triton.yaml"))
+    pod = {k: v for k, v in ours["spec"]["predictor"].items() if k not in ("minReplicas", "maxReplicas")}
+
+    kubernetes_validate.validate(
+        {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}, "spec": pod}, "1.31", strict=True
+    )
+    assert restricted(pod)
+    assert {d["apiVersion"] for d in (ours, triton)} == {"serving.kserve.io/v1beta1"}
+    assert triton["spec"]["predictor"]["model"]["runtime"] == "kserve-tritonserver"
+    assert triton["spec"]["predictor"]["model"]["storageUri"] == "pvc://models/"

@@ -1,0 +1,96 @@
+"""torchrun: two processes, each with its share of the parts, arrive where one does; a lost one is said clearly."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from tests.conftest import DATA
+from train.__main__ import main
+
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "1", "--rdzv-backend", "c10d"]
+TORCHRUN += ["--rdzv-endpoint", "localhost:0", "-m", "train", "fit"]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Three parts; only the second holds a city Ulm and a missing size, only the last a text in the column code."""
+    generator = np.random.default_rng(0)
+    (tmp_path / "parts").mkdir()
+    for index in range(3):
+        rows = ["size,city,code,y"]
+        for _ in range(60):
+            size, city, code = generator.normal(), generator.choice(["Rome", "Bonn"]), generator.choice(["1", "2"])
+            rows.append(f"{size},{city},{code},{int(generator.random() < 1 / (1 + np.exp(-size)))}")
+        rows += [[], [",Ulm,1,1", "0,Ulm,2,0"] * 5, ["1,Rome,x,1", "2,Rome,x,0"] * 100][index]
+        (tmp_path / "parts" / f"{index}.csv").write_text("\n".join(rows) + "\n")
+    return tmp_path / "parts"
+
+
+def start(processes, *arguments, **settings):
+    command = [*TORCHRUN[:3], "--nproc-per-node", str(processes), *TORCHRUN[3:], *map(str, arguments)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+    return subprocess.Popen(
+        command, cwd=DATA.parent, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, **settings
+    )
+
+
+def test_two_processes_find_the_same_model_as_one(folder, tmp_path):
+    run = start(2, "--data", folder, "--checkpoints", tmp_path / "two")
+    out, err = run.communicate(timeout=60)
+    assert run.returncode == 0, err
+    assert main(["fit", "--data", str(folder), "--checkpoints", str(tmp_path / "one")]) == 0
+
+    one, two = (load_file(tmp_path / name / "parts.safetensors") for name in ("one", "two"))
+    assert one.keys() == two.keys()
+    for name, values in one.items():
+        if name == "rows":  # of the table, the same in another order
+            continue
+        np.testing.assert_allclose(two[name], values, rtol=1e-10, atol=1e-10, err_msg=name)
+    assert out.count("wrote ") == 1
+    assert "390 rows" in out
+    assert "categorical, 3 levels: Bonn, Rome, Ulm" in out
+    assert "categorical, 3 levels: 1, 2, x" in out
+
+
+def test_a_lost_process_is_said_and_nothing_is_written(folder, tmp_path):
+    """One process is killed outright in the middle of a fit that never ends by itself."""
+    slow = tmp_path / "slow.py"
+    slow.write_text(
+        "import sys, time, train.solvers.newton as newton\n"
+        "from train.__main__ import main\n"
+        "step = newton.total\n"
+        "newton.total = lambda *a: (time.sleep(0.2), step(*a))[1]\n"
+        "sys.exit(main())\n"
+    )
+    command = [*TORCHRUN[:3], "--nproc-per-node", "2", *TORCHRUN[3:-3], str(slow), "fit"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(DATA.parent)}
+    run = subprocess.Popen(
+        [*command, "--data", str(folder), "--checkpoints", str(tmp_path / "c"), "--l2", "1e-9"],
+        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
+    )  # fmt: skip
+    while not run.stdout.readline().startswith("step 1:"):
+        assert run.poll() is None
+    victim = next(pid for pid, rank in _ranks(run.pid).items() if rank == "1")
+    os.kill(victim, signal.SIGKILL)
+    _, err = run.communicate(timeout=60)
+
+    assert run.returncode != 0
+    assert "error: process 0 of 2 lost another one, so nothing was written" in err or "Signal 9 (SIGKILL)" in err
+    assert not (tmp_path / "c").exists()
+
+
+def _ranks(parent):
+    """{process: its RANK} of torchrun's own processes."""
+    found = {}
+    with open(f"/proc/{parent}/task/{parent}/children") as file:
+        for pid in file.read().split():
+            with open(f"/proc/{pid}/environ") as environment:
+                if rank := re.search(r"(?:^|\0)RANK=(\d+)", environment.read()):
+                    found[int(pid)] = rank[1]
+    return found

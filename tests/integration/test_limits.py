@@ -1,0 +1,273 @@
+"""Clients that are slow, silent or lie about lengths: each meets a limit, and nobody else notices."""
+
+import asyncio
+import gc
+import http.client
+import select
+import signal
+import socket
+import threading
+import time
+import warnings
+from contextlib import ExitStack
+from types import SimpleNamespace
+
+import pytest
+
+from serve.server.asgi import Front
+from serve.server.flask_app import create_app
+from serve.settings import Config
+from tests.support.service import ROOT, post, service
+
+ROW = b'{"hours": 7}'
+MANY = b"[" + b",".join([ROW] * 100_000) + b"]"
+HEAD = b"POST /predict HTTP/1.1\r\nHost: here\r\nContent-Type: application/json\r\n"
+# The limits as they are would make these tests take minutes.
+SHORT = """
+import socket, serve.server.asgi, serve.server.connection
+serve.server.connection.HEAD_SECONDS = serve.server.connection.READ_SECONDS = 0.5
+serve.server.asgi.BODY_SECONDS = serve.server.connection.BODY_SECONDS = 1.5
+# So that of an answer of a few KB some is not yet the kernel's.
+made = serve.server.connection.Protocol.connection_made
+def connection_made(self, transport):
+    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    made(self, transport)
+serve.server.connection.Protocol.connection_made = connection_made
+"""
+
+
+@pytest.fixture(scope="module")
+def hurried(models, tmp_path_factory):
+    """(address, (host, port)) of a service with limits of half a second, two for silence, and one slot."""
+    folder = tmp_path_factory.mktemp("short")
+    (folder / "sitecustomize.py").write_text(SHORT)
+    settings = {"MODEL_NAME": "hours", "WEB_CONCURRENCY": "1", "MAX_IN_FLIGHT": "1", "PYTHONPATH": f"{folder}:{ROOT}"}
+    with service(models, GUNICORN_CMD_ARGS="--timeout 2 --keep-alive 1", **settings) as (address, _):
+        host, port = address.removeprefix("http://").split(":")
+        yield address, (host, int(port))
+
+
+@pytest.fixture
+def connection(hurried):
+    with socket.create_connection(hurried[1], timeout=10) as connection:
+        yield connection
+
+
+def sized(body, length):
+    return HEAD + b"Content-Length: %d\r\n\r\n" % length + body
+
+
+def chunked(text):
+    return HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + text
+
+
+def answer(connection):
+    response = http.client.HTTPResponse(connection)
+    response.begin()
+    return response.status, response.getheader("Content-Type"), response.read()
+
+
+def closed(connection):
+    """Whether the service has ended the connection; waits for it, as long as the socket does."""
+    try:
+        return connection.recv(1) == b""
+    except ConnectionResetError:
+        return True
+
+
+@pytest.mark.parametrize("sent", [b"", b"POST", HEAD, HEAD + b"Content-Length: 12\r\nX-"])
+def test_a_head_that_does_not_come_is_408(connection, sent):
+    connection.sendall(sent)
+
+    assert answer(connection)[0] == 408
+    assert closed(connection)
+
+
+@pytest.mark.parametrize("sent", [sized(ROW, 100), sized(b"", 100), chunked(b'4\r\n{"ho\r\n'), chunked(b"4\r\n{")])
+def test_a_body_that_stops_coming_is_408(hurried, connection, sent):
+    connection.sendall(sent)
+
+    assert post(hurried[0], ROW)[0] == 200
+    assert answer(connection)[:2] == (408, "application/problem+json")
+    assert closed(connection)
+
+
+def test_each_body_of_a_connection_has_its_own_time(hurried, connection):
+    connection.sendall(sized(b"", len(ROW)))
+    assert post(hurried[0], ROW)[0] == 200  # by now the head is read
+    connection.sendall(ROW)
+    assert answer(connection)[0] == 200
+    connection.sendall(sized(b"", len(ROW)))
+
+    assert answer(connection)[:2] == (408, "application/problem+json")
+    assert closed(connection)
+
+
+@pytest.mark.parametrize("start", [sized(b"", 10_000), chunked(b"")])
+def test_a_body_that_drips_is_408(hurried, connection, start):
+    connection.sendall(start)
+    drop = b" " if b"Length" in start else b"1\r\n \r\n"
+    deadline = time.monotonic() + 30
+    while not select.select([connection], [], [], 0.05)[0]:
+        assert time.monotonic() < deadline
+        connection.sendall(drop)
+
+    assert answer(connection)[:2] == (408, "application/problem+json")
+    assert closed(connection)
+
+
+def test_who_does_not_read_is_cut_off(hurried):
+    address, at = hurried
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.settimeout(10)
+        connection.connect(at)
+        connection.sendall(sized(MANY, len(MANY)))
+        select.select([connection], [], [])  # its answer has begun, and holds the slot
+        deadline = time.monotonic() + 30
+        while post(address, ROW)[0] == 503:
+            assert time.monotonic() < deadline
+
+        with pytest.raises(http.client.IncompleteRead):
+            answer(connection)
+
+
+def test_who_does_not_read_the_end_is_cut_off_too(hurried):
+    """So little is left that nothing waits for it but the closing of a connection that asks no more."""
+    few = b"[" + b",".join([ROW] * 300) + b"]"
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.settimeout(10)
+        connection.connect(hurried[1])
+        connection.sendall(sized(few, len(few)))
+        select.select([connection], [], [])  # its answer has begun
+        deadline = time.monotonic() + 10
+        while stands(hurried[1], connection):
+            assert time.monotonic() < deadline
+
+        with pytest.raises(http.client.IncompleteRead):
+            answer(connection)
+
+
+def stands(at, connection):
+    """Whether the service has not closed its end of the connection, by the kernel's own table."""
+    ends = [f"{port:04X}" for port in (at[1], connection.getsockname()[1])]
+    with open("/proc/net/tcp") as table:
+        return any([end[-4:] for end in line.split()[1:3]] == ends and line.split()[3] == "01" for line in table)
+
+
+def test_a_connection_without_a_further_request_is_closed(connection):
+    connection.sendall(sized(ROW, len(ROW)))
+    assert answer(connection)[0] == 200
+
+    assert closed(connection)
+
+
+LONGER = {
+    "more than its length": sized(ROW + b"and more\r\n\r\n", len(ROW)),
+    "a chunk after the last": chunked(b"%x\r\n%b\r\n0\r\n\r\n5\r\nhello\r\n" % (len(ROW), ROW)),
+}
+BROKEN = {
+    "a chunk longer than it says": chunked(b"4\r\n" + ROW + b"\r\n0\r\n\r\n"),
+    "a chunk whose length is none": chunked(b"x\r\n" + ROW + b"\r\n0\r\n\r\n"),
+    "a chunk of less than nothing": chunked(b"-1\r\n\r\n"),
+    "a length of less than nothing": sized(ROW, -1),
+}
+
+
+@pytest.fixture(scope="module")
+def roads(models):
+    """{worker class: (host, port)} of a service for each."""
+    with ExitStack() as stack:
+        found = {}
+        for name in ("asgi", "gthread"):
+            settings = {"MODEL_NAME": "hours", "WEB_CONCURRENCY": "1", "WORKER_CLASS": name}
+            host, port = stack.enter_context(service(models, **settings))[0].removeprefix("http://").split(":")
+            found[name] = host, int(port)
+        yield found
+
+
+@pytest.mark.parametrize("road", ["asgi", "gthread"])
+@pytest.mark.parametrize("sent", LONGER.values(), ids=LONGER)
+def test_what_comes_after_a_body_is_not_part_of_it(roads, road, sent):
+    with socket.create_connection(roads[road], timeout=10) as connection:
+        connection.sendall(sent)
+        received = b""
+        while data := connection.recv(65536):
+            received += data
+
+    first, _, second = received.partition(b"HTTP/1.1 400")
+    assert first.startswith(b"HTTP/1.1 200")
+    assert first.count(b'"logit"') == 1
+    assert b'"logit"' not in second
+
+
+@pytest.mark.parametrize("road", ["asgi", "gthread"])
+def test_half_a_table_is_not_answered_as_a_whole_one(roads, road):
+    sent = sized(b"hours\n1\n2\n", 100).replace(b"application/json", b"text/csv")
+    with socket.create_connection(roads[road], timeout=10) as connection:
+        connection.sendall(sent)
+        connection.shutdown(socket.SHUT_WR)
+        received = connection.recv(65536)
+
+    assert received == b"" if road == "asgi" else received.startswith(b"HTTP/1.1 400")
+
+
+@pytest.mark.parametrize("road", ["asgi", "gthread"])
+@pytest.mark.parametrize("sent", BROKEN.values(), ids=BROKEN)
+def test_a_broken_length_is_400_and_the_end(roads, road, sent):
+    with socket.create_connection(roads[road], timeout=10) as connection:
+        connection.sendall(sent)
+        assert answer(connection)[0] == 400
+        assert closed(connection)
+
+
+class Sender:
+    """What gunicorn's BodyReceiver is to the front: of a body that is all there."""
+
+    protocol = SimpleNamespace(admitted=True)
+
+    def __init__(self, body):
+        self.messages = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive(self):
+        return self.messages.pop(0)
+
+
+def test_who_leaves_before_its_turn_was_not_begun(models):
+    """A coroutine that is thrown away unawaited is a line of the log that is no JSON."""
+    front, gate = Front(create_app(Config(models=models, model_name="hours"))), threading.Event()
+    scope = {"type": "http", "method": "POST", "path": "/predict", "query_string": b"", "headers": []}
+
+    async def leave():
+        front._batches.submit(gate.wait, 30)
+        asked = asyncio.create_task(front(scope, Sender(ROW).receive, None))
+        await asyncio.sleep(0)
+        asked.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asked
+        gate.set()
+
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        asyncio.run(leave())
+        front._batches.shutdown()
+        gc.collect()
+
+    assert found == []
+
+
+def test_idle_connections_do_not_hold_up_the_stop(models):
+    """gunicorn alone waits 25 s for one that never sent a request."""
+    with service(models, MODEL_NAME="hours", WEB_CONCURRENCY="1") as (address, process), ExitStack() as stack:
+        host, port = address.removeprefix("http://").split(":")
+        idle = [stack.enter_context(socket.create_connection((host, int(port)), timeout=10)) for _ in range(3)]
+        idle[1].sendall(b"POST")
+        idle[2].sendall(sized(ROW, len(ROW)))
+        assert answer(idle[2])[0] == 200
+        process.send_signal(signal.SIGTERM)
+
+        assert all(closed(connection) for connection in idle)
+        output, _ = process.communicate(timeout=10)
+    assert process.returncode == 0
+    assert "Traceback" not in output

@@ -1,0 +1,250 @@
+"""The log and the traces: what stands in them, that no value of a row does, and that writing them breaks no answer."""
+
+import http.server
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import threading
+import urllib.error
+import urllib.request
+
+import pytest
+
+from serve.http.messages import Answer
+from serve.server.asgi import BROKEN_OFF
+from serve.server.flask_app import create_app
+from serve.settings import Config
+from serve.telemetry.logs import access, moment, write
+from serve.telemetry.recorder import Watch
+from serve.telemetry.shared_counters import Tally
+from tests.support.service import ROOT, free_port, service, start, wait
+
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+SECRET = 6.125
+
+
+def ask(address, path="/predict", body=None, **headers):
+    data = None if body is None else json.dumps(body).encode()
+    headers = {"Content-Type": "application/json"} | {name.replace("_", "-"): value for name, value in headers.items()}
+    try:
+        with urllib.request.urlopen(urllib.request.Request(address + path, data, headers)) as answer:
+            return answer.status, answer.headers
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.headers
+
+
+@pytest.mark.parametrize("worker_class", ["asgi", "gthread"])
+def test_a_line_for_each_request_and_each_event(models, worker_class):
+    port = free_port()
+    environ = {"MODEL_NAME": "hours", "WEB_CONCURRENCY": "1", "WORKER_CLASS": worker_class, "ACCESS_LOG": "on"}
+    process = start(models, port=port, **environ)
+    address = f"http://127.0.0.1:{port}"
+    wait(address, process)
+    forged = 'x" \\ {"level": "forged"}'
+    ask(address, body=[{"hours": SECRET}] * 3, X_Request_Id="mine", traceparent=TRACE)
+    ask(address, body={"hours": str(SECRET)}, X_Request_Id=forged, traceparent="00-nonsense")
+    ask(address, f"/?hours={SECRET}")
+    ask(address, "/nowhere%0a%7b%22level%22:%22forged%22%7d/" + "x" * 300)
+    process.terminate()
+    output, _ = process.communicate(timeout=40)
+
+    lines = [json.loads(line) for line in output.splitlines()]  # each one is JSON
+    assert str(SECRET) not in output
+    requests = [line for line in lines if line["logger"] == "access" and not line["path"].startswith("/health")]
+    good, bad, page, nowhere = requests
+    assert [line["status"] for line in requests] == [200, 422, 200, 404]
+    assert (good["rows"], good["model"], good["version"]) == (3, "hours", 1)
+    assert (good["request_id"], good["traceparent"]) == ("mine", TRACE)
+    assert (good["method"], good["path"]) == ("POST", "/predict")
+    assert 0 < good["milliseconds"] < 10_000
+    assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", good["time"])
+    assert (bad["rows"], bad["request_id"], bad["traceparent"]) == (0, forged, None)
+    assert page["path"] == "/"
+    assert nowhere["path"].startswith("/nowhere\n{")
+    assert len(nowhere["path"]) == 200
+    assert any("Booting worker" in line["message"] for line in lines if line["logger"] == "gunicorn.error")
+
+
+def test_times_are_to_the_millisecond_and_durations_to_the_microsecond():
+    assert [moment(1764221234.0625 + seconds) for seconds in (0, 0.5, 0.9375)] == [
+        f"2025-11-27T05:27:{seconds}Z" for seconds in ("14.062", "14.562", "15.000")
+    ]
+    line = json.loads(access("POST", "/predict", 0.0123456, Answer(200, (), b""), None))
+    assert line["milliseconds"] == 12.346
+
+
+def test_lines_of_a_turn_are_written_together_as_far_as_a_pipe_keeps_them_so(monkeypatch):
+    written = []
+    monkeypatch.setattr("serve.telemetry.logs.os.write", lambda to, text: written.append(text))
+    lines = [b"%d%b\n" % (number % 10, b"x" * 398) for number in range(25)]
+
+    write(lines)
+    write(lines[:1])
+
+    assert written == [b"".join(lines[:10]), b"".join(lines[10:20]), b"".join(lines[20:]), lines[0]]
+
+
+def test_a_failure_of_ours_is_one_line_with_its_traceback():
+    code = (
+        "import logging, logging.config; from serve.telemetry.logs import LOGGING; logging.config.dictConfig(LOGGING)\n"
+        "try:\n    1 / 0\nexcept ZeroDivisionError:\n    logging.getLogger('x').exception('it\\nfailed')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    line = json.loads(done.stderr)
+    assert line["message"] == "it\nfailed"
+    assert "ZeroDivisionError" in line["traceback"]
+
+
+@pytest.mark.parametrize("worker_class", ["asgi", "gthread"])
+def test_a_request_that_is_none_is_not_repeated_in_the_log(models, worker_class):
+    """gunicorn would say what line or header it could not read, and the page's form has values there."""
+    with service(models, MODEL_NAME="hours", WEB_CONCURRENCY="1", WORKER_CLASS=worker_class) as (address, process):
+        host, port = address.removeprefix("http://").split(":")
+        for sent in (f"GET /?hours={SECRET} x HTTP/1.1", f"GET / HTTP/1.1\r\n{SECRET} x: y", f"hours\r\n{SECRET}"):
+            with socket.create_connection((host, int(port)), timeout=10) as connection:
+                connection.sendall(f"{sent}\r\n\r\n".encode())
+                assert connection.recv(100).startswith(b"HTTP/1.1 400")
+        process.terminate()
+        output, _ = process.communicate(timeout=40)
+    assert str(SECRET) not in output
+    assert ("Invalid request from ip=127.0.0.1: Invalid HTTP" in output) or worker_class == "asgi"
+
+
+def test_gunicorn_makes_up_no_line_of_its_own():
+    """It would for each request, unseen, as soon as its logging is set by logconfig_dict: a fifth of the throughput."""
+    code = (
+        "from gunicorn.config import Config\nfrom serve import gunicorn_conf\nconfig = Config()\n"
+        "for name, value in vars(gunicorn_conf).items():\n"
+        "    if name in config.settings:\n        config.set(name, value)\n"
+        "print(config.logger_class(config).access_log_enabled)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
+def test_a_full_disk_costs_the_line_and_not_the_answer(models):
+    port = free_port()
+    environment = {**os.environ, "MODELS_DIR": str(models), "MODEL_NAME": "hours", "PORT": str(port)}
+    environment |= {"ACCESS_LOG": "on", "WEB_CONCURRENCY": "1"}
+    with open("/dev/full", "w") as full:
+        process = subprocess.Popen([sys.executable, "-m", "serve"], cwd=ROOT, env=environment, stdout=full, stderr=full)
+    try:
+        address = f"http://127.0.0.1:{port}"
+        wait(address, process)
+        assert [ask(address, body={"hours": 7})[0] for _ in range(3)] == [200] * 3
+        assert ask(address, body={"hours": "x"})[0] == 422
+    finally:
+        process.terminate()
+        process.wait(timeout=40)
+
+
+def test_a_traceparent_comes_back_where_it_is_one(models):
+    client = create_app(Config(models=models, model_name="hours")).test_client()
+
+    def back(**headers):
+        return client.post("/predict", json={"hours": 7}, headers=headers).headers.get("traceparent")
+
+    assert back(traceparent=TRACE) == TRACE
+    assert back(traceparent=TRACE.replace("00-", "ff-", 1)) is None
+    assert back(traceparent=f"00-{'0' * 32}-00f067aa0ba902b7-01") is None
+    assert back() is None
+
+
+class Collector(http.server.BaseHTTPRequestHandler):
+    """An OTLP collector: keeps the spans it is sent."""
+
+    def do_POST(self):
+        from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+        sent = ExportTraceServiceRequest()
+        sent.ParseFromString(self.rfile.read(int(self.headers["Content-Length"])))
+        for resource in sent.resource_spans:
+            named = {one.key: one.value.string_value for one in resource.resource.attributes}
+            for scope in resource.scope_spans:
+                self.server.spans += [(named["service.name"], span) for span in scope.spans]
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.mark.parametrize("worker_class", ["asgi", "gthread"])
+def test_spans_go_to_the_collector_below_the_callers(models, worker_class):
+    pytest.importorskip("opentelemetry.sdk", reason="OpenTelemetry is not installed: the spans are NOT tested")
+    collector = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Collector)
+    collector.spans = []
+    threading.Thread(target=collector.serve_forever, daemon=True).start()
+    endpoint = f"http://127.0.0.1:{collector.server_port}"
+    environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "OTEL_EXPORTER_OTLP_COMPRESSION": "none"}
+    try:
+        with service(models, MODEL_NAME="hours", WEB_CONCURRENCY="1", WORKER_CLASS=worker_class, **environ) as (
+            address,
+            _,
+        ):
+            ask(address, body=[{"hours": SECRET}] * 2, traceparent=TRACE)
+            ask(address, f"/?hours={SECRET}")
+    finally:
+        collector.shutdown()
+        collector.server_close()
+    (name, span), = [(name, span) for name, span in collector.spans if span.name == "POST /predict"]  # fmt: skip
+    values = {one.key: one.value for one in span.attributes}
+    assert name == "passfail"
+    assert (span.trace_id.hex(), span.parent_span_id.hex()) == tuple(TRACE.split("-")[1:3])
+    assert (values["http.response.status_code"].int_value, values["passfail.rows"].int_value) == (200, 2)
+    assert 0 < span.end_time_unix_nano - span.start_time_unix_nano < 10e9
+    assert "GET /" in {span.name for _, span in collector.spans}
+    assert str(SECRET) not in str([span for _, span in collector.spans])
+
+
+@pytest.mark.parametrize(("answer", "code", "failed"), [
+    (BROKEN_OFF, None, False), (Answer(422, (), b""), 422, False), (Answer(500, (), b""), 500, True),
+])  # fmt: skip
+def test_a_span_says_how_the_request_ended(answer, code, failed):
+    """That of a client who had gone, too: the line in the log and the count came, and then a traceback."""
+    exporting = pytest.importorskip("opentelemetry.sdk.trace.export.in_memory_span_exporter")
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+
+    provider, exporter = TracerProvider(), exporting.InMemorySpanExporter()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    watch = Watch(["/predict"], Tally(), tracer=provider.get_tracer("passfail"))
+    watch.end(watch.begin(), "POST", "/predict", "/predict", {}, answer)
+
+    (span,) = exporter.get_finished_spans()
+    assert (span.attributes.get("http.response.status_code"), not span.status.is_ok) == (code, failed)
+
+
+def test_an_endpoint_without_the_package_is_said(models):
+    code = "import sys; sys.modules['opentelemetry.sdk.trace'] = None; from serve.server import flask_app"
+    code += "; flask_app.from_gunicorn()"
+    environ = os.environ | {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://x", "MODELS_DIR": str(models), "MODEL_NAME": "hours"}
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environ, capture_output=True, text=True)
+    assert done.returncode == 3
+    assert "pip install '.[otel]'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_rows_and_version_are_those_of_the_answer_in_every_protocol(models, monkeypatch):
+    lines = []
+    monkeypatch.setattr("serve.telemetry.logs.access", lambda method, path, seconds, answer, trace: answer)
+    monkeypatch.setattr("serve.telemetry.logs.write", lines.extend)
+    config = Config(models=models, model_name="hours", access_log=True, vertex_predict="/vertex")
+    client = create_app(config).test_client()
+    tensor = {"name": "x", "shape": [2, 1], "datatype": "FP64", "data": [1, 7]}
+    infer = "/v2/models/hours/infer"
+
+    client.post("/predict", json=[{"hours": 1}, {"hours": 7}])
+    client.post("/predict", data="hours\n1\n7\n", content_type="text/csv")
+    client.post("/explain", json=[{"hours": 1}, {"hours": 7}])
+    client.post("/invocations", json={"instances": [[1], [7]]})
+    client.post("/vertex", json={"instances": [[1], [7]]})
+    client.post(infer, json={"inputs": [tensor]})
+    client.post(infer, json={"inputs": [tensor], "parameters": {"binary_data_output": True}})
+
+    assert [answer.status for answer in lines] == [200] * 7
+    assert [(answer.rows, answer.model, answer.version) for answer in lines] == [(2, "hours", 1)] * 7

@@ -1,0 +1,205 @@
+"""Workers and the whole service end, by request and by force, while clients ask."""
+
+import contextlib
+import http.client
+import os
+import signal
+import socket
+import threading
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from tests.support.service import ROOT, post, service, start
+
+ROW = b'{"hours": 7}'
+KIND = {"Content-Type": "application/json"}
+
+
+class Client(threading.Thread):
+    """Asks again and again on a kept connection, as RFC 9112 (9.3.1) has it.
+
+    Once a connection ends it asks whether the service is ready before it comes back, and asks again for what a kept
+    connection left unanswered. right: how many answers were; lost: what went wrong on a new connection.
+    """
+
+    def __init__(self, address):
+        super().__init__()
+        self.host, self.right, self.lost, self.stop = address.removeprefix("http://"), 0, None, False
+        self.start()
+
+    def run(self):
+        connection, kept = http.client.HTTPConnection(self.host, timeout=30), False
+        while not self.stop and self.lost is None:
+            try:
+                connection.request("POST", "/predict", ROW, KIND)
+                answer = connection.getresponse()
+                assert (answer.status, b'"passed":true' in answer.read()) == (200, True)
+                self.right += 1
+                kept = not answer.will_close
+            except ConnectionError as error:  # RemoteDisconnected is one
+                self.lost = None if kept else error
+                connection.close()
+                kept = False
+            if not kept and ready(f"http://{self.host}") != 200:
+                break
+        connection.close()
+
+
+def ready(address):
+    try:
+        with urllib.request.urlopen(f"{address}/health/ready", timeout=30) as answer:
+            return answer.status
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
+    except OSError:
+        return None
+
+
+def workers(process):
+    """The workers' process numbers."""
+    path = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    return {int(number) for number in path.read_text().split()}
+
+
+def until(condition, clients=()):
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline, [(client.is_alive(), client.right, client.lost) for client in clients]
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("road", ["asgi", "gthread"])
+def test_sigterm_under_load_loses_nothing(models, road):
+    settings = {"MODEL_NAME": "hours", "WEB_CONCURRENCY": "2", "WORKER_CLASS": road, "DRAIN_SECONDS": "1"}
+    with service(models, **settings) as (address, process):
+        clients = [Client(address) for _ in range(3)]
+        until(lambda: all(client.right > 10 for client in clients))
+        process.send_signal(signal.SIGTERM)
+
+        told = time.monotonic()
+        until(lambda: ready(address) == 503)
+        while time.monotonic() < told + 0.4:  # new connections, and not ready any more
+            assert post(address, ROW)[0] == 200
+        for client in clients:
+            client.join(timeout=30)
+            assert not client.is_alive()
+            assert client.lost is None
+        output, _ = process.communicate(timeout=30)
+
+    assert process.returncode == 0
+    assert "Traceback" not in output
+
+
+def test_a_killed_worker_takes_only_what_it_had_with_it(models):
+    with service(models, MODEL_NAME="hours", WEB_CONCURRENCY="2") as (address, process):
+        clients = [Client(address) for _ in range(4)]
+        until(lambda: all(client.right > 10 for client in clients), clients)
+        until(lambda: len(workers(process)) == 2)
+        killed = min(workers(process))
+        os.kill(killed, signal.SIGKILL)
+        until(lambda: killed not in workers(process) and len(workers(process)) == 2)
+        seen = [client.right for client in clients]
+        until(lambda: all(client.right > count + 10 for client, count in zip(clients, seen, strict=True)), clients)
+        for client in clients:
+            client.stop = True
+            client.join(timeout=30)
+
+    assert [client.lost for client in clients] == [None] * 4
+
+
+HANGS = "import time, serve.server.quick; serve.server.quick.hot = lambda path: time.sleep(1000)"
+
+
+@pytest.mark.parametrize("fault", ["killed", "stopped", "hangs"])
+def test_the_only_worker_is_replaced_and_who_waits_is_answered(models, tmp_path, fault):
+    """The parent keeps the door open: who knocks meanwhile waits."""
+    (tmp_path / "sitecustomize.py").write_text(HANGS if fault == "hangs" else "")
+    settings = {"GUNICORN_CMD_ARGS": "--timeout 2", "PYTHONPATH": f"{tmp_path}:{ROOT}"}
+    with service(models, MODEL_NAME="hours", WEB_CONCURRENCY="1", **settings) as (address, process):
+        (before,) = workers(process)
+        if fault == "hangs":
+            host, port = address.removeprefix("http://").split(":")
+            with socket.create_connection((host, int(port))) as connection:
+                connection.sendall(
+                    b"POST /predict HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: 12\r\n\r\n" + ROW
+                )
+                assert connection.recv(1) == b""
+        else:
+            os.kill(before, signal.SIGKILL if fault == "killed" else signal.SIGSTOP)
+
+        assert ready(address) == 200
+        assert before not in workers(process)
+
+
+@pytest.mark.parametrize("worker_class", ["asgi", "gthread"])
+@pytest.mark.parametrize("hook", ["post_fork(server, worker)", "post_worker_init(worker)"])
+def test_sigterm_while_a_worker_is_still_loading(models, worker_class, hook, tmp_path):
+    """gunicorn's own handlers, right after the fork, or uvloop, later, would forget it, and graceful_timeout pass."""
+    slow = tmp_path / "slow.py"
+    slow.write_text(
+        f"""import time
+from serve.server import gunicorn_conf
+from serve.server.gunicorn_conf import *
+
+def {hook}:
+    print("slowly", flush=True)
+    time.sleep(1)
+    gunicorn_conf.{hook}
+"""
+    )
+    module = f"gunicorn -c {slow}"
+    process = start(models, module=module, MODEL_NAME="hours", WEB_CONCURRENCY="1", WORKER_CLASS=worker_class)
+    for line in process.stdout:
+        if line.startswith("slowly"):
+            break
+    began = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=40)
+
+    assert process.returncode == 0
+    assert time.monotonic() - began < 15
+
+
+@pytest.mark.parametrize("worker_class", ["asgi", "gthread"])
+def test_usr2_starts_the_service_anew_and_it_goes_on_when_the_old_one_stops(models, worker_class):
+    """gunicorn's way to a new release, on the same socket: who knocks meanwhile waits."""
+    settings = {"MODEL_NAME": "hours", "WEB_CONCURRENCY": "1", "WORKER_CLASS": worker_class}
+    with service(models, **settings) as (address, process):
+        before = workers(process)
+        process.send_signal(signal.SIGUSR2)
+        until(lambda: workers(process) - before)
+        (anew,) = workers(process) - before
+        try:
+            process.terminate()
+            process.wait(timeout=40)
+            assert post(address, ROW)[0] == 200
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(anew, signal.SIGTERM)
+
+
+INTERRUPTED = """
+import os, signal, sys
+class Interrupt:
+    def find_spec(self, name, path=None, target=None):
+        if name == os.environ["INTERRUPTED_AT"]:
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Interrupt())
+"""
+
+
+@pytest.mark.parametrize(("module", "imported"), [("serve", "serve.server.asgi"), ("train fit", "torch")])
+def test_ctrl_c_while_modules_are_imported_is_no_traceback(models, tmp_path, module, imported):
+    """That takes a moment, for the trainer seconds, in which Python would say where it was."""
+    (tmp_path / "sitecustomize.py").write_text(INTERRUPTED)
+    environ = {"PYTHONPATH": str(tmp_path), "INTERRUPTED_AT": imported, "MODEL_NAME": "hours"}
+    process = start(models, module=module, **environ)
+    output, _ = process.communicate(timeout=60)
+
+    assert process.returncode == 128 + signal.SIGINT
+    assert "Traceback" not in output

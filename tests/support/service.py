@@ -1,0 +1,84 @@
+"""A real gunicorn, started as a user starts it, for the tests that need one."""
+
+import contextlib
+import os
+import random
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def free_port():
+    """Below those that the system gives to clients: one of them could have it before the service does."""
+    while True:
+        port = random.randrange(10_000, 32_768)
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("0.0.0.0", port))
+            return port
+
+
+def start(models, python=sys.executable, port=None, module="serve", **environ):
+    """python -m serve as a subprocess, its output captured; environ adds to this process's environment."""
+    # Tests that read what a user reads must not have the variables that CI sets.
+    kept = {name: value for name, value in os.environ.items() if name not in ("CI", "ORT_DISABLE_TELEMETRY")}
+    environment = {**kept, "MODELS_DIR": str(models), "PORT": str(port or free_port()), "DRAIN_SECONDS": "0", **environ}
+    command = [str(python), "-m", *module.split()]
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+@contextlib.contextmanager
+def service(models, **environ):
+    """The base address of a ready service, and its process; stopped at the end."""
+    port = free_port()
+    process = start(models, port=port, **environ)
+    try:
+        address = f"http://127.0.0.1:{port}"
+        wait(address, process)
+        yield address, process
+    finally:
+        stop(process)
+
+
+def stop(process):
+    process.terminate()
+    process.communicate(timeout=40)
+
+
+def wait(address, process, seconds=60):
+    """Until the service is ready; fails with its output where it stops first."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise AssertionError(f"the service stopped: {process.stdout.read()}")
+        try:
+            urllib.request.urlopen(f"{address}/health/ready", timeout=5).close()
+            return
+        except OSError:  # refused, reset or slow: not yet
+            time.sleep(0.02)
+    raise AssertionError("the service was not ready in time")
+
+
+def post(address, body, content_type="application/json"):
+    """(status, body) of POST /predict."""
+    request = urllib.request.Request(f"{address}/predict", body, {"Content-Type": content_type})
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read()
+
+
+def connected(address):
+    """Whether some client's connection to the service stands, by the kernel's own table."""
+    port = int(address.rsplit(":", 1)[1])
+    with open("/proc/net/tcp") as table:
+        return any(f":{port:04X} " in line and " 01 " in line for line in table)

@@ -1,0 +1,98 @@
+"""What the benches make of what they measured; the measuring itself is make bench."""
+
+import pytest
+
+from bench.count import compared
+from bench.profiling import shares
+from bench.serve import AIMS, BARE, BINARY, FASTAPI, GROWTH, LOGGED, ONE8, OURS, P50, START, Aim, lines, summary
+
+
+def test_a_ratio_is_taken_within_each_round():
+    rounds = [{OURS: {ONE8: 3000, "cpu " + ONE8: 50}, FASTAPI: {ONE8: 1000, "cpu " + ONE8: 150}}] * 2
+    rounds.append({OURS: {ONE8: 1500, "cpu " + ONE8: 50}, FASTAPI: {ONE8: 500, "cpu " + ONE8: 200}})
+
+    told = summary(rounds)["aims"][AIMS.index(Aim(ONE8, 2.5, to=FASTAPI))]
+
+    assert (told["median"], told["low"], told["high"], told["cpu"], told["met"]) == (3, 3, 3, 3, True)
+
+
+def test_an_aim_may_be_of_another_measure_of_another_server():
+    ours, bare = {BINARY: 6e6, "cpu " + BINARY: 150}, {ONE8: 24_000, "cpu " + ONE8: 40}
+
+    (told,) = [one for one in summary([{OURS: ours, BARE: bare}])["aims"] if one["aim"].startswith(f"{BINARY} / ")]
+
+    assert told["aim"] == f"{BINARY} / {ONE8}: {BARE}"
+    assert told["median"] == 250
+    assert told["cpu"] == pytest.approx(1000 * 40 / 150)  # rows of one for each request of the other
+
+
+def test_an_aim_is_met_on_its_own_side():
+    found = {OURS: {ONE8: 100, LOGGED: 79, P50: 135, START: 0.41, GROWTH: -3}, BARE: {P50: 100}}
+
+    met = {(aim.measure, aim.to): aim.met(value) for aim in AIMS if (value := aim.found(found)) is not None}
+
+    assert met == {
+        (LOGGED, None): False,
+        (P50, BARE): True,
+        (START, None): False,
+        (GROWTH, None): True,
+    }
+
+
+def test_what_was_not_measured_is_said():
+    cost = {f"{what} {measure}": 1.0 for what in ("cpu", "busy") for measure in AIMS_OF_CORE}
+    report = summary([{OURS: dict.fromkeys(AIMS_OF_CORE, 5.0) | cost}]) | {
+        "parsers": {OURS: "in C", BARE: "in Python"},
+        "one core": True,
+    }
+
+    told = list(lines(report))
+
+    assert f"| {ONE8} / {FASTAPI} | at least 2.5 | not measured |  |  |  |" in told
+    assert any(
+        line.startswith("| 1,000 rows, rows/s, V2 binary | at least 8,000,000 | 5 | 5 to 5 | 1,000,000,000 | NOT MET")
+        for line in told
+    )
+    assert "one core" in told[-1]
+    assert any("NOT A FAIR" in line for line in told)
+    assert not any("others the rest" in line for line in told)
+
+
+AIMS_OF_CORE = [ONE8, LOGGED] + [aim.measure for aim in AIMS if "rows/s" in aim.measure]
+
+
+def test_a_look_belongs_to_the_innermost_frame_that_is_known():
+    raw = """\
+predict (predict.py:3);Payload.matrix (passfail/codecs/json_rows.py:4);floats (passfail/codecs/csv_rows.py:1) 5
+Turn.answer (serve/server/microbatch.py:3);answer (passfail/runtimes/onnx.py:4);run (x.py:5) 3
+main (gunicorn/app/base.py:1);ASGIProtocol.data_received (gunicorn/asgi/protocol.py:2);Event.set (asyncio/locks.py:3) 2
+Payload.encode_json (passfail/codecs/json_rows.py:4);chosen (passfail/codecs/csv_rows.py:9) 1
+main (gunicorn/app/base.py:1);Front._answer (serve/server/asgi.py:2);_headers (serve/server/asgi.py:9) 7
+elsewhere (x.py:1) 1
+"""
+
+    assert shares(raw) == {"decode": 5, "runtime": 3, "server": 2, "encode": 1, "front": 7, "other": 1}
+
+
+def test_a_rise_of_instructions_is_named():
+    recorded = {"of": {"python": "3.11"}, "instructions": {"decode": 1000, "predict": 1000, "encode": 1000}}
+    found = {"of": {"python": "3.11"}, "instructions": {"decode": 1005, "predict": 1100, "encode": 900}}
+
+    told, rose = compared(found, recorded)
+
+    assert rose
+    assert [line.rpartition("recorded: ")[2] for line in told] == [
+        "+0.50%",
+        "+10.00% ROSE",
+        "-10.00% fell: --record it",
+    ]
+    assert not compared(recorded, recorded)[1]
+
+
+def test_other_versions_are_not_compared():
+    recorded = {"of": {"python": "3.11"}, "instructions": {"decode": 1000}}
+
+    told, rose = compared({"of": {"python": "3.12"}, "instructions": {"decode": 9000}}, recorded)
+
+    assert not rose
+    assert "recorded with python 3.11" in told[-1]

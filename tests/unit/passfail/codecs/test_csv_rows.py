@@ -1,0 +1,140 @@
+"""CSV: what is read in columns is what is read cell by cell, to the bit, and so is the table that goes back."""
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from passfail.codecs.json_rows import Payload
+from passfail.errors import RequestError
+from passfail.manifest import decode
+
+PLAIN = ["700", "-3.5", "1e5", "0", "-0.0", "12345678901234567890", "5e-324", "1.7976931348623157e308", " 2", "3\t"]
+OTHERWISE = [
+    "+1",
+    ".5",
+    "1.",
+    "007",
+    "",
+    "NA",
+    "null",
+    " ",
+    "1e999",
+    "nan",
+    "true",
+    "[1",
+    "1]",
+    "x",
+    '"4"',
+    '"1',
+    "1 2",
+]
+LEVELS = ["1", "2", " 3", "4", "9", "", "x", '"2"']
+
+
+@pytest.fixture(scope="module")
+def payloads(models):
+    """Of the admissions (two numbers, a category), with cells that may be missing, without the category; of hours
+    (one number), which may be missing."""
+    manifest, hours = (decode((models / n / "1" / "manifest.json").read_bytes()) for n in ("admissions", "hours"))
+    nullable, hour = (
+        [msgspec.structs.replace(f, fill=1.0, missing="mean") for f in one.features] for one in (manifest, hours)
+    )
+    others = [msgspec.structs.replace(manifest, features=features) for features in (nullable, manifest.features[:2])]
+    return [Payload(one, 50) for one in (manifest, *others, hours, msgspec.structs.replace(hours, features=hour))]
+
+
+def test_each_column_that_goes_back_has_a_name_of_its_own(models):
+    manifest = decode((models / "hours" / "1" / "manifest.json").read_bytes())
+    (hours,) = manifest.features
+    feature, target = (
+        msgspec.structs.replace(hours, name="probability"),
+        msgspec.structs.replace(manifest.target, name="predicted_probability"),
+    )
+    payload = Payload(msgspec.structs.replace(manifest, features=[feature], target=target), 50)
+    x, sheet = payload.tables.read(b"probability\n7\n")
+
+    header = payload.tables.write(np.array([True]), x[:, 0], x[:, 0], None, sheet).splitlines()[0].split(b",")
+    assert header[:2] == [b"probability", b"predicted_probability"]
+    assert len(set(header)) == len(header) == 8
+
+
+@st.composite
+def tables(draw, features):
+    """Tables that are nearly right, and often wholly."""
+    names = draw(st.permutations([feature.name for feature in features]))
+    kinds = {"rank": st.sampled_from(LEVELS[:4] * 8 + LEVELS)}
+    number = st.sampled_from(PLAIN * 8 + OTHERWISE)
+    rows = draw(st.lists(st.tuples(*(kinds.get(name, number) for name in names)).map(list), max_size=6))
+    if draw(st.integers(0, 9)) == 0 and rows:
+        draw(st.sampled_from(rows)).append("1")
+    end = draw(st.sampled_from(["\n", "\r\n"]))
+    lines = [",".join(row) for row in [names, *rows]]
+    return (
+        end.join(lines) + draw(st.sampled_from(["", end, end + end])) + draw(st.sampled_from([""] * 9 + ["\r", "\0"]))
+    )
+
+
+def read(function, *arguments):
+    try:
+        return function(*arguments)
+    except RequestError as error:
+        return type(error), str(error), error.problems
+
+
+@given(st.data())
+@settings(max_examples=400, deadline=None)
+def test_both_ways_of_reading_agree(payloads, data):
+    payload = data.draw(st.sampled_from(payloads))
+    text = data.draw(tables(payload.features))
+    found, careful = read(payload.tables.read, text.encode()), read(payload.tables._careful, text)
+
+    if isinstance(careful[0], type):
+        assert found == careful
+        return
+    (x, sheet), (expected, other) = found, careful
+    assert x.flags.c_contiguous
+    assert x.tobytes() == expected.tobytes()
+    verdict, logit = np.arange(len(x)) % 2 == 0, np.arange(len(x)) / 3
+    answers = [payload.tables.write(verdict, logit, logit, None, one) for one in (sheet, other)]
+    assert answers[0] == answers[1]
+    assert answers[0].count(b"\n") == len(x) + 1
+
+
+def test_a_single_cell_of_white_space_is_no_row_of_none(payloads):
+    plain, _, numbers, hours, _ = payloads
+    for payload, text in ((hours, "hours\n "), (plain, "rank,gre,gpa\n2, ,3"), (numbers, "gre,gpa\n ,3")):
+        with pytest.raises(RequestError, match="1 place is wrong"):
+            payload.tables.read(text.encode())
+
+
+def test_an_empty_line_is_no_row(payloads):
+    """Also where a single column's cells may be empty."""
+    for payload in payloads[-2:]:
+        for text in (b"hours\n1\n\n", b"hours\n\n1\n", b"hours\n1\n\n1"):
+            assert payload.tables.read(text)[0].tolist() == [[1]] * text.count(b"1")
+
+
+def test_plain_tables_are_read_in_columns(payloads, monkeypatch):
+    """Else the two ways would agree because there is one."""
+    for payload in payloads:
+        monkeypatch.setattr(payload.tables, "_careful", lambda text: 1 / 0)
+    plain, nullable, numbers, hours, _ = payloads
+
+    assert plain.tables.read(b"rank,gre,gpa\r\n2,700,3.5\n1,5e2,-0\n")[0].tolist() == [[700, 3.5, 1], [500, 0, 0]]
+    assert np.isnan(nullable.tables.read(b"gre,gpa,rank\n,3.5,1")[0][0, 0])
+    assert numbers.tables.read(b"\xef\xbb\xbfgpa,gre\n3.5,700\n")[0].tolist() == [[700, 3.5]]
+    assert hours.tables.read(b"hours\n")[0].shape == (0, 1)
+
+
+def test_a_long_table_is_taken_in_slices_in_order(models):
+    payload = Payload(decode((models / "hours" / "1" / "manifest.json").read_bytes()), 100_000)
+    body = ("hours\n" + "".join(f"{i}.5\n" for i in range(100_000))).encode()
+    x, sheet = payload.tables.read(body)
+
+    assert (x[:, 0] == np.arange(100_000) + 0.5).all()
+    assert len(list(sheet.slices())) > 3
+    assert [line for lines in sheet.slices() for line in lines] == body.split(b"\n")[1:-1]
+    with pytest.raises(RequestError, match="more than 100000 rows"):
+        payload.tables.read(body + b"1\n")

@@ -1,0 +1,107 @@
+"""`stable` is true only where exact arithmetic gives the same verdict, and false on the boundary itself."""
+
+import csv
+import io
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from passfail.manifest import decode
+from passfail.proof.rounding import Stability
+from tests.unit.passfail.test_explain import cases
+
+
+def exact(manifest, row):
+    """The logit of a row, as a Fraction, by arithmetic that never rounds."""
+    total = Fraction(manifest.parameters.intercept)
+    for column in manifest.parameters.columns:
+        value = row[column.feature]
+        if column.missing:
+            value = math.isnan(value)
+        elif math.isnan(value):
+            value = manifest.features[column.feature].fill
+        if column.level is not None:
+            value = value == column.level
+        total += (Fraction(float(value)) - Fraction(column.center)) / Fraction(column.scale) * Fraction(column.weight)
+    return total
+
+
+@given(cases(), st.data())
+@settings(max_examples=150, deadline=None)
+def test_a_stable_verdict_is_the_exact_one(case, data):
+    """On random rows, and with one value moved to within a few floats of the threshold."""
+    model, x, _ = case
+    manifest = model.manifest
+    columns = [c for c in manifest.parameters.columns if c.level is None and not c.missing and c.weight]
+    for row in x if columns else ():
+        column = data.draw(st.sampled_from(columns))
+        rest = exact(manifest, [column.center if i == column.feature else v for i, v in enumerate(row)])
+        edge = Fraction(manifest.logit_threshold) - rest
+        edge = Fraction(column.center) + edge * Fraction(column.scale) / Fraction(column.weight)
+        if abs(edge) < 10**300:
+            row[column.feature] = float(edge)
+            for _ in range(data.draw(st.integers(0, 8))):
+                row[column.feature] = math.nextafter(row[column.feature], data.draw(st.sampled_from([-1e308, 1e308])))
+    logit, _ = model.runtime(x)
+    x, logit = x[np.isfinite(logit)], logit[np.isfinite(logit)]
+    band = Stability(manifest).band(x)
+    together = model.stable(x, logit)
+    for row, z, width, stable in zip(x, logit, band, together, strict=True):
+        truth = exact(manifest, row)
+        assert math.isinf(width) or abs(Fraction(z) - truth) <= Fraction(width)
+        assert stable == (abs(z - manifest.logit_threshold) > width)
+        assert model.stable(row[None], np.array([z])) == [stable]
+        assert Stability(manifest).one([None if math.isnan(value) else value for value in row.tolist()], z) == stable
+        if stable:
+            assert bool(model.verdict(z)) == (truth > Fraction(manifest.logit_threshold))
+
+
+BOUNDARY = {
+    "hours": ({"hours": 7}, "hours"),
+    "study_hours": ({"hours": 7}, "hours"),
+    "admissions": ({"gre": 500, "gpa": 3.2, "rank": "2"}, "gpa"),
+}
+
+
+@pytest.mark.parametrize("name", BOUNDARY)
+def test_only_the_boundary_can_be_unstable(client, models, name):
+    """The value that flips the verdict, and rows a millionth off it and far from it, in JSON and CSV.
+
+    Between two neighbouring values the logit may jump over the whole band: then the flip itself is stable.
+    """
+    served = client(name)
+    manifest = decode((models / name / "1" / "manifest.json").read_bytes())
+    row, feature = BOUNDARY[name]
+    flip = served.post("/explain", json=row).json["explanation"]["flips"][feature]["value"]
+    rows = [{**row, feature: value} for value in [flip, flip * (1 + 1e-6), flip * (1 - 1e-6), row[feature]]]
+
+    answers = served.post("/predict", json=rows).json
+    text = "\n".join([",".join(row), *(",".join(map(str, one.values())) for one in rows), ""])
+    cells = list(csv.DictReader(io.StringIO(served.post("/predict", data=text, content_type="text/csv").text)))
+
+    band = Stability(manifest).band(np.array([manifest.row(rows[0])]))[0]
+    boundary = abs(answers[0]["logit"] - manifest.logit_threshold) > band
+    assert [answer["stable"] for answer in answers] == [boundary, True, True, True]
+    assert [cell["stable"] for cell in cells] == [str(boundary).lower(), "true", "true", "true"]
+    assert abs(answers[0]["logit"] - manifest.logit_threshold) < 1e-12
+
+
+def test_the_band_is_a_few_roundings_wide(models):
+    """A bound that is always met could be of any width; this one is some ten units in the last place of the terms."""
+    for name in ("hours", "study_hours", "admissions"):
+        manifest = decode((models / name / "1" / "manifest.json").read_bytes())
+        x = np.array([manifest.row(example.instance) for example in manifest.examples])
+
+        assert (Stability(manifest).band(x) < 1e-13).all()
+
+
+@given(cases(hidden=True))
+@settings(max_examples=5, deadline=None)
+def test_for_a_hidden_layer_it_is_not_known(case):
+    model, x, logit = case
+
+    assert model.stable(x, logit) is None

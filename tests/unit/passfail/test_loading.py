@@ -1,0 +1,196 @@
+"""What must not be served is not: each way an export can be wrong ends in one line that says so."""
+
+import builtins
+import hashlib
+import json
+import random
+import re
+import shutil
+
+import msgspec
+import numpy as np
+import pytest
+
+from passfail.errors import CertificateError, ConfigError, IntegrityError, ManifestError, RuntimeUnavailable
+from passfail.loading import open_model
+from passfail.manifest import decode
+from passfail.runtimes import load_runtime
+from serve.server.flask_app import create_app
+from serve.settings import Config
+
+FILES = {"onnx": "model.onnx", "torchscript": "model.pt"}
+
+
+@pytest.fixture
+def copied(models, tmp_path):
+    """A repository of its own, to be damaged: the folder of study_hours' version 1."""
+    shutil.copytree(models / "study_hours", tmp_path / "study_hours")
+    return tmp_path / "study_hours" / "1"
+
+
+def opened(folder, runtime="onnx", **settings):
+    return open_model(Config(models=folder.parent.parent, runtime=runtime, **settings))
+
+
+def rewrite(folder, **changes):
+    """Change fields of the manifest and give it a digest that fits, as someone who knows how would."""
+    path = folder / "manifest.json"
+    path.write_bytes(msgspec.structs.replace(decode(path.read_bytes()), **changes).encode())
+
+
+def test_the_undamaged_copy_opens_and_the_log_says_how_long_its_proof_took(copied, runtime, caplog):
+    with caplog.at_level("INFO"):
+        assert opened(copied, runtime).manifest.name == "study_hours"
+
+    assert re.search(rf"study_hours/1 answers on {runtime} as it was certified, shown in \d+ ms", caplog.text)
+
+
+def test_any_changed_byte_of_any_file_is_noticed_and_the_file_named(copied):
+    """Sampled, in all files: also in those that this runtime never opens."""
+    generator = random.Random(0)
+    files = sorted(path for path in copied.iterdir() if path.name != "manifest.json")
+    assert {path.name for path in files} == {"model.onnx", "model.pt", "model.pt2", "MODEL_CARD.md", "report.html"}
+    for path in files:
+        data = path.read_bytes()
+        for at in [0, len(data) - 1, *(generator.randrange(len(data)) for _ in range(60))]:
+            path.write_bytes(data[:at] + bytes([data[at] ^ 1 << generator.randrange(8)]) + data[at + 1 :])
+            with pytest.raises(IntegrityError, match=f"{path.name}: not the file that was exported"):
+                opened(copied)
+        path.write_bytes(data)
+    assert opened(copied)
+
+
+def test_a_machine_that_answers_otherwise_does_not_become_ready(copied, runtime, monkeypatch):
+    """By one unit in the last place of one logit in a thousand; the recorded examples don't see it, the proof does."""
+
+    def nudged(name, model):
+        run = load_runtime(name, model)
+
+        def answer(x):
+            logit, probability = run(x)
+            off = np.abs(x[:, 0]) > 1e6
+            return np.where(off, np.nextafter(logit, np.inf), logit), probability
+
+        return answer
+
+    monkeypatch.setattr("passfail.loading.load_runtime", nudged)
+    with pytest.raises(CertificateError, match=rf"{runtime} doesn't answer on this machine .* \d+ logits that are not"):
+        opened(copied, runtime)
+
+
+def test_any_changed_byte_of_the_manifest_is_noticed(copied):
+    path = copied / "manifest.json"
+    data = path.read_bytes()
+    for at in range(0, len(data), 7):
+        path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+        with pytest.raises(ManifestError, match=r"manifest\.json: "):
+            opened(copied)
+
+
+@pytest.mark.parametrize("text", [b"", b"[]", b"null", b'"x"', b"{}", b'{"format": 1}', b"\xff", b'{"format": 2}'])
+def test_what_is_no_manifest_is_refused(copied, text):
+    (copied / "manifest.json").write_bytes(text)
+
+    with pytest.raises(ManifestError, match="export again"):
+        opened(copied)
+
+
+def test_the_hash_is_checked_before_an_engine_sees_the_file(copied, runtime, monkeypatch):
+    (copied / FILES[runtime]).write_bytes(b"not a model")
+    monkeypatch.setattr("passfail.loading.load_runtime", lambda *_: pytest.fail("opened"))
+
+    with pytest.raises(IntegrityError):
+        opened(copied, runtime)
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "model.onnx"])
+def test_a_missing_file_is_named(copied, name):
+    (copied / name).unlink()
+
+    with pytest.raises((IntegrityError, ManifestError), match=rf"{name}: can't be read: No such file"):
+        opened(copied)
+
+
+def test_a_version_copied_elsewhere_is_refused(copied):
+    copied.rename(copied.with_name("2"))
+
+    with pytest.raises(ManifestError, match="belongs to study_hours/1"):
+        opened(copied.with_name("2"))
+
+
+def test_examples_that_answer_otherwise_are_refused(copied, runtime):
+    """A manifest that is sound in itself, but whose recorded answers this machine doesn't give."""
+    examples = decode((copied / "manifest.json").read_bytes()).examples
+    nudged = msgspec.structs.replace(examples[0], logit=examples[0].logit * (1 + 2**-52))
+    rewrite(copied, examples=(nudged, *examples[1:]))
+
+    with pytest.raises(CertificateError, match="a recorded example answers"):
+        opened(copied, runtime)
+
+
+def test_a_file_no_engine_reads_is_refused(copied):
+    """Its digest fits, so somebody meant it; the engine's refusal is one line."""
+    (copied / "model.onnx").write_bytes(b"junk")
+    files = decode((copied / "manifest.json").read_bytes()).files
+    junk = msgspec.structs.replace(files["model.onnx"], sha256=hashlib.sha256(b"junk").hexdigest(), bytes=4)
+    rewrite(copied, files={**files, "model.onnx": junk})
+
+    with pytest.raises(IntegrityError, match="onnx can't load it") as caught:
+        opened(copied)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_engine_that_is_not_installed_is_named(copied, monkeypatch):
+    real = builtins.__import__
+
+    def without_torch(name, *args, **kwargs):
+        if name == "torch":
+            raise ModuleNotFoundError("No module named 'torch'", name="torch")
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", without_torch)
+    monkeypatch.delitem(__import__("sys").modules, "passfail.runtimes.torchscript", raising=False)
+
+    with pytest.raises(RuntimeUnavailable, match="the runtime torchscript needs torch, which is not installed"):
+        opened(copied, "torchscript")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"model_name": "nosuch"}, "holds no exported version: run make train export"),
+        ({"model_name": "../study_hours"}, "MODEL_NAME must be letters"),
+        ({"model_name": "study_hours", "model_version": 9}, "holds no version 9; it holds 1"),
+    ],
+)
+def test_a_model_that_is_not_there(copied, settings, message):
+    with pytest.raises(ConfigError, match=message):
+        opened(copied, **settings)
+
+
+def test_one_model_needs_no_name_and_two_do(models, copied):
+    assert opened(copied).manifest.name == "study_hours"
+    with pytest.raises(ConfigError, match="holds admissions, hours, study_hours: set MODEL_NAME"):
+        open_model(Config(models=models))
+    with pytest.raises(ConfigError, match="holds no model: run make train export"):
+        open_model(Config(models=copied))
+
+
+def test_the_highest_version_is_served_as_a_number(copied):
+    """10 comes after 9, and what is no version is passed over."""
+    for version in (9, 10):
+        shutil.copytree(copied, copied.with_name(str(version)))
+        rewrite(copied.with_name(str(version)), version=version)
+    copied.with_name(".export-abc").mkdir()
+    copied.with_name("11.old").mkdir()
+
+    served = create_app(Config(models=copied.parent.parent)).test_client()
+    assert served.get("/health/ready").json["version"] == 10
+    assert opened(copied, model_version=9).manifest.version == 9
+
+
+def test_the_manifest_is_plain_json_and_reads_back(copied):
+    text = (copied / "manifest.json").read_bytes()
+
+    assert json.loads(text)["target"]["name"] == "passed"
+    assert decode(text).encode() == text

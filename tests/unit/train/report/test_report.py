@@ -1,0 +1,286 @@
+"""The model card and the report: every section with its numbers, nothing loaded, everything escaped."""
+
+import hashlib
+import re
+import webbrowser
+from html.parser import HTMLParser
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from passfail.manifest import Bin, Feature, Figures, decode
+from tests.conftest import DATA
+from train.__main__ import main
+from train.evaluation.metrics import Evaluation, Threshold
+from train.report import report
+
+VOID = {"meta", "br", "hr", "img", "input", "link"}
+SECTIONS = ["data", "coefficients", "quality", "charts", "fit", "certificate", "limits", "versions"]
+FIGURES = ["roc", "calibration", "scores", "threshold", "loss"]
+NASTY = "<img src=x onerror=alert(1)>&\"'|`*_[x](javascript:0)\n# h"
+
+
+class Page(HTMLParser):
+    """What a page says: its ids, its attributes, its text; raises where a tag is not closed or closed twice."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.tags, self.ids, self.attributes, self.text = [], set(), [], [], ""
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attributes):
+        self.handle_startendtag(tag, attributes)
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.tags.add(tag)
+        self.attributes += attributes
+        self.ids += [value for name, value in attributes if name == "id"]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+
+@pytest.fixture
+def manifest(models):
+    return decode((models / "admissions/1/manifest.json").read_bytes())
+
+
+@pytest.fixture
+def evaluation(manifest):
+    """An Evaluation made by hand, with figures that occur nowhere else."""
+    return Evaluation(
+        how="7-fold cross-validation",
+        share=127 / 400,
+        repeated=0.0,
+        metrics=msgspec.structs.replace(manifest.training.metrics, log_loss=0.12345, auc=0.98765),
+        calibration=(Bin(0.1, 0.2, 40, 6, 0.1515, 0.0707, 0.2929),),
+        roc=((0.0, 0.0), (0.2525, 0.7171), (1.0, 1.0)),
+        negatives=(30, *[0] * 18, 10),
+        positives=(4, *[0] * 18, 16),
+        thresholds=(Threshold(0.25, 0.5, 1.0, 0.6, 20, 0), Threshold(0.5, 0.61616, 0.81818, 0.7, 10, 4)),
+        losses=(0.6931, 0.6161, 0.5731),
+        auc={"gre": 0.6161, "gpa": 0.6262, "rank": 0.6363},
+    )
+
+
+def test_every_section_has_its_numbers(manifest, evaluation):
+    page = Page(report.html(manifest, evaluation))
+
+    assert [name for name in page.ids if name in SECTIONS] == SECTIONS
+    assert [name for name in page.ids if name in FIGURES] == FIGURES
+    for said in (
+        "admissions.csv", "220 to 800", "1, 2, 3, 4", "refused", "0.616",  # data
+        "-3.98998", "1.13995", "-0.675443", "-1.29575", "0.5089", "0.0328", "458.5175", "Levels of rank",
+        "7-fold cross-validation", "0.1235", "0.5731", "0.6250", "0.8182", "0.0707 ",  # quality
+        manifest.training.data_sha256, manifest.files["model.onnx"].sha256, "400 training",
+        "5000 in the training range", "onnx reference",
+        "solver newton", "torch 2.13.0", "deprecated by PyTorch", "about 31.8%", "pass", "fail",
+    ):  # fmt: skip
+        assert said.strip() in page.text
+    drawn = dict.fromkeys(value for name, value in page.attributes if name in ("points", "d", "cx", "height"))
+    assert "0,0 0.2525,0.7171 1,1" in drawn  # ROC
+    assert "M0.1515 0.0707V0.2929" in drawn  # Wilson's interval
+    assert "0,1 0.5,0.3583 1,0" in drawn  # loss, from the least to the most
+    assert "0.5" in drawn  # the highest bar of the scores fills its half
+    assert "0.125" in drawn  # 4 of 20 against 16 of 20
+    assert "M0.5 0V1" in drawn  # the threshold
+
+
+def test_the_card_has_the_same_numbers(manifest, evaluation):
+    card = report.card(manifest, evaluation)
+
+    for said in (
+        "| gre | numeric | 220 to 800 | refused |",
+        "| rank=2 | -0.675443 | 0.31649 | -2.134 | 0.0328 | -1.29575 | -0.0551346 | 0.5089 |",
+        "| log loss | 0.1235 | 0.5731 | 0.6250 |",
+        "At the threshold 0.5: precision 0.6162, recall 0.8182, 10 false alarms, 4 missed.",
+        "## Limits of use",
+        "logits that are not the closed form's, to the bit: 0, 0, 0, 0, 0",
+    ):
+        assert said in card
+
+
+@pytest.mark.parametrize(
+    ("class_weight", "supposed"),
+    [("", "about 2%"), ("balanced", "about 50%"), ("1,9", "about 15.5%"), ("99,1", "about 0.0206%")],
+)
+def test_the_share_is_that_of_the_weights(manifest, evaluation, class_weight, supposed):
+    """Rows of a third positives may count for 2 %, which the probabilities then suppose."""
+    options = {**manifest.training.options, "class_weight": class_weight}
+    weighted = msgspec.structs.replace(manifest, training=msgspec.structs.replace(manifest.training, options=options))
+    card = report.card(weighted, msgspec.structs.replace(evaluation, share=0.02))
+
+    assert "127 of them (31.8 %)" in card
+    assert "| log loss | 0.1235 | 0.5731 | 0.0980 |" in card
+    assert supposed in card
+
+
+def test_the_plot_spans_what_each_column_does_over_its_range(manifest, evaluation):
+    page = Page(report.html(manifest, evaluation))
+    labels = [value for name, value in page.attributes if name == "aria-label"]
+
+    assert "gre: 1.31, from 0.0697 to 2.56" in labels  # 0.00226443 * (800 - 220)
+    assert "rank=2: -0.675, from -1.3 to -0.0551" in labels
+    bars = [
+        re.fullmatch(r"left:([\d.]+)%;width:([\d.]+)%", value) for name, value in page.attributes if name == "style"
+    ]
+    ends = [(float(bar[1]), float(bar[1]) + float(bar[2])) for bar in bars if bar]
+    assert len(ends) == 5
+    assert min(left for left, _ in ends) == 0
+    assert max(right for _, right in ends) == pytest.approx(100, abs=0.02)
+
+
+def test_nothing_is_loaded_or_run(manifest, evaluation):
+    text = report.html(manifest, evaluation)
+    page = Page(text)
+
+    assert "default-src 'none'; style-src 'unsafe-inline'" in text
+    assert not re.search(r"https?:|url\(|@import", text)
+    assert page.tags.isdisjoint({"script", "link", "img", "iframe", "object", "base", "form"})
+    assert not {name for name, _ in page.attributes} & {"src", "href", "xlink:href", "srcset", "action"}
+    assert not [name for name, _ in page.attributes if name.startswith("on")]
+
+
+def nasty(manifest):
+    """The manifest of a table whose names and levels hold HTML and Markdown."""
+    rename = msgspec.structs.replace
+    features = [
+        rename(f, name=f"{f.name}{NASTY}", levels=tuple(v + NASTY for v in f.levels)) for f in manifest.features
+    ]
+    found = manifest.training.statistics
+    found = rename(
+        found,
+        coefficients=tuple(rename(c, term=c.term + NASTY) for c in found.coefficients),
+        references={NASTY: NASTY},
+        separation="quasi",
+        separating=(NASTY,),
+    )
+    training = rename(manifest.training, data=NASTY, statistics=found, notes=(NASTY,), warnings=(NASTY,))
+    return rename(
+        manifest,
+        features=tuple(features),
+        target=rename(manifest.target, name=NASTY, values=("0" + NASTY, NASTY), labels=("no" + NASTY, NASTY)),
+        training=training,
+    )
+
+
+def test_what_comes_from_the_table_is_escaped(manifest, evaluation):
+    evaluation = msgspec.structs.replace(evaluation, how=NASTY)
+    changed = nasty(manifest)
+    page, card = Page(report.html(changed, evaluation)), report.card(changed, evaluation)
+
+    assert "img" not in page.tags
+    assert NASTY in page.text
+    assert not re.search(r"(?<!\\)[<`*\[\]]", re.sub("`[A-Za-z0-9_.]+`", "", card))
+    assert not re.search(r"^# h", card, re.M)
+    rows = [line for line in card.splitlines() if line.startswith("|")]
+    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {5, 9}
+
+
+def test_without_an_evaluation_it_says_why_there_are_no_curves(manifest):
+    page, card = Page(report.html(manifest, None)), report.card(manifest, None)
+
+    assert "charts" not in page.ids
+    for text in (page.text, card):
+        assert "There were too few rows to hold some out" in text
+        assert "There were too few rows" in text.split("Limits of use")[1]
+
+
+def test_what_has_no_finite_size_is_named(manifest):
+    found = manifest.training.statistics
+    none = dict.fromkeys(("estimate", "standard_error", "z", "p", "lower", "upper", "odds_ratio"))
+    endless = [msgspec.structs.replace(c, **none, note="+infinite") for c in found.coefficients]
+    found = msgspec.structs.replace(found, coefficients=tuple(endless), separation="complete", separating=("gre",))
+    training = msgspec.structs.replace(manifest.training, statistics=found, converged=False, warnings=("gpa is odd.",))
+    page = Page(report.html(msgspec.structs.replace(manifest, training=training), None))
+
+    assert page.text.count("+infinite") == 6
+    warnings = page.text.split("Warnings")[1].split("Data")[0]
+    for said in ("gre tell all rows apart", "did not converge", "gpa is odd."):
+        assert said in warnings
+    calm = msgspec.structs.replace(manifest, training=msgspec.structs.replace(manifest.training, warnings=()))
+    assert "warnings" not in Page(report.html(calm, None)).ids
+
+
+def test_a_fit_without_statistics_shows_its_slopes_in_the_tables_units(models):
+    manifest = decode((models / "hours/1/manifest.json").read_bytes())
+    assert manifest.training.statistics is None
+    page = Page(report.html(manifest, None))
+
+    column = manifest.parameters.columns[0]
+    assert f"{column.weight / column.scale:.6g}" in page.text
+    assert "no standard errors" in page.text
+    assert "95 %" not in page.text
+
+
+def test_missing_cells_and_many_levels():
+    def said(**given):
+        usual = {"name": "a", "kind": "numeric", "levels": (), "minimum": 0.0, "maximum": 1.0, "fill": 2.5}
+        return report._missing(Feature(**{**usual, **given}))
+
+    assert said(fill=None) == "refused"
+    assert said() == said(missing="mean") == "becomes the mean, 2.5"
+    assert said(missing="median") == "becomes the median, 2.5"
+    assert said(missing="indicator") == "becomes 2.5, and a column says that it was missing"
+    assert said(kind="categorical", levels=("x", "y"), fill=1.0) == "becomes the most frequent, y"
+    many = Feature("a", "categorical", tuple(map(str, range(20))), None, None, None)
+    assert report._values(many).endswith("10, 11 and 8 more")
+
+
+def test_the_same_model_gives_the_same_bytes(manifest, evaluation):
+    for text in (report.html, report.card):
+        assert text(manifest, evaluation) == text(decode(manifest.encode()), evaluation)
+
+
+def test_every_number_of_the_certificate_is_shown(manifest):
+    names = Figures.__struct_fields__
+    figures = {e: Figures(*range(101 + 10 * i, 101 + 10 * i + len(names))) for i, e in enumerate(("onnx", "eager"))}
+    proof = msgspec.structs.replace(manifest.certificate, engines=figures, exact=97, rows={"strange": 89})
+    changed = msgspec.structs.replace(manifest, certificate=proof)
+
+    numbers = {str(getattr(f, name)) for f in figures.values() for name in names} | {"97", "89"}
+    for text in (report.html(changed, None), report.card(changed, None)):
+        assert numbers <= set(re.findall(r"\d+", text))
+
+
+def test_the_export_has_both_and_the_manifest_vouches_for_them(models):
+    for home in ("hours", "study_hours", "admissions"):
+        folder = models / home / "1"
+        manifest = decode((folder / "manifest.json").read_bytes())
+        assert set(manifest.files) == {path.name for path in folder.iterdir()} - {"manifest.json"}
+        for name in (report.CARD, report.PAGE):
+            data = (folder / name).read_bytes()
+            assert (hashlib.sha256(data).hexdigest(), len(data)) == (
+                manifest.files[name].sha256,
+                manifest.files[name].bytes,
+            )
+        Page((folder / report.PAGE).read_text())
+
+
+def test_report_prints_the_newest_and_opens_it_at_a_terminal_only(models, tmp_path, capsys, monkeypatch):
+    opened = []
+    monkeypatch.setattr(webbrowser, "open", opened.append)
+    monkeypatch.delenv("CI", raising=False)
+    command = ["report", "--data", str(DATA / "admissions.csv"), "--models"]
+    assert main([*command, str(models)]) == 0
+    newest = Path(models / "admissions/1/report.html")
+    assert capsys.readouterr().out == f"{newest}\n"
+    assert opened == []
+
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    assert main([*command, str(models)]) == 0
+    assert opened == [newest.as_uri()]
+    monkeypatch.setenv("CI", "true")
+    assert main([*command, str(models)]) == 0
+    assert len(opened) == 1
+
+    assert main([*command, str(tmp_path)]) == 2
+    assert "holds no export with a report" in capsys.readouterr().err

@@ -1,0 +1,164 @@
+"""Every combination asked for, measured once, kept, sorted and drawn."""
+
+import json
+import os
+from types import SimpleNamespace
+
+import matplotlib.image
+import pytest
+
+from tests.conftest import DATA
+from train import compare
+from train.__main__ import main
+from train.evaluation.metrics import cross_validated, metrics
+from train.solvers.fit import Options
+from train.table.table import read_table
+
+COLUMNS = ["log loss", "accuracy", "AUC", "Brier", "calib.", "steps", "seconds", "parity"]
+
+
+@pytest.fixture
+def run(tmp_path, capsys):
+    """run(*arguments) -> what `python -m train compare` on study_hours.csv leaves: status, out, err, the kept rows."""
+    kept, drawn = tmp_path / "kept.jsonl", tmp_path / "curves.png"
+
+    def run(*arguments):
+        files = ["--data", str(DATA / "study_hours.csv"), "--results", str(kept), "--picture", str(drawn)]
+        status = main(["compare", *files, "--folds", "2", "--epochs", "20", *arguments])
+        out, err = capsys.readouterr()
+        rows = [json.loads(line) for line in kept.read_text().splitlines()] if status != 2 else []
+        return SimpleNamespace(status=status, out=out.splitlines(), err=err, rows=rows, kept=kept, drawn=drawn)
+
+    return run
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """The Options that were measured; the parity checks, slow and tested elsewhere, are left out."""
+    seen = []
+
+    equal = SimpleNamespace(submit=lambda *_: SimpleNamespace(result=lambda: "equal"))
+
+    def measure(table, options, folds, pool, whole=compare.measure):
+        seen.append(options)
+        return whole(table, options, folds, equal)
+
+    monkeypatch.setattr(compare, "measure", measure)
+    return seen
+
+
+def test_the_table_is_sorted_and_the_curves_are_drawn(run):
+    done = run("--losses", "log,hinge", "--optimizers", "adam", "--links", "probit")
+    table = done.out[1:4]
+    losses = [float(line.split()[4]) for line in table]
+
+    assert done.status == 0
+    assert all(name in done.out[0] for name in COLUMNS)
+    assert losses == sorted(losses)
+    assert {(row["loss"], row["activation"], row["link"]) for row in done.rows} == {
+        ("log", "-", "logit"),
+        ("hinge", "-", "logit"),
+        ("log", "-", "probit"),
+    }
+    assert all(line.endswith(" equal") for line in table)
+    assert done.err == ""  # no progress bar where there is no terminal
+    assert matplotlib.image.imread(done.drawn).std() > 0.05
+
+
+def test_the_processes_that_prove_are_renewed(monkeypatch):
+    """What torch's exporters keep for ever goes with the process."""
+    monkeypatch.setattr(compare, "PROOFS", 2)
+    with compare.prover() as pool:
+        pids = [pool.submit(os.getpid).result() for _ in range(4)]
+
+    assert os.getpid() not in pids
+    assert pids[0] == pids[1] != pids[2] == pids[3]
+
+
+def test_one_that_diverges_is_a_row_that_says_so(run, counted):
+    done = run("--optimizers", "sgd,lbfgs", "--lr", "1e308")
+
+    assert done.status == 0
+    assert len(counted) == 2
+    assert any("sgd" in line and "diverged at epoch" in line for line in done.out)
+    assert done.drawn.exists()
+
+
+def test_a_huge_loss_stays_in_its_column():
+    row = dict.fromkeys(["accuracy", "auc", "brier", "calibration_error", "seconds"], 0.5)
+    row |= {"loss": "L2", "optimizer": "asgd", "activation": "Tanh", "link": "logit", "steps": 20, "parity": "equal"}
+    _, small, huge = compare.lines([{**row, "log_loss": 0.4}, {**row, "log_loss": 1.1e26}])
+
+    assert len(small) == len(huge)
+    assert " 1.1e+26 " in huge
+
+
+def test_activations_get_a_hidden_layer(run, counted):
+    done = run("--optimizers", "adam", "--activations", "Tanh,ReLU")
+
+    assert [(options.hidden, options.activation) for options in counted] == [(8, "Tanh"), (8, "ReLU")]
+    assert {row["activation"] for row in done.rows} == {"Tanh", "ReLU"}
+
+
+def test_a_rerun_measures_only_what_is_new(run, counted):
+    first = run("--optimizers", "adam,sgd")
+    second = run("--optimizers", "adam,sgd,adamax")
+
+    assert [options.solver for options in counted] == ["adam", "sgd", "adamax"]
+    assert second.rows[:2] == first.rows
+    run("--optimizers", "adam", "--seed", "1")
+    assert counted[-1].seed == 1  # another setting is another result
+
+
+def test_an_interrupted_run_goes_on_where_it_was(run, counted, monkeypatch):
+    whole = compare.measure
+
+    def interrupted(table, options, folds, pool):
+        if options.solver == "sgd":
+            raise KeyboardInterrupt
+        return whole(table, options, folds, pool)
+
+    monkeypatch.setattr(compare, "measure", interrupted)
+    first = run("--optimizers", "adam,sgd,adamax")
+    assert first.status == 130
+    assert "keeps what is done" in first.err
+    assert [row["optimizer"] for row in first.rows] == ["adam"]
+
+    monkeypatch.setattr(compare, "measure", whole)
+    first.kept.write_text(first.kept.read_text() + '{"key": "hal')  # killed while it wrote
+    second = run("--optimizers", "adam,sgd,adamax")
+    assert [row["optimizer"] for row in second.rows] == ["adam", "sgd", "adamax"]
+    assert len(counted) == 3
+
+
+def test_the_table_is_read_as_fit_reads_it(run, counted):
+    """Which word is the yes, people counted by a weight, and missing cells told apart."""
+    one = ["--optimizers", "lbfgs"]
+    grouped = ["--data", str(DATA / "womensrole.csv"), "--positive", "agree", *one]
+    weighted, plain = run(*grouped, "--weights", "people", "--links", "logit"), run(*grouped, "--drop", "people")
+    ages = ["--data", str(DATA / "titanic.csv"), "--drop", "class", "--drop", "sex", *one]
+    found = [run(*ages, "--missing", f"age={way}").rows[-1]["log_loss"] for way in ("mean", "indicator")]
+
+    assert [weighted.status, plain.status, len(counted)] == [0, 0, 5]
+    table = read_table(DATA / "womensrole.csv", positive="agree", weights="people")
+    logit = cross_validated(table.features, table.x, table.y, Options(), 2, table.weight)
+    newton = metrics(logit, table.y, weight=table.weight).log_loss
+    assert weighted.rows[1]["log_loss"] == newton
+    assert weighted.rows[0]["log_loss"] == pytest.approx(newton, rel=1e-3)
+    assert abs(plain.rows[2]["log_loss"] - newton) > 0.05
+    assert found[1] < found[0] - 0.001
+
+
+@pytest.mark.parametrize("arguments", [["--folds", "11"], ["--picture", "x.txt"]])
+def test_what_it_cant_do_is_one_line(run, arguments):
+    done = run(*arguments)
+
+    assert (done.status, done.out, done.err.count("\n")) == (2, [], 1)
+
+
+def test_another_file_is_not_taken_for_results(run):
+    path = run("--folds", "11").kept
+    path.write_text("hours,passed\n")
+
+    assert "move it away" in run("--optimizers", "adam").err
+    assert path.read_text() == "hours,passed\n"

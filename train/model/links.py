@@ -1,0 +1,166 @@
+"""The links: from the linear score z (what an export calls `logit`, whatever the link) to the probability.
+
+Each probability is written with the operations that ONNX Runtime, TorchScript and torch have in common in float64:
++, -, *, /, comparisons, rounding and exp (ONNX Runtime 1.32 has no float64 Erf or Atan). Where a polynomial stands in
+for a function, z is first rounded to about 48 binary digits: a step of z then moves the probability by more than the
+polynomial's rounding does, so that the probability can't fall where z rises. That moves a probability by at most
+3e-14 of itself; tests/unit/train/model/test_links.py measures it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional
+
+SQRT_HALF = 0.5**0.5
+PI = 3.141592653589793
+
+
+def _constants(*values):
+    """Float64 tensors (1,): of a plain number, or a tensor (), the ONNX exporter keeps only a float32."""
+    return [torch.tensor([value], dtype=torch.float64) for value in values]
+
+
+# Chebyshev interpolation in 60 digits, turned into powers of v, which runs from -1 to 1 over the range that counts.
+# erfcx(x / sqrt 2) / (2 t) for t = 5 / (5 + x) from 1 / 9 to 1; its error is below 1.3e-17 of it.
+# fmt: off
+_MILLS = _constants(
+    -2.7083815499111915e-12, -3.592436953869911e-11, 6.089216716882939e-11, 4.5707661381494115e-10,
+    -7.64338738862563e-10, -3.89178954672889e-09, 7.482783952655304e-09, 3.312215144943312e-08,
+    -6.284594800250002e-08, -3.2631719173575966e-07, 3.9629002984865947e-07, 3.6618980958564507e-06,
+    8.053842468657701e-07, -3.967229906619957e-05, -0.0001062704282801446, 0.00017844719966230005,
+    0.0022476518484494685, 0.009287969694233582, 0.025896330150119117, 0.05562389639173356,
+    0.09687499682856565, 0.14009298543366258, 0.1699391543435441,
+)
+# (1 - exp(-u)) / u for u from 0 to 1 / 2; 5e-17.
+_SHARE = _constants(
+    -8.386880432160832e-13, 3.363313225890982e-11, -1.2125090239515906e-09, 3.893804565367828e-08,
+    -1.0952542538403864e-06, 2.6446842258996384e-05, -0.0005334786020562109, 0.008645986759048192,
+    -0.10599608464297566, 0.8847968677143806,
+)
+# atan(a) / (pi a) in a squared from 0 to 1; 6e-18.
+_ARC = _constants(
+    3.834370583126469e-12, -1.205701257952672e-11, 1.787143957294054e-11, -5.678844717936475e-11,
+    2.263648596105704e-10, -7.220057241640232e-10, 2.2551457714424284e-09, -7.259415980026664e-09,
+    2.353796667327878e-08, -7.664892751512716e-08, 2.5142161866425706e-07, -8.320851704810578e-07,
+    2.783600429321052e-06, -9.437901089242942e-06, 3.2555640530833454e-05, -0.00011490416704448096,
+    0.0004187640138914851, -0.0016013736391003687, 0.006637350384455924, -0.03242831060029608,
+    0.277063211989786,
+)
+# fmt: on
+(_FAR,) = _constants(1e300)
+
+
+@dataclass(frozen=True)
+class Link:
+    """A link, for float64 tensors of one shape.
+
+    probability(z): P(positive), within [0, 1], never decreasing in z, exportable; NaN for NaN. The inverse, for one
+    number, is `passfail.manifest.SCORES`.
+    terms(z, y), y of 0 and 1: of each row, its log loss -log P(y | z), computed so that it never overflows; the loss's
+    first and second derivative in z; and the second derivative's expectation under the model, which is the row's
+    share of Fisher's information (McCullagh & Nelder, Generalized Linear Models, 1989, section 2.5).
+    """
+
+    probability: Callable
+    terms: Callable
+
+
+def _logit(z):
+    """1 / (1 + exp(-z)): 0 only where the true value is below 6e-309.
+
+    Written out because the runtimes' own Sigmoid is neither within [0, 1] nor monotone everywhere
+    (onnxruntime#22557); export/formats.py says what becomes of exp there. Each operation is monotone, so is the whole.
+    """
+    return 1.0 / (1.0 + torch.exp(-z))
+
+
+def _logit_terms(z, y):
+    """With m = z for a positive row and -z for a negative one: log(1 + exp(-m)); the loss falls by sigmoid(-m)."""
+    sign = 2 * y - 1
+    m = sign * z
+    missed = torch.sigmoid(-m)
+    curvature = torch.sigmoid(m) * missed
+    return -functional.logsigmoid(m), -sign * missed, curvature, curvature
+
+
+def _probit(z):
+    """The normal distribution function, from its upper tail exp(-x^2 / 2) R(x), x = |z|.
+
+    R(x) = erfcx(x / sqrt 2) / 2 is t = 5 / (5 + x) times a polynomial in t. The square's rounding would cost digits in
+    the exponent, so x is split at a sixteenth, whose square is exact (Cody, Mathematics of Computation 23, 1969).
+    """
+    x = torch.round(_within(torch.abs(z), 0.0, 40.0) * 2.0**48) / 2.0**48
+    coarse = torch.round(x * 16.0) / 16.0
+    t = 5.0 / (5.0 + x)
+    tail = torch.exp(coarse * coarse * -0.5) * torch.exp((x - coarse) * (x + coarse) * -0.5)
+    tail = tail * (t * _polynomial(_MILLS, (9.0 * t - 5.0) / 4.0))
+    tail = torch.where(tail > 0.5, 0.5, tail)
+    return torch.where(z > 0, 1.0 - tail, tail)
+
+
+def _probit_terms(z, y):
+    sign = 2 * y - 1
+    m = sign * z
+    # phi / Phi at m and at -m: the loss falls by the first per unit of m.
+    falls, rises = ((2 / PI) ** 0.5 / torch.special.erfcx(-k * SQRT_HALF) for k in (m, -m))
+    return -torch.special.log_ndtr(m), -sign * falls, falls * (m + falls), falls * rises
+
+
+def _cloglog(z):
+    """1 - exp(-u) with u = exp(z); where u is below a half, u times a polynomial, so that no digits cancel."""
+    u = torch.exp(torch.round(_within(z, -745.0, 7.0) * 2.0**48) / 2.0**48)
+    return torch.where(u < 0.5, u * _polynomial(_SHARE, u * 4.0 - 1.0), 1.0 - torch.exp(-u))
+
+
+def _cloglog_terms(z, y):
+    """A negative row's loss is u = exp(z), a positive one's -log(1 - exp(-u)), which falls by k = u / (exp(u) - 1)."""
+    u = torch.exp(z.clamp(-700.0, 700.0))
+    k = u / torch.expm1(u)
+    positive = torch.where(u < 0.7, torch.log(-torch.expm1(-u)), torch.log1p(-torch.exp(-u)))
+    loss = torch.where(y > 0, -positive, u)
+    return loss, torch.where(y > 0, -k, u), torch.where(y > 0, k * (u + k - 1), u), k * u
+
+
+def _cauchit(z):
+    """1 / 2 + atan(z) / pi, as atan(1 / |z|) / pi in the tails, where that keeps its digits."""
+    z = _within(z, -_FAR, _FAR)
+    wide = z * 33.0
+    size = torch.abs(wide - (wide - z))  # z rounded to 48 binary digits (Dekker, Numerische Mathematik 18, 1971)
+    far = size > 1
+    a = torch.where(far, 1.0 / torch.where(far, size, 1.0), size)
+    arc = a * _polynomial(_ARC, a * a * 2.0 - 1.0)
+    tail = torch.where(far, arc, 0.5 - arc)
+    return torch.where(z > 0, 1.0 - tail, tail)
+
+
+def _cauchit_terms(z, y):
+    sign = 2 * y - 1
+    m = sign * z
+    density = 1 / (PI * (1 + m * m))
+    tail, rest = (torch.where(k < -1, torch.atan(-1 / k.clamp(max=-1)) / PI, 0.5 + torch.atan(k) / PI) for k in (m, -m))
+    falls = density / tail
+    # Not convex: far on the wrong side the second derivative is negative.
+    return -torch.log(tail), -sign * falls, falls * (falls + 2 * m / (1 + m * m)), falls * density / rest
+
+
+def _within(z, least, most):
+    """z held between the two; unlike Clip, whose ONNX kernels differ there, it leaves NaN as it is."""
+    return torch.where(z > most, most, torch.where(z < least, least, z))
+
+
+def _polynomial(coefficients, v):
+    """Horner's scheme, the highest power first."""
+    total = coefficients[0] * v + coefficients[1]
+    for coefficient in coefficients[2:]:
+        total = total * v + coefficient
+    return total
+
+
+LINKS = {
+    "logit": Link(_logit, _logit_terms),
+    "probit": Link(_probit, _probit_terms),
+    "cloglog": Link(_cloglog, _cloglog_terms),
+    "cauchit": Link(_cauchit, _cauchit_terms),
+}

@@ -1,0 +1,170 @@
+"""The losses: the twelve of the lecture's table, and torch.nn's that apply to one score and a yes or no.
+
+The table (Janocha & Czarnecki, "On Loss Functions for Deep Neural Networks in Classification", 2017, arXiv
+1702.05659, table 1) is for K classes: labels y one-hot, their signs y^ = +1 and -1, K outputs o, probabilities s(o) by
+softmax. Here K = 2 and the model has one score z, and o is the pair that two free outputs have where the loss is least:
+(1 - z, z) for L1 and L2, (-z/2, z/2) for all others, so that s(o) = (1 - p, p) with p = sigmoid(z). q is the
+probability of the row's own outcome, p or 1 - p, and t its sign, +1 or -1.
+
+Of torch's, MarginRanking, CosineEmbedding and TripletMargin compare two or three rows, PoissonNLL counts events,
+NLLLoss2d scores images: these don't apply.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A loss per row and whether it is proper.
+
+    rows: (z, y) -> the loss of each row; z float64 (n,) the score, y float64 (n,) of 0 and 1. proper: its mean is least
+    where sigmoid(z) is the true probability (Gneiting & Raftery, JASA 102, 2007); else sigmoid(z) is no probability,
+    and train/solvers/gradient_descent.py calibrates the score.
+    """
+
+    rows: Callable
+    proper: bool
+
+
+def l1(z, y):
+    """|y - o|_1 = 2 |y - z|: the median."""
+    return 2 * (y - z).abs()
+
+
+def l2(z, y):
+    """|y - o|_2^2 = 2 (y - z)^2: least squares, z itself estimates the share."""
+    return 2 * (y - z) ** 2
+
+
+def expectation(z, y):
+    """|y - s(o)|_1 = 2 (1 - q): the expected share of errors, if one answered at random with p."""
+    return 2 * torch.sigmoid(-_margin(z, y))
+
+
+def regularised_expectation(z, y):
+    """|y - s(o)|_2^2 = 2 (1 - q)^2: twice the Brier score."""
+    return 2 * torch.sigmoid(-_margin(z, y)) ** 2
+
+
+def chebyshev(z, y):
+    """max_j |s(o)_j - y_j| = 1 - q; with two classes half the expectation loss."""
+    return torch.sigmoid(-_margin(z, y))
+
+
+def hinge(z, y):
+    """sum_j max(0, 1/2 - y^_j o_j) = max(0, 1 - t z): the support vector machine's."""
+    return functional.relu(1 - _margin(z, y))
+
+
+def hinge2(z, y):
+    """sum_j max(0, 1/2 - y^_j o_j)^2 = max(0, 1 - t z)^2 / 2."""
+    return functional.relu(1 - _margin(z, y)) ** 2 / 2
+
+
+def hinge3(z, y):
+    """sum_j max(0, 1/2 - y^_j o_j)^3 = max(0, 1 - t z)^3 / 4."""
+    return functional.relu(1 - _margin(z, y)) ** 3 / 4
+
+
+def log(z, y):
+    """-sum_j y_j log s(o)_j = -log q: the lecture's cross entropy, from the score so that log(0) can't happen."""
+    return functional.binary_cross_entropy_with_logits(z, y, reduction="none")
+
+
+def log2(z, y):
+    """sum_j (y_j log s(o)_j)^2 = (log q)^2. The table's minus sign, a slip, would reward the worst answers."""
+    return functional.logsigmoid(_margin(z, y)) ** 2
+
+
+def tanimoto(z, y):
+    """-s(o).y / (|s(o)|^2 + |y|^2 - s(o).y) = -q / (q^2 + (1 - q)^2 + 1 - q)."""
+    q = torch.sigmoid(_margin(z, y))
+    return -q / (q**2 + (1 - q) ** 2 + 1 - q)
+
+
+def cauchy_schwarz(z, y):
+    """-log(s(o).y / (|s(o)| |y|)) = -log q + log(q^2 + (1 - q)^2) / 2 = log(1 + exp(-2 t z)) / 2."""
+    return functional.softplus(-2 * _margin(z, y)) / 2
+
+
+def _margin(z, y):
+    """t z: how far the score is on the row's own side."""
+    return (2 * y - 1) * z
+
+
+def _pair(z):
+    """o = (-z/2, z/2), (n, 2), for torch's losses of several classes."""
+    return torch.stack([-z / 2, z / 2], dim=1)
+
+
+def _label(y):
+    return y.to(torch.int64)
+
+
+def _one_hot(y):
+    return torch.stack([1 - y, y], dim=1)
+
+
+LOSSES = {
+    "L1": Loss(l1, proper=False),
+    "L2": Loss(l2, proper=False),
+    "expectation": Loss(expectation, proper=False),
+    "regularised-expectation": Loss(regularised_expectation, proper=True),
+    "chebyshev": Loss(chebyshev, proper=False),
+    "hinge": Loss(hinge, proper=False),
+    "hinge2": Loss(hinge2, proper=False),
+    "hinge3": Loss(hinge3, proper=False),
+    "log": Loss(log, proper=True),
+    "log2": Loss(log2, proper=False),
+    "tanimoto": Loss(tanimoto, proper=False),
+    "cauchy-schwarz": Loss(cauchy_schwarz, proper=False),
+    # torch.nn's, by its names; each is torch.nn.functional's own, of z, of p or of the two classes' outputs.
+    # -y log p - (1 - y) log(1 - p); torch holds each log at -100 or above, where its gradient is lost.
+    "BCELoss": Loss(lambda z, y: functional.binary_cross_entropy(torch.sigmoid(z), y, reduction="none"), proper=True),
+    # The same, from z.
+    "BCEWithLogitsLoss": Loss(log, proper=True),
+    # -log softmax(o) at the row's class: the same again.
+    "CrossEntropyLoss": Loss(lambda z, y: functional.cross_entropy(_pair(z), _label(y), reduction="none"), proper=True),
+    # -(log s(o)) at the row's class.
+    "NLLLoss": Loss(
+        lambda z, y: functional.nll_loss(functional.log_softmax(_pair(z), dim=1), _label(y), reduction="none"),
+        proper=True,
+    ),
+    # sum_j y_j (log y_j - log s(o)_j), where 0 log 0 = 0.
+    "KLDivLoss": Loss(
+        lambda z, y: functional.kl_div(functional.log_softmax(_pair(z), dim=1), _one_hot(y), reduction="none").sum(1),
+        proper=True,
+    ),
+    # log(1 + exp(-t z)).
+    "SoftMarginLoss": Loss(lambda z, y: functional.soft_margin_loss(z, 2 * y - 1, reduction="none"), proper=True),
+    # The mean over the labels, of which there is one, of the cross entropy.
+    "MultiLabelSoftMarginLoss": Loss(
+        lambda z, y: functional.multilabel_soft_margin_loss(z[:, None], y[:, None], reduction="none"), proper=True
+    ),
+    # (p - y)^2: the Brier score.
+    "MSELoss": Loss(lambda z, y: functional.mse_loss(torch.sigmoid(z), y, reduction="none"), proper=True),
+    # (p - y)^2 / 2, since |p - y| never is above 1, where it would turn into |p - y| - 1/2.
+    "SmoothL1Loss": Loss(lambda z, y: functional.smooth_l1_loss(torch.sigmoid(z), y, reduction="none"), proper=True),
+    "HuberLoss": Loss(lambda z, y: functional.huber_loss(torch.sigmoid(z), y, reduction="none"), proper=True),
+    # |p - y| = 1 - q.
+    "L1Loss": Loss(lambda z, y: functional.l1_loss(torch.sigmoid(z), y, reduction="none"), proper=False),
+    # Of the distance 1 - p to a yes: 1 - p where there is one, max(0, 1 - (1 - p)) = p where not.
+    "HingeEmbeddingLoss": Loss(
+        lambda z, y: functional.hinge_embedding_loss(torch.sigmoid(-z), 2 * y - 1, reduction="none"), proper=False
+    ),
+    # max(0, 1 - o_right + o_wrong) / 2 = max(0, 1 - t z) / 2.
+    "MultiMarginLoss": Loss(
+        lambda z, y: functional.multi_margin_loss(_pair(z), _label(y), reduction="none"), proper=False
+    ),
+    # The same, where the right classes are a list that -1 ends.
+    "MultiLabelMarginLoss": Loss(
+        lambda z, y: functional.multilabel_margin_loss(
+            _pair(z), torch.stack([_label(y), torch.full_like(_label(y), -1)], dim=1), reduction="none"
+        ),
+        proper=False,
+    ),
+}
