@@ -67,7 +67,7 @@ serve: $(VENV)/fast ## answer on PORT: MODEL_NAME, RUNTIME=onnx or torchscript
 
 .PHONY: use
 use: $(VENV)/train ## serve a certain version from now on, at once: VERSION=3, or VERSION=highest; MODEL_NAME
-	@$(PY) -m serve use "$(VERSION)"
+	@$(PY) -m passfail pin "$(VERSION)"
 
 .PHONY: test
 test: $(VENV)/test $(VENV)/fast $(VENV)-clients/installed lint ## all tests but Docker's

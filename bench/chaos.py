@@ -223,7 +223,7 @@ class Chaos:
                   "truncate -s 100 .bad/model.onnx; mv .bad $((n + 1)); sleep 3; rm -r $((n + 1))")  # fmt: skip
 
     def pin_and_roll_back(self):
-        in_volume("python -m serve use 1 --model hours; sleep 3; python -m serve use highest --model hours; sleep 2")
+        in_volume("python -m passfail pin 1 --model hours; sleep 3; python -m serve use highest --model hours; sleep 2")
 
     def replace_all_containers(self):
         subprocess.run([ROOT / "deploy" / "proxy" / "roll"], cwd=ROOT, env=os.environ | ENVIRON, check=True,

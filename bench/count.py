@@ -84,7 +84,8 @@ def counted(models):
 def work(models):
     """What is counted, in a process of its own."""
     from passfail.codecs.json_rows import Payload
-    from passfail.loading import Model, read_manifest
+    from passfail.model import Model
+    from passfail.repository import read_manifest
     from passfail.runtimes import MODEL_FILES, load_runtime
 
     folder = Path(models, "bench", "1")  # opened without its self-checks: they would be most of what is counted
@@ -94,12 +95,13 @@ def work(models):
     one, thousand = json.dumps(ROW).encode(), json.dumps(ROWS).encode()
     rows = payload.read_json(thousand)[0]
     x, (row,) = payload.matrix(rows), payload.read_json(one)[0]
-    (answer,), _ = model.answers([row])
+    found = model.predict_rows([row])
+    answer = found.verdicts[0], found.logits[0], found.probabilities[0], found.stable[0]
     logit, probability = model.predict(x)
     verdict, stable = model.verdict(logit), model.stable(x, logit)
     operations = {
         "decode 1 row": lambda: payload.read_json(one),
-        "predict 1 row": lambda: model.answers([row])[1](),
+        "predict 1 row": lambda: model.predict_rows([row]),
         "encode 1 row": lambda: payload.encode_row(*answer),
         "decode 1,000 rows": lambda: payload.matrix(payload.read_json(thousand)[0]),
         "predict 1,000 rows": lambda: (model.predict(x), model.verdict(logit), model.stable(x, logit)),

@@ -1,32 +1,37 @@
-"""The errors of the service.
+"""Why an export can't be used, and why rows can't be answered.
 
-ServingError
- +- StartupError             the process must not serve
+PassfailError
+ +- StartupError             the export must not be used; the message is the one line that an operator reads
  |   +- ConfigError          a setting is missing or wrong
- |   +- ManifestError        manifest.json is missing, altered or not ours
- |   +- IntegrityError       a model file is missing or is not the one that was exported
+ |   +- ManifestError        manifest.json is missing, altered or not of this format
+ |   +- IntegrityError       a model file is missing, or is not the one that was exported
  |   +- CertificateError     the model does not answer here as it was certified
  |   +- RuntimeUnavailable   the chosen runtime is not installed
- +- RequestError             the caller can mend it; carries an HTTP status and the places
-     +- MalformedBody        400
-     +- UnknownParameter     400
-     +- Unauthenticated      401
-     +- UnknownModel         404
-     +- BodyTooLarge         413
-     +- UnsupportedMediaType 415
-     +- InvalidInstance      422
-     +- Overloaded           503
+ +- NonFiniteLogit           the logit of a row is beyond float64
+ +- RequestError             the caller can fix it; carries the places that are wrong
+     +- MalformedBody        the body is not JSON, CSV or tensors at all
+     +- BodyTooLarge         the body has too many bytes or rows
+     +- InvalidInstance      the rows are not rows of this model
+
+What each means over HTTP stands in serve/http/errors.py.
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from passfail.manifest import Feature
 
 
-class ServingError(Exception):
-    """Anything the service refuses to do."""
+class PassfailError(Exception):
+    """Anything that passfail refuses to do."""
 
 
-class StartupError(ServingError):
-    """The process must not serve; the message is the one line an operator reads."""
+class StartupError(PassfailError):
+    """The export must not be used; the message is the one line that an operator reads."""
 
 
 class ConfigError(StartupError):
@@ -34,7 +39,7 @@ class ConfigError(StartupError):
 
 
 class ManifestError(StartupError):
-    """manifest.json is missing, altered or not of a format this release reads."""
+    """manifest.json is missing, altered or not of a format that this release reads."""
 
 
 class IntegrityError(StartupError):
@@ -42,18 +47,33 @@ class IntegrityError(StartupError):
 
 
 class CertificateError(StartupError):
-    """The model does not answer here, its recorded examples or the short certificate, as it was certified."""
+    """The model does not answer its recorded examples, or the short certificate, as it was certified."""
 
 
 class RuntimeUnavailable(StartupError):
     """The chosen runtime is not installed."""
 
 
+class NonFiniteLogit(PassfailError):
+    """The logit of a row is beyond what float64 can carry.
+
+    Attributes
+    ----------
+    rows : the indices of all such rows, rising.
+    """
+
+    def __init__(self, rows: Sequence[int]) -> None:
+        super().__init__("the logit is beyond what float64 can carry")
+        self.rows = rows
+
+
 @dataclass(frozen=True)
 class Problem:
     """One fault in a request: where it is (`$[3].hours`) and what is wrong; never the value sent.
 
-    unseen: the feature that has no such level, where that is what is wrong.
+    Attributes
+    ----------
+    unseen : the feature whose training rows had no such level, if that is what is wrong.
     """
 
     pointer: str
@@ -61,82 +81,40 @@ class Problem:
     unseen: str | None = None
 
     @classmethod
-    def unseen_level(cls, pointer, feature):
-        """The value there is none of the levels that this feature had in training."""
+    def unseen_level(cls, pointer: str, feature: Feature) -> Problem:
+        """The value at that place is none of the levels that the feature had in training."""
         return cls(pointer, f"not one of the levels: {', '.join(feature.levels)}", feature.name)
 
 
-class RequestError(ServingError):
-    """The caller can mend it.
+class RequestError(PassfailError):
+    """The caller can fix it.
 
-    Attributes: `status` (HTTP), `title` (the same for every error of the class), `problems` (each place at fault,
-    at most `LIMIT` of them; the message says how many there are, or that there are more).
+    Attributes
+    ----------
+    problems : the places at fault, at most `LIMIT` of them; the message says how many there are, or that there are
+        more.
     """
 
     LIMIT = 20
-    status = 400
-    title = "Bad request"
 
-    def __init__(self, detail, problems=()):
+    def __init__(self, detail: str, problems: Iterable[Problem] = ()) -> None:
         super().__init__(detail)
         self.problems = tuple(problems)[: self.LIMIT]
 
     @property
-    def text(self):
-        """All of it in one line, for protocols whose errors are a text."""
+    def text(self) -> str:
+        """The message and all places in one line, for protocols whose errors are a text."""
         places = "; ".join(f"{found.pointer}: {found.detail}" for found in self.problems)
         return f"{self}: {places}" if places else str(self)
 
 
 class MalformedBody(RequestError):
-    """The body is not JSON or CSV at all."""
-
-    title = "Malformed body"
-
-
-class Unauthenticated(RequestError):
-    """The request brings no API key, or none that is known, where one is asked for."""
-
-    status = 401
-    title = "Unauthenticated"
-
-
-class UnknownModel(RequestError):
-    """The request names a model or a version that is not served here."""
-
-    status = 404
-    title = "Unknown model"
-
-
-class UnknownParameter(RequestError):
-    """The query asks for something that the endpoint doesn't know."""
-
-    title = "Unknown parameter"
+    """The body is not JSON, CSV or tensors at all."""
 
 
 class BodyTooLarge(RequestError):
-    """The body has more bytes or rows than the service takes in one request."""
-
-    status = 413
-    title = "Body too large"
-
-
-class UnsupportedMediaType(RequestError):
-    """The Content-Type is none of those the endpoint reads."""
-
-    status = 415
-    title = "Unsupported media type"
+    """The body has more bytes or rows than one request may have."""
 
 
 class InvalidInstance(RequestError):
     """The body is well formed, but its rows are not rows of this model."""
-
-    status = 422
-    title = "Invalid instance"
-
-
-class Overloaded(RequestError):
-    """As many requests as the service takes at a time are being answered; the answer's Retry-After says when to ask."""
-
-    status = 503
-    title = "Overloaded"

@@ -1,4 +1,6 @@
-"""Why a row is answered as it is: what each feature contributes to the logit, and what would change the verdict."""
+"""Why a row is answered as it is: contributions to the logit, what would change the verdict, calibration evidence."""
+
+from bisect import bisect_right
 
 import numpy as np
 
@@ -123,3 +125,19 @@ def _ask(model, x, index, values):
     rows = np.repeat(x, values.shape[1], axis=0)
     rows[:, index] = values.ravel()
     return model.runtime(rows)[0].reshape(values.shape)
+
+
+def evidence(calibration, probability):
+    """For each probability (n,) its bin as plain values: of `rows` rows `positives` were, `low` to `high` is 95 %.
+
+    calibration: the manifest's bins, in order. None where no bin holds the probability: no held-out row came near.
+    """
+    lowers = [found.lower for found in calibration]
+    return [_cited(calibration, bisect_right(lowers, p) - 1, p) for p in probability.tolist()]
+
+
+def _cited(calibration, at, p):
+    if at < 0 or not (p < calibration[at].upper or p == calibration[at].upper == 1):
+        return None
+    found = calibration[at]
+    return {name: getattr(found, name) for name in ("lower", "upper", "rows", "positives", "low", "high")}

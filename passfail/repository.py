@@ -1,52 +1,60 @@
-"""Which versions of a model there are in the repository, and which of them is to be served."""
+"""models/<name>/<version>/ on disk: list, choose and pin versions; read and verify an export's files."""
 
+import hashlib
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from passfail import manifest as contract
-from passfail.errors import ConfigError
+from passfail import signing
+from passfail.errors import ConfigError, IntegrityError, ManifestError
+from passfail.manifest import Manifest
+from passfail.signing import PublicKey
 
 PINNED = "pinned"  # the file in a model's folder that names the version to serve; without it, the highest
 
 
-def model_name(config):
-    """The name of the model that the settings mean. Raises ConfigError where that is not one."""
-    name = config.model_name or _only_model(config.models)
-    if not contract.NAME.fullmatch(name):
+def model_name(models: Path, name: str | None = None) -> str:
+    """The name of the model: `name`, or the only one in the repository.
+
+    Raises ConfigError if it is no name, or if the repository holds no model or several.
+    """
+    found = name or _only_model(models)
+    if not contract.NAME.fullmatch(found):
         raise ConfigError("MODEL_NAME must be letters, digits, . _ and -")
-    return name
+    return found
 
 
-def versions(home):
+def versions(home: Path) -> list[int]:
     """The numbers of the versions in a model's folder, rising."""
     return sorted(int(path.name) for path in home.glob("[0-9]*") if re.fullmatch("[0-9]+", path.name))
 
 
-def choices(config):
-    """The folders to serve from, the best first: MODEL_VERSION's or the pinned one alone, else from the highest down.
+def choices(models: Path, name: str | None = None, version: int | None = None) -> list[Path]:
+    """The folders to serve from, the best first: `version` or the pinned one alone, else from the highest down.
 
-    Raises ConfigError where there is none.
+    Raises ConfigError if there is none.
     """
-    home = config.models / model_name(config)
+    home = models / model_name(models, name)
     held = versions(home)
     if not held:
         raise ConfigError(f"{home} holds no exported version: run make train export, or set MODEL_NAME")
-    version = pinned(home) if config.model_version is None else config.model_version
-    if version is None:
+    chosen = pinned(home) if version is None else version
+    if chosen is None:
         return [home / str(number) for number in reversed(held)]
-    if version not in held:
-        raise ConfigError(f"{home} holds no version {version}; it holds {', '.join(map(str, held))}")
-    return [home / str(version)]
+    if chosen not in held:
+        raise ConfigError(f"{home} holds no version {chosen}; it holds {', '.join(map(str, held))}")
+    return [home / str(chosen)]
 
 
-def find(config):
-    """The folder of the model and version that the settings name. Raises ConfigError where there is none."""
-    return choices(config)[0]
+def find(models: Path, name: str | None = None, version: int | None = None) -> Path:
+    """The folder of a model's version: `version`, else the pinned one, else the highest. Raises ConfigError."""
+    return choices(models, name, version)[0]
 
 
-def pinned(home):
-    """The version that the model's folder is pinned to, or None. Raises ConfigError where that is no number."""
+def pinned(home: Path) -> int | None:
+    """The version that the model's folder is pinned to, or None. Raises ConfigError if the file holds no number."""
     path = home / PINNED
     try:
         text = path.read_text("ascii").strip()
@@ -59,8 +67,8 @@ def pinned(home):
     return int(text)
 
 
-def pin(home, version):
-    """Pin the model's folder to a version, or with None to none, at once or not at all. Raises ConfigError."""
+def pin(home: Path, version: int | None) -> None:
+    """Pin the model's folder to a version, or with None to none; at once or not at all. Raises ConfigError."""
     path = home / PINNED
     beside = home / f".{PINNED}.{os.getpid()}.tmp"
     try:
@@ -73,8 +81,54 @@ def pin(home, version):
         raise ConfigError(f"{path}: can't be written: {error.strerror}") from error
 
 
-def _only_model(models):
-    names = sorted(p.name for p in Path(models).glob("*/") if contract.NAME.fullmatch(p.name) and versions(p))
+def read_manifest(folder: Path, signed_by: PublicKey | None = None) -> Manifest:
+    """Read the manifest of a version's folder.
+
+    Raises
+    ------
+    ManifestError : it is not exactly as exported, or belongs to another folder.
+    IntegrityError : `signed_by` is given, and did not sign it.
+    """
+    path = folder / contract.FILENAME
+    try:
+        text = path.read_bytes()
+        manifest = contract.decode(text)
+    except OSError as error:
+        raise ManifestError(f"{path}: can't be read: {error.strerror}") from error
+    except ManifestError as error:
+        raise ManifestError(f"{path}: {error}") from error
+    if signed_by is not None:
+        signing.verify(signed_by, folder, text)
+    if (manifest.name, str(manifest.version)) != (folder.parent.name, folder.name):
+        raise ManifestError(f"{path}: belongs to {manifest.name}/{manifest.version}: export again, don't copy")
+    return manifest
+
+
+def read_verified(folder: Path, manifest: Manifest) -> Mapping[str, bytes]:
+    """The bytes of every file of the export, {name: bytes}, compared with the manifest before any engine sees them.
+
+    Files that no runtime here opens are verified too: an export that was touched anywhere is not the one proven.
+    Raises IntegrityError.
+    """
+    return {name: read_file(folder, manifest, name) for name in manifest.files}
+
+
+def read_file(folder: Path, manifest: Manifest, name: str) -> bytes:
+    """The verified bytes of one file that the manifest names. Raises IntegrityError."""
+    path = folder / name
+    if path.parent != folder or name in ("", ".."):
+        raise IntegrityError(f"{folder / contract.FILENAME}: names a file outside its folder: export again")
+    try:
+        found = path.read_bytes()
+    except OSError as error:
+        raise IntegrityError(f"{path}: can't be read: {error.strerror}") from error
+    if hashlib.sha256(found).hexdigest() != manifest.files[name].sha256:
+        raise IntegrityError(f"{path}: not the file that was exported (its SHA-256 differs): export again")
+    return found
+
+
+def _only_model(models: Path) -> str:
+    names = sorted(p.name for p in models.glob("*/") if contract.NAME.fullmatch(p.name) and versions(p))
     if not names:
         raise ConfigError(f"{models} holds no model: run make train export, or set MODELS_DIR")
     if len(names) > 1:

@@ -4,22 +4,33 @@ The 64 bytes lie beside it, so that stock OpenSSL verifies and makes them too. T
 where a key is named.
 """
 
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, cast
+
 from passfail.errors import ConfigError, IntegrityError
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey as PrivateKey
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey as PublicKey
+else:
+    PrivateKey = PublicKey = object
 
 FILENAME = "manifest.json.sig"
 
 
-def public_key(path, setting):
+def public_key(path: str | Path, setting: str) -> PublicKey:
     """The Ed25519 public key in a PEM file. Raises ConfigError naming the setting that names the file."""
-    return _key(path, setting, "public")
+    return cast(PublicKey, _key(path, setting, "public"))
 
 
-def private_key(path, setting):
+def private_key(path: str | Path, setting: str) -> PrivateKey:
     """The Ed25519 private key in a PEM file, not encrypted. Raises ConfigError, as `public_key`."""
-    return _key(path, setting, "private")
+    return cast(PrivateKey, _key(path, setting, "private"))
 
 
-def verify(key, folder, text):
+def verify(key: PublicKey, folder: Path, text: bytes) -> None:
     """Raises IntegrityError where the folder holds no signature by this key of its manifest, whose bytes are `text`."""
     from cryptography.exceptions import InvalidSignature
 
@@ -34,7 +45,7 @@ def verify(key, folder, text):
         raise IntegrityError(f"{path}: {reason}") from error
 
 
-def _key(path, setting, kind):
+def _key(path: str | Path, setting: str, kind: Literal["public", "private"]) -> object:
     try:
         from cryptography.exceptions import UnsupportedAlgorithm
         from cryptography.hazmat.primitives import serialization

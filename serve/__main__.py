@@ -1,4 +1,4 @@
-"""python -m serve: run the service under gunicorn. python -m serve replay, use: see there."""
+"""python -m serve: run the service under gunicorn. python -m serve replay: see there."""
 
 import os
 import signal
@@ -19,12 +19,8 @@ if __name__ == "__main__":
         from serve.replay import main
 
         sys.exit(main(sys.argv[2:]))
-    if sys.argv[1:2] == ["use"]:
-        from serve.pin import main
-
-        sys.exit(main(sys.argv[2:]))
     if sys.argv[1:]:
-        print("usage: python -m serve [replay ... | use ...]", file=sys.stderr)
+        print("usage: python -m serve [replay ...]", file=sys.stderr)
         sys.exit(2)
     # A wrong setting ends here, in one line: gunicorn reads some of the same variables, and less kindly.
     from serve.server import gunicorn_conf  # isort: split
@@ -33,7 +29,8 @@ if __name__ == "__main__":
     from serve.settings import Config
 
     try:
-        find(Config.from_env(os.environ))
+        config = Config.from_env(os.environ)
+        find(config.models, config.model_name, config.model_version)
     except StartupError as error:
         _cannot_start(error)
     for name, address in zip(("PORT", "METRICS_PORT"), gunicorn_conf.bind, strict=False):

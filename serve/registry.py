@@ -1,46 +1,133 @@
-"""What every endpoint is given: the settings, and the models in service with their decoders and encoders."""
+"""Which versions are in service: opened, followed as the repository changes, and swapped without a lost request."""
 
 import dataclasses
 import logging
 import re
 import time
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from passfail.codecs.json_rows import Payload
-from passfail.errors import ConfigError, StartupError, UnknownModel
-from passfail.loading import Model, open_model
+from passfail.errors import ConfigError, InvalidInstance, NonFiniteLogit, Problem, RequestError, StartupError
+from passfail.loading import open_models
+from passfail.model import Floats, Model, Row
 from passfail.repository import choices, model_name, versions
+from serve.http.errors import UnknownModel
+from serve.telemetry.recorder import Recorder
+from serve.telemetry.shadow import Shadow
 
 LOG = logging.getLogger(__name__)
 KEPT = 3  # of the highest versions, so many can be asked for by number; and the one in service
 LOOK_SECONDS = 1.0  # between two looks at the repository
 
+RowAnswer = tuple[bool, float, float, bool | None]  # verdict, logit, probability, stable
 
-class Served(NamedTuple):
-    """A model and what reads and writes its rows; a request takes it once, so that all of its answer is one model's."""
+
+@dataclass(frozen=True, eq=False)
+class Served:
+    """A model in service, with what reads and writes its rows, and what is told of its answers.
+
+    A request takes it once, so that all of its response is one model's. Compared and hashed as the object that it is.
+
+    Attributes
+    ----------
+    shadow : the second runtime that a share of the requests is compared on, or None.
+    recorder : the telemetry, or None.
+    """
 
     model: Model
     payload: Payload
+    shadow: Shadow | None = None
+    recorder: Recorder | None = None
+
+    def predict(
+        self,
+        x: Floats,
+        place: Callable[[int], str] = "$[{}]".format,
+        request_digest: str | None = None,
+        traffic: bool = True,
+    ) -> tuple[Floats, Floats]:
+        """Answer rows, tell the telemetry, and offer them to the shadow.
+
+        Parameters
+        ----------
+        x : float64 (n, d), as `Model.predict` takes it.
+        place : names a row, by its index, in an error.
+        request_digest : what the shadow logs where the runtimes differ.
+        traffic : whether the rows count in the metrics and in the drift.
+
+        Returns
+        -------
+        (logit, probability), float64 (n,) each.
+
+        Raises
+        ------
+        InvalidInstance : the logit of some row is beyond float64.
+        """
+        try:
+            logit, probability = self.model.predict(x)
+        except NonFiniteLogit as error:
+            raise _no_answer(error, place) from error
+        if self.recorder is not None and traffic:
+            self.recorder.predicted(self.model.manifest, x, logit, self.model.verdict(logit), probability)
+        if self.shadow is not None:
+            self.shadow.offer(x, logit, probability, request_digest)
+        return logit, probability
+
+    def answer_rows(self, rows: Sequence[Row]) -> tuple[list[RowAnswer | RequestError], Callable[[], None]]:
+        """Answer rows of different requests in one run of the model, each as if it were alone.
+
+        Returns
+        -------
+        For each row its answer, or the InvalidInstance that it is; and a function that tells the telemetry of them,
+        to be called when there is time. The shadow is offered none.
+        """
+        try:
+            found = self.model.predict_rows(rows)
+        except NonFiniteLogit as error:
+            if len(rows) == 1:
+                return [_no_answer(error, lambda _: "$")], lambda: None
+            alone = [self.answer_rows([row]) for row in rows]
+            return [answer for (answer,), _ in alone], lambda: _call_all([observe for _, observe in alone])
+        answers: list[RowAnswer | RequestError] = list(
+            zip(found.verdicts, found.logits, found.probabilities, found.stable, strict=True)
+        )
+
+        def observe() -> None:
+            if self.recorder is not None:
+                self.recorder.predicted(self.model.manifest, found.x, found.logits, found.verdicts, found.probabilities)
+
+        return answers, observe
+
+
+def _call_all(functions: Sequence[Callable[[], None]]) -> None:
+    for function in functions:
+        function()
+
+
+def _no_answer(error: NonFiniteLogit, place: Callable[[int], str]) -> InvalidInstance:
+    problems = [Problem(place(row), "its logit is beyond what float64 can carry") for row in error.rows]
+    return InvalidInstance("the model has no finite answer", problems)
 
 
 class Service:
     """Opens the model that the settings name, and goes with the repository. Raises a StartupError where it can't.
 
-    watch (serve/telemetry/recorder.py): is told of every answer, if given.
+    recorder: is told of every answer, if given.
 
     served: the Served that answers. kept: {version: Served}, those that can be asked for by number, `served` among
     them. refused: {version (text), or what else is wrong: why}. Each is replaced as a whole, never changed: any thread
     may read. leaving: whether the process is about to stop, and not ready any more.
     """
 
-    def __init__(self, config, watch=None):
-        self._watch = watch
+    def __init__(self, config, recorder=None):
+        self._recorder = recorder
         self.leaving = False
         # Settled here: a second model that comes into the folder later must not make the name ambiguous.
-        self.config = dataclasses.replace(config, model_name=model_name(config))
+        self.config = dataclasses.replace(config, model_name=model_name(config.models, config.model_name))
         self.served, self.kept, self.refused, self._seen = None, {}, {}, {}  # _seen: {version: (signature, error)}
         refused = {}
-        for folder in choices(self.config):
+        for folder in self._choices():
             if self._serve(folder, refused):
                 break
         else:
@@ -62,8 +149,8 @@ class Service:
         while True:
             time.sleep(LOOK_SECONDS)
             try:
-                if self._watch:
-                    self._watch.drift.fold(self.served.model.manifest)
+                if self._recorder:
+                    self._recorder.drift.fold(self.served.model.manifest)
                 self.look()
             except Exception:  # whatever it is, the model in service goes on
                 LOG.exception("looking at the models failed")
@@ -73,7 +160,7 @@ class Service:
         refused = {}
         home = self.config.models / self.config.model_name
         try:
-            for folder in choices(self.config):
+            for folder in self._choices():
                 if self._serve(folder, refused):
                     break
         except ConfigError as error:
@@ -97,12 +184,19 @@ class Service:
         # Where the repository lies on this machine is nobody's business who asks for the health.
         self.refused = {version: str(why).replace(f"{self.config.models}/", "") for version, why in refused.items()}
 
-    def _watched(self, model):
-        if self._watch is None:
-            return model
-        if model.shadow:
-            model.shadow.watch = self._watch.metrics.compared
-        return dataclasses.replace(model, watch=self._watch.predicted)
+    def _choices(self):
+        return choices(self.config.models, self.config.model_name, self.config.model_version)
+
+    def _opened(self, folder):
+        """The Served of a version's folder, its runtimes started and certified. Raises StartupError."""
+        config = self.config
+        runtimes = [config.runtime] if config.shadow is None else [config.runtime, config.shadow]
+        model, *second = open_models(folder, runtimes, config.signed_by)
+        shadow = None
+        if second:
+            told = self._recorder.metrics.compared if self._recorder else None
+            shadow = Shadow(second[0], config.shadow, config.shadow_rate, config.shadow_flips, told)
+        return Served(model, Payload(model.manifest, config.max_rows), shadow, self._recorder)
 
     def _serve(self, folder, refused):
         """Answer with that folder's model from now on; whether it could be opened."""
@@ -122,9 +216,9 @@ class Service:
         if signature != seen:
             why = None
             try:
-                model = self._watched(open_model(self.config, folder))
+                opened = self._opened(folder)
                 old = self.kept.get(number)
-                self.kept = self.kept | {number: Served(model, Payload(model.manifest, self.config.max_rows))}
+                self.kept = self.kept | {number: opened}
                 if old is not None:
                     _end(old)
             except StartupError as error:
@@ -139,8 +233,8 @@ class Service:
 
 def _end(served):
     """What goes on beside a model that is served no longer: its shadow's thread."""
-    if served.model.shadow:
-        served.model.shadow.close()
+    if served.shadow:
+        served.shadow.close()
 
 
 def _signature(folder):

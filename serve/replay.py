@@ -8,10 +8,9 @@ import sys
 from pathlib import Path
 
 from passfail.errors import StartupError
-from serve.http.messages import Request
+from serve.http.messages import Request, completed
 from serve.protocols.predict import CSV, JSON, predict
 from serve.registry import Service
-from serve.server.microbatch import at_once
 from serve.settings import Config
 
 SAME, DIFFERENT, IMPOSSIBLE = 0, 1, 2
@@ -34,7 +33,7 @@ def main(arguments):
         config = dataclasses.replace(
             Config.from_env(os.environ), shadow=None, **{k: v for k, v in named.items() if v is not None}
         )
-        answer = at_once(predict(Service(config), _request(options.request, body, past)))
+        answer = completed(predict(Service(config), _request(options.request, body, past)))
     except StartupError as error:
         return _say(IMPOSSIBLE, f"passfail can't replay: {error}")
     except OSError as error:

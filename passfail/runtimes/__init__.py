@@ -1,17 +1,23 @@
-"""The seam between the service and the engines that run a model.
+"""The seam between passfail and the engines that run a model.
 
 A runtime is a callable: x float64 (n, d), C order -> (logit, probability), float64 (n,) each, for any n from 0 up.
 Each engine's module is imported only when it is chosen, so that serving ONNX never needs torch.
 """
 
+from collections.abc import Callable
 from importlib import import_module
 
+import numpy as np
+import numpy.typing as npt
+
 from passfail.errors import IntegrityError, RuntimeUnavailable
+
+Runtime = Callable[[npt.NDArray[np.float64]], tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]]
 
 MODEL_FILES = {"onnx": "model.onnx", "torchscript": "model.pt"}
 
 
-def load_runtime(name, model):
+def load_runtime(name: str, model: bytes) -> Runtime:
     """Make a runtime from the bytes of its model file.
 
     name: a key of MODEL_FILES. Raises RuntimeUnavailable where the engine is not installed, IntegrityError where it
@@ -22,6 +28,6 @@ def load_runtime(name, model):
     except ModuleNotFoundError as error:
         raise RuntimeUnavailable(f"the runtime {name} needs {error.name}, which is not installed") from error
     try:
-        return engine.load(model)
+        return engine.load(model)  # type: ignore[no-any-return]
     except Exception as error:  # each engine has its own types, derived from nothing narrower
         raise IntegrityError(f"{name} can't load it: {str(error).splitlines()[0]}") from error

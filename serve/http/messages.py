@@ -1,14 +1,18 @@
 """A request and its answer as every road to the model sees them: plain values, no framework."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from passfail.errors import BodyTooLarge, MalformedBody, RequestError
-from serve.server.microbatch import Turn
+from serve.http.errors import status, title
+
+if TYPE_CHECKING:
+    from passfail.model import Row
+    from serve.registry import RowAnswer, Served
 
 PROBLEM = b"application/problem+json"
 
@@ -17,14 +21,12 @@ class Request(NamedTuple):
     """What an endpoint reads. headers: as on the wire, names in lower case. query: as sent, without the question mark.
 
     sent: the body, or the error that it is: an endpoint that reads a body beyond the limit answers in its own shape.
-    turn: the Turn of the event loop that this request shares with others, or None.
     """
 
     path: str
     query: str
     headers: Mapping[bytes, bytes]
     sent: bytes | RequestError
-    turn: Turn | None = None
 
     @property
     def body(self):
@@ -57,6 +59,26 @@ class Answer(NamedTuple):
     model: str | None = None
     version: int | None = None
     error: RequestError | None = None
+
+
+class Pending(NamedTuple):
+    """A request whose single row the model has not answered yet, so that several can share one run of the model.
+
+    finish: makes the Answer of what the model said of the row, or of why it can't answer it.
+    """
+
+    served: "Served"
+    row: "Row"
+    finish: "Callable[[RowAnswer | RequestError], Answer]"
+
+
+def completed(answer: Answer | Pending) -> Answer:
+    """The Answer of an endpoint whose row shares the model's run with no other."""
+    if isinstance(answer, Answer):
+        return answer
+    (found,), observe = answer.served.answer_rows([answer.row])
+    observe()
+    return answer.finish(found)
 
 
 def decoded(decoder, body):
@@ -109,7 +131,7 @@ def failure(logger, method, path):
 
 def refusal(error):
     """The Answer to a RequestError, on our own endpoints: an RFC 9457 problem document."""
-    return problem(error.status, error.title, str(error), error.problems)._replace(error=error)
+    return problem(status(error), title(error), str(error), error.problems)._replace(error=error)
 
 
 def problem(status, title, detail, problems=(), headers=()):

@@ -10,7 +10,8 @@ import json
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from passfail.errors import InvalidInstance, MalformedBody, Problem, RequestError, UnsupportedMediaType
+from passfail.errors import InvalidInstance, MalformedBody, Problem, RequestError
+from serve.http.errors import UnsupportedMediaType, status
 from serve.http.messages import Answer, decoded, decoded_once, says_more
 from serve.http.receipt import digest, stamped
 
@@ -45,7 +46,7 @@ ROWS = msgspec.json.Decoder(list[list])
 TABLES = ("dataframe_split", "dataframe_records", "instances", "inputs")
 
 
-async def invocations(service, request):
+def invocations(service, request):
     """POST /invocations: one of dataframe_split, dataframe_records, instances, inputs; or text/csv."""
     return _scored(service, request, _invocation, refused_by_mlflow)
 
@@ -67,11 +68,11 @@ def version(service, request):
 
 def _scored(service, request, decode, refused):
     served = service.served
-    model, payload = served
+    model, payload = served.model, served.payload
     request_digest = digest(request.sent) if isinstance(request.sent, bytes) else ""
     try:
         x = decode(payload, request)
-        logit, probability = model.predict(x, "row {}".format, request_digest)
+        logit, probability = served.predict(x, "row {}".format, request_digest)
         rows = payload.encode_json(model.verdict(logit), logit, probability, model.stable(x, logit), single=False)
         answer = Answer(200, ((b"Content-Type", JSON.encode()),), b'{"predictions":%b}' % rows, len(x))
     except RequestError as error:
@@ -122,11 +123,11 @@ def _columns(payload, text):
 
 def refused_by_mlflow(error):
     """The Answer to a RequestError, in MLflow's shape."""
-    said = {"error_code": "UNAUTHENTICATED" if error.status == 401 else "BAD_REQUEST", "message": error.text}
-    return Answer(error.status, ((b"Content-Type", JSON.encode()),), json.dumps(said).encode(), error=error)
+    said = {"error_code": "UNAUTHENTICATED" if status(error) == 401 else "BAD_REQUEST", "message": error.text}
+    return Answer(status(error), ((b"Content-Type", JSON.encode()),), json.dumps(said).encode(), error=error)
 
 
 def refused_by_vertex(error):
     """The Answer to a RequestError, on Vertex AI's route."""
     said = {"error": error.text}
-    return Answer(error.status, ((b"Content-Type", JSON.encode()),), json.dumps(said).encode(), error=error)
+    return Answer(status(error), ((b"Content-Type", JSON.encode()),), json.dumps(said).encode(), error=error)

@@ -14,6 +14,7 @@ from msgspec import UNSET, UnsetType
 
 from passfail.codecs.csv_rows import floats
 from passfail.errors import BodyTooLarge, InvalidInstance, MalformedBody, Problem, RequestError
+from serve.http.errors import status
 from serve.http.messages import Answer, decoded_once
 from serve.http.receipt import digest, stamped
 
@@ -55,7 +56,7 @@ WHOLES = msgspec.json.Decoder(list[int | list[int]])
 TEXTS = msgspec.json.Decoder(list[str | int | list[str | int | None] | None])
 
 
-async def infer(service, request, name, version=None):
+def infer(service, request, name, version=None):
     """POST /v2/models/{name}[/versions/{version}]/infer: tensors in, tensors out; JSON or binary, each as asked.
 
     Either one tensor x [n, d], a category as the index of its level, or one tensor [n] a feature, a category as its
@@ -133,7 +134,7 @@ def problem(status, text):
 
 def refusal(error):
     """The Answer to a RequestError."""
-    return problem(error.status, error.text)._replace(error=error)
+    return problem(status(error), error.text)._replace(error=error)
 
 
 def _json(document):
@@ -141,13 +142,13 @@ def _json(document):
 
 
 def _answer(served, request, request_digest):
-    model, payload = served
+    model, payload = served.model, served.payload
     wanted, buffers = _read(request)
     if wanted.model_name not in (None, UNSET, model.manifest.name):
         raise _wrong("$.model_name", "not the model that the path names")
     x = _x(wanted.inputs, buffers, payload)
     outputs = _known(wanted.outputs) if isinstance(wanted.outputs, list) else ALL
-    logit, probability = model.predict(x, "row {}".format, request_digest)
+    logit, probability = served.predict(x, "row {}".format, request_digest)
     everywhere = _parameter(wanted, "binary_data_output") is True
     described, binary = [], []
     for output in outputs:

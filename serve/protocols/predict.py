@@ -1,11 +1,12 @@
 """POST /predict: rows in, verdicts out, as JSON or CSV. POST /explain: the same, and why."""
 
+from functools import partial
 from urllib.parse import parse_qsl
 
-from passfail.errors import Problem, RequestError, UnknownParameter, UnsupportedMediaType
-from passfail.evidence import evidence
-from passfail.explain import explain
-from serve.http.messages import Answer, refusal
+from passfail.errors import Problem, RequestError
+from passfail.explain import evidence, explain
+from serve.http.errors import UnknownParameter, UnsupportedMediaType
+from serve.http.messages import Answer, Pending, refusal
 from serve.http.receipt import digest, stamped
 
 JSON, CSV = "application/json", "text/csv"
@@ -13,10 +14,10 @@ PARAMETERS = ("explain", "evidence", "watch")  # of the query
 AS_JSON = ((b"Content-Type", JSON.encode()),)
 
 
-async def predict(service, request):
+def predict(service, request):
     """An object answers an object, an array an array, CSV answers CSV with the answer's columns added.
 
-    ?explain=true and ?evidence=true add to an answer in JSON what passfail/explain.py and evidence.py say of it;
+    ?explain=true and ?evidence=true add to an answer in JSON what passfail/explain.py says of it;
     ?watch=false leaves rows that are no traffic out of the metrics and of the drift.
     """
     served = service.served
@@ -27,11 +28,9 @@ async def predict(service, request):
         kind = request.media_type
         if kind == JSON:
             rows, single = served.payload.read_json(request.body)
-            if single and request.turn and not served.model.shadow:  # it compares whole requests
-                body = served.payload.encode_row(*await request.turn.answer(served.model, rows[0]))
-            else:
-                body = _json(served, rows, single, request_digest, asked)
-            answer = Answer(200, AS_JSON, body, len(rows))
+            if single and not asked and served.shadow is None:  # the shadow compares whole requests
+                return Pending(served, rows[0], partial(_row, served, request, request_digest))
+            answer = Answer(200, AS_JSON, _json(served, rows, single, request_digest, asked), len(rows))
         elif kind == CSV:
             answer = _csv(served, request.body, request_digest, asked)
         else:
@@ -43,16 +42,25 @@ async def predict(service, request):
     return stamped(answer, served.model.manifest, request, request_digest)
 
 
-async def explained(service, request):
+def _row(served, request, request_digest, found):
+    """The Answer of a request for a single row; found: what the model said of it, or the RequestError."""
+    if isinstance(found, RequestError):
+        answer = refusal(found)
+    else:
+        answer = Answer(200, AS_JSON, served.payload.encode_row(*found), 1)
+    return stamped(answer, served.model.manifest, request, request_digest)
+
+
+def explained(service, request):
     """POST /explain is POST /predict?explain=true."""
-    return await predict(service, request._replace(query=f"{request.query}&explain=true"))
+    return predict(service, request._replace(query=f"{request.query}&explain=true"))
 
 
 def _json(served, rows, single, request_digest, asked):
-    model, payload = served
+    model, payload = served.model, served.payload
     x = payload.matrix(rows)
     place = (lambda _: "$") if single else "$[{}]".format
-    logit, probability = model.predict(x, place, request_digest, "unwatched" not in asked)
+    logit, probability = served.predict(x, place, request_digest, "unwatched" not in asked)
     more = {}
     if "explain" in asked:
         more["explanation"] = explain(model, x, logit)
@@ -62,11 +70,11 @@ def _json(served, rows, single, request_digest, asked):
 
 
 def _csv(served, body, request_digest, asked):
-    model, payload = served
+    model, payload = served.model, served.payload
     if more := sorted({"explain", "evidence"}.intersection(asked)):
         raise UnsupportedMediaType(f"only {JSON} has room for {' and '.join(more)}: send that")
     x, sheet = payload.tables.read(body)
-    logit, probability = model.predict(x, lambda row: f"row {row + 1}", request_digest, "unwatched" not in asked)
+    logit, probability = served.predict(x, lambda row: f"row {row + 1}", request_digest, "unwatched" not in asked)
     table = payload.tables.write(model.verdict(logit), logit, probability, model.stable(x, logit), sheet)
     return Answer(200, ((b"Content-Type", b"text/csv; charset=utf-8"),), table, len(x))
 

@@ -10,9 +10,9 @@ do; one function an endpoint, so that no answer can depend on the road (tests/in
 
 import re
 
-from passfail.errors import Overloaded
 from serve.http import messages
 from serve.http.auth import METRICS, is_health
+from serve.http.errors import Overloaded
 from serve.protocols import mlflow
 from serve.protocols import open_inference as v2
 from serve.protocols.predict import explained, predict

@@ -7,10 +7,9 @@ import re
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-from serve.http.messages import Answer, Request, failure, problem, too_large
+from serve.http.messages import Answer, Request, completed, failure, problem, too_large
 from serve.protocols.routes import hot, is_probe, overloaded
 from serve.server.flask_app import from_gunicorn as flask_from_gunicorn
-from serve.server.microbatch import at_once
 from serve.server.quick import SMALL, Quick
 
 # Larger bodies held at the same time; the others wait unread, on their connections.
@@ -34,7 +33,7 @@ class Front:
     def __init__(self, app):
         self._app = app
         self._service = app.service
-        self._watch = app.watch
+        self._recorder = app.recorder
         self._door = app.door
         self._limit = app.service.config.max_body_bytes
         self.quick = Quick(app)
@@ -90,7 +89,7 @@ class Front:
         elif body is None:
             # Nothing came for gunicorn's `timeout` seconds; where the client has left, nobody hears this.
             answer = problem(408, "Request timeout", "the body did not come in time")
-            self._watch.end(self._watch.begin(), scope["method"], _path(scope), None, headers, answer)
+            self._recorder.end(self._recorder.begin(), scope["method"], _path(scope), None, headers, answer)
         else:
             answer = await self._answer(scope, headers, body, whole, shut)
         await send({"type": "http.response.start", "status": answer.status, "headers": _sized(answer)})
@@ -105,7 +104,7 @@ class Front:
         path = _path(scope)
         answer = overloaded(self._service.config, path)
         found = hot(path) if scope["method"] == "POST" else None
-        self._watch.end(self._watch.begin(), scope["method"], path, found and found[0], headers, answer)
+        self._recorder.end(self._recorder.begin(), scope["method"], path, found and found[0], headers, answer)
         return answer
 
     async def _answer(self, scope, headers, body, whole, shut):
@@ -116,18 +115,18 @@ class Front:
                 headers = headers | {b"content-length": b"%d" % (self._limit + 2)}
             threads = self._probing if self._is_probe(path) else self._pages
             return await self._later(threads, self._flask, scope, path, headers, body)
-        began = self._watch.begin()
+        began = self._recorder.begin()
         rule, endpoint, names = found
         sent = body if whole and len(body) <= self._limit else too_large(self._limit)
         request = Request(path, scope["query_string"].decode("latin-1"), headers, sent)
         answer = BROKEN_OFF
         try:
             # The endpoint is called there, too: where the client leaves before its turn, it is not begun.
-            answer = await self._later(self._batches, lambda: at_once(endpoint(self._service, request, **names)))
+            answer = await self._later(self._batches, lambda: completed(endpoint(self._service, request, **names)))
         except Exception:
             answer = failure(self._app.logger, "POST", path)
         finally:
-            self._watch.end(began, "POST", path, rule, headers, answer)
+            self._recorder.end(began, "POST", path, rule, headers, answer)
         return answer
 
     def _later(self, threads, function, *arguments):

@@ -4,22 +4,21 @@ import gc
 import os
 import sys
 import threading
-from inspect import iscoroutine
 
 from flask import Flask, Response, abort, current_app, g, request
 from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
-from passfail.errors import ConfigError, MalformedBody, RequestError, StartupError, Unauthenticated
+from passfail.errors import ConfigError, MalformedBody, RequestError, StartupError
 from serve.http.auth import CHALLENGES, door
-from serve.http.messages import Answer, Request, failure, problem, refusal, too_large
+from serve.http.errors import Unauthenticated
+from serve.http.messages import Answer, Request, completed, failure, problem, refusal, too_large
 from serve.protocols import mlflow, open_inference, openapi, routes
 from serve.protocols.routes import RULES
 from serve.registry import Service
-from serve.server.microbatch import at_once
 from serve.settings import Config
 from serve.telemetry.metrics import CONTENT_TYPE
-from serve.telemetry.recorder import Watch
+from serve.telemetry.recorder import Recorder
 from serve.telemetry.shared_counters import SHARED
 from serve.telemetry.tracing import tracer
 from serve.web.views import PAGE
@@ -45,8 +44,8 @@ def create_app(config=None):
     app.register_blueprint(PAGE)
     _add_vertex(app, config)
     rules = sorted({rule.rule for rule in app.url_map.iter_rules()})
-    app.watch = Watch(rules, SHARED, config.access_log, tracer(os.environ))
-    app.service = Service(config, app.watch)
+    app.recorder = Recorder(rules, SHARED, config.access_log, tracer(os.environ))
+    app.service = Service(config, app.recorder)
     app.door = door(config)
     app.before_request(_begin)
     if app.door:
@@ -90,8 +89,7 @@ def _view(endpoint):
 
     def view(**names):
         sent = Request(request.path, request.query_string.decode("latin-1"), g.headers, _body())
-        answer = endpoint(current_app.service, sent, **names)
-        g.answer = at_once(answer) if iscoroutine(answer) else answer
+        g.answer = completed(endpoint(current_app.service, sent, **names))
         return _response(g.answer)
 
     return view
@@ -142,13 +140,13 @@ def _model():
 
 def _metrics():
     service = current_app.service
-    manifest, watch = service.served.model.manifest, current_app.watch
-    text = watch.metrics.text(manifest, service.config.runtime, len(service.refused), watch.drift.found(manifest))
+    manifest, recorder = service.served.model.manifest, current_app.recorder
+    text = recorder.metrics.text(manifest, service.config.runtime, len(service.refused), recorder.drift.found(manifest))
     return Response(text, content_type=CONTENT_TYPE)
 
 
 def _drift():
-    return current_app.watch.drift.found(current_app.service.served.model.manifest)
+    return current_app.recorder.drift.found(current_app.service.served.model.manifest)
 
 
 def _openapi():
@@ -157,7 +155,7 @@ def _openapi():
 
 
 def _begin():
-    g.began = current_app.watch.begin()
+    g.began = current_app.recorder.begin()
     g.headers = {name.lower().encode("latin-1"): value.encode("latin-1", "replace") for name, value in request.headers}
 
 
@@ -176,7 +174,7 @@ def _guard():
 def _end(response):
     rule = request.url_rule.rule if request.url_rule else None
     answer = g.get("answer") or Answer(response.status_code, (), b"")
-    current_app.watch.end(g.began, request.method, request.path, rule, g.headers, answer)
+    current_app.recorder.end(g.began, request.method, request.path, rule, g.headers, answer)
     return response
 
 

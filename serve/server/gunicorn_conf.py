@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import logging.config
 import math
 import os
 import re
@@ -10,8 +11,21 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-from serve.telemetry.logs import EventLogger
+from gunicorn.glogging import Logger
+
+from serve.telemetry.logs import LOGGING
 from serve.telemetry.shared_counters import SHARED, WORKERS
+
+
+class EventLogger(Logger):
+    """gunicorn's logger, and everybody else's in its workers, as Events.
+
+    Not by gunicorn's own setting logconfig_dict: with that it makes up a line of its own for each request.
+    """
+
+    def setup(self, cfg):
+        super().setup(cfg)
+        logging.config.dictConfig(LOGGING)
 
 
 def available_cpus(cgroup=Path("/sys/fs/cgroup")):

@@ -4,74 +4,39 @@ A run takes about as long for eight rows as for one, and each row's answer is th
 certificate says so.
 """
 
-from types import coroutine
+from collections.abc import Callable, Sequence
 
-from passfail.errors import InvalidInstance
-
-
-class Turn:
-    """What endpoints that are started one after the other share: all are, before the first of them goes on."""
-
-    def __init__(self):
-        self._batch, self._notes = None, []
-
-    async def answer(self, model, row):
-        """One row, d numbers, None for missing -> what `Model.answers` says of it, or raises."""
-        batch = self._batch
-        if batch is None or batch.model is not model:
-            batch = self._batch = Batch(model, self._notes)
-        at = len(batch.rows)
-        batch.rows.append(row)
-        await _others()
-        answer = batch.answers()[at]
-        if isinstance(answer, InvalidInstance):
-            raise answer
-        return answer
-
-    def note(self):
-        """Tell who watches what was answered; nobody's answer need wait for that."""
-        for note in self._notes:
-            note()
+from passfail.errors import RequestError
+from serve.http.messages import Pending
+from serve.registry import RowAnswer, Served
 
 
-class Batch:
-    """The rows of one model; the first to want its answer has all of them answered."""
+def answer_together(
+    requests: Sequence[Pending],
+) -> tuple[list[RowAnswer | RequestError | Exception], Callable[[], None]]:
+    """Answer requests for a single row each, those of one model by one run of it.
 
-    def __init__(self, model, notes):
-        self.model, self.rows, self._answers = model, [], None
-        self._notes = notes
-
-    def answers(self):
-        """For each row what `Turn.answer` returns, or the InvalidInstance that it raises."""
-        if self._answers is None:
-            try:
-                self._answers = self._ask(self.rows)
-            except InvalidInstance:
-                self._answers = [self._alone(row) for row in self.rows]
-        return self._answers
-
-    def _ask(self, rows):
-        answers, note = self.model.answers(rows)
-        self._notes.append(note)
-        return answers
-
-    def _alone(self, row):
+    Returns
+    -------
+    For each request what its `finish` takes, or the exception that answering it raised; and a function that tells
+    the telemetry of them, to be called when there is time.
+    """
+    rows: dict[int, tuple[Served, list[int]]] = {}
+    for at, request in enumerate(requests):
+        rows.setdefault(id(request.served), (request.served, []))[1].append(at)
+    answers: list[RowAnswer | RequestError | Exception] = [Exception()] * len(requests)
+    observers = []
+    for served, places in rows.values():
         try:
-            return self._ask([row])[0]
-        except InvalidInstance as error:
-            return error
+            found, observe = served.answer_rows([requests[at].row for at in places])
+            observers.append(observe)
+        except Exception as error:  # a fault of the runtime is the answer of these requests, and of no others
+            found = [error] * len(places)
+        for at, answer in zip(places, found, strict=True):
+            answers[at] = answer
 
+    def observe_all() -> None:
+        for observe in observers:
+            observe()
 
-@coroutine
-def _others():
-    """Wait until the others have been started."""
-    yield
-
-
-def at_once(endpoint):
-    """The answer of an endpoint (its coroutine) whose request shares no turn, and so waits for nobody."""
-    try:
-        endpoint.send(None)
-    except StopIteration as finished:
-        return finished.value
-    raise RuntimeError("an endpoint waits, and its request shares no turn")
+    return answers, observe_all

@@ -10,9 +10,10 @@ import asyncio
 import re
 from functools import lru_cache
 
-from serve.http.messages import Request, failure, problem
+from passfail.errors import RequestError
+from serve.http.messages import Pending, Request, failure, problem
 from serve.protocols.routes import hot, overloaded
-from serve.server.microbatch import Turn
+from serve.server.microbatch import answer_together
 from serve.telemetry.logs import write
 
 # Bytes of a body that are read and answered at once: a millisecond or two. A larger one takes its turn in a thread.
@@ -45,7 +46,7 @@ class Quick:
     """Of one worker's event loop. door: the app's, or None."""
 
     def __init__(self, app):
-        self._service, self._watch, self._door, self._logger = app.service, app.watch, app.door, app.logger
+        self._service, self._recorder, self._door, self._logger = app.service, app.recorder, app.door, app.logger
         self._most = min(SMALL, app.service.config.max_body_bytes)
         self._heard = []
 
@@ -75,7 +76,7 @@ class Quick:
         Where its connection is the only one there is nobody to wait for.
         """
         call.connection, call.admitted = connection, connection.admitted
-        call.began = self._watch.begin()
+        call.began = self._recorder.begin()
         self._heard.append(call)
         if connection.alone and not call.last:  # a connection isn't closed while its parser is at work
             self._answer()
@@ -85,46 +86,48 @@ class Quick:
     def late(self, call):
         """The Answer to a call whose body does not come."""
         call.answer = problem(408, "Request timeout", "the body did not come in time")
-        self._watch.end(self._watch.begin(), "POST", call.path, None, call.headers, call.answer)
+        self._recorder.end(self._recorder.begin(), "POST", call.path, None, call.headers, call.answer)
         return call.answer
 
     def _answer(self):
         heard, self._heard = self._heard, []
-        turn = Turn()
-        waiting = []
+        pending = []
         for call in heard:
             if not call.admitted:
                 call.answer = overloaded(self._service.config, call.path)
                 continue
-            request = Request(call.path, "", call.headers, b"".join(call.chunks), turn)
-            asked = call.endpoint(self._service, request, **call.names)
-            if not self._goes_on(call, asked):
-                waiting.append((call, asked))
-        for call, asked in waiting:
-            self._goes_on(call, asked)
+            request = Request(call.path, "", call.headers, b"".join(call.chunks))
+            try:
+                call.answer = call.endpoint(self._service, request, **call.names)
+            except Exception:
+                call.answer = failure(self._logger, "POST", call.path)
+            if isinstance(call.answer, Pending):
+                pending.append(call)
+        found, observe = answer_together([call.answer for call in pending])
+        for call, answer in zip(pending, found, strict=True):
+            call.answer = self._finished(call, answer)
         for call in heard:
             call.connection.answer(call.answer)
         # After that the answers are sent; and what is noted is noted before anything else is answered.
-        asyncio.get_running_loop().call_soon(self._note, heard, turn)
+        asyncio.get_running_loop().call_soon(self._note, heard, observe)
 
-    def _note(self, answered, turn):
-        turn.note()
+    def _note(self, answered, observe):
+        observe()
         lines = []
         for call in answered:
-            self._watch.end(call.began, "POST", call.path, call.rule, call.headers, call.answer, lines)
+            self._recorder.end(call.began, "POST", call.path, call.rule, call.headers, call.answer, lines)
             call.connection.go_on()
         if lines:
             write(lines)
 
-    def _goes_on(self, call, asked):
-        """Let an endpoint go on until it waits for its turn; whether it has answered."""
+    def _finished(self, call, found):
+        """The Answer of a call whose row the model has answered; found: what `answer_together` says of it."""
         try:
-            asked.send(None)
-        except StopIteration as finished:
-            call.answer = finished.value
+            if isinstance(found, Exception) and not isinstance(found, RequestError):
+                raise found
+            return call.answer.finish(found)
         except Exception:
-            call.answer = failure(self._logger, "POST", call.path)
-        return call.answer is not None
+            return failure(self._logger, "POST", call.path)
 
 
 @lru_cache(256)

@@ -6,7 +6,6 @@ No line holds a feature's value, nor a query: the page's form has values there.
 import contextlib
 import json
 import logging
-import logging.config
 import os
 import re
 import select
@@ -14,7 +13,6 @@ import time
 from functools import lru_cache
 
 import msgspec
-from gunicorn.glogging import Logger
 
 
 class Line(msgspec.Struct):
@@ -103,17 +101,6 @@ class Events(logging.Formatter):
         if record.exc_info:
             event["traceback"] = self.formatException(record.exc_info)
         return json.dumps(event)
-
-
-class EventLogger(Logger):
-    """gunicorn's logger, and everybody else's in its workers, as Events.
-
-    Not by gunicorn's own setting logconfig_dict: with that it makes up a line of its own for each request.
-    """
-
-    def setup(self, cfg):
-        super().setup(cfg)
-        logging.config.dictConfig(LOGGING)
 
 
 LOGGING = {

@@ -6,7 +6,7 @@ from serve.telemetry.drift import Drift
 from serve.telemetry.metrics import Metrics
 
 
-class Watch:
+class Recorder:
     """rules: of the endpoints. tracer: OpenTelemetry's, or None. access_log: whether each request is a line there."""
 
     def __init__(self, rules, tally, access_log=False, tracer=None):
@@ -14,10 +14,10 @@ class Watch:
         self._access_log, self._tracer = access_log, tracer
         self.begin = self.metrics.begin
 
-    def predicted(self, model, x, logit, verdict, probability):
-        """The model has answered rows x (n, d), NumPy's; the others (n,) each, all lists or all NumPy's."""
+    def predicted(self, manifest, x, logit, verdict, probability):
+        """A model has answered rows x (n, d), NumPy's; the others (n,) each, all lists or all NumPy's."""
         self.metrics.predicted(verdict, probability)
-        self.drift.note(model.manifest, x, logit)
+        self.drift.note(manifest, x, logit)
 
     def end(self, began, method, path, rule, headers, answer, lines=None):
         """The request that `begin` began is answered. headers: the request's; rule: None where no endpoint took it.

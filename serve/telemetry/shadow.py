@@ -24,14 +24,14 @@ class Shadow:
     place (below 1e-300 all count as equal); verdict_flips; dropped, requests that the queue had no room for.
     """
 
-    def __init__(self, runtime, name, manifest, rate, flips=None):
-        """runtime: the second, called `name`. rate: the share of requests. flips: a folder for the flips' rows.
+    def __init__(self, model, name, rate, flips=None, told=None):
+        """model: the same export on a second runtime, called `name`. rate: the share of requests, above 0, at most 1.
 
-        `watch(rows, ulp, flips)`, where it is set, is told of every comparison (serve/telemetry/metrics.py).
+        flips: a folder for the rows whose verdict differs, or None. told(rows, ulp, flips): is told of every
+        comparison (serve/telemetry/metrics.py), or None.
         """
-        self.watch = None
         self.checked_rows = self.ulp_max = self.verdict_flips = self.dropped = 0
-        self._runtime, self._name, self._manifest, self._rate, self._flips = runtime, name, manifest, rate, flips
+        self._model, self._name, self._rate, self._flips, self._told = model, name, rate, flips, told
         self._queue = queue.Queue(WAITING)
         self._lock = threading.Lock()
         self._thread = None
@@ -75,21 +75,20 @@ class Shadow:
                 self._queue.task_done()
 
     def _compare(self, x, logit, probability, request_digest):
-        second, likelihood = self._runtime(x)
-        threshold = self._manifest.logit_threshold
-        flipped = np.flatnonzero((logit > threshold) != (second > threshold))
+        second, likelihood = self._model.runtime(x)
+        flipped = np.flatnonzero(self._model.verdict(logit) != self._model.verdict(second))
         self.checked_rows += len(x)
         distance = ulp(probability, likelihood)
         self.ulp_max = max(self.ulp_max, distance)
-        if self.watch:
-            self.watch(len(x), distance, len(flipped))
+        if self._told:
+            self._told(len(x), distance, len(flipped))
         reported = min(self.verdict_flips, REPORTED)
         self.verdict_flips += len(flipped)
         for row in flipped[: REPORTED - reported].tolist():
             self._report(x[row], row, logit[row], second[row], request_digest)
 
     def _report(self, x, row, logit, second, request_digest):
-        manifest = self._manifest
+        manifest = self._model.manifest
         LOG.error(
             "verdict flip: %s version %d (%s), request %s, row %d: logit %r, on %s %r; %s",
             manifest.name, manifest.version, manifest.digest, request_digest, row, logit.item(), self._name,
@@ -100,10 +99,9 @@ class Shadow:
         """Write the row as a request that `python -m serve replay` takes: no value of a feature goes into the log."""
         if self._flips is None:
             return "its row is not kept (SHADOW_FLIPS)"
-        body = json.dumps(self._manifest.instance(x.tolist())).encode()
-        path = (
-            self._flips / f"{self._manifest.name}-{self._manifest.version}-{hashlib.sha256(body).hexdigest()[:16]}.json"
-        )
+        manifest = self._model.manifest
+        body = json.dumps(manifest.instance(x.tolist())).encode()
+        path = self._flips / f"{manifest.name}-{manifest.version}-{hashlib.sha256(body).hexdigest()[:16]}.json"
         try:
             path.write_bytes(body)
         except OSError as error:

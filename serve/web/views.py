@@ -1,16 +1,15 @@
 """GET /: the page for people, which needs no JavaScript to answer. GET /docs, and the export's report."""
 
 import csv
-import hashlib
 import io
 from pathlib import Path
 from urllib.parse import urlencode
 
 from flask import Blueprint, Response, abort, current_app, render_template, request, send_from_directory
 
-from passfail.errors import RequestError
-from passfail.evidence import evidence
-from passfail.explain import explain
+from passfail.errors import IntegrityError, RequestError
+from passfail.explain import evidence, explain
+from passfail.repository import read_file
 from serve.protocols import openapi
 
 FOLDER = Path(__file__).parent
@@ -94,11 +93,11 @@ def report():
 
 def _answer(served, pairs, watched):
     """What the page says of a form's (name, text) pairs, which are read as a table of one row: as strictly as any."""
-    model, payload = served
+    model, payload = served.model, served.payload
     text = io.StringIO()
     csv.writer(text).writerows([[name for name, _ in pairs], [value for _, value in pairs]])
     x, _ = payload.tables.read(text.getvalue().encode())
-    logit, probability = model.predict(x, watched=watched)
+    logit, probability = served.predict(x, traffic=watched)
     why = explain(model, x, logit)[0]
     parts = why["contributions"] or {}
     return {
@@ -124,9 +123,9 @@ def _middle(manifest):
 
 def _exported(service, manifest, name):
     """The bytes of a file of the export; None where there is none, or no longer the one that was exported."""
-    try:
-        found = (service.config.models / manifest.name / str(manifest.version) / name).read_bytes()
-    except OSError:
+    if name not in manifest.files:
         return None
-    file = manifest.files.get(name)
-    return found if file and hashlib.sha256(found).hexdigest() == file.sha256 else None
+    try:
+        return read_file(service.config.models / manifest.name / str(manifest.version), manifest, name)
+    except IntegrityError:
+        return None

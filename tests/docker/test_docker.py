@@ -129,9 +129,9 @@ def test_retraining_beside_the_running_service_loses_nothing(up):
         before = version(address)
         compose("run", "--rm", "train")
         settled(address, before + 1)
-        compose("run", "--rm", "train", f"python -m serve use {before} --model hours")
+        compose("run", "--rm", "train", f"python -m passfail pin {before} --model hours")
         settled(address, before)
-        compose("run", "--rm", "train", "python -m serve use highest --model hours")
+        compose("run", "--rm", "train", "python -m passfail pin highest --model hours")
         settled(address, before + 1)
     finally:
         stop.set()

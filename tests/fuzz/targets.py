@@ -8,7 +8,6 @@ import csv
 import io
 import json
 import math
-from inspect import iscoroutine
 from itertools import zip_longest
 
 import numpy as np
@@ -18,21 +17,19 @@ from passfail.errors import MalformedBody, RequestError
 from passfail.manifest import MISSING
 from passfail.proof import reference
 from serve.http.auth import Door
-from serve.http.messages import PROBLEM, Request
+from serve.http.messages import PROBLEM, Request, completed
 from serve.http.receipt import REQUEST_ID
 from serve.protocols import mlflow
 from serve.protocols import open_inference as v2
 from serve.protocols.predict import explained, predict
 from serve.protocols.routes import hot
-from serve.server.microbatch import at_once
 
 SECRETS = ("5ecre7-", "777777.25")  # what mutations put into requests, and no refusal may repeat
 JSON, CSV = b"application/json", b"text/csv"
 
 
 def ask(service, endpoint, body, path="/predict", query="", headers=(), **names):
-    asked = endpoint(service, Request(path, query, {b"content-type": JSON, **dict(headers)}, body), **names)
-    return at_once(asked) if iscoroutine(asked) else asked
+    return completed(endpoint(service, Request(path, query, {b"content-type": JSON, **dict(headers)}, body), **names))
 
 
 def refused(answer, body, media_type, *keys):
@@ -112,7 +109,7 @@ def listed(model, rows, answers):
 
 def from_json(service, body):
     """POST /predict in JSON, whose two decoders agree; the same body explained."""
-    model, payload = service.served
+    model, payload = service.served.model, service.served.payload
     answer = ask(service, predict, body)
     agreed(payload, body, answer.error)
     if len(body) % 16 == 0:  # it takes far longer than an answer

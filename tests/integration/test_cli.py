@@ -17,6 +17,7 @@ import safetensors.numpy
 
 from passfail.loading import open_model
 from passfail.manifest import decode
+from passfail.repository import find
 from serve.server.flask_app import create_app
 from serve.settings import Config
 from tests.conftest import DATA
@@ -300,7 +301,7 @@ def test_two_exports_at_once_take_two_versions(run, monkeypatch):
     assert not faults
     assert sorted(path.name for path in Path("models/hours").iterdir()) == ["1", "2", "config.pbtxt"]
     for version in (1, 2):
-        assert open_model(Config(models=Path("models"), model_version=version)).manifest.version == version
+        assert open_model(find(Path("models"), version=version)).manifest.version == version
 
 
 def test_an_interrupted_export_leaves_nothing_behind(run, monkeypatch):

@@ -12,11 +12,11 @@ import msgspec
 import pytest
 
 from passfail import manifest as contract
+from passfail.__main__ import main as passfail
 from passfail.errors import ConfigError, IntegrityError, StartupError
 from passfail.loading import open_model
 from passfail.repository import PINNED, choices, pin
 from serve.http.messages import Answer
-from serve.pin import main as use
 from serve.server.flask_app import create_app
 from serve.settings import Config
 from serve.telemetry.logs import Line, access
@@ -118,9 +118,9 @@ def test_a_model_is_named_by_a_name_and_never_by_a_path(models, tmp_path, name, 
     """By a setting, on the trainer's and on the service's command line, and in a route."""
     if name:
         with pytest.raises(ConfigError):
-            choices(Config(models=models, model_name=name))
+            choices(models, name)
         assert train(["fit", f"--name={name}", "--checkpoints", str(tmp_path / "c")]) == 2
-        assert use(["1", f"--model={name}"]) == 2
+        assert passfail(["pin", "1", f"--model={name}"]) == 2
     assert not any(tmp_path.iterdir())
     assert "Traceback" not in capsys.readouterr().err
 
@@ -145,7 +145,7 @@ def test_what_a_version_is_pinned_to_is_a_number(models, tmp_path, text):
     (tmp_path / "hours" / PINNED).write_text(text)
 
     with pytest.raises(ConfigError, match="make use"):
-        choices(Config(models=tmp_path, model_name="hours"))
+        choices(tmp_path, "hours")
 
 
 def test_a_pin_is_not_written_through_a_link(models, tmp_path):
@@ -167,7 +167,7 @@ def test_a_manifest_names_files_of_its_folder_only(models, tmp_path, name):
     (folder / "manifest.json").write_bytes(msgspec.structs.replace(manifest, files=files).encode())
 
     with pytest.raises(IntegrityError, match="names a file outside its folder"):
-        open_model(Config(models=tmp_path), folder)
+        open_model(folder)
 
 
 def test_a_linked_version_is_served_only_as_itself(models, tmp_path):
@@ -176,7 +176,7 @@ def test_a_linked_version_is_served_only_as_itself(models, tmp_path):
     (tmp_path / "hours" / "2").symlink_to(models / "admissions" / "1")
 
     with pytest.raises(StartupError, match="belongs to admissions/1"):
-        open_model(Config(models=tmp_path), tmp_path / "hours" / "2")
+        open_model(tmp_path / "hours" / "2")
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from serve.server.asgi import BROKEN_OFF
 from serve.server.flask_app import create_app
 from serve.settings import Config
 from serve.telemetry.logs import access, moment, write
-from serve.telemetry.recorder import Watch
+from serve.telemetry.recorder import Recorder
 from serve.telemetry.shared_counters import Tally
 from tests.support.service import ROOT, free_port, service, start, wait
 
@@ -117,7 +117,7 @@ def test_a_request_that_is_none_is_not_repeated_in_the_log(models, worker_class)
 def test_gunicorn_makes_up_no_line_of_its_own():
     """It would for each request, unseen, as soon as its logging is set by logconfig_dict: a fifth of the throughput."""
     code = (
-        "from gunicorn.config import Config\nfrom serve import gunicorn_conf\nconfig = Config()\n"
+        "from gunicorn.config import Config\nfrom serve.server import gunicorn_conf\nconfig = Config()\n"
         "for name, value in vars(gunicorn_conf).items():\n"
         "    if name in config.settings:\n        config.set(name, value)\n"
         "print(config.logger_class(config).access_log_enabled)"
@@ -212,8 +212,8 @@ def test_a_span_says_how_the_request_ended(answer, code, failed):
 
     provider, exporter = TracerProvider(), exporting.InMemorySpanExporter()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    watch = Watch(["/predict"], Tally(), tracer=provider.get_tracer("passfail"))
-    watch.end(watch.begin(), "POST", "/predict", "/predict", {}, answer)
+    recorder = Recorder(["/predict"], Tally(), tracer=provider.get_tracer("passfail"))
+    recorder.end(recorder.begin(), "POST", "/predict", "/predict", {}, answer)
 
     (span,) = exporter.get_finished_spans()
     assert (span.attributes.get("http.response.status_code"), not span.status.is_ok) == (code, failed)

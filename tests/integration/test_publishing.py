@@ -5,9 +5,8 @@ import subprocess
 import sys
 import time
 
-from passfail.loading import read_manifest, read_verified
 from passfail.manifest import decode
-from passfail.repository import versions
+from passfail.repository import read_manifest, read_verified, versions
 from tests.support.service import ROOT
 from train.export.publish import _publish
 

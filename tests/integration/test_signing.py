@@ -9,12 +9,13 @@ import sys
 import msgspec
 import pytest
 
+from passfail import signing
 from passfail.errors import ConfigError, IntegrityError, ManifestError
-from passfail.loading import open_model
 from passfail.manifest import decode
 from serve.registry import Service
 from serve.replay import main as replay
 from serve.settings import Config
+from tests.support.models import opened
 from tests.support.service import ROOT, start
 from train.__main__ import main
 
@@ -61,6 +62,10 @@ def settings(folder, keys, key="ours.pub"):
     return Config.from_env({"MODELS_DIR": str(folder.parent.parent), "SIGNED_BY": str(keys / key)})
 
 
+def opened_signed(folder, keys, key="ours.pub"):
+    return opened(folder.parent.parent, signed_by=signing.public_key(keys / key, "SIGNED_BY"))
+
+
 def sign(folder, key):
     """Sign a version's manifest with OpenSSL."""
     text, out = folder / "manifest.json", folder / "manifest.json.sig"
@@ -97,7 +102,7 @@ def test_the_service_takes_what_openssl_signs(signed, keys):
     (signed / "manifest.json.sig").unlink()
     sign(signed, keys / "ours.pem")
 
-    assert open_model(settings(signed, keys)).manifest.version == 1
+    assert opened_signed(signed, keys).manifest.version == 1
 
 
 @pytest.mark.parametrize("damage", ["missing", "empty", "other", "short", "swapped"])
@@ -117,8 +122,8 @@ def test_what_the_key_did_not_sign_is_refused_by_name(signed, keys, damage):
     remedy = "asks for it: export again with SIGN_WITH" if damage == "missing" else "not a signature of this manifest"
 
     with pytest.raises(IntegrityError, match=rf"hours/1/manifest\.json\.sig: .*{remedy}"):
-        open_model(settings(signed, keys))
-    assert open_model(Config(models=signed.parent.parent)), "without SIGNED_BY nobody asks"
+        opened_signed(signed, keys)
+    assert opened(signed.parent.parent), "without SIGNED_BY nobody asks"
 
 
 def test_any_changed_byte_of_any_file_is_noticed_and_the_file_named(signed, keys):
@@ -128,15 +133,14 @@ def test_any_changed_byte_of_any_file_is_noticed_and_the_file_named(signed, keys
     assert {path.name for path in files} == {
         *("manifest.json", "manifest.json.sig", "model.onnx", "model.pt", "model.pt2", "MODEL_CARD.md", "report.html")
     }
-    config = settings(signed, keys)
     for path in files:
         data = path.read_bytes()
         for at in [0, len(data) - 1, *(generator.randrange(len(data)) for _ in range(20))]:
             path.write_bytes(data[:at] + bytes([data[at] ^ 1 << generator.randrange(8)]) + data[at + 1 :])
             with pytest.raises((IntegrityError, ManifestError), match=rf"hours/1/{path.name}: "):
-                open_model(config)
+                opened_signed(signed, keys)
         path.write_bytes(data)
-    assert open_model(config)
+    assert opened_signed(signed, keys)
 
 
 def test_who_rewrites_the_manifest_to_fit_is_found_out(signed, keys):
@@ -144,9 +148,9 @@ def test_who_rewrites_the_manifest_to_fit_is_found_out(signed, keys):
     path = signed / "manifest.json"
     path.write_bytes(msgspec.structs.replace(decode(path.read_bytes()), threshold=0.4).encode())
 
-    assert open_model(Config(models=signed.parent.parent)).manifest.threshold == 0.4
+    assert opened(signed.parent.parent).manifest.threshold == 0.4
     with pytest.raises(IntegrityError, match=r"manifest\.json\.sig: not a signature of this manifest\.json"):
-        open_model(settings(signed, keys))
+        opened_signed(signed, keys)
 
 
 def test_an_unsigned_version_is_not_swapped_in_until_it_is_signed(signed, keys):
@@ -222,8 +226,8 @@ def test_without_cryptography_only_who_asks_for_signatures_is_told(signed, keys)
     """As in the images, which don't have it unless they are asked to."""
     code = (
         "import os, sys; sys.modules['cryptography'] = None\n"
-        "from serve.settings import Config; from passfail.loading import open_model\n"
-        "open_model(Config.from_env(os.environ)); print('opened')\n"
+        "from serve.settings import Config; from tests.support.models import opened\n"
+        "opened(os.environ['MODELS_DIR']); print('opened')\n"
         "Config.from_env({'SIGNED_BY': sys.argv[1]})"
     )
     environ = {**os.environ, "MODELS_DIR": str(signed.parent.parent)}

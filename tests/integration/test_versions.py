@@ -12,9 +12,10 @@ import msgspec
 import numpy as np
 import pytest
 
-from passfail.errors import StartupError, UnknownModel
+from passfail.__main__ import main as passfail
+from passfail.errors import StartupError
 from passfail.manifest import decode
-from serve.pin import main as use
+from serve.http.errors import UnknownModel
 from serve.registry import Service
 from serve.server.flask_app import create_app
 from serve.settings import Config
@@ -75,7 +76,7 @@ def test_what_did_not_change_is_not_opened_again(home, monkeypatch):
     publish(home, 3, damage=True)
     one = opened(home)
     one.look()
-    monkeypatch.setattr("serve.registry.open_model", lambda *_: pytest.fail("opened again"))
+    monkeypatch.setattr("serve.registry.open_models", lambda *_: pytest.fail("opened again"))
 
     one.look()
 
@@ -163,7 +164,7 @@ def test_the_shadow_ends_with_its_model(home):
     """Else each new version would leave a thread and a model behind."""
     publish(home, 2)
     one = opened(home, shadow="torchscript", shadow_rate=1.0)
-    first, others = one.served.model, set(threading.enumerate())
+    first, others = one.served, set(threading.enumerate())
     first.predict(np.array([[7.0]]))
     (thread,) = set(threading.enumerate()) - others
     for number in (3, 4, 5):
@@ -183,7 +184,7 @@ def test_the_shadow_ends_with_a_model_that_is_opened_anew(home, served):
     publish(home, 2)
     one = opened(home, shadow="torchscript", shadow_rate=1.0, model_version=served)
     one.look()
-    first, others = one.kept[1].model, set(threading.enumerate())
+    first, others = one.kept[1], set(threading.enumerate())
     first.predict(np.array([[7.0]]))
     (thread,) = set(threading.enumerate()) - others
     os.utime(home / "1" / "model.onnx", (0, 0))
@@ -192,7 +193,7 @@ def test_the_shadow_ends_with_a_model_that_is_opened_anew(home, served):
 
     thread.join(timeout=30)
     assert not thread.is_alive()
-    assert one.kept[1].model is not first
+    assert one.kept[1] is not first
     assert not one.refused
 
 
@@ -203,11 +204,11 @@ def test_pinning_takes_effect_and_can_be_taken_back(home, monkeypatch, capsys):
     one = opened(home)
     one.look()
 
-    assert use(["1"]) == 0
+    assert passfail(["pin", "1"]) == 0
     one.look()
     assert version(one) == 1
     assert version(opened(home)) == 1
-    assert use(["highest"]) == 0
+    assert passfail(["pin", "highest"]) == 0
     one.look()
     assert version(one) == 2
     assert capsys.readouterr() == ("hours: version 1\nhours: the highest version\n", "")
@@ -226,7 +227,7 @@ def test_what_cannot_be_served_is_not_pinned(home, monkeypatch, capsys, argument
     monkeypatch.setenv("MODELS_DIR", str(home.parent))
     publish(home, 3, damage=True)
 
-    assert use(arguments) == 2
+    assert passfail(["pin", *arguments]) == 2
 
     printed = capsys.readouterr()
     assert said in printed.err
@@ -265,10 +266,10 @@ def test_a_swap_under_load_drops_nothing_and_every_answer_is_one_versions(home, 
         try:
             publish(home, 2)
             settled(address, 2)
-            assert use(["1", "--model", "hours"]) == 0
+            assert passfail(["pin", "1", "--model", "hours"]) == 0
             settled(address, 1)
             publish(home, 3, damage=True)
-            assert use(["highest", "--model", "hours"]) == 0
+            assert passfail(["pin", "highest", "--model", "hours"]) == 0
             ready = settled(address, 2)
         finally:
             stop.set()

@@ -17,14 +17,13 @@ import onnx
 import torch
 from onnx.reference import ReferenceEvaluator
 
-from passfail.errors import CertificateError, ServingError
-from passfail.loading import Model, read_manifest, read_verified
+from passfail.errors import CertificateError, PassfailError
 from passfail.manifest import Certificate, Feature, Figures, Parameters
+from passfail.model import Model
 from passfail.proof import certificate as proofs
 from passfail.proof import samples
-from passfail.repository import find
+from passfail.repository import find, read_manifest, read_verified
 from passfail.runtimes import MODEL_FILES, load_runtime
-from serve.settings import Config
 from train.errors import ExportError
 
 SEED = 0
@@ -95,7 +94,7 @@ def engines(files, eager=None):
     """The engines that must answer alike: {name: runtime}, as serve/runtimes/__init__.py describes a runtime."""
     try:
         every = {name: load_runtime(name, files[file]) for name, file in MODEL_FILES.items()}
-    except ServingError as error:
+    except PassfailError as error:
         raise ExportError(f"the export can't be proven: {error}") from error
     every["onnx reference"] = reference(files["model.onnx"])
     every["torch.export"] = _torch(torch.export.load(io.BytesIO(files["model.pt2"])).module())
@@ -132,10 +131,10 @@ def published(models, name, number=None):
     Raises ExportError where there is none, or it was altered.
     """
     try:
-        folder = find(Config(models=Path(models), model_name=name, model_version=number))
+        folder = find(Path(models), name, number)
         manifest = read_manifest(folder)
         return folder, manifest, read_verified(folder, manifest)
-    except ServingError as error:
+    except PassfailError as error:
         raise ExportError(str(error)) from error
 
 

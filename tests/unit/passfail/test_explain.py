@@ -9,10 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from passfail.evidence import evidence
-from passfail.explain import ROWS, STEPS, explain
-from passfail.loading import Model
+from passfail.explain import ROWS, STEPS, evidence, explain
 from passfail.manifest import SCORES, Bin, Column, Feature, Hidden, Manifest, Parameters, Target, Unit, decode
+from passfail.model import Model
 from passfail.proof import reference
 
 NUMBERS = st.floats(-1e3, 1e3) | st.floats(-1e12, 1e12) | st.sampled_from([0.0, -0.0, 5e-324, 1e300, -1e300])

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from passfail.errors import CertificateError, ConfigError, IntegrityError, ManifestError, RuntimeUnavailable
-from passfail.loading import open_model
 from passfail.manifest import decode
 from passfail.runtimes import load_runtime
 from serve.server.flask_app import create_app
 from serve.settings import Config
+from tests.support.models import opened as models_opened
 
 FILES = {"onnx": "model.onnx", "torchscript": "model.pt"}
 
@@ -28,8 +28,8 @@ def copied(models, tmp_path):
     return tmp_path / "study_hours" / "1"
 
 
-def opened(folder, runtime="onnx", **settings):
-    return open_model(Config(models=folder.parent.parent, runtime=runtime, **settings))
+def opened(folder, runtime="onnx", **chosen):
+    return models_opened(folder.parent.parent, runtime=runtime, **chosen)
 
 
 def rewrite(folder, **changes):
@@ -158,9 +158,9 @@ def test_an_engine_that_is_not_installed_is_named(copied, monkeypatch):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"model_name": "nosuch"}, "holds no exported version: run make train export"),
-        ({"model_name": "../study_hours"}, "MODEL_NAME must be letters"),
-        ({"model_name": "study_hours", "model_version": 9}, "holds no version 9; it holds 1"),
+        ({"name": "nosuch"}, "holds no exported version: run make train export"),
+        ({"name": "../study_hours"}, "MODEL_NAME must be letters"),
+        ({"name": "study_hours", "version": 9}, "holds no version 9; it holds 1"),
     ],
 )
 def test_a_model_that_is_not_there(copied, settings, message):
@@ -171,9 +171,9 @@ def test_a_model_that_is_not_there(copied, settings, message):
 def test_one_model_needs_no_name_and_two_do(models, copied):
     assert opened(copied).manifest.name == "study_hours"
     with pytest.raises(ConfigError, match="holds admissions, hours, study_hours: set MODEL_NAME"):
-        open_model(Config(models=models))
+        models_opened(models)
     with pytest.raises(ConfigError, match="holds no model: run make train export"):
-        open_model(Config(models=copied))
+        models_opened(copied)
 
 
 def test_the_highest_version_is_served_as_a_number(copied):
@@ -186,7 +186,7 @@ def test_the_highest_version_is_served_as_a_number(copied):
 
     served = create_app(Config(models=copied.parent.parent)).test_client()
     assert served.get("/health/ready").json["version"] == 10
-    assert opened(copied, model_version=9).manifest.version == 9
+    assert opened(copied, version=9).manifest.version == 9
 
 
 def test_the_manifest_is_plain_json_and_reads_back(copied):

@@ -1,44 +1,40 @@
 """Rows asked in one turn of the event loop: one run of the model, and for each row what it is answered alone."""
 
-import asyncio
 import dataclasses
 
 import numpy as np
 import pytest
 
 from passfail.errors import InvalidInstance
-from passfail.loading import open_model
-from passfail.repository import find
-from serve.server.microbatch import Turn, at_once
-from serve.settings import Config
+from serve.http.messages import Pending, completed
+from serve.registry import Served
+from serve.server.microbatch import answer_together
+from tests.support.models import opened
 
 ROWS = [(700.0, 3.5, 0.0), (300.0, 2.0, 3.0), (1e308, -1e308, 1.0), (520.0, 3.1, 2.0)]
 
 
 @pytest.fixture
 def counted(models):
-    """A model, and the sizes of the batches that its runtime is given."""
-    config = Config(models=models, model_name="admissions")
-    model, sizes = open_model(config, find(config)), []
+    """A model in service, and the sizes of the batches that its runtime is given."""
+    model, sizes = opened(models, "admissions"), []
 
     def runtime(x):
         sizes.append(len(x))
         return model.runtime(x)
 
-    return dataclasses.replace(model, runtime=runtime), sizes
+    return Served(dataclasses.replace(model, runtime=runtime), None), sizes
 
 
-def ask(turn, *questions):
-    """The answers of (model, row) asked in one turn; an exception for one that is refused."""
-
-    async def together():
-        return await asyncio.gather(*(turn.answer(*one) for one in questions), return_exceptions=True)
-
-    return asyncio.run(together())
+def ask(*questions):
+    """The answers of (served, row) asked in one turn; an exception for one that is refused."""
+    answers, _ = answer_together([Pending(served, row, None) for served, row in questions])
+    return answers
 
 
-def alone(model, row):
+def alone(served, row):
     """What the model says of a row by the functions that answer many."""
+    model = served.model
     x = np.array([row])
     logit, probability = model.predict(x)
     return model.verdict(logit).item(), logit.item(), probability.item(), model.stable(x, logit).item()
@@ -48,7 +44,7 @@ def test_rows_of_one_turn_take_one_run_and_answer_as_alone(counted):
     model, sizes = counted
     good = [ROWS[0], ROWS[1], ROWS[3]]
 
-    answers = ask(Turn(), *((model, row) for row in good))
+    answers = ask(*((model, row) for row in good))
 
     assert sizes == [3]
     assert answers == [alone(model, row) for row in good]
@@ -57,7 +53,7 @@ def test_rows_of_one_turn_take_one_run_and_answer_as_alone(counted):
 def test_a_row_without_an_answer_is_refused_and_the_others_are_answered(counted):
     model, sizes = counted
 
-    answers = ask(Turn(), *((model, row) for row in ROWS))
+    answers = ask(*((model, row) for row in ROWS))
 
     assert sizes == [4, 1, 1, 1, 1]
     refused = answers.pop(2)
@@ -68,16 +64,27 @@ def test_a_row_without_an_answer_is_refused_and_the_others_are_answered(counted)
 
 def test_each_turn_has_a_batch_of_its_own_and_so_has_each_model(counted):
     model, sizes = counted
-    other = dataclasses.replace(model, watch=None)
+    other = dataclasses.replace(model)
 
-    ask(Turn(), (model, ROWS[0]), (model, ROWS[1]))
-    ask(Turn(), (model, ROWS[0]), (other, ROWS[0]), (other, ROWS[1]))
+    ask((model, ROWS[0]), (model, ROWS[1]))
+    ask((model, ROWS[0]), (other, ROWS[0]), (other, ROWS[1]))
 
     assert sizes == [2, 1, 2]
 
 
-def test_who_waits_without_a_turn_is_a_fault_of_ours(counted):
-    model, _ = counted
+def test_a_row_that_shares_its_run_with_no_other_is_answered_alike(counted):
+    model, sizes = counted
 
-    with pytest.raises(RuntimeError, match="shares no turn"):
-        at_once(Turn().answer(model, ROWS[0]))
+    assert completed(Pending(model, ROWS[0], lambda found: found)) == alone(model, ROWS[0])
+    assert sizes == [1, 1]
+
+
+def test_a_runtime_that_fails_is_the_answer_of_its_own_rows_only(counted):
+    model, _ = counted
+    broken = Served(dataclasses.replace(model.model, runtime=lambda x: 1 / 0), None)
+
+    first, second, third = ask((broken, ROWS[0]), (model, ROWS[1]), (broken, ROWS[1]))
+
+    assert isinstance(first, ZeroDivisionError)
+    assert second == alone(model, ROWS[1])
+    assert isinstance(third, ZeroDivisionError)

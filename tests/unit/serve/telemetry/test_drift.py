@@ -6,13 +6,13 @@ import msgspec
 import numpy as np
 import pytest
 
-from passfail.loading import open_model
 from passfail.manifest import Spread
 from serve.server.flask_app import create_app
 from serve.settings import Config
 from serve.telemetry import drift as drifting
 from serve.telemetry.drift import Drift, counted, limit, stability_index
 from serve.telemetry.shared_counters import Tally
+from tests.support.models import opened
 from train.evaluation.drift_baseline import baseline
 
 ADMISSIONS = [{"gre": 500 + 40 * (i % 8), "gpa": 2.5 + 0.2 * (i % 8), "rank": str(1 + i % 4)} for i in range(400)]
@@ -20,7 +20,7 @@ ADMISSIONS = [{"gre": 500 + 40 * (i % 8), "gpa": 2.5 + 0.2 * (i % 8), "rank": st
 
 @pytest.fixture(scope="module")
 def manifest(models):
-    return open_model(Config(models=models, model_name="admissions")).manifest
+    return opened(models, "admissions").manifest
 
 
 def rows(manifest, instances):
@@ -117,7 +117,7 @@ def test_a_model_too_wide_is_watched_as_far_as_there_is_room(manifest, monkeypat
 @pytest.fixture
 def client(models):
     app = create_app(Config(models=models, model_name="admissions"))
-    app.watch.drift._tally = Tally()
+    app.recorder.drift._tally = Tally()
     return app.test_client()
 
 
@@ -165,7 +165,7 @@ def test_too_few_rows_say_nothing(client):
 def test_each_worker_counts_by_itself(models, monkeypatch):
     """Each second, in the thread that looks at the models: others read what it has counted, without asking it."""
     app = create_app(Config(models=models, model_name="admissions"))
-    app.watch.drift._tally = tally = Tally()
+    app.recorder.drift._tally = tally = Tally()
     app.test_client().post("/predict", json=ADMISSIONS)
 
     def stop():

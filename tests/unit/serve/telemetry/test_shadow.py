@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 from passfail.errors import IntegrityError, RuntimeUnavailable
-from passfail.loading import open_model
+from serve.registry import Served, Service
 from serve.server.flask_app import create_app
 from serve.settings import Config
 from serve.telemetry.shadow import REPORTED, WAITING, Shadow
+from tests.support.models import opened
 
 ROWS = [{"gre": 800, "gpa": 4.0, "rank": 1}, {"gre": 300, "gpa": 2.5, "rank": 4}]
 
@@ -31,17 +32,17 @@ def shadowed(models, runtime):
 
 def nudged(shadow, by):
     """A shadow whose runtime adds to each logit, as one whose intercept is wrong would."""
-    right = shadow._runtime
+    right = shadow._model
 
     def wrong(x):
-        logit, _ = right(x)
+        logit, _ = right.runtime(x)
         return logit + by, 1 / (1 + np.exp(-(logit + by)))
 
-    shadow._runtime = wrong
+    shadow._model = replace(right, runtime=wrong)
 
 
 def test_the_other_runtime_agrees(shadowed):
-    served, shadow = shadowed.test_client(), shadowed.service.served.model.shadow
+    served, shadow = shadowed.test_client(), shadowed.service.served.shadow
 
     assert served.post("/predict", json=ROWS).status_code == 200
     assert served.post("/predict", data="gre,gpa,rank\n500,3,2\n", content_type="text/csv").status_code == 200
@@ -53,7 +54,7 @@ def test_the_other_runtime_agrees(shadowed):
 
 
 def test_a_nudged_runtime_is_seen_and_its_flip_can_be_replayed(shadowed, caplog, tmp_path):
-    served, shadow = shadowed.test_client(), shadowed.service.served.model.shadow
+    served, shadow = shadowed.test_client(), shadowed.service.served.shadow
     nudged(shadow, by=10.0)
     shadow._flips = tmp_path
 
@@ -74,9 +75,10 @@ def test_a_nudged_runtime_is_seen_and_its_flip_can_be_replayed(shadowed, caplog,
 
 
 def test_one_unit_in_the_last_place_is_seen(shadowed):
-    served, shadow = shadowed.test_client(), shadowed.service.served.model.shadow
-    right = shadow._runtime
-    shadow._runtime = lambda x: (right(x)[0], np.nextafter(right(x)[1], 1))
+    served, shadow = shadowed.test_client(), shadowed.service.served.shadow
+    right = shadow._model.runtime
+    wrong = lambda x: (right(x)[0], np.nextafter(right(x)[1], 1))  # noqa: E731
+    shadow._model = replace(shadow._model, runtime=wrong)
 
     served.post("/predict", json=ROWS)
     shadow.wait()
@@ -86,7 +88,7 @@ def test_one_unit_in_the_last_place_is_seen(shadowed):
 
 
 def test_rows_are_kept_only_where_told_and_not_without_end(shadowed, caplog, tmp_path):
-    shadow = shadowed.service.served.model.shadow
+    shadow = shadowed.service.served.shadow
     nudged(shadow, by=-10.0)
     served = shadowed.test_client()
 
@@ -108,10 +110,9 @@ def test_rows_are_kept_only_where_told_and_not_without_end(shadowed, caplog, tmp
 
 
 def test_a_full_queue_drops_and_never_waits(shadowed):
-    model = shadowed.service.served.model
-    shadow, gate = model.shadow, threading.Event()
-    right = shadow._runtime
-    shadow._runtime = lambda x: gate.wait(30) and right(x)
+    shadow, gate = shadowed.service.served.shadow, threading.Event()
+    right = shadow._model.runtime
+    shadow._model = replace(shadow._model, runtime=lambda x: gate.wait(30) and right(x))
     served = shadowed.test_client()
 
     for _ in range(WAITING + 10):
@@ -124,12 +125,12 @@ def test_a_full_queue_drops_and_never_waits(shadowed):
 
 
 def test_a_runtime_that_fails_is_logged_and_the_shadow_lives_on(shadowed, caplog):
-    served, shadow = shadowed.test_client(), shadowed.service.served.model.shadow
-    right = shadow._runtime
-    shadow._runtime = lambda x: 1 / 0
+    served, shadow = shadowed.test_client(), shadowed.service.served.shadow
+    right = shadow._model
+    shadow._model = replace(right, runtime=lambda x: 1 / 0)
     assert served.post("/predict", json=ROWS).status_code == 200
     shadow.wait()
-    shadow._runtime = right
+    shadow._model = right
     served.post("/predict", json=ROWS)
     shadow.wait()
 
@@ -138,14 +139,13 @@ def test_a_runtime_that_fails_is_logged_and_the_shadow_lives_on(shadowed, caplog
 
 
 def test_the_rate_is_a_share_of_the_requests(models, monkeypatch):
-    config = Config(models=models, model_name="hours")
-    model = open_model(config)
-    shadow = Shadow(model.runtime, "onnx", model.manifest, 0.25)
+    model = opened(models, "hours")
+    shadow = Shadow(model, "onnx", 0.25)
     draws = iter([0.1, 0.3, 0.25, 0.2499, 0.9])
     monkeypatch.setattr("random.random", lambda: next(draws))
 
     for _ in range(5):
-        replace(model, shadow=shadow).predict(np.array([[7.0]]))
+        Served(model, None, shadow).predict(np.array([[7.0]]))
     shadow.wait()
 
     assert shadow.checked_rows == 2
@@ -153,12 +153,12 @@ def test_the_rate_is_a_share_of_the_requests(models, monkeypatch):
 
 def test_a_closed_shadow_takes_nothing_more(models):
     """A request may still have the model; what it offered would start a thread that nobody ends."""
-    model = open_model(Config(models=models, model_name="hours"))
-    shadow = Shadow(model.runtime, "onnx", model.manifest, 1.0)
+    model = opened(models, "hours")
+    shadow = Shadow(model, "onnx", 1.0)
     before = threading.enumerate()
 
     shadow.close()
-    replace(model, shadow=shadow).predict(np.array([[7.0]]))
+    Served(model, None, shadow).predict(np.array([[7.0]]))
 
     assert threading.enumerate() == before
 
@@ -168,7 +168,7 @@ def test_a_shadow_without_torch_does_not_start(models, monkeypatch):
     monkeypatch.delitem(sys.modules, "passfail.runtimes.torchscript", raising=False)
 
     with pytest.raises(RuntimeUnavailable, match="the runtime torchscript needs torch, which is not installed"):
-        open_model(Config(models=models, model_name="hours", shadow="torchscript"))
+        Service(Config(models=models, model_name="hours", shadow="torchscript"))
 
 
 def test_a_damaged_shadow_does_not_start(models, tmp_path):
@@ -177,4 +177,4 @@ def test_a_damaged_shadow_does_not_start(models, tmp_path):
     path.write_bytes(path.read_bytes()[:-1])
 
     with pytest.raises(IntegrityError, match=r"model\.pt: not the file that was exported"):
-        open_model(Config(models=tmp_path, model_name="hours", shadow="torchscript"))
+        Service(Config(models=tmp_path, model_name="hours", shadow="torchscript"))

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from types import SimpleNamespace
 
 import msgspec
@@ -65,7 +66,7 @@ def test_names_and_levels_are_text_not_html(models, monkeypatch):
         msgspec.structs.replace(rank, levels=(evil, "2", "3", "4")),
     )
     manifest = msgspec.structs.replace(model.manifest, features=features)
-    served = app.service.served._replace(model=SimpleNamespace(manifest=manifest))
+    served = replace(app.service.served, model=SimpleNamespace(manifest=manifest))
     monkeypatch.setattr(app.service, "served", served)
 
     shown = app.test_client().get("/?x=<script>alert(2)</script>").text

@@ -1,0 +1,81 @@
+"""The command line of the library: passfail pin | verify."""
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from passfail import signing
+from passfail.errors import StartupError
+from passfail.loading import open_model
+from passfail.repository import find, model_name, pin
+from passfail.runtimes import MODEL_FILES
+from passfail.signing import PublicKey
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status: 0, or 2 with one line on standard error."""
+    options = _parser(os.environ).parse_args(arguments)
+    try:
+        print(options.run(options, _signed_by(os.environ)))
+    except StartupError as error:
+        print(f"passfail can't {options.command} it: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def run_pin(options: argparse.Namespace, signed_by: PublicKey | None) -> str:
+    """Pin the model to a version, after it was opened: a version that can't be served is not pinned."""
+    name = model_name(options.models, options.model)
+    if options.version is not None:
+        open_model(find(options.models, name, options.version), options.runtime, signed_by)
+    pin(options.models / name, options.version)
+    return f"{name}: {'the highest version' if options.version is None else f'version {options.version}'}"
+
+
+def run_verify(options: argparse.Namespace, signed_by: PublicKey | None) -> str:
+    """Open a version as the service does: verify every file, and certify its answers on this machine."""
+    folder = find(options.models, options.model, options.version)
+    manifest = open_model(folder, options.runtime, signed_by).manifest
+    return f"{folder}: {len(manifest.files)} files verified; answers on {options.runtime} as it was certified"
+
+
+def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
+    runtime = environ.get("RUNTIME") or "onnx"
+    both = argparse.ArgumentParser(add_help=False)
+    both.add_argument("--model", default=environ.get("MODEL_NAME") or None, help="the model's name (MODEL_NAME)")
+    both.add_argument(
+        "--models", type=Path, default=Path(environ.get("MODELS_DIR") or "models"),
+        help="the repository's folder (MODELS_DIR; default: models)",
+    )  # fmt: skip
+    both.add_argument("--runtime", choices=sorted(MODEL_FILES), default=runtime, help="default: onnx (RUNTIME)")
+    parser = argparse.ArgumentParser(prog="passfail", description="Work with exported models.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    pins = commands.add_parser(
+        "pin", parents=[both], help="serve a certain version: a running service follows within two seconds"
+    )
+    pins.add_argument("version", type=_version, help="a version's number; or highest: follow the highest again")
+    pins.set_defaults(run=run_pin)
+    verifies = commands.add_parser("verify", parents=[both], help="verify an export, and certify its answers here")
+    verifies.add_argument("--version", type=_version, help="default: the version that would be served")
+    verifies.set_defaults(run=run_verify)
+    return parser
+
+
+def _signed_by(environ: Mapping[str, str]) -> PublicKey | None:
+    path = environ.get("SIGNED_BY")
+    return signing.public_key(path, "SIGNED_BY") if path else None
+
+
+def _version(text: str) -> int | None:
+    if text == "highest":
+        return None
+    if not (re.fullmatch("[0-9]{1,15}", text) and int(text) > 0):
+        raise argparse.ArgumentTypeError("takes a version's number, or highest")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,91 @@
+"""A model that answers: an export's manifest, and the runtime that computes its logits and probabilities."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import isfinite
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from passfail.errors import NonFiniteLogit
+from passfail.manifest import Manifest
+from passfail.proof.rounding import Stability
+from passfail.runtimes import Runtime
+
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+Row = Sequence[float | None]  # d numbers in the features' order: of a category the index of its level; None: missing
+
+
+class RowAnswers(NamedTuple):
+    """The answers to a few rows as plain values, n each; x float64 (n, d) is what the runtime was given."""
+
+    x: Floats
+    verdicts: list[bool]
+    logits: list[float]
+    probabilities: list[float]
+    stable: list[bool | None]
+
+
+@dataclass(frozen=True)
+class Model:
+    """An export's manifest and a runtime that has its model file open."""
+
+    manifest: Manifest
+    runtime: Runtime
+
+    def predict(self, x: Floats) -> tuple[Floats, Floats]:
+        """Compute the logit and the probability of each row.
+
+        Parameters
+        ----------
+        x : float64 (n, d), C order, columns in the manifest's order of features; a category as the index of its
+            level, NaN where the value is missing.
+
+        Returns
+        -------
+        (logit, probability), float64 (n,) each; probability in [0, 1].
+
+        Raises
+        ------
+        NonFiniteLogit : the logit of some row is beyond float64.
+        """
+        logit, probability = self.runtime(x)
+        if not np.isfinite(logit).all():
+            raise NonFiniteLogit(np.flatnonzero(~np.isfinite(logit)).tolist())
+        return logit, probability
+
+    def predict_rows(self, rows: Sequence[Row]) -> RowAnswers:
+        """Answer a few rows, in plain Python: NumPy's fixed costs are most of the time of a single row.
+
+        The values are the same bits as those of `predict`, `verdict` and `stable`. Raises NonFiniteLogit.
+        """
+        x = np.array(rows, dtype=np.float64)
+        found, likelihood = self.runtime(x)
+        logits, probabilities = found.tolist(), likelihood.tolist()
+        if not all(map(isfinite, logits)):
+            raise NonFiniteLogit([row for row, logit in enumerate(logits) if not isfinite(logit)])
+        threshold = self._threshold
+        verdicts = [logit > threshold for logit in logits]
+        return RowAnswers(x, verdicts, logits, probabilities, list(map(self._stability.one, rows, logits)))
+
+    def verdict(self, logit: Floats) -> Bools:
+        """The verdicts (n,) of logits (n,): true where the logit exceeds the threshold's logit.
+
+        Decided on the logit, because near the threshold probabilities of different rows round to one float64.
+        """
+        return logit > self._threshold
+
+    @cached_property
+    def _threshold(self) -> float:
+        return self.manifest.logit_threshold
+
+    def stable(self, x: Floats, logit: Floats) -> Bools | None:
+        """Whether the verdicts on rows x (n, d) would be the same without any rounding (n,); None: not known."""
+        return self._stability.stable(x, logit)
+
+    @cached_property
+    def _stability(self) -> Stability:
+        return Stability(self.manifest)

@@ -1,0 +1,57 @@
+"""What each error means over HTTP, and the errors that only a service has.
+
+RequestError (passfail/errors.py)
+ +- MalformedBody        400
+ +- UnknownParameter     400
+ +- Unauthenticated      401
+ +- UnknownModel         404
+ +- BodyTooLarge         413
+ +- UnsupportedMediaType 415
+ +- InvalidInstance      422
+ +- Overloaded           503
+"""
+
+from passfail.errors import BodyTooLarge, InvalidInstance, MalformedBody, RequestError
+
+
+class UnknownParameter(RequestError):
+    """The query asks for something that the endpoint does not know."""
+
+
+class Unauthenticated(RequestError):
+    """The request brings no API key, or an unknown one, where a key is required."""
+
+
+class UnknownModel(RequestError):
+    """The request names a model or a version that is not served here."""
+
+
+class UnsupportedMediaType(RequestError):
+    """The Content-Type is none of those that the endpoint reads."""
+
+
+class Overloaded(RequestError):
+    """The worker is at capacity; the response's Retry-After says when to retry."""
+
+
+# Error -> (status, title of the problem document).
+MEANINGS: dict[type[RequestError], tuple[int, str]] = {
+    MalformedBody: (400, "Malformed body"),
+    UnknownParameter: (400, "Unknown parameter"),
+    Unauthenticated: (401, "Unauthenticated"),
+    UnknownModel: (404, "Unknown model"),
+    BodyTooLarge: (413, "Body too large"),
+    UnsupportedMediaType: (415, "Unsupported media type"),
+    InvalidInstance: (422, "Invalid instance"),
+    Overloaded: (503, "Overloaded"),
+}
+
+
+def status(error: RequestError) -> int:
+    """The HTTP status of an error."""
+    return MEANINGS[type(error)][0]
+
+
+def title(error: RequestError) -> str:
+    """The title of an error's problem document, the same for every error of its class."""
+    return MEANINGS[type(error)][1]

@@ -1,0 +1,86 @@
+"""The arrows between the rooms: ARCHITECTURE.md says why each of these must hold."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+ROOMS = ("passfail", "serve", "train")
+MODULES = {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text()) for room in ROOMS for path in (ROOT / room).rglob("*.py")}  # fmt: skip  # noqa: E501
+
+
+def imports(tree: ast.AST) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """(module, the names taken from it) of each import of a file, wherever it stands."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((name.name, ()) for name in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module, tuple(name.name for name in node.names)
+
+
+def importers(package: str) -> set[str]:
+    """The files that import a package, or a module of it."""
+    return {
+        path
+        for path, tree in MODULES.items()
+        if any(found == package or found.startswith(f"{package}.") for found, _ in imports(tree))
+    }
+
+
+def outside(paths: set[str], *allowed: str) -> set[str]:
+    return {path for path in paths if not path.startswith(allowed)}
+
+
+@pytest.mark.parametrize(
+    ("package", "allowed"),
+    [
+        ("train", ("train/",)),
+        ("serve", ("serve/",)),
+        ("tests", ("train/export/interop.py",)),  # until the Triton rig leaves the product
+        ("gunicorn", ("serve/server/", "serve/__main__.py")),
+        ("uvloop", ("serve/server/",)),
+        ("flask", ("serve/server/flask_app.py", "serve/web/")),
+        ("werkzeug", ("serve/server/flask_app.py", "serve/web/")),
+        ("torch", ("train/", "passfail/runtimes/torchscript.py")),
+        ("onnxruntime", ("passfail/runtimes/onnx.py",)),
+    ],
+)
+def test_a_package_is_imported_only_where_it_belongs(package: str, allowed: tuple[str, ...]) -> None:
+    assert outside(importers(package), *allowed) == set()
+
+
+def test_the_environment_is_read_by_the_settings_and_at_the_commands_doors() -> None:
+    """bench and tests aside; ONNX Runtime takes a variable only from the environment, set before its import."""
+    readers = {
+        path
+        for path, tree in MODULES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv")
+    }
+    doors = ("passfail/__main__.py", "train/__main__.py", "serve/__main__.py", "serve/settings.py", "serve/replay.py")
+
+    assert outside(readers, *doors, *WRITERS) == set()
+
+
+WRITERS = (
+    "passfail/runtimes/onnx.py",
+    "serve/server/",  # until serve/settings.py has every setting
+    "train/distributed.py",
+)
+
+
+def test_no_private_name_of_a_dependency_is_used() -> None:
+    """But for the server's connection, which says why: tests/unit/serve/server/ holds its names against gunicorn's."""
+    used = {
+        (path, name)
+        for path, tree in MODULES.items()
+        for module, names in imports(tree)
+        if module.partition(".")[0] not in (*ROOMS, *sys.stdlib_module_names)
+        for name in (*module.split("."), *names)
+        if name.startswith("_") and not name.startswith("__")
+    }
+
+    assert {path for path, _ in used} <= {"serve/server/connection.py"}
