@@ -111,7 +111,7 @@ def test_memory_stays_flat(long, tmp_path, code, most):
     does, so it may try again: what is kept of each row would be there each time.
     """
     code = (
-        f"import sys, resource\nfrom train import spool\nspool.RESIDENT = 16 << 20\n{code}\n"
+        f"import sys, resource\nfrom train.table import out_of_core\nout_of_core.RESIDENT = 16 << 20\n{code}\n"
         "for path in sys.argv[2:]:\n"
         "    work(path)\n"
         "    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
