@@ -2,15 +2,15 @@
 
 import json
 import shutil
-from pathlib import Path
 
 import pytest
 
 from serve.server.flask_app import create_app
 from serve.settings import Config
+from tests.support import DATA, ROOT
+from tests.support.browser import browser  # noqa: F401  (a fixture)
 from train.__main__ import main
 
-DATA = Path(__file__).parent.parent / "data"
 MODELS = {"hours": [], "study_hours": ["--target", "passed"], "admissions": ["--categorical", "rank"]}
 
 
@@ -31,7 +31,7 @@ def awkward(models, tmp_path_factory):
     """A repository of the admissions' model and one more, whose names and levels are formulas, HTML and quotes."""
     folder = tmp_path_factory.mktemp("awkward_models")
     shutil.copytree(models / "admissions", folder / "admissions")
-    data = ["--data", str(Path(__file__).parent / "fuzz" / "awkward.csv"), "--target", "target", "--positive", "=yes()"]
+    data = ["--data", str(ROOT / "tests" / "fuzz" / "awkward.csv"), "--target", "target", "--positive", "=yes()"]
     checkpoints = ["--checkpoints", str(tmp_path_factory.mktemp("awkward"))]
     assert main(["fit", *data, "--categorical", "rank", "--l2", "1", *checkpoints]) == 0
     assert main(["export", *data[:2], "--models", str(folder), *checkpoints]) == 0

@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import shutil
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -12,24 +11,11 @@ import pytest
 
 from tests.support.service import service
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-
 
 @pytest.fixture(scope="module")
 def address(models):
     with service(models, MODEL_NAME="admissions", WEB_CONCURRENCY="1") as (address, _):
         yield address
-
-
-@pytest.fixture(scope="module")
-def browser():
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: the page is NOT tested")
-    if CHROMIUM is None:
-        pytest.skip("no chromium here (Debian: apt-get install chromium): the page is NOT tested in a browser")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -12,10 +12,10 @@ import pytest
 
 from passfail import manifest as contract
 from passfail.proof import reference
-from tests.integration.test_protocols import GOOD
-from tests.support.service import ROOT, free_port, start, stop, wait
-
-OTHERS = ROOT / ".venv-clients" / "bin" / "python"
+from tests.support import ROOT
+from tests.support.clients import OTHERS
+from tests.support.protocols import GOOD
+from tests.support.service import free_port, start, stop, wait
 
 
 @pytest.fixture(scope="module")

@@ -2,10 +2,6 @@
 
 import json
 import re
-import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from flask import Response
@@ -16,7 +12,8 @@ from serve.protocols.predict import PARAMETERS
 from serve.protocols.routes import overloaded
 from serve.server.flask_app import create_app
 from serve.settings import Config
-from tests.conftest import DATA
+from tests.support import ROOT
+from tests.support.schemathesis import schemathesis
 from tests.support.service import service
 
 PEOPLE = {"/", "/docs", "/report", "/page/{name}"}  # pages, not an API
@@ -37,7 +34,7 @@ def test_routes_description_and_readme_name_the_same(served):
         for method in rule.methods - {"HEAD", "OPTIONS"}
     }
     documented = {(method, path) for path, methods in document["paths"].items() for method in methods}
-    readme = (DATA.parent / "README.md").read_text()
+    readme = (ROOT / "README.md").read_text()
     said = set(re.findall(r"(?:`|`GET |`POST |localhost:8000)(/[a-z0-9_{}./]*)", readme)) - {"/opt/ml/model"}
 
     assert {(method, path) for method, path in routes if path not in PEOPLE} == documented
@@ -135,15 +132,3 @@ def test_docs_show_every_path_and_load_nothing_from_elsewhere(served):
 def test_schemathesis_finds_nothing(models, tmp_path):
     with service(models, MODEL_NAME="admissions", WEB_CONCURRENCY="1") as (address, _):
         schemathesis(address, tmp_path)
-
-
-def schemathesis(address, folder, *more, examples=20):
-    """Against a live service, with all checks, from the description alone; schemathesis.toml has what it can't say."""
-    command = Path(sys.executable).with_name("schemathesis")
-    if not command.exists() and not shutil.which("schemathesis"):
-        pytest.skip("schemathesis is not installed: the description is NOT tested against the service")
-    settings = ["--config-file", Path(__file__).with_name("schemathesis.toml")]
-    chosen = ["--checks", "all", "--max-examples", str(examples), "--seed", "1", "--generation-database", "none"]
-    command = [command, *settings, "run", f"{address}/openapi.json", *chosen, *more]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=200, cwd=folder)
-    assert done.returncode == 0, done.stdout[-6000:]

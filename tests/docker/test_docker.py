@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import tempfile
 import threading
@@ -13,34 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.service import ROOT, free_port, post
+from tests.support import ROOT
+from tests.support.docker import PROJECT, compose, docker, wait, wait_until_healthy
+from tests.support.service import free_port, post
+from tests.support.wait import until
 
 pytestmark = pytest.mark.docker
-PROJECT = "passfailtest"
-
-
-def compose(*arguments, status=0, project=PROJECT, **environ):
-    command = ["docker-compose"] if shutil.which("docker-compose") else ["docker", "compose"]
-    result = subprocess.run([*command, "-p", project, *arguments], cwd=ROOT, env={**os.environ, **environ},
-                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)  # fmt: skip
-    assert result.returncode == status, result.stdout[-3000:]
-    return result.stdout
-
-
-def wait(url, logs):
-    """Until it answers 200."""
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            urllib.request.urlopen(url, timeout=2).close()
-            return
-        except OSError:
-            assert time.monotonic() < deadline, logs()
-            time.sleep(0.2)
-
-
-def docker(*arguments):
-    return subprocess.check_output(["docker", *arguments], text=True)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -71,10 +48,7 @@ def test_up_trains_exports_and_serves(up):
     assert [answer["label"] for answer in json.loads(body)] == ["fail", "pass"]
     assert post(address, b'{"hours": "7"}')[0] == 422
     assert "predict 7 hours: pass" in compose("logs", "--no-color", "train")
-    deadline = time.monotonic() + 60
-    while docker("inspect", "--format", "{{.State.Health.Status}}", container).strip() != "healthy":
-        assert time.monotonic() < deadline
-        time.sleep(0.5)
+    wait_until_healthy(container)
 
 
 def test_serve_is_locked_down(up):
@@ -147,10 +121,7 @@ def version(address):
 
 
 def settled(address, wanted):
-    deadline = time.monotonic() + 30
-    while version(address) != wanted:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    until(lambda: version(address) == wanted, seconds=30, every=0.1)
 
 
 def test_sagemakers_way_of_starting_it(up):
@@ -187,14 +158,8 @@ def test_your_own_table(up):
     port = free_port()
     name = compose("run", "--detach", "--publish", f"{port}:8000", "--no-deps", "-e", "MODEL_NAME=admissions", "serve")
     try:
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                status, body = post(f"http://127.0.0.1:{port}", b'{"gre": 800, "gpa": 4.0, "rank": 1}')
-                break
-            except (urllib.error.URLError, ConnectionError):
-                assert time.monotonic() < deadline
-                time.sleep(0.2)
+        row = b'{"gre": 800, "gpa": 4.0, "rank": 1}'
+        status, body = until(lambda: post(f"http://127.0.0.1:{port}", row), every=0.2)
     finally:
         docker("rm", "--force", name.split()[-1])
     assert (status, json.loads(body)["label"]) == (200, "pass")

@@ -4,12 +4,12 @@ import json
 import os
 import subprocess
 import threading
-import time
 
 import pytest
 
-from tests.docker.test_docker import compose, docker, wait
-from tests.support.service import ROOT, free_port, post
+from tests.support import ROOT
+from tests.support.docker import compose, docker, wait, wait_until_healthy
+from tests.support.service import free_port, post
 
 pytestmark = pytest.mark.docker
 PROJECT = "passfailproxytest"
@@ -35,11 +35,7 @@ def proxy():
 
 
 def healthy(run):
-    deadline = time.monotonic() + 60
-    state = ("inspect", "--format", "{{.State.Health.Status}}")
-    while set(docker(*state, *run("ps", "--quiet", "serve").split()).split()) != {"healthy"}:
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
+    wait_until_healthy(*run("ps", "--quiet", "serve").split())
 
 
 class Load:

@@ -15,8 +15,9 @@ from passfail.errors import ConfigError
 from serve.http.auth import METRICS, read_keys
 from serve.server.flask_app import create_app
 from serve.settings import Config
-from tests.contract.test_openapi import schemathesis
-from tests.support.service import ROOT, free_port, service, start
+from tests.support import ROOT
+from tests.support.schemathesis import schemathesis
+from tests.support.service import free_port, service, start
 
 OLD, NEW = "0123456789abcdef", "a-new-key-of-some-length"
 ROW = {"gre": 700, "gpa": 3.5, "rank": "1"}

@@ -20,12 +20,10 @@ from passfail.manifest import decode
 from passfail.repository import find
 from serve.server.flask_app import create_app
 from serve.settings import Config
-from tests.conftest import DATA
+from tests.support import DATA, ROOT
 from train.__main__ import COMMANDS, main
 from train.export import checkpoint
 from train.export import publish as exporting
-
-ROOT = DATA.parent
 
 
 @pytest.fixture

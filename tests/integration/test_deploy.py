@@ -13,7 +13,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from tests.support.service import ROOT
+from tests.support import ROOT
 
 KUBERNETES = ROOT / "deploy" / "kubernetes"
 FILES = sorted(path for path in KUBERNETES.glob("*/*.yaml") if path.name != "kustomization.yaml")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from tests.conftest import DATA
+from tests.support import ROOT
 from train.__main__ import main
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "1", "--rdzv-backend", "c10d"]
@@ -36,7 +36,7 @@ def start(processes, *arguments, **settings):
     command = [*TORCHRUN[:3], "--nproc-per-node", str(processes), *TORCHRUN[3:], *map(str, arguments)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
     return subprocess.Popen(
-        command, cwd=DATA.parent, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, **settings
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, **settings
     )
 
 
@@ -69,7 +69,7 @@ def test_a_lost_process_is_said_and_nothing_is_written(folder, tmp_path):
         "sys.exit(main())\n"
     )
     command = [*TORCHRUN[:3], "--nproc-per-node", "2", *TORCHRUN[3:-3], str(slow), "fit"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(DATA.parent)}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT)}
     run = subprocess.Popen(
         [*command, "--data", str(folder), "--checkpoints", str(tmp_path / "c"), "--l2", "1e-9"],
         cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.service import ROOT, connected, post, service, start
+from tests.support import ROOT
+from tests.support.service import connected, post, service, start
 
 
 @pytest.fixture(scope="module")

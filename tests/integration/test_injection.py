@@ -20,7 +20,6 @@ from serve.http.messages import Answer
 from serve.server.flask_app import create_app
 from serve.settings import Config
 from serve.telemetry.logs import Line, access
-from tests.browser.test_page import browser  # noqa: F401
 from tests.support.service import service
 from train.__main__ import main as train
 
@@ -44,7 +43,7 @@ def test_a_program_gets_its_cells_as_it_sent_them(client):
     assert client.post("/predict", json=ROW).json["label"] == cells[5]
 
 
-def test_no_markup_of_the_table_is_the_pages(awkward, browser):  # noqa: F811
+def test_no_markup_of_the_table_is_the_pages(awkward, browser):
     """In a real browser, on each page for people: nothing of it runs, nothing of it becomes an element."""
     with service(awkward, MODEL_NAME="awkward", WEB_CONCURRENCY="1") as (address, _):
         page = browser.new_page()
@@ -74,7 +73,7 @@ def test_no_markup_of_the_table_is_the_pages(awkward, browser):  # noqa: F811
     assert complaints == []
 
 
-def test_no_name_of_a_column_is_javascripts(browser, tmp_path):  # noqa: F811
+def test_no_name_of_a_column_is_javascripts(browser, tmp_path):
     """What every object of JavaScript's has, under names that a column may have, is no mistake in its field."""
     rows = "".join(f"{n},{n * n % 7},{n % 2}\n" for n in range(9))
     (tmp_path / "own.csv").write_text(f"constructor,__proto__,y\n{rows}")

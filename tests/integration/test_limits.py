@@ -17,7 +17,8 @@ import pytest
 from serve.server.asgi import Front
 from serve.server.flask_app import create_app
 from serve.settings import Config
-from tests.support.service import ROOT, post, service
+from tests.support import ROOT
+from tests.support.service import post, service
 
 ROW = b'{"hours": 7}'
 MANY = b"[" + b",".join([ROW] * 100_000) + b"]"

@@ -20,7 +20,8 @@ from serve.settings import Config
 from serve.telemetry.logs import access, moment, write
 from serve.telemetry.recorder import Recorder
 from serve.telemetry.shared_counters import Tally
-from tests.support.service import ROOT, free_port, service, start, wait
+from tests.support import ROOT
+from tests.support.service import free_port, service, start, wait
 
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 SECRET = 6.125

@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import threading
-import time
 import urllib.parse
 import urllib.request
 
@@ -19,10 +18,10 @@ from serve.server.flask_app import create_app
 from serve.settings import Config
 from serve.telemetry.metrics import PROBABILITY, ROWS, TENTHS, Metrics
 from serve.telemetry.shared_counters import Tally
-from tests.conftest import DATA
+from tests.support import ROOT
 from tests.support.service import free_port, post, service
+from tests.support.wait import until
 
-ROOT = DATA.parent
 GOOD, BAD = b'{"hours": 7}', b'{"hours": "x"}'
 
 
@@ -72,10 +71,7 @@ def test_counts_are_exact_over_the_workers_and_outlive_one(models, worker_class)
 
         before = workers(process.pid)
         os.kill(before[0], signal.SIGKILL)
-        deadline = time.monotonic() + 30
-        while len(set(workers(process.pid)) - {before[0]}) < 2:
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        until(lambda: len(set(workers(process.pid)) - {before[0]}) == 2)
         for _ in range(40):
             assert post(address, GOOD)[0] == 200
         assert metrics(address)[0][series("requests_total", endpoint="/predict", status="200")] == 1101
@@ -131,7 +127,7 @@ def test_the_shadows_figures_are_there(models):
 
     before = checked()
     client.post("/predict", json=[{"hours": 1}, {"hours": 7}])
-    app.service.served.model.shadow.wait()
+    app.service.served.shadow.wait()
 
     assert checked() == before + 2
 
@@ -190,15 +186,12 @@ def test_a_real_prometheus_scrapes_it(models, tmp_path):
         watching = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             query = urllib.parse.quote('passfail_requests_total{endpoint="/predict",status="200"}')
-            deadline, value = time.monotonic() + 40, None
-            while value != "7":
-                assert time.monotonic() < deadline, value
-                time.sleep(0.1)
-                try:
-                    with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/query?query={query}") as answer:
-                        value = next((one["value"][1] for one in json.load(answer)["data"]["result"]), None)
-                except OSError:  # it has only just begun
-                    continue
+
+            def scraped():
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/query?query={query}") as answer:
+                    return [one["value"][1] for one in json.load(answer)["data"]["result"]] == ["7"]
+
+            until(scraped, every=0.1)
         finally:
             watching.terminate()
             watching.wait()

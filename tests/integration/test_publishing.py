@@ -7,7 +7,7 @@ import time
 
 from passfail.manifest import decode
 from passfail.repository import read_manifest, read_verified, versions
-from tests.support.service import ROOT
+from tests.support import ROOT
 from train.export.publish import _publish
 
 # Two children at a time publish and publish, until each is killed at a random moment. Each says what it has published.

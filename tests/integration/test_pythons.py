@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.service import ROOT, free_port, post, start, wait
+from tests.support import ROOT
+from tests.support.service import free_port, post, start, wait
 
 LOCK = ROOT / "requirements" / "serve.txt"
 

@@ -2,11 +2,9 @@
 
 import asyncio
 import contextlib
-import http.client
 import signal
 import socket
 import threading
-from types import SimpleNamespace
 
 import pytest
 from gunicorn.asgi.parser import PythonProtocol
@@ -17,7 +15,7 @@ from serve.server.asgi import Front
 from serve.server.flask_app import create_app
 from serve.server.quick import SMALL
 from serve.settings import Config
-from tests.integration.test_roads import BAD, GOOD, ROW, Kept, raw
+from tests.support.http import BAD, GOOD, ROW, answers, raw
 from tests.support.service import service
 
 LIMIT = 2 * SMALL
@@ -157,15 +155,6 @@ def served(models):
     with service(models, MODEL_NAME="admissions", WEB_CONCURRENCY="1") as (address, process):
         host, port = address.removeprefix("http://").split(":")
         yield (host, int(port)), process
-
-
-def answers(connection):
-    """Each answer that comes, (status, headers, body), until the connection ends."""
-    stream = Kept(socket.SocketIO(connection, "r"))
-    while stream.peek(1):
-        response = http.client.HTTPResponse(SimpleNamespace(makefile=lambda mode: stream))
-        response.begin()
-        yield response.status, dict(response.getheaders()), response.read()
 
 
 def test_many_requests_behind_each_other_are_answered_in_order(served):

@@ -14,13 +14,12 @@ from serve.http import errors
 from serve.replay import main as replay
 from serve.server.flask_app import create_app
 from serve.settings import Config
-from tests.conftest import DATA
-from tests.contract.test_clients import OTHERS
+from tests.support import ROOT
+from tests.support.clients import OTHERS
 from tests.support.service import service
 from train.__main__ import _name as trained
 from train.arguments import parse
 
-ROOT = DATA.parent
 ROOMS = ("passfail", "serve", "train")
 README = (ROOT / "README.md").read_text()
 

@@ -5,7 +5,6 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -13,8 +12,7 @@ from passfail.manifest import decode
 from serve.replay import main
 from serve.server.flask_app import create_app
 from serve.settings import Config
-
-ROOT = Path(__file__).parent.parent.parent
+from tests.support import ROOT
 
 
 def post(client, body, content_type="application/json", path="/predict", **headers):

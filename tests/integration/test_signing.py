@@ -15,8 +15,9 @@ from passfail.manifest import decode
 from serve.registry import Service
 from serve.replay import main as replay
 from serve.settings import Config
+from tests.support import ROOT
 from tests.support.models import opened
-from tests.support.service import ROOT, start
+from tests.support.service import start
 from train.__main__ import main
 
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.conftest import DATA
+from tests.support import ROOT
 from train.__main__ import main
 from train.evaluation import metrics as evaluating
 from train.evaluation.metrics import held_out, logits, metrics
@@ -120,7 +120,7 @@ def test_memory_stays_flat(long, tmp_path, code, most):
     command = [sys.executable, "-c", code, str(tmp_path), few, few, few, many]
     grown = []
     while len(grown) < 3 and (not grown or grown[-1] >= most):
-        run = subprocess.run(command, cwd=DATA.parent, check=True, capture_output=True, text=True)
+        run = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
         *_, before, after = map(int, run.stdout.split())
         grown.append(after - before)
 
@@ -168,7 +168,7 @@ def test_ctrl_c_ends_with_one_line_and_leaves_nothing(tmp_path):
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     run = subprocess.Popen(
-        command, cwd=DATA.parent, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env={**os.environ, "TMPDIR": str(scratch), "PYTHONUNBUFFERED": "1"},
     )  # fmt: skip
     while not run.stdout.readline().startswith("0 "):  # the first epoch's loss

@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.service import ROOT, post, service, start
+from tests.support import ROOT
+from tests.support.service import post, service, start
+from tests.support.wait import until
 
 ROW = b'{"hours": 7}'
 KIND = {"Content-Type": "application/json"}
@@ -66,11 +68,9 @@ def workers(process):
     return {int(number) for number in path.read_text().split()}
 
 
-def until(condition, clients=()):
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline, [(client.is_alive(), client.right, client.lost) for client in clients]
-        time.sleep(0.01)
+def answered(clients):
+    """(whether it still asks, how many answers were right, what it lost) of each client."""
+    return [(client.is_alive(), client.right, client.lost) for client in clients]
 
 
 @pytest.mark.parametrize("road", ["asgi", "gthread"])
@@ -98,13 +98,16 @@ def test_sigterm_under_load_loses_nothing(models, road):
 def test_a_killed_worker_takes_only_what_it_had_with_it(models):
     with service(models, MODEL_NAME="hours", WEB_CONCURRENCY="2") as (address, process):
         clients = [Client(address) for _ in range(4)]
-        until(lambda: all(client.right > 10 for client in clients), clients)
+        until(lambda: all(client.right > 10 for client in clients), why=lambda: answered(clients))
         until(lambda: len(workers(process)) == 2)
         killed = min(workers(process))
         os.kill(killed, signal.SIGKILL)
         until(lambda: killed not in workers(process) and len(workers(process)) == 2)
         seen = [client.right for client in clients]
-        until(lambda: all(client.right > count + 10 for client, count in zip(clients, seen, strict=True)), clients)
+        until(
+            lambda: all(client.right > count + 10 for client, count in zip(clients, seen, strict=True)),
+            why=lambda: answered(clients),
+        )
         for client in clients:
             client.stop = True
             client.join(timeout=30)

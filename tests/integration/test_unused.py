@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.support.service import ROOT
+from tests.support import ROOT
 
 # Everything is imported that the service and the trainer import, and a row is answered.
 OPENED = """

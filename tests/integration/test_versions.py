@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import threading
-import time
 import urllib.request
 
 import msgspec
@@ -19,7 +18,9 @@ from serve.http.errors import UnknownModel
 from serve.registry import Service
 from serve.server.flask_app import create_app
 from serve.settings import Config
-from tests.support.service import ROOT, post, service
+from tests.support import ROOT
+from tests.support.service import post, service
+from tests.support.wait import until
 
 
 @pytest.fixture
@@ -287,14 +288,13 @@ def test_a_swap_under_load_drops_nothing_and_every_answer_is_one_versions(home, 
 
 def settled(address, version):
     """The health of the service, once ten answers in a row come from that version."""
-    deadline, row = time.monotonic() + 30, 0
-    while row < 10:
-        assert time.monotonic() < deadline
+
+    def ready():
         with urllib.request.urlopen(f"{address}/health/ready") as answer:
-            health = json.load(answer)
-        row = row + 1 if health["version"] == version else 0
-        time.sleep(0.01)
-    return health
+            return json.load(answer)
+
+    until(lambda: all(ready()["version"] == version for _ in range(10)))
+    return ready()
 
 
 STEPS = """

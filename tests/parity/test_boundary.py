@@ -10,7 +10,8 @@ import pytest
 from passfail.manifest import decode
 from passfail.proof import exact, reference, samples
 from passfail.proof.reference import from_ordinal, ordinal
-from tests.support.service import ROOT, service
+from tests.support import ROOT
+from tests.support.service import service
 
 ROWS = 1_000_000
 REQUEST = 100_000  # rows: the service's own limit

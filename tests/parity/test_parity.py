@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from passfail.manifest import decode
 from passfail.proof import certificate, exact, reference, samples
 from passfail.runtimes import load_runtime
-from tests.conftest import DATA
-from tests.support import triton
+from tests.support import DATA, triton
 from train.__main__ import main
 from train.export import parity
 

@@ -8,6 +8,9 @@ import asyncio
 import json
 import sys
 
+from tests.support import ROOT
+
+OTHERS = ROOT / ".venv-clients" / "bin" / "python"  # has the clients that the tests' own environment has not
 FEATURES = [("gre", "FP64"), ("gpa", "FP64"), ("rank", "BYTES")]
 LEVELS = ["1", "2", "3", "4"]
 

@@ -6,12 +6,11 @@ import random
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
-from pathlib import Path
 
-ROOT = Path(__file__).parent.parent.parent
+from tests.support import ROOT
+from tests.support.wait import until
 
 
 def free_port():
@@ -54,16 +53,14 @@ def stop(process):
 
 def wait(address, process, seconds=60):
     """Until the service is ready; fails with its output where it stops first."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
+
+    def ready():
         if process.poll() is not None:
             raise AssertionError(f"the service stopped: {process.stdout.read()}")
-        try:
-            urllib.request.urlopen(f"{address}/health/ready", timeout=5).close()
-            return
-        except OSError:  # refused, reset or slow: not yet
-            time.sleep(0.02)
-    raise AssertionError("the service was not ready in time")
+        urllib.request.urlopen(f"{address}/health/ready", timeout=5).close()
+        return True
+
+    until(ready, seconds)
 
 
 def post(address, body, content_type="application/json"):

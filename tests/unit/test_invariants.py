@@ -3,11 +3,11 @@
 import ast
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent.parent
+from tests.support import ROOT
+
 ROOMS = ("passfail", "serve", "train")
 MODULES = {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text()) for room in ROOMS for path in (ROOT / room).rglob("*.py")}  # fmt: skip  # noqa: E501
 
@@ -84,3 +84,16 @@ def test_no_private_name_of_a_dependency_is_used() -> None:
     }
 
     assert {path for path, _ in used} <= {"serve/server/connection.py"}
+
+
+def test_no_test_module_imports_another() -> None:
+    """Helpers are in tests/support/."""
+    found = {
+        (path.relative_to(ROOT).as_posix(), name)
+        for path in (ROOT / "tests").rglob("*.py")
+        for module, names in imports(ast.parse(path.read_text()))
+        for name in (module, *(f"{module}.{name}" for name in names))
+        if name.startswith("tests.") and name.rpartition(".")[2].startswith(("test_", "conftest"))
+    }
+
+    assert found == set()

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import matplotlib.image
 import pytest
 
-from tests.conftest import DATA
+from tests.support import DATA
 from train import compare
 from train.__main__ import main
 from train.evaluation.metrics import cross_validated, metrics

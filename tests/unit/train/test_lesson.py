@@ -9,7 +9,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from tests.unit.train.solvers.test_fit import HEAD, TAIL
+from tests.support.lecture import HEAD, TAIL
 from train.__main__ import main
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.conftest import DATA
+from tests.support import DATA
 from train.evaluation.coefficients import statistics
 from train.solvers.fit import Options, fit
 from train.table.table import read_table

@@ -7,7 +7,7 @@ import torch
 from passfail.proof import reference, samples
 from passfail.proof.activations import ACTIVATIONS, NUMPY
 from passfail.runtimes import load_runtime
-from tests.conftest import DATA
+from tests.support import DATA
 from train.export import formats, parity
 from train.model.logistic import TORCH, LogisticModel, parameters
 from train.table.table import read_table

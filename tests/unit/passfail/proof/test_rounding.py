@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from passfail.manifest import decode
 from passfail.proof.rounding import Stability
-from tests.unit.passfail.test_explain import cases
+from tests.support.cases import cases
 
 
 def exact(manifest, row):

@@ -9,7 +9,7 @@ import pytest
 
 from serve.server.flask_app import create_app
 from serve.settings import Config
-from tests.integration.test_protocols import GOOD, LEVELS, predictions, tensors, v2
+from tests.support.protocols import GOOD, LEVELS, predictions, tensors, v2
 from train.__main__ import main
 
 

@@ -17,7 +17,7 @@ from statsmodels.discrete.tests.results.results_discrete import Spector
 from statsmodels.genmod.tests.results.results_glm import Lbw, Star98
 
 from passfail.manifest import Feature, decode
-from tests.conftest import DATA
+from tests.support import DATA
 from train.evaluation.coefficients import lines, separation, statistics
 from train.solvers.fit import Options, fit, row_weights
 from train.table.table import read_table

@@ -9,7 +9,7 @@ from statsmodels.stats.proportion import proportion_confint
 from passfail.manifest import Feature, decode
 from serve.server.flask_app import create_app
 from serve.settings import Config
-from tests.conftest import DATA
+from tests.support import DATA
 from train.__main__ import main
 from train.errors import FitError
 from train.evaluation import metrics

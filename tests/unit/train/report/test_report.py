@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from passfail.manifest import Bin, Feature, Figures, decode
-from tests.conftest import DATA
+from tests.support import DATA
 from train.__main__ import main
 from train.evaluation.metrics import Evaluation, Threshold
 from train.report import report

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.conftest import DATA
+from tests.support import DATA
+from tests.support.lecture import HEAD, TAIL
 from train.evaluation.metrics import logits, metrics
 from train.model.logistic import LogisticModel
 from train.solvers.fit import Options, fit
@@ -71,15 +72,6 @@ def test_separated_hours_stop_and_say_so():
     assert "separate" in result.notes[0]
     assert "--l2" in result.notes[0]
     assert -intercept / slope == pytest.approx(2.5)
-
-
-# The lecture's printed log; two different runs, each with a state that gives it (data/README.md).
-HEAD = [1.6369143724441528, 1.6119738817214966, 1.5872894525527954, 1.5628681182861328, 1.5387169122695923,
-        1.514843225479126, 1.4912540912628174, 1.467956781387329, 1.4449583292007446, 1.4222657680511475,
-        1.3998862504959106]  # fmt: skip
-TAIL = [0.39138174057006836, 0.39128318428993225, 0.39118456840515137, 0.3910861015319824, 0.39098766446113586,
-        0.3908892273902893, 0.39079099893569946, 0.39069271087646484, 0.3905944228172302, 0.39049631357192993,
-        0.39039820432662964, 0.3903001546859741]  # fmt: skip
 
 
 @pytest.mark.parametrize(

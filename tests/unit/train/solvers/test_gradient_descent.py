@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.conftest import DATA
+from tests.support import DATA
 from train.errors import FitError
 from train.evaluation.metrics import logits, metrics
 from train.model.losses import LOSSES

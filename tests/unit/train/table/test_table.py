@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from tests.conftest import DATA
+from tests.support import DATA
 from train.errors import DataError
 from train.solvers.fit import Options, fit
 from train.table.table import read_table

@@ -1,0 +1,6 @@
+"""Helpers that several test modules use; no test module imports another."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent.parent
+DATA = ROOT / "data"

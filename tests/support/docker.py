@@ -1,0 +1,34 @@
+"""Docker and Compose, as a user runs them."""
+
+import os
+import shutil
+import subprocess
+import urllib.request
+
+from tests.support import ROOT
+from tests.support.wait import until
+
+PROJECT = "passfailtest"
+
+
+def compose(*arguments, status=0, project=PROJECT, **environ):
+    command = ["docker-compose"] if shutil.which("docker-compose") else ["docker", "compose"]
+    result = subprocess.run([*command, "-p", project, *arguments], cwd=ROOT, env={**os.environ, **environ},
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)  # fmt: skip
+    assert result.returncode == status, result.stdout[-3000:]
+    return result.stdout
+
+
+def docker(*arguments):
+    return subprocess.check_output(["docker", *arguments], text=True)
+
+
+def wait(url, logs):
+    """Until it answers 200; fails with what `logs` returns."""
+    until(lambda: urllib.request.urlopen(url, timeout=2).close() is None, every=0.2, why=logs)
+
+
+def wait_until_healthy(*containers):
+    """Until the health check of each container has passed."""
+    state = ("inspect", "--format", "{{.State.Health.Status}}", *containers)
+    until(lambda: set(docker(*state).split()) == {"healthy"}, every=0.2)
