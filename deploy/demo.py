@@ -7,11 +7,11 @@ import sys
 import time
 import urllib.request
 
-from serve.server import gunicorn_conf
+from serve.settings import read_or_exit
 
 
 def main():
-    port = int(gunicorn_conf.bind[0].rpartition(":")[2])
+    port = read_or_exit().port
     with socket.socket() as probe:
         if probe.connect_ex(("127.0.0.1", port)) == 0:
             sys.exit(f"port {port} is taken: choose another, make demo PORT={port + 1}")

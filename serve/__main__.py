@@ -4,9 +4,10 @@ import os
 import signal
 import socket
 import sys
+from typing import NoReturn
 
 
-def _cannot_start(why):
+def _cannot_start(why: object) -> NoReturn:
     print(f"passfail can't start: {why}", file=sys.stderr)
     sys.exit(3)
 
@@ -26,11 +27,10 @@ if __name__ == "__main__":
     from serve.server import gunicorn_conf  # isort: split
     from passfail.errors import StartupError
     from passfail.repository import find
-    from serve.settings import Config
 
+    settings = gunicorn_conf.settings
     try:
-        config = Config.from_env(os.environ)
-        find(config.models, config.model_name, config.model_version)
+        find(settings.models, settings.model_name, settings.model_version)
     except StartupError as error:
         _cannot_start(error)
     for name, address in zip(("PORT", "METRICS_PORT"), gunicorn_conf.bind, strict=False):

@@ -3,7 +3,6 @@
 import argparse
 import dataclasses
 import json
-import os
 import sys
 from pathlib import Path
 
@@ -31,7 +30,7 @@ def main(arguments):
         past = None if options.answer is None else options.answer.read_bytes()
         named = {"model_name": options.model, "model_version": options.version}
         config = dataclasses.replace(
-            Config.from_env(os.environ), shadow=None, **{k: v for k, v in named.items() if v is not None}
+            Config.from_env(), shadow=None, **{k: v for k, v in named.items() if v is not None}
         )
         answer = completed(predict(Service(config), _request(options.request, body, past)))
     except StartupError as error:

@@ -1,29 +1,88 @@
-"""The application's settings, read once from the environment. The server's own are in gunicorn_conf.py."""
+"""Every setting of the service and of gunicorn, read from the environment; all problems are reported at once."""
 
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import math
 import os
 import re
+import resource
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from passfail import signing
 from passfail.errors import ConfigError
+from passfail.signing import PublicKey
 from serve.http import auth
+
+T = TypeVar("T")
+
+RUNTIMES = ("onnx", "torchscript")
+WORKER_CLASSES = ("asgi", "gthread")
+MOST_PORT = 65535
+MOST_WORKERS = 256  # serve/telemetry/shared_counters.py has a row for twice as many
+OPEN_FILES_KEPT = 128  # of a worker's open files for all that is no connection: models, sockets, logs
+LIKE = 0.85  # difflib's similarity from which on a variable counts as a setting that is misspelt
+
+
+def available_cpus(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """The number of CPUs that the container's quota (cgroup v2 or v1) and the scheduler let this process use."""
+    cpus = len(os.sched_getaffinity(0))
+    try:
+        quota, period = (cgroup / "cpu.max").read_text().split()
+    except OSError:
+        try:
+            quota, period = ((cgroup / "cpu" / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
+        except OSError:
+            return cpus
+    if quota == "max" or int(quota) <= 0:
+        return cpus
+    return max(1, min(cpus, math.ceil(int(quota) / int(period))))
+
+
+def affordable_connections() -> int:
+    """The number of connections that the limit on open files leaves to one worker, at most 10,000."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = 10_000
+    return most if soft == resource.RLIM_INFINITY else max(1, min(most, soft - OPEN_FILES_KEPT))
 
 
 @dataclass(frozen=True)
 class Config:
-    """All that the service can be told.
+    """The settings of one service.
 
-    models: the repository folder. model_name: which model; None takes the only one there. model_version: None takes
-    the highest. runtime: "onnx" or "torchscript". max_rows and max_body_bytes: limits of one request. max_in_flight:
-    how many a worker has at a time. shadow: the other runtime, to compare a share `shadow_rate` of the requests with,
-    or None; shadow_flips: the folder for rows whose verdict differs there. signed_by: the Ed25519 public key whose
-    signature exports must have, or None. access_log: whether each request is a line on stdout. api_keys: the SHA-256
-    of each key that opens the door (serve/http/auth.py). metrics_port: the port that has the metrics, None for all.
-    vertex_predict, vertex_health: the routes that Vertex AI asks, or None.
+    Attributes
+    ----------
+    models : the repository folder.
+    model_name : the model to serve; None: the only one in the repository.
+    model_version : the version to serve; None: the pinned one, else the highest.
+    runtime : "onnx" or "torchscript".
+    max_rows, max_body_bytes : limits of one request.
+    max_in_flight : requests that one worker answers at a time.
+    shadow : the other runtime, to compare answers with; None: no comparison.
+    shadow_rate : the share of requests that are compared, in (0, 1].
+    shadow_flips : the folder for the rows whose verdict differs on the shadow runtime.
+    signed_by : the Ed25519 public key that must have signed each export.
+    access_log : whether each request is a line on stdout.
+    api_keys : the SHA-256 digest of each accepted API key.
+    metrics_port : the port that alone serves the metrics; None: `port` serves them.
+    vertex_predict, vertex_health : Vertex AI's routes for predictions and health.
+    host : the address to listen on, or `unix:PATH`; None: all IPv4 and IPv6 addresses.
+    root_path : the path prefix that a reverse proxy strips, such as "/model-a"; "": none.
+    workers : the number of gunicorn's workers.
+    worker_class : "asgi", or "gthread" for plain Flask.
+    max_connections : connections that one worker keeps open at a time.
+    keepalive : seconds after which an idle connection is closed.
+    drain_seconds : seconds after SIGTERM in which readiness is 503 and new requests are still answered.
+    otel : OpenTelemetry's own variables (`OTEL_*`), which its SDK reads too.
+    warnings : sentences about variables that look like misspelt settings.
     """
 
-    models: Path = field(default=Path("models"))
+    models: Path = Path("models")
     model_name: str | None = None
     model_version: int | None = None
     runtime: str = "onnx"
@@ -33,75 +92,162 @@ class Config:
     shadow: str | None = None
     shadow_rate: float = 0.01
     shadow_flips: Path | None = None
-    signed_by: object | None = None
+    signed_by: PublicKey | None = None
     access_log: bool = False
     api_keys: tuple[bytes, ...] = ()
     metrics_port: int | None = None
     vertex_predict: str | None = None
     vertex_health: str | None = None
+    host: str | None = None
+    port: int = 8000
+    root_path: str = ""
+    workers: int = field(default_factory=lambda: min(available_cpus(), MOST_WORKERS))
+    worker_class: str = "asgi"
+    max_connections: int = field(default_factory=affordable_connections)
+    keepalive: int = 75
+    drain_seconds: int = 3
+    otel: Mapping[str, str] = field(default_factory=dict, hash=False)
+    warnings: tuple[str, ...] = field(default=(), compare=False)
 
     @classmethod
-    def from_env(cls, environ):
-        """Read a mapping of environment variables. Raises ConfigError naming every variable that is wrong."""
-        faults = []
+    def from_env(cls, environ: Mapping[str, str] = os.environ) -> Config:
+        """Read the settings from a mapping of environment variables.
 
-        def positive(name, default):
-            text = environ.get(name, "")
-            if text == "":
-                return default
-            if not (re.fullmatch("[0-9]{1,15}", text) and int(text) > 0):
-                faults.append(f"{name} must be a whole number above 0")
-                return default
-            return int(text)
-
-        runtime = environ.get("RUNTIME") or cls.runtime
-        if runtime not in ("onnx", "torchscript"):
-            faults.append("RUNTIME must be onnx or torchscript")
-        shadow = environ.get("SHADOW") or None
-        if shadow not in (None, "onnx", "torchscript"):
-            faults.append("SHADOW must be onnx or torchscript")
-        elif shadow == runtime:
-            faults.append("SHADOW must be the runtime that RUNTIME is not")
-        rate = environ.get("SHADOW_RATE") or str(cls.shadow_rate)
-        if not (re.fullmatch(r"[0-9]*\.?[0-9]+", rate, re.ASCII) and 0 < float(rate) <= 1):
-            faults.append("SHADOW_RATE must be a number above 0, at most 1")
-            rate = "1"
-        flips = Path(environ["SHADOW_FLIPS"]) if environ.get("SHADOW_FLIPS") else None
-        if flips and not os.access(flips, os.W_OK | os.X_OK):
-            faults.append("SHADOW_FLIPS must be a folder that can be written to")
-        signed_by = None
-        try:
-            if environ.get("SIGNED_BY"):
-                signed_by = signing.public_key(environ["SIGNED_BY"], "SIGNED_BY")
-        except ConfigError as error:
-            faults.append(str(error))
-        api_keys = ()
-        try:
-            if environ.get("API_KEY_FILE"):
-                api_keys = auth.read_keys(environ["API_KEY_FILE"])
-        except ConfigError as error:
-            faults.append(str(error))
-        access_log = environ.get("ACCESS_LOG") or "off"
-        if access_log not in ("on", "off"):
-            faults.append("ACCESS_LOG must be on or off")
-        config = cls(
-            models=Path(environ.get("MODELS_DIR") or "models"),
-            model_name=environ.get("MODEL_NAME") or None,
-            model_version=positive("MODEL_VERSION", None),
+        Raises
+        ------
+        ConfigError : one or more settings are wrong; the message names each.
+        """
+        read = _Reader(environ)
+        default = cls()
+        runtime = read.choice("RUNTIME", RUNTIMES)
+        port = read.whole("PORT", read.whole("AIP_HTTP_PORT", default.port, most=MOST_PORT), most=MOST_PORT)
+        settings = cls(
+            models=Path(read.text("MODELS_DIR") or default.models),
+            model_name=read.text("MODEL_NAME"),
+            model_version=read.whole("MODEL_VERSION", None),
             runtime=runtime,
-            max_rows=positive("MAX_ROWS", cls.max_rows),
-            max_body_bytes=positive("MAX_BODY_BYTES", cls.max_body_bytes),
-            max_in_flight=positive("MAX_IN_FLIGHT", cls.max_in_flight),
-            shadow=shadow,
-            shadow_rate=float(rate),
-            shadow_flips=flips,
-            signed_by=signed_by,
-            access_log=access_log == "on",
-            api_keys=api_keys,
-            metrics_port=positive("METRICS_PORT", None),
-            vertex_predict=environ.get("AIP_PREDICT_ROUTE") or None,
-            vertex_health=environ.get("AIP_HEALTH_ROUTE") or None,
+            max_rows=read.whole("MAX_ROWS", default.max_rows),
+            max_body_bytes=read.whole("MAX_BODY_BYTES", default.max_body_bytes),
+            max_in_flight=read.whole("MAX_IN_FLIGHT", default.max_in_flight),
+            shadow=read.parsed("SHADOW", lambda text: _shadow(text, runtime)),
+            shadow_rate=read.parsed("SHADOW_RATE", _rate) or default.shadow_rate,
+            shadow_flips=read.parsed("SHADOW_FLIPS", _writable_folder),
+            signed_by=read.parsed("SIGNED_BY", lambda path: signing.public_key(path, "SIGNED_BY")),
+            access_log=read.choice("ACCESS_LOG", ("off", "on")) == "on",
+            api_keys=read.parsed("API_KEY_FILE", auth.read_keys) or (),
+            metrics_port=read.parsed("METRICS_PORT", lambda text: _metrics_port(text, port)),
+            vertex_predict=read.text("AIP_PREDICT_ROUTE"),
+            vertex_health=read.text("AIP_HEALTH_ROUTE"),
+            host=read.parsed("HOST", _host),
+            port=port,
+            root_path=read.parsed("ROOT_PATH", _root_path) or "",
+            workers=read.whole("WEB_CONCURRENCY", default.workers, most=MOST_WORKERS),
+            worker_class=read.choice("WORKER_CLASS", WORKER_CLASSES),
+            max_connections=read.whole("MAX_CONNECTIONS", default.max_connections),
+            keepalive=read.whole("KEEPALIVE", default.keepalive),
+            drain_seconds=read.whole("DRAIN_SECONDS", default.drain_seconds, least=0, most=20),
+            otel={name: value for name, value in environ.items() if name.startswith("OTEL_")},
+            warnings=read.misspelt(),
         )
-        if faults:
-            raise ConfigError("; ".join(faults))
-        return config
+        if read.faults:
+            raise ConfigError("; ".join(read.faults))
+        return settings
+
+
+def read_or_exit() -> Config:
+    """Read the settings for a command: where they are wrong, one line on stderr and exit status 3."""
+    try:
+        return Config.from_env()
+    except ConfigError as error:
+        print(f"passfail can't start: {error}", file=sys.stderr)
+        sys.exit(3)
+
+
+class _Reader:
+    """Reads settings one by one and collects every fault. An empty variable counts as not set."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        self._names: set[str] = set()
+        self.faults: list[str] = []
+
+    def text(self, name: str) -> str | None:
+        self._names.add(name)
+        return self._environ.get(name) or None
+
+    def parsed(self, name: str, parse: Callable[[str], T]) -> T | None:
+        """What `parse` makes of the setting; None where it is not set, or `parse` raises ConfigError."""
+        text = self.text(name)
+        try:
+            return None if text is None else parse(text)
+        except ConfigError as error:
+            self.faults.append(str(error))
+            return None
+
+    def whole(self, name: str, default: T, least: int = 1, most: int | None = None) -> int | T:
+        found = self.parsed(name, lambda text: _whole(name, text, least, most))
+        return default if found is None else found
+
+    def choice(self, name: str, values: Sequence[str]) -> str:
+        """One of the values; the first where the setting is not there."""
+        found = self.text(name) or values[0]
+        if found not in values:
+            self.faults.append(f"{name} must be {' or '.join(sorted(values))}")
+        return found
+
+    def misspelt(self) -> tuple[str, ...]:
+        """A sentence for each variable that is no setting and nearly has the name of one."""
+        found = []
+        for name in sorted(self._environ.keys() - self._names):
+            for like in difflib.get_close_matches(name.upper(), sorted(self._names), 1, LIKE):
+                found.append(f"{name} is not a setting of this service: did you mean {like}?")
+        return tuple(found)
+
+
+def _whole(name: str, text: str, least: int = 1, most: int | None = None) -> int:
+    if not (re.fullmatch("[0-9]{1,15}", text) and least <= int(text) and (most is None or int(text) <= most)):
+        limits = f"above {least - 1}" if most is None else f"from {least} to {most}"
+        raise ConfigError(f"{name} must be a whole number {limits}")
+    return int(text)
+
+
+def _shadow(text: str, runtime: str) -> str:
+    if text not in RUNTIMES:
+        raise ConfigError(f"SHADOW must be {' or '.join(RUNTIMES)}")
+    if text == runtime:
+        raise ConfigError("SHADOW must differ from RUNTIME")
+    return text
+
+
+def _rate(text: str) -> float:
+    if not (re.fullmatch(r"[0-9]*\.?[0-9]+", text, re.ASCII) and 0 < float(text) <= 1):
+        raise ConfigError("SHADOW_RATE must be a number above 0, at most 1")
+    return float(text)
+
+
+def _writable_folder(text: str) -> Path:
+    if not os.access(text, os.W_OK | os.X_OK):
+        raise ConfigError("SHADOW_FLIPS must be a folder that can be written to")
+    return Path(text)
+
+
+def _metrics_port(text: str, port: int) -> int:
+    found = _whole("METRICS_PORT", text, most=MOST_PORT)
+    if found == port:
+        raise ConfigError("METRICS_PORT must be another port than PORT")
+    return found
+
+
+def _host(text: str) -> str:
+    if re.fullmatch(r"unix:.+|[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?", text, re.ASCII):
+        return text
+    try:
+        return str(ipaddress.ip_address(text.strip("[]")))
+    except ValueError as error:
+        raise ConfigError("HOST must be an address, a host's name or unix:PATH") from error
+
+
+def _root_path(text: str) -> str:
+    if not re.fullmatch(r"(/[\w.~-]+)+", text, re.ASCII):
+        raise ConfigError("ROOT_PATH must be a path such as /model-a, without a slash at its end")
+    return text

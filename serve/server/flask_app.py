@@ -1,7 +1,6 @@
 """The Flask application: settings in, a service out."""
 
 import gc
-import os
 import sys
 import threading
 
@@ -29,7 +28,7 @@ def create_app(config=None):
 
     Raises StartupError where the model can't be trusted; `from_gunicorn` turns that into one line and an exit.
     """
-    config = Config.from_env(os.environ) if config is None else config
+    config = Config.from_env() if config is None else config
     app = Flask(__name__, static_folder=None)
     app.json.sort_keys = False  # a row's features stand in the model's order
     # One more than the limit: of a chunked body Werkzeug gives as much as it may, and doesn't say that there was more.
@@ -44,7 +43,7 @@ def create_app(config=None):
     app.register_blueprint(PAGE)
     _add_vertex(app, config)
     rules = sorted({rule.rule for rule in app.url_map.iter_rules()})
-    app.recorder = Recorder(rules, SHARED, config.access_log, tracer(os.environ))
+    app.recorder = Recorder(rules, SHARED, config.access_log, tracer(config.otel))
     app.service = Service(config, app.recorder)
     app.door = door(config)
     app.before_request(_begin)
@@ -161,7 +160,7 @@ def _begin():
 
 def _guard():
     """What the door doesn't let in is refused, each in its protocol's shape; no body has been read by then."""
-    if not current_app.door.serves(request.path, int(request.environ["SERVER_PORT"])):
+    if not current_app.door.serves(request.path, request.server[1]):
         abort(404)
     if current_app.door.admits(request.path, g.headers):
         return None

@@ -1,20 +1,17 @@
-"""How gunicorn runs the service. The application's own settings are in config.py."""
+"""gunicorn's configuration file: its settings, made from ours (serve/settings.py), and its hooks."""
 
 import contextlib
 import gc
 import logging.config
-import math
 import os
-import re
 import signal
-import sys
 from importlib import import_module
-from pathlib import Path
 
 from gunicorn.glogging import Logger
 
+from serve.settings import read_or_exit
 from serve.telemetry.logs import LOGGING
-from serve.telemetry.shared_counters import SHARED, WORKERS
+from serve.telemetry.shared_counters import SHARED
 
 
 class EventLogger(Logger):
@@ -28,54 +25,18 @@ class EventLogger(Logger):
         logging.config.dictConfig(LOGGING)
 
 
-def available_cpus(cgroup=Path("/sys/fs/cgroup")):
-    """How many CPUs this process may use: the container's quota (cgroup v2 or v1), at most what the scheduler gives."""
-    cpus = len(os.sched_getaffinity(0))
-    try:
-        quota, period = (cgroup / "cpu.max").read_text().split()
-    except OSError:
-        try:
-            quota, period = ((cgroup / "cpu" / f"cpu.cfs_{what}_us").read_text() for what in ("quota", "period"))
-        except OSError:
-            return cpus
-    if quota == "max" or int(quota) <= 0:
-        return cpus
-    return max(1, min(cpus, math.ceil(int(quota) / int(period))))
-
-
-def _setting(name, default, most=65535, least=1):
-    text = os.environ.get(name) or str(default())
-    if not (re.fullmatch("[0-9]{1,15}", text) and least <= int(text) <= most):
-        print(f"passfail can't start: {name} must be a whole number from {least} to {most}", file=sys.stderr)
-        sys.exit(3)
-    return int(text)
-
-
-def _choice(name, *values):
-    text = os.environ.get(name) or values[0]
-    if text not in values:
-        print(f"passfail can't start: {name} must be {' or '.join(values)}", file=sys.stderr)
-        sys.exit(3)
-    return text
-
-
-road = _choice("WORKER_CLASS", "asgi", "gthread")  # which one a request takes: serve/protocols/routes.py
-worker_class = {"asgi": "serve.server.worker.Worker", "gthread": "serve.server.worker.Threads"}[road]
-wsgi_app = "serve.server.asgi:from_gunicorn()" if road == "asgi" else "serve.server.flask_app:from_gunicorn()"
-bind = [f"0.0.0.0:{_setting('PORT', lambda: _setting('AIP_HTTP_PORT', lambda: 8000))}"]
-if os.environ.get("METRICS_PORT"):  # which port a request came to, serve/http/auth.py looks at
-    bind.append(f"0.0.0.0:{_setting('METRICS_PORT', int)}")
-    if bind[0] == bind[1]:
-        print("passfail can't start: METRICS_PORT must be another port than PORT", file=sys.stderr)
-        sys.exit(3)
-workers = _setting("WEB_CONCURRENCY", lambda: min(available_cpus(), WORKERS // 2), WORKERS // 2)
-if road == "asgi":
+settings = read_or_exit()
+worker_class = {"asgi": "serve.server.worker.Worker", "gthread": "serve.server.worker.Threads"}[settings.worker_class]
+wsgi_app = {
+    "asgi": "serve.server.asgi:from_gunicorn()", "gthread": "serve.server.flask_app:from_gunicorn()",
+}[settings.worker_class]  # fmt: skip
+bind = [f"0.0.0.0:{port}" for port in (settings.port, settings.metrics_port) if port]
+workers = settings.workers
+if settings.worker_class == "asgi":
     asgi_loop = "uvloop"
     worker_connections = 1000  # of a worker; requests on more are refused (serve/server/connection.py)
 else:
     threads = 4  # they share one single-threaded runtime session; a slow sender holds a thread, not the worker
-# From SIGTERM on readiness says 503, and for so long new connections are still taken: a balancer's check must fit in.
-drain_seconds = _setting("DRAIN_SECONDS", lambda: 3, 20, least=0)
 graceful_timeout = 25  # orchestrators kill after 30 s
 timeout = 30  # a worker whose loop stands still for so long is killed and replaced; so is a body that stops coming
 logger_class = EventLogger
@@ -94,9 +55,9 @@ def _import_what_workers_need():
 
     Modules only: a session or a thread would not survive it.
     """
-    for module in ("serve.server.asgi", asgi_loop) if road == "asgi" else ("serve.server.flask_app",):
+    for module in ("serve.server.asgi", asgi_loop) if settings.worker_class == "asgi" else ("serve.server.flask_app",):
         import_module(module)
-    if (os.environ.get("RUNTIME") or "onnx") == "onnx":
+    if settings.runtime == "onnx":
         with contextlib.suppress(ImportError):  # the worker says what is missing
             import_module("passfail.runtimes.onnx")
     gc.collect()
@@ -122,6 +83,8 @@ def _hear_stops():
 
 
 def on_starting(server):
+    for warning in settings.warnings:
+        server.log.warning(warning)
     _import_what_workers_need()
     _stop_once(server)
     os.register_at_fork(after_in_parent=_hear_stops)
@@ -141,7 +104,7 @@ def post_fork(server, worker):
 
 
 def post_worker_init(worker):
-    if road == "asgi":
+    if settings.worker_class == "asgi":
         worker.loop.call_soon(_hear_stops)
     else:
         _hear_stops()

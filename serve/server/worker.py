@@ -8,12 +8,12 @@ from gunicorn.workers.gasgi import ASGIWorker
 from gunicorn.workers.gthread import ThreadWorker
 
 from serve.server.connection import Protocol
-from serve.server.gunicorn_conf import drain_seconds
+from serve.server.gunicorn_conf import settings
 
 
 class Worker(ASGIWorker):
     """gunicorn's ASGI worker. From SIGTERM on readiness says 503 and each answer closes its connection; for
-    drain_seconds more it takes new ones, so that whoever asks for readiness leaves before the door shuts."""
+    DRAIN_SECONDS more it takes new ones, so that whoever asks for readiness leaves before the door shuts."""
 
     def __init__(self, *arguments, **named):
         super().__init__(*arguments, **named)
@@ -36,7 +36,7 @@ class Worker(ASGIWorker):
             self.notify()
             await self._wait(1.0)
         self._told.clear()
-        await self._wait(0 if self._quick_shutdown else drain_seconds)
+        await self._wait(0 if self._quick_shutdown else settings.drain_seconds)
         for server in self.servers:
             server.close()
         for connection in list(self.connections):
@@ -57,6 +57,6 @@ class Threads(ThreadWorker):
 
     def handle_exit(self, sig, frame):
         self.wsgi.service.leaving = True
-        later = threading.Timer(drain_seconds, super().handle_exit, (sig, frame))
+        later = threading.Timer(settings.drain_seconds, super().handle_exit, (sig, frame))
         later.daemon = True  # SIGINT doesn't wait for it
         later.start()

@@ -171,7 +171,7 @@ def test_an_argument_that_it_does_not_know_starts_nothing(models):
     process = start(models, module="serve rplay", MODEL_NAME="hours")
     output, _ = process.communicate(timeout=60)
 
-    assert (process.returncode, output) == (2, "usage: python -m serve [replay ... | use ...]\n")
+    assert (process.returncode, output) == (2, "usage: python -m serve [replay ...]\n")
 
 
 def test_one_changed_byte_in_any_file_ends_the_service_with_the_files_name(models, tmp_path):

@@ -1,16 +1,16 @@
 """Settings: read once, every fault in one error."""
 
+import resource
 from pathlib import Path
 
 import pytest
 
 from passfail.errors import ConfigError
-from serve.server.gunicorn_conf import available_cpus
-from serve.settings import Config
+from serve.settings import Config, affordable_connections, available_cpus
 
 
 def test_defaults():
-    assert Config.from_env({}) == Config.from_env({"PORT": "1", "MODEL_NAME": "", "MAX_ROWS": ""}) == Config()
+    assert Config.from_env({}) == Config.from_env({"PORT": "", "MODEL_NAME": "", "MAX_ROWS": ""}) == Config()
 
 
 def test_reads_every_setting(tmp_path):
@@ -46,7 +46,7 @@ def test_reports_every_fault_at_once():
     ("environ", "fault"),
     [
         ({"SHADOW": "openvino"}, "SHADOW must be onnx or torchscript"),
-        ({"SHADOW": "onnx"}, "SHADOW must be the runtime that RUNTIME is not"),
+        ({"SHADOW": "onnx"}, "SHADOW must differ from RUNTIME"),
         ({"SHADOW_RATE": "0"}, "SHADOW_RATE must be a number above 0, at most 1"),
         ({"SHADOW_RATE": "1.5"}, "SHADOW_RATE must be a number above 0, at most 1"),
         ({"SHADOW_RATE": "nan"}, "SHADOW_RATE must be a number above 0, at most 1"),
@@ -80,3 +80,77 @@ def test_workers_follow_the_containers_quota(tmp_path, monkeypatch, files, expec
         (tmp_path / name).write_text(text)
 
     assert available_cpus(tmp_path) == (expected or 4)
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        ({"AIP_HTTP_PORT": "8080"}, {"port": 8080}),
+        ({"AIP_HTTP_PORT": "8080", "PORT": "9000"}, {"port": 9000}),
+        ({"HOST": "127.0.0.1"}, {"host": "127.0.0.1"}),
+        ({"HOST": "[::1]"}, {"host": "::1"}),
+        ({"HOST": "unix:/run/passfail.sock"}, {"host": "unix:/run/passfail.sock"}),
+        ({"ROOT_PATH": "/models/a-1"}, {"root_path": "/models/a-1"}),
+        ({"KEEPALIVE": "620", "MAX_CONNECTIONS": "50"}, {"keepalive": 620, "max_connections": 50}),
+        ({"WEB_CONCURRENCY": "3", "WORKER_CLASS": "gthread"}, {"workers": 3, "worker_class": "gthread"}),
+        ({"DRAIN_SECONDS": "0"}, {"drain_seconds": 0}),
+        ({"OTEL_SERVICE_NAME": "a"}, {"otel": {"OTEL_SERVICE_NAME": "a"}}),
+    ],
+    ids=lambda value: "-".join(value),
+)
+def test_reads_the_servers_settings(environ, expected):
+    assert Config.from_env(environ) == Config(**expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("HOST", "not an address"),
+        ("HOST", "unix:"),
+        ("ROOT_PATH", "/a/"),
+        ("ROOT_PATH", "a"),
+        ("ROOT_PATH", "/a?b"),
+        ("KEEPALIVE", "0"),
+        ("MAX_CONNECTIONS", "-1"),
+        ("WEB_CONCURRENCY", "257"),
+        ("WORKER_CLASS", "sync"),
+        ("DRAIN_SECONDS", "21"),
+        ("METRICS_PORT", "8000"),
+        ("METRICS_PORT", "http"),
+    ],
+)
+def test_refuses_a_wrong_server_setting_by_its_name(name, text):
+    with pytest.raises(ConfigError, match=f"^{name} must be "):
+        Config.from_env({name: text})
+
+
+@pytest.mark.parametrize(
+    ("name", "like"),
+    [
+        ("WEB_CONCURENCY", "WEB_CONCURRENCY"),
+        ("KEEP_ALIVE", "KEEPALIVE"),
+        ("MODEL_DIR", "MODELS_DIR"),
+        ("API_KEYS_FILE", "API_KEY_FILE"),
+        ("max_rows", "MAX_ROWS"),
+    ],
+)
+def test_names_a_misspelt_setting(name, like):
+    expected = f"{name} is not a setting of this service: did you mean {like}?"
+
+    assert Config.from_env({name: "1"}).warnings == (expected,)
+
+
+@pytest.mark.parametrize(
+    "name", ["HOSTNAME", "HOME", "DB_HOST", "PASSFAIL_SERVICE_PORT", "AIP_STORAGE_URI", "http_proxy", "PROXY_PORT"]
+)
+def test_says_nothing_of_variables_that_belong_to_others(name):
+    assert Config.from_env({name: "1"}).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("soft", "expected"), [(1024, 896), (100, 1), (1_048_576, 10_000), (resource.RLIM_INFINITY, 10_000)]
+)
+def test_connections_follow_the_open_files_limit(monkeypatch, soft, expected):
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (soft, soft))
+
+    assert affordable_connections() == expected
