@@ -116,7 +116,7 @@ def measure(who, path):
         began, busy = time.perf_counter(), time.process_time()
         table = read_table(path)
         read = time.perf_counter()
-        model = fit(table.features, table.x, table.y, Options(), log=lambda line: None).model
+        model = fit(table.features, table.x, table.y, table.weight, Options(), log=lambda line: None).model
         done, busy = time.perf_counter(), time.process_time() - busy
         gradient = np.zeros(table.x.shape[1] + 1)
         with torch.inference_mode():

@@ -13,8 +13,6 @@ from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
-import torch
-
 from passfail import manifest as contract
 from passfail import signing
 from passfail.errors import ConfigError
@@ -87,23 +85,19 @@ def run_fit(args):
     for feature in table.features:
         say(f"  {feature.name}: {_describe(feature, units.get(feature.name))}")
 
-    fitted = fit(table.features, table.x, table.y, options, log=say, weight=table.weight)
+    fitted = fit(table.features, table.x, table.y, table.weight, options, log=say)
     for note in fitted.notes:
         say(note)
     named = n * len(fitted.model.level) <= NAMED_CELLS and distributed.ranks() == 1
-    rows = (table.x, table.y, table.weight) if named else (None,) * 3
-    rows = (None if values is None else torch.from_numpy(values) for values in rows)
-    found = statistics(table.features, fitted, options, *rows)
+    found = statistics(table.features, fitted, options, (table.x, table.y, table.weight) if named else None)
     for line in lines(found, options) if found else []:
         say(line)
-    scores = held_out(table.features, table.x, table.y, options, args.folds, table.weight)
+    scores = held_out(table.features, table.x, table.y, table.weight, options, args.folds)
     threshold = _threshold(goal, scores, options.link)
     logit, y, weight = everyone(logits(fitted.model, table.x), table.y, table.weight)
     fitted_metrics = metrics(logit, y, options.link, threshold, weight)
     some = looked_at(table.x, table.y, table.weight)
-    outside = scores and evaluation(
-        scores, options.link, threshold, fitted.losses, some[0], some[1], table.features, some[2]
-    )
+    outside = scores and evaluation(scores, options.link, threshold, fitted.losses, table.features, *some)
     suspicions = warnings(table.features, some[0], len(some[0]) == n, outside)
     say("all rows:", _figures(fitted_metrics))
     say("held out:", f"{_figures(outside.metrics)}, {outside.how}" if outside else "too few rows to hold some out")

@@ -101,12 +101,12 @@ def measure(table, options, folds, pool):
     row = {"loss": options.loss, "optimizer": options.solver, "activation": activation, "link": options.link}
     began = time.perf_counter()
     try:
-        fitted = fit(table.features, table.x, table.y, options, log=lambda line: None, weight=table.weight)
+        fitted = fit(table.features, table.x, table.y, table.weight, options, log=lambda line: None)
         seconds = time.perf_counter() - began
-        logit = cross_validated(table.features, table.x, table.y, options, folds, table.weight)
+        logit = cross_validated(table.features, table.x, table.y, table.weight, options, folds)
     except FitError as error:
         return {**row, "failed": str(error)}
-    found = metrics(logit, table.y, options.link, weight=table.weight)
+    found = metrics(logit, table.y, options.link, 0.5, table.weight)
     steps = len(fitted.losses)
     shown = sorted({round(step * (steps - 1) / (POINTS - 1)) for step in range(POINTS)})
     return {

@@ -101,7 +101,7 @@ def lesson(table, options, path):
 
 def compare(table, options):
     """Train once more, by the lecture's code and by ours from the same start, and print how far they differ."""
-    fitted = fit(table.features, torch.from_numpy(table.x), torch.from_numpy(table.y), options, log=lambda line: None)
+    fitted = fit(table.features, table.x, table.y, table.weight, options, log=lambda line: None)
     start = LogisticModel(table.features)
     begin(start, options.seed)
     model, losses = starting_at(start.weight.item(), start.bias.item()), []

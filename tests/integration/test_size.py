@@ -37,9 +37,9 @@ def path(tmp_path):
 
 def everything(path):
     table = read_table(path)
-    result = fit(table.features, table.x, table.y, Options(), log=lambda line: None)
-    figures = metrics(logits(result.model, table.x), table.y)
-    return table, result, figures, held_out(table.features, table.x, table.y, Options())
+    result = fit(table.features, table.x, table.y, table.weight, Options(), log=lambda line: None)
+    figures = metrics(logits(result.model, table.x), table.y, "logit", 0.5, table.weight)
+    return table, result, figures, held_out(table.features, table.x, table.y, table.weight, Options())
 
 
 def test_batches_change_nothing(path, monkeypatch):
@@ -91,7 +91,7 @@ from train.table.table import read_table
 from train.solvers.fit import Options, fit
 def work(path):
     table = read_table(path)
-    assert fit(table.features, table.x, table.y, Options(), lambda line: None).converged
+    assert fit(table.features, table.x, table.y, table.weight, Options(), lambda line: None).converged
 """
 WHOLE = """
 from contextlib import redirect_stdout

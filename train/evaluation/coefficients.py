@@ -22,11 +22,11 @@ SECONDS = 30  # for each linear programme
 TAKEN = 2000  # rows into one at first, and at most so many more each time
 
 
-def statistics(features, fitted, options, x=None, y=None, weight=None):
+def statistics(features, fitted, options, rows=None):
     """Statistics of a train.solvers.fit.Fit by newton, or None where it has no maximum to describe.
 
-    Standard errors are from Fisher's information, in the table's own units; a weight counts as that many rows. x
-    (n, d), y and weight (n,), float64 tensors, are needed only to name the columns that separate the outcomes.
+    Standard errors are from Fisher's information, in the table's own units; a weight counts as that many rows.
+    rows: x (n, d), y and weight (n,), float64 arrays, needed only to name the columns that separate the outcomes.
     """
     solution, model = fitted.solution, fitted.model
     if solution is None or not (solution.converged or solution.separated):
@@ -41,7 +41,7 @@ def statistics(features, fitted, options, x=None, y=None, weight=None):
     kind, causes, note = "none", [], [""] * len(terms)
     if solution.separated:
         kept = [index for index in range(len(terms)) if index not in relations]
-        found = None if x is None else _separation(model, x, y, weight, free, kept)
+        found = None if rows is None else _separation(model, *map(torch.as_tensor, rows), free, kept)
         kind, causes = (found.kind, found.causes) if found else ("unknown", [])
         moved = to_raw @ found.direction if found else estimate
         certain = _moves(to_raw, found.direction) if kind == "quasi" else [kind == "complete"] * len(terms)
@@ -51,7 +51,7 @@ def statistics(features, fitted, options, x=None, y=None, weight=None):
     for direction in flat:
         note = ["not unique" if moves else text for moves, text in zip(_moves(to_raw, direction), note, strict=True)]
 
-    end, rows, rank = solution.end, int(solution.end.rows), len(terms) - len(relations)
+    end, count, rank = solution.end, int(solution.end.rows), len(terms) - len(relations)
     return Statistics(
         coefficients=tuple(
             _coefficient(term, b, s, text, options)
@@ -60,11 +60,11 @@ def statistics(features, fitted, options, x=None, y=None, weight=None):
         references={f.name: f.levels[0] for f in features if f.kind == "categorical"},
         log_likelihood=-end.loss,
         deviance=2 * end.loss,
-        degrees_of_freedom=rows - rank,
+        degrees_of_freedom=count - rank,
         null_deviance=2 * _null_loss(end, options),
-        null_degrees_of_freedom=rows - free,
+        null_degrees_of_freedom=count - free,
         aic=2 * end.loss + 2 * rank,
-        bic=2 * end.loss + rank * math.log(rows),
+        bic=2 * end.loss + rank * math.log(count),
         separation=kind,
         separating=tuple(terms[index] for index in causes if index >= free),
         collinear=tuple(
@@ -201,7 +201,7 @@ def _separation(model, x, y, weight, free, kept):
     """The separation of the rows that count, in the scaled columns `kept`, with its indices among all columns."""
     with torch.no_grad():
         matrix = torch.cat([torch.ones(len(x), free, dtype=torch.float64), model.design(x)], 1)
-    used = torch.ones_like(y, dtype=torch.bool) if weight is None else weight > 0
+    used = weight > 0
     found = separation(matrix[used][:, kept].numpy(), y[used].numpy())
     if found is None:
         return None

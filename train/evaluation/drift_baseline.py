@@ -8,9 +8,8 @@ BINS = 10
 LEVELS = 20  # of a categorical feature with more, neighbours share a bin
 
 
-def baseline(features, x, score, weight=None):
+def baseline(features, x, score, weight):
     """The Baseline of training rows x (n, d) and their scores (n,), NumPy float64; weight (n,): of the rows."""
-    weight = np.ones(len(x)) if weight is None else weight
     return Baseline(
         rows=len(x),
         features=tuple(_spread(column, weight, feature.levels) for feature, column in zip(features, x.T, strict=True)),

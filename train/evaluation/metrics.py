@@ -58,12 +58,11 @@ class Evaluation(Struct, frozen=True):
     auc: dict[str, float]
 
 
-def metrics(logit, y, link="logit", threshold=0.5, weight=None):
+def metrics(logit, y, link, threshold, weight):
     """Metrics of scores (n,) on the link's scale against y (n,) of 0 and 1, NumPy float64; both outcomes occur.
 
     threshold: on the probability. weight (n,): how many rows each counts for.
     """
-    weight = np.broadcast_to(1.0, y.shape) if weight is None else weight
     total, area = weight.sum(), auc(logit, y, weight)  # first, while nothing else of that length is there
     loss = _filled(len(y), lambda rows: LINKS[link].terms(*map(torch.from_numpy, (logit[rows], y[rows])))[0])
     loss = float((weight * loss).sum() / total)
@@ -134,46 +133,44 @@ class Scores(NamedTuple):
     repeated: float
 
 
-def held_out(features, x, y, options, folds=5, weight=None):
+def held_out(features, x, y, weight, options, folds=5):
     """Scores of rows held out of the fit, or None where there are too few rows of an outcome.
 
     Of every row, by cross-validation in so many folds; of a fifth of them, where there are very many. The split is
     seeded and keeps the share of positives; what missing cells become is taken from the other rows, too.
     """
-    counted = y if weight is None else y[weight > 0]
+    counted = y[weight > 0]
     negative, positive = distributed.total(torch.tensor([len(counted) - counted.sum(), counted.sum()])).tolist()
     if min(negative, positive) < max(HELD_OUT_OF_EACH, folds):
         return None
     crossed = negative + positive <= MOST_CROSS_VALIDATED
     fold = _folds(y, folds if crossed else 5, options.seed)
-    logit = out_of_fold(features, x, y, options, fold, weight, range(folds) if crossed else [0])
+    logit = out_of_fold(features, x, y, weight, options, fold, range(folds) if crossed else [0])
     rows = ~np.isnan(logit)
     how = f"{folds}-fold cross-validation" if crossed else "a fifth of the rows held out"
-    weight = np.broadcast_to(1.0, y.shape) if weight is None else weight
     twins, out = distributed.total(torch.tensor([_twins(x, y, fold, rows), rows.sum()])).tolist()
     return Scores(how, *everyone(logit[rows], y[rows], weight[rows]), twins / out)
 
 
 def everyone(*arrays):
-    """The arrays of all processes, put together in their order; an array that is None stays None."""
+    """The arrays of all processes, put together in their order."""
     alone = distributed.ranks() == 1
-    return [a if a is None or alone else np.concatenate(distributed.gathered(a)) for a in arrays]
+    return [array if alone else np.concatenate(distributed.gathered(array)) for array in arrays]
 
 
-def cross_validated(features, x, y, options, folds, weight=None):
+def cross_validated(features, x, y, weight, options, folds):
     """The logit (n,) of every row, from a fit on the folds that it is not in: stratified and seeded."""
     fold = _folds(y, folds, options.seed)
-    return out_of_fold(features, x, y, options, fold, weight, range(folds))
+    return out_of_fold(features, x, y, weight, options, fold, range(folds))
 
 
-def out_of_fold(features, x, y, options, fold, weight, wanted):
+def out_of_fold(features, x, y, weight, options, fold, wanted):
     """The logits (n,) of the rows whose fold (n,) is wanted, from a fit on the others; NaN for the rest."""
     logit = np.full(len(y), np.nan)
     for one in wanted:
         out = fold == one
-        kept = taken(x, ~out)
-        part = None if weight is None else weight[~out]
-        fitted = fit(filled(features, kept, part), kept, y[~out], options, log=lambda line: None, weight=part)
+        kept, counts = taken(x, ~out), weight[~out]
+        fitted = fit(filled(features, kept, counts), kept, y[~out], counts, options, log=lambda line: None)
         logit[out] = logits(fitted.model, taken(x, out))
     return logit
 
@@ -202,7 +199,7 @@ def _twins(x, y, fold, rows):
     return float((least != most)[group[rows]].sum())
 
 
-def evaluation(scores, link, threshold, losses, x, y, features, weight=None):
+def evaluation(scores, link, threshold, losses, features, x, y, weight):
     """The Evaluation of held-out Scores at a threshold; losses: of the fit; x, y, weight: rows to judge columns by."""
     logit, outcome, counts = scores.logit, scores.y, scores.weight
     negative, positive = _by_score(logit, outcome, counts)
@@ -224,13 +221,13 @@ def evaluation(scores, link, threshold, losses, x, y, features, weight=None):
     )
 
 
-def alone(feature, column, y, weight=None):
+def alone(feature, column, y, weight):
     """How well a column (n,) alone tells the outcome: the area under its ROC curve, 0.5 to 1.
 
     Of the rows that have a value; a group counts by its own share of positives.
     """
     known = ~np.isnan(column)
-    value, y, weight = column[known], y[known], np.ones(known.sum()) if weight is None else weight[known]
+    value, y, weight = column[known], y[known], weight[known]
     if feature.kind == "categorical":
         index = value.astype(int)
         positives, rows = np.bincount(index, weight * y), np.bincount(index, weight)
@@ -320,7 +317,7 @@ def looked_at(x, y, weight):
     total = distributed.total(torch.tensor([len(y)])).item()
     step = -(-total // LOOKED_AT)
     chosen = np.concatenate([x[rows][::step].copy() for rows in pieces(len(x), step * BLOCK, x)])
-    return everyone(chosen, y[::step], None if weight is None else weight[::step])
+    return everyone(chosen, y[::step], weight[::step])
 
 
 def _probability(link, logit):

@@ -67,11 +67,11 @@ class Fit:
     solution: Solution | None = None
 
 
-def fit(features, x, y, options, log, weight=None):
+def fit(features, x, y, weight, options, log):
     """Fit a model, a block of rows in memory at a time.
 
-    x float64 (n, d), y float64 (n,) of 0 and 1: arrays or tensors, of several processes each has its share; log takes
-    one line of text. weight float64 (n,), >= 0, or None: how many rows each row counts for, before
+    x float64 (n, d), y float64 (n,) of 0 and 1, weight float64 (n,), >= 0: arrays or tensors, of several processes each
+    has its share; log takes one line of text. A weight is how many rows the row counts for, before
     options.class_weight.
 
     The same arguments give the same parameters, bit for bit. Raises FitError where the solver diverges.
@@ -79,15 +79,14 @@ def fit(features, x, y, options, log, weight=None):
     _check(options)
     _check_spread(features)
     model = LogisticModel(features, options.hidden, options.activation, options.link)
-    x, y, weight = (None if values is None else np.asarray(values) for values in (x, y, weight))
+    x, y, weight = map(np.asarray, (x, y, weight))
     if options.class_weight:
-        weight = row_weights(torch.from_numpy(y), weight, options.class_weight).numpy()
+        weight = row_weights(torch.from_numpy(y), torch.from_numpy(weight), options.class_weight).numpy()
 
     free = int(options.intercept)
 
     def columns(x, y, weight):
-        counts = torch.ones(len(y), dtype=torch.float64) if weight is None else torch.from_numpy(weight)
-        return model.columns(torch.from_numpy(x)), torch.from_numpy(y), counts
+        return model.columns(torch.from_numpy(x)), torch.from_numpy(y), torch.from_numpy(weight).contiguous()
 
     def design(*rows):
         unscaled, outcome, counts = columns(*rows)
@@ -100,7 +99,7 @@ def fit(features, x, y, options, log, weight=None):
     def batches(what, x=x, y=y, weight=weight):
         most = max(500, min(BLOCK, CELLS // (free + len(model.level))))
         for rows in pieces(len(y), most, x, y):
-            yield partial(what, x[rows], y[rows], None if weight is None else weight[rows])
+            yield partial(what, x[rows], y[rows], weight[rows])
 
     solution = None
     with torch.no_grad():
@@ -120,15 +119,14 @@ def fit(features, x, y, options, log, weight=None):
         converged, notes, losses = solution.converged, solution.notes, solution.losses
     else:
         design = model.design(torch.from_numpy(x))
-        weight = None if weight is None else torch.from_numpy(weight)
-        converged, notes, losses = descend(model, design, torch.from_numpy(y), options, log, weight=weight)
+        rows = torch.from_numpy(y), torch.from_numpy(weight)
+        converged, notes, losses = descend(model, design, *rows, options, log)
     _check_range(*model.parameters())
     return Fit(model, converged, tuple(notes), tuple(losses), solution)
 
 
 def row_weights(y, weight, class_weight):
-    """The weights (n,) that the rows count with: weight, or 1, times that of the row's outcome."""
-    weight = torch.ones_like(y) if weight is None else torch.as_tensor(weight)
+    """The weights (n,) that the rows count with: weight times that of the row's outcome."""
     if not class_weight:
         return weight
     if class_weight == "balanced":
@@ -149,7 +147,7 @@ def _start(model, batches, arrays, options, log):
     step = rows // SAMPLE
     if step < 5:
         return
-    some = [values if values is None else _runs(values, step) for values in arrays]
+    some = [_runs(values, step) for values in arrays]
     softer = replace(options, l2=options.l2 / step)  # the penalty is as one over all rows
     if newton(model, partial(batches, *some), softer, log=lambda line: None).converged:
         log(f"starts from the best fit to {rows // step} of the rows")

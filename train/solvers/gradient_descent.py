@@ -48,7 +48,7 @@ ARRIVED = 1e-9  # the largest entry of the mean loss's gradient at which there i
 STILL = 10  # steps that leave the loss as it was, to 1e-12 of itself, say that there is nothing left that can be done
 
 
-def descend(model, design, y, options, log, start=None, weight=None):
+def descend(model, design, y, weight, options, log, start=None):
     """The lecture's training cycle over all rows at once: forward, backward, update.
 
     options: loss, a key of LOSSES; solver, a key of OPTIMIZERS; lr; epochs, the most steps; l2, whose penalty
@@ -56,21 +56,21 @@ def descend(model, design, y, options, log, start=None, weight=None):
     (uniform within 1 / sqrt(inputs)), a linear model also from start, a pair (weight, bias). The loss logged at an
     epoch is the one before that epoch's step, as on the slide.
 
-    design (n, D), y (n,), float64; weight (n,), >= 0, or None: how many rows each row counts for, whose sum then
-    is n. Sets the model's parameters; returns (whether it converged, notes, the mean loss before each step). Raises
-    FitError where it diverges.
+    design (n, D), y (n,), float64; weight (n,), >= 0: how many rows each row counts for; n above is their sum.
+    Sets the model's parameters; returns (whether it converged, notes, the mean loss before each step). Raises FitError
+    where it diverges.
     """
     begin(model, options.seed, start)
     loss_of = LOSSES[options.loss]
     optimizer_of = OPTIMIZERS[options.solver]
     optimizer = optimizer_of.make(model.parameters(), lr=options.lr, **optimizer_of.settings)
     slopes = [parameter for name, parameter in model.named_parameters() if name.endswith("weight")]
-    rows = len(y) if weight is None else weight.sum().item()
+    rows = weight.sum().item()
 
     def cycle():
         optimizer.zero_grad()
         of_rows = loss_of.rows(model.score(design), y)
-        mean = of_rows.mean() if weight is None else (weight * of_rows).sum() / rows
+        mean = (weight * of_rows).sum() / rows
         loss = mean + options.l2 / (2 * rows) * sum((slope**2).sum() for slope in slopes)
         loss.backward()
         return loss
@@ -92,15 +92,15 @@ def descend(model, design, y, options, log, start=None, weight=None):
         except IndexError as error:  # what torch 2.13's line search raises where it meets no finite loss
             raise _diverged(options, epoch) from error
 
-    z, counted = model.score(design).detach(), torch.ones_like(y) if weight is None else weight
+    z = model.score(design).detach()
     notes = [_arrival(options, losses, steepest, arrived)]
-    if separated := arrived and steepest > 0 and options.l2 == 0 and bool(((2 * y - 1) * z > 0)[counted > 0].all()):
+    if separated := arrived and steepest > 0 and options.l2 == 0 and bool(((2 * y - 1) * z > 0)[weight > 0].all()):
         notes = [
             f"Every row is on its own side, so a steeper model always fits better and no best fit exists. Stopped at "
             f"epoch {epoch}, where the loss is all but flat. Use --l2 1 for a fit that exists."
         ]
     if not loss_of.proper:
-        slope, intercept = platt(z, y, counted)
+        slope, intercept = platt(z, y, weight)
         with torch.no_grad():
             model.weight.mul_(slope)
             model.bias.mul_(slope).add_(intercept)

@@ -8,11 +8,11 @@ from train import distributed
 from train.table.out_of_core import BLOCK, pieces
 
 
-def filled(features, x, weight=None):
+def filled(features, x, weight):
     """The features with what missing cells become, as the rows x (n, d), of all processes, have it.
 
-    weight float64 (n,), >= 0, or None: how many rows each row counts for. A feature whose known cells count for nothing
-    stays as it is.
+    weight float64 (n,), >= 0: how many rows each row counts for. A feature whose known cells count for nothing stays as
+    it is.
     """
     return tuple(
         _filled(feature, np.concatenate([x[rows, index] for rows in pieces(len(x), BLOCK, x)]), weight)
@@ -23,9 +23,8 @@ def filled(features, x, weight=None):
 
 
 def _filled(feature, column, weight):
-    there = ~np.isnan(column) if weight is None else ~np.isnan(column) & (weight > 0)
-    value = column[there]
-    counts = np.ones(len(value)) if weight is None else weight[there]
+    there = ~np.isnan(column) & (weight > 0)
+    value, counts = column[there], weight[there]
     mean = feature.kind == "numeric" and feature.missing in ("mean", "indicator")
     if mean:
         total, rows = distributed.total(torch.tensor([counts @ value, counts.sum()], dtype=torch.float64)).tolist()

@@ -47,6 +47,11 @@ class Spool:
         return np.ndarray(shape, buffer=mmap.mmap(self.file, 0)) if 0 not in shape else np.empty(shape)
 
 
+def ones(n):
+    """A float64 array (n,) of 1.0 that takes no memory: its elements are one and the same."""
+    return np.ndarray(n, buffer=np.ones(1), strides=(0,))
+
+
 def taken(array, keep):
     """array[keep], keep bool (n,), as an array of its own that takes little memory either."""
     if array.nbytes <= RESIDENT:

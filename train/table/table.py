@@ -16,7 +16,7 @@ from passfail.manifest import Feature, Target
 from train import distributed
 from train.errors import DataError
 from train.table.imputation import filled
-from train.table.out_of_core import Spool, in_order, pieces
+from train.table.out_of_core import Spool, in_order, ones, pieces
 from train.table.readers import open_parts
 
 # The value that means yes, where a target's two values don't say it by being 0 and 1.
@@ -34,20 +34,20 @@ class Table:
 
     x float64 (n, d): raw values, a category as the index of its level, NaN for missing. y float64 (n,): 1 where the
     target has its positive value. features: d of them, in the order of x's columns. weight float64 (n,), >= 0: how many
-    rows each row counts for; None: one each. They lie in a temporary file (out_of_core.py). rows, positives: of the
-    whole table, of which x, y and weight are this process's share. sha256: the file's, or, for a folder, that of what
-    `sha256sum *` prints for its parts.
+    rows each row counts for, 1 each without --weights. They lie in a temporary file (out_of_core.py). rows, positives:
+    of the whole table, of which x, y and weight are this process's share. sha256: the file's, or, for a folder, that of
+    what `sha256sum *` prints for its parts.
     """
 
     source: str
     sha256: str
     x: np.ndarray
     y: np.ndarray
+    weight: np.ndarray
     features: tuple[Feature, ...]
     target: Target
     rows: int
     positives: int
-    weight: np.ndarray | None = None
 
 
 def read_table(
@@ -102,13 +102,14 @@ def read_table(
         describe(weights, columns[weights])
     features = tuple(describe(name, columns[name]) for name in names)
     levels = {target: outcome.values, **{feature.name: feature.levels for feature in features}}
-    x, y, *weight = share.arrays(levels)
+    x, y, *given = share.arrays(levels)
+    weight = given[0] if given else ones(len(y))
     rows, positives = columns[target].count, columns[target].levels[outcome.values[1]][0]
-    if weight and (of := _alone(y, *weight)) is not None:
+    if weights and (of := _alone(y, weight)) is not None:
         found = f"every row of a weight above 0 has the {target} {outcome.values[of]!r}"
         raise share.fault(None, weights, found, "a target needs rows of both outcomes")
-    features = filled(features, x, *weight)
-    return Table(Path(path).name, sha256, x, y, features, outcome, rows, positives, *weight)
+    features = filled(features, x, weight)
+    return Table(Path(path).name, sha256, x, y, weight, features, outcome, rows, positives)
 
 
 def _target(fault, name, column, positive, labels):

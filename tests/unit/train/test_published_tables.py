@@ -1,7 +1,6 @@
 """The tables of data/ have the coefficients that others printed; data/README.md says who and where."""
 
 import pytest
-import torch
 
 from tests.support import DATA
 from train.evaluation.coefficients import statistics
@@ -117,6 +116,6 @@ def test_published_deviances():
 def described(name, reading, options, published):
     """(Statistics of the fit, what is published)."""
     table, options = read_table(DATA / f"{name}.csv", **reading), Options(**options)
-    x, y = torch.from_numpy(table.x), torch.from_numpy(table.y)
-    fitted = fit(table.features, x, y, options, lambda line: None, table.weight)
-    return statistics(table.features, fitted, options, x, y), published
+    rows = table.x, table.y, table.weight
+    fitted = fit(table.features, *rows, options, lambda line: None)
+    return statistics(table.features, fitted, options, rows), published

@@ -45,7 +45,7 @@ def test_bins_hold_what_they_say():
 def test_the_baseline_is_the_training_rows(models, manifest):
     """Counted anew, they are their own shares; weights count."""
     x = rows(manifest, ADMISSIONS)
-    found = baseline(manifest.features, x, x[:, 0])
+    found = baseline(manifest.features, x, x[:, 0], np.ones(len(x)))
     for column, spread in zip(x.T, found.features, strict=True):
         assert counted(spread, column).tolist() == pytest.approx([share * 400 for share in spread.shares])
     assert [len(spread.shares) for spread in found.features][2] == 5  # a bin a level, and the missing
@@ -201,7 +201,7 @@ def test_questions_are_no_traffic(client):
 
 def test_missing_cells_have_a_share(manifest):
     x = np.array([[np.nan, 3.0, 1.0]] * 50 + [[500.0, 3.0, 1.0]] * 150)
-    found = baseline(manifest.features, x, x[:, 1])
+    found = baseline(manifest.features, x, x[:, 1], np.ones(len(x)))
     assert found.features[0].shares[-1] == 0.25
     drift = Drift(Tally(), lambda: 0.0)
     drift.note(manifest, x, x[:, 1])

@@ -29,9 +29,9 @@ def described(x, y, names=None, weight=None, **options):
     names = names or [f"x{i}" for i in range(x.shape[1])]
     features = [Feature(name, "numeric", (), 0.0, 1.0, None) for name in names]
     x, y = (torch.tensor(np.asarray(a, dtype=np.float64)) for a in (x, y))
-    weight = None if weight is None else torch.tensor(np.asarray(weight, dtype=np.float64))
-    fitted = fit(features, x, y, options, lambda line: None, weight)
-    return fitted, statistics(features, fitted, options, x, y, weight)
+    weight = torch.ones_like(y) if weight is None else torch.tensor(np.asarray(weight, dtype=np.float64))
+    fitted = fit(features, x, y, weight, options, lambda line: None)
+    return fitted, statistics(features, fitted, options, (x, y, weight))
 
 
 def column(found, name):
@@ -108,8 +108,9 @@ def test_admissions_and_study_hours_have_their_published_tables():
         ("study_hours", [], "1.7610 0.6287", "0.0206 0.0167"),
     ]:
         table = read_table(DATA / f"{name}.csv", categorical=categorical)
-        x, y = torch.from_numpy(table.x), torch.from_numpy(table.y)
-        found = statistics(table.features, fit(table.features, x, y, Options(), lambda line: None), Options(), x, y)
+        rows = table.x, table.y, table.weight
+        fitted = fit(table.features, *rows, Options(), lambda line: None)
+        found = statistics(table.features, fitted, Options(), rows)
         digits = len(errors.split(".")[-1])
 
         assert " ".join(f"{error:.{digits}f}" for error in column(found, "standard_error")) == errors
@@ -293,7 +294,7 @@ def test_firth_gives_separated_columns_a_finite_table():
 def test_class_weights_are_in_the_table(fair):
     x, y = fair
     x, y = x[::20], y[::20]
-    weight = row_weights(torch.from_numpy(y), None, "1,3").numpy()
+    weight = row_weights(torch.from_numpy(y), torch.ones(len(y)), "1,3").numpy()
 
     assert described(x, y, class_weight="1,3")[1] == described(x, y, weight=weight)[1]
 

@@ -45,7 +45,7 @@ def test_what_missing_cells_become_is_not_taken_from_the_rows_held_out(monkeypat
         return fit(features, part, *arguments, **keywords)
 
     monkeypatch.setattr(metrics, "fit", watched)
-    metrics.held_out(features, x, y, Options(l2=1.0))
+    metrics.held_out(features, x, y, np.ones(n), Options(l2=1.0))
 
     assert [len(part) for _, part in seen] == [48] * 5
     for used, part in seen:
@@ -63,12 +63,12 @@ def test_every_row_is_held_out_once_and_each_fold_has_its_share(admissions, monk
         return fit(features, x, y, *arguments, **keywords)
 
     monkeypatch.setattr(metrics, "fit", watched)
-    scores = metrics.held_out(admissions.features, admissions.x, admissions.y, Options(), folds=4)
+    scores = metrics.held_out(admissions.features, admissions.x, admissions.y, admissions.weight, Options(), folds=4)
 
     assert (len(scores.logit), scores.how) == (400, "4-fold cross-validation")
     assert all(abs(rows - 300) <= 1 and abs(share - admissions.y.mean()) < 0.004 for rows, share in parts)
     monkeypatch.setattr(metrics, "MOST_CROSS_VALIDATED", 399)
-    fifth = metrics.held_out(admissions.features, admissions.x, admissions.y, Options())
+    fifth = metrics.held_out(admissions.features, admissions.x, admissions.y, admissions.weight, Options())
     assert (len(fifth.logit), fifth.how) == (81, "a fifth of the rows held out")
     assert len(parts) == 5
 
@@ -77,20 +77,22 @@ def test_too_few_rows_of_an_outcome_are_not_split(admissions):
     first = np.flatnonzero(admissions.y)[:9]
     rows = np.r_[first, np.flatnonzero(admissions.y == 0)]
 
-    assert metrics.held_out(admissions.features, admissions.x[rows], admissions.y[rows], Options()) is None
+    assert (
+        metrics.held_out(admissions.features, admissions.x[rows], admissions.y[rows], np.ones(len(rows)), Options())
+        is None
+    )
 
 
 def test_rows_of_weight_0_are_not_held_out(admissions):
     weight = np.where(np.cumsum(admissions.y) <= 9, 1.0, 0.0)  # nine positive rows
-    some = admissions.features, admissions.x, admissions.y, Options()
-    assert metrics.held_out(*some, weight=weight) is None
+    assert metrics.held_out(admissions.features, admissions.x, admissions.y, weight, Options()) is None
 
 
 def test_a_weight_is_as_many_rows():
     repeated = np.repeat(np.arange(len(Y)), W.astype(int))
 
-    weighted = metrics.metrics(Z, Y, threshold=0.6, weight=W)
-    plain = metrics.metrics(Z[repeated], Y[repeated], threshold=0.6)
+    weighted = metrics.metrics(Z, Y, "logit", 0.6, W)
+    plain = metrics.metrics(Z[repeated], Y[repeated], "logit", 0.6, np.ones(len(repeated)))
 
     for name in ("log_loss", "accuracy", "auc", "brier", "calibration_error"):
         assert getattr(weighted, name) == pytest.approx(getattr(plain, name), rel=1e-12)
@@ -102,14 +104,14 @@ def test_a_weight_is_as_many_rows():
 @pytest.mark.parametrize("share", [1 / 1000, 0.3])
 def test_metrics_take_weights_of_any_size(share):
     """Weights that sum to 1 leave less than half a row to each bin of the calibration."""
-    whole, small = (metrics.metrics(Z, Y, threshold=0.6, weight=weight) for weight in (W, W * share))
+    whole, small = (metrics.metrics(Z, Y, "logit", 0.6, weight) for weight in (W, W * share))
 
     for name in ("log_loss", "accuracy", "auc", "brier", "calibration_error"):
         assert getattr(small, name) == pytest.approx(getattr(whole, name), rel=1e-12)
 
 
 def test_metrics_by_hand():
-    found = metrics.metrics(Z, Y)
+    found = metrics.metrics(Z, Y, "logit", 0.5, np.ones(8))
     p = 1 / (1 + np.exp(-Z))
     pairs = [(a > b) + (a == b) / 2 for a in Z[Y == 1] for b in Z[Y == 0]]
 
@@ -117,13 +119,13 @@ def test_metrics_by_hand():
     assert found.brier == pytest.approx(np.mean((p - Y) ** 2))
     assert found.log_loss == pytest.approx(-np.mean(np.log(np.where(Y == 1, p, 1 - p))))
     assert found.accuracy == 5 / 8
-    assert metrics.metrics(Z, Y, threshold=0.7).accuracy == 4 / 8
-    assert metrics.metrics(Z, Y, threshold=0.9).accuracy == 5 / 8
-    assert metrics.metrics(Z, Y, threshold=0.2).accuracy == 5 / 8
+    assert metrics.metrics(Z, Y, "logit", 0.7, np.ones(8)).accuracy == 4 / 8
+    assert metrics.metrics(Z, Y, "logit", 0.9, np.ones(8)).accuracy == 5 / 8
+    assert metrics.metrics(Z, Y, "logit", 0.2, np.ones(8)).accuracy == 5 / 8
 
 
 def test_calibration_bins_hold_all_rows_with_wilsons_interval(admissions):
-    scores = metrics.held_out(admissions.features, admissions.x, admissions.y, Options())
+    scores = metrics.held_out(admissions.features, admissions.x, admissions.y, admissions.weight, Options())
     p = 1 / (1 + np.exp(-scores.logit))
     bins = metrics.calibration(p, scores.y, scores.weight)
 
@@ -138,10 +140,9 @@ def test_calibration_bins_hold_all_rows_with_wilsons_interval(admissions):
 
 
 def test_the_evaluation_is_consistent_with_itself(admissions):
-    scores = metrics.held_out(admissions.features, admissions.x, admissions.y, Options())
-    found = metrics.evaluation(
-        scores, "logit", 0.5, tuple(range(1000)), admissions.x, admissions.y, admissions.features
-    )
+    scores = metrics.held_out(admissions.features, admissions.x, admissions.y, admissions.weight, Options())
+    rows = admissions.features, admissions.x, admissions.y, admissions.weight
+    found = metrics.evaluation(scores, "logit", 0.5, tuple(range(1000)), *rows)
 
     fall, hit = np.array(found.roc).T
     assert (found.roc[0], found.roc[-1]) == ((0.0, 0.0), (1.0, 1.0))
@@ -254,14 +255,22 @@ def table(columns, y):
             features.append(Feature(name, "numeric", (), float(min(values)), float(max(values)), None))
             x.append(values)
     return Table(
-        "t.csv", "", np.column_stack(x).astype(float), np.array(y, dtype=float), tuple(features), None, len(y), sum(y)
+        "t.csv",
+        "",
+        np.column_stack(x).astype(float),
+        np.array(y, dtype=float),
+        np.ones(len(y)),
+        tuple(features),
+        None,
+        len(y),
+        sum(y),
     )
 
 
 def suspicions(columns, y):
     found = table(columns, y)
-    scores = metrics.held_out(found.features, found.x, found.y, Options(l2=1.0))
-    outside = metrics.evaluation(scores, "logit", 0.5, (1.0,), found.x, found.y, found.features)
+    scores = metrics.held_out(found.features, found.x, found.y, found.weight, Options(l2=1.0))
+    outside = metrics.evaluation(scores, "logit", 0.5, (1.0,), found.features, found.x, found.y, found.weight)
     return warnings(found.features, found.x, True, outside)
 
 

@@ -16,7 +16,7 @@ from train.table.table import read_table
 def fitted(name, options=None, **columns):
     table = read_table(DATA / f"{name}.csv", **columns)
     x, y = torch.from_numpy(table.x), torch.from_numpy(table.y)
-    return table, fit(table.features, x, y, options or Options(), log=lambda line: None)
+    return table, fit(table.features, x, y, table.weight, options or Options(), log=lambda line: None)
 
 
 def raw(model):
@@ -33,7 +33,7 @@ def test_study_hours_has_the_published_coefficients():
     assert (f"{intercept:.8f}", f"{hours:.8f}") == ("-4.07771343", "1.50464543")
     probabilities = result.model(torch.tensor([[1.0], [2.0], [3.0], [4.0], [5.0]], dtype=torch.float64))[1]
     assert [f"{p:.5f}" for p in probabilities.tolist()] == ["0.07089", "0.25570", "0.60736", "0.87445", "0.96910"]
-    measured = metrics(logits(result.model, table.x), table.y)
+    measured = metrics(logits(result.model, table.x), table.y, "logit", 0.5, table.weight)
     assert (f"{measured.log_loss:.8f}", measured.accuracy, measured.auc) == ("0.40149392", 0.80, 0.895)
 
 
@@ -43,7 +43,7 @@ def test_admissions_has_the_published_coefficients():
 
     assert f"{intercept:.6f} {gre:.6f} {gpa:.6f}" == "-3.989979 0.002264 0.804038"
     assert f"{rank2:.6f} {rank3:.6f} {rank4:.6f}" == "-0.675443 -1.340204 -1.551464"
-    measured = metrics(logits(result.model, table.x), table.y)
+    measured = metrics(logits(result.model, table.x), table.y, "logit", 0.5, table.weight)
     assert (f"{measured.log_loss:.8f}", measured.accuracy, f"{measured.auc:.6f}") == ("0.57314687", 0.71, "0.692841")
     assert f"{2 * measured.log_loss * 400:.2f}" == "458.52"
 
@@ -61,7 +61,9 @@ def test_penalised_hours_has_its_unique_fit():
 
     assert result.converged
     assert (f"{slope:.9f}", f"{intercept:.9f}") == ("0.844404634", "-2.111011586")
-    assert f"{metrics(logits(result.model, table.x), table.y).log_loss:.9f}" == "0.376209413"
+    assert (
+        f"{metrics(logits(result.model, table.x), table.y, 'logit', 0.5, table.weight).log_loss:.9f}" == "0.376209413"
+    )
 
 
 def test_separated_hours_stop_and_say_so():
@@ -87,6 +89,7 @@ def test_sgd_prints_the_lectures_losses(printed, start):
         LogisticModel(table.features),
         torch.from_numpy(table.x),
         torch.from_numpy(table.y),
+        torch.from_numpy(table.weight),
         options,
         lines.append,
         start,
@@ -102,7 +105,7 @@ def test_sgd_prints_the_lectures_losses(printed, start):
 def test_every_link_is_measured_on_its_own_scale(link, loss):
     """The mean log loss and the accuracy are those of the model's own probabilities."""
     table, result = fitted("admissions", Options(link=link), categorical=["rank"])
-    measured = metrics(logits(result.model, table.x), table.y, link)
+    measured = metrics(logits(result.model, table.x), table.y, link, 0.5, table.weight)
     probability = result.model(torch.from_numpy(table.x))[1].detach().numpy()
     own = -np.log(np.where(table.y == 1, probability, 1 - probability)).mean()
 

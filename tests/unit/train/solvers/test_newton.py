@@ -29,7 +29,8 @@ def table(n=300, d=3, seed=0):
 def fitted(x, y, weight=None, **options):
     ranges = zip(x.min(0).values.tolist(), x.max(0).values.tolist(), strict=True)
     features = [Feature(f"x{i}", "numeric", (), *limits, None) for i, limits in enumerate(ranges)]
-    return fit(features, x, y, Options(**options), lambda line: None, weight)
+    weight = torch.ones_like(y) if weight is None else weight
+    return fit(features, x, y, weight, Options(**options), lambda line: None)
 
 
 def raw(result):

@@ -103,7 +103,7 @@ def test_a_column_of_weights_is_no_feature(tmp_path):
 
     assert [f.name for f in table.features] == ["x"]
     assert table.weight.tolist() == [2, 0, 0.5]
-    assert read(tmp_path, "x,n,y\n1,2,0\n2,0,1\n").weight is None
+    assert read(tmp_path, "x,n,y\n1,2,0\n2,0,1\n").weight.tolist() == [1, 1]
 
 
 @pytest.mark.parametrize("way", ["mean", "median", "most-frequent", "indicator"])
@@ -122,7 +122,7 @@ def test_what_missing_cells_become_counts_a_row_as_often_as_its_weight(tmp_path,
     repeated = read(tmp_path, "size,city,y\n" + "".join(f"{r},{y}\n" * w for r, y, w in rows), missing=missing)
 
     assert [f.fill for f in weighted.features] == pytest.approx([f.fill for f in repeated.features], rel=1e-14)
-    one, other = (fit(t.features, t.x, t.y, Options(), print, t.weight).model for t in (weighted, repeated))
+    one, other = (fit(t.features, t.x, t.y, t.weight, Options(), print).model for t in (weighted, repeated))
     np.testing.assert_allclose(one.weight.detach(), other.weight.detach(), rtol=1e-9)
 
 
