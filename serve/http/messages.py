@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from serve.registry import RowAnswer, Served
 
 PROBLEM = b"application/problem+json"
+CLIENT_GONE = 499  # nginx's status for a client that left before its response; it is recorded, never sent
 
 
 class Request(NamedTuple):

@@ -4,7 +4,7 @@ import csv
 import io
 
 from serve.http.auth import Door
-from serve.telemetry.metrics import CONTENT_TYPE as METRICS
+from serve.telemetry.prometheus import CONTENT_TYPE as METRICS
 
 VERSION = "3.1.0"
 PROBLEM = "application/problem+json"

@@ -7,7 +7,7 @@ import re
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-from serve.http.messages import Answer, Request, completed, failure, problem, too_large
+from serve.http.messages import CLIENT_GONE, Answer, Request, completed, failure, problem, too_large
 from serve.protocols.routes import hot, is_probe, overloaded
 from serve.server.flask_app import from_gunicorn as flask_from_gunicorn
 from serve.server.quick import SMALL, Quick
@@ -19,7 +19,7 @@ BODY_SECONDS = 30
 # How long a refused body is still read, so that its sender gets to see the answer.
 DRAIN_SECONDS = 5
 # What is counted of a request whose client has gone before it had its answer.
-BROKEN_OFF = Answer("other", (), b"")
+BROKEN_OFF = Answer(CLIENT_GONE, (), b"")
 
 
 def from_gunicorn():

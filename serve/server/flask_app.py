@@ -16,7 +16,7 @@ from serve.protocols import mlflow, open_inference, openapi, routes
 from serve.protocols.routes import RULES
 from serve.registry import Service
 from serve.settings import Config
-from serve.telemetry.metrics import CONTENT_TYPE
+from serve.telemetry.prometheus import CONTENT_TYPE, exposition
 from serve.telemetry.recorder import Recorder
 from serve.telemetry.shared_counters import SHARED
 from serve.telemetry.tracing import tracer
@@ -140,12 +140,13 @@ def _model():
 def _metrics():
     service = current_app.service
     manifest, recorder = service.served.model.manifest, current_app.recorder
-    text = recorder.metrics.text(manifest, service.config.runtime, len(service.refused), recorder.drift.found(manifest))
+    totals, drift = recorder.metrics.totals(), recorder.drift.report(manifest)
+    text = exposition(totals, manifest, service.config.runtime, len(service.refused), drift)
     return Response(text, content_type=CONTENT_TYPE)
 
 
 def _drift():
-    return current_app.recorder.drift.found(current_app.service.served.model.manifest)
+    return current_app.recorder.drift.report(current_app.service.served.model.manifest)
 
 
 def _openapi():

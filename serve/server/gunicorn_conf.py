@@ -91,16 +91,16 @@ def on_starting(server):
 
 
 def pre_fork(server, worker):
-    worker.tally_row = SHARED.lend(worker)
+    worker.counters_row = SHARED.assign(worker)
     signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
 
 
 def child_exit(server, worker):
-    SHARED.give_back(worker)
+    SHARED.release(worker)
 
 
 def post_fork(server, worker):
-    SHARED.take(worker.tally_row)
+    SHARED.use(worker.counters_row)
 
 
 def post_worker_init(worker):

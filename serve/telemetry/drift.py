@@ -1,9 +1,9 @@
-"""Drift: whether the rows asked about still look like the rows trained on.
+"""Drift: whether the rows of the traffic still look like the training rows.
 
-Each feature, and the score, is counted in the bins of its training baseline (`manifest.Spread`). A count halves every
-HALF_LIFE, so that the last hours are what is seen, in memory that doesn't grow. The population stability index says
-how far two distributions are apart: below 0.1 hardly, above 0.25 the model should be looked at (Siddiqi, Credit Risk
-Scorecards, 2006, chapter 8).
+Each feature, and the score, is counted in the bins of its training baseline (`passfail.manifest.Spread`). A count
+halves every HALF_LIFE, so that the last hours dominate and the memory is bounded. The population stability index (PSI)
+measures how far two distributions are apart: below 0.1 they hardly differ; above 0.25 the model should be reviewed
+(Siddiqi, Credit Risk Scorecards, 2006, chapter 8).
 """
 
 import math
@@ -11,39 +11,83 @@ import threading
 import time
 from array import array
 from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple, NotRequired, TypedDict
 
 import numpy as np
+import numpy.typing as npt
 
-from serve.telemetry.shared_counters import CELLS
+from passfail.manifest import Manifest, Spread
+from passfail.model import Floats
+from serve.telemetry.shared_counters import CELLS, SharedCounters
 
 HALF_LIFE = 3600.0  # seconds
-FEWEST = 100  # rows with fewer of which nothing is said
-LOOK_AT = 0.25  # the index above which a model should be looked at
+FEWEST = 100  # rows below which no index is computed
+REVIEW = 0.25  # the index above which a model should be reviewed
 Z999 = 3.090232306167813  # the normal distribution's 99.9 % point
-FROM = 2048  # the first cell of a worker's row that is ours: whose counts, as of when, and the counts
-ROOM = CELLS - FROM - 2  # counts; of a model with more bins the last features are not watched
-WAITING = 2**18  # values (2 MiB) that wait to be counted; further rows of that second are left out
+FROM = 2048  # the first cell of drift in a worker's row: the model's key, the time of the counts, then the counts
+ROOM = CELLS - FROM - 2  # counts; in a model with more bins the last features are not measured
+WAITING = 2**18  # values (2 MiB) that wait to be counted; further rows are left out until the next fold
 SAMPLE = 1000  # rows of one request, evenly taken
 
 
+class Column(TypedDict):
+    """The drift of the score or of one feature; shares and edges are those of the bins."""
+
+    psi: float | None
+    psi_limit: float | None
+    missing_share: float
+    missing_share_trained: float
+    edges: list[float]
+    shares: list[float] | None
+    shares_trained: list[float]
+    unseen_share: NotRequired[float]
+
+
+class Report(TypedDict):
+    """What GET /drift answers."""
+
+    model: str
+    version: int
+    half_life_seconds: float
+    rows: float
+    score: Column
+    features: dict[str, Column]
+
+
+class Bins(NamedTuple):
+    """Where the counts of the score (name and column are None) or of one feature stand in ROOM."""
+
+    first: int
+    last: int  # the count after the bins': rows refused for an unseen level
+    name: str | None
+    spread: Spread
+    column: int | None
+
+
 class Drift:
-    """Counts the rows of the model in service into a tally; the request's path only puts them aside."""
+    """Counts the rows that the model in service answers; a request only stores its rows until the next fold.
 
-    def __init__(self, tally, now=time.monotonic):
-        """now: seconds, the same clock for all workers of a machine."""
-        self._tally, self._now = tally, now
+    Parameters
+    ----------
+    now : returns seconds, on a clock that all workers of the machine share.
+    """
+
+    def __init__(self, counters: SharedCounters, now: Callable[[], float] = time.monotonic) -> None:
+        self._counters, self._now = counters, now
         self._lock = threading.Lock()
-        self._unseen = []
-        self._wait()
+        self._unseen: list[str] = []
+        self._reset()
 
-    def _wait(self):
+    def _reset(self) -> None:
         # The model's digest -> (values of x, logits). Not the arrays that came: ten thousand small ones take megabytes.
-        self._waiting, self._values = defaultdict(lambda: (array("d"), array("d"))), 0
+        self._waiting: dict[str, tuple[array[float], array[float]]] = defaultdict(lambda: (array("d"), array("d")))
+        self._values = 0
 
-    def note(self, manifest, x, logit):
-        """Put rows x (n, d) and their logits aside, those (n,) or, of a few rows, a list.
+    def note(self, manifest: Manifest, x: Floats, logit: Floats | Sequence[float]) -> None:
+        """Store rows x (n, d) and their logits (n,), an array, or a list where the rows are few.
 
-        Without a lock: a fold of the same moment may lose some.
+        It takes no lock: a fold at the same moment may lose some rows.
         """
         step = -(-len(x) // SAMPLE)
         if step > 1:
@@ -52,89 +96,87 @@ class Drift:
             self._values += x.size
             values, logits = self._waiting[manifest.digest]
             values.frombytes(x.tobytes())
-            if isinstance(logit, list):
-                logits.fromlist(logit)
-            else:
+            if isinstance(logit, np.ndarray):
                 logits.frombytes(logit.tobytes())
+            else:
+                logits.extend(logit)
 
-    def note_unseen(self, feature):
-        """A row was refused, because of a level that the feature of that name doesn't have."""
+    def note_unseen(self, feature: str) -> None:
+        """Store that a row was refused because that feature has no such level."""
         if len(self._unseen) < SAMPLE:
             self._unseen.append(feature)
 
-    def fold(self, manifest):
-        """Count what was put aside of that model, the one in service, and forget the rest."""
+    def fold(self, manifest: Manifest) -> None:
+        """Count the stored rows of that model, the one in service, and forget the others."""
         with self._lock:
             waiting = self._waiting[manifest.digest]
-            self._wait()
+            self._reset()
             unseen, self._unseen = self._unseen, []
             counts = self._mine(manifest)
-            # Copied: an array can't grow while it is looked into, and a note of the same moment makes it grow.
+            # Copied: an array can't grow while NumPy reads it, and a note at the same moment makes it grow.
             x, logit = (np.frombuffer(values.tobytes()) for values in waiting)
             x = x.reshape(-1, len(manifest.features))
-            for at, name, spread, column in _places(manifest):
-                end = at + len(spread.shares)
-                counts[at:end] += counted(spread, logit if column is None else x[:, column])
-                if unseen:
-                    counts[end] += unseen.count(name)
+            for first, last, name, spread, column in _layout(manifest):
+                counts[first:last] += counted(spread, logit if column is None else x[:, column])
+                if name is not None and unseen:
+                    counts[last] += unseen.count(name)
 
-    def found(self, manifest):
-        """What GET /drift answers, of plain values: the index, shares and bins of the score and of each feature."""
+    def report(self, manifest: Manifest) -> Report:
+        """Compute the index, the shares and the bins of the score and of each feature, over all workers."""
         self.fold(manifest)
-        counts = self._all(manifest)
-        score, features = None, {}
-        for at, name, spread, column in _places(manifest):
-            end = at + len(spread.shares)
-            one = _said(spread, counts[at:end], manifest.training.baseline.rows)
-            if column is None:
-                score, rows = one, float(counts[at:end].sum())
-                continue
-            feature, unseen = manifest.features[column], float(counts[end])
-            if feature.kind == "categorical":
-                one["unseen_share"] = unseen / (rows + unseen) if unseen else 0.0
-            features[name] = one
+        counts, trained = self._all(manifest), manifest.training.baseline.rows
+        (first, last, _, spread, _), *layout = _layout(manifest)
+        score, rows = _column(spread, counts[first:last], trained), float(counts[first:last].sum())
+        features: dict[str, Column] = {}
+        for first, last, name, spread, column in layout:
+            assert name is not None  # only the score has neither
+            assert column is not None
+            features[name] = _column(spread, counts[first:last], trained)
+            if manifest.features[column].kind == "categorical":
+                unseen = float(counts[last])
+                features[name]["unseen_share"] = unseen / (rows + unseen) if unseen else 0.0
         return {
             "model": manifest.name, "version": manifest.version, "half_life_seconds": HALF_LIFE, "rows": rows,
             "score": score, "features": features,
         }  # fmt: skip
 
-    def _mine(self, manifest):
+    def _mine(self, manifest: Manifest) -> Floats:
         """This worker's counts (ROOM,), decayed to now."""
-        head, counts = self._split(self._tally.mine)
-        whose, now = _key(manifest), self._now()
-        if head[0] != whose:
+        head, counts = self._split(self._counters.mine)
+        key, now = _key(manifest), self._now()
+        if head[0] != key:
             counts[:] = 0.0
         elif now > head[1]:
             counts *= 0.5 ** ((now - head[1]) / HALF_LIFE)
-        head[:] = whose, now
+        head[:] = key, now
         return counts
 
-    def _all(self, manifest):
-        """The sum (ROOM,) over all workers, of those that count the same model, as of now."""
-        whose, now, total = _key(manifest), self._now(), np.zeros(ROOM)
-        for row in self._tally.rows():
+    def _all(self, manifest: Manifest) -> Floats:
+        """The sum (ROOM,), decayed to now, over all workers that count the same model."""
+        key, now, total = _key(manifest), self._now(), np.zeros(ROOM)
+        for row in self._counters.rows():
             head, counts = self._split(row)
-            if head[0] == whose:
+            if head[0] == key:
                 total += counts * 0.5 ** (max(now - head[1], 0.0) / HALF_LIFE)
         return total
 
-    def _split(self, row):
-        ours = np.frombuffer(row, dtype=np.float64)[FROM:]
-        return ours[:2], ours[2:]
+    def _split(self, row: "memoryview[float]") -> tuple[Floats, Floats]:
+        cells = np.asarray(row, dtype=np.float64)[FROM:]  # not a copy
+        return cells[:2], cells[2:]
 
 
-def counted(spread, values):
-    """How many of values (n,), NaN for missing, lie in each bin, int (k,); the last is the missing ones."""
-    values = np.sort(values)  # NaN last; sorting is vectorised, bisecting for each value isn't
+def counted(spread: Spread, values: Floats) -> npt.NDArray[np.int64]:
+    """Count values (n,), NaN for missing, in each bin, int (k,); the last bin is the missing values'."""
+    values = np.sort(values)  # NaN last; sorting is vectorised, bisecting for each value is not
     below, known = values.searchsorted(spread.edges), values.searchsorted(np.inf, side="right")
     return np.diff([0, *below, known, len(values)])
 
 
-def stability_index(shares, counts):
-    """The population stability index of counts (k,) against the baseline's shares (k,).
+def stability_index(shares: Sequence[float], counts: npt.NDArray[np.float64 | np.int64]) -> float:
+    """Compute the population stability index of counts (k,) against the baseline's shares (k,).
 
-    sum of (a - e) ln(a / e) over the bins, a and e the shares of rows asked about and trained on (Siddiqi, 2006). Half
-    a row is added to each bin of both, so that an empty one gives a finite number.
+    The sum of (a - e) ln(a / e) over the bins, a and e the shares of the traffic's and the training rows (Siddiqi,
+    2006). Half a row is added to each bin of both, so that an empty bin gives a finite number.
     """
     half = 0.5 / counts.sum()
     expected, actual = np.asarray(shares) + half, counts / counts.sum() + half
@@ -142,19 +184,19 @@ def stability_index(shares, counts):
     return float(((actual - expected) * np.log(actual / expected)).sum())
 
 
-def limit(shares, trained, asked):
-    """The index above which there is drift: 0.25, or with few rows what chance alone exceeds once in 1000 times.
+def limit(shares: Sequence[float], trained: float, rows: float) -> float:
+    """Compute the index that means drift: 0.25, or what chance exceeds once in 1,000 at this row count.
 
-    Chance: (1/n + 1/m) times chi-square's point with b - 1 degrees of freedom, of n rows asked about, m trained on and
-    b bins that may have rows (Yurdakul, Statistical Properties of the Population Stability Index, Western Michigan
-    University, 2018); that point by Wilson and Hilferty's cube (PNAS 17, 1931).
+    Chance: (1/n + 1/m) times the 99.9 % point of chi-square with b - 1 degrees of freedom, for n rows of the traffic, m
+    training rows and b bins that may have rows (Yurdakul, Statistical Properties of the Population Stability Index,
+    Western Michigan University, 2018); the point by Wilson and Hilferty's cube (PNAS 17, 1931).
     """
-    free = max(sum(share > 0 for share in shares) - 1, 1)
-    chi_square = free * (1 - 2 / (9 * free) + Z999 * math.sqrt(2 / (9 * free))) ** 3
-    return max(LOOK_AT, (1 / asked + 1 / trained) * chi_square)
+    degrees = max(sum(share > 0 for share in shares) - 1, 1)
+    chi_square = degrees * (1 - 2 / (9 * degrees) + Z999 * math.sqrt(2 / (9 * degrees))) ** 3
+    return max(REVIEW, (1 / rows + 1 / trained) * chi_square)
 
 
-def _said(spread, counts, trained):
+def _column(spread: Spread, counts: Floats, trained: int) -> Column:
     rows = float(counts.sum())
     enough = rows >= FEWEST
     return {
@@ -168,21 +210,20 @@ def _said(spread, counts, trained):
     }
 
 
-def _places(manifest):
-    """(first count, name, spread, column of x) of the score, whose column is None, and of each feature.
-
-    One more count follows a spread's: the rows refused for an unseen level.
-    """
+def _layout(manifest: Manifest) -> Iterator[Bins]:
+    """The bins of the score, then of each feature, as far as there is room."""
     baseline = manifest.training.baseline
-    named = zip((feature.name for feature in manifest.features), baseline.features, strict=True)
-    at = 0
-    for name, spread, column in [(None, baseline.score, None), *((*one, j) for j, one in enumerate(named))]:
-        if at + len(spread.shares) + 1 > ROOM:
+    names = [None, *(feature.name for feature in manifest.features)]
+    columns = [None, *range(len(manifest.features))]
+    first = 0
+    for name, spread, column in zip(names, (baseline.score, *baseline.features), columns, strict=True):
+        last = first + len(spread.shares)
+        if last + 1 > ROOM:
             return
-        yield at, name, spread, column
-        at += len(spread.shares) + 1
+        yield Bins(first, last, name, spread, column)
+        first = last + 1
 
 
-def _key(manifest):
-    """A number that says which model the counts are of; 0 is none."""
+def _key(manifest: Manifest) -> float:
+    """A number for the model that the counts are of; 0 is none."""
     return float(int(manifest.digest[:12], 16) + 1)

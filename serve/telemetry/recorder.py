@@ -1,28 +1,72 @@
-"""What is noted of each request as it is answered, on both roads: counts, drift, a line in the log, a span."""
+"""What is recorded of each answered request: counts, drift, a line of the access log, a span."""
 
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from passfail.manifest import Manifest
+from passfail.model import Bools, Floats
+from serve.http.messages import Answer
 from serve.http.receipt import traceparent
 from serve.telemetry import logs, tracing
 from serve.telemetry.drift import Drift
 from serve.telemetry.metrics import Metrics
+from serve.telemetry.shared_counters import SharedCounters
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Tracer
 
 
 class Recorder:
-    """rules: of the endpoints. tracer: OpenTelemetry's, or None. access_log: whether each request is a line there."""
+    """Records requests as they are answered.
 
-    def __init__(self, rules, tally, access_log=False, tracer=None):
-        self.metrics, self.drift = Metrics(rules, tally), Drift(tally)
+    Parameters
+    ----------
+    rules : the rules of the endpoints, in the same order in every worker.
+    access_log : whether each request is a line of the log.
+    tracer : OpenTelemetry's, or None.
+    """
+
+    def __init__(
+        self,
+        rules: Iterable[str],
+        counters: SharedCounters,
+        access_log: bool = False,
+        tracer: "Tracer | None" = None,
+    ) -> None:
+        self.metrics, self.drift = Metrics(rules, counters), Drift(counters)
         self._access_log, self._tracer = access_log, tracer
         self.begin = self.metrics.begin
 
-    def predicted(self, manifest, x, logit, verdict, probability):
-        """A model has answered rows x (n, d), NumPy's; the others (n,) each, all lists or all NumPy's."""
+    def predicted(
+        self,
+        manifest: Manifest,
+        x: Floats,
+        logit: Floats | Sequence[float],
+        verdict: Bools | Sequence[bool],
+        probability: Floats | Sequence[float],
+    ) -> None:
+        """Record answered rows: x (n, d), the others (n,) each, all arrays, or all lists where the rows are few."""
         self.metrics.predicted(verdict, probability)
         self.drift.note(manifest, x, logit)
 
-    def end(self, began, method, path, rule, headers, answer, lines=None):
-        """The request that `begin` began is answered. headers: the request's; rule: None where no endpoint took it.
+    def end(
+        self,
+        began: float,
+        method: str,
+        path: str,
+        rule: str | None,
+        headers: Mapping[bytes, bytes],
+        answer: Answer,
+        lines: list[bytes] | None = None,
+    ) -> None:
+        """Record that a request is answered.
 
-        lines: where its line of the log is to be put, for `serve.telemetry.logs.write`; None: it is written at once.
+        Parameters
+        ----------
+        began : what `begin` returned.
+        rule : the endpoint's, or None where no endpoint took the request.
+        headers : the request's, names in lower case.
+        lines : where its line of the access log is put, for `serve.telemetry.logs.write`; None writes it at once.
         """
         seconds = self.metrics.end(began, rule, answer.status)
         if answer.error is not None:
@@ -33,4 +77,4 @@ class Recorder:
             line = logs.access(method, path, seconds, answer, traceparent(headers))
             logs.write([line]) if lines is None else lines.append(line)
         if self._tracer is not None:
-            tracing.span(self._tracer, seconds, method, rule, answer.status, headers, answer)
+            tracing.span(self._tracer, seconds, method, rule, headers, answer)

@@ -1,54 +1,63 @@
-"""Counts that all workers share: a table of float64 in memory, a row for each worker.
+"""Counters that all workers share: a table of float64 in memory, with one row for each worker.
 
-It is an anonymous mapping made before gunicorn forks, so that any worker can answer for all, without files (a full
-disk, a read-only root, no /dev/shm: nothing to break) and without messages. Each worker writes its own row only; what
-is read is the sum over the rows. A worker that dies leaves its row to the one that replaces it: counters never fall.
+The table is an anonymous memory mapping that gunicorn's parent makes before it forks. Any worker can thus answer for
+all of them, without files (a full disk, a read-only root or a missing /dev/shm breaks nothing) and without messages.
+Each worker writes to its own row only, and the sum over the rows is what is read. When a worker dies, its replacement
+takes over its row: counters never fall.
 """
 
 import mmap
 import os
+from collections.abc import Hashable
 
-WORKERS = 512  # twice as many as gunicorn_conf.py lets run: one may still end while the next begins
-CELLS = 32768  # of 8 bytes in a row; pages that nobody touches take no memory
+WORKERS = 512  # twice the limit of serve/server/gunicorn_conf.py: an old worker may still end while the next one begins
+CELLS = 32768  # float64 cells of a row; a page that nobody touches takes no memory
 IN_FLIGHT = 0  # the cell that goes back to 0 when its worker ends
 
 
-class Tally:
-    """The table, and `mine`: the row (CELLS,) of this process, a memoryview of float64 to add to."""
+class SharedCounters:
+    """The table of all workers' counters.
 
-    def __init__(self):
+    Attributes
+    ----------
+    mine : the row (CELLS,) of this process, float64, to add to.
+    """
+
+    mine: "memoryview[float]"
+
+    def __init__(self) -> None:
         self._cells = memoryview(mmap.mmap(-1, 8 * (WORKERS * CELLS + 1))).cast("d")
-        self._cells[-1] = 1  # rows that were ever lent; the first is whoever's has no parent to lend one
-        self._lent = {}
-        self._spoken = os.eventfd(1, os.EFD_NONBLOCK)
-        self.take(0)
+        self._cells[-1] = 1  # rows ever assigned; a process without a parent that assigns one has the first
+        self._assigned: dict[Hashable, int] = {}
+        self._unreported = os.eventfd(1, os.EFD_NONBLOCK)
+        self.use(0)
 
-    def lend(self, worker):
-        """In the parent: the lowest free row, for a new worker (any hashable)."""
-        row = self._lent[worker] = min(set(range(WORKERS)) - set(self._lent.values()))
+    def assign(self, worker: Hashable) -> int:
+        """In the parent: give a new worker the lowest free row, and return its index."""
+        row = self._assigned[worker] = min(set(range(WORKERS)) - set(self._assigned.values()))
         self._cells[-1] = max(self._cells[-1], row + 1)
         return row
 
-    def give_back(self, worker):
-        """In the parent: the worker has ended; its counts stay."""
-        row = self._lent.pop(worker)
+    def release(self, worker: Hashable) -> None:
+        """In the parent: free the row of a worker that has ended; its counts stay."""
+        row = self._assigned.pop(worker)
         self._cells[row * CELLS + IN_FLIGHT] = 0.0
 
-    def take(self, row):
-        """In the worker: make the row that was lent to it its own."""
+    def use(self, row: int) -> None:
+        """In the worker: count into the row that was assigned to it."""
         self.mine = self._cells[row * CELLS : (row + 1) * CELLS]
 
-    def first(self):
-        """Whether this is the first time that any worker asks: of what all would say, one says it."""
+    def first(self) -> bool:
+        """Return True to exactly one caller of all workers: it reports a message that all would print."""
         try:
-            return os.eventfd_read(self._spoken) == 1
+            return os.eventfd_read(self._unreported) == 1
         except BlockingIOError:
             return False
 
-    def rows(self):
-        """The rows that were ever lent, each a memoryview (CELLS,)."""
+    def rows(self) -> "list[memoryview[float]]":
+        """Return the rows that were ever assigned, float64 (CELLS,) each."""
         return [self._cells[row * CELLS : (row + 1) * CELLS] for row in range(int(self._cells[-1]))]
 
 
-# The one that gunicorn's workers share: gunicorn_conf.py imports it into their parent.
-SHARED = Tally()
+# The table of gunicorn's workers: gunicorn_conf.py imports it into their parent.
+SHARED = SharedCounters()

@@ -1,16 +1,26 @@
-"""OpenTelemetry, where its environment variables ask for it: a span for each request, below the caller's."""
+"""OpenTelemetry: a span for each request, below the caller's, if its environment variables name an endpoint."""
 
 import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from passfail.errors import ConfigError
+from serve.http.messages import CLIENT_GONE, Answer
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Tracer
 
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
 
-def tracer(environ):
-    """What `span` writes to, or None where no endpoint is set. Raises ConfigError where the extra is not installed.
+def tracer(environ: Mapping[str, str]) -> "Tracer | None":
+    """Make the tracer that `span` writes to; None where no endpoint is set.
 
-    All else that OpenTelemetry's variables say (service name, sampler, headers, batches) its SDK reads itself.
+    OpenTelemetry's SDK reads its other variables itself: service name, sampler, headers, batches.
+
+    Raises
+    ------
+    ConfigError : an endpoint is set, but the extra `otel` is not installed.
     """
     if not any(environ.get(name) for name in ENDPOINTS) or environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
         return None
@@ -29,33 +39,32 @@ def tracer(environ):
     return provider.get_tracer("passfail")
 
 
-def span(tracer, seconds, method, rule, status, headers, answer):
-    """Write the span of a request that has just been answered, which took so many seconds.
+def span(
+    tracer: "Tracer", seconds: float, method: str, rule: str | None, headers: Mapping[bytes, bytes], answer: Answer
+) -> None:
+    """Write the span of a request that has just been answered, after so many seconds.
 
-    status: "other" where its client had gone before there was one.
-
-    Names are OpenTelemetry's semantic conventions for HTTP servers; no path and no query, which may hold values.
+    The names are OpenTelemetry's semantic conventions for HTTP servers. Path and query may hold values and stay out.
     """
     from opentelemetry.trace import SpanKind, Status, StatusCode
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
     end = time.time_ns()
-    attributes = {"http.request.method": method, "passfail.rows": answer.rows}
-    if status != "other":
-        attributes["http.response.status_code"] = status
+    attributes: dict[str, str | int] = {"http.request.method": method, "passfail.rows": answer.rows}
+    if answer.status != CLIENT_GONE:
+        attributes["http.response.status_code"] = answer.status
     if rule:
         attributes["http.route"] = rule
     if answer.version is not None:
         attributes["passfail.version"] = answer.version
+    carrier = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers.items()}
     found = tracer.start_span(
         f"{method} {rule or ''}".strip(),
-        context=TraceContextTextMapPropagator().extract(
-            {name.decode("latin-1"): value.decode("latin-1") for name, value in headers.items()}
-        ),
+        context=TraceContextTextMapPropagator().extract(carrier),
         kind=SpanKind.SERVER,
         start_time=end - int(seconds * 1e9),
         attributes=attributes,
     )
-    if attributes.get("http.response.status_code", 0) >= 500:
+    if answer.status >= 500:
         found.set_status(Status(StatusCode.ERROR))
     found.end(end)

@@ -19,7 +19,7 @@ from serve.server.flask_app import create_app
 from serve.settings import Config
 from serve.telemetry.logs import access, moment, write
 from serve.telemetry.recorder import Recorder
-from serve.telemetry.shared_counters import Tally
+from serve.telemetry.shared_counters import SharedCounters
 from tests.support import ROOT
 from tests.support.service import free_port, service, start, wait
 
@@ -213,7 +213,7 @@ def test_a_span_says_how_the_request_ended(answer, code, failed):
 
     provider, exporter = TracerProvider(), exporting.InMemorySpanExporter()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    recorder = Recorder(["/predict"], Tally(), tracer=provider.get_tracer("passfail"))
+    recorder = Recorder(["/predict"], SharedCounters(), tracer=provider.get_tracer("passfail"))
     recorder.end(recorder.begin(), "POST", "/predict", "/predict", {}, answer)
 
     (span,) = exporter.get_finished_spans()

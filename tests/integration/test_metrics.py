@@ -17,7 +17,7 @@ from serve.server import gunicorn_conf
 from serve.server.flask_app import create_app
 from serve.settings import Config
 from serve.telemetry.metrics import PROBABILITY, ROWS, TENTHS, Metrics
-from serve.telemetry.shared_counters import Tally
+from serve.telemetry.shared_counters import SharedCounters
 from tests.support import ROOT
 from tests.support.service import free_port, post, service
 from tests.support.wait import until
@@ -78,29 +78,29 @@ def test_counts_are_exact_over_the_workers_and_outlive_one(models, worker_class)
 
 
 def test_a_row_goes_to_the_next_worker_with_its_counts():
-    tally = Tally()
-    rows = [tally.lend(worker) for worker in "ab"]
+    counters = SharedCounters()
+    rows = [counters.assign(worker) for worker in "ab"]
     for row in rows:
-        tally.take(row)
-        tally.mine[5] += 2
-        tally.mine[0] += 1
-    tally.give_back("a")
+        counters.use(row)
+        counters.mine[5] += 2
+        counters.mine[0] += 1
+    counters.release("a")
 
-    assert tally.lend("c") == rows[0]
-    assert [(row[5], row[0]) for row in tally.rows()] == [(2.0, 0.0), (2.0, 1.0)]
+    assert counters.assign("c") == rows[0]
+    assert [(row[5], row[0]) for row in counters.rows()] == [(2.0, 0.0), (2.0, 1.0)]
 
 
 def test_each_worker_counts_into_a_row_of_its_own(monkeypatch):
     """Two that shared one would lose counts, but so seldom that no test of the service sees it."""
-    tally = Tally()
-    monkeypatch.setattr(gunicorn_conf, "SHARED", tally)
+    counters = SharedCounters()
+    monkeypatch.setattr(gunicorn_conf, "SHARED", counters)
     monkeypatch.setattr(gunicorn_conf.signal, "pthread_sigmask", lambda *_: None)
     for worker in (type("Worker", (), {}), type("Worker", (), {})):
         gunicorn_conf.pre_fork(None, worker)
         gunicorn_conf.post_fork(None, worker)
-        tally.mine[5] += 1
+        counters.mine[5] += 1
 
-    assert [row[5] for row in tally.rows()] == [1.0, 1.0]
+    assert [row[5] for row in counters.rows()] == [1.0, 1.0]
 
 
 def test_few_rows_and_many_are_counted_alike():
@@ -109,9 +109,9 @@ def test_few_rows_and_many_are_counted_alike():
     verdict = probability > 0.5
     cells = []
     for figures in ((verdict, probability), (verdict.tolist(), probability.tolist())):
-        tally = Tally()
-        Metrics([], tally).predicted(*figures)
-        cells.append(tally.mine[ROWS : PROBABILITY + len(TENTHS) + 2].tolist())
+        counters = SharedCounters()
+        Metrics([], counters).predicted(*figures)
+        cells.append(counters.mine[ROWS : PROBABILITY + len(TENTHS) + 2].tolist())
 
     assert cells[0][:-1] == cells[1][:-1]
     assert cells[0][-1] == pytest.approx(cells[1][-1])

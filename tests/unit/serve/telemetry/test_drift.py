@@ -11,7 +11,7 @@ from serve.server.flask_app import create_app
 from serve.settings import Config
 from serve.telemetry import drift as drifting
 from serve.telemetry.drift import Drift, counted, limit, stability_index
-from serve.telemetry.shared_counters import Tally
+from serve.telemetry.shared_counters import SharedCounters
 from tests.support.models import opened
 from train.evaluation.drift_baseline import baseline
 
@@ -69,33 +69,33 @@ def test_chance_alone_stays_below_the_limit_and_a_shift_does_not():
 
 
 def test_counts_halve_and_are_summed_over_the_workers(manifest):
-    tally, now = Tally(), [1000.0]
+    counters, now = SharedCounters(), [1000.0]
     x = rows(manifest, ADMISSIONS)
     for worker in "ab":
-        tally.take(tally.lend(worker))
-        drift = Drift(tally, lambda: now[0])
+        counters.use(counters.assign(worker))
+        drift = Drift(counters, lambda: now[0])
         drift.note(manifest, x, x[:, 0])
         drift.fold(manifest)
-    assert drift.found(manifest)["rows"] == 800
+    assert drift.report(manifest)["rows"] == 800
 
     now[0] += drifting.HALF_LIFE
-    assert drift.found(manifest)["rows"] == pytest.approx(400)
+    assert drift.report(manifest)["rows"] == pytest.approx(400)
     now[0] -= 2 * drifting.HALF_LIFE  # a clock that steps back
-    assert drift.found(manifest)["rows"] <= 800
+    assert drift.report(manifest)["rows"] <= 800
 
 
 def test_another_model_begins_anew(manifest):
-    drift = Drift(Tally())
+    drift = Drift(SharedCounters())
     x = rows(manifest, ADMISSIONS)
     drift.note(manifest, x, x[:, 0])
     drift.fold(manifest)
     other = msgspec.structs.replace(manifest, digest="f" * 64)
     drift.note(manifest, x, x[:, 0])  # of the one that has just gone
-    assert drift.found(other)["rows"] == 0
+    assert drift.report(other)["rows"] == 0
 
 
 def test_what_waits_is_bounded(manifest):
-    drift = Drift(Tally())
+    drift = Drift(SharedCounters())
     x = np.zeros((100_000, 3))
     for _ in range(1000):
         drift.note(manifest, x, x[:, 0])
@@ -107,17 +107,17 @@ def test_what_waits_is_bounded(manifest):
 
 def test_a_model_too_wide_is_watched_as_far_as_there_is_room(manifest, monkeypatch):
     monkeypatch.setattr(drifting, "ROOM", 26)
-    drift = Drift(Tally())
+    drift = Drift(SharedCounters())
     x = rows(manifest, ADMISSIONS)
     drift.note(manifest, x, x[:, 0])
     monkeypatch.setattr(Drift, "_split", lambda self, row: (np.frombuffer(row)[:2], np.frombuffer(row)[2:28]))
-    assert list(drift.found(manifest)["features"]) == ["gre"]
+    assert list(drift.report(manifest)["features"]) == ["gre"]
 
 
 @pytest.fixture
 def client(models):
     app = create_app(Config(models=models, model_name="admissions"))
-    app.recorder.drift._tally = Tally()
+    app.recorder.drift._counters = SharedCounters()
     return app.test_client()
 
 
@@ -165,7 +165,7 @@ def test_too_few_rows_say_nothing(client):
 def test_each_worker_counts_by_itself(models, monkeypatch):
     """Each second, in the thread that looks at the models: others read what it has counted, without asking it."""
     app = create_app(Config(models=models, model_name="admissions"))
-    app.recorder.drift._tally = tally = Tally()
+    app.recorder.drift._counters = counters = SharedCounters()
     app.test_client().post("/predict", json=ADMISSIONS)
 
     def stop():
@@ -176,7 +176,7 @@ def test_each_worker_counts_by_itself(models, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         app.service.follow()
 
-    assert Drift(tally).found(app.service.served.model.manifest)["rows"] == pytest.approx(400, rel=1e-3)
+    assert Drift(counters).report(app.service.served.model.manifest)["rows"] == pytest.approx(400, rel=1e-3)
 
 
 def test_questions_are_no_traffic(client):
@@ -203,6 +203,6 @@ def test_missing_cells_have_a_share(manifest):
     x = np.array([[np.nan, 3.0, 1.0]] * 50 + [[500.0, 3.0, 1.0]] * 150)
     found = baseline(manifest.features, x, x[:, 1], np.ones(len(x)))
     assert found.features[0].shares[-1] == 0.25
-    drift = Drift(Tally(), lambda: 0.0)
+    drift = Drift(SharedCounters(), lambda: 0.0)
     drift.note(manifest, x, x[:, 1])
-    assert drift.found(manifest)["features"]["gre"]["missing_share"] == 0.25
+    assert drift.report(manifest)["features"]["gre"]["missing_share"] == 0.25

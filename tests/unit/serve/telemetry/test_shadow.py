@@ -94,12 +94,12 @@ def test_rows_are_kept_only_where_told_and_not_without_end(shadowed, caplog, tmp
 
     served.post("/predict", json=ROWS)
     shadow.wait()
-    assert "its row is not kept (SHADOW_FLIPS)" in caplog.text
+    assert "SHADOW_FLIPS is not set, so the row is not saved" in caplog.text
 
     shadow._flips = tmp_path / "gone"
     served.post("/predict", json=ROWS)
     shadow.wait()
-    assert "its row can't be written: No such file or directory" in caplog.text
+    assert "the row can't be saved: No such file or directory" in caplog.text
 
     shadow._flips = tmp_path
     served.post("/predict", json=[{**ROWS[0], "gre": 800 + i} for i in range(REPORTED * 2)])
