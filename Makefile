@@ -70,7 +70,7 @@ use: $(VENV)/train ## serve a certain version from now on, at once: VERSION=3, o
 	@$(PY) -m passfail pin "$(VERSION)"
 
 .PHONY: test
-test: $(VENV)/test $(VENV)/fast $(VENV)-clients/installed lint ## all tests but Docker's
+test: $(VENV)/test $(VENV)/fast $(VENV)-clients/installed $(VENV)-docs/installed lint ## all tests but Docker's
 	@$(PY) -m pytest -q -m "not docker" -n auto --maxprocesses 4 --dist loadscope
 
 .PHONY: fuzz
@@ -88,6 +88,10 @@ audit: $(VENV)-supply/tools ## look every locked package up among the known vuln
 sbom: $(VENV)-supply/image ## write sbom.json, what is in the serving image (CycloneDX): IMAGE=passfail-serve
 	@$(VENV)-supply/bin/cyclonedx-py environment $< --pyproject pyproject.toml --sv 1.6 --output-reproducible -o sbom.json
 	@$(VENV)-supply/bin/python deploy/sbom.py sbom.json "$(or $(IMAGE),passfail-serve)"
+
+.PHONY: docs
+docs: $(VENV)-docs/installed ## build the documents' site into site/; a dead link fails
+	@$(VENV)-docs/bin/mkdocs build --quiet && echo "open site/index.html"
 
 .PHONY: page-shots
 page-shots: $(VENV)/test ## write docs/page.png, the page as a browser shows it (needs chromium): MODEL_NAME, QUERY
@@ -144,11 +148,12 @@ lock: ## resolve requirements/*.txt anew (needs uv)
 	resolve -o requirements/torchscript.txt -c requirements/serve.txt requirements/torch.in; \
 	resolve -o requirements/train.txt -c requirements/torchscript.txt requirements/torch.in --extra train; \
 	resolve -o requirements/test.txt -c requirements/train.txt requirements/torch.in --extra train --extra test; \
-	compile -o requirements/clients.txt requirements/clients.in
+	compile -o requirements/clients.txt requirements/clients.in; \
+	compile -o requirements/docs.txt requirements/docs.in
 
 .PHONY: clean
 clean: ## remove the virtual environment and caches, not the models
-	@rm -rf $(VENV) $(VENV)-* .pytest_cache .ruff_cache .hypothesis checkpoints; find . -name __pycache__ -prune -exec rm -rf {} +
+	@rm -rf $(VENV) $(VENV)-* site .pytest_cache .ruff_cache .hypothesis checkpoints; find . -name __pycache__ -prune -exec rm -rf {} +
 
 # Stamps: each set is installed once, and again when its lock changes.
 $(VENV)/bin/python:
@@ -217,3 +222,9 @@ $(VENV)-clients/installed: requirements/clients.txt | $(VENV)/bin/python
 	@echo "installing the official clients into $(VENV)-clients ..."
 	@$(PYTHON) -m venv $(VENV)-clients
 	@$(VENV)-clients/bin/pip install --quiet --disable-pip-version-check --no-compile --no-deps --require-hashes -r $< && touch $@
+
+# The site's builder, mkdocs-material: nothing of it is needed to train, serve or test.
+$(VENV)-docs/installed: requirements/docs.txt | $(VENV)/bin/python
+	@echo "installing mkdocs-material into $(VENV)-docs ..."
+	@$(PYTHON) -m venv $(VENV)-docs
+	@$(VENV)-docs/bin/pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r $< && touch $@

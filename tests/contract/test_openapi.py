@@ -12,7 +12,7 @@ from serve.protocols.predict import PARAMETERS
 from serve.protocols.routes import overloaded
 from serve.server.flask_app import create_app
 from serve.settings import Config
-from tests.support import ROOT
+from tests.support.pages import REFERENCE
 from tests.support.schemathesis import schemathesis
 from tests.support.service import service
 
@@ -25,8 +25,8 @@ def served(models):
     return create_app(Config(models=models, model_name="admissions", **ROUTES))
 
 
-def test_routes_description_and_readme_name_the_same(served):
-    """Vertex AI's two are whatever it says; the README writes the V2 ones without a version."""
+def test_routes_description_and_documents_name_the_same(served):
+    """Vertex AI's two are whatever it says; the documents write the V2 ones without a version."""
     document = served.test_client().get("/openapi.json").json
     routes = {
         (method.lower(), re.sub(r"<(\w+)>", r"{\1}", rule.rule))
@@ -34,12 +34,11 @@ def test_routes_description_and_readme_name_the_same(served):
         for method in rule.methods - {"HEAD", "OPTIONS"}
     }
     documented = {(method, path) for path, methods in document["paths"].items() for method in methods}
-    readme = (ROOT / "README.md").read_text()
-    said = set(re.findall(r"(?:`|`GET |`POST |localhost:8000)(/[a-z0-9_{}./]*)", readme)) - {"/opt/ml/model"}
+    named = set(re.findall(r"(?:`|`GET |`POST |localhost:8000)(/[a-z0-9_{}./]*)", REFERENCE["http-api"]))
 
     assert {(method, path) for method, path in routes if path not in PEOPLE} == documented
-    assert {path.replace("/versions/{version}", "") for _, path in routes} - said == {"/page/{name}", *ROUTES.values()}
-    assert said - {"/versions/{version}", "/v2/models/hours/infer"} <= {path for _, path in routes}
+    assert {path.replace("/versions/{version}", "") for _, path in routes} - named == {"/page/{name}", *ROUTES.values()}
+    assert named - {"/versions/{version}", "/v2/models/hours/infer"} <= {path for _, path in routes}
 
 
 FAULTS = {503: b"", 400: b"[", 413: b"[" + b" " * 2000, 422: b'{"gre": 1}', 415: b"{}", 404: b"{}", 409: b"{}"}

@@ -151,14 +151,6 @@ def test_each_status_that_is_answered_on_purpose_is_counted_as_itself(models):
     assert {str(answer.status_code) for answer in asked} == {"304", "412", "206", "416", "308", "409"} <= counted
 
 
-def test_the_readme_lists_every_metric(models):
-    client = create_app(Config(models=models, model_name="hours")).test_client()
-    served = set(re.findall(r"^# TYPE passfail_(\S+)", client.get("/metrics").text, re.M))
-    section = (ROOT / "README.md").read_text().split("## Watching\n")[1].split("\n## ")[0]
-
-    assert set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`[^|]*)", section, re.M)))) == served
-
-
 def test_the_alerts_fire_when_they_should():
     """Prometheus's own checker and its unit tests of the rules."""
     promtool = shutil.which("promtool")

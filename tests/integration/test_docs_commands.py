@@ -1,0 +1,95 @@
+"""Every console block of the documents prints what the page says, in a checkout of its own."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.clients import OTHERS
+from tests.support.console import Terminal, agrees, commands, serving, terminal
+from tests.support.pages import PAGES
+
+SHARED = [name for name, page in PAGES.items() if list(commands(page)) and name != "docs/tutorial.md"]
+
+
+def check(page: str, shell: Terminal) -> None:
+    for command in commands(page):
+        found = shell.run(command)
+        assert agrees(command.output, found), f"$ {command.line}\n{found}"
+
+
+def test_the_tutorial_does_what_it_says(tmp_path: Path) -> None:
+    with terminal(tmp_path) as shell:
+        check(PAGES["docs/tutorial.md"], shell)
+
+
+@pytest.fixture(scope="module")
+def hours(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Terminal]:
+    """A checkout in which the lecture's model is served."""
+    with terminal(tmp_path_factory.mktemp("checkout"), models) as shell:
+        shell.run(serving("hours"))
+        yield shell
+
+
+@pytest.mark.parametrize("page", SHARED)
+def test_a_page_does_what_it_says(page: str, hours: Terminal) -> None:
+    check(PAGES[page], hours)
+
+
+def test_the_readmes_python_gets_its_answer(hours: Terminal) -> None:
+    lines = re.search(r"```python\n(.*?)```", PAGES["README.md"], re.S)
+    assert lines is not None
+    *code, answer = lines[1].splitlines()
+    program = "\n".join(line.removeprefix(">>> ") for line in code).replace("8000", str(hours.port))
+    statements, _, expression = program.rpartition("\n")
+    done = subprocess.run([sys.executable, "-c", f"{statements}\nprint({expression})"], capture_output=True, text=True)
+
+    assert done.stdout.strip() == answer, done.stderr
+
+
+PYTHON = "import numpy as np, {0}; from {0} import *; print({1})"
+RUN = {
+    "requests": (sys.executable, "-c", PYTHON),
+    "JavaScript": ("node", "--input-type=module", "-e", "console.log({1})"),
+    "tritonclient.http": (sys.executable, "-c", PYTHON),
+    "mlflow.pyfunc.scoring_server.client": (OTHERS, "-c", f"import pandas as pd; {PYTHON}"),
+}
+
+
+@pytest.mark.parametrize("client", RUN)
+def test_the_line_for_a_client_gets_the_answer(hours: Terminal, client: str) -> None:
+    page = PAGES["docs/how-to/call.md"]
+    (line,) = re.findall(rf"^\| (?:\w+, )?`?{re.escape(client)}`? \| `(.*)` \|$", page, re.M)
+    line = line.replace("localhost", "127.0.0.1").replace("8000", str(hours.port))
+    program, *options, code = RUN[client]
+    if shutil.which(program) is None:
+        pytest.skip(f"there is no {program} here: the page's line for {client} is NOT tested")
+    command = [program, *options, code.replace("{0}", client).replace("{1}", line)]
+
+    done = subprocess.run(command, capture_output=True, text=True)
+
+    first = next(commands(page))
+    assert done.stdout.splitlines()[-1:] == [str(json.loads(first.output)["probability"])], done.stderr
+
+
+@pytest.mark.parametrize(
+    ("expected", "found", "same"),
+    [
+        ("took ... s\n", "took 0.3 s\n", True),
+        ("took ... s\n", "took 0.3 min\n", False),
+        ("a\n...\nb\n", "a\nx\ny\nb\n", True),
+        ("a\n...\nb\n", "a\nb\n", True),
+        ("a.c\n", "abc\n", False),
+        ("a\n", "a\nb\n", False),
+        ("", "", True),
+        ("", "b\n", False),
+    ],
+    ids=["word", "other word", "lines", "no line", "dot", "more", "nothing", "something"],
+)
+def test_only_marked_text_may_differ(expected: str, found: str, same: bool) -> None:
+    assert agrees(expected, found) is same
