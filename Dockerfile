@@ -23,13 +23,14 @@ RUN ./unused /venv/lib/python3*/site-packages && strip --strip-unneeded /venv/li
 
 FROM pip AS pip-torchscript
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+COPY deploy/install_torch.py .
 COPY requirements/torchscript.txt requirements/
 RUN $INSTALL --require-hashes -r requirements/torchscript.txt && \
-    $INSTALL --no-deps ${TORCH_INDEX:+--index-url $TORCH_INDEX} torch==2.13.0
+    python install_torch.py "$TORCH_INDEX" $INSTALL torch==2.13.0 && ./unused /venv/lib/python3*/site-packages
 
 FROM pip-torchscript AS pip-train
 COPY requirements/train.txt requirements/
-RUN $INSTALL --require-hashes -r requirements/train.txt
+RUN $INSTALL --require-hashes -r requirements/train.txt && ./unused /venv/lib/python3*/site-packages
 
 # The service's code, compiled: the images can't write.
 FROM ${PYTHON_IMAGE} AS code

@@ -5,14 +5,16 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
-# torch's CPU build is on PyTorch's own index; empty takes it from wherever pip is set up to look.
+# PyTorch's own index has torch's CPU build; when it does not answer, or this is empty, pip's settings decide.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 PORT ?= 8000
 
 VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check
-TORCH := $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch==2.13.0
+TORCH := torch==2.13.0
+NO_INDEX := { echo "pip could not install the packages (above): if no index answers, set PIP_INDEX_URL to one that does, \
+or PIP_FIND_LINKS to a folder of wheels, and run make again" >&2; exit 1; }
 
 # Strict: a package that could not be looked up is no package without vulnerabilities.
 AUDIT := $(VENV)-supply/bin/pip-audit --disable-pip --strict --progress-spinner off
@@ -82,7 +84,7 @@ fuzz: $(VENV)-fuzz/models ## atheris on each decoder: SECONDS=60, DECODER=json, 
 audit: $(VENV)-supply/tools ## look every locked package up among the known vulnerabilities (asks PyPI)
 	@for lock in serve torchscript train test; do echo "requirements/$$lock.txt:"; \
 	$(AUDIT) --require-hashes -r requirements/$$lock.txt; done; \
-	echo "torch:"; $(AUDIT) --no-deps -r <(echo $(lastword $(TORCH)))
+	echo "torch:"; $(AUDIT) --no-deps -r <(echo $(TORCH))
 
 .PHONY: sbom
 sbom: $(VENV)-supply/image ## write sbom.json, what is in the serving image (CycloneDX): IMAGE=passfail-serve
@@ -161,13 +163,15 @@ $(VENV)/bin/python:
 	ok or sys.exit("passfail needs Python 3.11 to 3.13; this is " + sys.version.split()[0] + ": make PYTHON=python3.12 ...")'
 	@$(PYTHON) -m venv $(VENV)
 
-$(VENV)/train: requirements/train.txt deploy/unused | $(VENV)/bin/python
+$(VENV)/train: requirements/train.txt deploy/install_torch.py deploy/unused | $(VENV)/bin/python
 	@echo "installing the training set into $(VENV) ..."
-	@$(PIP) --require-hashes -r $< && $(PIP) --no-deps $(TORCH) && deploy/unused $(VENV)/lib/python3*/site-packages && touch $@
+	@$(PIP) --require-hashes -r $< && $(PY) deploy/install_torch.py "$(TORCH_INDEX)" $(PIP) $(TORCH) || $(NO_INDEX)
+	@deploy/unused $(VENV)/lib/python3*/site-packages && touch $@
 
 $(VENV)/test: requirements/test.txt | $(VENV)/train
 	@echo "installing the test set into $(VENV) ..."
-	@$(PIP) --require-hashes -r $< && touch $@
+	@$(PIP) --require-hashes -r $< || $(NO_INDEX)
+	@touch $@
 
 # The C parser needs a compiler; gunicorn's own, in Python, does the same more slowly. So this stamp may stay away.
 $(VENV)/fast: | $(VENV)/train
