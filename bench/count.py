@@ -83,7 +83,7 @@ def counted(models):
 
 def work(models):
     """What is counted, in a process of its own."""
-    from passfail.codecs.json_rows import Payload
+    from passfail.codecs import codecs
     from passfail.model import Model
     from passfail.repository import read_manifest
     from passfail.runtimes import MODEL_FILES, load_runtime
@@ -91,21 +91,22 @@ def work(models):
     folder = Path(models, "bench", "1")  # opened without its self-checks: they would be most of what is counted
     manifest = read_manifest(folder)
     model = Model(manifest, load_runtime("onnx", (folder / MODEL_FILES["onnx"]).read_bytes()))
-    payload = Payload(manifest, 1000)
+    rows_of = codecs(manifest, 1000)
+    columns, decoder = rows_of.columns, rows_of.json
     one, thousand = json.dumps(ROW).encode(), json.dumps(ROWS).encode()
-    rows = payload.read_json(thousand)[0]
-    x, (row,) = payload.matrix(rows), payload.read_json(one)[0]
+    rows = decoder.read(thousand)[0]
+    x, (row,) = columns.matrix(rows), decoder.read(one)[0]
     found = model.predict_rows([row])
     answer = found.verdicts[0], found.logits[0], found.probabilities[0], found.stable[0]
     logit, probability = model.predict(x)
     verdict, stable = model.verdict(logit), model.stable(x, logit)
     operations = {
-        "decode 1 row": lambda: payload.read_json(one),
+        "decode 1 row": lambda: decoder.read(one),
         "predict 1 row": lambda: model.predict_rows([row]),
-        "encode 1 row": lambda: payload.encode_row(*answer),
-        "decode 1,000 rows": lambda: payload.matrix(payload.read_json(thousand)[0]),
+        "encode 1 row": lambda: decoder.write_row(*answer),
+        "decode 1,000 rows": lambda: columns.matrix(decoder.read(thousand)[0]),
         "predict 1,000 rows": lambda: (model.predict(x), model.verdict(logit), model.stable(x, logit)),
-        "encode 1,000 rows": lambda: payload.encode_json(verdict, logit, probability, stable, False),
+        "encode 1,000 rows": lambda: decoder.write(verdict, logit, probability, stable, False),
     }
     gc.collect()
     gc.freeze()

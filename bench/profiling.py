@@ -20,8 +20,8 @@ from bench.server import CLIENT, load, need_wrk
 # Share -> the frames that are its, as py-spy names them: "function (file:line)".
 SHARES = {
     "runtime": r"\(passfail/runtimes/|\(onnxruntime/",
-    "decode": r"\b(_?read\w*|floats|matrix|_coded|_says_twice|check_rows) \(passfail/codecs/",
-    "encode": r"\b(encode_json|encode_row|_texts|write|chosen) \(passfail/codecs/",
+    "decode": r"\b(_?read\w*|_numbers|_may_repeat) \(passfail/codecs/|\(passfail/columns\.py",
+    "encode": r"\b(write|write_row|_texts|chosen) \(passfail/codecs/",
     "verdict, stable, turn": r"\((passfail/(loading|proof/rounding)|serve/server/microbatch)\.py",
     "receipt": r"\(serve/http/receipt\.py",
     "watching": r"\(serve/telemetry/",

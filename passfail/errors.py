@@ -16,14 +16,8 @@ PassfailError
 What each means over HTTP stands in serve/http/errors.py.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from passfail.manifest import Feature
 
 
 class PassfailError(Exception):
@@ -79,11 +73,6 @@ class Problem:
     pointer: str
     detail: str
     unseen: str | None = None
-
-    @classmethod
-    def unseen_level(cls, pointer: str, feature: Feature) -> Problem:
-        """The value at that place is none of the levels that the feature had in training."""
-        return cls(pointer, f"not one of the levels: {', '.join(feature.levels)}", feature.name)
 
 
 class RequestError(PassfailError):

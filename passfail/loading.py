@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from passfail.columns import row
 from passfail.errors import CertificateError, IntegrityError
 from passfail.manifest import Manifest
 from passfail.model import Model
@@ -60,7 +61,7 @@ def _start(folder: Path, manifest: Manifest, files: Mapping[str, bytes], name: s
 
 def replay(manifest: Manifest, runtime: Runtime) -> None:
     """Answer the recorded examples, which also warms up the runtime. Raises CertificateError if one differs."""
-    x = np.array([manifest.row(example.instance) for example in manifest.examples])
+    x = np.array([row(manifest.features, example.instance) for example in manifest.examples])
     logit, probability = runtime(x)
     for example, z, p in zip(manifest.examples, logit.tolist(), probability.tolist(), strict=True):
         if z != example.logit or certificate.ulp(p, example.probability) > certificate.PROBABILITY_ULP[manifest.link]:

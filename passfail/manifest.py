@@ -321,14 +321,6 @@ class Manifest(Struct, frozen=True, omit_defaults=True):
         """The text of manifest.json, UTF-8, with the digest filled in."""
         return _text(msgspec.structs.replace(self, digest=_digest(self)))
 
-    def row(self, instance):
-        """The row of x (a list of d floats, NaN for missing) of an `Example.instance`."""
-        return [_value(feature, instance[feature.name]) for feature in self.features]
-
-    def instance(self, row):
-        """The instance, as `Example.instance`, of a row of x: the way back of `row`."""
-        return {feature.name: _said(feature, value) for feature, value in zip(self.features, row, strict=True)}
-
 
 def decode(text):
     """Read manifest.json's bytes. Raises ManifestError where they are not exactly what an export wrote."""
@@ -351,15 +343,3 @@ def _digest(manifest):
 def _text(manifest):
     # json, not msgspec: it indents for people, and both write the shortest digits that read back as the same float.
     return (json.dumps(msgspec.to_builtins(manifest), indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
-
-
-def _value(feature, value):
-    if value is None:
-        return math.nan
-    return float(feature.levels.index(value)) if feature.kind == "categorical" else float(value)
-
-
-def _said(feature, value):
-    if math.isnan(value):
-        return None
-    return feature.levels[int(value)] if feature.kind == "categorical" else value

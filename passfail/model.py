@@ -7,16 +7,14 @@ from math import isfinite
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from passfail.arrays import Bools as Bools
+from passfail.arrays import Floats as Floats
+from passfail.arrays import Row as Row
 from passfail.errors import NonFiniteLogit
 from passfail.manifest import Manifest
 from passfail.proof.rounding import Stability
 from passfail.runtimes import Runtime
-
-Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
-Row = Sequence[float | None]  # d numbers in the features' order: of a category the index of its level; None: missing
 
 
 class RowAnswers(NamedTuple):

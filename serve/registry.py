@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from passfail.codecs.json_rows import Payload
+from passfail.codecs import Codecs, codecs
 from passfail.errors import ConfigError, InvalidInstance, NonFiniteLogit, Problem, RequestError, StartupError
 from passfail.loading import open_models
 from passfail.model import Floats, Model, Row
@@ -36,7 +36,7 @@ class Served:
     """
 
     model: Model
-    payload: Payload
+    codecs: Codecs
     shadow: Shadow | None = None
     recorder: Recorder | None = None
 
@@ -196,7 +196,7 @@ class Service:
         if second:
             told = self._recorder.metrics.compared if self._recorder else None
             shadow = Shadow(second[0], config.shadow, config.shadow_rate, config.shadow_flips, told)
-        return Served(model, Payload(model.manifest, config.max_rows), shadow, self._recorder)
+        return Served(model, codecs(model.manifest, config.max_rows), shadow, self._recorder)
 
     def _serve(self, folder, refused):
         """Answer with that folder's model from now on; whether it could be opened."""

@@ -5,9 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
-import msgspec
-
-from passfail.errors import BodyTooLarge, MalformedBody, RequestError
+from passfail.errors import BodyTooLarge, RequestError
 from serve.http.errors import status, title
 
 if TYPE_CHECKING:
@@ -80,43 +78,6 @@ def completed(answer: Answer | Pending) -> Answer:
     (found,), observe = answer.served.answer_rows([answer.row])
     observe()
     return answer.finish(found)
-
-
-def decoded(decoder, body):
-    """The body as a msgspec decoder reads it. Raises MalformedBody, which repeats nothing of what was sent."""
-    try:
-        return decoder.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        # msgspec names the place and the types; but of an unknown field it repeats the name.
-        reason = "a field is unknown" if "unknown field" in str(error) else error
-        raise MalformedBody(f"not what this endpoint reads: {reason}") from error
-
-
-def decoded_once(decoder, body):
-    """`decoded`, of objects (Structs) that say each name once; msgspec takes the last of a name's values."""
-    document = decoded(decoder, body)
-    if says_more(body, document):
-        try:
-            json.loads(body, object_pairs_hook=_once, parse_int=len, parse_float=len)
-        except (
-            ValueError,
-            RecursionError,
-        ) as error:  # of what was dropped, msgspec has seen no more than where it ends
-            raise MalformedBody("not JSON that this endpoint can read") from error
-    return document
-
-
-def says_more(body, document):
-    """Whether the JSON may say a name twice, of which the document, as msgspec reads it, has the last value alone.
-
-    What is dropped is still there by its quotes. Structs must leave out what was not sent (omit_defaults).
-    """
-    return body.count(b'"') != msgspec.json.encode(document).count(b'"')
-
-
-def _once(pairs):
-    if len({name for name, _ in pairs}) < len(pairs):
-        raise MalformedBody("not what this endpoint reads: a field is given twice")
 
 
 def too_large(limit):

@@ -10,9 +10,10 @@ import json
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from passfail.codecs import strict_json
 from passfail.errors import InvalidInstance, MalformedBody, Problem, RequestError
 from serve.http.errors import UnsupportedMediaType, status
-from serve.http.messages import Answer, decoded, decoded_once, says_more
+from serve.http.messages import Answer
 from serve.http.receipt import digest, stamped
 
 JSON, CSV = "application/json", "text/csv"
@@ -68,57 +69,57 @@ def version(service, request):
 
 def _scored(service, request, decode, refused):
     served = service.served
-    model, payload = served.model, served.payload
+    model, codecs = served.model, served.codecs
     request_digest = digest(request.sent) if isinstance(request.sent, bytes) else ""
     try:
-        x = decode(payload, request)
+        x = decode(codecs, request)
         logit, probability = served.predict(x, "row {}".format, request_digest)
-        rows = payload.encode_json(model.verdict(logit), logit, probability, model.stable(x, logit), single=False)
+        rows = codecs.json.write(model.verdict(logit), logit, probability, model.stable(x, logit), single=False)
         answer = Answer(200, ((b"Content-Type", JSON.encode()),), b'{"predictions":%b}' % rows, len(x))
     except RequestError as error:
         answer = refused(error)
     return stamped(answer, model.manifest, request, request_digest)
 
 
-def _invocation(payload, request):
+def _invocation(codecs, request):
     """The body -> x float64 (n, d)."""
     if request.media_type == CSV:
-        return payload.tables.read(request.body)[0]
+        return codecs.csv.read(request.body)[0]
     if request.media_type != JSON:
         raise UnsupportedMediaType(f"send Content-Type: {JSON} or {CSV}")
-    asked = decoded_once(INVOCATION, request.body)
+    asked = strict_json.decode_once(INVOCATION, request.body)
     given = [name for name in TABLES if getattr(asked, name)]
     if len(given) != 1:
         raise MalformedBody(f"exactly one of {', '.join(TABLES)} is needed")
     if split := asked.dataframe_split:
-        return payload.decode_table(split.columns, decoded(ROWS, split.data), "$.dataframe_split.data")
-    return _rows(payload, getattr(asked, given[0]), given[0])
+        return codecs.json.read_table(split.columns, strict_json.decode(ROWS, split.data), "$.dataframe_split.data")
+    return _rows(codecs, getattr(asked, given[0]), given[0])
 
 
-def _prediction(payload, request):
+def _prediction(codecs, request):
     """The body -> x float64 (n, d); Vertex AI sends JSON without always saying so."""
-    return _rows(payload, decoded_once(PREDICTION, request.body).instances, "instances")
+    return _rows(codecs, strict_json.decode_once(PREDICTION, request.body).instances, "instances")
 
 
-def _rows(payload, raw, name):
+def _rows(codecs, raw, name):
     """Objects, arrays in the features' order, or (inputs) an array for each feature -> x float64 (n, d)."""
     text = bytes(raw).lstrip()
     if text[:1] == b"{" and name == "inputs":
-        return _columns(payload, text)
+        return _columns(codecs, text)
     if text[:1] != b"[":
         raise InvalidInstance("1 place is wrong", [Problem(f"$.{name}", "expected an array")])
     if text[1:].lstrip()[:1] == b"[":
-        names = [feature.name for feature in payload.features]
-        return payload.decode_table(names, decoded(ROWS, text), f"$.{name}")
-    return payload.matrix(payload.read_json(text)[0])
+        names = list(codecs.columns.by_name)
+        return codecs.json.read_table(names, strict_json.decode(ROWS, text), f"$.{name}")
+    return codecs.columns.matrix(codecs.json.read(text)[0])
 
 
-def _columns(payload, text):
-    columns = decoded(COLUMNS, text)
+def _columns(codecs, text):
+    columns = strict_json.decode(COLUMNS, text)
     if len({len(values) for values in columns.values()}) > 1:
         raise InvalidInstance("1 place is wrong", [Problem("$.inputs", "the columns differ in their number of rows")])
-    names = payload.names_in(text) if says_more(text, columns) else list(columns)
-    return payload.decode_table(names, list(zip(*columns.values(), strict=True)), "$.inputs")
+    names = strict_json.field_names(text) if strict_json.may_repeat(text, columns) else list(columns)
+    return codecs.json.read_table(names, list(zip(*columns.values(), strict=True)), "$.inputs")
 
 
 def refused_by_mlflow(error):

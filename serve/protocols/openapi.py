@@ -3,6 +3,7 @@
 import csv
 import io
 
+from passfail.codecs import answers
 from serve.http.auth import Door
 from serve.telemetry.prometheus import CONTENT_TYPE as METRICS
 
@@ -158,7 +159,7 @@ def _post(summary, body, content, refusals, parameters=()):
 def _schemas(served, config):
     manifest = served.model.manifest
     number, text = {"type": "number"}, {"type": "string"}
-    verdict, *_ = served.payload.answer_names
+    verdict, *_ = fields = answers.names(manifest)
     return {
         "Row": {
             "type": "object",
@@ -179,7 +180,7 @@ def _schemas(served, config):
                 "explanation": {"type": "object"},
                 "evidence": {"type": ["object", "null"]},
             },
-            "required": served.payload.answer_names,
+            "required": fields,
         },
         "Problem": {
             "type": "object",

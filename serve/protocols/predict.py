@@ -27,7 +27,7 @@ def predict(service, request):
         asked = _asked(request.query) if request.query else ()
         kind = request.media_type
         if kind == JSON:
-            rows, single = served.payload.read_json(request.body)
+            rows, single = served.codecs.json.read(request.body)
             if single and not asked and served.shadow is None:  # the shadow compares whole requests
                 return Pending(served, rows[0], partial(_row, served, request, request_digest))
             answer = Answer(200, AS_JSON, _json(served, rows, single, request_digest, asked), len(rows))
@@ -47,7 +47,7 @@ def _row(served, request, request_digest, found):
     if isinstance(found, RequestError):
         answer = refusal(found)
     else:
-        answer = Answer(200, AS_JSON, served.payload.encode_row(*found), 1)
+        answer = Answer(200, AS_JSON, served.codecs.json.write_row(*found), 1)
     return stamped(answer, served.model.manifest, request, request_digest)
 
 
@@ -57,8 +57,8 @@ def explained(service, request):
 
 
 def _json(served, rows, single, request_digest, asked):
-    model, payload = served.model, served.payload
-    x = payload.matrix(rows)
+    model, codecs = served.model, served.codecs
+    x = codecs.columns.matrix(rows)
     place = (lambda _: "$") if single else "$[{}]".format
     logit, probability = served.predict(x, place, request_digest, "unwatched" not in asked)
     more = {}
@@ -66,16 +66,16 @@ def _json(served, rows, single, request_digest, asked):
         more["explanation"] = explain(model, x, logit)
     if "evidence" in asked:
         more["evidence"] = evidence(model.manifest.training.calibration, probability)
-    return payload.encode_json(model.verdict(logit), logit, probability, model.stable(x, logit), single, more)
+    return codecs.json.write(model.verdict(logit), logit, probability, model.stable(x, logit), single, more)
 
 
 def _csv(served, body, request_digest, asked):
-    model, payload = served.model, served.payload
+    model, codecs = served.model, served.codecs
     if more := sorted({"explain", "evidence"}.intersection(asked)):
         raise UnsupportedMediaType(f"only {JSON} has room for {' and '.join(more)}: send that")
-    x, sheet = payload.tables.read(body)
+    x, sent = codecs.csv.read(body)
     logit, probability = served.predict(x, lambda row: f"row {row + 1}", request_digest, "unwatched" not in asked)
-    table = payload.tables.write(model.verdict(logit), logit, probability, model.stable(x, logit), sheet)
+    table = codecs.csv.write(model.verdict(logit), logit, probability, model.stable(x, logit), sent)
     return Answer(200, ((b"Content-Type", b"text/csv; charset=utf-8"),), table, len(x))
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from passfail.columns import instance
 from passfail.model import Floats, Model
 from passfail.proof.certificate import ulp
 
@@ -117,7 +118,7 @@ class Shadow:
         if self._flips is None:
             return "SHADOW_FLIPS is not set, so the row is not saved"
         manifest = self._model.manifest
-        body = json.dumps(manifest.instance(x.tolist())).encode()
+        body = json.dumps(instance(manifest.features, x.tolist())).encode()
         path = self._flips / f"{manifest.name}-{manifest.version}-{hashlib.sha256(body).hexdigest()[:16]}.json"
         try:
             path.write_bytes(body)

@@ -93,10 +93,10 @@ def report():
 
 def _answer(served, pairs, watched):
     """What the page says of a form's (name, text) pairs, which are read as a table of one row: as strictly as any."""
-    model, payload = served.model, served.payload
+    model = served.model
     text = io.StringIO()
     csv.writer(text).writerows([[name for name, _ in pairs], [value for _, value in pairs]])
-    x, _ = payload.tables.read(text.getvalue().encode())
+    x, _ = served.codecs.csv.read(text.getvalue().encode())
     logit, probability = served.predict(x, traffic=watched)
     why = explain(model, x, logit)[0]
     parts = why["contributions"] or {}

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from passfail import manifest as contract
+from passfail.columns import row
 from passfail.proof import reference
 from tests.support import ROOT
 from tests.support.clients import OTHERS
@@ -43,7 +44,7 @@ def test_an_official_client_gets_the_closed_forms_probabilities(models, addresse
     done = subprocess.run(command, cwd=ROOT, input=json.dumps(GOOD), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     manifest = contract.decode((models / "admissions" / "1" / contract.FILENAME).read_bytes())
-    logit = reference.logit(manifest, np.array([manifest.row(row) for row in GOOD]))
+    logit = reference.logit(manifest, np.array([row(manifest.features, good) for good in GOOD]))
     with np.errstate(over="ignore"):
         wanted = 1 / (1 + np.exp(-logit))
     labels = [manifest.target.labels[yes] for yes in (logit > manifest.logit_threshold).tolist()]

@@ -12,7 +12,8 @@ from itertools import zip_longest
 
 import numpy as np
 
-from passfail.codecs.json_rows import _parse
+from passfail import columns
+from passfail.codecs import strict_json, tensors
 from passfail.errors import MalformedBody, RequestError
 from passfail.manifest import MISSING
 from passfail.proof import reference
@@ -109,9 +110,9 @@ def listed(model, rows, answers):
 
 def from_json(service, body):
     """POST /predict in JSON, whose two decoders agree; the same body explained."""
-    model, payload = service.served.model, service.served.payload
+    model, decoder = service.served.model, service.served.codecs.json
     answer = ask(service, predict, body)
-    agreed(payload, body, answer.error)
+    agreed(decoder, body, answer.error)
     if len(body) % 16 == 0:  # it takes far longer than an answer
         why = ask(service, explained, body, path="/explain")
         assert why.status == answer.status
@@ -123,10 +124,10 @@ def from_json(service, body):
     return 200
 
 
-def agreed(payload, body, error):
+def agreed(decoder, body, error):
     """What the fast decoder took the slow one finds no fault with; for what it refused the slow one has a reason."""
     try:
-        slow = list(payload._problems(_parse(body)))
+        slow = list(decoder.problems(strict_json.parse(body)))
     except RequestError as found:
         slow = str(found)
     if isinstance(slow, str):
@@ -254,12 +255,12 @@ def _rows(manifest, inputs, binary):
             flat = (
                 [t.decode() for t in _texts(buffer)]
                 if kind == "BYTES"
-                else np.frombuffer(buffer, v2.FLOATS.get(kind) or v2.INTEGERS[kind]).tolist()
+                else np.frombuffer(buffer, tensors.FLOATS.get(kind) or tensors.INTEGERS[kind]).tolist()
             )
-        if kind in v2.FLOATS:
+        if kind in tensors.FLOATS:
             with np.errstate(over="ignore"):
-                flat = np.array(flat, dtype=np.float64).astype(v2.FLOATS[kind]).astype(np.float64).tolist()
-        elif kind in v2.INTEGERS:
+                flat = np.array(flat, dtype=np.float64).astype(tensors.FLOATS[kind]).astype(np.float64).tolist()
+        elif kind in tensors.INTEGERS:
             assert all(float(value) == value for value in flat)  # none was rounded
         found[one["name"]] = flat, one["shape"]
     assert binary == b""
@@ -293,7 +294,7 @@ def from_headers(service, data):
     assert not DOOR.admits("/predict", headers)
     rule, endpoint, names = hot(path) or ("/predict", predict, {})
     row = manifest.examples[0].instance
-    tensor = {"name": "x", "shape": [1, len(row)], "datatype": "FP64", "data": manifest.row(row)}
+    tensor = {"name": "x", "shape": [1, len(row)], "datatype": "FP64", "data": columns.row(manifest.features, row)}
     body = {"/predict": row, "/invocations": {"instances": [row]}}.get(rule, {"inputs": [tensor]})
     answer = ask(service, endpoint, json.dumps(body).encode(), path=path, query=query, headers=headers, **names)
     assert answer.status in (200, 400, 404, 413, 415, 422)

@@ -187,7 +187,7 @@ def test_a_client_that_leaves_half_way_is_no_error(road):
 
 def test_an_error_of_ours_is_one_answer_and_a_logged_traceback(models, road_name, tmp_path):
     """A model whose runtime breaks after its start: 500, and nothing of the traceback in the answer."""
-    breaks = "from passfail.codecs.json_rows import Payload; Payload.read_json = lambda *_: 1 / 0"
+    breaks = "from passfail.codecs.json_rows import JsonRows; JsonRows.read = lambda *_: 1 / 0"
     (tmp_path / "sitecustomize.py").write_text(breaks)
     path = f"{tmp_path}:{ROOT}"
     with service(models, MODEL_NAME="hours", WEB_CONCURRENCY="1", WORKER_CLASS=road_name, PYTHONPATH=path) as (

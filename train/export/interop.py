@@ -4,6 +4,7 @@ import contextlib
 
 import numpy as np
 
+from passfail.columns import row
 from tests.support import triton
 from train.errors import ExportError
 from train.export import parity
@@ -18,7 +19,7 @@ def conform(models, name, number=None):
     Returns lines of text, one an engine. Raises ExportError where one answers otherwise than it should.
     """
     folder, manifest, files = parity.published(models, name, number)
-    x = np.array([manifest.row(example.instance) for example in manifest.examples])
+    x = np.array([row(manifest.features, example.instance) for example in manifest.examples])
     wanted = np.array([example.probability for example in manifest.examples])
     lines, wrong = [f"{folder}: unchanged, on {len(x)} recorded examples"], []
     engines = {"onnx reference": parity.reference(files["model.onnx"]), **parity.others(files)}

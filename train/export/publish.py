@@ -14,6 +14,7 @@ import numpy as np
 
 from passfail import manifest as contract
 from passfail import signing
+from passfail.columns import row
 from passfail.manifest import Example, File, Manifest
 from passfail.runtimes import load_runtime
 from train.errors import ExportError
@@ -92,7 +93,7 @@ def _describe(description, model, rows, files):
     certificate = parity.certificate(draft, files, rows, eager=model)
     instances = example_instances(draft.features)
     answer = load_runtime("onnx", files["model.onnx"])
-    logit, probability = answer(np.array([draft.row(instance) for instance in instances]))
+    logit, probability = answer(np.array([row(draft.features, instance) for instance in instances]))
     examples = zip(instances, logit.tolist(), probability.tolist(), strict=True)
     return msgspec.structs.replace(
         draft, certificate=certificate, examples=tuple(Example(*example) for example in examples)

@@ -63,10 +63,10 @@ AIMS_OF_CORE = [ONE8, LOGGED] + [aim.measure for aim in AIMS if "rows/s" in aim.
 
 def test_a_look_belongs_to_the_innermost_frame_that_is_known():
     raw = """\
-predict (predict.py:3);Payload.matrix (passfail/codecs/json_rows.py:4);floats (passfail/codecs/csv_rows.py:1) 5
+predict (predict.py:3);Columns.matrix (passfail/columns.py:4);floats (passfail/columns.py:1) 5
 Turn.answer (serve/server/microbatch.py:3);answer (passfail/runtimes/onnx.py:4);run (x.py:5) 3
 main (gunicorn/app/base.py:1);ASGIProtocol.data_received (gunicorn/asgi/protocol.py:2);Event.set (asyncio/locks.py:3) 2
-Payload.encode_json (passfail/codecs/json_rows.py:4);chosen (passfail/codecs/csv_rows.py:9) 1
+JsonRows.write (passfail/codecs/json_rows.py:4);chosen (passfail/codecs/answers.py:9) 1
 main (gunicorn/app/base.py:1);Front._answer (serve/server/asgi.py:2);_headers (serve/server/asgi.py:9) 7
 elsewhere (x.py:1) 1
 """

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from passfail.codecs.json_rows import Payload
+from passfail.codecs import codecs
 from passfail.errors import RequestError
 from passfail.manifest import decode
 
@@ -34,7 +34,7 @@ LEVELS = ["1", "2", " 3", "4", "9", "", "x", '"2"']
 
 
 @pytest.fixture(scope="module")
-def payloads(models):
+def decoders(models):
     """Of the admissions (two numbers, a category), with cells that may be missing, without the category; of hours
     (one number), which may be missing."""
     manifest, hours = (decode((models / n / "1" / "manifest.json").read_bytes()) for n in ("admissions", "hours"))
@@ -42,7 +42,7 @@ def payloads(models):
         [msgspec.structs.replace(f, fill=1.0, missing="mean") for f in one.features] for one in (manifest, hours)
     )
     others = [msgspec.structs.replace(manifest, features=features) for features in (nullable, manifest.features[:2])]
-    return [Payload(one, 50) for one in (manifest, *others, hours, msgspec.structs.replace(hours, features=hour))]
+    return [codecs(one, 50) for one in (manifest, *others, hours, msgspec.structs.replace(hours, features=hour))]
 
 
 def test_each_column_that_goes_back_has_a_name_of_its_own(models):
@@ -52,10 +52,10 @@ def test_each_column_that_goes_back_has_a_name_of_its_own(models):
         msgspec.structs.replace(hours, name="probability"),
         msgspec.structs.replace(manifest.target, name="predicted_probability"),
     )
-    payload = Payload(msgspec.structs.replace(manifest, features=[feature], target=target), 50)
-    x, sheet = payload.tables.read(b"probability\n7\n")
+    decoder = codecs(msgspec.structs.replace(manifest, features=[feature], target=target), 50)
+    x, sent = decoder.csv.read(b"probability\n7\n")
 
-    header = payload.tables.write(np.array([True]), x[:, 0], x[:, 0], None, sheet).splitlines()[0].split(b",")
+    header = decoder.csv.write(np.array([True]), x[:, 0], x[:, 0], None, sent).splitlines()[0].split(b",")
     assert header[:2] == [b"probability", b"predicted_probability"]
     assert len(set(header)) == len(header) == 8
 
@@ -85,56 +85,56 @@ def read(function, *arguments):
 
 @given(st.data())
 @settings(max_examples=400, deadline=None)
-def test_both_ways_of_reading_agree(payloads, data):
-    payload = data.draw(st.sampled_from(payloads))
-    text = data.draw(tables(payload.features))
-    found, careful = read(payload.tables.read, text.encode()), read(payload.tables._careful, text)
+def test_both_ways_of_reading_agree(decoders, data):
+    decoder = data.draw(st.sampled_from(decoders))
+    text = data.draw(tables(decoder.columns))
+    found, careful = read(decoder.csv.read, text.encode()), read(decoder.csv._careful, text)
 
     if isinstance(careful[0], type):
         assert found == careful
         return
-    (x, sheet), (expected, other) = found, careful
+    (x, sent), (expected, other) = found, careful
     assert x.flags.c_contiguous
     assert x.tobytes() == expected.tobytes()
     verdict, logit = np.arange(len(x)) % 2 == 0, np.arange(len(x)) / 3
-    answers = [payload.tables.write(verdict, logit, logit, None, one) for one in (sheet, other)]
+    answers = [decoder.csv.write(verdict, logit, logit, None, one) for one in (sent, other)]
     assert answers[0] == answers[1]
     assert answers[0].count(b"\n") == len(x) + 1
 
 
-def test_a_single_cell_of_white_space_is_no_row_of_none(payloads):
-    plain, _, numbers, hours, _ = payloads
-    for payload, text in ((hours, "hours\n "), (plain, "rank,gre,gpa\n2, ,3"), (numbers, "gre,gpa\n ,3")):
+def test_a_single_cell_of_white_space_is_no_row_of_none(decoders):
+    plain, _, numbers, hours, _ = decoders
+    for decoder, text in ((hours, "hours\n "), (plain, "rank,gre,gpa\n2, ,3"), (numbers, "gre,gpa\n ,3")):
         with pytest.raises(RequestError, match="1 place is wrong"):
-            payload.tables.read(text.encode())
+            decoder.csv.read(text.encode())
 
 
-def test_an_empty_line_is_no_row(payloads):
+def test_an_empty_line_is_no_row(decoders):
     """Also where a single column's cells may be empty."""
-    for payload in payloads[-2:]:
+    for decoder in decoders[-2:]:
         for text in (b"hours\n1\n\n", b"hours\n\n1\n", b"hours\n1\n\n1"):
-            assert payload.tables.read(text)[0].tolist() == [[1]] * text.count(b"1")
+            assert decoder.csv.read(text)[0].tolist() == [[1]] * text.count(b"1")
 
 
-def test_plain_tables_are_read_in_columns(payloads, monkeypatch):
+def test_plain_tables_are_read_in_columns(decoders, monkeypatch):
     """Else the two ways would agree because there is one."""
-    for payload in payloads:
-        monkeypatch.setattr(payload.tables, "_careful", lambda text: 1 / 0)
-    plain, nullable, numbers, hours, _ = payloads
+    for decoder in decoders:
+        monkeypatch.setattr(decoder.csv, "_careful", lambda text: 1 / 0)
+    plain, nullable, numbers, hours, _ = decoders
 
-    assert plain.tables.read(b"rank,gre,gpa\r\n2,700,3.5\n1,5e2,-0\n")[0].tolist() == [[700, 3.5, 1], [500, 0, 0]]
-    assert np.isnan(nullable.tables.read(b"gre,gpa,rank\n,3.5,1")[0][0, 0])
-    assert numbers.tables.read(b"\xef\xbb\xbfgpa,gre\n3.5,700\n")[0].tolist() == [[700, 3.5]]
-    assert hours.tables.read(b"hours\n")[0].shape == (0, 1)
+    assert plain.csv.read(b"rank,gre,gpa\r\n2,700,3.5\n1,5e2,-0\n")[0].tolist() == [[700, 3.5, 1], [500, 0, 0]]
+    assert np.isnan(nullable.csv.read(b"gre,gpa,rank\n,3.5,1")[0][0, 0])
+    assert numbers.csv.read(b"\xef\xbb\xbfgpa,gre\n3.5,700\n")[0].tolist() == [[700, 3.5]]
+    assert hours.csv.read(b"hours\n")[0].shape == (0, 1)
 
 
 def test_a_long_table_is_taken_in_slices_in_order(models):
-    payload = Payload(decode((models / "hours" / "1" / "manifest.json").read_bytes()), 100_000)
+    decoder = codecs(decode((models / "hours" / "1" / "manifest.json").read_bytes()), 100_000)
     body = ("hours\n" + "".join(f"{i}.5\n" for i in range(100_000))).encode()
-    x, sheet = payload.tables.read(body)
+    x, sent = decoder.csv.read(body)
 
     assert (x[:, 0] == np.arange(100_000) + 0.5).all()
-    assert len(list(sheet.slices())) > 3
-    assert [line for lines in sheet.slices() for line in lines] == body.split(b"\n")[1:-1]
+    assert len(list(sent.slices())) > 3
+    assert [line for lines in sent.slices() for line in lines] == body.split(b"\n")[1:-1]
     with pytest.raises(RequestError, match="more than 100000 rows"):
-        payload.tables.read(body + b"1\n")
+        decoder.csv.read(body + b"1\n")

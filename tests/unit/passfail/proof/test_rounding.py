@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from passfail import columns
 from passfail.manifest import decode
 from passfail.proof.rounding import Stability
 from tests.support.cases import cases
@@ -83,7 +84,7 @@ def test_only_the_boundary_can_be_unstable(client, models, name):
     text = "\n".join([",".join(row), *(",".join(map(str, one.values())) for one in rows), ""])
     cells = list(csv.DictReader(io.StringIO(served.post("/predict", data=text, content_type="text/csv").text)))
 
-    band = Stability(manifest).band(np.array([manifest.row(rows[0])]))[0]
+    band = Stability(manifest).band(np.array([columns.row(manifest.features, rows[0])]))[0]
     boundary = abs(answers[0]["logit"] - manifest.logit_threshold) > band
     assert [answer["stable"] for answer in answers] == [boundary, True, True, True]
     assert [cell["stable"] for cell in cells] == [str(boundary).lower(), "true", "true", "true"]
@@ -94,7 +95,7 @@ def test_the_band_is_a_few_roundings_wide(models):
     """A bound that is always met could be of any width; this one is some ten units in the last place of the terms."""
     for name in ("hours", "study_hours", "admissions"):
         manifest = decode((models / name / "1" / "manifest.json").read_bytes())
-        x = np.array([manifest.row(example.instance) for example in manifest.examples])
+        x = np.array([columns.row(manifest.features, example.instance) for example in manifest.examples])
 
         assert (Stability(manifest).band(x) < 1e-13).all()
 

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from passfail.codecs.json_rows import Payload, _parse
+from passfail.codecs import codecs, strict_json
+from passfail.codecs.json_rows import JsonRows
 from passfail.errors import Problem, RequestError
 from passfail.manifest import decode
 from serve.server.flask_app import create_app
@@ -173,8 +174,8 @@ def test_no_more_places_are_looked_for_than_are_named(client, monkeypatch, kind)
     """A hundred thousand empty objects for a hundred columns were gigabytes of them."""
     path, body, content_type = MANY[kind]
     served, made = client("admissions"), []
-    for module in ("json_rows", "csv_rows"):
-        monkeypatch.setattr(f"passfail.codecs.{module}.Problem", lambda *about: made.append(about) or Problem(*about))
+    for module in ("codecs.json_rows", "codecs.csv_rows", "columns"):
+        monkeypatch.setattr(f"passfail.{module}.Problem", lambda *about: made.append(about) or Problem(*about))
 
     assert served.post(path, data=body, content_type=content_type).status_code == 422
     assert len(made) == 21
@@ -227,7 +228,7 @@ def test_other_routes(client):
 
 def test_nothing_unforeseen_leaks(client, monkeypatch):
     served = client("hours")
-    monkeypatch.setattr(Payload, "read_json", lambda *_: 1 / 0)
+    monkeypatch.setattr(JsonRows, "read", lambda *_: 1 / 0)
 
     response = post(served, {"hours": 1})
 
@@ -281,12 +282,12 @@ ROWS = st.fixed_dictionaries(
 def test_the_two_decoders_agree(models, document):
     """Whatever the fast decoder refuses, the slow one has a reason for, and the other way round."""
     manifest = decode((models / "admissions" / "1" / "manifest.json").read_bytes())
-    payload = Payload(manifest, 100)
+    decoder = codecs(manifest, 100).json
     body = json.dumps(document).encode()
-    slow = list(payload._problems(_parse(body)))
+    slow = list(decoder.problems(strict_json.parse(body)))
     fast = []
     try:
-        payload.read_json(body)
+        decoder.read(body)
     except RequestError as error:
         fast = list(error.problems)
 

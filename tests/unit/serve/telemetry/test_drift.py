@@ -6,6 +6,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from passfail.columns import row
 from passfail.manifest import Spread
 from serve.server.flask_app import create_app
 from serve.settings import Config
@@ -24,7 +25,7 @@ def manifest(models):
 
 
 def rows(manifest, instances):
-    return np.array([manifest.row(instance) for instance in instances])
+    return np.array([row(manifest.features, instance) for instance in instances])
 
 
 def test_the_index_by_hand():

@@ -1,0 +1,25 @@
+"""What the answers to rows have in common, as JSON and as CSV."""
+
+from collections.abc import Mapping
+from typing import cast
+
+import numpy as np
+
+from passfail.arrays import Bools
+from passfail.manifest import Manifest
+
+FIELDS = ("label", "probability", "logit", "stable", "model", "version")
+OPTIONAL = ("explanation", "evidence")
+
+
+def names(manifest: Manifest) -> list[str]:
+    """The names of an answer's fields: the verdict is called as the target, unless another field is called so."""
+    target = manifest.target.name
+    return [f"predicted_{target}" if target in FIELDS + OPTIONAL else target, *FIELDS]
+
+
+def chosen(texts: Mapping[bool | None, bytes], flags: Bools | None, n: int) -> list[bytes]:
+    """For each of n flags its text; where the flags are None, that of None."""
+    if flags is None:
+        return [texts[None]] * n
+    return cast(list[bytes], np.array([texts[False], texts[True]], dtype=object).take(flags).tolist())
