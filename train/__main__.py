@@ -23,8 +23,10 @@ from train.compare import combinations, compare, draw
 from train.compare import lines as compared
 from train.errors import ExportError, FitError, LostError, TrainError
 from train.evaluation.coefficients import lines, statistics
+from train.evaluation.cross_validation import gather, held_out, logits, sample
 from train.evaluation.drift_baseline import baseline
-from train.evaluation.metrics import cheapest, evaluation, everyone, held_out, logits, looked_at, metrics, reaching
+from train.evaluation.metrics import evaluate, metrics
+from train.evaluation.thresholds import least_cost, reaching
 from train.export import checkpoint, parity
 from train.export.interop import conform
 from train.export.publish import export, newest
@@ -94,10 +96,10 @@ def run_fit(args):
         say(line)
     scores = held_out(table.features, table.x, table.y, table.weight, options, args.folds)
     threshold = _threshold(goal, scores, options.link)
-    logit, y, weight = everyone(logits(fitted.model, table.x), table.y, table.weight)
+    logit, y, weight = gather(logits(fitted.model, table.x), table.y, table.weight)
     fitted_metrics = metrics(logit, y, options.link, threshold, weight)
-    some = looked_at(table.x, table.y, table.weight)
-    outside = scores and evaluation(scores, options.link, threshold, fitted.losses, table.features, *some)
+    some = sample(table.x, table.y, table.weight)
+    outside = scores and evaluate(scores, options.link, threshold, fitted.losses, table.features, *some)
     suspicions = warnings(table.features, some[0], len(some[0]) == n, outside)
     say("all rows:", _figures(fitted_metrics))
     say("held out:", f"{_figures(outside.metrics)}, {outside.how}" if outside else "too few rows to hold some out")
@@ -232,7 +234,7 @@ def _goal(args):
         raise FitError(f"{', '.join(option for option, given in asked.items() if given)}: choose one of them")
     if args.precision or args.recall:
         return ("precision", args.precision) if args.precision else ("recall", args.recall)
-    return "cost", cheapest(*(1.0 if cost is None else cost for cost in costs))
+    return "cost", least_cost(*(1.0 if cost is None else cost for cost in costs))
 
 
 def _threshold(goal, scores, link):

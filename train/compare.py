@@ -13,7 +13,8 @@ from tqdm import tqdm
 from passfail.manifest import SCORES
 from passfail.runtimes import load_runtime
 from train.errors import FitError, TrainError
-from train.evaluation.metrics import cross_validated, metrics
+from train.evaluation.cross_validation import cross_validated
+from train.evaluation.metrics import metrics
 from train.export import formats, parity
 from train.model.logistic import parameters
 from train.report import plots

@@ -12,8 +12,8 @@ import pytest
 
 from tests.support import ROOT
 from train.__main__ import main
-from train.evaluation import metrics as evaluating
-from train.evaluation.metrics import held_out, logits, metrics
+from train.evaluation.cross_validation import held_out, logits
+from train.evaluation.metrics import metrics
 from train.solvers import fit as fitting
 from train.solvers.fit import Options, fit
 from train.table import out_of_core, readers, table
@@ -45,7 +45,7 @@ def everything(path):
 def test_batches_change_nothing(path, monkeypatch):
     table, whole, figures, outside = everything(path)
     for module, name, value in [
-        (readers, "CHUNK", 1000), (fitting, "BLOCK", 700), (evaluating, "BLOCK", 700), (out_of_core, "RESIDENT", 1),
+        (readers, "CHUNK", 1000), (fitting, "BLOCK", 700), (out_of_core, "BLOCK", 700), (out_of_core, "RESIDENT", 1),
     ]:  # fmt: skip
         monkeypatch.setattr(module, name, value)
     pieces, fitted, batched, beside = everything(path)
@@ -127,9 +127,9 @@ def test_memory_stays_flat(long, tmp_path, code, most):
     assert grown[-1] < most, f"{grown} kilobytes"
 
 
-def test_pages_of_a_spool_are_handed_back():
+def test_pages_of_a_temporary_array_are_handed_back():
     """Every page is read; what stays mapped in is a fraction of the file."""
-    held = out_of_core.Spool()
+    held = out_of_core.TemporaryArray()
     block = np.ones(1 << 20)
     for _ in range(32):
         held.append(block)

@@ -1,15 +1,18 @@
-"""How the training rows are spread, for the service to compare the rows it is asked about with (telemetry/drift.py)."""
+"""How the training rows are distributed: what the service compares the rows of its requests with."""
+
+from collections.abc import Sequence
 
 import numpy as np
 
-from passfail.manifest import Baseline, Spread
+from passfail.manifest import Baseline, Feature, Spread
+from passfail.model import Floats
 
 BINS = 10
 LEVELS = 20  # of a categorical feature with more, neighbours share a bin
 
 
-def baseline(features, x, score, weight):
-    """The Baseline of training rows x (n, d) and their scores (n,), NumPy float64; weight (n,): of the rows."""
+def baseline(features: Sequence[Feature], x: Floats, score: Floats, weight: Floats) -> Baseline:
+    """The Baseline of training rows x (n, d), their scores (n,) and weights (n,), NumPy float64."""
     return Baseline(
         rows=len(x),
         features=tuple(_spread(column, weight, feature.levels) for feature, column in zip(features, x.T, strict=True)),
@@ -17,7 +20,7 @@ def baseline(features, x, score, weight):
     )
 
 
-def _spread(values, weight, levels=()):
+def _spread(values: Floats, weight: Floats, levels: tuple[str, ...] = ()) -> Spread:
     missing = np.isnan(values)
     known, counted = values[~missing], weight[~missing]
     if levels and len(levels) <= LEVELS:

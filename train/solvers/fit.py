@@ -9,8 +9,8 @@ import torch
 
 from train import distributed
 from train.errors import FitError
-from train.evaluation.coefficients import nearly_collinear
 from train.model.logistic import LogisticModel
+from train.solvers.collinearity import nearly_collinear
 from train.solvers.gradient_descent import OPTIMIZERS, descend
 from train.solvers.newton import Solution, newton
 from train.table.out_of_core import BLOCK, each, pieces
@@ -114,7 +114,7 @@ def fit(features, x, y, weight, options, log):
         if solution.separated and (why := _drowned(features, x)):
             solution = replace(solution, separated=False, notes=(why,))
         elif not (solution.converged or solution.separated):
-            alike = nearly_collinear(features, model, options, solution.start.information)
+            alike = nearly_collinear(features, options.intercept, solution.start.information)
             solution = replace(solution, notes=solution.notes + alike)
         converged, notes, losses = solution.converged, solution.notes, solution.losses
     else:

@@ -1,70 +1,99 @@
-"""What in a table may ship tomorrow's trouble, named today."""
+"""Warnings about a table: what may be wrong with it though a model can be fitted.
+
+Each has the form `what; why it matters; what to do`.
+"""
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 
+from passfail.manifest import Feature
+from passfail.model import Floats
+from train.evaluation.metrics import Evaluation
+
 ENOUGH = 20  # rows; in fewer, all of this happens by chance
-TELLS = 0.99  # the area under the ROC curve of one column from which on it seems to know the outcome
-SURPRISING = 5  # repeated numbers that chance would make; that it makes none has then less than 1 in 100
+LEAKS = 0.99  # the area under the ROC curve of one column from which on it may be known only after the outcome
+SURPRISING = 5  # repeated numbers that chance would make; that it makes none then has a chance below 1 in 100
 IDENTIFIER = re.compile(r"(?i:(^|[\W_])id$)|[a-z]I[Dd]$")  # id, customer_id, customerId
-REPEATED = 0.01  # the share of twins across the split from which on held-out figures are flattered
+REPEATED = 0.01  # the share of duplicates across the folds from which on held-out figures look too good
 
 
-def warnings(features, x, whole, evaluation):
-    """A sentence for each suspicion about a table, with its remedy.
+def warnings(features: Sequence[Feature], x: Floats, whole: bool, evaluation: Evaluation | None) -> tuple[str, ...]:
+    """A sentence for each warning about a table.
 
-    x (n, d): its rows, or, where not whole, some of them. evaluation: the Evaluation, or None.
+    Parameters
+    ----------
+    x : float64 (n, d), the table's rows, or, if not whole, some of them.
+    evaluation : of held-out rows, if there were enough.
     """
     found = []
-    if _headless(features):
+    if _header_is_a_row(features):
         names = ", ".join(feature.name for feature in features)
-        found.append(f"the columns are called {names}; if that is a row, write a line of names above it")
-    n = len(x)
+        found.append(
+            f"the columns are called {names}; line 1 may be a row, which is then lost; write a line of names above it"
+        )
     for feature, column in zip(features, x.T, strict=True):
-        name, drop = feature.name, f"--drop '{feature.name}'"
-        if feature.kind == "categorical":
-            rows = np.bincount(column[~np.isnan(column)].astype(int), minlength=len(feature.levels))
-            rare = [level for level, count in zip(feature.levels, rows, strict=True) if count == 1]
-            if n >= ENOUGH and whole and rare:
-                found.append(f"{name}: only one row says {', '.join(rare)}; a guess rests on it: merge it into another")
-            spelt = Counter(level.casefold() for level in feature.levels)
-            if alike := [level for level in feature.levels if spelt[level.casefold()] > 1]:
-                found.append(f"{name}: {', '.join(alike)} differ only in case; if they mean the same, write only one")
-        elif feature.minimum == feature.maximum:
-            found.append(f"{name}: every row says {feature.minimum:g}; it tells nothing: {drop}")
-        elif n >= ENOUGH and _identifies(name, column):
-            found.append(f"{name}: every row has another whole number, as an identifier has; if it is one, {drop}")
+        found += _of_levels(feature, column, whole) if feature.levels else _of_numbers(feature, column)
     for name, area in (evaluation.auc if evaluation else {}).items():
-        if n >= ENOUGH and area >= TELLS:
+        if len(x) >= ENOUGH and area >= LEAKS:
             found.append(
-                f"{name}: alone it tells the outcome (AUC {area:.4f}); if it is only known afterwards, --drop '{name}'"
+                f"{name}: alone it predicts the outcome (AUC {area:.4f}); if it is known only after the outcome, "
+                f"the model is useless; --drop '{name}' then"
             )
     if evaluation and evaluation.repeated >= REPEATED:
         found.append(
-            f"{evaluation.repeated:.1%} of the held-out rows have a twin, outcome and all, among the rows fitted to; "
-            "if they are copies, take them out, for they flatter the held-out figures"
+            f"{evaluation.repeated:.1%} of the held-out rows have an exact duplicate in the training folds; "
+            "held-out figures look better than they are; take duplicates out of the table if they are copies"
         )
     return tuple(found)
 
 
-def _headless(features):
-    """Whether the columns of numbers have numbers for names, and some that could be their own: not years, say."""
-    numeric = [feature for feature in features if feature.kind == "numeric"]
+def _of_levels(feature: Feature, column: Floats, whole: bool) -> list[str]:
+    found = []
+    rows = np.bincount(column[~np.isnan(column)].astype(int), minlength=len(feature.levels))
+    rare = [level for level, count in zip(feature.levels, rows, strict=True) if count == 1]
+    if len(column) >= ENOUGH and whole and rare:
+        found.append(
+            f"{feature.name}: only one row has {', '.join(rare)}; its coefficient rests on that row; "
+            "merge it into another level"
+        )
+    spelt = Counter(level.casefold() for level in feature.levels)
+    if alike := [level for level in feature.levels if spelt[level.casefold()] > 1]:
+        found.append(
+            f"{feature.name}: {', '.join(alike)} differ only in case; each has a coefficient of its own; "
+            "spell them alike if they mean the same"
+        )
+    return found
+
+
+def _of_numbers(feature: Feature, column: Floats) -> list[str]:
+    if feature.minimum == feature.maximum:
+        return [f"{feature.name}: every row has {feature.minimum:g}; it predicts nothing; --drop '{feature.name}'"]
+    if len(column) >= ENOUGH and _identifies(feature.name, column):
+        return [
+            f"{feature.name}: every row has another whole number, as an identifier has; the model would learn rows by "
+            f"heart; --drop '{feature.name}' if it is one"
+        ]
+    return []
+
+
+def _header_is_a_row(features: Sequence[Feature]) -> bool:
+    """Whether all numeric columns have numbers for names, and one lies in its column's range: not years, say."""
+    ranges = [(f.name, f.minimum, f.maximum) for f in features if f.minimum is not None and f.maximum is not None]
     try:
-        named = [feature.minimum <= float(feature.name) <= feature.maximum for feature in numeric]
+        inside = [low <= float(name) <= high for name, low, high in ranges]
     except ValueError:
         return False
-    return any(named)
+    return any(inside)
 
 
-def _identifies(name, column):
-    """Whether the values (n,) are whole numbers, each once, as an identifier's are and a quantity's hardly ever.
+def _identifies(name: str, column: Floats) -> bool:
+    """Whether the values (n,) are whole numbers that never repeat, as an identifier's and hardly a quantity's.
 
-    That is so where they rise with the rows, where the name says it, and where they lie so close that numbers drawn
-    at random would repeat: n (n - 1) / 2 pairs of rows, each equal with a chance of at least 1 / the numbers between
-    the least and the largest.
+    It is one if the values rise with the rows, if the name says so, or if they lie so close that numbers drawn at
+    random would repeat: n (n - 1) / 2 pairs of rows, each equal with a chance of at least 1 / the range.
     """
     if np.isnan(column).any() or (column != np.floor(column)).any() or len(np.unique(column)) < len(column):
         return False

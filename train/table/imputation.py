@@ -1,45 +1,48 @@
 """What a missing cell becomes: the mean, median or most frequent of the cells that are there."""
 
+from collections.abc import Sequence
+
 import msgspec
 import numpy as np
 import torch
 
+from passfail.manifest import Feature
+from passfail.model import Floats
 from train import distributed
 from train.table.out_of_core import BLOCK, pieces
 
 
-def filled(features, x, weight):
-    """The features with what missing cells become, as the rows x (n, d), of all processes, have it.
+def impute(features: Sequence[Feature], x: Floats, weight: Floats) -> tuple[Feature, ...]:
+    """The features with the imputed value (`fill`) that the rows of all processes give.
 
-    weight float64 (n,), >= 0: how many rows each row counts for. A feature whose known cells count for nothing stays as
-    it is.
+    x : float64 (n, d). weight : float64 (n,), >= 0: how many rows each row counts for. A feature whose known cells have
+    no weight stays as it is.
     """
     return tuple(
-        _filled(feature, np.concatenate([x[rows, index] for rows in pieces(len(x), BLOCK, x)]), weight)
+        _impute(feature, np.concatenate([x[rows, index] for rows in pieces(len(x), BLOCK, x)]), weight)
         if feature.nullable
         else feature
         for index, feature in enumerate(features)
     )
 
 
-def _filled(feature, column, weight):
-    there = ~np.isnan(column) & (weight > 0)
-    value, counts = column[there], weight[there]
-    mean = feature.kind == "numeric" and feature.missing in ("mean", "indicator")
-    if mean:
+def _impute(feature: Feature, column: Floats, weight: Floats) -> Feature:
+    known = ~np.isnan(column) & (weight > 0)
+    value, counts = column[known], weight[known]
+    if feature.kind == "numeric" and feature.missing in ("mean", "indicator"):
         total, rows = distributed.total(torch.tensor([counts @ value, counts.sum()], dtype=torch.float64)).tolist()
         return msgspec.structs.replace(feature, fill=total / rows) if rows else feature
-    value, counts = map(np.concatenate, zip(*distributed.gathered((value, counts)), strict=True))
+    value, counts = map(np.concatenate, zip(*distributed.gathered((value, counts)), strict=True))  # of all processes
     if len(value) == 0:
         return feature
     value, place = np.unique(value, return_inverse=True)
-    counts = np.bincount(place, counts)
+    counts = np.asarray(np.bincount(place, counts), dtype=np.float64)
     middle = feature.missing == "median" and feature.kind == "numeric"
-    return msgspec.structs.replace(feature, fill=float(_median(value, counts) if middle else value[counts.argmax()]))
+    return msgspec.structs.replace(feature, fill=_median(value, counts) if middle else float(value[counts.argmax()]))
 
 
-def _median(value, counts):
-    """The median of rising values, each so many times; halfway between two that share the middle."""
+def _median(value: Floats, counts: Floats) -> float:
+    """The weighted median of rising values; halfway between two that share the middle."""
     below = np.cumsum(counts)
     low, high = (np.searchsorted(below, below[-1] / 2, side) for side in ("left", "right"))
-    return (value[low] + value[min(high, len(value) - 1)]) / 2
+    return float((value[low] + value[min(int(high), len(value) - 1)]) / 2)

@@ -15,8 +15,8 @@ import pyarrow as pa
 from passfail.manifest import Feature, Target
 from train import distributed
 from train.errors import DataError
-from train.table.imputation import filled
-from train.table.out_of_core import Spool, in_order, ones, pieces
+from train.table.imputation import impute
+from train.table.out_of_core import TemporaryArray, in_order, ones, pieces
 from train.table.readers import open_parts
 
 # The value that means yes, where a target's two values don't say it by being 0 and 1.
@@ -108,7 +108,7 @@ def read_table(
     if weights and (of := _alone(y, weight)) is not None:
         found = f"every row of a weight above 0 has the {target} {outcome.values[of]!r}"
         raise share.fault(None, weights, found, "a target needs rows of both outcomes")
-    features = filled(features, x, weight)
+    features = impute(features, x, weight)
     return Table(Path(path).name, sha256, x, y, weight, features, outcome, rows, positives)
 
 
@@ -283,8 +283,8 @@ class _Share:
         return columns, hashlib.sha256(lines.encode()).hexdigest()
 
     def _pass(self, as_text):
-        self.x, self.rows = Spool(), 0
-        self.others = [Spool() for _ in self.names[len(self.features) :]]
+        self.x, self.rows = TemporaryArray(), 0
+        self.others = [TemporaryArray() for _ in self.names[len(self.features) :]]
         self.columns = {name: _Column() for name in self.names}
         mine = range(distributed.rank(), len(self.parts), distributed.ranks())
         digests = []

@@ -10,7 +10,8 @@ import pytest
 from tests.support import DATA
 from train import compare
 from train.__main__ import main
-from train.evaluation.metrics import cross_validated, metrics
+from train.evaluation.cross_validation import cross_validated
+from train.evaluation.metrics import metrics
 from train.solvers.fit import Options
 from train.table.table import read_table
 

@@ -18,7 +18,8 @@ from statsmodels.genmod.tests.results.results_glm import Lbw, Star98
 
 from passfail.manifest import Feature, decode
 from tests.support import DATA
-from train.evaluation.coefficients import lines, separation, statistics
+from train.evaluation.coefficients import lines, statistics
+from train.evaluation.separation import separation
 from train.solvers.fit import Options, fit, row_weights
 from train.table.table import read_table
 
@@ -165,7 +166,7 @@ def test_complete_separation_names_the_column_that_does_it():
     assert column(found, "note")[2] == "+infinite"
     probability = fitted.model(torch.from_numpy(x))[1].detach().numpy()
     assert ((probability > 0.999) == (x[:, 1] > 0.2)).all()
-    assert any("told apart without error by culprit" in line for line in lines(found, Options()))
+    assert any("separated by culprit" in line for line in lines(found, Options()))
 
 
 @pytest.mark.parametrize("link", ["logit", "probit", "cloglog", "cauchit"])
@@ -199,7 +200,7 @@ def test_overlapping_outcomes_are_not_separated():
 @pytest.mark.parametrize("rows", [20, 10_000])
 def test_separation_is_found_from_the_rows_that_matter(monkeypatch, rows):
     """The programmes take in rows as they need them: the answer holds for every row, and one row can undo it."""
-    monkeypatch.setattr("train.evaluation.coefficients.TAKEN", rows)
+    monkeypatch.setattr("train.evaluation.separation.TAKEN", rows)
     generator = np.random.default_rng(6)
     x = np.c_[np.ones(10_000), generator.normal(size=(10_000, 4)), np.arange(10_000) % 1000 == 999]
     complete = (x[:, 1] + x[:, 3] > 0.2).astype(float)
@@ -233,7 +234,7 @@ def test_collinear_columns_are_named_and_leave_the_probabilities_alone():
     fitted, found = described(np.c_[x, total], y, ["a", "b", "c", "total"])
     without, table = described(x, y, ["a", "b", "c"])
 
-    assert found.collinear == ("total is made of a, b",)
+    assert found.collinear == ("total is a linear combination of a, b",)
     assert column(found, "note") == ["not unique", "not unique", "not unique", "", "not unique"]
     assert found.coefficients[3].estimate == pytest.approx(table.coefficients[3].estimate, rel=1e-8)
     assert found.coefficients[3].standard_error == pytest.approx(table.coefficients[3].standard_error, rel=1e-8)
@@ -263,7 +264,7 @@ def test_columns_too_alike_to_tell_apart_are_named(share):
     alone, _ = described(a[:, None], y)
 
     assert (fitted.converged, found) == (False, None)
-    assert fitted.notes[1] == "b is made of a, all but a hundred-thousandth of it: leave it out with --drop."
+    assert fitted.notes[1] == "b is a linear combination of a, up to 1e-5 of its length: leave it out with --drop."
     assert fitted.losses[-1] == pytest.approx(alone.losses[-1], rel=1e-2)
 
 

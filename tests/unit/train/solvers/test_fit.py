@@ -6,7 +6,8 @@ import torch
 
 from tests.support import DATA
 from tests.support.lecture import HEAD, TAIL
-from train.evaluation.metrics import logits, metrics
+from train.evaluation.cross_validation import logits
+from train.evaluation.metrics import metrics
 from train.model.logistic import LogisticModel
 from train.solvers.fit import Options, fit
 from train.solvers.gradient_descent import descend

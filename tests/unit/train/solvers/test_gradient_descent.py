@@ -9,7 +9,8 @@ import torch
 
 from tests.support import DATA
 from train.errors import FitError
-from train.evaluation.metrics import logits, metrics
+from train.evaluation.cross_validation import logits
+from train.evaluation.metrics import metrics
 from train.model.losses import LOSSES
 from train.solvers.fit import Options, fit
 from train.solvers.gradient_descent import OPTIMIZERS

@@ -1,0 +1,84 @@
+"""Scores of rows that the fit has not seen."""
+
+import numpy as np
+import pytest
+
+from passfail.manifest import Feature
+from tests.conftest import DATA
+from train.evaluation import cross_validation
+from train.evaluation.cross_validation import assign_folds, held_out
+from train.solvers.fit import Options, fit
+from train.table.table import read_table
+
+
+@pytest.fixture(scope="module")
+def admissions():
+    return read_table(DATA / "admissions.csv", categorical=["rank"])
+
+
+@pytest.mark.parametrize(("missing", "expected"), [("mean", np.mean), ("median", np.median)])
+def test_what_missing_cells_become_is_not_taken_from_the_rows_held_out(monkeypatch, missing, expected):
+    """Every known cell of a row is one of its own numbers, so a fill tells which rows it is made of."""
+    n = 60
+    x = np.column_stack([2.0 ** np.arange(n) % 1009, np.arange(n) % 7 % 3]).astype(np.float64)
+    y = (np.arange(n) % 2).astype(np.float64)
+    x[::5] = np.nan
+    features = [
+        Feature("number", "numeric", (), 1.0, 1008.0, float(np.nanmean(x[:, 0])), missing),
+        Feature("group", "categorical", ("a", "b", "c"), None, None, 2.0, "most-frequent"),
+    ]
+    seen = []
+
+    def watched(features, part, *arguments, **keywords):
+        seen.append((features, part))
+        return fit(features, part, *arguments, **keywords)
+
+    monkeypatch.setattr(cross_validation, "fit", watched)
+    held_out(features, x, y, np.ones(n), Options(l2=1.0))
+
+    assert [len(part) for _, part in seen] == [48] * 5
+    for used, part in seen:
+        known = part[~np.isnan(part[:, 0]), 0]
+        assert used[0].fill == pytest.approx(expected(known))
+        counts = [(part[:, 1] == level).sum() for level in range(3)]
+        assert counts[int(used[1].fill)] == max(counts)
+
+
+def test_every_row_is_held_out_once_and_each_fold_has_its_share(admissions, monkeypatch):
+    parts = []
+
+    def watched(features, x, y, *arguments, **keywords):
+        parts.append((len(y), y.mean()))
+        return fit(features, x, y, *arguments, **keywords)
+
+    monkeypatch.setattr(cross_validation, "fit", watched)
+    scores = held_out(admissions.features, admissions.x, admissions.y, admissions.weight, Options(), folds=4)
+
+    assert (len(scores.logit), scores.how) == (400, "4-fold cross-validation")
+    assert all(abs(rows - 300) <= 1 and abs(share - admissions.y.mean()) < 0.004 for rows, share in parts)
+    monkeypatch.setattr(cross_validation, "MOST_CROSS_VALIDATED", 399)
+    fifth = held_out(admissions.features, admissions.x, admissions.y, admissions.weight, Options())
+    assert (len(fifth.logit), fifth.how) == (81, "a fifth of the rows held out")
+    assert len(parts) == 5
+
+
+def test_too_few_rows_of_an_outcome_are_not_split(admissions):
+    first = np.flatnonzero(admissions.y)[:9]
+    rows = np.r_[first, np.flatnonzero(admissions.y == 0)]
+
+    assert held_out(admissions.features, admissions.x[rows], admissions.y[rows], np.ones(len(rows)), Options()) is None
+
+
+def test_rows_of_weight_0_are_not_held_out(admissions):
+    weight = np.where(np.cumsum(admissions.y) <= 9, 1.0, 0.0)  # nine positive rows
+    assert held_out(admissions.features, admissions.x, admissions.y, weight, Options()) is None
+
+
+@pytest.mark.parametrize("folds", [255, 256, 300])
+def test_any_number_of_folds_is_shared_out(folds):
+    """Counted in bytes as small as they may be: none may run over."""
+    y = np.repeat([0.0, 1.0], 400)
+    fold = assign_folds(y, folds, seed=0)
+
+    assert sorted(set(fold.tolist())) == list(range(folds))
+    assert max(np.bincount(fold)) <= 2 * -(-400 // folds)

@@ -1,0 +1,128 @@
+"""Warnings about a table."""
+
+import numpy as np
+import pytest
+
+from passfail.manifest import Feature
+from tests.conftest import DATA
+from train.evaluation.cross_validation import held_out
+from train.evaluation.metrics import evaluate
+from train.solvers.fit import Options
+from train.table.checks import warnings
+from train.table.table import Table, read_table
+
+
+def table(columns, y):
+    """A Table of {name: values, or texts for a group}."""
+    features, x = [], []
+    for name, values in columns.items():
+        if isinstance(values[0], str):
+            levels = tuple(sorted(set(values)))
+            features.append(Feature(name, "categorical", levels, None, None, None))
+            x.append([float(levels.index(value)) for value in values])
+        else:
+            features.append(Feature(name, "numeric", (), float(min(values)), float(max(values)), None))
+            x.append(values)
+    return Table(
+        "t.csv",
+        "",
+        np.column_stack(x).astype(float),
+        np.array(y, dtype=float),
+        np.ones(len(y)),
+        tuple(features),
+        None,
+        len(y),
+        sum(y),
+    )
+
+
+def found_in(columns, y):
+    found = table(columns, y)
+    scores = held_out(found.features, found.x, found.y, found.weight, Options(l2=1.0))
+    outside = evaluate(scores, "logit", 0.5, (1.0,), found.features, found.x, found.y, found.weight)
+    return warnings(found.features, found.x, True, outside)
+
+
+def test_warnings_name_the_column_and_the_remedy():
+    generator = np.random.default_rng(1)
+    n = 200
+    y = generator.random(n) < 0.5
+    fine = generator.normal(size=n).tolist()
+    columns = {
+        "fine": fine,
+        "same": [3.0] * n,
+        "id": (np.arange(n) + 1000).tolist(),
+        "shuffled": generator.permutation(n).tolist(),
+        "leak": (y + generator.normal(size=n) / 100).tolist(),
+        "verdict": ["out" if one else "in" for one in y],
+        "town": ["Rome", *(["Bonn", "Oslo"] * n)[: n - 1]],
+    }
+
+    found = found_in(columns, y)
+
+    assert [sentence.split(":")[0] for sentence in found] == ["same", "id", "shuffled", "town", "leak", "verdict"]
+    assert "every row has 3" in found[0]
+    assert all("--drop" in sentence for sentence in found if not sentence.startswith("town"))
+    assert "only one row has Rome" in found[3]
+    assert found_in({"fine": fine}, y) == ()
+
+
+def test_levels_that_differ_only_in_case_are_warned_of():
+    """As TRUE, True and true do in a table that several programs wrote: each would have a coefficient of its own."""
+    y, size = np.random.default_rng(5).random((2, 200))
+
+    def said(*levels):
+        return found_in({"vip": list(levels) * (200 // len(levels)), "size": size.tolist()}, y < 0.5)
+
+    (found,) = said("TRUE", "no", "True", "Groß", "true")
+    assert found.startswith("vip: TRUE, True, true differ only in case; each has a coefficient of its own; spell them")
+    assert said("TRUE", "no", "Straße", "Groß") == ()
+
+
+def test_a_row_in_the_place_of_the_header_is_warned_of():
+    """The file has no header, and its first row is lost; columns that are called by their year have one."""
+    generator = np.random.default_rng(4)
+    y, *columns = (generator.random((3, 100)) * [[1], [9], [9]]).tolist()
+    y = np.array(y) < 0.5
+
+    (found,) = found_in({"3.5": columns[0], "Rome": ["Bonn", "Oslo"] * 50, "12": columns[1]}, y)
+
+    assert found.startswith("the columns are called 3.5, Rome, 12; line 1 may be a row, which is then lost; write")
+    assert found_in({"2019": columns[0], "2020": columns[1]}, y) == ()
+    assert found_in({"3.5": columns[0], "age": columns[1]}, y) == ()
+
+
+def test_identifiers_are_told_from_quantities_that_happen_not_to_repeat():
+    """By how close they lie: 500 of 9000 numbers, or 60 of a million; or by their name."""
+    generator = np.random.default_rng(3)
+    y = np.arange(500) % 2
+
+    def named(n, **columns):
+        columns = {name: values[:n].tolist() for name, values in columns.items()}
+        return [sentence.split(":")[0] for sentence in found_in(columns, y[:n]) if "identifier" in sentence]
+
+    drawn = 1000 + generator.permutation(9000)[:500]
+    income = np.unique(generator.lognormal(10.5, 0.5, 600).round())
+    generator.shuffle(income)
+    assert named(500, ticket=drawn, twice=np.append(drawn[:499], drawn[0]), half=drawn + 0.5) == ["ticket"]
+    assert named(60, income=income, customerId=income[::-1], paid=income[100:]) == ["customerId"]
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in DATA.glob("*.csv")))
+def test_no_table_of_ours_has_an_identifier(name):
+    positive = "agree" if name == "womensrole" else None
+    found = read_table(DATA / f"{name}.csv", positive=positive)
+
+    assert not any("identifier" in sentence for sentence in warnings(found.features, found.x, True, None))
+
+
+def test_duplicates_across_the_folds_are_counted():
+    generator = np.random.default_rng(2)
+    x = generator.normal(size=100).tolist()
+    y = generator.random(100) < 0.5
+
+    (found,) = found_in({"x": x + x[:20]}, [*y, *y[:20]])
+
+    assert "of the held-out rows have an exact duplicate" in found
+    share = float(found.split("%")[0])
+    assert 20 < share <= 100 * 40 / 120

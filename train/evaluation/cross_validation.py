@@ -1,0 +1,135 @@
+"""Scores of rows that the scoring fit has not seen: cross-validation, or a fifth of the rows held out."""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from passfail.manifest import Feature
+from passfail.model import Bools, Floats
+from train import distributed
+from train.model.logistic import LogisticModel
+from train.solvers.fit import Options, fit
+from train.table.imputation import impute
+from train.table.out_of_core import BLOCK, blockwise, pieces, taken
+
+HELD_OUT_OF_EACH = 10  # with fewer rows of an outcome, a held-out figure would be noise
+# With more rows than these, a fifth of them says as much as all, for one fit instead of one a fold.
+MOST_CROSS_VALIDATED = 100_000
+SAMPLE = 100_000  # rows, or a few more, that stand for a longer table where a sample is enough
+
+
+class HeldOut(NamedTuple):
+    """Held-out rows of all processes, and their scores by fits that have not seen them.
+
+    how: in words. logit (on the link's scale), y, weight: float64 (n,) each. repeated: the share of these rows with an
+    exact duplicate, outcome included, among the rows of their fit.
+    """
+
+    how: str
+    logit: Floats
+    y: Floats
+    weight: Floats
+    repeated: float
+
+
+def held_out(
+    features: Sequence[Feature], x: Floats, y: Floats, weight: Floats, options: Options, folds: int = 5
+) -> HeldOut | None:
+    """Score rows held out of the fit: all of them by cross-validation, or a fifth of a very long table.
+
+    The split is seeded and keeps the share of positive rows; missing cells are imputed from the rows of the fit.
+
+    Parameters
+    ----------
+    x : float64 (n, d). y, weight : float64 (n,).
+    folds : of the cross-validation, >= 2.
+
+    Returns
+    -------
+    The scores, or None if an outcome has too few rows to hold some out.
+    """
+    counted = y[weight > 0]
+    negative, positive = distributed.total(torch.tensor([len(counted) - counted.sum(), counted.sum()])).tolist()
+    if min(negative, positive) < max(HELD_OUT_OF_EACH, folds):
+        return None
+    crossed = negative + positive <= MOST_CROSS_VALIDATED
+    fold = assign_folds(y, folds if crossed else 5, options.seed)
+    logit = out_of_fold(features, x, y, weight, options, fold, range(folds) if crossed else [0])
+    rows = ~np.isnan(logit)
+    how = f"{folds}-fold cross-validation" if crossed else "a fifth of the rows held out"
+    duplicates, out = distributed.total(torch.tensor([_duplicates(x, y, fold, rows), rows.sum()])).tolist()
+    logit, outcome, counts = gather(logit[rows], y[rows], weight[rows])
+    return HeldOut(how, logit, outcome, counts, duplicates / out)
+
+
+def cross_validated(
+    features: Sequence[Feature], x: Floats, y: Floats, weight: Floats, options: Options, folds: int
+) -> Floats:
+    """The logit (n,) of every row, from a fit to the folds that it is not in; stratified and seeded."""
+    return out_of_fold(features, x, y, weight, options, assign_folds(y, folds, options.seed), range(folds))
+
+
+def out_of_fold(
+    features: Sequence[Feature],
+    x: Floats,
+    y: Floats,
+    weight: Floats,
+    options: Options,
+    fold: npt.NDArray[np.integer],
+    wanted: Iterable[int],
+) -> Floats:
+    """The logits (n,) of the rows whose fold (n,) is wanted, each from a fit to the other folds; NaN for the rest."""
+    logit = np.full(len(y), np.nan)
+    for one in wanted:
+        out = fold == one
+        kept, counts = taken(x, ~out), weight[~out]
+        fitted = fit(impute(features, kept, counts), kept, y[~out], counts, options, log=lambda line: None)
+        logit[out] = logits(fitted.model, taken(x, out))
+    return logit
+
+
+def assign_folds(y: Floats, folds: int, seed: int) -> npt.NDArray[np.integer]:
+    """The fold (n,) of each row, 0 to folds - 1; each outcome's rows are spread evenly."""
+    generator = np.random.default_rng(seed)
+    fold = np.empty(len(y), dtype=np.min_scalar_type(folds))
+    for outcome in (0, 1):
+        rows = np.flatnonzero(y == outcome)
+        fold[generator.permutation(rows)] = np.arange(len(rows)) % folds
+    return fold
+
+
+def _duplicates(x: Floats, y: Floats, fold: npt.NDArray[np.integer], rows: Bools) -> float:
+    """How many of the rows (n,) equal a row of another fold of this process, in all of x and in y."""
+    multiples = np.random.default_rng(0).standard_normal(x.shape[1] + 1)
+    key = y * multiples[-1]  # random multiples: the sums of two rows are equal only if the rows are
+    for part in pieces(len(x), BLOCK, x):
+        for column, multiple in zip(x[part].T, multiples, strict=False):
+            key[part] += np.where(np.isnan(column), 0.5, column) * multiple
+    _, group = np.unique(key, return_inverse=True)
+    least, most = np.full(group.max() + 1, fold.max()), np.zeros(group.max() + 1, fold.dtype)
+    np.minimum.at(least, group, fold)
+    np.maximum.at(most, group, fold)
+    return float((least != most)[group[rows]].sum())
+
+
+def logits(model: LogisticModel, x: Floats) -> Floats:
+    """The model's logits (n,) for x (n, d), computed a block of rows at a time."""
+    return blockwise(len(x), lambda rows: model(torch.from_numpy(x[rows]))[0], x)
+
+
+def gather(*arrays: Floats) -> list[Floats]:
+    """The arrays of all processes, concatenated in the processes' order."""
+    if distributed.ranks() == 1:
+        return list(arrays)
+    return [np.concatenate(distributed.gathered(array)) for array in arrays]
+
+
+def sample(x: Floats, y: Floats, weight: Floats) -> list[Floats]:
+    """About SAMPLE rows at most of all processes, evenly spaced: [x, y, weight], each as given."""
+    total = int(distributed.total(torch.tensor([len(y)])).item())
+    step = -(-total // SAMPLE)
+    chosen = np.concatenate([x[rows][::step].copy() for rows in pieces(len(x), step * BLOCK, x)])
+    return gather(chosen, y[::step], weight[::step])

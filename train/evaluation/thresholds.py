@@ -1,0 +1,98 @@
+"""The threshold on the probability: what each one does to held-out rows, and which one meets a goal."""
+
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from passfail.manifest import SCORES, Struct
+from passfail.model import Floats
+from train.errors import FitError
+from train.evaluation.cross_validation import HeldOut
+from train.model.links import LINKS
+
+
+class Threshold(Struct, frozen=True):
+    """What one threshold does to the rows of an Evaluation; precision is 1 where no row is answered positive."""
+
+    threshold: float
+    precision: float
+    recall: float
+    accuracy: float
+    false_positives: int
+    false_negatives: int
+
+
+def probabilities(link: str, logit: Floats) -> Floats:
+    """The probability (n,) of each score (n,) on the link's scale."""
+    p: Floats = LINKS[link].probability(torch.from_numpy(logit)).numpy()
+    return p
+
+
+def weights_by_score(score: Floats, y: Floats, weight: Floats) -> tuple[Floats, Floats]:
+    """Sum the weights of the negative and of the positive rows at each different score, in rising order."""
+    _, group = np.unique(score, return_inverse=True)
+    return counted(group, weight * (y == 0)), counted(group, weight * (y == 1))
+
+
+def counted(place: npt.NDArray[np.intp], weight: Floats, places: int = 0) -> Floats:
+    """The sum of the weights (n,) at each place (n,), an index; at least so many places."""
+    return np.asarray(np.bincount(place, weight, minlength=places), dtype=np.float64)
+
+
+def at_threshold(link: str, threshold: float, logit: Floats, y: Floats, weight: Floats) -> Threshold:
+    """The Threshold record of one threshold, for scores, outcomes and weights (n,) each."""
+    positive = logit > SCORES[link](threshold)
+    true_positives, false_positives = ((weight * (positive & (y == outcome))).sum() for outcome in (1, 0))
+    false_negatives = (weight * y).sum() - true_positives
+    answered = true_positives + false_positives
+    return Threshold(
+        threshold=threshold,
+        precision=float(true_positives / answered) if answered else 1.0,
+        recall=float(true_positives / (true_positives + false_negatives)),
+        accuracy=float(1 - (false_positives + false_negatives) / weight.sum()),
+        false_positives=round(false_positives),
+        false_negatives=round(false_negatives),
+    )
+
+
+def least_cost(cost_fp: float, cost_fn: float) -> float:
+    """The threshold of least expected cost where probabilities are right: cost_fp / (cost_fp + cost_fn).
+
+    A row of probability p costs (1 - p) cost_fp if it is answered positive and p cost_fn if not (Elkan, IJCAI 2001).
+    """
+    return cost_fp / (cost_fp + cost_fn)
+
+
+def reaching(what: Literal["precision", "recall"], wanted: float, scores: HeldOut, link: str) -> float:
+    """Choose the threshold that reaches a wanted precision or recall and loses least of the other.
+
+    Parameters
+    ----------
+    what : precision, the share of positive answers that are right; recall, the share of positive rows found.
+    wanted : in (0, 1].
+    scores : of the held-out rows to reach it on.
+
+    Returns
+    -------
+    The threshold on the probability, in (0, 1).
+
+    Raises
+    ------
+    FitError : no threshold reaches it; the message has the best that one reaches.
+    """
+    negative, positive = (part[::-1].cumsum() for part in weights_by_score(scores.logit, scores.y, scores.weight))
+    share = positive / (positive + negative) if what == "precision" else positive / positive[-1]
+    reached = np.flatnonzero(share >= wanted)
+    if len(reached) == 0:
+        raise FitError(f"no threshold reaches a {what} of {wanted:g} on held-out rows; the best is {share.max():.4f}")
+    # For precision as many positive answers as it allows; for recall as few as it needs.
+    last = reached[-1] if what == "precision" else reached[0]
+    score = np.unique(scores.logit)[::-1].copy()
+    p = probabilities(link, score)
+    low = p[last + 1] if last + 1 < len(p) else 0.0
+    threshold = float((p[last] + low) / 2)
+    if not (low < threshold < 1 and (probabilities(link, score) > threshold).sum() == last + 1):
+        raise FitError(f"the threshold for a {what} of {wanted:g} is too close to 0 or 1; ask for a lower {what}")
+    return threshold

@@ -1,0 +1,63 @@
+"""Columns of a design matrix that are linear combinations of others, and the sentences that name them."""
+
+from collections.abc import Sequence
+
+import torch
+
+from passfail.manifest import Feature
+from train.model.terms import INTERCEPT, terms
+from train.table.out_of_core import one_thread
+
+
+@one_thread()
+def collinear(information: torch.Tensor) -> tuple[dict[int, list[int]], list[torch.Tensor]]:
+    """Find the columns of a design matrix that are linear combinations of the columns before them.
+
+    A column counts as one if the others leave less than 1e-5 of its length.
+
+    Parameters
+    ----------
+    information : float64 (P, P), Fisher's information at beta = 0.
+
+    Returns
+    -------
+    ({index of such a column: the indices it is a combination of}, directions (P,) in which beta moves no score).
+    """
+    scale = torch.sqrt(torch.diagonal(information))
+    scale = torch.where(scale > 0, scale, 1.0)
+    shape = information / scale / scale[:, None]
+    kept: list[int] = []
+    relations: dict[int, list[int]] = {}
+    directions: list[torch.Tensor] = []
+    for index in range(len(shape)):
+        share = torch.linalg.solve(shape[kept][:, kept], shape[kept, index]) if kept else shape.new_zeros(0)
+        if shape[index, index] - share @ shape[kept, index] > 1e-10:
+            kept.append(index)
+            continue
+        share = torch.where(share.abs() > 1e-5, share, 0.0)
+        relations[index] = [kept[i] for i in torch.nonzero(share).flatten().tolist()]
+        direction = shape.new_zeros(len(shape))
+        direction[index] = 1
+        direction[kept] = -share
+        directions.append(direction / scale)
+    return relations, directions
+
+
+def relations_in_words(relations: dict[int, list[int]], names: Sequence[str]) -> tuple[str, ...]:
+    """One clause for each relation that `collinear` found; names: of the design's columns."""
+    return tuple(
+        f"{names[index]} is a linear combination of {', '.join(combined)}"
+        if combined
+        else f"{names[index]} is constant"
+        for index, others in relations.items()
+        for combined in [[names[other] for other in others if names[other] != INTERCEPT]]
+    )
+
+
+def nearly_collinear(features: Sequence[Feature], intercept: bool, information: torch.Tensor) -> tuple[str, ...]:
+    """One sentence for each column that is within 1e-5 of its length a linear combination of others."""
+    relations, _ = collinear(information)
+    return tuple(
+        f"{clause}, up to 1e-5 of its length: leave it out with --drop."
+        for clause in relations_in_words(relations, terms(features, intercept))
+    )
