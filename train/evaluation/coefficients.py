@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
+from passfail.arrays import Floats
 from passfail.manifest import Coefficient, Feature, Statistics
-from passfail.model import Floats
 from train.evaluation.metrics import Z95
 from train.evaluation.separation import Separation, model_separation
 from train.model.links import LINKS

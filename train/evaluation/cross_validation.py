@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from passfail.arrays import Bools, Floats
 from passfail.manifest import Feature
-from passfail.model import Bools, Floats
 from train import distributed
 from train.model.logistic import LogisticModel
 from train.solvers.fit import Options, fit

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from passfail.arrays import Floats
 from passfail.manifest import Baseline, Feature, Spread
-from passfail.model import Floats
 
 BINS = 10
 LEVELS = 20  # of a categorical feature with more, neighbours share a bin

@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from passfail.arrays import Floats
 from passfail.manifest import SCORES, Bin, Feature, Metrics, Struct
-from passfail.model import Floats
 from train.evaluation.cross_validation import HeldOut
 from train.evaluation.thresholds import Threshold, at_threshold, counted, probabilities, weights_by_score
 from train.model.links import LINKS

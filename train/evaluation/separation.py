@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from scipy.optimize import linprog
 
-from passfail.model import Floats
+from passfail.arrays import Floats
 from train.model.logistic import LogisticModel
 
 SECONDS = 30  # for each linear program

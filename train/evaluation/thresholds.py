@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from passfail.arrays import Floats
 from passfail.manifest import SCORES, Struct
-from passfail.model import Floats
 from train.errors import FitError
 from train.evaluation.cross_validation import HeldOut
 from train.model.links import LINKS

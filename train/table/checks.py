@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from passfail.arrays import Floats
 from passfail.manifest import Feature
-from passfail.model import Floats
 from train.evaluation.metrics import Evaluation
 
 ENOUGH = 20  # rows; in fewer, all of this happens by chance

@@ -6,8 +6,8 @@ import msgspec
 import numpy as np
 import torch
 
+from passfail.arrays import Floats
 from passfail.manifest import Feature
-from passfail.model import Floats
 from train import distributed
 from train.table.out_of_core import BLOCK, pieces
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from passfail.model import Bools, Floats
+from passfail.arrays import Bools, Floats
 from train.errors import TrainError
 
 RESIDENT = 256 << 20  # bytes of a file that stay mapped in before they are handed back

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from passfail.manifest import Feature
-from tests.conftest import DATA
+from tests.support import DATA
 from train.evaluation import cross_validation
 from train.evaluation.cross_validation import assign_folds, held_out
 from train.solvers.fit import Options, fit

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from statsmodels.stats.proportion import proportion_confint
 
-from tests.conftest import DATA
+from tests.support import DATA
 from train.__main__ import main
 from train.evaluation.cross_validation import held_out
 from train.evaluation.metrics import calibration, calibration_error, evaluate, metrics

@@ -6,7 +6,7 @@ import pytest
 from passfail.manifest import decode
 from serve.server.flask_app import create_app
 from serve.settings import Config
-from tests.conftest import DATA
+from tests.support import DATA
 from train.__main__ import main
 from train.errors import FitError
 from train.evaluation.cross_validation import HeldOut

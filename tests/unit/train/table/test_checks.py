@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from passfail.manifest import Feature
-from tests.conftest import DATA
+from tests.support import DATA
 from train.evaluation.cross_validation import held_out
 from train.evaluation.metrics import evaluate
 from train.solvers.fit import Options
