@@ -1,34 +1,39 @@
-"""Pictures: matplotlib is loaded only where one is drawn, and a file is there whole or not at all."""
+"""Plots in files. matplotlib is imported only to draw one, and a file is written whole or not at all."""
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from train.errors import TrainError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 FORMATS = (".png", ".svg", ".pdf")
 
 
-def axes(width=7.0, height=4.5):
-    """An empty picture of that size in inches, to draw in: matplotlib's Axes, of a Figure that needs no screen."""
+def axes(width: float = 7.0, height: float = 4.5) -> "Axes":
+    """An empty plot of that size in inches, on a Figure that needs no screen."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained").subplots()
 
 
-def check(path):
-    """Refuse a file that can't be a picture, before the work that leads to it."""
+def check(path: Path) -> None:
+    """Raise TrainError if a plot can't be written to this file; called before the work that leads to the plot."""
     if path.suffix not in FORMATS:
-        raise TrainError(f"{path}: a picture's name ends in {', '.join(FORMATS)}")
+        raise TrainError(f"{path}: unknown picture format; give the name one of the endings {', '.join(FORMATS)}")
     if not path.absolute().parent.is_dir():
-        raise TrainError(f"{path}: there is no such folder to write it in")
+        raise TrainError(f"{path}: its folder does not exist; create it or name another file")
 
 
-def save(ax, path):
-    """Write the picture beside `path`, then rename. Raises TrainError where it can't be written."""
-    path = Path(path)
+def save(ax: "Axes", path: Path) -> None:
+    """Write the plot to a temporary file, then rename it to `path`. Raises TrainError if it can't be written."""
     beside = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    figure = ax.get_figure(root=True)
+    assert figure is not None
     try:
-        ax.figure.savefig(beside, dpi=150)
+        figure.savefig(beside, dpi=150)
         beside.replace(path)
     except OSError as error:
         raise TrainError(f"{path}: can't be written: {error.strerror}") from error

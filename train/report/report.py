@@ -1,50 +1,55 @@
-"""What people read beside an export: MODEL_CARD.md and report.html, made of the manifest and the Evaluation alone.
+"""The model card (MODEL_CARD.md) and the report (report.html) of an export, from its manifest and Evaluation alone.
 
-The page needs nothing else: its charts are drawn in the template as SVG in units of the data, its colours follow the
-reader's light or dark setting, and its own policy forbids the browser to load or run anything. Neither says the
-version or the digest, which come after them: the folder says the one, the manifest the other.
+The report loads nothing: its template draws the charts as SVG in units of the data, its colours follow the reader's
+light or dark setting, and its Content-Security-Policy forbids the browser to load or run anything. Neither file has the
+version or the digest, which are known only after them: the folder's name is the version, the manifest has the digest.
 """
 
 import math
 import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jinja2
 
-from passfail.manifest import Coefficient
+from passfail.manifest import Coefficient, Feature, Manifest, Training
+from train.evaluation.coefficients import unidentified
+from train.evaluation.metrics import Evaluation
+from train.model.terms import INTERCEPT, term
 
 CARD = "MODEL_CARD.md"
 PAGE = "report.html"
-LEVELS = 12  # of a categorical feature are named; the manifest has all
-EVENTS = 10  # rows of the rarer outcome for each column: with fewer, estimates wobble (Peduzzi et al., J Clin Epi 1996)
+LEVELS = 12  # at most so many levels of a feature are printed; the manifest has all
+# Rows of the rarer outcome for each column; with fewer, estimates are unstable (Peduzzi et al., J Clin Epi 49, 1996).
+EVENTS = 10
 
 MISSING = {
     "mean": "becomes the mean, {}",
     "median": "becomes the median, {}",
     "most-frequent": "becomes the most frequent, {}",
-    "indicator": "becomes {}, and a column says that it was missing",
+    "indicator": "becomes {}, with a missing-value indicator column",
 }
 MEASURED = {
-    "logit_differences": "logits that are not the closed form's, to the bit",
-    "logit_error": "largest error of a logit, of its rounding bound",
+    "logit_differences": "logits whose bits differ from the closed form's",
+    "logit_error": "largest error of a logit, as a share of its rounding bound",
     "probability_ulp": "largest error of a probability, in units in the last place",
     "probability_error": "largest error of a probability",
-    "batch_differences": "rows that answer differently alone, or in another batch",
+    "batch_differences": "rows whose answer differs alone or in another batch",
     "out_of_range": "probabilities outside [0, 1]",
     "non_monotone": "probabilities or logits that fall where they should rise",
     "verdict_differences": "wrong verdicts outside the certified band",
-    "unstable_verdicts": "wrong verdicts inside it",
+    "unstable_verdicts": "wrong verdicts inside the certified band",
 }
 
 
-def card(manifest, evaluation):
-    """The text of MODEL_CARD.md, for a Manifest and its Evaluation, or None where there were too few rows for one."""
+def card(manifest: Manifest, evaluation: Evaluation | None) -> str:
+    """The text of MODEL_CARD.md; evaluation: None if there were too few rows to hold some out."""
     return _MARKDOWN.get_template("report.md.jinja").render(_context(manifest, evaluation))
 
 
-def html(manifest, evaluation):
-    """The text of report.html; of what `card` is."""
+def html(manifest: Manifest, evaluation: Evaluation | None) -> str:
+    """The text of report.html, from the same as `card`."""
     return _HTML.get_template("report.html.jinja").render(_context(manifest, evaluation))
 
 
@@ -56,7 +61,7 @@ class Effect(NamedTuple):
     values: tuple[float, float, float]
 
 
-def _context(manifest, evaluation):
+def _context(manifest: Manifest, evaluation: Evaluation | None) -> dict[str, object]:
     training = manifest.training
     share = _share(training, evaluation)
     effects, low, high = _effects(manifest)
@@ -81,44 +86,40 @@ def _context(manifest, evaluation):
     }
 
 
-def _values(feature, unit=None):
+def _values(feature: Feature, unit: str | None = None) -> str:
     if feature.kind == "numeric":
         return f"{feature.minimum:g} to {feature.maximum:g}{f' {unit}' if unit else ''}"
     more = len(feature.levels) - LEVELS
     return ", ".join(feature.levels[:LEVELS]) + (f" and {more} more" if more > 0 else "")
 
 
-def _missing(feature):
-    if not feature.nullable:
+def _missing(feature: Feature) -> str:
+    if feature.fill is None:
         return "refused"
     fill = f"{feature.fill:g}" if feature.kind == "numeric" else feature.levels[int(feature.fill)]
     usual = "mean" if feature.kind == "numeric" else "most-frequent"
     return MISSING[usual if feature.missing == "error" else feature.missing].format(fill)
 
 
-def _coefficients(manifest):
-    """The coefficient table; of a fit without one, the slopes in the table's own units. Empty for a hidden layer."""
+def _coefficients(manifest: Manifest) -> tuple[Coefficient, ...]:
+    """The coefficient table, or, of a fit without one, its slopes in the table's units; empty with a hidden layer."""
     fitted = manifest.parameters
     if manifest.training.statistics:
         return manifest.training.statistics.coefficients
     if fitted.hidden:
         return ()
-    slopes = [(_term(manifest.features[c.feature], c), c.weight / c.scale) for c in fitted.columns]
+    slopes = [(term(manifest.features[c.feature], c.level, c.missing), c.weight / c.scale) for c in fitted.columns]
     base = fitted.intercept - sum(c.weight * c.center / c.scale for c in fitted.columns)
-    none = dict.fromkeys(("standard_error", "z", "p", "lower", "upper", "odds_ratio"))
-    return tuple(Coefficient(term=term, estimate=b, note="", **none) for term, b in [("(intercept)", base), *slopes])
+    return tuple(
+        Coefficient(name, b, None, None, None, None, None, None, "") for name, b in [(INTERCEPT, base), *slopes]
+    )
 
 
-def _term(feature, column):
-    if column.missing:
-        return f"{feature.name} missing"
-    return feature.name if column.level is None else f"{feature.name}={feature.levels[column.level]}"
+def _effects(manifest: Manifest) -> tuple[list[Effect], float, float]:
+    """The rows of the coefficient plot and its two ends.
 
-
-def _effects(manifest):
-    """The coefficient plot, and its two ends: what each column adds to the score from its least value to its greatest.
-
-    So columns of different units can share an axis. A category or a missing cell goes from 0 to 1.
+    An effect is what a column adds to the score from its least value to its greatest, so that columns of different
+    units share an axis. An indicator goes from 0 to 1.
     """
     coefficients = _coefficients(manifest)
     slopes = coefficients[len(coefficients) - len(manifest.parameters.columns) :] if coefficients else ()
@@ -126,73 +127,70 @@ def _effects(manifest):
     for c, column in zip(slopes, manifest.parameters.columns, strict=bool(slopes)):
         if c.estimate is not None:
             feature = manifest.features[column.feature]
-            own = column.level is None and not column.missing
-            span = feature.maximum - feature.minimum if own else 1
-            ends = (c.estimate, c.estimate) if c.lower is None else (c.lower, c.upper)
+            indicator = column.level is not None or column.missing
+            span = 1.0 if indicator else (feature.maximum or 0.0) - (feature.minimum or 0.0)
+            ends = (c.estimate, c.estimate) if c.lower is None or c.upper is None else (c.lower, c.upper)
             rows.append((c.term, (ends[0] * span, c.estimate * span, ends[1] * span)))
     low = min([0.0, *(v[0] for _, v in rows)])
     high = max([0.0, *(v[2] for _, v in rows)]) or (1.0 if low == 0 else 0.0)
-    return [Effect(term, tuple((v - low) / (high - low) for v in values), values) for term, values in rows], low, high
+
+    def place(value: float) -> float:
+        return (value - low) / (high - low)
+
+    return [Effect(name, (place(a), place(b), place(c)), (a, b, c)) for name, (a, b, c) in rows], low, high
 
 
-def _warnings(training):
-    found = training.statistics
-    sentences = [*training.warnings]
-    if not training.converged:
-        sentences.append("The fit did not converge: another run may give other coefficients.")
-    if found and found.separation != "none":
-        columns = ", ".join(found.separating) or "columns that a fit to fewer rows, in one process, would name"
-        rows = "all rows" if found.separation == "complete" else "some rows"
-        sentences.append(f"Separation: {columns} tell {rows} apart without error; those slopes have no finite size.")
-    if found:
-        sentences += [
-            f"Collinear: {relation}; the columns share their effect in no unique way." for relation in found.collinear
-        ]
-    return sentences
+def _warnings(training: Training) -> list[str]:
+    not_converged = "the fit did not converge; another run may give other coefficients; raise --epochs"
+    return [
+        *training.warnings,
+        *([] if training.converged else [not_converged]),
+        *(unidentified(training.statistics) if training.statistics else ()),
+    ]
 
 
-def _share(training, evaluation):
-    """The share of positive rows, by weight; as they are where none were held out."""
+def _share(training: Training, evaluation: Evaluation | None) -> float:
+    """The share of positive rows, by weight; without an evaluation, by number."""
     return evaluation.share if evaluation else training.positives / training.rows
 
 
-def _supposed(share, class_weight):
-    """That share as the fit saw it, the rows of each outcome counting `class_weight` times (train/solvers/fit.py)."""
+def _share_in_fit(share: float, class_weight: str) -> float:
+    """The share of positive rows that the fit saw, each outcome's rows weighted by its class weight."""
     if class_weight == "balanced":
         return 0.5
     no, yes = map(float, class_weight.split(",")) if class_weight else (1.0, 1.0)
     return yes * share / (yes * share + no * (1 - share))
 
 
-def _limits(manifest, evaluation):
+def _limits(manifest: Manifest, evaluation: Evaluation | None) -> Iterator[str]:
     training, target = manifest.training, manifest.target
     rarer = min(training.positives, training.rows - training.positives)
     columns = len(manifest.parameters.columns)
-    yield f"It tells apart two outcomes of {target.name}, {target.values[1]} from {target.values[0]}, and nothing else."
+    yield f"The model predicts whether {target.name} is {target.values[1]} or {target.values[0]}, and nothing else."
     if evaluation is None:
-        yield f"There were too few rows ({training.rows}) to hold some out: how it does on new ones is not known."
+        yield f"There were too few rows ({training.rows}) to hold some out. Its quality on new rows is unknown."
     else:
-        yield "Its quality was measured on other rows of the same table; of another time or place it may be worse."
+        yield "Its quality was measured on other rows of the same table. Rows of another time or place may differ."
     if rarer < EVENTS * columns:
         yield (
-            f"The rarer outcome has {rarer} rows for {columns} columns, fewer than {EVENTS} each: "
-            "with another sample the coefficients could be quite different."
+            f"The rarer outcome has {rarer} rows for {columns} columns, fewer than {EVENTS} for each. "
+            "Another sample could give quite different coefficients."
         )
-    supposed = _supposed(_share(training, evaluation), training.options["class_weight"])
+    supposed = _share_in_fit(_share(training, evaluation), str(training.options["class_weight"]))
     yield (
-        f"Its probabilities suppose that about {100 * supposed:.3g}% of the cases are {target.values[1]}, as among the "
-        "rows fitted on, by what each counts for. Where the share is another, they are off."
+        f"Its probabilities assume that about {100 * supposed:.3g}% of the cases are {target.values[1]}, as in the "
+        "weighted training rows. Where the share is another, the probabilities are biased."
     )
-    yield "Beyond the ranges seen it still answers, by extending the curve; nothing in the table supports that."
+    yield "Outside the ranges of the training rows the model extrapolates. The table doesn't support its answers there."
     if manifest.parameters.hidden:
-        yield "It has a hidden layer: no single number says what a feature does."
+        yield "The model has a hidden layer, so no single number is the effect of a feature."
     else:
-        yield "Each number moves the score along a straight line; a U-shaped effect can't be seen by it."
-        yield "A coefficient says what goes together in this table, not what causes what."
-    yield "Whether its errors fall evenly on groups of people was not examined. Do that before it decides about people."
+        yield "The score is linear in each number, so the model can't represent a U-shaped effect."
+        yield "A coefficient is an association in this table. It is not a cause."
+    yield "Errors were not compared between groups of people. Compare them before the model decides about people."
 
 
-def _charts(threshold, evaluation):
+def _charts(threshold: float, evaluation: Evaluation) -> dict[str, object]:
     losses, rows = evaluation.losses, evaluation.thresholds
     low, high = min(losses, default=0.0), max(losses, default=1.0)
     shares = [[n / max(1, sum(some)) for n in some] for some in (evaluation.negatives, evaluation.positives)]
@@ -207,24 +205,24 @@ def _charts(threshold, evaluation):
     }
 
 
-def _escape_markdown(value):
-    """Text as Markdown shows it, on one line; what the templates themselves mark up doesn't come this way."""
+def _escape_markdown(value: object) -> str:
+    """Escape text for Markdown and put it on one line; Jinja calls this for each value, not for the template's text."""
     return re.sub(r"([\\`*_{}\[\]<>()#|~&$!@]|:(?=//)|(?<=www)\.)", r"\\\1", " ".join(str(value).split()))
 
 
-def _number(value, digits=".6g"):
+def _number(value: float | None, digits: str = ".6g") -> str:
     return "" if value is None else format(value, digits)
 
 
-def _p(value):
+def _p(value: float | None) -> str:
     return _number(value, ".4f") if value is None or value >= 0.0001 else "< 0.0001"
 
 
-def _points(points):
+def _points(points: Iterable[tuple[float, float]]) -> str:
     return " ".join(f"{x:.4g},{y:.4g}" for x, y in points)
 
 
-def _environment(**settings):
+def _environment(**settings: Any) -> jinja2.Environment:
     loader = jinja2.FileSystemLoader(Path(__file__).parent)
     found = jinja2.Environment(
         loader=loader, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, **settings

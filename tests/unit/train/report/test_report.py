@@ -78,7 +78,7 @@ def test_every_section_has_its_numbers(manifest, evaluation):
     assert [name for name in page.ids if name in FIGURES] == FIGURES
     for said in (
         "admissions.csv", "220 to 800", "1, 2, 3, 4", "refused", "0.616",  # data
-        "-3.98998", "1.13995", "-0.675443", "-1.29575", "0.5089", "0.0328", "458.5175", "Levels of rank",
+        "-3.98998", "1.13995", "-0.675443", "-1.29575", "0.5089", "0.0328", "458.5175", "reference level of rank",
         "7-fold cross-validation", "0.1235", "0.5731", "0.6250", "0.8182", "0.0707 ",  # quality
         manifest.training.data_sha256, manifest.files["model.onnx"].sha256, "400 training",
         "5000 in the training range", "onnx reference",
@@ -101,9 +101,9 @@ def test_the_card_has_the_same_numbers(manifest, evaluation):
         "| gre | numeric | 220 to 800 | refused |",
         "| rank=2 | -0.675443 | 0.31649 | -2.134 | 0.0328 | -1.29575 | -0.0551346 | 0.5089 |",
         "| log loss | 0.1235 | 0.5731 | 0.6250 |",
-        "At the threshold 0.5: precision 0.6162, recall 0.8182, 10 false alarms, 4 missed.",
+        "At the threshold 0.5: precision 0.6162, recall 0.8182, 10 false positives, 4 false negatives.",
         "## Limits of use",
-        "logits that are not the closed form's, to the bit: 0, 0, 0, 0, 0",
+        "logits whose bits differ from the closed form's: 0, 0, 0, 0, 0",
     ):
         assert said in card
 
@@ -118,7 +118,7 @@ def test_the_share_is_that_of_the_weights(manifest, evaluation, class_weight, su
     weighted = msgspec.structs.replace(manifest, training=msgspec.structs.replace(manifest.training, options=options))
     card = report.card(weighted, msgspec.structs.replace(evaluation, share=0.02))
 
-    assert "127 of them (31.8 %)" in card
+    assert "Positive (1): 127 (31.8 %)" in card
     assert "| log loss | 0.1235 | 0.5731 | 0.0980 |" in card
     assert supposed in card
 
@@ -204,7 +204,7 @@ def test_what_has_no_finite_size_is_named(manifest):
 
     assert page.text.count("+infinite") == 6
     warnings = page.text.split("Warnings")[1].split("Data")[0]
-    for said in ("gre tell all rows apart", "did not converge", "gpa is odd."):
+    for said in ("all rows are separated by gre", "did not converge", "gpa is odd."):
         assert said in warnings
     calm = msgspec.structs.replace(manifest, training=msgspec.structs.replace(manifest.training, warnings=()))
     assert "warnings" not in Page(report.html(calm, None)).ids
@@ -229,7 +229,7 @@ def test_missing_cells_and_many_levels():
     assert said(fill=None) == "refused"
     assert said() == said(missing="mean") == "becomes the mean, 2.5"
     assert said(missing="median") == "becomes the median, 2.5"
-    assert said(missing="indicator") == "becomes 2.5, and a column says that it was missing"
+    assert said(missing="indicator") == "becomes 2.5, with a missing-value indicator column"
     assert said(kind="categorical", levels=("x", "y"), fill=1.0) == "becomes the most frequent, y"
     many = Feature("a", "categorical", tuple(map(str, range(20))), None, None, None)
     assert report._values(many).endswith("10, 11 and 8 more")
