@@ -45,6 +45,7 @@ def create_app(config=None):
     rules = sorted({rule.rule for rule in app.url_map.iter_rules()})
     app.recorder = Recorder(rules, SHARED, config.access_log, tracer(config.otel))
     app.service = Service(config, app.recorder)
+    app.extensions |= {"service": app.service, "recorder": app.recorder}  # for serve/web/views.py
     app.door = door(config)
     app.before_request(_begin)
     if app.door:

@@ -1,62 +1,130 @@
-"""GET /: the page for people, which needs no JavaScript to answer. GET /docs, and the export's report."""
+"""The page for people at /, which answers without JavaScript too; /docs, and the export's report."""
 
 import csv
 import io
+import json
+import math
+import shlex
+from dataclasses import dataclass
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
+import numpy as np
 from flask import Blueprint, Response, abort, current_app, render_template, request, send_from_directory
 
 from passfail.errors import IntegrityError, RequestError
 from passfail.explain import evidence, explain
+from passfail.manifest import Manifest
+from passfail.model import Floats, Model
 from passfail.repository import read_file
 from serve.protocols import openapi
+from serve.registry import Served, Service
+from serve.telemetry.recorder import Recorder
 
 FOLDER = Path(__file__).parent
 STATIC = ("style.css", "page.js", "table.js", "draw.js")
-# What the page may do in a browser: talk to its own service, and nothing else.
+# The page's own scripts, styles and requests are allowed in a browser, and nothing else.
 OWN = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
-# The report is one file with its styles inside, and runs nothing.
+# The report is one file with its styles inside, and runs no script.
 REPORT = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; frame-ancestors 'none'"
-SLICE_ROWS = 5000  # of a table that the page sends at a time
+ANSWERS = ("/", "/answer")  # what the browser must not keep: a row and its answer
+SLICE_ROWS = 5000  # rows of a table that the page sends at a time
+DIGITS = range(3, 17)  # significant digits to which a suggested value is rounded: as few as still flip the verdict
 
 PAGE = Blueprint("page", __name__, template_folder=FOLDER / "templates")
 
 
+@dataclass(frozen=True)
+class Flip:
+    """A change of one feature that flips the verdict.
+
+    Attributes
+    ----------
+    text : the feature and its value in words.
+    value : the value as the form takes it, rounded to the side that flips.
+    exact : the nearest value that flips, with all its digits; "" for a level.
+    outside : whether the value lies outside the training range.
+    """
+
+    name: str
+    text: str
+    value: str
+    exact: str = ""
+    outside: bool = False
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Held-out rows with a probability in [lower, upper): how many had the answer's label, with a 95 % interval."""
+
+    lower: float
+    upper: float
+    rows: int
+    agreeing: int
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The answer to one row, as the page shows it.
+
+    Attributes
+    ----------
+    row : the row as a request for /predict has it.
+    outside : the features whose value lies outside the training range.
+    largest : the largest absolute contribution; 1 where all are 0.
+    """
+
+    row: dict[str, float | str | None]
+    positive: bool
+    probability: float
+    outside: tuple[str, ...]
+    contributions: dict[str, float]
+    largest: float
+    flips: tuple[Flip, ...]
+    evidence: Evidence | None
+
+    def code(self, address: str) -> dict[str, str]:
+        """The request for this row in three languages."""
+        text = json.dumps(self.row, ensure_ascii=False)
+        curl = f"curl {shlex.quote(f'{address}/predict')} -H 'Content-Type: application/json' -d {shlex.quote(text)}"
+        python = f"import requests\n\nrequests.post({f'{address}/predict'!r}, json={self.row!r}).json()"
+        script = (
+            f"const response = await fetch({json.dumps(f'{address}/predict')}, {{\n"
+            '  method: "POST",\n  headers: { "Content-Type": "application/json" },\n'
+            f"  body: JSON.stringify({text}),\n}});\nawait response.json();"
+        )
+        return {"curl": curl, "Python": python, "JavaScript": script}
+
+
 @PAGE.after_request
-def _guard(response):
+def _guard(response: Response) -> Response:
     response.headers.setdefault("Content-Security-Policy", OWN)
     response.headers["X-Content-Type-Options"] = "nosniff"
-    response.headers["Referrer-Policy"] = "no-referrer"  # what was filled in stands in the address
-    response.headers["Cache-Control"] = "no-cache"
+    response.headers["Referrer-Policy"] = "no-referrer"  # the form's values are in the address
+    response.headers["Cache-Control"] = "no-store" if request.path in ANSWERS else "no-cache"
     return response
 
 
 @PAGE.get("/")
-def index():
-    """The form, made from the features; with a query, filled in from it and answered, or with each field's error."""
-    service = current_app.service
-    served = service.served
-    manifest = served.model.manifest
-    pairs = list(request.args.items(multi=True))
-    values, answer, errors, said = dict(pairs), None, {}, None
-    try:
-        answer = _answer(served, pairs or list(_middle(manifest).items()), watched=bool(pairs))
-    except RequestError as error:
-        # `line 2, gre` is the field gre; what stands at no field is said above the form.
-        errors = {found.pointer.partition(", ")[2]: found.detail for found in error.problems}
-        said = errors.pop("", None) if errors else str(error)
+def index() -> Response:
+    """The whole page; with a query, its form is filled in from it and answered as traffic."""
+    service = _service()
+    recorder: Recorder = current_app.extensions["recorder"]
+    manifest = service.served.model.manifest
     card = _exported(service, manifest, "MODEL_CARD.md")
-    text = render_template(
+    pairs = list(request.args.items(multi=True))
+    return _answered(
         "index.html",
-        manifest=manifest,
-        values=values if pairs else _middle(manifest),
-        answer=answer,
-        errors=errors,
-        said=said,
+        pairs or list(_middle(manifest).items()),
+        traffic=bool(pairs),
+        drift=recorder.drift.report(manifest),
         card=card and card.decode(),
         report="report.html" in manifest.files,
         metrics=service.config.metrics_port is None,
@@ -64,65 +132,160 @@ def index():
         slice_rows=min(SLICE_ROWS, service.config.max_rows),
         named_errors=RequestError.LIMIT,
         slice_bytes=service.config.max_body_bytes,
-        href=lambda changed: "/?" + urlencode(values | changed if pairs else _middle(manifest) | changed),
     )
-    return Response(text, 422 if errors or said else 200, content_type="text/html; charset=utf-8")
+
+
+@PAGE.post("/answer")
+def answer() -> Response:
+    """The page's form and answer alone, for its script; the row is traffic only with ?watch=true."""
+    return _answered("one.html", list(request.form.items(multi=True)), request.args.get("watch") == "true")
 
 
 @PAGE.get("/docs")
-def docs():
+def docs() -> str:
     """GET /openapi.json for people."""
-    service = current_app.service
+    service = _service()
     return render_template("docs.html", api=openapi.document(service.served, service.config))
 
 
 @PAGE.get("/page/<name>")
-def static(name):
+def static(name: str) -> Response:
+    """A script or style of the page."""
     return send_from_directory(FOLDER / "static", name) if name in STATIC else abort(404)
 
 
 @PAGE.get("/report")
-def report():
+def report() -> Response:
     """The report of the export in service."""
-    service = current_app.service
+    service = _service()
     found = _exported(service, service.served.model.manifest, "report.html")
     if found is None:
         abort(404)
     return Response(found, content_type="text/html; charset=utf-8", headers={"Content-Security-Policy": REPORT})
 
 
-def _answer(served, pairs, watched):
-    """What the page says of a form's (name, text) pairs, which are read as a table of one row: as strictly as any."""
-    model = served.model
+def _service() -> Service:
+    service: Service = current_app.extensions["service"]
+    return service
+
+
+def _answered(template: str, pairs: list[tuple[str, str]], traffic: bool, **more: object) -> Response:
+    """A template with the row of a form's (name, text) pairs, and its answer or its errors."""
+    served = _service().served
+    manifest = served.model.manifest
+    shown, errors, general = None, {}, ""
+    try:
+        shown = _shown(served, pairs, traffic)
+    except RequestError as error:
+        # `line 2, gre` is the field gre; a problem without a field is shown at the answer.
+        errors = {problem.pointer.partition(", ")[2]: problem.detail for problem in error.problems}
+        general = errors.pop("", "") if errors else str(error)
+    values = dict(pairs)
+    text = render_template(
+        template,
+        manifest=manifest,
+        values=values,
+        answer=shown,
+        errors=errors,
+        general=general,
+        address=request.host_url.rstrip("/"),
+        href=lambda changed: "/?" + urlencode(values | changed),
+        **more,
+    )
+    return Response(text, 200 if shown else 422, content_type="text/html; charset=utf-8")
+
+
+def _shown(served: Served, pairs: list[tuple[str, str]], traffic: bool) -> Shown:
+    """Answer a form's (name, text) pairs, read as strictly as a table of one row. Raises RequestError."""
+    model, manifest = served.model, served.model.manifest
     text = io.StringIO()
     csv.writer(text).writerows([[name for name, _ in pairs], [value for _, value in pairs]])
     x, _ = served.codecs.csv.read(text.getvalue().encode())
-    logit, probability = served.predict(x, traffic=watched)
+    logit, probability = served.predict(x, traffic=traffic)
+    positive = bool(model.verdict(logit)[0])
     why = explain(model, x, logit)[0]
     parts = why["contributions"] or {}
-    return {
-        "positive": bool(model.verdict(logit)[0]),
-        "probability": float(probability[0]),
-        "contributions": parts,
-        "largest": max(map(abs, parts.values()), default=0) or 1,
-        "flips": why["flips"],
-        "evidence": evidence(model.manifest.training.calibration, probability)[0],
-    }
+    ranges = [(feature.name, feature.minimum, feature.maximum) for feature in manifest.features]
+    return Shown(
+        row={name: _whole(value) for name, value in manifest.instance(x[0].tolist()).items()},
+        positive=positive,
+        probability=float(probability[0]),
+        outside=tuple(
+            name
+            for (name, minimum, maximum), value in zip(ranges, x[0].tolist(), strict=True)
+            if minimum is not None and maximum is not None and (value < minimum or value > maximum)
+        ),
+        contributions=parts,
+        largest=max(map(abs, parts.values()), default=0) or 1,
+        flips=tuple(
+            suggestion
+            for column, flip in enumerate(why["flips"].values())
+            for suggestion in _flips(model, x, column, flip)
+        ),
+        evidence=_evidence(manifest, probability, positive),
+    )
 
 
-def _middle(manifest):
-    """{feature: text} of a row to begin with: the mean of the training rows, to three digits; the first level."""
+def _whole(value: float | str | None) -> float | str | None:
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 1e15 else value
+
+
+def _evidence(manifest: Manifest, probability: Floats, positive: bool) -> Evidence | None:
+    """The calibration bin of the answer, counted for the label that it has."""
+    found = evidence(manifest.training.calibration, probability)[0]
+    if found is None:
+        return None
+    rows, positives, low, high = found["rows"], found["positives"], found["low"], found["high"]
+    if not positive:
+        positives, low, high = rows - positives, 1 - high, 1 - low
+    return Evidence(found["lower"], found["upper"], rows, positives, low, high)
+
+
+def _flips(model: Model, x: Floats, column: int, flip: dict[str, Any]) -> list[Flip]:
+    """The suggestions for one feature of the row x (1, d), from the flip that `passfail.explain` found."""
+    feature = model.manifest.features[column]
+    if feature.minimum is None or feature.maximum is None:
+        return [Flip(feature.name, f"{feature.name} {level}", level) for level in flip["levels"]]
+    value = flip["value"]
+    if value is None:
+        return []
+    here = x[0, column] if feature.fill is None or not np.isnan(x[0, column]) else feature.fill
+    text = _rounded(model, x, column, value, feature.minimum, feature.maximum, up=value > here)
+    bound = " " if value == here or model.manifest.parameters.hidden else f" at {'least' if value > here else 'most'} "
+    unit = model.manifest.units.get(feature.name, "")
+    return [Flip(feature.name, f"{feature.name}{bound}{text} {unit}".strip(), text, repr(value), flip["outside"])]
+
+
+def _rounded(model: Model, x: Floats, column: int, value: float, minimum: float, maximum: float, up: bool) -> str:
+    """Round a value that flips the row's verdict away from the row, to as few digits as the model still flips at.
+
+    A rounded value stays on the exact value's side of the training range. Where none flips, it is exact.
+    """
+    largest = max(abs(value), maximum - minimum) or 1.0
+    rounding = ROUND_CEILING if up else ROUND_FLOOR
+    steps = [Decimal(1).scaleb(math.floor(math.log10(largest)) + 1 - digits) for digits in DIGITS]
+    texts = [f"{float(Decimal(value).quantize(step, rounding)):.15g}" for step in steps]
+    rows = np.repeat(x, len(texts) + 1, axis=0)
+    rows[:-1, column] = [float(text) for text in texts]  # the last row is the one that was asked
+    logit, _ = model.runtime(rows)
+    verdict, inside = model.verdict(logit), (rows[:, column] >= minimum) & (rows[:, column] <= maximum)
+    flips = (verdict != verdict[-1]) & np.isfinite(logit) & (inside == (minimum <= value <= maximum))
+    return texts[int(flips.argmax())] if flips.any() else repr(value)
+
+
+def _middle(manifest: Manifest) -> dict[str, str]:
+    """The row that the page begins with: each mean of the training rows, to three digits, and each first level."""
     row = {feature.name: feature.levels[0] if feature.levels else "0" for feature in manifest.features}
     for column in manifest.parameters.columns:
         feature = manifest.features[column.feature]
-        if feature.kind == "numeric" and not column.missing:
+        if feature.minimum is not None and feature.maximum is not None and not column.missing:
             inside = min(max(float(f"{column.mean:.3g}"), feature.minimum), feature.maximum)
             row[feature.name] = f"{inside:.15g}"
     return row
 
 
-def _exported(service, manifest, name):
-    """The bytes of a file of the export; None where there is none, or no longer the one that was exported."""
+def _exported(service: Service, manifest: Manifest, name: str) -> bytes | None:
+    """The bytes of a file of the export; None if it does not exist, or is not the one that was exported."""
     if name not in manifest.files:
         return None
     try:

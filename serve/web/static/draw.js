@@ -3,7 +3,8 @@
 const SVG = "http://www.w3.org/2000/svg";
 // As wide as there is room when the page opens, so that a phone's letters are as large as any.
 const WIDTH = Math.min(Math.max(document.querySelector("main").clientWidth - 80, 270), 860);
-const HEIGHT = 260, LEFT = 48, RIGHT = 22, TOP = 12, BOTTOM = 34;
+const HEIGHT = 300, LEFT = 48, RIGHT = 22, TOP = 34, BOTTOM = 52;
+const TICKS = WIDTH > 500 ? 10 : 5;
 
 export const percent = (p, digits = 0) => `${(100 * p).toFixed(digits)}\u00a0%`;
 
@@ -21,26 +22,21 @@ function shape(name, attributes, text) {
   return made;
 }
 
-// A bar of -1 to 1 around the middle.
-export function bar(share) {
-  const svg = shape("svg", { viewBox: "-1 0 2 1", preserveAspectRatio: "none", "aria-hidden": "true" });
-  const x = Math.min(share, 0), width = Math.abs(share);
-  svg.append(shape("rect", { class: share > 0 ? "yes" : "no", x, width, height: 1 }));
-  return svg;
-}
-
-// The probability (0 to 1, upwards) against x from low to high; ticks: [[x, text]].
-function axes(low, high, ticks, title) {
+// The probability (0 to 1, upwards) against x from low to high; ticks: [[x, text]]; names: of the axes.
+function axes(low, high, ticks, names, title) {
   const x = (value) => LEFT + ((value - low) / (high - low || 1)) * (WIDTH - LEFT - RIGHT);
   const y = (p) => HEIGHT - BOTTOM - p * (HEIGHT - TOP - BOTTOM);
   const svg = shape("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": title });
-  for (const p of [0, 0.25, 0.5, 0.75, 1]) {
+  for (const p of [0, 0.2, 0.4, 0.6, 0.8, 1]) {
     svg.append(shape("line", { class: "grid", x1: LEFT, x2: WIDTH - RIGHT, y1: y(p), y2: y(p) }));
-    svg.append(shape("text", { x: LEFT - 8, y: y(p) + 4, "text-anchor": "end" }, percent(p)));
+    svg.append(shape("text", { class: "y", x: LEFT - 8, y: y(p) + 4, "text-anchor": "end" }, percent(p)));
   }
   for (const [value, text] of ticks) {
-    svg.append(shape("text", { x: x(value), y: HEIGHT - BOTTOM + 20, "text-anchor": "middle" }, text));
+    svg.append(shape("line", { class: "grid", x1: x(value), x2: x(value), y1: y(0), y2: y(0) + 5 }));
+    svg.append(shape("text", { class: "x", x: x(value), y: y(0) + 20, "text-anchor": "middle" }, text));
   }
+  svg.append(shape("text", { class: "name", x: 2, y: 14 }, names[1]));
+  svg.append(shape("text", { class: "name", x: (LEFT + WIDTH - RIGHT) / 2, y: HEIGHT - 8, "text-anchor": "middle" }, names[0]));
   return { svg, x, y };
 }
 
@@ -48,54 +44,78 @@ function threshold({ svg, y }, p) {
   svg.append(shape("line", { class: "limit", x1: LEFT, x2: WIDTH - RIGHT, y1: y(p), y2: y(p) }));
 }
 
-// Some five round numbers between low and high, each with its text.
-function rounds(low, high) {
-  const fifth = (high - low) / 5, power = 10 ** Math.floor(Math.log10(fifth));
-  const step = power * [1, 2, 5, 10].find((digit) => digit * power >= fifth);
-  const first = Math.ceil(low / step);
-  const numbers = Array.from({ length: Math.min(Math.floor(high / step) - first + 1, 6) }, (_, at) => (first + at) * step);
-  return numbers.map((number) => [number, String(Number(number.toPrecision(12)))]);
+// The text at the top right says what is below the pointer; points: [[x, text]].
+function readout({ svg, x }, points) {
+  const text = svg.appendChild(shape("text", { class: "readout", x: WIDTH - RIGHT, y: 14, "text-anchor": "end" }, ""));
+  svg.addEventListener("pointermove", (event) => {
+    const at = (event.offsetX / svg.clientWidth) * WIDTH;
+    const distance = ([value]) => Math.abs(x(value) - at);
+    text.textContent = points.reduce((best, point) => (distance(point) < distance(best) ? point : best))[1];
+  });
+  svg.addEventListener("pointerleave", () => (text.textContent = ""));
 }
 
-// points: [[value, probability]]; here: the row's own; range: [minimum, maximum] of the training rows.
-export function curve(points, here, range, limit, title) {
-  const low = points[0][0], high = points.at(-1)[0];
-  const plot = axes(low, high, rounds(low, high), title);
+// Some round numbers between low and high, each with its text.
+function rounds(low, high) {
+  const part = (high - low) / TICKS, power = 10 ** Math.floor(Math.log10(part));
+  const step = power * [1, 2, 5, 10].find((digit) => digit * power >= part);
+  const first = Math.ceil(low / step);
+  const numbers = Array.from({ length: Math.min(Math.floor(high / step) - first + 1, TICKS + 1) }, (_, at) => (first + at) * step);
+  return numbers.map((number) => [number, short(number)]);
+}
+
+const short = (number) => String(Number(number.toPrecision(6)));
+const named = ({ name }, units) => (units?.[name] ? `${name} in ${units[name]}` : name);
+
+// points: [[value, probability]], rising; here: the row's own, or null. Above the threshold the line has the colour of yes.
+export function curve(points, here, feature, { threshold: limit, target, units }) {
+  const low = points[0][0], high = points.at(-1)[0], label = target.labels[1];
+  const title = `The probability of ${label} along ${feature.name}`;
+  const plot = axes(low, high, rounds(low, high), [named(feature, units), `probability of ${label}`], title);
   const { svg, x, y } = plot;
-  const [from, to] = range.map(x);
+  const from = x(feature.minimum), to = x(feature.maximum);
   svg.prepend(shape("rect", { class: "range", x: from, y: y(1), width: Math.max(to - from, 1), height: y(0) - y(1) }));
   threshold(plot, limit);
-  const d = points.map(([value, p], at) => `${at ? "L" : "M"}${x(value).toFixed(2)} ${y(p).toFixed(2)}`).join("");
-  svg.append(shape("path", { class: "line", d }));
+  for (let at = 0, end; at < points.length - 1; at = end) {
+    const yes = points[at][1] > limit;
+    for (end = at + 1; end < points.length - 1 && points[end][1] > limit === yes; ) end++;
+    const d = points.slice(at, end + 1).map(([value, p], n) => `${n ? "L" : "M"}${x(value).toFixed(2)} ${y(p).toFixed(2)}`).join("");
+    svg.append(shape("path", { class: `line ${yes ? "yes" : "no"}`, d }));
+  }
   if (here) svg.append(shape("circle", { class: "here", cx: x(here[0]), cy: y(here[1]), r: 7 }));
+  readout(plot, points.map(([value, p]) => [value, `${short(value)}: ${percent(p, 1)}`]));
   return svg;
 }
 
-// A column for each level; chosen: the index of the row's own.
-export function columns(levels, probabilities, chosen, limit, title) {
+// A column for each level, in the colour of its verdict; the row's own has a border.
+export function columns(points, here, feature, { threshold: limit, target }) {
   const shown = (level) => (level.length > 12 ? `${level.slice(0, 11)}…` : level);
-  const every = Math.ceil(levels.length / 10);
-  const ticks = levels.map((level, at) => [at, shown(level)]).filter(([at]) => at % every === 0);
-  const plot = axes(-0.6, levels.length - 0.4, ticks, title);
+  const every = Math.ceil(points.length / TICKS), label = target.labels[1];
+  const ticks = points.map(([level], at) => [at, shown(level)]).filter(([at]) => at % every === 0);
+  const title = `The probability of ${label} for each ${feature.name}`;
+  const plot = axes(-0.6, points.length - 0.4, ticks, [feature.name, `probability of ${label}`], title);
   const { svg, x, y } = plot;
-  const width = Math.min(48, (0.7 * (WIDTH - LEFT - RIGHT)) / levels.length);
-  probabilities.forEach((p, at) => {
-    const kind = at === chosen ? "column here" : "column";
+  const width = Math.min(48, (0.7 * (WIDTH - LEFT - RIGHT)) / points.length);
+  points.forEach(([level, p], at) => {
+    const kind = `column ${p > limit ? "yes" : "no"}${level === here?.[0] ? " here" : ""}`;
     svg.append(shape("rect", { class: kind, x: x(at) - width / 2, y: y(p), width, height: y(0) - y(p), rx: 3 }));
   });
   threshold(plot, limit);
+  readout(plot, points.map(([level, p], at) => [at, `${level}: ${percent(p, 1)}`]));
   return svg;
 }
 
 // The manifest's bins; the one that holds the answer's probability is marked.
-export function calibration(bins, probability, title) {
-  const ticks = [0, 0.25, 0.5, 0.75, 1].map((p) => [p, percent(p)]);
-  const { svg, x, y } = axes(0, 1, ticks, title);
+export function calibration(bins, probability, { target }) {
+  const ticks = [0, 0.2, 0.4, 0.6, 0.8, 1].map((p) => [p, percent(p)]), label = target.labels[1];
+  const plot = axes(0, 1, ticks, [`predicted probability of ${label}`, `share that turned out ${label}`], `Calibration: predicted probability against the share of ${label}`);
+  const { svg, x, y } = plot;
   svg.append(shape("line", { class: "limit", x1: x(0), y1: y(0), x2: x(1), y2: y(1) }));
   for (const bin of bins) {
     const at = x(bin.probability), mine = probability >= bin.lower && probability < bin.upper;
     svg.append(shape("line", { class: "interval", x1: at, x2: at, y1: y(bin.low), y2: y(bin.high) }));
     svg.append(shape("circle", { class: mine ? "here" : "dot", cx: at, cy: y(bin.positives / bin.rows), r: mine ? 7 : 5 }));
   }
+  readout(plot, bins.map((bin) => [bin.probability, `${percent(bin.probability, 1)}: ${bin.positives} of ${bin.rows} rows, ${percent(bin.positives / bin.rows, 1)}`]));
   return svg;
 }

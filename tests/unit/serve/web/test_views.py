@@ -1,7 +1,10 @@
 """The page as the service sends it, before any browser."""
 
+import html
 import json
 import re
+import shlex
+import urllib.parse
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -27,24 +30,92 @@ def test_form_is_answered_as_predict_answers(page):
     assert f'<span id="probability">{100 * answer["probability"]:.1f}</span>' in shown
 
 
-def test_the_evidence_of_a_rare_outcome_is_not_rounded_to_none(page, monkeypatch):
-    """Of 19951 rows 48: 0.2 %, not 0 % with an interval from 0 % to 0 %."""
+@pytest.mark.parametrize(
+    ("row", "evidence"),
+    [
+        ("gre=300&gpa=2.5&rank=4", "19903 (99.8 %) were fail; 95 % interval 99.7 % to 99.8 %."),
+        ("gre=800&gpa=4&rank=1", "48 (0.2 %) were pass; 95 % interval 0.2 % to 0.3 %."),
+    ],
+    ids=["no", "yes"],
+)
+def test_the_evidence_counts_the_rows_with_the_answers_own_label(page, monkeypatch, row, evidence):
+    """Of 19951 rows 48 were positive: 0.2 %, not 0 % with an interval from 0 % to 0 %."""
     found = {"lower": 0.0, "upper": 0.1, "rows": 19951, "positives": 48, "low": 0.00182, "high": 0.00319}
     monkeypatch.setattr("serve.web.views.evidence", lambda calibration, probability: [found])
 
-    shown = page.get("/").text.replace("&nbsp;", " ")
+    shown = page.get(f"/?{row}").text.replace("&nbsp;", " ")
 
-    assert "answered 0 to 10 %, 48 were pass: 0.2 % (95 % interval 0.2 to 0.3 %)." in shown
+    assert f"Of 19951 similar held-out rows, {evidence}" in shown
+    assert "Similar rows have a probability of 0 % to 10 %." in shown
+
+
+@pytest.mark.parametrize(("value", "caution"), [("900", True), ("-5", True), ("800", False), ("220", False)])
+def test_a_value_outside_the_training_range_is_marked_at_its_field_and_at_the_answer(page, value, caution):
+    shown = page.get(f"/?gre={value}&gpa=3&rank=1").text
+
+    assert ('id="f0-note" class="warning" data-live>outside the training range<' in shown) == caution
+    assert ("extrapolation: the training rows had no such gre." in shown) == caution
+
+
+@pytest.mark.parametrize("row", ["gre=500&gpa=3&rank=2", "gre=800&gpa=4&rank=1", "gre=220&gpa=2.3&rank=4"])
+def test_a_suggested_value_is_round_and_flips_the_verdict(page, row):
+    """The title has the exact value, which lies between the row's own and the suggested one."""
+    shown = page.get(f"/?{row}").text
+    label = re.search('id="label">(.*?)<', shown)[1]
+    links = re.findall(r'<a class="button" href="([^"]*)"(?: title="The verdict changes at ([^"]*)")?>(.*?)<', shown)
+
+    assert links
+    for link, exact, text in links:
+        flipped = page.get(html.unescape(link)).text
+        assert re.search('id="label">(.*?)<', flipped)[1] != label
+        if exact:
+            name, bound, value = re.fullmatch(r"(\w+) at (least|most) (.*)", text).groups()
+            assert len(value.replace(".", "").lstrip("-0")) <= 5
+            assert (float(value) >= float(exact)) if bound == "least" else (float(value) <= float(exact))
+            assert dict(urllib.parse.parse_qsl(html.unescape(link)[2:]))[name] == value
+
+
+def test_the_curl_line_of_the_page_asks_for_the_same_row(page):
+    """Python's is run as it stands, as far as a test without a network can."""
+    shown = page.get("/?gre=700&gpa=3.5&rank=1").text
+    codes = [html.unescape(code) for code in re.findall(r'<pre id="code-\d"[^>]*>(.*?)</pre>', shown, re.S)]
+
+    curl = shlex.split(codes[0])
+    asked = []
+    fake = SimpleNamespace(post=lambda url, json: asked.append((url, json)) or SimpleNamespace(json=dict))
+    exec(codes[1].replace("import requests", ""), {"requests": fake})
+
+    assert curl[:2] == ["curl", "http://localhost/predict"]
+    assert json.loads(curl[-1]) == {"gre": 700, "gpa": 3.5, "rank": "1"}
+    assert asked == [("http://localhost/predict", {"gre": 700, "gpa": 3.5, "rank": "1"})]
+    assert 'fetch("http://localhost/predict"' in codes[2]
+
+
+def test_the_script_is_answered_with_what_the_page_shows(page):
+    """One template renders both: the answer as one types, and the page of a form that was sent."""
+    row = {"gre": "700", "gpa": "x", "rank": "1"}
+
+    whole, part = page.get("/", query_string=row), page.post("/answer?watch=false", data=row)
+
+    assert (whole.status_code, part.status_code) == (422, 422)
+    assert part.text.strip() in whole.text
+
+
+def test_no_browser_or_proxy_keeps_a_row_and_its_answer(page):
+    row = {"gre": "700", "gpa": "3", "rank": "1"}
+
+    assert page.get("/", query_string=row).headers["Cache-Control"] == "no-store"
+    assert page.post("/answer", data=row).headers["Cache-Control"] == "no-store"
 
 
 @pytest.mark.parametrize(
     ("query", "said"),
     [
-        ("gre=x&gpa=3&rank=1", 'id="f0-error">expected a number<'),
-        ("gre=7&gpa=&rank=1", 'id="f1-error">may not be empty<'),
-        ("gre=7&gpa=3&rank=9", 'id="f2-error">not one of the levels: 1, 2, 3, 4<'),
-        ("gre=7&gre=8&gpa=3&rank=1", 'id="f0-error">given more than once<'),
-        ("gre=7&gpa=3", 'id="f2-error">missing<'),
+        ("gre=x&gpa=3&rank=1", 'id="f0-note" class="error" data-live>expected a number<'),
+        ("gre=7&gpa=&rank=1", 'id="f1-note" class="error" data-live>may not be empty<'),
+        ("gre=7&gpa=3&rank=9", 'id="f2-note" class="error" data-live>not one of the levels: 1, 2, 3, 4<'),
+        ("gre=7&gre=8&gpa=3&rank=1", 'id="f0-note" class="error" data-live>given more than once<'),
+        ("gre=7&gpa=3", 'id="f2-note" class="error" data-live>missing<'),
         ("x=1&gre=7&gpa=3&rank=1", "1 unknown name(s)"),
     ],
 )
