@@ -49,7 +49,8 @@ parity: $(VENV)/train ## prove the newest export again, on this machine, and pri
 
 .PHONY: conform
 conform: $(VENV)/train ## replay the newest export's examples in OpenVINO, Triton and ONNX's reference: DATA or NAME
-	@$(PIP) openvino==2026.4.1 && $(PIP) --no-deps nvidia-pytriton==0.7.0 && $(PY) -m train conform $(data) $(name)
+	@$(PIP) openvino==2026.4.1 && $(PIP) --no-deps nvidia-pytriton==0.7.0 && $(PY) -m train conform $(data) $(name) \
+	&& $(PY) -m tests.support.triton $(data) $(name)
 
 .PHONY: report
 report: $(VENV)/train ## say where the newest export's report is, and open it: DATA or NAME

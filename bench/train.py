@@ -109,7 +109,8 @@ def measure(who, path):
             started = time.perf_counter()
         import torch
 
-        from train.solvers.fit import Options, fit
+        from train.solvers.fit import fit
+        from train.solvers.options import Options
         from train.table import out_of_core
         from train.table.table import read_table
 

@@ -5,185 +5,242 @@ import signal
 import sys
 
 if __name__ == "__main__":
-    # The imports below take seconds, and Ctrl-C in them would be a traceback.
+    # The imports below take seconds; Ctrl-C in them must not print a traceback.
     signal.signal(signal.SIGINT, lambda *_: os._exit(128 + signal.SIGINT))
 
 import webbrowser
+from argparse import Namespace
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
-from pathlib import Path
+from typing import Any, Literal, NamedTuple
 
-from passfail import manifest as contract
 from passfail import signing
+from passfail.arrays import Floats
 from passfail.errors import ConfigError
-from passfail.manifest import Figures, Training
+from passfail.manifest import Feature, Figures, Metrics, Statistics, Training
 from train import distributed
-from train.arguments import parse
+from train.arguments import LECTURE_DATA, model_name, parse
 from train.compare import combinations, compare, draw
 from train.compare import lines as compared
 from train.errors import ExportError, FitError, LostError, TrainError
 from train.evaluation.coefficients import lines, statistics
-from train.evaluation.cross_validation import gather, held_out, logits, sample
+from train.evaluation.cross_validation import HeldOut, gather, held_out, logits
+from train.evaluation.cross_validation import sample as take_sample
 from train.evaluation.drift_baseline import baseline
-from train.evaluation.metrics import evaluate, metrics
+from train.evaluation.metrics import Evaluation, evaluate, metrics
 from train.evaluation.thresholds import least_cost, reaching
 from train.export import checkpoint, parity
 from train.export.interop import conform
-from train.export.publish import export, newest
+from train.export.publish import Sign, export, newest
 from train.lesson import lesson
 from train.report import plots
 from train.report.report import PAGE
-from train.solvers.fit import Options, fit
+from train.solvers.fit import Fit, fit
 from train.solvers.gradient_descent import OPTIMIZERS
+from train.solvers.options import Options
 from train.table.checks import warnings
-from train.table.table import read_table
+from train.table.table import Table, read_table
 
 NAMED_CELLS = 20_000_000  # of the design matrix; more take too much memory to name the columns that separate
 INTERRUPTED = "interrupted: nothing was written"
-LECTURE_DATA = Path("data/hours.csv")
 LECTURE = Options(solver="sgd", standardize=False, lr=0.01, epochs=1000)
 
+Log = Callable[..., object]
+Goal = tuple[
+    Literal["cost", "precision", "recall"], float
+]  # what the threshold must do: ("cost", itself), or ("precision" or "recall", a share)
 
-def main(arguments=None):
+
+def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] = os.environ) -> int:
     """Run one command; returns the exit status.
 
-    0, or 2 with one line on standard error, or 130 for Ctrl-C, or 141 where who read the output (head) has gone.
+    0; 2 with one line on standard error; 130 after Ctrl-C; 141 when the reader of the output (head) has gone.
     """
     args = parse(arguments)
+    args.environ, args.rank = environ, int(environ.get("RANK", "0"))
     try:
-        with distributed.joined():
+        with distributed.joined(launched="TORCHELASTIC_RUN_ID" in environ):
             COMMANDS[args.command](args)
         print(end="", flush=True)
     except TrainError as error:
-        if distributed.speaks() or isinstance(error, LostError):
+        if args.rank == 0 or isinstance(error, LostError):
             print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as interrupted:
         print(str(interrupted) or INTERRUPTED, file=sys.stderr)
         return 130
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python says it again at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python reports it again when it exits
         return 141
     except Exception as error:
-        if not _of_an_interrupt(error):
+        if not _caused_by_interrupt(error):
             raise
         print(INTERRUPTED, file=sys.stderr)
         return 130
     return 0
 
 
-def run_fit(args):
-    """Read the table, fit on all its rows, measure, and write the checkpoint."""
-    data = args.data or LECTURE_DATA
-    options = _options(args)
-    name = _name(args)
-    goal = _goal(args)
-    _sign_with()  # a key that can't sign is to cost no training
-    say = print if distributed.speaks() else lambda *words: None
-    table = read_table(data, **_columns(args), labels=args.labels, log=say)
+def run_fit(args: Namespace) -> None:
+    """Read the table, fit to all its rows, measure on held-out rows, and write the checkpoint."""
+    options, name, goal = _options(args), model_name(args), _goal(args)
+    _sign(args.environ)  # a key that can't sign must not cost a fit
+    log = print if args.rank == 0 else lambda *words: None
+    table = read_table(args.data or LECTURE_DATA, **_columns(args), labels=args.labels, log=log)
     units = _units(args, table.features)
-    n, positives = table.rows, table.positives
-    say(f"{data}: {n} rows; {table.target.name} is {table.target.values[1]} in {positives} of them")
-    for feature in table.features:
-        say(f"  {feature.name}: {_describe(feature, units.get(feature.name))}")
+    _print_table(table, args.data or LECTURE_DATA, units, log)
+    fitted = fit(table.features, table.x, table.y, table.weight, options, log)
+    found = _print_coefficients(table, fitted, options, log)
+    judged = _judge(table, fitted, options, goal, args.folds)
+    _print_figures(judged, log)
+    if args.rank == 0:
+        training = _training(table, fitted, options, found, judged)
+        description = checkpoint.Description(
+            name, table.features, table.target, judged.threshold, training, judged.evaluation, units
+        )
+        path = checkpoint.save(args.checkpoints, description, fitted.model, parity.sample(judged.sample[0]))
+        print(f"wrote {path}")
 
-    fitted = fit(table.features, table.x, table.y, table.weight, options, log=say)
-    for note in fitted.notes:
-        say(note)
-    named = n * len(fitted.model.level) <= NAMED_CELLS and distributed.ranks() == 1
-    found = statistics(table.features, fitted, options, (table.x, table.y, table.weight) if named else None)
-    for line in lines(found, options) if found else []:
-        say(line)
-    scores = held_out(table.features, table.x, table.y, table.weight, options, args.folds)
+
+class Judgement(NamedTuple):
+    """How a fit does.
+
+    sample: at most some 100,000 rows of all processes, (x, y, weight). metrics: on all rows; evaluation: on held-out
+    rows, None where there are too few. score: the sample's logits.
+    """
+
+    threshold: float
+    metrics: Metrics
+    evaluation: Evaluation | None
+    sample: list[Floats]
+    score: Floats
+    warnings: tuple[str, ...]
+
+
+def _judge(table: Table, fitted: Fit, options: Options, goal: Goal, folds: int) -> Judgement:
+    """Choose the threshold, and measure the fit on all rows and on held-out rows."""
+    scores = held_out(table.features, table.x, table.y, table.weight, options, folds)
     threshold = _threshold(goal, scores, options.link)
     logit, y, weight = gather(logits(fitted.model, table.x), table.y, table.weight)
-    fitted_metrics = metrics(logit, y, options.link, threshold, weight)
-    some = sample(table.x, table.y, table.weight)
-    outside = scores and evaluate(scores, options.link, threshold, fitted.losses, table.features, *some)
-    suspicions = warnings(table.features, some[0], len(some[0]) == n, outside)
-    say("all rows:", _figures(fitted_metrics))
-    say("held out:", f"{_figures(outside.metrics)}, {outside.how}" if outside else "too few rows to hold some out")
-    say(f"threshold: {threshold:.6g} on the probability")
-    for suspicion in suspicions:
-        say("warning:", suspicion)
+    sample = take_sample(table.x, table.y, table.weight)
+    outside = None
+    if scores is not None:
+        outside = evaluate(scores, options.link, threshold, fitted.losses, table.features, *sample)
+    return Judgement(
+        threshold=threshold,
+        metrics=metrics(logit, y, options.link, threshold, weight),
+        evaluation=outside,
+        sample=sample,
+        score=logits(fitted.model, sample[0]),
+        warnings=warnings(table.features, sample[0], len(sample[0]) == table.rows, outside),
+    )
 
-    training = Training(
+
+def _training(table: Table, fitted: Fit, options: Options, found: Statistics | None, judged: Judgement) -> Training:
+    """What the manifest records of the fit."""
+    x, _, weight = judged.sample
+    outside = judged.evaluation
+    return Training(
         data=table.source,
         data_sha256=table.sha256,
-        rows=n,
-        positives=positives,
+        rows=table.rows,
+        positives=table.positives,
         options=vars(options),
         converged=fitted.converged,
         notes=fitted.notes,
-        metrics=fitted_metrics,
+        metrics=judged.metrics,
         held_out=outside.metrics if outside else None,
         versions={"python": sys.version.split()[0], **{p: version(p) for p in ("torch", "onnx", "onnxruntime")}},
-        baseline=baseline(table.features, some[0], logits(fitted.model, some[0]), some[2]),
+        baseline=baseline(table.features, x, judged.score, weight),
         statistics=found,
         calibration=outside.calibration if outside else (),
-        warnings=suspicions,
+        warnings=judged.warnings,
     )
-    description = checkpoint.Description(name, table.features, table.target, threshold, training, outside, units)
-    if not distributed.speaks():
-        return
-    path = checkpoint.save(args.checkpoints, description, fitted.model, parity.sample(some[0]))
-    print(f"wrote {path}")
 
 
-def run_export(args):
-    """Export the named checkpoint and show what the new version answers to its recorded examples."""
-    sign_with = _sign_with()
-    description, model = checkpoint.load(args.checkpoints, _name(args))
+def _print_table(table: Table, data: object, units: Mapping[str, str], log: Log) -> None:
+    log(f"{data}: {table.rows} rows, {table.positives} with {table.target.name} = {table.target.values[1]}")
+    for feature in table.features:
+        log(f"  {feature.name}: {_describe(feature, units.get(feature.name))}")
+
+
+def _print_coefficients(table: Table, fitted: Fit, options: Options, log: Log) -> Statistics | None:
+    """Print the fit's notes and its coefficient table, if it has one."""
+    for note in fitted.notes:
+        log(note)
+    named = table.rows * len(fitted.model.level) <= NAMED_CELLS and distributed.ranks() == 1
+    found: Statistics | None = statistics(
+        table.features, fitted, options, (table.x, table.y, table.weight) if named else None
+    )
+    for line in lines(found, options) if found else []:
+        log(line)
+    return found
+
+
+def _print_figures(judged: Judgement, log: Log) -> None:
+    outside = judged.evaluation
+    log("all rows:", _figures(judged.metrics))
+    log(
+        "held-out rows:", f"{_figures(outside.metrics)}, {outside.how}" if outside else "too few rows for a measurement"
+    )
+    log(f"threshold: {judged.threshold:.6g} on the probability")
+    for warning in judged.warnings:
+        log("warning:", warning)
+
+
+def run_export(args: Namespace) -> None:
+    """Export the named checkpoint, and print what the new version answers to two of its recorded examples."""
+    sign = _sign(args.environ)
+    description, model = checkpoint.load(args.checkpoints, model_name(args))
     rows = checkpoint.rows(args.checkpoints, description.name)
-    manifest = export(description, model, rows, args.models, sign_with)
+    manifest = export(description, model, rows, args.models, sign)
     proof = manifest.certificate
     worst = {name: max(getattr(f, name) for f in proof.engines.values()) for name in Figures.__struct_fields__}
     print(
-        f"proven on {sum(proof.rows.values())} rows, on {proof.exact} of them against exact arithmetic, in "
+        f"proven on {sum(proof.rows.values())} rows, {proof.exact} of them against exact arithmetic, in "
         f"{len(proof.engines)} engines ({', '.join(proof.engines)}): {worst['logit_differences']} logits differ; the "
-        f"largest error is {worst['logit_error']:.2f} of its bound for a logit, {worst['probability_ulp']} units in "
-        f"the last place for a probability; {worst['verdict_differences']} wrong verdicts"
+        f"largest error of a logit is {worst['logit_error']:.2f} of its bound, that of a probability is "
+        f"{worst['probability_ulp']} units in the last place; {worst['verdict_differences']} wrong verdicts"
     )
-    signed = ", signed" if sign_with else ""
-    print(f"wrote {Path(args.models) / manifest.name / str(manifest.version)}{signed}")
+    print(f"wrote {args.models / manifest.name / str(manifest.version)}{', signed' if sign else ''}")
     for example in (manifest.examples[0], manifest.examples[4]):
         label = manifest.target.labels[example.logit > manifest.logit_threshold]
-        print(f"predict {_say(example.instance)}: {label}")
+        print(f"predict {_format(example.instance)}: {label}")
 
 
-def run_parity(args):
+def run_parity(args: Namespace) -> None:
     """Prove a published version again, on this machine, and print its certificate as a table."""
-    certificate, manifest = parity.again(args.models, _name(args), args.version)
+    certificate, manifest = parity.again(args.models, model_name(args), args.version)
     print(parity.table(certificate, manifest.link))
 
 
-def run_conform(args):
+def run_conform(args: Namespace) -> None:
     """Replay a published version's examples in other engines, from the same bytes."""
-    for line in conform(args.models, _name(args), args.version):
+    for line in conform(args.models, model_name(args), args.version):
         print(line)
 
 
-def run_report(args):
+def run_report(args: Namespace) -> None:
     """Print where the newest export's report is; at a terminal, open it in the browser."""
-    home = args.models / _name(args)
+    home = args.models / model_name(args)
     page = home / str(newest(home)) / PAGE
     if not page.exists():
-        raise ExportError(f"{home}: holds no export with a report; export it first (make export)")
+        raise ExportError(f"{home}: there is no export with a report; export it first (make export)")
     print(page)
-    if sys.stdout.isatty() and "CI" not in os.environ:
+    if sys.stdout.isatty() and "CI" not in args.environ:
         webbrowser.open(page.absolute().as_uri())
 
 
-def run_lesson(args):
-    """Walk the lecture through, on its own data."""
+def run_lesson(args: Namespace) -> None:
+    """Walk through the lecture, on its own data."""
     lesson(read_table(LECTURE_DATA), LECTURE, args.picture)
 
 
-def run_compare(args):
+def run_compare(args: Namespace) -> None:
     """Cross-validate every combination asked for, print them sorted, and draw their loss curves."""
     plots.check(args.picture)
     given = {name: getattr(args, name) for name in ("lr", "epochs", "seed") if getattr(args, name) is not None}
-    wanted = combinations(args.losses, args.optimizers, args.activations, args.links, hidden=args.hidden, **given)
+    wanted = combinations(args.losses, args.optimizers, args.activations, args.links, args.hidden, **given)
     columns = _columns(args)
     rows = compare(read_table(args.data, **columns), columns, wanted, args.folds, args.results)
     for line in compared(rows):
@@ -192,42 +249,41 @@ def run_compare(args):
     print(f"wrote {args.picture}")
 
 
-def _columns(args):
-    """How the table's columns are read, as read_table takes it."""
+def _columns(args: Namespace) -> dict[str, Any]:
+    """The keyword arguments of read_table that say how columns are read."""
     names = ("target", "positive", "categorical", "drop", "weights")
     return {**{name: getattr(args, name) for name in names}, "missing": dict(args.missing)}
 
 
-def _units(args, features):
-    """{feature: unit}. Raises FitError for what is no column of numbers."""
+def _units(args: Namespace, features: Sequence[Feature]) -> dict[str, str]:
+    """{feature: unit}. Raises FitError if one is not a numeric column."""
     units, numeric = dict(args.unit), [feature.name for feature in features if feature.kind == "numeric"]
-    if strange := [name for name in units if name not in numeric]:
-        raise FitError(f"--unit: '{strange[0]}' is none of the columns of numbers: {', '.join(numeric)}")
+    if unknown := [name for name in units if name not in numeric]:
+        raise FitError(f"--unit: '{unknown[0]}' is not a numeric column; these are: {', '.join(numeric)}")
     return units
 
 
-def _options(args):
+def _options(args: Namespace) -> Options:
     """The options given, over the lecture's for the lecture's data, over the solver's own."""
     given = {name: getattr(args, name) for name in vars(Options()) if getattr(args, name) is not None}
     if args.data is None and args.solver in (None, "sgd"):
         return replace(LECTURE, **given)
-    linear = not given.get("hidden") and given.get("loss", "log") == "log"
-    solver = given.setdefault("solver", "newton" if linear else "lbfgs")
+    solver = given.setdefault("solver", "newton" if Options(**given).linear else "lbfgs")
     if solver in OPTIMIZERS:
         given.setdefault("lr", OPTIMIZERS[solver].lr)
     return Options(**given)
 
 
-def _sign_with():
-    """The private key that SIGN_WITH names, or None. Raises ExportError."""
+def _sign(environ: Mapping[str, str]) -> Sign | None:
+    """Sign with the private key that SIGN_WITH names, if it is set. Raises ExportError."""
     try:
-        return signing.private_key(os.environ["SIGN_WITH"], "SIGN_WITH") if os.environ.get("SIGN_WITH") else None
+        return signing.private_key(environ["SIGN_WITH"], "SIGN_WITH").sign if environ.get("SIGN_WITH") else None
     except ConfigError as error:
         raise ExportError(str(error)) from error
 
 
-def _goal(args):
-    """What the threshold shall do, asked before there is a fit: ("cost", itself), ("precision" or "recall", share)."""
+def _goal(args: Namespace) -> Goal:
+    """What the threshold must do, checked before the fit."""
     costs = [args.cost_fp, args.cost_fn]
     asked = {"--cost-fp and --cost-fn": costs != [None, None], "--precision": args.precision, "--recall": args.recall}
     if sum(bool(given) for given in asked.values()) > 1:
@@ -237,66 +293,53 @@ def _goal(args):
     return "cost", least_cost(*(1.0 if cost is None else cost for cost in costs))
 
 
-def _threshold(goal, scores, link):
+def _threshold(goal: Goal, scores: HeldOut | None, link: str) -> float:
     """The threshold on the probability that reaches the goal."""
     what, wanted = goal
     if what == "cost":
         return wanted
     if scores is None:
-        raise FitError(f"--{what} needs rows held out of the fit, and there are too few: choose by cost")
-    return reaching(what, wanted, scores, link)
+        raise FitError(f"--{what} needs held-out rows, and there are too few: choose the threshold by cost")
+    threshold: float = reaching(what, wanted, scores, link)
+    return threshold
 
 
-def _describe(feature, unit):
+def _describe(feature: Feature, unit: str | None) -> str:
+    flagged = ", with a missing-value indicator column" if feature.missing == "indicator" else ""
     missing = ""
-    flagged = ", and is told apart by a column of its own" if feature.missing == "indicator" else ""
     if feature.kind == "categorical":
-        if feature.nullable:
+        if feature.fill is not None:
             missing = f"; missing becomes {feature.levels[int(feature.fill)]}, the most frequent{flagged}"
         return f"categorical, {len(feature.levels)} levels: {', '.join(feature.levels)}{missing}"
-    if feature.nullable:
+    if feature.fill is not None:
         way = feature.missing if feature.missing != "indicator" else "mean"
         missing = f"; missing becomes {feature.fill:g}, the {way.replace('-', ' ')}{flagged}"
     return f"numeric, {feature.minimum:g} to {feature.maximum:g}{f' {unit}' if unit else ''}{missing}"
 
 
-def _figures(m):
+def _figures(m: Metrics) -> str:
     return (
         f"log loss {m.log_loss:.4f}, accuracy {m.accuracy:.4f}, AUC {m.auc:.4f}, Brier {m.brier:.4f}, "
         f"calibration error {m.calibration_error:.4f} ({m.rows} rows)"
     )
 
 
-def _say(instance):
-    """`7 hours` where that is the whole instance, else `gre=220, rank=1`."""
-    if len(instance) > 1 or isinstance(next(iter(instance.values())), str):
-        return ", ".join(
-            f"{name}={value if isinstance(value, str) else f'{value:g}'}" for name, value in instance.items()
-        )
+def _format(instance: Mapping[str, float | str | None]) -> str:
+    """`7 hours` if that is the whole instance, else `gre=220, rank=1`."""
     name, value = next(iter(instance.items()))
-    return f"{value:g} {name.removesuffix('s') if value == 1 else name}"
+    if len(instance) == 1 and isinstance(value, (int, float)):
+        return f"{value:g} {name.removesuffix('s') if value == 1 else name}"
+    return ", ".join(f"{name}={value if isinstance(value, str) else f'{value:g}'}" for name, value in instance.items())
 
 
-def _name(args):
-    """The model's name: --name, else the file's without its endings."""
-    path = args.data or LECTURE_DATA
-    stem = path.name.removesuffix(".gz").removesuffix(".csv").removesuffix(".parquet")
-    name = args.name or stem
-    if not contract.NAME.fullmatch(name):
-        raise FitError(
-            f"'{name}' can't name a model: use letters, digits, . _ - and give it with --name (make: NAME=...)"
-        )
-    return name
-
-
-def _of_an_interrupt(error):
-    """Whether an error came of Ctrl-C: torch's exporter makes one of its own of whatever ends it."""
+def _caused_by_interrupt(error: BaseException | None) -> bool:
+    """Whether an error was caused by Ctrl-C: torch's exporter turns it into an error of its own."""
     while error and not isinstance(error, KeyboardInterrupt):
         error = error.__cause__ or error.__context__
     return error is not None
 
 
-COMMANDS = {
+COMMANDS: dict[str, Callable[[Namespace], None]] = {
     "fit": run_fit,
     "export": run_export,
     "parity": run_parity,

@@ -4,59 +4,72 @@ import json
 import signal
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
 from itertools import product
 from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
-from passfail.manifest import SCORES
+from passfail.manifest import SCORES, Feature
 from passfail.runtimes import load_runtime
 from train.errors import FitError, TrainError
 from train.evaluation.cross_validation import cross_validated
 from train.evaluation.metrics import metrics
 from train.export import formats, parity
-from train.model.logistic import parameters
+from train.model.logistic import LogisticModel, parameters
 from train.report import plots
-from train.solvers.fit import Options, fit
+from train.solvers.fit import fit
 from train.solvers.gradient_descent import OPTIMIZERS
+from train.solvers.options import Options
+from train.table.table import Table
 
-PROBED = 500  # rows of each parity check: a probe; the export proves on many more
-POINTS = 100  # of each loss curve are kept
-PROOFS = 100  # of one process: each leaves about half a megabyte in torch's exporters that nothing gives back
-COLOURED = 8  # curves have a colour and a name, the best ones
+PROBED = 500  # rows of each kind in a parity check; the export proves on many more
+POINTS = 100  # of each loss curve that are kept
+PROOFS = 100  # parity checks of one process: torch's exporters never free about half a megabyte of each
+COLOURED = 8  # the best curves, which have a colour and a name
+
+Result = dict[str, Any]  # one line of JSON: the combination and its figures, or why it failed
 
 
-def combinations(losses, optimizers, activations, links, **settings):
-    """The Options asked for: each loss with each optimizer and activation; each link by newton, which alone fits it.
+def combinations(
+    losses: Sequence[str],
+    optimizers: Sequence[str],
+    activations: Sequence[str],
+    links: Sequence[str],
+    hidden: int,
+    **settings: Any,
+) -> list[Options]:
+    """The Options asked for: each loss with each optimizer and activation, and each link by newton.
 
-    settings: other fields of Options; a lr among them is every optimizer's. Activations get settings' hidden layer.
+    hidden: the units behind an activation. settings: other fields of Options; a lr among them is every optimizer's.
     """
-    hidden = settings.pop("hidden")
+    layers: list[dict[str, Any]] = [{"hidden": hidden, "activation": name} for name in activations] or [{}]
     some = [
-        Options(solver=solver, loss=loss, **{"lr": OPTIMIZERS[solver].lr, **settings}, **layer)
-        for loss, solver, layer in product(
-            losses, optimizers, [{"hidden": hidden, "activation": name} for name in activations] or [{}]
-        )
+        Options(solver=solver, loss=loss, **{"lr": OPTIMIZERS[solver].lr, **settings, **layer})
+        for loss, solver, layer in product(losses, optimizers, layers)
     ]
     return some + [Options(solver="newton", link=link, **settings) for link in links]
 
 
-def compare(table, columns, wanted, folds, kept):
-    """Measure each of the wanted Options that the file `kept` doesn't hold yet; returns the results, the best first.
+def compare(
+    table: Table, columns: Mapping[str, Any], wanted: Sequence[Options], folds: int, kept: Path
+) -> list[Result]:
+    """Measure each of the wanted Options that the file `kept` does not hold yet; returns the results, best first.
 
-    table: a Table; columns: the choices it was read with, which are part of what a result is kept under. Each result
-    is one line of JSON, written when it is there. Raises TrainError where `kept` can't be used; KeyboardInterrupt says
-    what is kept.
+    columns: how the table was read, which is part of a result's key. Each result is one line of JSON, written as soon
+    as it is known. Raises TrainError if `kept` can't be used; KeyboardInterrupt names the file.
     """
     if min(table.y.sum(), len(table.y) - table.y.sum()) < folds:
-        raise TrainError(f"fewer rows of an outcome than the {folds} folds: give fewer with --folds")
+        raise TrainError(f"an outcome has fewer rows than the {folds} folds: choose fewer with --folds")
     done = read(kept)
     place = {"data": table.sha256, "columns": columns, "folds": folds}
     keys = [json.dumps({**place, **vars(options)}, sort_keys=True) for options in wanted]
     missing = [(key, options) for key, options in zip(keys, wanted, strict=True) if key not in done]
     if len(missing) < len(wanted):
-        print(f"{len(wanted) - len(missing)} of {len(wanted)} are in {kept} already")
+        print(f"{kept} already holds {len(wanted) - len(missing)} of {len(wanted)} results")
     try:
         with open(kept, "a") as file, prover() as pool:
             for key, options in tqdm(missing, file=sys.stderr, disable=None, unit="fit"):
@@ -66,12 +79,12 @@ def compare(table, columns, wanted, folds, kept):
     except OSError as error:
         raise TrainError(f"{kept}: can't be written: {error.strerror}") from error
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"interrupted: {kept} keeps what is done, and the same command goes on") from None
-    return sorted((done[key] for key in keys), key=lambda row: row.get("log_loss", float("inf")))
+        raise KeyboardInterrupt(f"interrupted: {kept} keeps the results; the same command continues") from None
+    return sorted((done[key] for key in keys), key=lambda row: float(row.get("log_loss", "inf")))
 
 
-def read(kept):
-    """The results in the file, {key: result}; half a line at its end, of a run that was killed, is cut off."""
+def read(kept: Path) -> dict[str, Result]:
+    """The results in the file, {key: result}; removes half a line that a killed run left at its end."""
     if not kept.exists():
         return {}
     data = kept.read_bytes()
@@ -80,26 +93,23 @@ def read(kept):
         rows = [json.loads(line) for line in whole.splitlines()]
         done = {row.pop("key"): row for row in rows}
     except (ValueError, KeyError, AttributeError) as error:
-        raise TrainError(f"{kept}: not a file of results; move it away, or name another with --results") from error
+        raise TrainError(f"{kept}: not a file of results; move it away, or choose another with --results") from error
     if whole != data:
         with open(kept, "r+b") as file:
             file.truncate(len(whole))
     return done
 
 
-def prover():
-    """The process that makes the parity checks, a new one after PROOFS of them; Ctrl-C is the parent's to answer."""
+def prover() -> ProcessPoolExecutor:
+    """A process for the parity checks, replaced after PROOFS of them; it leaves Ctrl-C to its parent."""
     ignore = (signal.SIGINT, signal.SIG_IGN)
     return ProcessPoolExecutor(1, get_context("spawn"), signal.signal, ignore, max_tasks_per_child=PROOFS)
 
 
-def measure(table, options, folds, pool):
-    """One result: what it is, how it does on rows held out, and how it got there; or why there is none.
-
-    pool: an executor, where the parity check is made.
-    """
+def measure(table: Table, options: Options, folds: int, pool: Executor) -> Result:
+    """Fit and cross-validate one combination; the pool makes the parity check."""
     activation = options.activation if options.hidden else "-"
-    row = {"loss": options.loss, "optimizer": options.solver, "activation": activation, "link": options.link}
+    row: Result = {"loss": options.loss, "optimizer": options.solver, "activation": activation, "link": options.link}
     began = time.perf_counter()
     try:
         fitted = fit(table.features, table.x, table.y, table.weight, options, log=lambda line: None)
@@ -121,15 +131,15 @@ def measure(table, options, folds, pool):
     }
 
 
-def agreement(features, model, link):
-    """Whether both exports answer as the model does on a short probe: "equal", or what they differ in."""
+def agreement(features: Sequence[Feature], model: LogisticModel, link: str) -> str:
+    """Whether both exports answer as the model does on a few rows: "equal", or how they differ."""
     files = {"onnx": formats.to_onnx(model), "torchscript": formats.to_torchscript(model)}
     runtimes = {name: load_runtime(name, data) for name, data in files.items()}
-    subject = parity.Subject(features, parameters(model), SCORES[link](0.5), link)
+    subject = parity.Subject(tuple(features), parameters(model), SCORES[link](0.5), link)
     return "; ".join(parity.short(runtimes, subject, PROBED)) or "equal"
 
 
-def lines(rows):
+def lines(rows: Sequence[Result]) -> Iterator[str]:
     """The results as a table of text."""
     yield (
         f"{'loss':24} {'optimizer':9} {'activation':11} {'link':7} {'log loss':>8} {'accuracy':>8} {'AUC':>6} "
@@ -147,10 +157,10 @@ def lines(rows):
         )
 
 
-def draw(rows, path):
-    """The loss curves, each as its share of the way from its first loss to the lowest that any of its loss reached."""
+def draw(rows: Sequence[Result], path: Path) -> None:
+    """Draw the loss curves, scaled: 1 is a curve's first loss, 0 the lowest of all curves with that loss."""
     rows = [row for row in rows if "failed" not in row]
-    lowest = {}
+    lowest: dict[tuple[str, str], float] = {}
     for row in rows:
         kind = row["loss"], row["link"]
         lowest[kind] = min([lowest.get(kind, float("inf")), *(loss for _, loss in row["curve"])])
@@ -168,7 +178,7 @@ def draw(rows, path):
     ax.set(
         xscale="log", xlabel="step", ylabel="training loss: 1 at the start, 0 at the lowest reached", ylim=(-0.03, 1.3)
     )
-    ax.set_title("Loss curves; the best on held-out rows have names")
+    ax.set_title("Loss curves; those that are best on held-out rows have names")
     if rows:
         handles, labels = ax.get_legend_handles_labels()
         ax.legend(handles[::-1], labels[::-1], fontsize="small")

@@ -1,24 +1,28 @@
 """The one seam to other processes: `torchrun -m train fit ...` starts several, each with a share of the parts.
 
-Started without torchrun there is one process, and every function here is the identity.
+Without torchrun there is one process, and every function here is the identity.
 """
 
-import os
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import TypeVar
 
 import torch.distributed as dist
+from torch import Tensor
 
 from train.errors import LostError
 
-# Longer than one pass over a share takes; a process that is lost is noticed at once, this is for one that hangs.
+T = TypeVar("T")
+
+# A lost process is noticed at once; this is for one that hangs. It is longer than one pass over a share takes.
 TIMEOUT = timedelta(minutes=30)
 
 
 @contextmanager
-def joined():
-    """Join the processes torchrun started, on its gloo backend; a no-op without torchrun."""
-    if "TORCHELASTIC_RUN_ID" not in os.environ:
+def joined(launched: bool) -> Iterator[None]:
+    """Join the processes that torchrun started, by its gloo backend; launched: whether it has."""
+    if not launched:
         yield
         return
     dist.init_process_group("gloo", timeout=TIMEOUT)
@@ -28,23 +32,18 @@ def joined():
         dist.destroy_process_group()
 
 
-def rank():
+def rank() -> int:
     """This process's number, from 0."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
-def speaks():
-    """Whether this process prints and writes: number 0, before and after it has joined the others too."""
-    return os.environ.get("RANK", "0") == "0"
-
-
-def ranks():
-    """How many processes share the work."""
+def ranks() -> int:
+    """The number of processes that share the work."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
-def total(tensor):
-    """The sum of a tensor over all processes, the same bits in each of them."""
+def total(tensor: Tensor) -> Tensor:
+    """Sum a tensor over all processes: the same bits in each of them."""
     if not dist.is_initialized():
         return tensor
     tensor = tensor.clone()
@@ -53,22 +52,22 @@ def total(tensor):
     return tensor
 
 
-def gathered(value):
+def gathered(value: T) -> list[T]:
     """Every process's value, a plain object, in the order of their numbers."""
     if not dist.is_initialized():
         return [value]
-    values = [None] * ranks()
+    values = [value] * ranks()
     with _lost():
         dist.all_gather_object(values, value)
     return values
 
 
 @contextmanager
-def _lost():
+def _lost() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
         raise LostError(
-            f"process {rank()} of {ranks()} lost another one, so nothing was written; start again, or have torchrun do "
-            f"it with --max-restarts ({str(error).splitlines()[0][:120]})"
+            f"process {rank()} of {ranks()} lost contact with another process, so nothing was written; start again, or "
+            f"let torchrun restart it with --max-restarts ({str(error).splitlines()[0][:120]})"
         ) from error

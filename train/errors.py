@@ -2,19 +2,19 @@
 
 
 class TrainError(Exception):
-    """Anything the trainer refuses to do."""
+    """A command of the trainer can't do what was asked."""
 
 
 class DataError(TrainError):
-    """The table can't be trained on; the message names the file, line and column and the remedy."""
+    """The table can't be trained on; the message names the file, line, column and remedy."""
 
 
 class FitError(TrainError):
-    """The solver found no parameters, or the checkpoint that should hold them can't be read."""
+    """The solver found no parameters, or the checkpoint can't be read."""
 
 
 class ExportError(TrainError):
-    """The export did not pass its own proof, or can't be published; nothing was published."""
+    """The export failed its proof, or can't be published; nothing was published."""
 
 
 class LostError(TrainError):

@@ -1,20 +1,25 @@
-"""The lecture, walked through on the terminal: its own code in today's PyTorch, then the same by train.solvers.fit.
+"""The lecture on the terminal: its own code in today's PyTorch, then the same by train.solvers.fit.
 
-What has changed since the slides: no Variable, torch.sigmoid for F.sigmoid, BCELoss averages by itself, loss.item()
+PyTorch has changed since the slides: no Variable, torch.sigmoid for F.sigmoid, BCELoss averages by itself, loss.item()
 for loss.data[0].
 """
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import torch
 
 from train.model.logistic import LogisticModel
 from train.report import plots
 from train.solvers.fit import fit
-from train.solvers.gradient_descent import begin
+from train.solvers.gradient_descent import initialize
+from train.solvers.options import Options
+from train.table.table import Table
 
 x_data = torch.tensor([[1.0], [2.0], [3.0], [4.0]])
 y_data = torch.tensor([[0.0], [0.0], [1.0], [1.0]])
 
-# The slide's log is of two runs (data/README.md): no start gives both its parts. One state for each, (w, b).
+# The slide's log is of two runs (data/README.md): no start gives both parts. These are a state (w, b) for each.
 HEAD = (-0.76751917, -0.31732264)  # at epoch 0
 TAIL = (0.86932323, -1.71036386)  # at epoch 988
 
@@ -22,17 +27,17 @@ EXERCISE = [(1, 0.2), (1, 0.8), (0, 0.1), (0, 0.9)]
 
 
 class Model(torch.nn.Module):
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.linear = torch.nn.Linear(1, 1)  # one in and one out
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         y_pred = torch.sigmoid(self.linear(x))
         return y_pred
 
 
-def train(model, epochs, log=print):
-    """The lecture's training cycle; logs each epoch of the range with its loss, the one before its step."""
+def train(model: Model, epochs: Iterable[int], log: Callable[[int, float], object] = print) -> None:
+    """The lecture's training cycle; logs each epoch with the loss before its step."""
     criterion = torch.nn.BCELoss()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
 
@@ -50,14 +55,14 @@ def train(model, epochs, log=print):
         optimizer.step()
 
 
-def predict(model):
-    """The slide's two predictions, in its format."""
+def predict(model: Model) -> None:
+    """Print the slide's two predictions, in its format."""
     print("predict 1 hour", 1.0, model(torch.tensor([[1.0]])).item() > 0.5)
     print("predict 7 hours", 7.0, model(torch.tensor([[7.0]])).item() > 0.5)
 
 
-def starting_at(w, b):
-    """The model in that state."""
+def starting_at(w: float, b: float) -> Model:
+    """The lecture's model with these parameters."""
     model = Model()
     with torch.no_grad():
         model.linear.weight.fill_(w)
@@ -65,10 +70,10 @@ def starting_at(w, b):
     return model
 
 
-def lesson(table, options, path):
-    """Print the lecture from its model to its predictions, and draw where it ends into the file `path`.
+def lesson(table: Table, options: Options, path: Path) -> None:
+    """Print the lecture from its model to its predictions, and draw the fitted model into the file `path`.
 
-    table, options: the lecture's data and settings, for train.solvers.fit. Raises TrainError where `path` can't be
+    table, options: the lecture's data and settings, for train.solvers.fit. Raises TrainError if `path` can't be
     written.
     """
     plots.check(path)
@@ -76,7 +81,7 @@ def lesson(table, options, path):
     print("The model: hours of study -> Linear -> Sigmoid -> y_pred = sigmoid(x * w + b), the probability of passing")
     print(Model())
 
-    print("\nThe sigmoid, 1 / (1 + exp(-z)), takes every score into (0, 1); above 0.5 is a pass")
+    print("\nThe sigmoid, 1 / (1 + exp(-z)), maps every score to (0, 1); above 0.5 is a pass")
     for z in (-6.0, -2.0, 0.0, 2.0, 6.0):
         print(f"  z = {z:4}   sigmoid(z) = {torch.sigmoid(torch.tensor(z)).item():.4f}")
 
@@ -86,10 +91,10 @@ def lesson(table, options, path):
         loss = torch.nn.BCELoss()(torch.tensor(y_pred), torch.tensor(float(y)))
         print(f"  {y}  {y_pred:<6}  {loss.item():.4f}")
 
-    print("\nThe training. The slide's log is of two runs: no starting point gives both of its parts (data/README.md).")
-    print(f"Epochs 0 to 10, of a run from w = {HEAD[0]}, b = {HEAD[1]}:")
+    print("\nThe training. The slide's log is of two runs: no start gives both of its parts (data/README.md).")
+    print(f"Epochs 0 to 10 of a run that starts at w = {HEAD[0]}, b = {HEAD[1]}:")
     train(starting_at(*HEAD), range(0, 11))
-    print(f"Epochs 988 to 999, of another run, at w = {TAIL[0]}, b = {TAIL[1]} by then:")
+    print(f"Epochs 988 to 999 of another run, which is at w = {TAIL[0]}, b = {TAIL[1]} before them:")
     model = starting_at(*TAIL)
     train(model, range(988, 1000))
     predict(model)
@@ -99,12 +104,13 @@ def lesson(table, options, path):
     print(f"wrote {path}")
 
 
-def compare(table, options):
-    """Train once more, by the lecture's code and by ours from the same start, and print how far they differ."""
+def compare(table: Table, options: Options) -> None:
+    """Train again by the lecture's code and by ours, from the same start, and print how far they differ."""
     fitted = fit(table.features, table.x, table.y, table.weight, options, log=lambda line: None)
     start = LogisticModel(table.features)
-    begin(start, options.seed)
-    model, losses = starting_at(start.weight.item(), start.bias.item()), []
+    initialize(start, options.seed)
+    model = starting_at(start.weight.item(), start.bias.item())
+    losses: list[float] = []
     train(model, range(options.epochs), log=lambda epoch, loss: losses.append(loss))
     furthest = max(abs(ours - theirs) for ours, theirs in zip(fitted.losses, losses, strict=True))
     w, b = model.linear.weight.item(), model.linear.bias.item()
@@ -113,11 +119,11 @@ def compare(table, options):
     print(f"  the lecture's code  w = {w:.6f}  b = {b:.6f}  loss at the last epoch {losses[-1]:.6f}")
     w, b = fitted.model.weight.item(), fitted.model.bias.item()
     print(f"  train.solvers.fit           w = {w:.6f}  b = {b:.6f}  loss at the last epoch {fitted.losses[-1]:.6f}")
-    print(f"  largest difference of the {len(losses)} losses: {furthest:.1e}, the lecture's being in float32")
+    print(f"  largest difference of the {len(losses)} losses: {furthest:.1e}; the lecture's are in float32")
 
 
-def draw(model, path):
-    """The four points, the fitted curve and the boundary, where the probability is a half."""
+def draw(model: Model, path: Path) -> None:
+    """Draw the four points, the fitted curve and the boundary, where the probability is a half."""
     w, b = model.linear.weight.item(), model.linear.bias.item()
     hours = torch.linspace(0, 8, 200)[:, None]
     with torch.no_grad():

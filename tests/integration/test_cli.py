@@ -90,8 +90,8 @@ def test_a_unit_is_shown_with_the_columns_numbers(run):
     [
         ("gre", "takes COLUMN=UNIT: age=years"),
         ("=points", "takes COLUMN=UNIT: age=years"),
-        ("rank=th", "--unit: 'rank' is none of the columns of numbers: gre, gpa"),
-        ("gree=points", "--unit: 'gree' is none of the columns of numbers: gre, gpa"),
+        ("rank=th", "--unit: 'rank' is not a numeric column; these are: gre, gpa"),
+        ("gree=points", "--unit: 'gree' is not a numeric column; these are: gre, gpa"),
     ],
 )
 def test_a_unit_of_nothing_is_refused(run, unit, said):
@@ -193,7 +193,7 @@ def test_weights_and_ways_for_missing_cells(run):
         (["fit", "--missing", "hours=zero"], "takes mean, median, most-frequent, indicator, error"),
         (["fit", "--labels", "one"], "takes two different words"),
         (["fit", "--lr", "1e300"], "sgd diverged at epoch"),
-        (["export", "--name", "never"], "there is no such checkpoint; train it first"),
+        (["export", "--name", "never"], "no such checkpoint; train it first"),
         ([], "required"),
     ],
 )
@@ -267,7 +267,7 @@ def test_two_exports_at_once_take_two_versions(run, monkeypatch):
 
     def export():
         try:
-            exporting.export(description, model, rows, "models")
+            exporting.export(description, model, rows, Path("models"))
         except Exception as error:
             faults.append(error)
 

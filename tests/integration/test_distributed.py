@@ -81,7 +81,10 @@ def test_a_lost_process_is_said_and_nothing_is_written(folder, tmp_path):
     _, err = run.communicate(timeout=60)
 
     assert run.returncode != 0
-    assert "error: process 0 of 2 lost another one, so nothing was written" in err or "Signal 9 (SIGKILL)" in err
+    assert (
+        "error: process 0 of 2 lost contact with another process, so nothing was written" in err
+        or "Signal 9 (SIGKILL)" in err
+    )
     assert not (tmp_path / "c").exists()
 
 

@@ -15,7 +15,8 @@ from train.__main__ import main
 from train.evaluation.cross_validation import held_out, logits
 from train.evaluation.metrics import metrics
 from train.solvers import fit as fitting
-from train.solvers.fit import Options, fit
+from train.solvers.fit import fit
+from train.solvers.options import Options
 from train.table import out_of_core, readers, table
 from train.table.table import read_table
 
@@ -88,7 +89,8 @@ def long(tmp_path_factory):
 
 FIT = """
 from train.table.table import read_table
-from train.solvers.fit import Options, fit
+from train.solvers.fit import fit
+from train.solvers.options import Options
 def work(path):
     table = read_table(path)
     assert fit(table.features, table.x, table.y, table.weight, Options(), lambda line: None).converged

@@ -1,7 +1,7 @@
-"""A real Triton serves an export folder, unchanged: its config.pbtxt, its layout, its protocol.
+"""python -m tests.support.triton: a real Triton serves an unchanged export folder and answers its recorded examples.
 
 The binary is that of NVIDIA's wheel nvidia-pytriton: Triton's core, its HTTP front and the backend for Python. There is
-none for ONNX; tests/support/triton_backend.py stands in for that.
+none for ONNX; tests/support/triton_backend.py stands in for that. The options are those of python -m train conform.
 """
 
 import contextlib
@@ -21,9 +21,28 @@ from pathlib import Path
 
 import numpy as np
 
-from train.errors import ExportError
+from train.arguments import model_name, parse
+from train.errors import ExportError, TrainError
+from train.export import parity
+from train.export.interop import replay
 
 SECONDS = 60  # until it is ready
+
+
+def main(arguments=None):
+    """Replay a published version's examples in Triton; returns the exit status."""
+    args = parse(["conform", *(sys.argv[1:] if arguments is None else arguments)])
+    if not installed():
+        print("triton: not installed (make conform installs it)")
+        return 0
+    try:
+        folder, manifest, _ = parity.published(args.models, model_name(args), args.version)
+        with serving(folder) as run:
+            print(replay(manifest, "triton", run))
+    except TrainError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
 
 
 def installed():
@@ -114,3 +133,7 @@ def _infer(address, x):
         with error:
             raise ExportError(f"triton refuses the examples: {error.read().decode(errors='replace')}") from error
     return np.array(outputs["logit"]), np.array(outputs["probability"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -13,8 +13,9 @@ from train.model.links import LINKS
 from train.model.logistic import LogisticModel
 from train.model.terms import INTERCEPT, terms
 from train.solvers.collinearity import collinear, relations_in_words
-from train.solvers.fit import Fit, Options
+from train.solvers.fit import Fit
 from train.solvers.newton import Sums, inverse
+from train.solvers.options import Options
 
 
 def statistics(

@@ -11,7 +11,8 @@ from passfail.arrays import Bools, Floats
 from passfail.manifest import Feature
 from train import distributed
 from train.model.logistic import LogisticModel
-from train.solvers.fit import Options, fit
+from train.solvers.fit import fit
+from train.solvers.options import Options
 from train.table.imputation import impute
 from train.table.out_of_core import BLOCK, blockwise, pieces, taken
 

@@ -1,6 +1,6 @@
-"""The checkpoint between `make train` and `make export`: one safetensors file, with its description as JSON inside.
+"""The checkpoint between `make train` and `make export`: one safetensors file with a JSON description inside.
 
-One file, so that it is replaced in one step; safetensors, because loading it runs no code.
+It is one file, so that it is replaced in one step. It is safetensors, because loading that runs no code.
 """
 
 import os
@@ -11,10 +11,12 @@ import safetensors
 import torch
 from safetensors.torch import load_file, save_file
 
+from passfail.arrays import Floats
 from passfail.manifest import Feature, Struct, Target, Training
 from train.errors import FitError
 from train.evaluation.metrics import Evaluation
 from train.model.logistic import LogisticModel
+from train.solvers.options import Options
 
 FOLDER = Path("checkpoints")
 METADATA = "passfail"
@@ -22,7 +24,7 @@ ROWS = "rows"
 
 
 class Description(Struct, frozen=True):
-    """All of a checkpoint but its tensors."""
+    """Everything in a checkpoint except its tensors."""
 
     name: str
     features: tuple[Feature, ...]
@@ -33,11 +35,11 @@ class Description(Struct, frozen=True):
     units: dict[str, str] = {}
 
 
-def save(folder, description, model, rows):
+def save(folder: Path, description: Description, model: LogisticModel, rows: Floats) -> Path:
     """Write <folder>/<name>.safetensors, replacing an earlier one in one step; returns its path.
 
-    rows: training rows (n, d) for the export to be proven on, as many as it shall be; they stay in the checkpoint.
-    Raises FitError where it can't be written.
+    rows: training rows (n, d) that the export is proven on; they stay in the checkpoint. Raises FitError if the file
+    can't be written.
     """
     path = folder / f"{description.name}.safetensors"
     beside = path.with_suffix(f".{os.getpid()}.tmp")
@@ -55,26 +57,27 @@ def save(folder, description, model, rows):
     return path
 
 
-def load(folder, name):
-    """Read <folder>/<name>.safetensors: (Description, LogisticModel). Raises FitError where it can't be."""
+def load(folder: Path, name: str) -> tuple[Description, LogisticModel]:
+    """Read <folder>/<name>.safetensors. Raises FitError if it can't be read."""
     path = folder / f"{name}.safetensors"
     if not path.exists():
-        raise FitError(f"{path}: there is no such checkpoint; train it first (make train)")
+        raise FitError(f"{path}: no such checkpoint; train it first (make train)")
     try:
         with safetensors.safe_open(path, "pt") as file:
             description = msgspec.json.decode(file.metadata()[METADATA], type=Description)
-        options = description.training.options
-        model = LogisticModel(description.features, options["hidden"], options["activation"], options["link"])
+        options = Options(**description.training.options)  # type: ignore[arg-type]
+        model = LogisticModel(description.features, options.hidden, options.activation, options.link, options.intercept)
         tensors = load_file(path)
         del tensors[ROWS]
         model.load_state_dict(tensors)
     except (safetensors.SafetensorError, msgspec.MsgspecError, RuntimeError, KeyError, TypeError, OSError) as error:
         reason = str(error).splitlines()[0]
-        raise FitError(f"{path}: not a checkpoint of this release ({reason}); train it again") from error
+        raise FitError(f"{path}: not a checkpoint of this release ({reason}); train the model again") from error
     return description, model.eval()
 
 
-def rows(folder, name):
+def rows(folder: Path, name: str) -> Floats:
     """The training rows in a checkpoint that `load` has read: float64 (n, d)."""
     with safetensors.safe_open(folder / f"{name}.safetensors", "np") as file:
-        return file.get_tensor(ROWS)
+        values: Floats = file.get_tensor(ROWS)
+    return values

@@ -4,20 +4,23 @@ import io
 import logging
 import math
 import warnings
+from typing import cast
 
 import numpy as np
 import onnx
 import torch
-from onnxscript import opset18
+from onnxscript import DOUBLE, opset18
+
+from train.model.logistic import LogisticModel
 
 
-def to_onnx(model):
+def to_onnx(model: LogisticModel) -> bytes:
     """The bytes of model.onnx: input x float64 [n, d], outputs logit and probability float64 [n].
 
-    The same model gives the same bits: the exporter's notes about source lines and paths are taken out.
+    The same model gives the same bits: the exporter's notes on source lines and paths are removed.
     """
     example = torch.zeros(2, len(model.fill), dtype=torch.float64)
-    # The exporter reports that torchvision, which we don't use, is missing.
+    # The exporter warns that torchvision is missing, which the model does not use.
     logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec", category=FutureWarning)
@@ -33,6 +36,7 @@ def to_onnx(model):
             dynamic_shapes={"x": {0: torch.export.Dim("n")}},
             custom_translation_table={torch.ops.aten.exp.default: _exp},
         )
+    assert program is not None  # torch returns None only if it writes a file
     proto = program.model_proto
     graph = proto.graph
     for part in [proto, graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer]:
@@ -40,23 +44,24 @@ def to_onnx(model):
         part.ClearField("doc_string")
     graph.ClearField("value_info")
     onnx.checker.check_model(proto, full_check=True)
-    return proto.SerializeToString(deterministic=True)
+    data: bytes = proto.SerializeToString(deterministic=True)
+    return data
 
 
-def to_torchscript(model):
-    """The bytes of model.pt. Not the same from run to run: TorchScript archives never are."""
+def to_torchscript(model: LogisticModel) -> bytes:
+    """The bytes of model.pt. They differ from run to run, as those of every TorchScript archive do."""
     example = torch.zeros(2, len(model.fill), dtype=torch.float64)
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*torch.jit.* is deprecated", category=DeprecationWarning)
-        # Those are the constants of passfail/proof/activations.py, and constants they are.
-        warnings.filterwarnings("ignore", "torch.tensor results", category=torch.jit.TracerWarning)
-        torch.jit.save(torch.jit.trace(model, (example,), check_trace=False), buffer)
+        # The constants of passfail/proof/activations.py are meant to be constants.
+        warnings.filterwarnings("ignore", "torch.tensor results", category=torch.jit.TracerWarning)  # type: ignore[attr-defined]
+        torch.jit.save(torch.jit.trace(model, (example,), check_trace=False), buffer)  # type: ignore[no-untyped-call]
     return buffer.getvalue()
 
 
-def to_exported_program(model):
-    """The bytes of model.pt2, TorchScript's successor: torch.export's archive, no pickle and no path of ours in it."""
+def to_exported_program(model: LogisticModel) -> bytes:
+    """The bytes of model.pt2: torch.export's archive, without a pickle or a path of this machine."""
     example = torch.zeros(2, len(model.fill), dtype=torch.float64)
     program = torch.export.export(model, (example,), dynamic_shapes={"x": {0: torch.export.Dim("n")}})
     for node in program.graph.nodes:  # notes on the source line that each step came from
@@ -68,14 +73,16 @@ def to_exported_program(model):
     return buffer.getvalue()
 
 
-def _exp(x):
+def _exp(x: DOUBLE) -> DOUBLE:
     """exp(x) as a power, (e^64)^(x / 64), for ONNX Runtime.
 
-    Its Exp on float64 is vectorised: it decreases here and there, and answers differently for a row alone and in a
-    batch (up to 3 units in the last place). Its Pow asks the C library value by value and does neither. Dividing by
-    64 is exact, and so is e^64 to a few thousandths of a unit per unit of x, so the two agree within 4 units. A larger
-    power would be closer still, but an engine that computes in float32, as OpenVINO's does, can't hold it.
+    ONNX Runtime's Exp on float64 is vectorised: it decreases at some places, and a row alone and in a batch differ by
+    up to 3 units in the last place. Its Pow calls the C library value by value and does neither. Dividing by 64 is
+    exact, and e^64 is to a few thousandths of a unit per unit of x, so the two agree within 4 units. A larger power
+    would be closer, but engines that compute in float32, such as OpenVINO, can't hold it.
     """
-    base = opset18.Constant(value=onnx.numpy_helper.from_array(np.float64(math.exp(64))))
-    share = opset18.Constant(value=onnx.numpy_helper.from_array(np.float64(1 / 64)))
+    base, share = (
+        cast(DOUBLE, opset18.Constant(value=onnx.numpy_helper.from_array(np.array(number))))
+        for number in (math.exp(64), 1 / 64)
+    )
     return opset18.Pow(base, opset18.Mul(x, share))

@@ -1,13 +1,13 @@
 """The certificate of parity: every engine against exact arithmetic, over every kind of row, before publishing.
 
-What is measured and what is allowed: passfail/proof/certificate.py, which the service runs again, in
-short, on its own machine.
-Logits must be the closed form's to the bit: the graph adds in a fixed order, and IEEE 754 leaves nothing to choose.
+passfail/proof/certificate.py defines what is measured and what is allowed. The service runs a short form of it on its
+own machine. Logits must equal the closed form's to the bit: the graph adds in a fixed order, which IEEE 754 determines.
 """
 
 import importlib.util
 import io
 import platform
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
@@ -17,13 +17,14 @@ import onnx
 import torch
 from onnx.reference import ReferenceEvaluator
 
+from passfail.arrays import Floats
 from passfail.errors import CertificateError, PassfailError
-from passfail.manifest import Certificate, Feature, Figures, Parameters
+from passfail.manifest import Certificate, Feature, Figures, Manifest, Parameters
 from passfail.model import Model
 from passfail.proof import certificate as proofs
 from passfail.proof import samples
 from passfail.repository import find, read_manifest, read_verified
-from passfail.runtimes import MODEL_FILES, load_runtime
+from passfail.runtimes import MODEL_FILES, Runtime, load_runtime
 from train.errors import ExportError
 
 SEED = 0
@@ -31,18 +32,30 @@ ROWS = 5_000  # of each kind that can be drawn at will
 EXACT = 4_000
 TRAINING_ROWS = 5_000
 BATCHES = (0, 1, 2, 7, 1000, 65536)
+
 PACKAGES = ("torch", "onnx", "onnxruntime", "numpy", "mpmath")
 
 
-def sample(x):
+def sample(x: Floats) -> Floats:
     """At most TRAINING_ROWS of the training rows x (n, d), evenly from first to last."""
     return x[:: -(-len(x) // TRAINING_ROWS)]
 
 
-def certificate(manifest, files, training_rows, eager=None):
-    """The Certificate of an export: its manifest (with its parameters), its files {name: bytes}, rows (n, d) it learnt.
+def certificate(
+    manifest: Manifest, files: Mapping[str, bytes], training_rows: Floats, eager: torch.nn.Module | None = None
+) -> Certificate:
+    """Prove an export and return its Certificate.
 
-    eager: the model in PyTorch, where it is at hand. Raises ExportError naming each engine and all that it misses.
+    Parameters
+    ----------
+    manifest : the export's, with its parameters.
+    files : {name: bytes} of the model files.
+    training_rows : float64 (n, d).
+    eager : the model in PyTorch, if it is available.
+
+    Raises
+    ------
+    ExportError : some engine misses a limit; it names each engine and each limit.
     """
     drawn, kinds = samples.rows(manifest, ROWS, SEED)
     x = np.concatenate([training_rows, drawn])
@@ -50,7 +63,7 @@ def certificate(manifest, files, training_rows, eager=None):
     figures, missed = prove(engines(files, eager), manifest, truth)
     further = others(files)
     if missed:
-        raise ExportError("the export doesn't answer as its parameters say: " + "; ".join(missed))
+        raise ExportError("the export does not answer as its parameters say: " + "; ".join(missed))
     return Certificate(
         seed=SEED,
         rows={"training": len(training_rows), **kinds},
@@ -64,7 +77,7 @@ def certificate(manifest, files, training_rows, eager=None):
 
 
 class Subject(NamedTuple):
-    """What a proof needs to know of a model; a Manifest has it all."""
+    """What a proof needs to know of a model; a Manifest has all of it."""
 
     features: tuple[Feature, ...]
     parameters: Parameters
@@ -72,26 +85,29 @@ class Subject(NamedTuple):
     link: str
 
 
-def short(engines, subject, rows, seed=SEED):
-    """What the engines {name: runtime} miss, in words, on so many drawn rows of each kind; empty where all is met."""
+def short(engines: Mapping[str, Runtime], subject: Subject, rows: int, seed: int = SEED) -> list[str]:
+    """Prove engines {name: runtime} on so many drawn rows of each kind; returns what they miss, in words."""
     x, _ = samples.rows(subject, rows, seed)
     return prove(engines, subject, proofs.truth(subject, x, rows, steps=100, sizes=(0, 1, 2, 7, 1000), alone=20))[1]
 
 
-def prove(engines, manifest, truth):
-    """({engine: Figures}, [what an engine misses, in words]) of the engines {name: runtime}."""
-    figures, missed = {}, []
+def prove(
+    engines: Mapping[str, Runtime], manifest: Manifest | Subject, truth: proofs.Truth
+) -> tuple[dict[str, Figures], list[str]]:
+    """Measure engines {name: runtime}: ({engine: Figures}, [what an engine misses, in words])."""
+    figures: dict[str, Figures] = {}
+    missed: list[str] = []
     for name, run in engines.items():
         try:
-            figures[name] = proofs.measure(run, Model(manifest, run).verdict, truth)
+            figures[name] = proofs.measure(run, Model(manifest, run).verdict, truth)  # type: ignore[arg-type]  # a Subject will do
             missed += [f"{name}: {fault}" for fault in proofs.faults(figures[name], manifest.link)]
         except CertificateError as error:
             missed.append(f"{name}: {error}")
     return figures, missed
 
 
-def engines(files, eager=None):
-    """The engines that must answer alike: {name: runtime}, as serve/runtimes/__init__.py describes a runtime."""
+def engines(files: Mapping[str, bytes], eager: torch.nn.Module | None = None) -> dict[str, Runtime]:
+    """The engines that must answer alike, {name: runtime}."""
     try:
         every = {name: load_runtime(name, files[file]) for name, file in MODEL_FILES.items()}
     except PassfailError as error:
@@ -103,19 +119,19 @@ def engines(files, eager=None):
     return every
 
 
-def reference(model):
-    """ONNX's reference evaluator, written in NumPy to say what each operation means, of the bytes of a model.onnx."""
+def reference(model: bytes) -> Runtime:
+    """ONNX's reference evaluator, which defines each operation in NumPy, for the bytes of a model.onnx."""
     evaluator = ReferenceEvaluator(onnx.load_from_string(model))
 
-    def evaluate(x):
+    def evaluate(x: Floats) -> tuple[Floats, Floats]:
         with np.errstate(all="ignore"):
-            return evaluator.run(["logit", "probability"], {"x": x})
+            return tuple(evaluator.run(["logit", "probability"], {"x": x}))
 
     return evaluate
 
 
-def others(files):
-    """Further engines, where they are installed; they are measured, and reported, but compute in float32."""
+def others(files: Mapping[str, bytes]) -> dict[str, Runtime]:
+    """Further engines, if installed. They are measured and reported, not certified: they compute in float32."""
     if importlib.util.find_spec("openvino") is None:
         return {}
     import openvino
@@ -125,27 +141,27 @@ def others(files):
     return {"openvino": lambda x: tuple(compiled(x).values())}
 
 
-def published(models, name, number=None):
-    """(folder, Manifest, {file: its bytes, verified}) of a published version, the newest where none is named.
+def published(models: Path, name: str, number: int | None = None) -> tuple[Path, Manifest, Mapping[str, bytes]]:
+    """(folder, Manifest, {file: its verified bytes}) of a published version, by default the newest.
 
-    Raises ExportError where there is none, or it was altered.
+    Raises ExportError if there is none, or if it was altered.
     """
     try:
-        folder = find(Path(models), name, number)
+        folder = find(models, name, number)
         manifest = read_manifest(folder)
         return folder, manifest, read_verified(folder, manifest)
     except PassfailError as error:
         raise ExportError(str(error)) from error
 
 
-def again(models, name, number=None):
-    """(Certificate, Manifest) of a published version, proven here and now, without its training rows."""
+def again(models: Path, name: str, number: int | None = None) -> tuple[Certificate, Manifest]:
+    """Prove a published version on this machine, without its training rows: (Certificate, Manifest)."""
     _, manifest, files = published(models, name, number)
     return certificate(manifest, files, np.empty((0, len(manifest.features)))), manifest
 
 
-def table(certificate, link):
-    """A certificate as text for people; link: of its model."""
+def table(certificate: Certificate, link: str) -> str:
+    """A certificate as a table of text; link: the model's."""
     lines = [
         f"{sum(certificate.rows.values())} rows (seed {certificate.seed}): "
         + ", ".join(f"{count} {kind}" for kind, count in certificate.rows.items()),
@@ -166,8 +182,8 @@ def table(certificate, link):
     return "\n".join(lines)
 
 
-def cpu(info=Path("/proc/cpuinfo")):
-    """The CPU's name and its vector instructions, on which the libraries choose their code."""
+def cpu(info: Path = Path("/proc/cpuinfo")) -> tuple[str, ...]:
+    """The CPU's name and its vector instructions, by which libraries choose their code."""
     try:
         facts = dict(line.split(":", 1) for line in info.read_text().split("\n\n")[0].splitlines() if ":" in line)
     except OSError:
@@ -178,9 +194,10 @@ def cpu(info=Path("/proc/cpuinfo")):
     return (facts.get("model name", platform.machine()), *(flag for flag in flags if flag.startswith(vector)))
 
 
-def _torch(module):
-    def run(x):
+def _torch(module: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]) -> Runtime:
+    def run(x: Floats) -> tuple[Floats, Floats]:
         with torch.inference_mode():
-            return tuple(part.numpy() for part in module(torch.from_numpy(x)))
+            logit, probability = module(torch.from_numpy(x))
+        return logit.numpy(), probability.numpy()
 
     return run

@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 import time
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,13 +15,17 @@ import numpy as np
 
 from passfail import manifest as contract
 from passfail import signing
+from passfail.arrays import Floats
 from passfail.columns import row
-from passfail.manifest import Example, File, Manifest
+from passfail.manifest import Example, Feature, File, Manifest
 from passfail.runtimes import load_runtime
 from train.errors import ExportError
 from train.export import formats, parity
-from train.model.logistic import parameters
+from train.export.checkpoint import Description
+from train.model.logistic import LogisticModel, parameters
 from train.report import report
+
+Sign = Callable[[bytes], bytes]
 
 CONFIG = """\
 name: "{name}"
@@ -34,22 +39,40 @@ output [
 """
 
 
-# What the manifest, and so GET /model and the model card, say of a file.
+# The description of a file in the manifest, and so in GET /model and the model card.
 ABOUT = {
-    "model.onnx": "ONNX: what the service runs unless told otherwise",
-    "model.pt": "TorchScript: the second opinion of the proof; deprecated by PyTorch, so a later PyTorch or Python may "
-    "not load it: then the default, ONNX, goes on, and model.pt2 is its successor",
-    "model.pt2": "torch.export: PyTorch's successor of TorchScript, proven alike",
+    "model.onnx": "ONNX: what the service runs by default",
+    "model.pt": "TorchScript: the second runtime of the proof. PyTorch has deprecated it, so a later PyTorch or Python "
+    "may not load it; ONNX still works then, and model.pt2 is its successor",
+    "model.pt2": "torch.export: PyTorch's successor of TorchScript, proven in the same way",
 }
 
 
-def export(description, model, rows, models, sign_with=None):
-    """Export a checkpoint's (Description, LogisticModel, training rows) into the repository folder `models`.
+def export(
+    description: Description,
+    model: LogisticModel,
+    rows: Floats,
+    models: Path,
+    sign: Sign | None = None,
+) -> Manifest:
+    """Prove a checkpoint and publish it as a new version, whose number follows the highest there.
 
-    sign_with: the Ed25519 private key that signs the manifest, if there is one.
+    A reader of the folder sees the whole version or nothing.
 
-    Returns the Manifest of the new version, the integer after the highest one there. A reader of the folder sees the
-    whole version or nothing. Raises ExportError where the proof fails or the folder can't be written.
+    Parameters
+    ----------
+    description, model : the checkpoint's.
+    rows : float64 (n, d), training rows that the export is proven on.
+    models : folder of published models.
+    sign : signs the manifest's bytes, if there is a key.
+
+    Returns
+    -------
+    The Manifest of the new version.
+
+    Raises
+    ------
+    ExportError : the proof fails, or the folder can't be written.
     """
     files = {
         "model.onnx": formats.to_onnx(model),
@@ -62,17 +85,17 @@ def export(description, model, rows, models, sign_with=None):
         report.PAGE: report.html(manifest, description.evaluation).encode(),
     }
     manifest = msgspec.structs.replace(manifest, files={**manifest.files, **_files(pages)})
-    home = Path(models) / description.name
+    home = models / description.name
     try:
         home.mkdir(parents=True, exist_ok=True)
         _write_config(home, len(description.features))
-        return _publish(home, manifest, {**files, **pages}, sign_with)
+        return _publish(home, manifest, {**files, **pages}, sign)
     except OSError as error:
         raise ExportError(f"{home}: can't be written: {error.strerror}") from error
 
 
-def _describe(description, model, rows, files):
-    """The manifest, all but its version and the pages that show it; the proof is part of it."""
+def _describe(description: Description, model: LogisticModel, rows: Floats, files: Mapping[str, bytes]) -> Manifest:
+    """The manifest with its proof, without its version and the pages that show it."""
     draft = Manifest(
         format=contract.FORMAT,
         digest="",
@@ -81,12 +104,12 @@ def _describe(description, model, rows, files):
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         features=description.features,
         target=description.target,
-        link=description.training.options["link"],
+        link=description.training.options["link"],  # type: ignore[arg-type]  # the command line has checked it
         threshold=description.threshold,
         parameters=parameters(model),
         files=_files(files),
         examples=(),
-        certificate=None,
+        certificate=None,  # type: ignore[arg-type]  # follows below
         training=description.training,
         units=description.units,
     )
@@ -100,23 +123,23 @@ def _describe(description, model, rows, files):
     )
 
 
-def _files(files):
+def _files(files: Mapping[str, bytes]) -> dict[str, File]:
     return {
         name: File(hashlib.sha256(data).hexdigest(), len(data), ABOUT.get(name, "")) for name, data in files.items()
     }
 
 
-def example_instances(features):
-    """Rows to record, as instances: across the training range in four steps, as far again beyond it, and missing.
+def example_instances(features: Sequence[Feature]) -> list[dict[str, float | str | None]]:
+    """Rows to record: four across the training range, one as far beyond it, and one for each nullable feature.
 
-    Made from the features' ranges and levels, not taken from the table: rows of the table may be personal data.
+    They are made from the features' ranges and levels, not taken from the table, whose rows may be personal data.
     """
-    instances = []
+    instances: list[dict[str, float | str | None]] = []
     for step, share in enumerate([0.0, 1 / 3, 2 / 3, 1.0, 2.0]):
         instances.append(
             {
                 f.name: f.levels[step % len(f.levels)]
-                if f.kind == "categorical"
+                if f.minimum is None or f.maximum is None
                 else f.minimum + share * (f.maximum - f.minimum)
                 for f in features
             }
@@ -127,12 +150,12 @@ def example_instances(features):
     return instances
 
 
-def newest(home):
-    """The highest version in a model's folder, 0 where there is none."""
+def newest(home: Path) -> int:
+    """The highest version in a model's folder, 0 if there is none."""
     return max((int(path.name) for path in home.glob("[0-9]*") if path.name.isdigit()), default=0)
 
 
-def _write_config(home, d):
+def _write_config(home: Path, d: int) -> None:
     text = CONFIG.format(name=home.name, d=d)
     path = home / "config.pbtxt"
     if not path.exists() or path.read_text() != text:
@@ -141,7 +164,7 @@ def _write_config(home, d):
         beside.replace(path)
 
 
-def _publish(home, manifest, files, sign_with):
+def _publish(home: Path, manifest: Manifest, files: Mapping[str, bytes], sign: Sign | None) -> Manifest:
     _sweep(home)
     beside = Path(tempfile.mkdtemp(prefix=".export-", dir=home))
     try:
@@ -153,8 +176,8 @@ def _publish(home, manifest, files, sign_with):
             numbered = msgspec.structs.replace(manifest, version=version)
             text = numbered.encode()
             _write(beside / contract.FILENAME, text)
-            if sign_with is not None:
-                _write(beside / signing.FILENAME, sign_with.sign(text))
+            if sign is not None:
+                _write(beside / signing.FILENAME, sign(text))
             try:
                 beside.rename(home / str(version))
             except OSError:
@@ -162,27 +185,28 @@ def _publish(home, manifest, files, sign_with):
                     raise
                 continue  # another export took this version: take the next
             _sync(home)
-            return contract.decode(text)
+            published: Manifest = contract.decode(text)
+            return published
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def _sweep(home):
-    """Remove what trainers that were killed have left; a folder younger than a day may be one that is at work."""
+def _sweep(home: Path) -> None:
+    """Remove what killed trainers have left; a folder younger than a day may belong to a running one."""
     for left in home.glob(".export-*"):
         with contextlib.suppress(OSError):
             if time.time() - left.stat().st_mtime > 86_400:
                 shutil.rmtree(left, ignore_errors=True)
 
 
-def _write(path, data):
+def _write(path: Path, data: bytes) -> None:
     with open(path, "wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
 
 
-def _sync(folder):
+def _sync(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

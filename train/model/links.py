@@ -7,17 +7,20 @@ polynomial's rounding does, so that the probability can't fall where z rises. Th
 3e-14 of itself; tests/unit/train/model/test_links.py measures it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 SQRT_HALF = 0.5**0.5
 PI = 3.141592653589793
 
+Terms = tuple[Tensor, Tensor, Tensor, Tensor]
 
-def _constants(*values):
+
+def _constants(*values: float) -> list[Tensor]:
     """Float64 tensors (1,): of a plain number, or a tensor (), the ONNX exporter keeps only a float32."""
     return [torch.tensor([value], dtype=torch.float64) for value in values]
 
@@ -63,11 +66,11 @@ class Link:
     share of Fisher's information (McCullagh & Nelder, Generalized Linear Models, 1989, section 2.5).
     """
 
-    probability: Callable
-    terms: Callable
+    probability: Callable[[Tensor], Tensor]
+    terms: Callable[[Tensor, Tensor], Terms]
 
 
-def _logit(z):
+def _logit(z: Tensor) -> Tensor:
     """1 / (1 + exp(-z)): 0 only where the true value is below 6e-309.
 
     Written out because the runtimes' own Sigmoid is neither within [0, 1] nor monotone everywhere
@@ -76,7 +79,7 @@ def _logit(z):
     return 1.0 / (1.0 + torch.exp(-z))
 
 
-def _logit_terms(z, y):
+def _logit_terms(z: Tensor, y: Tensor) -> Terms:
     """With m = z for a positive row and -z for a negative one: log(1 + exp(-m)); the loss falls by sigmoid(-m)."""
     sign = 2 * y - 1
     m = sign * z
@@ -85,7 +88,7 @@ def _logit_terms(z, y):
     return -functional.logsigmoid(m), -sign * missed, curvature, curvature
 
 
-def _probit(z):
+def _probit(z: Tensor) -> Tensor:
     """The normal distribution function, from its upper tail exp(-x^2 / 2) R(x), x = |z|.
 
     R(x) = erfcx(x / sqrt 2) / 2 is t = 5 / (5 + x) times a polynomial in t. The square's rounding would cost digits in
@@ -100,7 +103,7 @@ def _probit(z):
     return torch.where(z > 0, 1.0 - tail, tail)
 
 
-def _probit_terms(z, y):
+def _probit_terms(z: Tensor, y: Tensor) -> Terms:
     sign = 2 * y - 1
     m = sign * z
     # phi / Phi at m and at -m: the loss falls by the first per unit of m.
@@ -108,13 +111,13 @@ def _probit_terms(z, y):
     return -torch.special.log_ndtr(m), -sign * falls, falls * (m + falls), falls * rises
 
 
-def _cloglog(z):
+def _cloglog(z: Tensor) -> Tensor:
     """1 - exp(-u) with u = exp(z); where u is below a half, u times a polynomial, so that no digits cancel."""
     u = torch.exp(torch.round(_within(z, -745.0, 7.0) * 2.0**48) / 2.0**48)
     return torch.where(u < 0.5, u * _polynomial(_SHARE, u * 4.0 - 1.0), 1.0 - torch.exp(-u))
 
 
-def _cloglog_terms(z, y):
+def _cloglog_terms(z: Tensor, y: Tensor) -> Terms:
     """A negative row's loss is u = exp(z), a positive one's -log(1 - exp(-u)), which falls by k = u / (exp(u) - 1)."""
     u = torch.exp(z.clamp(-700.0, 700.0))
     k = u / torch.expm1(u)
@@ -123,7 +126,7 @@ def _cloglog_terms(z, y):
     return loss, torch.where(y > 0, -k, u), torch.where(y > 0, k * (u + k - 1), u), k * u
 
 
-def _cauchit(z):
+def _cauchit(z: Tensor) -> Tensor:
     """1 / 2 + atan(z) / pi, as atan(1 / |z|) / pi in the tails, where that keeps its digits."""
     z = _within(z, -_FAR, _FAR)
     wide = z * 33.0
@@ -135,7 +138,7 @@ def _cauchit(z):
     return torch.where(z > 0, 1.0 - tail, tail)
 
 
-def _cauchit_terms(z, y):
+def _cauchit_terms(z: Tensor, y: Tensor) -> Terms:
     sign = 2 * y - 1
     m = sign * z
     density = 1 / (PI * (1 + m * m))
@@ -145,12 +148,12 @@ def _cauchit_terms(z, y):
     return -torch.log(tail), -sign * falls, falls * (falls + 2 * m / (1 + m * m)), falls * density / rest
 
 
-def _within(z, least, most):
+def _within(z: Tensor, least: float | Tensor, most: float | Tensor) -> Tensor:
     """z held between the two; unlike Clip, whose ONNX kernels differ there, it leaves NaN as it is."""
     return torch.where(z > most, most, torch.where(z < least, least, z))
 
 
-def _polynomial(coefficients, v):
+def _polynomial(coefficients: Sequence[Tensor], v: Tensor) -> Tensor:
     """Horner's scheme, the highest power first."""
     total = coefficients[0] * v + coefficients[1]
     for coefficient in coefficients[2:]:

@@ -1,16 +1,17 @@
 """The model: from raw features to a logit and a probability.
 
-Everything that a row goes through is inside the module (imputation, one-hot, scaling), so that it is inside both
-exports and can't drift from training.
+Imputation, one-hot columns and scaling are inside the module. So both exports contain them, and the service can't
+compute them in another way than training did.
 """
 
 import math
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from passfail.manifest import Column, Hidden, Parameters, Unit
+from passfail.manifest import Column, Feature, Hidden, Parameters, Unit
 from passfail.proof.activations import ACTIVATIONS, POWERS, PRELU_START
 from train.model.links import LINKS
 
@@ -27,41 +28,67 @@ TORCH = SimpleNamespace(
     power=lambda step: _POWERS.take(step.to(torch.int64)),
 )
 
+Product = Callable[[Tensor, Tensor], Tensor]
+
 
 class LogisticModel(nn.Module):
     """Logistic regression on raw features, float64 throughout.
 
-    Built for a list of d `passfail.manifest.Feature`; its design matrix has D columns: one a numeric feature, and
-    K - 1 indicators a categorical feature of K levels (the first level is the reference); then, where the feature's
-    `missing` says "indicator", one that is 1 where the value is missing.
+    The design matrix has D columns. A numeric feature has one column. A categorical feature of K levels has K - 1
+    indicators; its first level is the reference. A feature whose `missing` is "indicator" has one more column, which is
+    1 where the value is missing.
 
     With hidden = H > 0, a layer of H units with an activation stands between the design matrix and the logit.
 
-    Parameters: `weight` (D,), `bias` (1,); with a hidden layer `hidden_weight` (D, H), `hidden_bias` (H,), `weight`
-    (H,), `bias` (1,) and, for PReLU alone, `slope` (1,). Buffers: `center` and `scale` (D,), see `standardize`; `mean`
-    (D,), of the columns over the training rows, which explanations compare with.
+    Parameters: `weight` (D,), `bias` (1,), which stays 0 without an intercept. A hidden layer has `hidden_weight`
+    (D, H), `hidden_bias` (H,), `weight` (H,), `bias` (1,) and, for PReLU alone, `slope` (1,).
+    Buffers: `center` and `scale` (D,), see `standardize`; `mean` (D,), the columns' means over the training rows.
+
+    Parameters
+    ----------
+    features : the d features, in the order of x's columns.
+    hidden : the number of hidden units, 0 for none.
+    activation : a key of ACTIVATIONS.
+    link : a key of LINKS.
+    intercept : whether the linear model has one.
     """
 
-    def __init__(self, features, hidden=0, activation="ReLU", link="logit"):
+    fill: Tensor  # (d,), what a missing value becomes; NaN: nothing
+    source: Tensor  # (D,), the index of the feature that a column is made of
+    level: Tensor  # (D,), the level that an indicator stands for; NaN: a numeric column; -1: a missing-value indicator
+    flag: Tensor  # (D,), whether a column is a missing-value indicator
+    last_level: Tensor  # (D,), the highest index of a level
+    center: Tensor
+    scale: Tensor
+    mean: Tensor
+
+    def __init__(
+        self,
+        features: Sequence[Feature],
+        hidden: int = 0,
+        activation: str = "ReLU",
+        link: str = "logit",
+        intercept: bool = True,
+    ) -> None:
         super().__init__()
-        self.link = link
+        self.link, self.intercept = link, intercept
         source, level, flag = [], [], []
         for index, feature in enumerate(features):
-            levels = [*range(1, len(feature.levels))] if feature.kind == "categorical" else [math.nan]
+            levels = [*map(float, range(1, len(feature.levels)))] if feature.kind == "categorical" else [math.nan]
             flags = [True] if feature.missing == "indicator" else []
-            source += [index] * len(levels + flags)
-            level += [*map(float, levels), *(-1.0 for _ in flags)]  # a flag's column has none
+            source += [index] * len([*levels, *flags])
+            level += [*levels, *(-1.0 for _ in flags)]
             flag += [*(False for _ in levels), *flags]
 
-        def constant(values):
+        def constant(values: list[float]) -> Tensor:
             return torch.tensor(values, dtype=torch.float64)
 
         self.has_missing = any(feature.nullable for feature in features)
         self.has_categories = any(feature.kind == "categorical" for feature in features)
+        self.has_flags = any(flag)
         self.register_buffer("fill", constant([math.nan if f.fill is None else f.fill for f in features]))
         self.register_buffer("source", torch.tensor(source))
         self.register_buffer("level", constant(level))
-        self.has_flags = any(flag)
         self.register_buffer("flag", torch.tensor(flag))
         self.register_buffer("last_level", constant([len(features[i].levels) - 1.0 for i in source]))
         self.register_buffer("center", torch.zeros_like(self.level))
@@ -73,18 +100,28 @@ class LogisticModel(nn.Module):
             self.hidden_weight = nn.Parameter(torch.zeros(len(level), hidden, dtype=torch.float64))
             self.hidden_bias = nn.Parameter(torch.zeros(hidden, dtype=torch.float64))
         self.weight = nn.Parameter(torch.zeros(hidden or len(level), dtype=torch.float64))
-        # (1,): a tensor () near 0, or a slope near 1, the ONNX exporter takes for 0 or 1 and leaves out.
+        # (1,): the ONNX exporter takes a tensor () near 0, or a slope near 1, for 0 or 1 and leaves it out.
         self.bias = nn.Parameter(constant([0.0]))
 
-    def columns(self, x):
-        """x (n, d) -> the D unscaled columns of the design matrix (n, D).
+    @property
+    def beta(self) -> Tensor:
+        """The linear model's parameters as one vector (P,): the intercept, if there is one, then the weights."""
+        return torch.cat([self.bias, self.weight] if self.intercept else [self.weight]).detach()
 
-        A missing value becomes its feature's fill; where there is none, and where a level's index is not one of
-        training, the result is NaN: the graph never guesses.
+    @beta.setter
+    def beta(self, beta: Tensor) -> None:
+        with torch.no_grad():
+            self.bias.fill_(beta[0] if self.intercept else 0.0)
+            self.weight.copy_(beta[int(self.intercept) :])
 
-        Here and in what follows the work is done on the transpose, where a column lies together: an engine is several
-        times faster where a constant goes with a whole column than where it changes from value to value. Of the
-        transposes only the first gets into the export.
+    def columns(self, x: Tensor) -> Tensor:
+        """Compute the unscaled columns of the design matrix: x (n, d) -> (n, D).
+
+        A missing value becomes its feature's fill. The result is NaN where there is no fill, and where a level's index
+        is none of training.
+
+        This and what follows works on the transpose, where a column's values are adjacent. Engines are several times
+        faster where a constant applies to a whole column. Only the first transpose gets into the export.
         """
         x = x.T
         if self.has_missing or self.has_flags:
@@ -101,44 +138,59 @@ class LogisticModel(nn.Module):
             values = torch.where(self.flag[:, None], flags, values)
         return values.T
 
-    def design(self, x):
-        """x (n, d) -> the scaled design matrix (n, D), without the intercept's column."""
+    def design(self, x: Tensor) -> Tensor:
+        """Compute the scaled design matrix without the intercept's column: x (n, d) -> (n, D)."""
         return ((self.columns(x).T - self.center[:, None]) / self.scale[:, None]).T
 
-    def standardize(self, mean, deviation, center=True):
+    def matrix(self, x: Tensor) -> Tensor:
+        """Compute the matrix that `beta` multiplies: x (n, d) -> (n, P).
+
+        It is `design` after a column of ones, if there is an intercept. The solvers read it row by row, so it is
+        scaled in place, by a product, which is faster than a quotient.
+        """
+        columns, first = self.columns(x), int(self.intercept)
+        matrix = torch.empty(len(x), first + len(self.level), dtype=torch.float64)
+        matrix[:, :first] = 1
+        torch.sub(columns, self.center, out=matrix[:, first:]).mul_(1 / self.scale)
+        return matrix
+
+    def standardize(self, mean: Tensor, deviation: Tensor) -> None:
         """Center and scale each numeric column by its mean and population standard deviation, (D,) each.
 
-        A constant column keeps the scale 1, and indicators stay 0 and 1. Without an intercept nothing may be
-        centered: that would be another model.
+        A constant column keeps the scale 1, and indicators stay 0 and 1. Without an intercept nothing is centered:
+        that would be another model.
         """
         numeric = torch.isnan(self.level)
-        self.center.copy_(torch.where(numeric & center, mean, 0.0))
+        self.center.copy_(torch.where(numeric & self.intercept, mean, 0.0))
         self.scale.copy_(torch.where(numeric & (deviation > 0), deviation, 1.0))
 
-    def score(self, design, product=torch.matmul):
-        """The design matrix (n, D) -> the logit (n,), with the matrix product given."""
+    def score(self, design: Tensor, product: Product = torch.matmul) -> Tensor:
+        """Compute the logit (n,) from the design matrix (n, D), with the given matrix product."""
         if self.activation:
             units = product(design, self.hidden_weight) + self.hidden_bias
             design = ACTIVATIONS[self.activation](TORCH, units, self.slope)
         return product(design, self.weight) + self.bias
 
-    def forward(self, x):
-        """x float64 (n, d), NaN for missing, a category as its index -> (logit, probability), float64 (n,) each."""
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute each row's (logit, probability), float64 (n,) each.
+
+        x : float64 (n, d), NaN for missing, a category as the index of its level.
+        """
         logit = self.score(self.design(x), product_in_order)
         return logit, LINKS[self.link].probability(logit)
 
 
-def product_in_order(a, b):
-    """a @ b, added up column by column with cumsum: a (n, D) with b (D,) or (D, H) -> (n,) or (n, H).
+def product_in_order(a: Tensor, b: Tensor) -> Tensor:
+    """Compute a @ b by cumsum, column by column: a (n, D) with b (D,) or (D, H) -> (n,) or (n, H).
 
-    Its order is fixed: IEEE 754 then gives the same bits in every engine, on every machine, and for a row alone as for
+    Its order is fixed. So IEEE 754 gives the same bits in every engine, on every machine, and for a row alone as for
     the same row in a batch. A matrix product, or a sum, may add in any order.
     """
     terms = a.T * b[:, None] if b.dim() == 1 else a.T[:, :, None] * b[:, None, :]
     return torch.cumsum(terms, dim=0)[-1]
 
 
-def parameters(model):
+def parameters(model: LogisticModel) -> Parameters:
     """The model's parameters as the manifest records them."""
     weights = torch.ones_like(model.level) if model.activation else model.weight
     columns = zip(model.source, model.level, model.flag, model.center, model.scale, weights, model.mean, strict=True)
@@ -146,21 +198,21 @@ def parameters(model):
         intercept=model.bias.item(),
         columns=tuple(
             Column(
-                feature=source.item(),
+                feature=int(source.item()),
                 level=None if flag or math.isnan(level.item()) else int(level.item()),
                 center=center.item(),
                 scale=scale.item(),
                 weight=weight.item(),
                 mean=mean.item(),
-                missing=flag.item(),
+                missing=bool(flag.item()),
             )
             for source, level, flag, center, scale, weight, mean in columns
         ),
-        hidden=_hidden(model) if model.activation else None,
+        hidden=_hidden(model, model.activation) if model.activation else None,
     )
 
 
-def _hidden(model):
+def _hidden(model: LogisticModel, activation: str) -> Hidden:
     units = zip(model.hidden_bias.tolist(), model.hidden_weight.T.tolist(), model.weight.tolist(), strict=True)
     slope = None if model.slope is None else model.slope.item()
-    return Hidden(model.activation, slope, tuple(Unit(bias, tuple(inputs), output) for bias, inputs, output in units))
+    return Hidden(activation, slope, tuple(Unit(bias, tuple(inputs), output) for bias, inputs, output in units))

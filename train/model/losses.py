@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 
@@ -26,86 +27,86 @@ class Loss:
     and train/solvers/gradient_descent.py calibrates the score.
     """
 
-    rows: Callable
+    rows: Callable[[Tensor, Tensor], Tensor]
     proper: bool
 
 
-def l1(z, y):
+def l1(z: Tensor, y: Tensor) -> Tensor:
     """|y - o|_1 = 2 |y - z|: the median."""
     return 2 * (y - z).abs()
 
 
-def l2(z, y):
+def l2(z: Tensor, y: Tensor) -> Tensor:
     """|y - o|_2^2 = 2 (y - z)^2: least squares, z itself estimates the share."""
     return 2 * (y - z) ** 2
 
 
-def expectation(z, y):
+def expectation(z: Tensor, y: Tensor) -> Tensor:
     """|y - s(o)|_1 = 2 (1 - q): the expected share of errors, if one answered at random with p."""
     return 2 * torch.sigmoid(-_margin(z, y))
 
 
-def regularised_expectation(z, y):
+def regularised_expectation(z: Tensor, y: Tensor) -> Tensor:
     """|y - s(o)|_2^2 = 2 (1 - q)^2: twice the Brier score."""
     return 2 * torch.sigmoid(-_margin(z, y)) ** 2
 
 
-def chebyshev(z, y):
+def chebyshev(z: Tensor, y: Tensor) -> Tensor:
     """max_j |s(o)_j - y_j| = 1 - q; with two classes half the expectation loss."""
     return torch.sigmoid(-_margin(z, y))
 
 
-def hinge(z, y):
+def hinge(z: Tensor, y: Tensor) -> Tensor:
     """sum_j max(0, 1/2 - y^_j o_j) = max(0, 1 - t z): the support vector machine's."""
     return functional.relu(1 - _margin(z, y))
 
 
-def hinge2(z, y):
+def hinge2(z: Tensor, y: Tensor) -> Tensor:
     """sum_j max(0, 1/2 - y^_j o_j)^2 = max(0, 1 - t z)^2 / 2."""
     return functional.relu(1 - _margin(z, y)) ** 2 / 2
 
 
-def hinge3(z, y):
+def hinge3(z: Tensor, y: Tensor) -> Tensor:
     """sum_j max(0, 1/2 - y^_j o_j)^3 = max(0, 1 - t z)^3 / 4."""
     return functional.relu(1 - _margin(z, y)) ** 3 / 4
 
 
-def log(z, y):
+def log(z: Tensor, y: Tensor) -> Tensor:
     """-sum_j y_j log s(o)_j = -log q: the lecture's cross entropy, from the score so that log(0) can't happen."""
     return functional.binary_cross_entropy_with_logits(z, y, reduction="none")
 
 
-def log2(z, y):
+def log2(z: Tensor, y: Tensor) -> Tensor:
     """sum_j (y_j log s(o)_j)^2 = (log q)^2. The table's minus sign, a slip, would reward the worst answers."""
     return functional.logsigmoid(_margin(z, y)) ** 2
 
 
-def tanimoto(z, y):
+def tanimoto(z: Tensor, y: Tensor) -> Tensor:
     """-s(o).y / (|s(o)|^2 + |y|^2 - s(o).y) = -q / (q^2 + (1 - q)^2 + 1 - q)."""
     q = torch.sigmoid(_margin(z, y))
     return -q / (q**2 + (1 - q) ** 2 + 1 - q)
 
 
-def cauchy_schwarz(z, y):
+def cauchy_schwarz(z: Tensor, y: Tensor) -> Tensor:
     """-log(s(o).y / (|s(o)| |y|)) = -log q + log(q^2 + (1 - q)^2) / 2 = log(1 + exp(-2 t z)) / 2."""
     return functional.softplus(-2 * _margin(z, y)) / 2
 
 
-def _margin(z, y):
+def _margin(z: Tensor, y: Tensor) -> Tensor:
     """t z: how far the score is on the row's own side."""
     return (2 * y - 1) * z
 
 
-def _pair(z):
+def _pair(z: Tensor) -> Tensor:
     """o = (-z/2, z/2), (n, 2), for torch's losses of several classes."""
     return torch.stack([-z / 2, z / 2], dim=1)
 
 
-def _label(y):
+def _label(y: Tensor) -> Tensor:
     return y.to(torch.int64)
 
 
-def _one_hot(y):
+def _one_hot(y: Tensor) -> Tensor:
     return torch.stack([1 - y, y], dim=1)
 
 

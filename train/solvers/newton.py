@@ -1,47 +1,67 @@
 """The default solver: Newton's method, for every link."""
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
 
 import torch
+from torch import Tensor
 
 from train import distributed
 from train.model.links import LINKS
+from train.model.logistic import LogisticModel
+from train.solvers.options import Options
 from train.table.out_of_core import each, one_thread
 
-MOST_STEPS = 100
+MAX_STEPS = 100
+MAX_HALVINGS = 50
 ROUNDING = 8 * torch.finfo(torch.float64).eps
-# Relative changes of the parameters, up to which the size of the gradient's terms, which only says how exactly it is
-# known, is left as it is; and the second derivative, which then moves by less than a standard error's last digits.
+# Relative changes of the parameters. Below the first, the gradient's rounding error is not computed anew; below the
+# second, the second derivative is not: it then moves by less than a standard error's last digits.
 NEAR = 0.1
 SAME = 1e-6
+
+Rows = tuple[Tensor, Tensor, Tensor]  # (matrix (m, P), y (m,), weight (m,)), float64
+Batches = Callable[[], Iterable[Callable[[], Rows]]]
 
 
 @dataclass(frozen=True)
 class Sums:
-    """What one pass over all rows adds up at some parameters beta (P,), the intercept first if there is one.
+    """What one pass over all rows adds up, at parameters beta (P,).
 
-    loss: the log loss, weighted. rows, weight, positive: the rows of a weight above 0, the weights' sum, and that of
-    the positive rows. gradient (P,) of the loss. doubt (P,): the size of the gradient's terms, each of which is known
-    to a rounding error. information, curvature (P, P): the loss's second derivative, expected and observed.
+    loss: the weighted log loss. rows: how many have a weight above 0. weight, positive: the sum of the weights, and of
+    the positive rows' weights. gradient (P,): the loss's. rounding (P,): the sum of the gradient's terms in absolute
+    value, to which its rounding error is proportional. information, curvature (P, P): the expected and the observed
+    second derivative of the loss.
     """
 
     loss: float
     rows: float
     weight: float
     positive: float
-    gradient: torch.Tensor
-    doubt: torch.Tensor
-    information: torch.Tensor
-    curvature: torch.Tensor
+    gradient: Tensor
+    rounding: Tensor
+    information: Tensor
+    curvature: Tensor
+
+
+@dataclass(frozen=True)
+class Point:
+    """Parameters beta (P,), the Sums there, and the objective and its gradient (P,), penalties included."""
+
+    beta: Tensor
+    sums: Sums
+    objective: float
+    gradient: Tensor
 
 
 @dataclass(frozen=True)
 class Solution:
-    """Where Newton's method ended, and how it got there.
+    """How Newton's method ended.
 
-    converged: the gradient is at rounding level; otherwise notes say why not. separated: the loss falls for ever.
-    start, end: the Sums at the start and at the end, without penalties. losses: the mean log loss before each step.
+    converged: the gradient is at rounding level; otherwise notes say why not. separated: no finite optimum exists.
+    start, end: the Sums at the first and the last parameters, without penalties. losses: the mean log loss before each
+    step.
     """
 
     converged: bool
@@ -52,130 +72,191 @@ class Solution:
     losses: tuple[float, ...]
 
 
-def newton(model, batches, options, log):
-    """Maximum likelihood by Newton's method, from the model's weight and bias.
+class NewtonSolver:
+    """Maximum likelihood by Newton's method, from the model's parameters.
 
-    Each step solves curvature * step = gradient (McCullagh & Nelder, Generalized Linear Models, 1989, section 2.5),
-    with the information in the curvature's place where that is not convex, as the cauchit's may be; a step that
-    raises the loss is halved. options.l2 adds l2 / 2 * sum(weight^2), options.firth Firth's penalty.
+    Each step solves curvature * step = gradient (McCullagh & Nelder, Generalized Linear Models, 1989, section 2.5).
+    Where the curvature is not positive, as the cauchit's may be, the information takes its place. A step that raises
+    the objective is halved. options.l2 adds l2 / 2 * sum(weight^2), without the intercept; options.firth subtracts
+    log(det(information)) / 2.
 
-    batches() yields, again from the start at every call, functions without argument that may run in any thread, each
-    of which returns the next rows: (matrix (m, P), y (m,), weight (m,)), float64; the matrix is the design, after a
-    column of ones where there is an intercept. Of several processes (train/distributed.py) each has its own rows; the
-    sums are over all. Sets the model's weight and bias (0 without options.intercept); returns a Solution.
+    Parameters
+    ----------
+    model : its parameters are the start; `solve` sets them.
+    batches : yields, from the first row at every call, functions without argument that may run in any thread. Each
+        returns the next Rows, whose matrix is `LogisticModel.matrix`. Each process (train/distributed.py) has its own
+        rows; the sums are over all.
+    options : link, l2, firth.
+    log : takes one line of text a step.
     """
-    free = int(options.intercept)
-    beta = torch.cat([model.bias.detach()[:free], model.weight.detach()])
-    penalty = torch.full_like(beta, options.l2)
-    penalty[:free] = 0.0
-    sizes = None  # of the columns, at the start
 
-    def look(beta, *known):
-        """The Sums at beta, and the objective and its gradient with the penalties in it."""
-        nonlocal sizes
-        sums = total(options.link, batches, beta, *known)
-        sizes = torch.sqrt(torch.diagonal(sums.information)) if sizes is None else sizes
-        objective = sums.loss + (penalty * beta**2).sum().item() / 2
-        gradient = sums.gradient + penalty * beta
-        if options.firth:
-            objective -= log_determinant(sums.information, sizes) / 2
-            gradient = gradient - firth_pull(batches, beta, inverse(sums.information)[0])
-        return sums, objective, gradient
+    def __init__(self, model: LogisticModel, batches: Batches, options: Options, log: Callable[[str], object]) -> None:
+        self.model, self.batches, self.options, self.log = model, batches, options, log
 
-    with torch.no_grad():
-        sums, objective, gradient = look(beta)
-        start, losses, idle, why = sums, [sums.loss / sums.weight], 0, "took too many steps"
-        units = torch.sqrt(torch.diagonal(start.information) / start.information.diagonal().max().clamp(min=1e-300))
-        converged = separated = collinear = False
-        for count in range(1, MOST_STEPS + 1):
-            if (gradient.abs() <= ROUNDING * (sums.doubt + penalty * beta.abs())).all():
-                converged = True
-                break
-            second = sums.curvature + torch.diag(penalty)
-            solver, convex = inverse(second)
-            if not convex:
-                second = sums.information + torch.diag(penalty)
-                solver, _ = inverse(second)
-            step = solver @ gradient
-            # Whether the loss falls in a direction that has no curvature to step by, which it had at the start.
-            flat = ((gradient - second @ step).abs() > 1e-13 * sums.doubt).any().item()
-            collinear = flat if count == 1 else collinear
-            slack = 1e-12 * max(abs(objective), 1.0)  # the rounding of a sum over all rows
-            for _ in range(50):
-                length = (torch.linalg.vector_norm(step * units) / (1 + torch.linalg.vector_norm(beta * units))).item()
-                doubt = sums.doubt if length < NEAR else None
-                same = (sums.information, sums.curvature) if length < SAME and not options.firth else None
-                trial = look(beta - step, doubt, same)
-                if trial[1] <= objective + slack:
+    def solve(self) -> Solution:
+        """Take steps until a check ends them."""
+        with torch.no_grad():
+            self.setup()
+            for self.steps in range(1, MAX_STEPS + 1):
+                if self.check_convergence():
                     break
-                step = step / 2
-            else:
-                why = "no step lowers the loss any more, though its gradient is not zero"
-                break
-            gain = objective - trial[1]
-            beta, (sums, objective, gradient) = beta - step, trial
-            losses.append(sums.loss / sums.weight)
-            log(f"step {count}: mean log loss {losses[-1]:.10f}, relative change of the parameters {length:.1e}")
-            idle = idle + 1 if gain < 1e-8 and length > 1e-3 else 0
-            if idle == 2 or (length < 1e-12 and flat and not collinear):
-                separated = not options.l2 and not options.firth
-                why = "its steps gain nothing any more"
-                break
-        model.bias.fill_(beta[0] if free else 0.0)
-        model.weight.copy_(beta[free:])
-    if separated:
-        notes = (
-            "The columns separate the two outcomes (of all rows, or of some), so the best fit is infinitely steep and "
-            f"doesn't exist. Stopped after {count} steps, where one more would lower the summed log loss by less than "
-            "1e-8. Use --firth, or --l2 1, for a fit that exists.",
+                step = self.inner_solve()
+                if not self.line_search(step) or self.check_progress():
+                    break
+            return self.finalize()
+
+    def setup(self) -> None:
+        """Evaluate the start, and fix the units that later steps are measured in."""
+        beta = self.model.beta
+        self.penalty = torch.full_like(beta, self.options.l2)
+        if self.model.intercept:
+            self.penalty[0] = 0.0
+        self.start = total(self.options.link, self.batches, beta)
+        variance = torch.diagonal(self.start.information)
+        self.sizes = torch.sqrt(variance)
+        self.units = torch.sqrt(variance / variance.max().clamp(min=1e-300))
+        self.point = self.evaluate(beta, self.start)
+        self.losses = [self.start.loss / self.start.weight]
+        self.idle, self.collinear = 0, False
+        self.converged = self.separated = False
+        self.reason = "the limit on the number of steps is reached"
+
+    def evaluate(self, beta: Tensor, sums: Sums) -> Point:
+        """Add the penalties to the Sums at beta."""
+        objective = sums.loss + (self.penalty * beta**2).sum().item() / 2
+        gradient = sums.gradient + self.penalty * beta
+        if self.options.firth:
+            objective -= log_determinant(sums.information, self.sizes) / 2
+            gradient = gradient - firth_gradient(self.batches, beta, inverse(sums.information)[0])
+        return Point(beta, sums, objective, gradient)
+
+    def check_convergence(self) -> bool:
+        """Whether the gradient is no larger than its own rounding error."""
+        beta, sums = self.point.beta, self.point.sums
+        limit = ROUNDING * (sums.rounding + self.penalty * beta.abs())
+        self.converged = bool((self.point.gradient.abs() <= limit).all())
+        return self.converged
+
+    def inner_solve(self) -> Tensor:
+        """Solve for Newton's step (P,), the shortest one where the second derivative is singular.
+
+        Sets `flat`: whether the objective falls in a direction without curvature. One that is flat at the first step is
+        due to collinear columns; one that becomes flat later leads to infinity.
+        """
+        sums, gradient, penalty = self.point.sums, self.point.gradient, torch.diag(self.penalty)
+        second = sums.curvature + penalty
+        inverted, convex = inverse(second)
+        if not convex:
+            second = sums.information + penalty
+            inverted, _ = inverse(second)
+        step = inverted @ gradient
+        self.flat = bool(((gradient - second @ step).abs() > 1e-13 * sums.rounding).any())
+        if self.steps == 1:
+            self.collinear = self.flat
+        return step
+
+    def line_search(self, step: Tensor) -> bool:
+        """Move by the step, halved until the objective does not rise; False if it always does."""
+        beta, sums, objective = self.point.beta, self.point.sums, self.point.objective
+        slack = 1e-12 * max(abs(objective), 1.0)  # the rounding of a sum over all rows
+        norm = torch.linalg.vector_norm
+        for _ in range(MAX_HALVINGS):
+            self.length = (norm(step * self.units) / (1 + norm(beta * self.units))).item()
+            rounding = sums.rounding if self.length < NEAR else None
+            same = self.length < SAME and not self.options.firth
+            second = (sums.information, sums.curvature) if same else None
+            trial = total(self.options.link, self.batches, beta - step, rounding, second)
+            point = self.evaluate(beta - step, trial)
+            if point.objective <= objective + slack:
+                self.accept(point)
+                return True
+            step = step / 2
+        self.reason = "no step lowers the loss, although its gradient is not zero"
+        return False
+
+    def accept(self, point: Point) -> None:
+        """Make the point the present one, and log it."""
+        self.gain, self.point = self.point.objective - point.objective, point
+        self.losses.append(point.sums.loss / point.sums.weight)
+        self.log(
+            f"step {self.steps}: mean log loss {self.losses[-1]:.10f}, relative change of the parameters "
+            f"{self.length:.1e}"
         )
-    elif not converged:
-        notes = (
-            f"Not converged: {why}. Stopped after {count} steps with the gradient at "
-            f"{(gradient.abs() / sums.doubt.clamp(min=1e-300)).max().item():.1e} of its terms' size.",
-        )
-    else:
-        notes = ()
-    return Solution(converged, notes, separated, start, sums, tuple(losses))
+
+    def check_progress(self) -> bool:
+        """Whether long steps gain nothing any more, or a direction without curvature is left: no finite optimum."""
+        self.idle = self.idle + 1 if self.gain < 1e-8 and self.length > 1e-3 else 0
+        stalled = self.idle == 2 or (self.length < 1e-12 and self.flat and not self.collinear)
+        if stalled:
+            self.separated = not self.options.l2 and not self.options.firth
+            self.reason = "further steps no longer reduce the loss"
+        return stalled
+
+    def finalize(self) -> Solution:
+        """Set the model's parameters, and say in words why there is no optimum, if there is none."""
+        self.model.beta = self.point.beta
+        notes: tuple[str, ...] = ()
+        if self.separated:
+            remedy = "--firth or --l2 1" if self.options.link == "logit" else "--l2 1"
+            notes = (
+                "The columns separate the two outcomes, for all rows or for some, so no finite best fit exists. "
+                f"Stopped after {self.steps} steps: one more would lower the summed log loss by less than 1e-8. "
+                f"Use {remedy} for a finite fit.",
+            )
+        elif not self.converged:
+            size = (self.point.gradient.abs() / self.point.sums.rounding.clamp(min=1e-300)).max().item()
+            notes = (
+                f"Not converged after {self.steps} steps: {self.reason}. The gradient is {size:.1e} of its terms' "
+                "size.",
+            )
+        return Solution(self.converged, notes, self.separated, self.start, self.point.sums, tuple(self.losses))
 
 
-def total(link, batches, beta, doubt=None, second=None):
-    """One pass over the rows of all processes: the Sums at beta (P,).
+def total(
+    link: str,
+    batches: Batches,
+    beta: Tensor,
+    rounding: Tensor | None = None,
+    second: tuple[Tensor, Tensor] | None = None,
+) -> Sums:
+    """Pass once over the rows of all processes: the Sums at beta (P,).
 
-    doubt and second, (information, curvature), are those at a beta close by, where they are good enough here: to add
-    them up takes most of the time of a pass.
+    rounding and second, which is (information, curvature), may be those at a beta close by. To add them up takes most
+    of the time of a pass.
     """
     terms = LINKS[link].terms
     size = len(beta)
 
-    def share(matrix, y, weight):
+    def share(matrix: Tensor, y: Tensor, weight: Tensor) -> Tensor:
         loss, slope, curvature, information = (term * weight for term in terms(matrix @ beta, y))
         parts = [loss.sum(), (weight > 0).sum(), weight.sum(), (weight * y).sum(), matrix.T @ slope]
-        scratch = torch.abs(matrix) if doubt is None else torch.empty_like(matrix)
-        if doubt is None:
+        scratch = torch.abs(matrix) if rounding is None else torch.empty_like(matrix)
+        if rounding is None:
             parts.append(scratch.T @ (slope.abs() + information * (scratch @ beta.abs())))
         if second is None:
-            # One product for the logit, whose curvature is the information; in memory that the cache has at hand.
+            # The logit's curvature is its information: one product. The scratch memory stays in the cache.
             weights = [information] if link == "logit" else [information, curvature]
             parts += [matrix.T @ torch.mul(matrix, row[:, None], out=scratch) for row in weights]
         return torch.cat([part.flatten() for part in parts])
 
     counts, gradient, numbers = torch.tensor_split(_sum(batches, share), [4, 4 + size])
-    if doubt is None:
-        doubt, numbers = numbers[:size], numbers[size:]
+    if rounding is None:
+        rounding, numbers = numbers[:size], numbers[size:]
     if second is None:
-        second = numbers.view(-1, size, size)
-    return Sums(*counts.tolist(), gradient, doubt, second[0], second[-1])
+        matrices = numbers.view(-1, size, size)
+        second = matrices[0], matrices[-1]
+    loss, rows, weight, positive = counts.tolist()
+    return Sums(loss, rows, weight, positive, gradient, rounding, *second)
 
 
-def firth_pull(batches, beta, inverse):
-    """The gradient of log(det(information)) / 2 for the logit link, (P,).
+def firth_gradient(batches: Batches, beta: Tensor, inverse: Tensor) -> Tensor:
+    """The gradient (P,) of log(det(information)) / 2 for the logit link.
 
-    sum of h (1 / 2 - p) row, h being a row's leverage (Firth, Biometrika 80, 1993; Heinze & Schemper, Statistics in
-    Medicine 21, 2002).
+    It is the sum of h (1 / 2 - p) row, where h is a row's leverage (Firth, Biometrika 80, 1993; Heinze & Schemper,
+    Statistics in Medicine 21, 2002). inverse (P, P): the information's.
     """
 
-    def share(matrix, y, weight):
+    def share(matrix: Tensor, y: Tensor, weight: Tensor) -> Tensor:
         p = torch.sigmoid(matrix @ beta)
         leverage = ((matrix @ inverse) * matrix).sum(1) * weight * p * (1 - p)
         return matrix.T @ (leverage * (0.5 - p))
@@ -183,22 +264,23 @@ def firth_pull(batches, beta, inverse):
     return _sum(batches, share)
 
 
-def _sum(batches, share):
-    """share(design matrix (m, P), y, weight), a tensor, added up over all rows of all processes, in their order."""
+def _sum(batches: Batches, share: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Tensor:
+    """Add share(matrix, y, weight) up over all rows of all processes, in their order."""
 
-    def block(rows):
+    def block(rows: Callable[[], Rows]) -> Tensor:
         with torch.inference_mode():
             return share(*rows())
 
-    return distributed.total(sum(each(partial(block, rows) for rows in batches())))
+    blocks = each(partial(block, rows) for rows in batches())
+    return distributed.total(reduce(torch.add, blocks, torch.zeros((), dtype=torch.float64)))
 
 
 @one_thread()
-def inverse(second):
-    """The inverse of a symmetric matrix (P, P), the shortest where it is singular, as collinear columns make it.
+def inverse(second: Tensor) -> tuple[Tensor, bool]:
+    """Invert a symmetric matrix (P, P); collinear columns make it singular, then the pseudoinverse is taken.
 
-    Scaled to a unit diagonal first, so that a direction counts as flat by its shape, not by its size. Returns
-    (inverse, whether the matrix is positive, or zero, in every direction).
+    The matrix is scaled to a unit diagonal first, so that a direction's flatness does not depend on the columns' units.
+    Returns (the inverse, whether the matrix is positive or zero in every direction).
     """
     scale = torch.sqrt(torch.diagonal(second).abs())
     scale = torch.where(scale > 0, scale, 1.0)
@@ -209,11 +291,11 @@ def inverse(second):
 
 
 @one_thread()
-def log_determinant(information, sizes):
-    """log(det(information)) but for a constant, of the directions that are not flat, in columns divided by sizes (P,).
+def log_determinant(information: Tensor, sizes: Tensor) -> float:
+    """log(det(information)), up to a constant, over the directions that are not flat; columns divided by sizes (P,).
 
-    Where some are flat, its slope is Firth's only with the same sizes at every beta.
+    Where some directions are flat, its slope is Firth's only if the sizes are the same at every beta.
     """
     scale = torch.where(sizes > 0, sizes, 1.0)
     values = torch.linalg.eigvalsh(information / scale / scale[:, None])
-    return torch.log(values[values > values[-1] * 1e-12]).sum().item()
+    return float(torch.log(values[values > values[-1] * 1e-12]).sum())

@@ -12,7 +12,7 @@ from train import compare
 from train.__main__ import main
 from train.evaluation.cross_validation import cross_validated
 from train.evaluation.metrics import metrics
-from train.solvers.fit import Options
+from train.solvers.options import Options
 from train.table.table import read_table
 
 COLUMNS = ["log loss", "accuracy", "AUC", "Brier", "calib.", "steps", "seconds", "parity"]
@@ -122,7 +122,7 @@ def test_an_interrupted_run_goes_on_where_it_was(run, counted, monkeypatch):
     monkeypatch.setattr(compare, "measure", interrupted)
     first = run("--optimizers", "adam,sgd,adamax")
     assert first.status == 130
-    assert "keeps what is done" in first.err
+    assert "keeps the results; the same command continues" in first.err
     assert [row["optimizer"] for row in first.rows] == ["adam"]
 
     monkeypatch.setattr(compare, "measure", whole)

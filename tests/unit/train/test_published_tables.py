@@ -4,7 +4,8 @@ import pytest
 
 from tests.support import DATA
 from train.evaluation.coefficients import statistics
-from train.solvers.fit import Options, fit
+from train.solvers.fit import fit
+from train.solvers.options import Options
 from train.table.table import read_table
 
 # Of each fit: the table, how it is read, the options, and {term: (estimate, standard error)} as printed.

@@ -20,7 +20,8 @@ from passfail.manifest import Feature, decode
 from tests.support import DATA
 from train.evaluation.coefficients import lines, statistics
 from train.evaluation.separation import separation
-from train.solvers.fit import Options, fit, row_weights
+from train.solvers.fit import fit, row_weights
+from train.solvers.options import Options
 from train.table.table import read_table
 
 
@@ -29,8 +30,8 @@ def described(x, y, names=None, weight=None, **options):
     options = Options(**options)
     names = names or [f"x{i}" for i in range(x.shape[1])]
     features = [Feature(name, "numeric", (), 0.0, 1.0, None) for name in names]
-    x, y = (torch.tensor(np.asarray(a, dtype=np.float64)) for a in (x, y))
-    weight = torch.ones_like(y) if weight is None else torch.tensor(np.asarray(weight, dtype=np.float64))
+    x, y = (np.asarray(a, dtype=np.float64) for a in (x, y))
+    weight = np.ones(len(y)) if weight is None else np.asarray(weight, dtype=np.float64)
     fitted = fit(features, x, y, weight, options, lambda line: None)
     return fitted, statistics(features, fitted, options, (x, y, weight))
 
@@ -295,7 +296,7 @@ def test_firth_gives_separated_columns_a_finite_table():
 def test_class_weights_are_in_the_table(fair):
     x, y = fair
     x, y = x[::20], y[::20]
-    weight = row_weights(torch.from_numpy(y), torch.ones(len(y)), "1,3").numpy()
+    weight = row_weights(y, np.ones(len(y)), "1,3")
 
     assert described(x, y, class_weight="1,3")[1] == described(x, y, weight=weight)[1]
 

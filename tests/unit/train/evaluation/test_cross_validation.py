@@ -7,7 +7,8 @@ from passfail.manifest import Feature
 from tests.support import DATA
 from train.evaluation import cross_validation
 from train.evaluation.cross_validation import assign_folds, held_out
-from train.solvers.fit import Options, fit
+from train.solvers.fit import fit
+from train.solvers.options import Options
 from train.table.table import read_table
 
 

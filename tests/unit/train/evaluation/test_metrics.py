@@ -10,7 +10,7 @@ from tests.support import DATA
 from train.__main__ import main
 from train.evaluation.cross_validation import held_out
 from train.evaluation.metrics import calibration, calibration_error, evaluate, metrics
-from train.solvers.fit import Options
+from train.solvers.options import Options
 from train.table.table import read_table
 
 Y = np.array([0, 0, 1, 0, 1, 1, 0, 1], dtype=np.float64)

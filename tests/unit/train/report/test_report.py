@@ -283,4 +283,4 @@ def test_report_prints_the_newest_and_opens_it_at_a_terminal_only(models, tmp_pa
     assert len(opened) == 1
 
     assert main([*command, str(tmp_path)]) == 2
-    assert "holds no export with a report" in capsys.readouterr().err
+    assert "there is no export with a report" in capsys.readouterr().err

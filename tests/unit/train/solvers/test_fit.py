@@ -9,15 +9,15 @@ from tests.support.lecture import HEAD, TAIL
 from train.evaluation.cross_validation import logits
 from train.evaluation.metrics import metrics
 from train.model.logistic import LogisticModel
-from train.solvers.fit import Options, fit
+from train.solvers.fit import fit
 from train.solvers.gradient_descent import descend
+from train.solvers.options import Options
 from train.table.table import read_table
 
 
 def fitted(name, options=None, **columns):
     table = read_table(DATA / f"{name}.csv", **columns)
-    x, y = torch.from_numpy(table.x), torch.from_numpy(table.y)
-    return table, fit(table.features, x, y, table.weight, options or Options(), log=lambda line: None)
+    return table, fit(table.features, table.x, table.y, table.weight, options or Options(), log=lambda line: None)
 
 
 def raw(model):
@@ -86,15 +86,9 @@ def test_sgd_prints_the_lectures_losses(printed, start):
     table = read_table(DATA / "hours.csv")
     lines = []
     options = Options(solver="sgd", standardize=False, lr=0.01, epochs=len(printed))
-    descend(
-        LogisticModel(table.features),
-        torch.from_numpy(table.x),
-        torch.from_numpy(table.y),
-        torch.from_numpy(table.weight),
-        options,
-        lines.append,
-        start,
-    )
+    model = LogisticModel(table.features)
+    model.beta = torch.tensor([*start[::-1]], dtype=torch.float64)
+    descend(model, *map(torch.from_numpy, (table.x, table.y, table.weight)), options, lines.append)
 
     np.testing.assert_allclose([float(line.split()[1]) for line in lines], printed, rtol=0, atol=1e-6)
 

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from passfail.manifest import Feature
 from train.errors import FitError
 from train.model.links import LINKS
-from train.solvers.fit import Options, fit
-from train.solvers.newton import firth_pull, inverse, log_determinant, total
+from train.solvers.fit import fit
+from train.solvers.newton import firth_gradient, inverse, log_determinant, total
+from train.solvers.options import Options
 
 every_link = pytest.mark.parametrize("link", LINKS)
 
@@ -30,7 +31,8 @@ def fitted(x, y, weight=None, **options):
     ranges = zip(x.min(0).values.tolist(), x.max(0).values.tolist(), strict=True)
     features = [Feature(f"x{i}", "numeric", (), *limits, None) for i, limits in enumerate(ranges)]
     weight = torch.ones_like(y) if weight is None else weight
-    return fit(features, x, y, weight, Options(**options), lambda line: None)
+    rows = x.numpy(), y.numpy(), weight.numpy()
+    return fit(features, *rows, Options(**options), lambda line: None)
 
 
 def raw(result):
@@ -72,7 +74,7 @@ def test_sums_are_autograds(link, values, seed):
     )
 
 
-def test_firths_pull_is_the_gradient_of_the_penalty():
+def test_firth_gradient_is_the_gradient_of_the_penalty():
     x, y = table(40)
     x, weight = (x - x.mean(0)) / x.std(0), torch.linspace(0.5, 2, 40, dtype=torch.float64)
     matrix = torch.cat([torch.ones(40, 1, dtype=torch.float64), x], 1)
@@ -83,9 +85,9 @@ def test_firths_pull_is_the_gradient_of_the_penalty():
         return log_determinant(total("logit", batches, beta).information, sizes) / 2
 
     sizes = torch.ones(4, dtype=torch.float64)
-    pull = firth_pull(batches, beta, inverse(total("logit", batches, beta).information)[0])
+    slope = firth_gradient(batches, beta, inverse(total("logit", batches, beta).information)[0])
     for index, step in enumerate(torch.eye(4, dtype=torch.float64) * 1e-5):
-        assert pull[index].item() == pytest.approx((penalty(beta + step) - penalty(beta - step)) / 2e-5, rel=1e-7)
+        assert slope[index].item() == pytest.approx((penalty(beta + step) - penalty(beta - step)) / 2e-5, rel=1e-7)
 
 
 @every_link
@@ -97,7 +99,7 @@ def test_converged_means_the_gradient_is_rounding(link, intercept):
 
     assert result.converged
     assert result.notes == ()
-    assert (end.gradient.abs() <= 2e-15 * end.doubt).all()
+    assert (end.gradient.abs() <= 2e-15 * end.rounding).all()
     assert intercept or (result.model.bias.item() == 0 and (result.model.center == 0).all())
 
 
@@ -141,11 +143,11 @@ def test_a_long_table_starts_from_0_where_some_of_its_rows_have_no_best_fit(monk
 
 
 def test_gives_up_with_the_reason(monkeypatch):
-    monkeypatch.setattr("train.solvers.newton.MOST_STEPS", 2)
+    monkeypatch.setattr("train.solvers.newton.MAX_STEPS", 2)
     result = fitted(*table())
 
     assert not result.converged
-    assert "took too many steps. Stopped after 2 steps with the gradient at" in result.notes[0]
+    assert result.notes[0].startswith("Not converged after 2 steps: the limit on the number of steps is reached.")
 
 
 def test_one_pass_is_a_sum_over_batches():
@@ -198,11 +200,11 @@ def test_firth_adds_half_a_row_to_each_cell_of_a_two_by_two_table():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"firth": True, "link": "probit"}, "--firth is for the logit link"),
-        ({"firth": True, "l2": 1.0}, "--firth is for the logit link without --l2"),
-        ({"solver": "sgd", "link": "probit"}, "--link needs the solver newton, not sgd: say --solver newton"),
-        ({"solver": "sgd", "link": "probit", "loss": "hinge"}, "--link needs the solver newton, not sgd: leave it out"),
-        ({"solver": "sgd", "firth": True, "hidden": 2}, "--firth needs the solver newton, not sgd: leave it out"),
+        ({"firth": True, "link": "probit"}, "--firth needs the logit link"),
+        ({"firth": True, "l2": 1.0}, "--firth needs the logit link without --l2"),
+        ({"solver": "sgd", "link": "probit"}, "--link needs the solver newton, not sgd: use --solver newton"),
+        ({"solver": "sgd", "link": "probit", "loss": "hinge"}, "--link needs the solver newton, not sgd: remove it"),
+        ({"solver": "sgd", "firth": True, "hidden": 2}, "--firth needs the solver newton, not sgd: remove it"),
         ({"solver": "sgd", "intercept": False}, "--no-intercept needs the solver newton"),
     ],
 )
@@ -228,7 +230,7 @@ def test_a_column_whose_differences_square_to_0_is_refused():
 
 @pytest.mark.parametrize("outcome", [0.0, 1.0])
 @pytest.mark.parametrize("value", [1e9, -1e12])
-def test_a_value_that_drowns_the_others_is_named_and_is_no_separation(value, outcome):
+def test_a_value_too_far_for_float64_to_resolve_the_others_is_named_and_is_no_separation(value, outcome):
     x, y = table()
     x[7, 0], y[7] = value, outcome
     result = fitted(x, y)
@@ -236,7 +238,7 @@ def test_a_value_that_drowns_the_others_is_named_and_is_no_separation(value, out
     assert not result.converged
     assert not result.solution.separated
     (note,) = result.notes
-    assert note.startswith(f"Not converged: x0 has the value {value:g}, beside which its others, half of them from 4.")
+    assert note.startswith(f"Not converged: x0 has the value {value:g}, too far from its other values to resolve")
     assert note.endswith("--drop 'x0'.")
 
 
@@ -271,10 +273,10 @@ def test_what_hardly_moves_is_not_added_up_again(link, monkeypatch):
     """The last pass takes the second derivative from the one before, to within 1e-6; Firth's penalty needs it anew."""
     passes = []
 
-    def kept(link, batches, beta, doubt=None, second=None):
-        passes.append((doubt is not None, second is not None))
-        sums = total(link, batches, beta, doubt, second)
-        assert doubt is None or sums.doubt is doubt
+    def kept(link, batches, beta, rounding=None, second=None):
+        passes.append((rounding is not None, second is not None))
+        sums = total(link, batches, beta, rounding, second)
+        assert rounding is None or sums.rounding is rounding
         assert second is None or (sums.information, sums.curvature) == second
         passes[-1] += (sums, total(link, batches, beta))
         return sums
@@ -285,7 +287,7 @@ def test_what_hardly_moves_is_not_added_up_again(link, monkeypatch):
     assert [known[:2] for known in (passes[0], passes[1], passes[-1])] == [(False, False), (False, False), (True, True)]
     for _, _, sums, anew in passes:
         assert (sums.loss, sums.gradient.tolist()) == (anew.loss, anew.gradient.tolist())
-        torch.testing.assert_close(sums.doubt, anew.doubt, rtol=0.5, atol=0)
+        torch.testing.assert_close(sums.rounding, anew.rounding, rtol=0.5, atol=0)
         torch.testing.assert_close(sums.information, anew.information, rtol=1e-6, atol=1e-6)
         torch.testing.assert_close(sums.curvature, anew.curvature, rtol=1e-6, atol=1e-6)
 

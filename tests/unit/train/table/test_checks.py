@@ -7,7 +7,7 @@ from passfail.manifest import Feature
 from tests.support import DATA
 from train.evaluation.cross_validation import held_out
 from train.evaluation.metrics import evaluate
-from train.solvers.fit import Options
+from train.solvers.options import Options
 from train.table.checks import warnings
 from train.table.table import Table, read_table
 

@@ -8,7 +8,8 @@ import pytest
 
 from tests.support import DATA
 from train.errors import DataError
-from train.solvers.fit import Options, fit
+from train.solvers.fit import fit
+from train.solvers.options import Options
 from train.table.table import read_table
 
 

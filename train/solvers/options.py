@@ -1,0 +1,60 @@
+"""How to fit: every option of the solvers, and which of them go together."""
+
+from dataclasses import dataclass
+
+from train import distributed
+from train.errors import FitError
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to fit a model.
+
+    solver: "newton", for the log loss without a hidden layer, or a key of gradient_descent.py's OPTIMIZERS.
+    l2: weight of the penalty, >= 0: l2 / 2 * sum(weight^2) over the scaled columns is added to the log loss summed over
+    the rows; the intercept is not penalised. standardize: scale the numeric columns first. loss: a key of LOSSES.
+    hidden: number of units of the hidden layer, 0 for none; activation: its activation, a key of ACTIVATIONS.
+    lr: learning rate of the optimizers; epochs: number of steps, each over all rows. seed: of the optimizers' starting
+    point and of the choice of held-out rows. link: a key of LINKS. intercept: whether the model has one.
+    firth: Firth's penalty, log(det(information)) / 2, for the logit link.
+    class_weight: "" for none; "balanced", rows / (2 * rows of that outcome); or "NO,YES", two factors for the weights
+    of the rows of each outcome.
+    """
+
+    solver: str = "newton"
+    l2: float = 0.0
+    standardize: bool = True
+    loss: str = "log"
+    hidden: int = 0
+    activation: str = "ReLU"
+    lr: float = 0.01
+    epochs: int = 1000
+    seed: int = 0
+    link: str = "logit"
+    intercept: bool = True
+    firth: bool = False
+    class_weight: str = ""
+
+    @property
+    def linear(self) -> bool:
+        """Whether newton can fit it: the log loss without a hidden layer."""
+        return not self.hidden and self.loss == "log"
+
+    def check(self) -> None:
+        """Raise FitError if the options don't go together."""
+        if self.firth and (self.link != "logit" or self.l2):
+            raise FitError("--firth needs the logit link without --l2: remove one of these options")
+        if self.solver == "newton":
+            if not self.linear:
+                raise FitError("newton fits the log loss without a hidden layer; choose another, such as lbfgs")
+            return
+        if distributed.ranks() > 1:
+            raise FitError(f"only newton can use several processes: run --solver {self.solver} without torchrun")
+        needs_newton = {
+            "--link": self.link != "logit",
+            "--no-intercept": not self.intercept,
+            "--firth": self.firth,
+        }
+        remedy = "use --solver newton" if self.linear else "remove it: newton takes the log loss and no hidden layer"
+        for option in (option for option, given in needs_newton.items() if given):
+            raise FitError(f"{option} needs the solver newton, not {self.solver}: {remedy}")
