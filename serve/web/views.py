@@ -14,6 +14,7 @@ from urllib.parse import urlencode
 import numpy as np
 from flask import Blueprint, Response, abort, current_app, render_template, request, send_from_directory
 
+from passfail.columns import Value, instance
 from passfail.errors import IntegrityError, RequestError
 from passfail.explain import evidence, explain
 from passfail.manifest import Manifest
@@ -81,7 +82,7 @@ class Shown:
     largest : the largest absolute contribution; 1 where all are 0.
     """
 
-    row: dict[str, float | str | None]
+    row: dict[str, Value]
     positive: bool
     probability: float
     outside: tuple[str, ...]
@@ -207,7 +208,7 @@ def _shown(served: Served, pairs: list[tuple[str, str]], traffic: bool) -> Shown
     parts = why["contributions"] or {}
     ranges = [(feature.name, feature.minimum, feature.maximum) for feature in manifest.features]
     return Shown(
-        row={name: _whole(value) for name, value in manifest.instance(x[0].tolist()).items()},
+        row={name: _whole(value) for name, value in instance(manifest.features, x[0].tolist()).items()},
         positive=positive,
         probability=float(probability[0]),
         outside=tuple(
@@ -226,7 +227,7 @@ def _shown(served: Served, pairs: list[tuple[str, str]], traffic: bool) -> Shown
     )
 
 
-def _whole(value: float | str | None) -> float | str | None:
+def _whole(value: Value) -> Value:
     return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 1e15 else value
 
 
