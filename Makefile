@@ -74,7 +74,7 @@ use: $(VENV)/train ## serve a certain version from now on, at once: VERSION=3, o
 
 .PHONY: test
 test: $(VENV)/test $(VENV)/fast $(VENV)-clients/installed $(VENV)-docs/installed lint ## all tests but Docker's
-	@$(PY) -m pytest -q -m "not docker" -n auto --maxprocesses 4 --dist loadscope
+	@$(PY) -m pytest -q -m "not docker and not engines" -n auto --maxprocesses 4 --dist loadscope
 
 .PHONY: fuzz
 fuzz: $(VENV)-fuzz/models ## atheris on each decoder: SECONDS=60, DECODER=json, csv, mlflow, v2 or headers
@@ -103,6 +103,10 @@ page-shots: $(VENV)/test ## write docs/page.png, the page as a browser shows it 
 .PHONY: test-docker
 test-docker: $(VENV)/test ## build and run the images with a Docker engine
 	@TORCH_INDEX="$(TORCH_INDEX)" $(PY) -m pytest -q -m docker
+
+.PHONY: test-engines
+test-engines: $(VENV)/test ## ask the engines that an export can travel to: DuckDB, SQLite, PostgreSQL
+	@$(PIP) -r requirements/engines.txt && $(PY) -m pytest -q -m engines tests/engines
 
 benches := $(VENV)/fast $(VENV)-bench/fast $(VENV)-mlserver/peer
 serve-bench := $(VENV)-bench/bin/python -m bench.serve --python $(PY) --mlserver $(VENV)-mlserver/bin/mlserver

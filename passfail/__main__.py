@@ -1,4 +1,4 @@
-"""The command line of the library: passfail pin | verify."""
+"""The command line of the library: passfail pin | verify | sql."""
 
 import argparse
 import os
@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from passfail import signing
-from passfail.errors import StartupError
+from passfail.errors import ConfigError, StartupError
 from passfail.loading import open_model
-from passfail.repository import find, model_name, pin
+from passfail.repository import find, model_name, pin, read_manifest
 from passfail.runtimes import MODEL_FILES
 from passfail.signing import PublicKey
 
@@ -42,6 +42,16 @@ def run_verify(options: argparse.Namespace, signed_by: PublicKey | None) -> str:
     return f"{folder}: {len(manifest.files)} files verified; answers on {options.runtime} as it was certified"
 
 
+def run_sql(options: argparse.Namespace, signed_by: PublicKey | None) -> str:
+    """Write the export as a SELECT that answers every row of a table."""
+    try:
+        from passfail.sql import select
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"the command sql needs the package {error.name}: pip install 'passfail[sql]'") from error
+    folder = find(options.models, options.model, options.version)
+    return select(read_manifest(folder, signed_by), options.dialect, options.table)
+
+
 def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     runtime = environ.get("RUNTIME") or "onnx"
     both = argparse.ArgumentParser(add_help=False)
@@ -61,6 +71,11 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     verifies = commands.add_parser("verify", parents=[both], help="verify an export, and certify its answers here")
     verifies.add_argument("--version", type=_version, help="default: the version that would be served")
     verifies.set_defaults(run=run_verify)
+    queries = commands.add_parser("sql", parents=[both], help="write an export as one SELECT over a table")
+    queries.add_argument("--version", type=_version, help="default: the version that would be served")
+    queries.add_argument("--dialect", required=True, help="bigquery, duckdb, postgres, snowflake, spark or sqlite")
+    queries.add_argument("--table", required=True, help="the table's name: applicants, or public.applicants")
+    queries.set_defaults(run=run_sql)
     return parser
 
 

@@ -1,0 +1,143 @@
+"""The SELECT of an export, in real engines: every logit is the export's to the bit, and so is every verdict."""
+
+import shutil
+import sqlite3
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from passfail.columns import Column
+from passfail.errors import ConfigError
+from passfail.model import Model
+from passfail.proof import samples
+from tests.support.models import opened
+
+pytestmark = pytest.mark.engines
+sql = pytest.importorskip("passfail.sql", reason="sqlglot is not installed: the SELECT is NOT tested")
+
+ROWS = 1_000_000
+Answers = tuple[np.ndarray, list[str | None], np.ndarray]  # logit, label, probability; NaN and None for NULL
+Ask = Callable[[Model, list[list[object]]], Answers]
+
+
+def table(model: Model, n: int) -> tuple[np.ndarray, list[list[object]]]:
+    """Rows of the training range, beyond it and on the boundary: as x (n, d), and as a table's cells."""
+    x, _ = samples.rows(model.manifest, n // 3, seed=1)
+    refused = np.isinf(x).any(axis=1) | ~np.isfinite(model.runtime(x)[0]) | (np.abs(x) > 1e150).any(axis=1)
+    x = x[~refused]
+    columns = [Column(feature) for feature in model.manifest.features]
+    return x, [[column.value(number) for column, number in zip(columns, row, strict=True)] for row in x.tolist()]
+
+
+def in_duckdb(model: Model, rows: list[list[object]]) -> Answers:
+    duckdb = pytest.importorskip("duckdb", reason="duckdb is not installed: the SELECT is NOT tested there")
+    pyarrow = pytest.importorskip("pyarrow")
+    names = [feature.name for feature in model.manifest.features]
+    applicants = pyarrow.table(dict(zip(names, map(list, zip(*rows, strict=True)), strict=True)))
+    assert applicants.num_rows
+    with duckdb.connect() as engine:
+        engine.register("applicants", applicants)
+        found = engine.sql(sql.select(model.manifest, "duckdb", "applicants")).arrow().read_all()
+    logit, probability = (np.array(found[name].to_pylist(), dtype=float) for name in ("logit", "probability"))
+    return logit, found["label"].to_pylist(), probability
+
+
+def in_sqlite(model: Model, rows: list[list[object]]) -> Answers:
+    features = model.manifest.features
+    names = ", ".join(f'"{f.name}" {"REAL" if f.kind == "numeric" else "TEXT"}' for f in features)
+    with sqlite3.connect(":memory:") as engine:
+        engine.execute(f"CREATE TABLE applicants ({names})")
+        engine.executemany(f"INSERT INTO applicants VALUES ({', '.join('?' * len(features))})", rows)
+        query = sql.select(model.manifest, "sqlite", "applicants")
+        try:
+            found = engine.execute(f"SELECT logit, label, probability FROM ({query})").fetchall()
+        except sqlite3.OperationalError as error:
+            pytest.skip(f"this SQLite has no exp(): the SELECT is NOT tested there ({error})")
+    logit, label, probability = zip(*found, strict=True)
+    return np.array(logit, dtype=float), list(label), np.array(probability, dtype=float)
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Ask]:
+    """A real PostgreSQL in a temporary folder, without a network port."""
+    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    if not programs or not shutil.which("psql"):
+        pytest.skip("PostgreSQL is not installed: the SELECT is NOT tested there")
+    # Not pytest's own folder: it takes that from every user but its own.
+    folder, binaries = Path(tempfile.mkdtemp(prefix="passfail-postgres-")), programs[-1].parent
+    folder.chmod(0o777)
+    user = ["runuser", "-u", "postgres", "--"]
+    data = folder / "data"
+
+    def run(*command: object, **options: object) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run([*user, *map(str, command)], cwd="/", capture_output=True, text=True, **options)
+        assert done.returncode == 0, done.stderr
+        return done
+
+    run(binaries / "initdb", "-D", data, "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C.UTF-8")
+    options = f"-c listen_addresses= -c unix_socket_directories={folder} -c fsync=off"
+    run(binaries / "pg_ctl", "-D", data, "-w", "-l", folder / "log", "-o", options, "start")
+
+    def ask(model: Model, rows: list[list[object]]) -> Answers:
+        features = model.manifest.features
+        names = ", ".join(f'"{f.name}" {"float8" if f.kind == "numeric" else "text"}' for f in features)
+        cells = "\n".join("\t".join("\\N" if cell is None else repr(cell).strip("'") for cell in row) for row in rows)
+        query = sql.select(model.manifest, "postgres", "applicants")
+        script = (
+            # In the order that the rows were written in.
+            "SET max_parallel_workers_per_gather = 0;\nSET synchronize_seqscans = off;\n"
+            f"SET client_min_messages = error;\nDROP TABLE IF EXISTS applicants;\nCREATE TABLE applicants ({names});\n"
+            f"COPY applicants FROM STDIN;\n{cells}\n\\.\n"
+            f"COPY (SELECT logit, label, probability FROM ({query}) AS answers) TO STDOUT;\n"
+        )
+        psql = ("psql", "-q", "-v", "ON_ERROR_STOP=1", "-h", folder, "-d", "postgres")
+        found = [line.split("\t") for line in run(*psql, input=script).stdout.splitlines()]
+        logit, label, probability = zip(*found, strict=True)
+        null = {"\\N": "nan"}
+        numbers = (np.array([null.get(cell, cell) for cell in cells], dtype=float) for cells in (logit, probability))
+        first, second = numbers
+        return first, [None if cell == "\\N" else cell for cell in label], second
+
+    try:
+        yield ask
+    finally:
+        run(binaries / "pg_ctl", "-D", data, "-m", "immediate", "stop")
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(params=["duckdb", "sqlite", "postgres"])
+def ask(request: pytest.FixtureRequest) -> Ask:
+    engines = {"duckdb": in_duckdb, "sqlite": in_sqlite}
+    return engines.get(request.param) or request.getfixturevalue("postgres")
+
+
+@pytest.mark.parametrize("name", ["hours", "study_hours", "admissions"])
+def test_a_million_rows_have_the_exports_logits_and_verdicts_to_the_bit(models: Path, ask: Ask, name: str) -> None:
+    model = opened(models, name)
+    x, rows = table(model, ROWS if name == "admissions" else 3_000)
+    z, p = model.runtime(x)
+
+    logit, label, probability = ask(model, rows)
+
+    assert int((logit != z).sum()) == 0
+    assert label == [model.manifest.target.labels[verdict] for verdict in model.verdict(z).tolist()]
+    ulp = np.abs(np.maximum(probability, 1e-300).view(np.int64) - np.maximum(p, 1e-300).view(np.int64))
+    assert ulp.max() <= 4
+
+
+def test_a_row_that_the_service_refuses_is_null(models: Path, ask: Ask) -> None:
+    model = opened(models, "admissions")
+    logit, label, probability = ask(model, [[None, 3.0, "1"], [500.0, 3.0, "9"], [500.0, 3.0, None], [500.0, 3.0, "1"]])
+
+    assert np.isnan(logit).tolist() == [True, True, True, False]
+    assert label[:3] == [None] * 3
+    assert np.isnan(probability).tolist() == [True, True, True, False]
+
+
+def test_an_unknown_dialect_is_refused(models: Path) -> None:
+    with pytest.raises(ConfigError, match="--dialect must be one of bigquery, duckdb"):
+        sql.select(opened(models, "hours").manifest, "cobol", "t")
