@@ -25,9 +25,10 @@ import numpy as np
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
+from passfail.links import LINKS
 from passfail.manifest import decode
 from passfail.proof import reference
-from passfail.proof.certificate import PROBABILITY_ULP, ulp
+from passfail.proof.certificate import ulp
 
 COMPOSE = ["docker-compose"] if shutil.which("docker-compose") else ["docker", "compose"]
 ENVIRON = {"COMPOSE_PROJECT_NAME": "passfailchaos", "COMPOSE_PROFILES": "proxy", "MODEL_NAME": "hours", "PORT": "0",
@@ -85,7 +86,7 @@ class Judge:
         p = 1 / (1 + np.exp(-z))
         return len(answers) == len(hours) and all(
             answer["logit"] == logit
-            and ulp(answer["probability"], probability) <= PROBABILITY_ULP[manifest.link]
+            and ulp(answer["probability"], probability) <= LINKS[manifest.link].ulp
             and answer["passed"] is (logit > manifest.logit_threshold)
             for answer, logit, probability in zip(answers, z.tolist(), p.tolist(), strict=True)
         )

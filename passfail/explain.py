@@ -1,27 +1,39 @@
 """Why a row is answered as it is: contributions to the logit, what would change the verdict, calibration evidence."""
 
 from bisect import bisect_right
+from collections.abc import Sequence
 
 import numpy as np
 
+from passfail.arrays import Bools, Floats
 from passfail.errors import BodyTooLarge
+from passfail.manifest import Bin, Manifest
+from passfail.model import Model
 from passfail.proof import reference
-from passfail.proof.reference import from_ordinal, ordinal
+from passfail.proof.floats import LARGEST, bisect
 
 ROWS = 1000  # of one request: each is asked of the model some hundred times
 CHUNK = 200  # rows at a time, so that memory stays small
 STEPS = 65  # values across the training range at which a hidden layer is asked for another verdict
-LARGEST = np.finfo(np.float64).max
+
+Record = dict[str, object]  # plain values, as they are written in JSON
 
 
-def explain(model, x, logit):
-    """A list of n explanations, plain values for JSON, in the manifest's names.
+def explain(model: Model, x: Floats, logit: Floats) -> list[Record]:
+    """Explain the answers to rows, in the manifest's names.
 
-    model: a repository.Model. x float64 (n, d), NaN for missing. logit: its answers, finite (n,). Raises BodyTooLarge.
+    Parameters
+    ----------
+    x : float64 (n, d), NaN where missing.
+    logit : the model's answers (n,), finite.
+
+    Raises
+    ------
+    BodyTooLarge : there are more than ROWS rows.
     """
     if len(x) > ROWS:
         raise BodyTooLarge(f"more than {ROWS} rows to explain; send them in several requests")
-    explanations = []
+    explanations: list[Record] = []
     for start in range(0, len(x), CHUNK):
         rows, z = x[start : start + CHUNK], logit[start : start + CHUNK]
         with np.errstate(all="ignore"):
@@ -30,7 +42,7 @@ def explain(model, x, logit):
     return explanations
 
 
-def _contributions(manifest, x, logit):
+def _contributions(manifest: Manifest, x: Floats, logit: Floats) -> list[Record]:
     """For each row the parts that add up to its logit: baseline + contributions + residual.
 
     baseline: the logit at the mean of the training rows. A feature contributes, over its columns,
@@ -44,18 +56,18 @@ def _contributions(manifest, x, logit):
     for column, value in zip(manifest.parameters.columns, reference.values(manifest, x).T, strict=True):
         baseline += (column.mean - column.center) / column.scale * column.weight
         parts[:, column.feature] += (value - column.mean) / column.scale * column.weight
-    residual = logit - (baseline + parts.sum(axis=1))
-    names = [feature.name for feature in manifest.features]
+    residual: Floats = logit - (baseline + parts.sum(axis=1))
+    names, rows = [feature.name for feature in manifest.features], list(parts)
     return [
-        {"baseline": baseline, "contributions": dict(zip(names, row, strict=True)), "residual": rest}
-        for row, rest in zip(parts.tolist(), residual.tolist(), strict=True)
+        {"baseline": baseline, "contributions": dict(zip(names, row.tolist(), strict=True)), "residual": rest}
+        for row, rest in zip(rows, residual.tolist(), strict=True)
     ]
 
 
-def _flips(model, x, logit):
+def _flips(model: Model, x: Floats, logit: Floats) -> list[dict[str, Record]]:
     """For each row {name: what flips its verdict}, each feature moved alone, as the served model itself answers."""
     verdict = model.verdict(logit)
-    flips = [{} for _ in x]
+    flips: list[dict[str, Record]] = [{} for _ in x]
     for index, feature in enumerate(model.manifest.features):
         if feature.kind == "categorical":
             found = _levels(model, x, verdict, index)
@@ -66,7 +78,7 @@ def _flips(model, x, logit):
     return flips
 
 
-def _levels(model, x, verdict, index):
+def _levels(model: Model, x: Floats, verdict: Bools, index: int) -> list[Record]:
     """For each row {"levels": those that flip the verdict}."""
     levels = model.manifest.features[index].levels
     logit = _ask(model, x, index, np.tile(np.arange(len(levels), dtype=np.float64), (len(x), 1)))
@@ -74,7 +86,7 @@ def _levels(model, x, verdict, index):
     return [{"levels": [level for level, flip in zip(levels, row, strict=True) if flip]} for row in flips]
 
 
-def _values(model, x, verdict, index):
+def _values(model: Model, x: Floats, verdict: Bools, index: int) -> list[Record]:
     """For each row {"value": the number that flips the verdict, "outside": whether training had none so far out}.
 
     Where none is found the value is None, and "reason" says why. A missing value is moved from its fill.
@@ -84,9 +96,10 @@ def _values(model, x, verdict, index):
     verdict.
     """
     feature = model.manifest.features[index]
-    here = x[:, index] if not feature.nullable else np.where(np.isnan(x[:, index]), feature.fill, x[:, index])
+    here = x[:, index] if not feature.nullable else np.where(np.isnan(x[:, index]), feature.fill or 0.0, x[:, index])
+    least, most = feature.range
     if model.manifest.parameters.hidden:
-        far = np.linspace(feature.minimum, feature.maximum, STEPS)
+        far = np.linspace(least, most, STEPS)
         reason = f"none of {STEPS} values across the range seen in training flips it"
     else:
         far = np.array([-LARGEST, LARGEST])
@@ -96,38 +109,33 @@ def _values(model, x, verdict, index):
     # The value itself is among them: with an indicator, giving a missing value may be enough.
     tried = np.column_stack([here, np.tile(far, (len(x), 1))])
     flips = model.verdict(_ask(model, x, index, tried)) != verdict[:, None]
-    distance = np.where(
-        flips, np.abs(tried / 2 - here[:, None] / 2), np.inf
-    )  # halves: these differences don't overflow
+    halves = np.abs(tried / 2 - here[:, None] / 2)  # whose differences don't overflow
+    distance = np.where(flips, halves, np.inf)
     nearest = np.take_along_axis(tried, distance.argmin(axis=1)[:, None], axis=1)[:, 0]
-    value = _bisect(model, x, verdict, index, here, np.where(flips.any(axis=1), nearest, here))
-    logit = _ask(model, x, index, value[:, None])[:, 0]
+
+    def ask(value: Floats) -> Floats:
+        return _ask(model, x, index, value[:, None])[:, 0]
+
+    _, value = bisect(
+        here, np.where(flips.any(axis=1), nearest, here), lambda value: model.verdict(ask(value)) == verdict
+    )
+    logit = ask(value)
     found = (model.verdict(logit) != verdict) & np.isfinite(logit)
-    outside = (value < feature.minimum) | (value > feature.maximum)
+    outside = (value < least) | (value > most)
     return [
         {"value": v, "outside": far_out} if flip else {"value": None, "outside": None, "reason": reason}
         for v, far_out, flip in zip(value.tolist(), outside.tolist(), found.tolist(), strict=True)
     ]
 
 
-def _bisect(model, x, verdict, index, here, there):
-    """The first float64 (n,) on the way from here to there, both (n,), at which each row's verdict is another."""
-    here, there = ordinal(here), ordinal(there)
-    while (np.maximum(here, there) - 1 > np.minimum(here, there)).any():
-        middle = (here >> 1) + (there >> 1) + (here & there & 1)  # their sum would overflow
-        same = model.verdict(_ask(model, x, index, from_ordinal(middle)[:, None])[:, 0]) == verdict
-        here, there = np.where(same, middle, here), np.where(same, there, middle)
-    return from_ordinal(there)
-
-
-def _ask(model, x, index, values):
+def _ask(model: Model, x: Floats, index: int, values: Floats) -> Floats:
     """The served model's logits (n, k) of the rows x (n, d) with one feature set to each of values (n, k)."""
     rows = np.repeat(x, values.shape[1], axis=0)
     rows[:, index] = values.ravel()
     return model.runtime(rows)[0].reshape(values.shape)
 
 
-def evidence(calibration, probability):
+def evidence(calibration: Sequence[Bin], probability: Floats) -> list[Record | None]:
     """For each probability (n,) its bin as plain values: of `rows` rows `positives` were, `low` to `high` is 95 %.
 
     calibration: the manifest's bins, in order. None where no bin holds the probability: no held-out row came near.
@@ -136,7 +144,7 @@ def evidence(calibration, probability):
     return [_cited(calibration, bisect_right(lowers, p) - 1, p) for p in probability.tolist()]
 
 
-def _cited(calibration, at, p):
+def _cited(calibration: Sequence[Bin], at: int, p: float) -> Record | None:
     if at < 0 or not (p < calibration[at].upper or p == calibration[at].upper == 1):
         return None
     found = calibration[at]

@@ -9,6 +9,7 @@ import numpy as np
 
 from passfail.columns import row
 from passfail.errors import CertificateError, IntegrityError
+from passfail.links import LINKS
 from passfail.manifest import Manifest
 from passfail.model import Model
 from passfail.proof import certificate
@@ -64,7 +65,7 @@ def replay(manifest: Manifest, runtime: Runtime) -> None:
     x = np.array([row(manifest.features, example.instance) for example in manifest.examples])
     logit, probability = runtime(x)
     for example, z, p in zip(manifest.examples, logit.tolist(), probability.tolist(), strict=True):
-        if z != example.logit or certificate.ulp(p, example.probability) > certificate.PROBABILITY_ULP[manifest.link]:
+        if z != example.logit or certificate.ulp(p, example.probability) > LINKS[manifest.link].ulp:
             raise CertificateError(
                 f"a recorded example answers {z!r} ({p!r}) here, {example.logit!r} "
                 f"({example.probability!r}) when it was exported"

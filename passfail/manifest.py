@@ -7,13 +7,12 @@ change of any byte is noticed.
 
 import hashlib
 import json
-import math
 import re
-from statistics import NormalDist
 from typing import Literal
 
 import msgspec
 
+from passfail import links
 from passfail.errors import ManifestError
 
 FORMAT = 2
@@ -24,14 +23,6 @@ MISSING = frozenset(["", "#N/A", "N/A", "n/a", "NA", "NULL", "null", "NaN", "nan
 
 # A model's name is a folder, a part of URLs and a label in logs.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-
-# Each link's score of a probability p, 0 < p < 1: what the output called `logit` is where the probability is p.
-SCORES = {
-    "logit": lambda p: math.log(p / (1 - p)),
-    "probit": NormalDist().inv_cdf,
-    "cloglog": lambda p: math.log(-math.log1p(-p)),
-    "cauchit": lambda p: math.tan(math.pi * (p - 0.5)),
-}
 
 
 class Struct(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -57,8 +48,16 @@ class Feature(Struct, frozen=True):
     missing: Literal["error", "mean", "median", "most-frequent", "indicator"] = "error"
 
     @property
-    def nullable(self):
+    def nullable(self) -> bool:
+        """Whether a row may lack the value."""
         return self.fill is not None
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """The least and the largest value of a numeric feature in the training rows."""
+        assert self.minimum is not None, self.name
+        assert self.maximum is not None, self.name
+        return self.minimum, self.maximum
 
 
 class Target(Struct, frozen=True):
@@ -133,15 +132,7 @@ class Example(Struct, frozen=True):
 
 
 class Figures(Struct, frozen=True):
-    """How far an engine is from exact arithmetic (passfail/proof/certificate.py says what each may be at most).
-
-    logit_differences: logits that are not the closed form's to the bit. logit_error: the largest error of a logit, as
-    a share of the rounding bound of its dot product. probability_ulp: the largest error of a probability, given its
-    logit, in units in the last place; probability_error: absolute. batch_differences: rows that answer differently
-    alone, or in a batch of another size. out_of_range: probabilities outside [0, 1]. non_monotone: logits and
-    probabilities that fall where they should rise. verdict_differences: verdicts other than the exact logit's, outside
-    the certified band; unstable_verdicts: inside it.
-    """
+    """How far an engine is from exact arithmetic; passfail/proof/certificate.py says what each is, and its limit."""
 
     logit_differences: int
     logit_error: float
@@ -313,16 +304,16 @@ class Manifest(Struct, frozen=True, omit_defaults=True):
     units: dict[str, str] = {}
 
     @property
-    def logit_threshold(self):
+    def logit_threshold(self) -> float:
         """The threshold on the link's scale; a row is positive where its score, the output `logit`, is above it."""
-        return SCORES[self.link](self.threshold)
+        return links.score_at(self.link, self.threshold)
 
-    def encode(self):
+    def encode(self) -> bytes:
         """The text of manifest.json, UTF-8, with the digest filled in."""
         return _text(msgspec.structs.replace(self, digest=_digest(self)))
 
 
-def decode(text):
+def decode(text: bytes) -> Manifest:
     """Read manifest.json's bytes. Raises ManifestError where they are not exactly what an export wrote."""
     try:
         found = json.loads(text).get("format")
@@ -336,10 +327,10 @@ def decode(text):
     return manifest
 
 
-def _digest(manifest):
+def _digest(manifest: Manifest) -> str:
     return hashlib.sha256(_text(msgspec.structs.replace(manifest, digest=""))).hexdigest()
 
 
-def _text(manifest):
+def _text(manifest: Manifest) -> bytes:
     # json, not msgspec: it indents for people, and both write the shortest digits that read back as the same float.
     return (json.dumps(msgspec.to_builtins(manifest), indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Literal, cast
 from passfail.errors import ConfigError, IntegrityError
 
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey as PrivateKey
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey as PublicKey
+    from cryptography.hazmat.primitives.asymmetric import ed25519
+
+    PrivateKey = ed25519.Ed25519PrivateKey
+    PublicKey = ed25519.Ed25519PublicKey
 else:
     PrivateKey = PublicKey = object
 
@@ -56,6 +58,7 @@ def _key(path: str | Path, setting: str, kind: Literal["public", "private"]) -> 
     try:
         with open(path, "rb") as file:
             text = file.read()
+        key: object
         if kind == "private":
             key = serialization.load_pem_private_key(text, password=None)
         else:

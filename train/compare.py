@@ -13,7 +13,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from passfail.manifest import SCORES, Feature
+from passfail.links import score_at
+from passfail.manifest import Feature
 from passfail.runtimes import load_runtime
 from train.errors import FitError, TrainError
 from train.evaluation.cross_validation import cross_validated
@@ -135,7 +136,7 @@ def agreement(features: Sequence[Feature], model: LogisticModel, link: str) -> s
     """Whether both exports answer as the model does on a few rows: "equal", or how they differ."""
     files = {"onnx": formats.to_onnx(model), "torchscript": formats.to_torchscript(model)}
     runtimes = {name: load_runtime(name, data) for name, data in files.items()}
-    subject = parity.Subject(tuple(features), parameters(model), SCORES[link](0.5), link)
+    subject = parity.Subject(tuple(features), parameters(model), score_at(link, 0.5), link)
     return "; ".join(parity.short(runtimes, subject, PROBED)) or "equal"
 
 

@@ -8,16 +8,34 @@ train/model/logistic.py runs them in torch, and so they get into the exports; re
 """
 
 import math
+from collections.abc import Callable
 from decimal import Decimal
 from types import SimpleNamespace
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
+
+Vector: TypeAlias = Any  # float64 (n, H): a NumPy array or a torch tensor
+Scalar: TypeAlias = Any  # a float64 of the same library
+
+
+class Arithmetic(Protocol):
+    """Who computes: NumPy (NUMPY below) or PyTorch (train/model/logistic.py). power(k): exp(-k / STEPS)."""
+
+    def where(self, condition: Vector, a: Vector, b: Vector) -> Vector: ...
+    def floor(self, v: Vector) -> Vector: ...
+    def abs(self, v: Vector) -> Vector: ...
+    def amax(self, v: Vector, axis: int, keepdims: bool) -> Vector: ...
+    def cumsum(self, v: Vector, axis: int) -> Vector: ...
+    def number(self, value: float) -> Scalar: ...
+    def power(self, step: Vector) -> Vector: ...
+
 
 STEPS, FARTHEST = 8, 64
 POWERS = [float(Decimal(-step / STEPS).exp()) for step in range(FARTHEST * STEPS + 1)]  # exp(-t) up to t = 64
 _POWERS = np.array(POWERS)
 
-NUMPY = SimpleNamespace(
+NUMPY: Arithmetic = SimpleNamespace(
     where=np.where,
     floor=np.floor,
     abs=np.abs,
@@ -34,7 +52,7 @@ SELU = 1.0507009873554804934193349852946, 1.6732632423543772848170429916717  # (
 
 # name -> f(m, v, slope), v float64 (n, H) -> (n, H), NaN for NaN. m: who computes, NUMPY or logistic.py's TORCH.
 # slope is PReLU's parameter. Softmin, Softmax and LogSoftmax go across a row's H units, fewer than 2^16.
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, Callable[[Arithmetic, Vector, Any], Vector]] = {
     "ReLU": lambda m, v, slope: _above(m, v, 0.0),
     "ReLU6": lambda m, v, slope: _below(m, _above(m, v, 0.0), 6.0),
     "ELU": lambda m, v, slope: m.where(v < 0, _expm1(m, -_below(m, v, 0.0)), v),
@@ -58,15 +76,15 @@ ACTIVATIONS = {
 }
 
 
-def _above(m, v, least):
+def _above(m: Arithmetic, v: Vector, least: float) -> Vector:
     return m.where(v < least, least, v)
 
 
-def _below(m, v, most):
+def _below(m: Arithmetic, v: Vector, most: float) -> Vector:
     return m.where(v > most, most, v)
 
 
-def _power(m, t):
+def _power(m: Arithmetic, t: Vector) -> tuple[Vector, Vector]:
     """(T, q) with exp(-t) = T + T q for t >= 0; from t = 64 on, those of 64.
 
     T is one of POWERS and q = exp(r) - 1 with |r| <= 1/16, an exact difference.
@@ -78,24 +96,24 @@ def _power(m, t):
     return term, _polynomial(m, EXP_TERMS, r) * r
 
 
-def _exp(m, t):
+def _exp(m: Arithmetic, t: Vector) -> Vector:
     term, share = _power(m, t)
     return term + term * share
 
 
-def _expm1(m, t):
+def _expm1(m: Arithmetic, t: Vector) -> Vector:
     """exp(-t) - 1, in which nothing cancels near t = 0."""
     term, share = _power(m, t)
     return (term - 1.0) + term * share
 
 
-def _log1p(m, u):
+def _log1p(m: Arithmetic, u: Vector) -> Vector:
     """log(1 + u) for 0 <= u <= 1, as 2 atanh(s) with s = u / (2 + u) <= 1/3, by its series."""
     s = u / (2.0 + u)
     return _polynomial(m, LOG_TERMS, s * s) * s
 
 
-def _log(m, v):
+def _log(m: Arithmetic, v: Vector) -> Vector:
     """log(v) for 1 <= v < 2^16: powers of two are taken out until _log1p reaches."""
     log = 0.0 * v
     for power in (256.0, 16.0, 4.0, 2.0):
@@ -104,32 +122,32 @@ def _log(m, v):
     return log + _log1p(m, v - 1.0)
 
 
-def _polynomial(m, terms, x):
+def _polynomial(m: Arithmetic, terms: list[float], x: Vector) -> Vector:
     total = m.number(terms[0])
     for term in terms[1:]:
         total = total * x + m.number(term)
     return total
 
 
-def _sigmoid(m, v):
+def _sigmoid(m: Arithmetic, v: Vector) -> Vector:
     small = _exp(m, m.abs(v))
     return m.where(v < 0, small, 1.0) / (1.0 + small)
 
 
-def _tanh(m, v):
+def _tanh(m: Arithmetic, v: Vector) -> Vector:
     less = _expm1(m, 2.0 * m.abs(v))
     return m.where(v < 0, less, -less) / (2.0 + less)
 
 
-def _softplus(m, v):
+def _softplus(m: Arithmetic, v: Vector) -> Vector:
     return _above(m, v, 0.0) + _log1p(m, _exp(m, m.abs(v)))
 
 
-def _softmax(m, v):
+def _softmax(m: Arithmetic, v: Vector) -> Vector:
     share = _exp(m, m.amax(v, axis=1, keepdims=True) - v)
     return share / m.cumsum(share, axis=1)[:, -1:]
 
 
-def _log_softmax(m, v):
+def _log_softmax(m: Arithmetic, v: Vector) -> Vector:
     away = m.amax(v, axis=1, keepdims=True) - v
     return -away - _log(m, m.cumsum(_exp(m, away), axis=1)[:, -1:])

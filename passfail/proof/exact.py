@@ -11,21 +11,29 @@ from fractions import Fraction
 
 import numpy as np
 
+from passfail.arrays import Floats
+from passfail.links import BITS, LINKS
+from passfail.proof.reference import Subject
+
 # Decimal rounds its exp correctly to this many digits; a float64 has 17.
 DIGITS = Context(prec=40, Emin=-(10**6), Emax=10**6)
 WHOLE = 1074  # every float64 times 2^1074 is a whole number
 
 
-def logits(manifest, columns):
-    """The logits of rows given as `closed_form.values` (n, D), finite, as (high, low), without a hidden layer.
+def logits(subject: Subject, columns: Floats) -> tuple[Floats, Floats]:
+    """The exact logits of rows given as `reference.values` (n, D), finite, of a model without a hidden layer.
 
     Whole numbers throughout: weight / scale are brought to one denominator, and a float64 is a whole number of 2^-1074.
+
+    Returns
+    -------
+    (high, low), float64 (n,) each.
     """
-    slopes = [Fraction(c.weight) / Fraction(c.scale) for c in manifest.parameters.columns]
-    denominator = math.lcm(*(slope.denominator for slope in slopes))
-    slopes = [int(slope * denominator) for slope in slopes]
-    centers = [_whole(column.center) for column in manifest.parameters.columns]
-    intercept = _whole(manifest.parameters.intercept) * denominator
+    shares = [Fraction(c.weight) / Fraction(c.scale) for c in subject.parameters.columns]
+    denominator = math.lcm(*(share.denominator for share in shares))
+    slopes = [int(share * denominator) for share in shares]
+    centers = [_whole(column.center) for column in subject.parameters.columns]
+    intercept = _whole(subject.parameters.intercept) * denominator
     unit = denominator << WHOLE
     high, low = [], []
     for row in columns.tolist():
@@ -41,36 +49,36 @@ def logits(manifest, columns):
     return np.array(high), np.array(low)
 
 
-def can(link):
+def can(link: str) -> bool:
     """Whether this link's probabilities can be had exactly here: two of them take mpmath, which trainers have."""
     return link in ("logit", "cloglog") or importlib.util.find_spec("mpmath") is not None
 
 
-def probabilities(link, z):
-    """The link's probabilities at scores z (n,), finite, as (high, low)."""
+def probabilities(link: str, z: Floats) -> tuple[Floats, Floats]:
+    """The link's exact probabilities at scores z (n,), finite: (high, low), float64 (n,) each."""
     exact = [_PROBABILITIES[link](value) for value in z.tolist()]
     high = [float(number) for number in exact]
     low = [float(DIGITS.subtract(number, Decimal(h))) for number, h in zip(exact, high, strict=True)]
     return np.array(high), np.array(low)
 
 
-def rounded(link, z):
+def rounded(link: str, z: Floats) -> Floats:
     """The scores z (n,) as the link takes them: all but the logit round them first (train/model/links.py says why)."""
     if link == "logit":
         return z
+    held = np.clip(z, LINKS[link].least, LINKS[link].most)
     if link == "cauchit":
-        mantissa, exponent = np.frexp(np.clip(z, -1e300, 1e300))
-        return np.ldexp(np.round(mantissa * 2.0**48), exponent - 48)
-    least, most = {"probit": (-40, 40), "cloglog": (-745, 7)}[link]
-    return np.round(np.clip(z, least, most) * 2.0**48) / 2.0**48
+        mantissa, exponent = np.frexp(held)
+        return np.asarray(np.ldexp(np.round(mantissa * BITS), exponent - 48))
+    return np.asarray(np.round(held * BITS) / BITS)
 
 
-def _logit(z):
+def _logit(z: float) -> Decimal:
     # Beyond these, it is 0 or 1 in float64 by far.
     return DIGITS.divide(1, DIGITS.add(1, DIGITS.exp(Decimal(min(max(-z, -9999.0), 9999.0)))))
 
 
-def _cloglog(z):
+def _cloglog(z: float) -> Decimal:
     if z < -40:  # 1 - exp(-u) = u - u^2 / 2 + ..., of which 40 digits would leave too few
         u = DIGITS.exp(Decimal(max(z, -9999.0)))
         return DIGITS.subtract(u, DIGITS.divide(DIGITS.multiply(u, u), 2))
@@ -78,14 +86,14 @@ def _cloglog(z):
     return Context(prec=80).subtract(1, Context(prec=80).exp(-u))
 
 
-def _probit(z):
+def _probit(z: float) -> Decimal:
     import mpmath
 
     with mpmath.workdps(40):
         return Decimal(mpmath.nstr(mpmath.ncdf(z), 40))
 
 
-def _cauchit(z):
+def _cauchit(z: float) -> Decimal:
     import mpmath
 
     with mpmath.workdps(40):
@@ -95,6 +103,6 @@ def _cauchit(z):
 _PROBABILITIES = {"logit": _logit, "probit": _probit, "cloglog": _cloglog, "cauchit": _cauchit}
 
 
-def _whole(value):
+def _whole(value: float) -> int:
     numerator, denominator = value.as_integer_ratio()
     return (numerator << WHOLE) // denominator

@@ -5,7 +5,9 @@ from sys import float_info
 
 import numpy as np
 
+from passfail.arrays import Bools, Floats, Row
 from passfail.proof import reference
+from passfail.proof.reference import Subject
 
 U = float_info.epsilon / 2  # the most by which one operation rounds, relative to its result
 
@@ -19,15 +21,15 @@ class Stability:
     For a hidden layer there is no such bound here.
     """
 
-    def __init__(self, manifest):
-        self._manifest = manifest
-        self._threshold = manifest.logit_threshold
-        self._linear = manifest.parameters.hidden is None
-        columns = manifest.parameters.columns
+    def __init__(self, subject: Subject) -> None:
+        self._subject = subject
+        self._threshold = subject.logit_threshold
+        self._linear = subject.parameters.hidden is None
+        columns = subject.parameters.columns
         self._fill = None
-        if any(feature.nullable for feature in manifest.features):
-            self._fill = np.array([math.nan if f.fill is None else f.fill for f in manifest.features])
-        self._intercept = abs(manifest.parameters.intercept) + float_info.min  # where products underflow
+        if any(feature.nullable for feature in subject.features):
+            self._fill = np.array([math.nan if f.fill is None else f.fill for f in subject.features])
+        self._intercept = abs(subject.parameters.intercept) + float_info.min  # where products underflow
         k = len(columns) + 3
         self._g = 2 * k * U / (1 - k * U)
         # The coarse bound: sum |term| is at most the length of the weights times the row's, and a constant.
@@ -38,8 +40,8 @@ class Stability:
             for w, column in zip(steep, columns, strict=True)
         )
 
-    def stable(self, x, logit):
-        """For rows x float64 (n, d) and their logits (n,): bool (n,), or None where it is not known."""
+    def stable(self, x: Floats, logit: Floats) -> Bools | None:
+        """For rows x (n, d) and their logits (n,): whether each verdict stands (n,); None where it is not known."""
         if not self._linear:
             return None
         filled = x if self._fill is None else np.where(np.isnan(x), self._fill, x)
@@ -47,23 +49,25 @@ class Stability:
         reach = math.sqrt(np.vdot(filled, filled))
         coarse = self._g * (self._steepness * reach + self._constant)
         distance = np.abs(logit - self._threshold)
-        stable = distance > coarse
+        stable: Bools = distance > coarse
         if not stable.all():
             rows = np.flatnonzero(~stable)
             stable[rows] = distance[rows] > self.band(x[rows])
         return stable
 
-    def one(self, row, logit):
-        """The same for one row, d numbers or None for missing: a bool, or None where it is not known."""
+    def one(self, row: Row, logit: float) -> bool | None:
+        """`stable` of one row, d numbers or None for missing."""
         if not self._linear:
             return None
         if None not in row:
-            coarse = self._g * (self._steepness * math.hypot(*row) + self._constant)
+            coarse = self._g * (self._steepness * math.hypot(*row) + self._constant)  # type: ignore[arg-type]
             if abs(logit - self._threshold) > coarse:
                 return True
-        return self.stable(np.array([row], dtype=np.float64), np.array([logit])).item()
+        stable = self.stable(np.array([row], dtype=np.float64), np.array([logit]))
+        return None if stable is None else bool(stable[0])
 
-    def band(self, x):
+    def band(self, x: Floats) -> Floats:
         """How far the logits of rows x (n, d) may be from exact, (n,)."""
         with np.errstate(over="ignore"):
-            return self._g * (np.abs(reference.terms(self._manifest, x)).sum(axis=1) + self._intercept)
+            total: Floats = np.abs(reference.terms(self._subject, x)).sum(axis=1) + self._intercept
+            return self._g * total

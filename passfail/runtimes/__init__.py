@@ -1,4 +1,4 @@
-"""The seam between passfail and the engines that run a model.
+"""The engines that run a model file, each as one callable.
 
 A runtime is a callable: x float64 (n, d), C order -> (logit, probability), float64 (n,) each, for any n from 0 up.
 Each engine's module is imported only when it is chosen, so that serving ONNX never needs torch.
@@ -7,12 +7,10 @@ Each engine's module is imported only when it is chosen, so that serving ONNX ne
 from collections.abc import Callable
 from importlib import import_module
 
-import numpy as np
-import numpy.typing as npt
-
+from passfail.arrays import Floats
 from passfail.errors import IntegrityError, RuntimeUnavailable
 
-Runtime = Callable[[npt.NDArray[np.float64]], tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]]
+Runtime = Callable[[Floats], tuple[Floats, Floats]]
 
 MODEL_FILES = {"onnx": "model.onnx", "torchscript": "model.pt"}
 
@@ -20,14 +18,21 @@ MODEL_FILES = {"onnx": "model.onnx", "torchscript": "model.pt"}
 def load_runtime(name: str, model: bytes) -> Runtime:
     """Make a runtime from the bytes of its model file.
 
-    name: a key of MODEL_FILES. Raises RuntimeUnavailable where the engine is not installed, IntegrityError where it
-    can't read the model.
+    Parameters
+    ----------
+    name : a key of MODEL_FILES.
+
+    Raises
+    ------
+    RuntimeUnavailable : the engine is not installed.
+    IntegrityError : it can't read the model.
     """
     try:
         engine = import_module(f"passfail.runtimes.{name}")
     except ModuleNotFoundError as error:
         raise RuntimeUnavailable(f"the runtime {name} needs {error.name}, which is not installed") from error
     try:
-        return engine.load(model)  # type: ignore[no-any-return]
+        runtime: Runtime = engine.load(model)
     except Exception as error:  # each engine has its own types, derived from nothing narrower
         raise IntegrityError(f"{name} can't load it: {str(error).splitlines()[0]}") from error
+    return runtime

@@ -7,9 +7,12 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 import onnxruntime
 
+from passfail.arrays import Floats
+from passfail.runtimes import Runtime
 
-def load(model):
-    """model: the bytes of model.onnx. Returns a runtime as serve/runtimes/__init__.py describes it."""
+
+def load(model: bytes) -> Runtime:
+    """Open the bytes of model.onnx."""
     options = onnxruntime.SessionOptions()
     # Its thread pool would be sized by the host, not by the container, and a request is microseconds of work.
     options.intra_op_num_threads = 1
@@ -17,7 +20,8 @@ def load(model):
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     outputs = ["logit", "probability"]
 
-    def run(x):
-        return tuple(session.run(outputs, {"x": x}))
+    def run(x: Floats) -> tuple[Floats, Floats]:
+        logit, probability = session.run(outputs, {"x": x})
+        return logit, probability
 
     return run

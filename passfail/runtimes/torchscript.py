@@ -1,4 +1,4 @@
-"""Runs model.pt on TorchScript, one thread. The only module of serve that imports torch.
+"""Runs model.pt on TorchScript, one thread. The only module outside train/ that imports torch.
 
 TorchScript is deprecated by PyTorch (2.13 warns at every load): it is here as the compatible artefact and as the
 second opinion that the parity tests need. ONNX is the default.
@@ -9,16 +9,19 @@ import warnings
 
 import torch
 
+from passfail.arrays import Floats
+from passfail.runtimes import Runtime
 
-def load(model):
-    """model: the bytes of model.pt. Returns a runtime as serve/runtimes/__init__.py describes it."""
+
+def load(model: bytes) -> Runtime:
+    """Open the bytes of model.pt."""
     torch.set_num_threads(1)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*torch.jit.* is deprecated", category=DeprecationWarning)
         # Frozen, what is made of constants alone is made once, not for each request: a sixth of a row's time.
-        module = torch.jit.freeze(torch.jit.load(io.BytesIO(model), map_location="cpu").eval())
+        module = torch.jit.freeze(torch.jit.load(io.BytesIO(model), map_location="cpu").eval())  # type: ignore[no-untyped-call]
 
-    def run(x):
+    def run(x: Floats) -> tuple[Floats, Floats]:
         with torch.inference_mode():
             logit, probability = module(torch.from_numpy(x))
         return logit.numpy(), probability.numpy()

@@ -236,7 +236,7 @@ def test_a_failed_proof_publishes_nothing(run, monkeypatch):
     status, _, err = run("export")
 
     assert status == 2
-    assert "logits that are not the closed form's, to the bit" in err
+    assert "logits whose bits differ from the closed form's" in err
     assert not Path("models").exists()
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from passfail.manifest import decode
 from passfail.proof import exact, reference, samples
-from passfail.proof.reference import from_ordinal, ordinal
+from passfail.proof.floats import from_ordinal, ordinal
 from tests.support import ROOT
 from tests.support.service import service
 

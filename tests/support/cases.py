@@ -5,7 +5,8 @@ import math
 import numpy as np
 from hypothesis import strategies as st
 
-from passfail.manifest import SCORES, Column, Feature, Hidden, Manifest, Parameters, Target, Unit
+from passfail.links import LINKS
+from passfail.manifest import Column, Feature, Hidden, Manifest, Parameters, Target, Unit
 from passfail.model import Model
 from passfail.proof import reference
 
@@ -47,7 +48,7 @@ def models(draw, hidden=False):
         units = [Unit(draw(small), tuple(draw(small) for _ in columns), draw(small)) for _ in range(3)]
         layer = Hidden(draw(st.sampled_from(["Tanh", "ReLU"])), None, tuple(units))
     parameters = Parameters(draw(st.floats(-10, 10)), tuple(columns), layer)
-    link, threshold = draw(st.sampled_from(sorted(SCORES))), draw(st.floats(0.01, 0.99))
+    link, threshold = draw(st.sampled_from(sorted(LINKS))), draw(st.floats(0.01, 0.99))
     target = Target("y", ("0", "1"), ("no", "yes"))
     manifest = Manifest(1, "", "m", 1, "", described, target, link, threshold, parameters, {}, (), None, None)
 

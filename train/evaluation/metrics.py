@@ -7,7 +7,8 @@ import numpy.typing as npt
 import torch
 
 from passfail.arrays import Floats
-from passfail.manifest import SCORES, Bin, Feature, Metrics, Struct
+from passfail.links import score_at
+from passfail.manifest import Bin, Feature, Metrics, Struct
 from train.evaluation.cross_validation import HeldOut
 from train.evaluation.thresholds import Threshold, at_threshold, counted, probabilities, weights_by_score
 from train.model.links import LINKS
@@ -56,7 +57,7 @@ def metrics(logit: Floats, y: Floats, link: str, threshold: float, weight: Float
     return Metrics(
         rows=len(y),
         log_loss=log_loss,
-        accuracy=float((weight * ((logit > SCORES[link](threshold)) == (y == 1))).sum() / total),
+        accuracy=float((weight * ((logit > score_at(link, threshold)) == (y == 1))).sum() / total),
         auc=area,
         brier=float((weight * (p - y) ** 2).sum() / total),
         calibration_error=calibration_error(p, y, weight),

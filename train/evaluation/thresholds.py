@@ -7,7 +7,8 @@ import numpy.typing as npt
 import torch
 
 from passfail.arrays import Floats
-from passfail.manifest import SCORES, Struct
+from passfail.links import score_at
+from passfail.manifest import Struct
 from train.errors import FitError
 from train.evaluation.cross_validation import HeldOut
 from train.model.links import LINKS
@@ -43,7 +44,7 @@ def counted(place: npt.NDArray[np.intp], weight: Floats, places: int = 0) -> Flo
 
 def at_threshold(link: str, threshold: float, logit: Floats, y: Floats, weight: Floats) -> Threshold:
     """The Threshold record of one threshold, for scores, outcomes and weights (n,) each."""
-    positive = logit > SCORES[link](threshold)
+    positive = logit > score_at(link, threshold)
     true_positives, false_positives = ((weight * (positive & (y == outcome))).sum() for outcome in (1, 0))
     false_negatives = (weight * y).sum() - true_positives
     answered = true_positives + false_positives

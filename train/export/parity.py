@@ -170,12 +170,12 @@ def table(certificate: Certificate, link: str) -> str:
         f"CPU: {' '.join(certificate.cpu)}",
         "",
     ]
-    width = max(map(len, Figures.__struct_fields__))
+    width, limits = max(map(len, Figures.__struct_fields__)), proofs.limits(link)
     columns = {name: max(len(name), 8) for name in certificate.engines}
     lines.append("  ".join(["".ljust(width), *(name.rjust(w) for name, w in columns.items()), "at most".rjust(8)]))
     for figure in Figures.__struct_fields__:
         values = [f"{getattr(certificate.engines[name], figure):.3g}".rjust(w) for name, w in columns.items()]
-        limit = f"{proofs.most(figure, link):g}" if figure in proofs.LIMITS else "-"
+        limit = f"{limits[figure]:g}" if figure in limits else "-"
         lines.append("  ".join([figure.ljust(width), *values, limit.rjust(8)]))
     for name, missed in certificate.others.items():
         lines.append(f"{name}, not certified: {'; '.join(missed) or 'meets every limit'}")

@@ -14,6 +14,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from passfail.links import BITS
+from passfail.links import LINKS as PLAIN
+
 SQRT_HALF = 0.5**0.5
 PI = 3.141592653589793
 
@@ -52,7 +55,7 @@ _ARC = _constants(
     0.277063211989786,
 )
 # fmt: on
-(_FAR,) = _constants(1e300)
+(_FAR,) = _constants(PLAIN["cauchit"].most)
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ class Link:
     """A link, for float64 tensors of one shape.
 
     probability(z): P(positive), within [0, 1], never decreasing in z, exportable; NaN for NaN. The inverse, for one
-    number, is `passfail.manifest.SCORES`.
+    number, is `passfail.links.score_at`.
     terms(z, y), y of 0 and 1: of each row, its log loss -log P(y | z), computed so that it never overflows; the loss's
     first and second derivative in z; and the second derivative's expectation under the model, which is the row's
     share of Fisher's information (McCullagh & Nelder, Generalized Linear Models, 1989, section 2.5).
@@ -94,7 +97,7 @@ def _probit(z: Tensor) -> Tensor:
     R(x) = erfcx(x / sqrt 2) / 2 is t = 5 / (5 + x) times a polynomial in t. The square's rounding would cost digits in
     the exponent, so x is split at a sixteenth, whose square is exact (Cody, Mathematics of Computation 23, 1969).
     """
-    x = torch.round(_within(torch.abs(z), 0.0, 40.0) * 2.0**48) / 2.0**48
+    x = torch.round(_within(torch.abs(z), 0.0, PLAIN["probit"].most) * BITS) / BITS
     coarse = torch.round(x * 16.0) / 16.0
     t = 5.0 / (5.0 + x)
     tail = torch.exp(coarse * coarse * -0.5) * torch.exp((x - coarse) * (x + coarse) * -0.5)
@@ -113,7 +116,7 @@ def _probit_terms(z: Tensor, y: Tensor) -> Terms:
 
 def _cloglog(z: Tensor) -> Tensor:
     """1 - exp(-u) with u = exp(z); where u is below a half, u times a polynomial, so that no digits cancel."""
-    u = torch.exp(torch.round(_within(z, -745.0, 7.0) * 2.0**48) / 2.0**48)
+    u = torch.exp(torch.round(_within(z, PLAIN["cloglog"].least, PLAIN["cloglog"].most) * BITS) / BITS)
     return torch.where(u < 0.5, u * _polynomial(_SHARE, u * 4.0 - 1.0), 1.0 - torch.exp(-u))
 
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import jinja2
 
 from passfail.manifest import Coefficient, Feature, Manifest, Training
+from passfail.proof.certificate import FIGURES
 from train.evaluation.coefficients import unidentified
 from train.evaluation.metrics import Evaluation
 from train.model.terms import INTERCEPT, term
@@ -29,17 +30,6 @@ MISSING = {
     "median": "becomes the median, {}",
     "most-frequent": "becomes the most frequent, {}",
     "indicator": "becomes {}, with a missing-value indicator column",
-}
-MEASURED = {
-    "logit_differences": "logits whose bits differ from the closed form's",
-    "logit_error": "largest error of a logit, as a share of its rounding bound",
-    "probability_ulp": "largest error of a probability, in units in the last place",
-    "probability_error": "largest error of a probability",
-    "batch_differences": "rows whose answer differs alone or in another batch",
-    "out_of_range": "probabilities outside [0, 1]",
-    "non_monotone": "probabilities or logits that fall where they should rise",
-    "verdict_differences": "wrong verdicts outside the certified band",
-    "unstable_verdicts": "wrong verdicts inside the certified band",
 }
 
 
@@ -80,7 +70,7 @@ def _context(manifest: Manifest, evaluation: Evaluation | None) -> dict[str, obj
         "limits": _limits(manifest, evaluation),
         "proof": [
             (words, [f"{getattr(figures, name):.3g}" for figures in manifest.certificate.engines.values()])
-            for name, words in MEASURED.items()
+            for name, words in FIGURES.items()
         ],
         **(_charts(manifest.threshold, evaluation) if evaluation else {}),
     }

@@ -7,7 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from passfail.manifest import SCORES, Feature
+from passfail import links
+from passfail.links import score_at
+from passfail.manifest import Feature
 from passfail.proof import certificate, exact
 from passfail.runtimes import load_runtime
 from train.export import formats
@@ -66,7 +68,7 @@ def test_runtimes_agree_and_are_within_a_few_units_of_the_exact_probability(engi
     p, _ = exact.probabilities(link, exact.rounded(link, few))
 
     assert certificate.ulp(run["onnx"](z), run["torchscript"](z)) <= 4
-    assert certificate.ulp(run["onnx"](few), p) <= certificate.PROBABILITY_ULP[link]
+    assert certificate.ulp(run["onnx"](few), p) <= links.LINKS[link].ulp
 
 
 def test_no_engine_answers_a_row_by_its_neighbours(engines):
@@ -100,7 +102,7 @@ def test_probability_is_the_exact_one(link, z):
 @some
 @given(p=st.floats(1e-6, 1 - 1e-6))
 def test_scores_are_the_inverse(link, p):
-    assert LINKS[link].probability(tensor(SCORES[link](p))).item() == pytest.approx(p, rel=1e-9)
+    assert LINKS[link].probability(tensor(score_at(link, p))).item() == pytest.approx(p, rel=1e-9)
 
 
 @every_link

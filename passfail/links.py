@@ -1,0 +1,38 @@
+"""The links in plain numbers: the score of a probability, the range of scores, and how far probabilities may be off."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import NormalDist
+
+BITS = 2.0**48  # where a polynomial stands in for a function, the score is first rounded to 48 binary digits
+
+
+@dataclass(frozen=True)
+class Link:
+    """A link; train/model/links.py has its probability in PyTorch, proof/exact.py exactly.
+
+    Attributes
+    ----------
+    score : of a probability p, 0 < p < 1: what the output called `logit` is where the probability is p.
+    least, most : the scores beyond which the probability no longer changes.
+    ulp : the largest error of a probability, given its score, in units in the last place.
+    """
+
+    score: Callable[[float], float]
+    least: float
+    most: float
+    ulp: int
+
+
+LINKS = {
+    "logit": Link(lambda p: math.log(p / (1 - p)), -math.inf, math.inf, 4),
+    "probit": Link(NormalDist().inv_cdf, -40.0, 40.0, 16),  # the tail multiplies the rounding of the score's square
+    "cloglog": Link(lambda p: math.log(-math.log1p(-p)), -745.0, 7.0, 4),
+    "cauchit": Link(lambda p: math.tan(math.pi * (p - 0.5)), -1e300, 1e300, 4),
+}
+
+
+def score_at(link: str, probability: float) -> float:
+    """The score at which a link's probability is this one, 0 < probability < 1."""
+    return LINKS[link].score(probability)

@@ -1,0 +1,41 @@
+"""Neighbouring floats, and bisection over the floats themselves."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from passfail.arrays import Bools, Floats, Ints
+
+LARGEST = float(np.finfo(np.float64).max)
+TINY = float(np.finfo(np.float64).tiny)  # the least positive number that is not subnormal
+
+
+def ordinal(value: Floats | float) -> Ints:
+    """The place of each float64 among all floats; -0 and 0 share one."""
+    bits = np.asarray(value, dtype=np.float64).view(np.int64)
+    return np.where(bits < 0, np.int64(-(2**63)) - bits, bits)
+
+
+def from_ordinal(place: Ints) -> Floats:
+    """The inverse of `ordinal`."""
+    return np.where(place < 0, np.int64(-(2**63)) - place, place).view(np.float64)
+
+
+def bisect(here: Floats, there: Floats, stays: Callable[[Floats], Bools]) -> tuple[Floats, Floats]:
+    """Bring each pair of floats together until they are neighbours, in at most 64 steps.
+
+    Parameters
+    ----------
+    here, there : (n,), finite.
+    stays : values (n,) -> whether each is still on the side of `here`, as `here` itself is and `there` is not.
+
+    Returns
+    -------
+    The last value on the side of `here` and the first beyond it, (n,) each.
+    """
+    before, after = ordinal(here), ordinal(there)
+    while (np.maximum(before, after) - 1 > np.minimum(before, after)).any():
+        middle = (before >> 1) + (after >> 1) + (before & after & 1)  # their sum would overflow
+        same = stays(from_ordinal(middle))
+        before, after = np.where(same, middle, before), np.where(same, after, middle)
+    return from_ordinal(before), from_ordinal(after)
