@@ -11,7 +11,7 @@ PORT ?= 8000
 
 VENV := .venv
 PY := $(VENV)/bin/python
-PIP := $(PY) -m pip install --quiet --disable-pip-version-check
+PIP := $(PY) -m pip install -qq --disable-pip-version-check
 TORCH := torch==2.13.0
 NO_INDEX := { echo "pip could not install the packages (above): if no index answers, set PIP_INDEX_URL to one that does, \
 or PIP_FIND_LINKS to a folder of wheels, and run make again" >&2; exit 1; }
@@ -27,24 +27,40 @@ model := $(or $(NAME),$(patsubst %.parquet,%,$(patsubst %.csv,%,$(patsubst %.gz,
 export PORT MODEL_NAME RUNTIME
 
 .PHONY: help
-help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
-	@echo "  settings: DATA=my.csv TARGET=column NAME=model ARGS='--solver newton ...' MODEL_NAME= RUNTIME=onnx PORT=8000"
+help:
+	@awk -F ':.*## ' '/^##@/ {print "\n" substr($$0, 5) ":"} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo; echo "settings: DATA=my.csv TARGET=column NAME=model ARGS='--solver newton ...' MODEL_NAME= RUNTIME=onnx PORT=8000"
+
+##@ Try it
 
 .PHONY: demo
 demo: train export $(VENV)/fast ## train, export, serve, show a prediction, and go on serving (Ctrl-C stops)
 	@MODEL_NAME="$(model)" $(PY) -m deploy.demo
 
+.PHONY: lesson
+lesson: $(VENV)/train ## walk through the lecture, into lesson.png
+	@$(PY) -m train lesson
+
+##@ Train and publish a model
+
 .PHONY: train
 train: $(VENV)/train ## fit a model: DATA, TARGET, NAME, ARGS; without them, the lecture's
 	@$(PY) -m train fit $(data) $(if $(TARGET),--target "$(TARGET)") $(name) $(ARGS)
+
+.PHONY: compare
+compare: $(VENV)/train ## cross-validate losses, optimizers, activations: DATA, ARGS='--losses all'
+	@$(PY) -m train compare $(data) $(ARGS)
 
 .PHONY: export
 export: $(VENV)/train ## prove the trained model and publish it to models/: DATA or NAME
 	@$(PY) -m train export $(data) $(name)
 
+.PHONY: report
+report: $(VENV)/train ## print the path of the newest export's report, and open it: DATA or NAME
+	@$(PY) -m train report $(data) $(name)
+
 .PHONY: parity
-parity: $(VENV)/train ## prove the newest export again, on this machine, and print the table: DATA or NAME
+parity: $(VENV)/train ## prove the newest export again on this machine, and print the proof's table: DATA or NAME
 	@$(PY) -m train parity $(data) $(name)
 
 .PHONY: conform
@@ -52,45 +68,46 @@ conform: $(VENV)/train ## replay the newest export's examples in OpenVINO, Trito
 	@$(PIP) openvino==2026.4.1 && $(PIP) --no-deps nvidia-pytriton==0.7.0 && $(PY) -m train conform $(data) $(name) \
 	&& $(PY) -m tests.support.triton $(data) $(name)
 
-.PHONY: report
-report: $(VENV)/train ## say where the newest export's report is, and open it: DATA or NAME
-	@$(PY) -m train report $(data) $(name)
-
-.PHONY: lesson
-lesson: $(VENV)/train ## walk through the lecture, into lesson.png
-	@$(PY) -m train lesson
-
-.PHONY: compare
-compare: $(VENV)/train ## cross-validate losses, optimizers, activations: DATA, ARGS='--losses all'
-	@$(PY) -m train compare $(data) $(ARGS)
+##@ Serve it
 
 .PHONY: serve
-serve: $(VENV)/fast ## answer on PORT: MODEL_NAME, RUNTIME=onnx or torchscript
+serve: $(VENV)/fast ## answer requests on PORT: MODEL_NAME, RUNTIME=onnx or torchscript
 	@$(PY) -m serve
 
 .PHONY: use
-use: $(VENV)/train ## serve a certain version from now on, at once: VERSION=3, or VERSION=highest; MODEL_NAME
+use: $(VENV)/train ## pin the version that is served, at once: VERSION=3, or VERSION=highest; MODEL_NAME
 	@$(PY) -m passfail pin "$(VERSION)"
 
+##@ Change the code
+
+.PHONY: lint
+lint: $(VENV)/test ## check the style
+	@$(VENV)/bin/ruff check --quiet . && $(VENV)/bin/ruff format --quiet --check .
+
+# loadscope: the tests of a module share its services. Each run names its ten slowest tests.
+PYTEST := $(PY) -m pytest -q
+ALL := -n auto --maxprocesses 4 --dist loadscope --durations 10
+
 .PHONY: test
-test: $(VENV)/test $(VENV)/fast $(VENV)-clients/installed $(VENV)-docs/installed lint ## all tests but Docker's
-	@$(PY) -m pytest -q -m "not docker and not engines" -n auto --maxprocesses 4 --dist loadscope
+test: $(VENV)/test $(VENV)/fast $(VENV)-clients/installed $(VENV)-docs/installed lint ## run all tests but Docker's and the engines'
+	@$(PYTEST) -m "not docker and not engines" $(ALL) $(ARGS)
+
+.PHONY: test-unit
+test-unit: $(VENV)/test ## run the unit tests alone: no process, no network, under a minute
+	@$(PYTEST) tests/unit -n auto --maxprocesses 4 --durations 10 $(ARGS)
+
+.PHONY: test-engines
+test-engines: $(VENV)/test ## test an export in the engines it can travel to: DuckDB, SQLite, PostgreSQL
+	@$(PIP) -r requirements/engines.txt && $(PYTEST) -m engines tests/engines
+
+.PHONY: test-docker
+test-docker: $(VENV)/test ## build and run the images with a Docker engine
+	@TORCH_INDEX="$(TORCH_INDEX)" $(PYTEST) -m docker
 
 .PHONY: fuzz
-fuzz: $(VENV)-fuzz/models ## atheris on each decoder: SECONDS=60, DECODER=json, csv, mlflow, v2 or headers
+fuzz: $(VENV)-fuzz/models ## fuzz each decoder with atheris: SECONDS=60, DECODER=json, csv, mlflow, v2 or headers
 	@for decoder in $(or $(DECODER),json csv mlflow v2 headers); do \
 	$(VENV)-fuzz/bin/python -m tests.fuzz $< $$decoder $(or $(SECONDS),60); done
-
-.PHONY: audit
-audit: $(VENV)-supply/tools ## look every locked package up among the known vulnerabilities (asks PyPI)
-	@for lock in serve torchscript train test; do echo "requirements/$$lock.txt:"; \
-	$(AUDIT) --require-hashes -r requirements/$$lock.txt; done; \
-	echo "torch:"; $(AUDIT) --no-deps -r <(echo $(TORCH))
-
-.PHONY: sbom
-sbom: $(VENV)-supply/image ## write sbom.json, what is in the serving image (CycloneDX): IMAGE=passfail-serve
-	@$(VENV)-supply/bin/cyclonedx-py environment $< --pyproject pyproject.toml --sv 1.6 --output-reproducible -o sbom.json
-	@$(VENV)-supply/bin/python deploy/sbom.py sbom.json "$(or $(IMAGE),passfail-serve)"
 
 .PHONY: docs
 docs: $(VENV)-docs/installed ## build the documents' site into site/; a dead link fails
@@ -100,49 +117,45 @@ docs: $(VENV)-docs/installed ## build the documents' site into site/; a dead lin
 page-shots: $(VENV)/test ## write docs/page.png, the page as a browser shows it (needs chromium): MODEL_NAME, QUERY
 	@mkdir -p docs && $(PY) -m tests.browser.shots docs/page.png "$(QUERY)"
 
-.PHONY: test-docker
-test-docker: $(VENV)/test ## build and run the images with a Docker engine
-	@TORCH_INDEX="$(TORCH_INDEX)" $(PY) -m pytest -q -m docker
+.PHONY: clean
+clean: ## remove the virtual environment and caches, not the models
+	@rm -rf $(VENV) $(VENV)-* site .pytest_cache .ruff_cache .hypothesis checkpoints; find . -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: test-engines
-test-engines: $(VENV)/test ## ask the engines that an export can travel to: DuckDB, SQLite, PostgreSQL
-	@$(PIP) -r requirements/engines.txt && $(PY) -m pytest -q -m engines tests/engines
+##@ Measure
 
 benches := $(VENV)/fast $(VENV)-bench/fast $(VENV)-mlserver/peer
 serve-bench := $(VENV)-bench/bin/python -m bench.serve --python $(PY) --mlserver $(VENV)-mlserver/bin/mlserver
 
 .PHONY: bench bench-quick
-bench: $(benches) $(VENV)/bench-train ## the service and the trainer beside others, twenty minutes (needs wrk and valgrind)
+bench: $(benches) $(VENV)/bench-train ## compare the service and the trainer with others, twenty minutes (needs wrk and valgrind)
 	@$(serve-bench) --image
 	@$(PY) bench/train.py --json $(VENV)/bench-train.json $(ARGS)
 	@$(PY) -m bench.count
 
-bench-quick: $(benches) ## the service alone in about a minute: ratios only roughly
+bench-quick: $(benches) ## compare the service alone, in about a minute: rough ratios
 	@$(serve-bench) --rounds 1 --seconds 1 --json $(VENV)-bench/quick.json $(ARGS)
 
 .PHONY: bench-train
-bench-train: $(VENV)/bench-train ## the trainer beside scikit-learn, three minutes: ARGS='--rows 1000000 --columns 20'
+bench-train: $(VENV)/bench-train ## compare the trainer with scikit-learn, three minutes: ARGS='--rows 1000000 --columns 20'
 	@$(PY) bench/train.py --json $(VENV)/bench-train.json $(ARGS)
 
 .PHONY: profile
-profile: $(VENV)/fast $(VENV)-bench/fast ## where the service's time goes, for one row and for 1,000 (needs wrk)
+profile: $(VENV)/fast $(VENV)-bench/fast ## show where the service's time goes, for one row and for 1,000 (needs wrk)
 	@$(VENV)-bench/bin/python -m bench.profiling --python $(PY)
 
 .PHONY: overload
-overload: $(VENV)/test ## what admission is worth: one worker, offered ten times what it can answer, a minute
+overload: $(VENV)/test ## offer one worker up to ten times its capacity, for a minute
 	@$(PY) bench/overload.py
 
 .PHONY: soak
-soak: $(VENV)/test ## the worker's memory over a million requests, two minutes (needs wrk)
+soak: $(VENV)/test ## measure a worker's memory over a million requests, two minutes (needs wrk)
 	@$(PY) bench/soak.py
 
 .PHONY: chaos
-chaos: $(VENV)/train ## containers, workers, exports and clients gone wrong, under load, for SECONDS=180 (needs Docker)
+chaos: $(VENV)/train ## break containers, workers, exports and clients under load: SECONDS=180 (needs Docker)
 	@$(PY) bench/chaos.py --seconds $(or $(SECONDS),180)
 
-.PHONY: lint
-lint: $(VENV)/test ## style
-	@$(VENV)/bin/ruff check --quiet . && $(VENV)/bin/ruff format --quiet --check .
+##@ Lock and audit the packages
 
 .PHONY: lock
 lock: ## resolve requirements/*.txt anew (needs uv)
@@ -158,9 +171,16 @@ lock: ## resolve requirements/*.txt anew (needs uv)
 	compile -o requirements/clients.txt requirements/clients.in; \
 	compile -o requirements/docs.txt requirements/docs.in
 
-.PHONY: clean
-clean: ## remove the virtual environment and caches, not the models
-	@rm -rf $(VENV) $(VENV)-* site .pytest_cache .ruff_cache .hypothesis checkpoints; find . -name __pycache__ -prune -exec rm -rf {} +
+.PHONY: audit
+audit: $(VENV)-supply/tools ## look up the known vulnerabilities of every locked package (asks PyPI)
+	@for lock in serve torchscript train test; do echo "requirements/$$lock.txt:"; \
+	$(AUDIT) --require-hashes -r requirements/$$lock.txt; done; \
+	echo "torch:"; $(AUDIT) --no-deps -r <(echo $(TORCH))
+
+.PHONY: sbom
+sbom: $(VENV)-supply/image ## write sbom.json, the contents of the serving image (CycloneDX): IMAGE=passfail-serve
+	@$(VENV)-supply/bin/cyclonedx-py environment $< --pyproject pyproject.toml --sv 1.6 --output-reproducible -o sbom.json
+	@$(VENV)-supply/bin/python deploy/sbom.py sbom.json "$(or $(IMAGE),passfail-serve)"
 
 # Stamps: each set is installed once, and again when its lock changes.
 $(VENV)/bin/python:
