@@ -22,8 +22,7 @@ from serve.server.flask_app import create_app
 from serve.settings import Config
 from tests.support import ROOT
 from tests.support.pages import PAGES, REFERENCE, names, section, table
-from train.__main__ import _name as trained
-from train.arguments import parse
+from train.arguments import model_name, parse
 
 ROOMS = ("passfail", "serve", "train")
 README_LINES = 150
@@ -61,7 +60,7 @@ def test_the_demo_serves_the_model_that_it_trains(data: str) -> None:
     output = subprocess.check_output(dry, cwd=ROOT, text=True, env={**os.environ, "MAKEFLAGS": ""})
 
     assert 'MODEL_NAME="my" ' in output
-    assert trained(parse(["fit", "--data", data])) == "my"
+    assert model_name(parse(["fit", "--data", data])) == "my"
 
 
 def test_a_demo_on_no_port_is_one_line() -> None:
