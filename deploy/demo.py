@@ -1,6 +1,7 @@
-"""Starts the service, shows one prediction, and leaves it serving: what `make demo` runs last."""
+"""Start the service, show one prediction and the addresses, and go on serving: the last step of `make demo`."""
 
 import json
+import shlex
 import socket
 import subprocess
 import sys
@@ -10,22 +11,16 @@ import urllib.request
 from serve.settings import read_or_exit
 
 
-def main():
+def main() -> None:
     port = read_or_exit().port
     with socket.socket() as probe:
         if probe.connect_ex(("127.0.0.1", port)) == 0:
-            sys.exit(f"port {port} is taken: choose another, make demo PORT={port + 1}")
+            sys.exit(f"port {port} is in use: choose another one, such as make demo PORT={port + 1}")
     server = subprocess.Popen([sys.executable, "-m", "serve"])
     try:
-        here = f"http://localhost:{port}"
-        _wait(here, server)
-        with urllib.request.urlopen(f"{here}/model") as answer:
-            instance = json.load(answer)["examples"][4]["instance"]
-        body = json.dumps(instance)
-        request = urllib.request.Request(f"{here}/predict", body.encode(), {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request) as answer:
-            print(f"\n$ curl -H 'Content-Type: application/json' -d '{body}' {here}/predict\n{answer.read().decode()}")
-        print("\nserving; Ctrl-C stops", flush=True)
+        address = f"http://localhost:{port}"
+        wait_until_ready(address, server)
+        show(address)
         server.wait()
     except KeyboardInterrupt:
         pass
@@ -34,15 +29,26 @@ def main():
         server.wait()
 
 
-def _wait(here, server):
-    """Until the service is ready; leaves with its exit status where it stops instead."""
+def wait_until_ready(address: str, server: subprocess.Popen[bytes]) -> None:
+    """Return once the service is ready; exit with its status if it stops first."""
     while server.poll() is None:
         try:
-            urllib.request.urlopen(f"{here}/health/ready").close()
+            urllib.request.urlopen(f"{address}/health/ready").close()
             return
         except OSError:  # refused or reset: not yet
             time.sleep(0.05)
     sys.exit(server.returncode)
+
+
+def show(address: str) -> None:
+    """Print the addresses, and one request with its response."""
+    with urllib.request.urlopen(f"{address}/model") as response:
+        body = json.dumps(json.load(response)["examples"][4]["instance"])
+    request = urllib.request.Request(f"{address}/predict", body.encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request) as response:
+        answer = response.read().decode()
+    curl = f"curl -H 'Content-Type: application/json' -d {shlex.quote(body)} {address}/predict"
+    print(f"\n$ {curl}\n{answer}\n\npage  {address}/\ndocs  {address}/docs\n\nThe service runs until Ctrl-C.", flush=True)
 
 
 if __name__ == "__main__":

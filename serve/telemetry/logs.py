@@ -43,8 +43,8 @@ def access(method: str, path: str, seconds: float, answer: Answer, traceparent: 
     """Make the line of a request that took so many seconds, as `write` takes it."""
     now, milliseconds = moment(time.time()), int(1e6 * seconds + 0.5) / 1000
     if on_terminal(STDOUT):
-        version = "" if answer.version is None else f" {answer.model} {answer.version}, {answer.rows} rows,"
-        return f"{now} {method} {json.dumps(path[:200])} {answer.status}{version} {milliseconds} ms\n".encode()
+        model = "" if answer.version is None else f", {answer.rows} rows by {answer.model} {answer.version}"
+        return f"{now} {method} {json.dumps(path[:200])} {answer.status}, {milliseconds} ms{model}\n".encode()
     request_id = _text(dict(answer.headers).get(b"X-Request-Id"))
     line = Line(
         now, method, path[:200], answer.status, milliseconds, answer.rows, answer.model, answer.version, request_id,

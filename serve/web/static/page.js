@@ -1,7 +1,7 @@
 // Answers the form as you type. Without this file the form is sent, and answered as a page.
 
 import { calibration, columns, curve, element } from "./draw.js";
-import { watchTable } from "./table.js";
+import { acceptTables } from "./table.js";
 
 const POINTS = 101; // of the curve: one request
 const get = (id) => document.getElementById(id);
@@ -37,7 +37,7 @@ get("along").addEventListener("change", () => answer());
 for (const button of document.querySelectorAll(".copy")) {
   button.addEventListener("click", () => navigator.clipboard.writeText(get(button.dataset.copies).textContent));
 }
-watchTable(manifest);
+acceptTables(manifest);
 fill();
 answer();
 

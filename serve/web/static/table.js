@@ -1,4 +1,4 @@
-// A CSV of any size: read in pieces, sent in slices, answered in a table and a file to download.
+// Answers a CSV of any size: reads it in pieces, sends it in slices, and makes a table and a file to download.
 
 import { element } from "./draw.js";
 
@@ -8,19 +8,19 @@ const NUMBER = /^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$/;
 // One field and what ends it, as RFC 4180 and Python's csv have it.
 const FIELD = /(?:"((?:[^"]|"")*)"|([^,\r\n]*))(,|\r\n|\n|\r|$)/y;
 
-// A spreadsheet takes text that begins so for a formula: such text gets an apostrophe, a number stays one (OWASP).
+// A spreadsheet reads text that begins so as a formula: it gets an apostrophe, but a number stays one (OWASP).
 export const harmless = (cell) => (/^\s*[=+\-@\t\r\n]/.test(cell) && !NUMBER.test(cell) ? `'${cell}` : cell);
 const quoted = (cell) => (/[",\r\n]/.test(cell) || cell === "" ? `"${cell.replaceAll('"', '""')}"` : cell);
 const line = (cells) => `${cells.map(quoted).join(",")}\n`;
 const newlines = (text) => text.match(/\r\n|\r|\n/g)?.length ?? 0;
 
-// Records from pieces of text: {line: the file's line that it ends on, cells}. A record that isn't whole yet waits.
+// Splits pieces of text into records {line: the file's line that it ends on, cells}; an incomplete record waits.
 class Records {
   #rest = "";
   #start = 0; // of the record that is read, in it
   #line = 0;
 
-  // Letters that came and are in no record yet.
+  // Characters that are in no record yet.
   get waiting() {
     return this.#rest.length - this.#start;
   }
@@ -32,7 +32,7 @@ class Records {
       FIELD.lastIndex = at;
       const found = FIELD.exec(this.#rest);
       if (!found || (FIELD.lastIndex === this.#rest.length && !last)) {
-        if (!found && last) throw new Error(`line ${this.#line + 1}: a quoted cell isn't closed, or text follows it`);
+        if (!found && last) throw new Error(`line ${this.#line + 1}: a quoted cell is not closed, or text follows its closing quote`);
         break;
       }
       cells.push(found[1]?.replaceAll('""', '"') ?? found[2]);
@@ -49,7 +49,7 @@ class Records {
   }
 }
 
-export function watchTable(manifest) {
+export function acceptTables(manifest) {
   const drop = get("drop"), file = get("file");
   let running = null;
   const start = async (chosen) => {
@@ -62,7 +62,7 @@ export function watchTable(manifest) {
       if (mine.signal.aborted) return;
       get("progress").hidden = true;
       get("told").className = "error";
-      get("told").textContent = error instanceof TypeError ? "Not a text in UTF-8, or the service can't be reached." : error.message;
+      get("told").textContent = error instanceof TypeError ? "The file is not UTF-8 text, or the service can't be reached." : error.message;
     }
   };
   const choose = () => file.files[0] && start(file.files[0]);
@@ -110,7 +110,7 @@ async function answerTable(manifest, file, signal) {
   }
   if (!table.more) {
     await accept(records.take(decoder.decode(), true));
-    if (!table.header) throw new Error("An empty file; its first line must name the columns.");
+    if (!table.header) throw new Error("The file is empty. Its first line must name the columns.");
     await send();
   } else await reader.cancel();
   end(table, file.name);
@@ -120,18 +120,18 @@ function readHeader(table, cells, names) {
   table.header = cells.map((cell) => cell.trim());
   const missing = names.filter((name) => !table.header.includes(name));
   const twice = names.filter((name) => table.header.indexOf(name) !== table.header.lastIndexOf(name));
-  const wrong = [...missing.map((name) => `${name} is missing`), ...twice.map((name) => `${name} is there more than once`)];
-  if (wrong.length) throw new Error(`line 1: ${wrong.join(", ")}. The columns needed are ${names.join(", ")}.`);
+  const wrong = [...missing.map((name) => `column ${name} is missing`), ...twice.map((name) => `column ${name} is duplicated`)];
+  if (wrong.length) throw new Error(`line 1: ${wrong.join(", ")}. The model needs the columns ${names.join(", ")}.`);
   table.order = names.map((name) => table.header.indexOf(name));
   table.names = names;
 }
 
-// Of each record the features' cells are sent; what else it has goes into the download as it is.
+// Only the features' cells are sent; the download copies the others.
 async function answerSlice(table, slice, signal) {
   const whole = slice.filter((record) => record.cells.length === table.header.length);
   const faults = slice
     .filter((record) => record.cells.length !== table.header.length)
-    .map((record) => ({ record, detail: `${record.cells.length} cells where the header has ${table.header.length}` }));
+    .map((record) => ({ record, detail: `${record.cells.length} cells, but the header has ${table.header.length}` }));
   let text = line(table.names), at = newlines(text);
   const ends = new Map([[0, null]]); // the slice's line -> its record; "row 3" counts records
   for (const record of whole) {
@@ -158,13 +158,13 @@ async function answerSlice(table, slice, signal) {
       if (!record) throw new Error(`${pointer}: ${why}`);
       faults.push({ record, name, detail: why });
     }
-    table.untold ||= errors.length >= Number(document.body.dataset.errors); // it names no more than so many
+    table.untold ||= errors.length >= Number(document.body.dataset.errors); // the service lists no more than so many
   }
   table.faults.push(...faults);
   table.more = table.faults.length >= SHOWN;
 }
 
-// Where there is a column of that name already, ours is the predicted one.
+// If the file already has a column of that name, the answer's is called predicted_*.
 const freed = (name, taken) => (taken.includes(name) ? freed(`predicted_${name}`, taken) : name);
 
 function begin() {
@@ -181,11 +181,11 @@ function end(table, name) {
   if (faults.length) {
     get("told").className = "error";
     const more = table.more || table.untold ? "At least " : "";
-    get("told").textContent = `${more}${faults.length} ${faults.length > 1 ? "cells are" : "cell is"} wrong: mend them and choose the file again.`;
+    get("told").textContent = `${more}${faults.length} ${faults.length > 1 ? "cells are" : "cell is"} wrong. Correct the file and choose it again.`;
     return fill(["line", ...header], [...group(faults)].sort(([a], [b]) => a.line - b.line).slice(0, SHOWN).map(([record, found]) => faulty(record, found, header)));
   }
   const extra = header.filter((column) => !table.names.includes(column));
-  get("told").textContent = `${rows} rows answered${rows > SHOWN ? `, the first ${SHOWN} shown` : ""}.${extra.length ? ` Kept, but not read: ${extra.join(", ")}.` : ""}`;
+  get("told").textContent = `${rows} rows answered${rows > SHOWN ? `, the first ${SHOWN} shown` : ""}.${extra.length ? ` Copied, but not used: ${extra.join(", ")}.` : ""}`;
   if (!rows) return;
   const download = get("download");
   if (download.href) URL.revokeObjectURL(download.href);
@@ -205,7 +205,7 @@ function group(faults) {
   return records;
 }
 
-// A row with what is wrong at its cell, or, where it is the row's, at its line.
+// A row with each fault at its cell, or at the line's number if the whole row is at fault.
 function faulty(record, found, header) {
   const mark = (name, text, tag) => {
     const here = found.filter((fault) => fault.name === name).map((fault) => fault.detail);
