@@ -243,7 +243,7 @@ def test_mistakes_in_a_table_are_said_at_their_cells(page):
     assert page.locator("#rows thead th").all_text_contents() == ["line", "name", "gre", "gpa", "rank"]
     assert [row.locator("th, td").all_text_contents() for row in page.locator("#rows tbody tr").all()] == [
         ["3", "B", "muchexpected a number", "3", "7not one of the levels: 1, 2, 3, 4"],
-        ["43 cells, but the header has 4", "C", "500", "3", ""],
+        ["43 cells where the header has 4", "C", "500", "3", ""],
         ["5", "D", "may not be empty", "3", "1"],
     ]
     assert page.locator("#rows .wrong").count() == 4

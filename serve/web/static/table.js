@@ -131,7 +131,7 @@ async function answerSlice(table, slice, signal) {
   const whole = slice.filter((record) => record.cells.length === table.header.length);
   const faults = slice
     .filter((record) => record.cells.length !== table.header.length)
-    .map((record) => ({ record, detail: `${record.cells.length} cells, but the header has ${table.header.length}` }));
+    .map((record) => ({ record, detail: `${record.cells.length} cells where the header has ${table.header.length}` }));
   let text = line(table.names), at = newlines(text);
   const ends = new Map([[0, null]]); // the slice's line -> its record; "row 3" counts records
   for (const record of whole) {
