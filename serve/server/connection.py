@@ -1,188 +1,428 @@
-"""One connection of gunicorn's ASGI worker, and what gunicorn's own lacks: admission, time limits on slow clients, and
-the quick way to an answer (serve/server/quick.py)."""
+"""One client connection: HTTP/1.0 and HTTP/1.1 requests in, responses out, parsed by httptools (llhttp).
 
-from gunicorn.asgi.protocol import (
-    _CACHED_SERVER_HEADER,
-    _CHUNK_PREFIXES,
-    ASGIProtocol,
-    _get_cached_date_header,
-    _get_cached_status_line,
-)
+The parser is fed no more than one request at a time, so that what comes behind a request waits, unparsed, until the
+request is answered. A connection is closed by time limits on its client: see `Connection.time_out`.
 
-# gunicorn notes on the class that asks whether its parser in C is there, and looks at its own class for what it noted.
-ASGIProtocol._check_h1c_protocol_available()
-# It keeps the heads of all chunks up to 16 KiB, 2 MiB of memory, and makes those that aren't there; no answer of ours
-# is chunked.
-_CHUNK_PREFIXES.clear()
+llhttp and gunicorn's parser differ; the stricter of the two holds here:
 
-HEAD_SECONDS = 10  # for a connection's first request to come, all of its head
-BODY_SECONDS = 30  # for the rest of a body that goes the quick way (serve/server/quick.py); the front has its own
-READ_SECONDS = 30  # for a client to read an answer that is larger than what the kernel holds for it
-HELD = 65_536  # bytes that gunicorn's parser in C keeps behind a request; where there are more, gunicorn hangs up
+- gunicorn's rules, which llhttp doesn't have: one space between the parts of the request line; HTTP/1.0 or HTTP/1.1
+  only; a target of printable ASCII; one Host and one Content-Type; no transfer coding but chunked, none in HTTP/1.0; an
+  Expect that is 100-continue; no trailer that changes routing, framing or authentication; limits on the request
+  line, on a field and on the number of fields. Header names with an underscore don't reach Flask.
+- llhttp's rules, which gunicorn doesn't have: only methods that are registered (others: 501), and so no CONNECT; no
+  Transfer-Encoding beside a Content-Length even where they agree; chunk extensions and sizes as RFC 9112 has them.
+- 64 KiB for a whole head, or for a trailer section.
+
+An Upgrade (h2c, WebSocket) is ignored, as RFC 9110 (7.8) lets a server do: the request is answered over HTTP/1.1.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import re
+import sys
+import termios
+from functools import lru_cache
+from http import HTTPStatus
+from typing import TYPE_CHECKING, cast
+
+import httptools
+
+from serve.http.messages import Answer, problem
+from serve.server.dispatch import Call
+
+if TYPE_CHECKING:
+    from serve.server.worker import Worker
+
+HEAD_SECONDS = 10  # for a request's head to arrive, from its first byte; and for a connection's first request
+BODY_SECONDS = 30  # for the rest of a request's body
+READ_SECONDS = 30  # for a client to read a response that is larger than what the kernel holds for it
+REST_SECONDS = 5  # for which the rest of a refused request is read and dropped: its sender may read only then
+LEAVE_SECONDS = 2  # for the first request of a connection that was accepted by a worker that stops
+
+LINE = re.compile(rb"([A-Z-]+) ([!-~]+) HTTP/(1\.[01])\r\n")
+END = b"\r\n\r\n"  # of a head, and of a chunked body
+LINE_MOST, FIELD_MOST, FIELDS_MOST, HEAD_MOST = 4094, 8190, 100, 65_536
+SINGLE = {b"host", b"content-type"}  # fields that have one value (RFC 9110, 5.3)
+NO_TRAILERS = {b"host", b"trailer", b"authorization", b"te"}  # RFC 9110, 6.5.1; llhttp refuses those of framing
+UPGRADE = re.compile(rb"\r\nupgrade:[^\r]*", re.IGNORECASE)
+HELD = 65_536  # bytes behind a request from which on no more is read
+NEVER = float("inf")
 
 
-class Protocol(ASGIProtocol):
-    """One connection. A request holds one of the front's slots from when it is whole until it is answered.
+class Refused(Exception):
+    """What was sent is no request that can be answered; the connection ends. Arguments: the status, and why."""
 
-    admitted: whether a slot was free for the request that is there; else it is refused.
+
+@lru_cache
+def _status_line(status: int) -> bytes:
+    return b"HTTP/1.1 %d %b\r\n" % (status, HTTPStatus(status).phrase.encode())
+
+
+class Connection(asyncio.Protocol):
+    """One connection of a worker.
+
+    Attributes
+    ----------
+    server, client : the address and port that the client has connected to, and the client's address.
+    deadline : when, by the loop's clock, the client's time is up.
+    gone : whether the connection is lost.
     """
 
-    def __init__(self, worker):
-        super().__init__(worker)
-        self.admitted = self._answering = False
-        self._call = None  # a request that goes the quick way; gunicorn knows of none meanwhile
-        self._early = b""  # what came behind the request that is there
-        self._body_timer = self._read_timer = self._close_timer = None
+    transport: asyncio.Transport
+    server: tuple[str, int | None]
 
-    def connection_made(self, transport):
-        self._port = transport.get_extra_info("sockname")[1]
-        super().connection_made(transport)
-        self.worker.connections.add(self)
-        # gunicorn waits for a first request for ever. It takes back a timer of this name once a request is there.
-        self._keepalive_handle = self.worker.loop.call_later(HEAD_SECONDS, self._late)
+    def __init__(self, worker: Worker) -> None:
+        self._worker, self._dispatcher, self._now = worker, worker.dispatcher, worker.loop.time
+        self._parser: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self)
+        self._call: Call | None = None  # from its head to the last of its body and of its response
+        self._unread, self._at = b"", 0  # what has arrived, and how much of it is parsed
+        self._missing = 0  # bytes of a body of known length
+        self._unframed = 0  # bytes since the last that was a chunk's
+        self._upgrade = self._begun = False  # whether the head asks for another protocol; whether a head has begun
+        self._answers = 0
+        self._beyond = self._ended = self._closing = self._choked = False
+        self.gone = False
 
-    def connection_lost(self, exc):
-        self.worker.connections.discard(self)
-        if not self._answering:
-            self._release()
-        for timer in (self._body_timer, self._read_timer, self._close_timer):
-            if timer is not None:
-                timer.cancel()
-        super().resume_writing()  # who waits to send need not any more
-        if self._awaiting_request and not self._finishing_calls:
-            # gunicorn would have it wait for 3 s more, and leave it to the collector: 11 KiB of each connection.
-            self._task.cancel()
-            self._task = self._callback_parser = None
-        super().connection_lost(exc)
+    # asyncio's callbacks.
 
-    @property
-    def alone(self):
-        """Whether it is its worker's only connection."""
-        return self.worker.nr_conns == 1
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        address, peer = (transport.get_extra_info(name) for name in ("sockname", "peername"))
+        self.server = (address[0], address[1]) if isinstance(address, tuple) else (str(address), None)
+        self.client: str = peer[0] if isinstance(peer, tuple) else ""
+        self._beyond = not self._worker.make_room()
+        self._worker.connections.add(self)
+        self._wait(HEAD_SECONDS)
 
-    def close_if_idle(self):
-        """Close the connection unless a request is being answered; for a worker that stops."""
-        if self._awaiting_request and self._current_request is None and self._call is None:
-            self._keepalive_timeout()
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.gone = self._closing = True
+        self._worker.forget(self)
+        self._parser = None  # it refers to this object
+        if call := self._call:
+            self._dispatcher.release(call)
+            if call.future is not None:
+                call.future.cancel()
 
-    def _late(self):
-        self._send_error_response(408, "no request came in time")
-        self._keepalive_timeout()
-
-    def _on_message_complete(self):
-        # Not before: who sends slowly must not hold a slot.
-        front, worker = self.app, self.worker
-        self.admitted = front.in_flight < front.most_in_flight and worker.nr_conns <= worker.worker_connections
-        front.in_flight += self.admitted
-        if self._call is None:
-            super()._on_message_complete()
-        else:
-            front.quick.hear(self._call, self)
-
-    async def _handle_http_request(self, *arguments):
-        self._answering = True
-        try:
-            return await super()._handle_http_request(*arguments)
-        finally:
-            self._answering = False
-            self._release()
-
-    def _release(self):
-        self.app.in_flight -= self.admitted
-        self.admitted = False
-
-    # What comes before the request that is there is answered waits here, unread.
-
-    def data_received(self, data):
-        self._early += data
-        self._take_early()
-
-    def _take_early(self):
-        parser = self._callback_parser
-        while self._early and not self._closed and (parser is None or not parser.is_complete):
-            data, self._early = self._early[:HELD], self._early[HELD:]
-            super().data_received(data)
-        if self._early:
-            self._pause_reading()
-
-    def _resume_reading(self):
-        super()._resume_reading()
-        if self._early:
-            self.worker.loop.call_soon(self._take_early)
-
-    # The quick way, from the head of a request to its answer. gunicorn's task of this connection waits for a request.
-
-    def _on_headers_complete(self):
-        self._call = self.app.quick.call(self._callback_parser, self._port)
-        if self._call is None:
-            return super()._on_headers_complete()
-        self._cancel_keepalive_timer()
-        return False
-
-    def _on_body(self, chunk):
-        if self._call is None:
-            super()._on_body(chunk)
-        else:
-            self._call.chunks.append(chunk)
-
-    def _feed_callback_parser(self, data):
-        goes_on = super()._feed_callback_parser(data)
-        if self._call is not None and self._body_timer is None and not self._callback_parser.is_complete:
-            self._body_timer = self.worker.loop.call_later(BODY_SECONDS, self._body_late)
-        return goes_on
-
-    def _body_late(self):
-        self._send(self.app.quick.late(self._call), close=True)
-
-    def answer(self, answer):
-        """Send the call's answer, unless the client has left."""
-        if self._body_timer is not None:
-            self._body_timer.cancel()
-            self._body_timer = None
-        if not self._closed:
-            self._send(answer, close=self._call.last or not self.worker.alive)
-        if not self._flow_control.write_paused:
-            self._release()  # before the answer is on its way: who has it may ask anew at once
-
-    def _send(self, answer, close):
-        # What gunicorn's _send_response_start makes of it, which looks at each header three times.
-        headers = [b"%b: %b\r\n" % header for header in answer.headers]
-        headers.append(b"Content-Length: %d\r\n" % len(answer.body))
-        status, date = _get_cached_status_line((1, 1), answer.status), _get_cached_date_header()
-        last = b"Connection: close\r\n\r\n" if close else b"\r\n"
-        self._response_buffer = b"".join([status, *headers, _CACHED_SERVER_HEADER, date, last])
-        self._send_body(answer.body)
-        if close:
-            self._keepalive_timeout()
-
-    def go_on(self):
-        """The call is done with: read the next request, once the client has room for its answer."""
-        self._call.done = True
-        if self._closed or self._flow_control.write_paused:
+    def data_received(self, data: bytes) -> None:
+        if self._closing:
             return
-        self._release()
+        if self._unread:
+            data = self._unread[self._at :] + data
+        self._unread, self._at = data, 0
+        self._parse()
+        if len(self._unread) - self._at > HELD:
+            self.transport.pause_reading()
+
+    def eof_received(self) -> bool:
+        """Answer what is whole: a client that sends no more may still read."""
+        self._ended = True
+        if self._call is None or not self._call.whole:
+            self._close()
+        return not self._closing
+
+    def pause_writing(self) -> None:
+        self._choked = True
+        self.deadline = self._now() + READ_SECONDS
+
+    def resume_writing(self) -> None:
+        self._choked = False
+        self.deadline = NEVER
+        self.next()
+
+    # llhttp's callbacks.
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        call, name, value = cast(Call, self._call), name.lower(), value.rstrip()
+        if call.headed:
+            if name in NO_TRAILERS:
+                raise Refused(400, "a trailer has a field that must be in the head")
+        elif name not in call.headers:
+            call.headers[name] = value
+        elif name in SINGLE:
+            raise Refused(400, "a field that has one value is given twice")
+        else:
+            call.headers[name] += b"," + value
+
+    def on_headers_complete(self) -> None:
+        call, parser = cast(Call, self._call), cast(httptools.HttpRequestParser, self._parser)
+        coding = call.headers.get(b"transfer-encoding")
+        if coding is not None:
+            if coding.lower() != b"chunked":
+                raise Refused(501, "the only transfer coding is chunked")
+            if call.version == b"1.0":
+                raise Refused(400, "HTTP/1.0 has no transfer codings")
+            call.size = None
+        elif length := call.headers.get(b"content-length"):
+            call.size = int(length)
+        call.keep_alive = parser.should_keep_alive()
+        call.headed, self._upgrade = True, parser.should_upgrade()
+
+    def on_body(self, data: bytes) -> None:
+        call = cast(Call, self._call)
+        self._unframed = 0
+        call.length += len(data)
+        if not call.asked:
+            call.chunks.append(data)
+
+    def on_message_complete(self) -> None:
+        cast(Call, self._call).whole = not self._upgrade
+
+    # From bytes to a request.
+
+    def _parse(self) -> None:
+        """Parse what has arrived, up to the end of a request that is to be answered first."""
+        try:
+            while not self._closing and self._at < len(self._unread):
+                call = self._call
+                if call is not None and (call.whole or call.waiting):
+                    return
+                if not (self._parse_head() if call is None else self._parse_body(call)):
+                    return
+            self._unread, self._at = b"", 0
+        except Refused as error:
+            self._refuse(*error.args)
+
+    def _parse_head(self) -> bool:
+        """Parse a head, once all of it is there; whether it is."""
+        data, at = self._unread, self._at
+        while data.startswith(b"\r\n", at):
+            at += 2
+        self._at = at
+        end = data.find(END, at) + len(END)
+        line = LINE.match(data, at)
+        self._check_sizes(end - at if end >= len(END) else 0, line)
+        if end < len(END):
+            if not self._begun and at < len(data):
+                self._begun = True
+                if self._answers:  # the first request of a connection has HEAD_SECONDS from the start
+                    self._wait(HEAD_SECONDS)
+            return False
+        assert line is not None
+        self._at = end
+        head = data[at:end]
+        self._call = call = Call(self, line)
+        self._execute(head)
+        if self._upgrade:
+            self._parser, self._call = httptools.HttpRequestParser(self), Call(self, line)
+            call = self._call
+            self._execute(UPGRADE.sub(b"", head))
+            if self._upgrade:
+                raise Refused(501, "the method is not implemented")
+        self._begin(call)
+        return True
+
+    def _check_sizes(self, size: int, line: re.Match[bytes] | None) -> None:
+        """Raise Refused for a head beyond the limits, or one that can't become a request.
+
+        Parameters
+        ----------
+        size : bytes of the head; 0 where it is not complete.
+        line : the request line; None where it isn't complete, or wrong.
+        """
+        data, at = self._unread, self._at
+        arrived = size or len(data) - at
+        ends = line.end() if line else data.find(b"\n", at, at + LINE_MOST + 2)
+        if (ends if line else ends + 1 or arrived + at) - at > LINE_MOST + 2:
+            raise Refused(414, "the request line is too long")
+        if line is None and (ends >= 0 or (arrived and not data[at : at + 1].isupper() and data[at : at + 1] != b"\r")):
+            raise Refused(400, "the request line is not of HTTP/1.1")
+        if arrived > HEAD_MOST or (size and data.count(b"\r\n", at, at + size) - 2 > FIELDS_MOST):
+            raise Refused(431, "the head is too long")
+        if size > FIELD_MOST and max(map(len, data[at : at + size].split(b"\r\n")[1:])) > FIELD_MOST - 2:
+            raise Refused(431, "a field is too long")
+
+    def _execute(self, data: bytes | memoryview) -> None:
+        assert self._parser is not None
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            pass
+        except httptools.HttpParserInvalidMethodError as error:
+            raise Refused(501, "the method is not implemented") from error
+        except httptools.HttpParserCallbackError as error:
+            raise error.__context__ or error from None
+        except httptools.HttpParserError as error:
+            raise Refused(400, str(error)) from error
+
+    def _begin(self, call: Call) -> None:
+        """A head is complete."""
+        self._begun = False
+        self._worker.idle.pop(self, None)
+        expected = call.headers.get(b"expect")
+        if expected is not None and expected.lower() != b"100-continue":
+            raise Refused(417, "the only expectation is 100-continue")
+        self.deadline = NEVER
+        self._missing = call.size or 0
+        self._dispatcher.begin(call, self.server[1])
+        if call.whole and not call.asked:
+            self._dispatcher.answer(call)
+        elif not call.asked and not call.waiting:
+            self._ask_for_body(call)
+
+    def _ask_for_body(self, call: Call) -> None:
+        self.deadline = self._now() + BODY_SECONDS
+        if b"expect" in call.headers and call.version != b"1.0" and self._at == len(self._unread):
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def read_body(self) -> None:
+        """Read the body that has waited for its turn."""
+        if self._call is not None and not self._closing:
+            self._ask_for_body(self._call)
+            self._parse()
+            self._read_on()
+
+    def _parse_body(self, call: Call) -> bool:
+        """Parse what is there of a body; whether there was any."""
+        data, at = self._unread, self._at
+        if call.size is None:
+            found = data.find(END, at)
+            # Without the last three bytes, in which an END may begin: no request is parsed behind this one.
+            end = found + len(END) if found >= 0 else len(data) - 3
+            self._unframed += end - at
+        else:
+            end = min(len(data), at + self._missing)
+            self._missing -= end - at
+        if end <= at:
+            return False
+        self._at = end
+        self._execute(memoryview(data)[at:end])
+        if self._unframed > HEAD_MOST:
+            raise Refused(431, "the trailers are too long")
+        if call.asked:
+            if call.answered and call.whole:
+                self._finish(call)
+        elif call.whole or self._dispatcher.too_large(call):
+            self.deadline = NEVER
+            self._dispatcher.answer(call)
+        return True
+
+    # From an answer to bytes.
+
+    def send(self, answer: Answer) -> None:
+        """Send the answer to the call, unless the client has gone."""
+        call = self._call
+        if call is None or self._closing:
+            return
+        call.answered = True
+        # A client that expects to be asked for its body may send it or not: nobody knows where its next request begins.
+        call.keep_alive &= self._worker.alive and (call.whole or b"expect" not in call.headers)
+        self._write(answer, call)
+        if not self._choked:
+            self._dispatcher.release(call)  # before the response is on its way: its reader may ask anew at once
+            if not call.whole:
+                self.deadline = self._now() + REST_SECONDS
+
+    def _write(self, answer: Answer, call: Call | None) -> None:
+        parts = [_status_line(answer.status), self._worker.date]
+        parts += [b"%b: %b\r\n" % header for header in answer.headers]
+        head = call is not None and call.method == "HEAD"
+        if not head and answer.status != HTTPStatus.NOT_MODIFIED:
+            parts.append(b"Content-Length: %d\r\n" % len(answer.body))
+        if call is None or not call.keep_alive:
+            parts.append(b"Connection: close\r\n")
+        elif call.version == b"1.0":
+            parts.append(b"Connection: keep-alive\r\n")
+        parts.append(b"\r\n")
+        if not head:
+            parts.append(answer.body)
+        self._answers += 1
+        self._worker.nr += 1
+        self.transport.write(b"".join(parts))
+
+    def next(self) -> None:
+        """Go on to the next request, once the present one is answered and its client has room for more."""
+        call = self._call
+        if call is not None and call.answered and call.whole and not self._choked and not self._closing:
+            self._finish(call)
+            self._parse()
+            self._read_on()
+
+    def _finish(self, call: Call) -> None:
+        self._dispatcher.release(call)
         self._call = None
-        behind = self._callback_parser.remaining()
-        self._callback_parser.reset()
-        self._arm_keepalive_timer()
-        if behind:
-            self._feed_callback_parser(behind)
-        self._resume_reading()
+        if not call.keep_alive or (self._ended and self._at == len(self._unread)):
+            self._close()
+        else:
+            self._wait(self._worker.cfg.keepalive)
 
-    # A client that reads more slowly than it is answered.
+    def _wait(self, seconds: float) -> None:
+        """Let the connection be idle, the last of all to give way to others."""
+        self.deadline = self._now() + seconds
+        self._worker.idle.pop(self, None)
+        self._worker.idle[self] = None
 
-    def pause_writing(self):
-        super().pause_writing()
-        self._read_timer = self.worker.loop.call_later(READ_SECONDS, self.transport.abort)
+    def _read_on(self) -> None:
+        if not self._closing and len(self._unread) - self._at <= HELD:
+            self.transport.resume_reading()
 
-    def resume_writing(self):
-        self._read_timer.cancel()
-        super().resume_writing()
-        if self._call is not None and self._call.done:
-            self.go_on()
+    # The end of a connection.
 
-    def _close_transport(self):
-        # It waits until all is sent; and of less than 64 KiB that nobody reads there is no pause_writing.
-        if not self._closed and self.transport.get_write_buffer_size():
-            self._close_timer = self.worker.loop.call_later(READ_SECONDS, self.transport.abort)
-        super()._close_transport()
+    def _refuse(self, status: int, why: str) -> None:
+        call = self._call
+        if call is None or not call.asked:
+            self._end(problem(status, HTTPStatus(status).phrase, why))
+        elif call.answered:
+            self._close()
+        else:  # whose answer is being made: it is the last one
+            call.whole, call.keep_alive, self._unread, self._at = True, False, b"", 0
+
+    def _end(self, answer: Answer) -> None:
+        """Send the last answer, and read on and drop it: closing at once could make the client lose the answer."""
+        if self._call is not None:
+            self._dispatcher.release(self._call)
+            self._call.keep_alive = False
+        self._write(answer, self._call)
+        if self._ended or not self.transport.can_write_eof():
+            self._close()
+        else:
+            self._closing = True
+            self._worker.idle.pop(self, None)
+            self.transport.write_eof()
+            self.deadline = self._now() + REST_SECONDS
+
+    def _close(self) -> None:
+        self._closing = True
+        self._worker.idle.pop(self, None)
+        self.deadline = self._now() + READ_SECONDS  # for what is not sent yet
+        self.transport.close()
+
+    def time_out(self) -> None:
+        """The client's time is up."""
+        call = self._call
+        if self._closing or self._choked:
+            self.transport.abort()
+        elif call is None and self._arrived():
+            pass  # it is read in the loop's next turn
+        elif call is None and (self._begun or not self._answers) and self._worker.alive:
+            self._refuse(408, "no request came in time")
+        elif call is None or call.answered:
+            self._close()
+        else:
+            self._end(self._dispatcher.time_out(call))
+
+    def leave(self) -> None:
+        """The worker stops, and takes no more connections: answer what has begun, and close what is idle."""
+        if self._call is None and not self._closing:
+            served = self._answers and not self._begun
+            self.deadline = min(self.deadline, self._now() + (0 if served else LEAVE_SECONDS))
+            if self.deadline <= self._now():
+                self.time_out()
+
+    def give_way(self) -> bool:
+        """Close an idle connection, unless a request has arrived meanwhile; whether it is closed."""
+        if self._arrived():
+            return False
+        self._closing = True
+        self.transport.abort()
+        return True
+
+    def beyond_limit(self) -> bool:
+        """Whether the worker has more connections than it may, and had when this one came."""
+        return self._beyond and self._worker.full()
+
+    def _arrived(self) -> bool:
+        """Whether the kernel holds bytes of the client that are not read yet."""
+        size = fcntl.ioctl(self.transport.get_extra_info("socket").fileno(), termios.FIONREAD, bytes(4))
+        return int.from_bytes(size, sys.byteorder) > 0

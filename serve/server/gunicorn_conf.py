@@ -27,16 +27,14 @@ class EventLogger(Logger):
 
 settings = read_or_exit()
 worker_class = {"asgi": "serve.server.worker.Worker", "gthread": "serve.server.worker.Threads"}[settings.worker_class]
-wsgi_app = {
-    "asgi": "serve.server.asgi:from_gunicorn()", "gthread": "serve.server.flask_app:from_gunicorn()",
-}[settings.worker_class]  # fmt: skip
+wsgi_app = "serve.server.flask_app:from_gunicorn()"
 bind = [f"0.0.0.0:{port}" for port in (settings.port, settings.metrics_port) if port]
 workers = settings.workers
 if settings.worker_class == "asgi":
-    asgi_loop = "uvloop"
-    worker_connections = 1000  # of a worker; requests on more are refused (serve/server/connection.py)
+    worker_connections = settings.max_connections
 else:
     threads = 4  # they share one single-threaded runtime session; a slow sender holds a thread, not the worker
+keepalive = settings.keepalive
 graceful_timeout = 25  # orchestrators kill after 30 s
 timeout = 30  # a worker whose loop stands still for so long is killed and replaced; so is a body that stops coming
 logger_class = EventLogger
@@ -55,8 +53,7 @@ def _import_what_workers_need():
 
     Modules only: a session or a thread would not survive it.
     """
-    for module in ("serve.server.asgi", asgi_loop) if settings.worker_class == "asgi" else ("serve.server.flask_app",):
-        import_module(module)
+    import_module("serve.server.flask_app")
     if settings.runtime == "onnx":
         with contextlib.suppress(ImportError):  # the worker says what is missing
             import_module("passfail.runtimes.onnx")

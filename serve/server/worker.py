@@ -1,61 +1,141 @@
-"""gunicorn's two workers, and what they lack: a connection of ours, and a readiness that says goodbye."""
+"""gunicorn's workers: one that runs an event loop with connections of ours, and gunicorn's gthread."""
+
+from __future__ import annotations
 
 import asyncio
 import os
 import threading
+from email.utils import formatdate
+from itertools import islice
+from types import FrameType
+from typing import Any
 
-from gunicorn.workers.gasgi import ASGIWorker
+import uvloop
+from gunicorn.sock import ssl_context
+from gunicorn.workers.base import Worker as BaseWorker
 from gunicorn.workers.gthread import ThreadWorker
 
-from serve.server.connection import Protocol
+from serve.server.connection import Connection
+from serve.server.dispatch import Dispatcher
 from serve.server.gunicorn_conf import settings
 
+TICK_SECONDS = 0.25  # between two looks at the clients' time limits, at the parent, and at the clock for Date
+QUICK_SECONDS = 2  # for requests to end where the worker stops by SIGINT or SIGQUIT, or without its parent
+OVER_LIMIT = 64  # connections beyond MAX_CONNECTIONS that are told so; more are closed at once
 
-class Worker(ASGIWorker):
-    """gunicorn's ASGI worker. From SIGTERM on readiness says 503 and each answer closes its connection; for
-    DRAIN_SECONDS more it takes new ones, so that whoever asks for readiness leaves before the door shuts."""
 
-    def __init__(self, *arguments, **named):
+class Worker(BaseWorker):
+    """A gunicorn worker that runs an event loop (uvloop).
+
+    From SIGTERM on readiness is 503 and each response closes its connection; for DRAIN_SECONDS the worker still takes
+    new connections, so that a load balancer has left before they are refused.
+
+    Attributes
+    ----------
+    connections : all that are open.
+    idle : those without a request, the one that has been idle longest first.
+    date : the Date field of a response.
+    """
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        self.connections = set()
+        self.connections: set[Connection] = set()
+        self.idle: dict[Connection, None] = {}
+        self.date = b""
+        self._quick = False
+
+    def init_process(self) -> None:
+        self.loop = uvloop.new_event_loop()
         self._told = asyncio.Event()
+        super().init_process()
 
-    def handle_exit_signal(self):
-        self.asgi.leave()
-        super().handle_exit_signal()
-        self._told.set()
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """SIGTERM: stop once everything is answered."""
+        self._stop()
 
-    def handle_quit_signal(self):
-        super().handle_quit_signal()
-        self._told.set()
+    def handle_quit(self, sig: int, frame: FrameType | None) -> None:
+        """SIGINT or SIGQUIT: stop soon."""
+        self._quick = True
+        self._stop()
 
-    async def _serve(self):
-        for socket in self.sockets:
-            self.servers.append(await self.loop.create_server(lambda: Protocol(self), sock=socket.sock))
-        while self.alive and self.ppid == os.getppid():
-            self.notify()
-            await self._wait(1.0)
-        self._told.clear()
-        await self._wait(0 if self._quick_shutdown else settings.drain_seconds)
-        for server in self.servers:
+    def handle_abort(self, sig: int, frame: FrameType | None) -> None:
+        """SIGABRT, from a parent that hears nothing: end at once. The loop would catch the SystemExit of gunicorn's."""
+        self.cfg.worker_abort(self)
+        os._exit(1)
+
+    def _stop(self) -> None:
+        self.alive = False
+        self.dispatcher.leave()
+        self.loop.call_soon_threadsafe(self._told.set)
+
+    def run(self) -> None:
+        self.dispatcher = Dispatcher(self.wsgi, self.loop)
+        self.loop.run_until_complete(self._serve())
+
+    async def _serve(self) -> None:
+        servers = [await self._listen(one.sock) for one in self.sockets]
+        self._tick()
+        await self._told.wait()
+        if not self._quick:
+            self._told.clear()
+            await self._wait(settings.drain_seconds)
+        for server in servers:
             server.close()
         for connection in list(self.connections):
-            connection.close_if_idle()
-        await self._shutdown()
+            connection.leave()
+        ends = self.loop.time() + (QUICK_SECONDS if self._quick else self.cfg.graceful_timeout)
+        while self.connections and self.loop.time() < ends:
+            await asyncio.sleep(0.01)
 
-    async def _wait(self, seconds):
-        """So long, or until a signal comes."""
+    async def _listen(self, socket: Any) -> asyncio.Server:
+        ssl = ssl_context(self.cfg) if self.cfg.is_ssl else None
+        listen = self.loop.create_unix_server if isinstance(socket.getsockname(), str) else self.loop.create_server
+        return await listen(lambda: Connection(self), sock=socket, backlog=self.cfg.backlog, ssl=ssl)
+
+    async def _wait(self, seconds: float) -> None:
+        """Wait so long, or until a signal comes."""
         try:
             async with asyncio.timeout(seconds):
                 await self._told.wait()
         except TimeoutError:
             pass
 
+    def _tick(self) -> None:
+        self.notify()
+        self.date = b"Date: %b\r\n" % formatdate(usegmt=True).encode()
+        now = self.loop.time()
+        for connection in [one for one in self.connections if one.deadline <= now]:
+            connection.time_out()
+        if self.alive and (self.nr >= self.max_requests or self.ppid != os.getppid()):
+            self._quick = self.ppid != os.getppid()
+            self._stop()
+        self.loop.call_later(TICK_SECONDS, self._tick)
+
+    # What its connections ask.
+
+    def full(self) -> bool:
+        """Whether there are more connections than MAX_CONNECTIONS."""
+        return len(self.connections) > self.cfg.worker_connections
+
+    def make_room(self) -> bool:
+        """Close the connection that has been idle longest where a new one would be too many; whether there is room."""
+        while len(self.connections) >= self.cfg.worker_connections:
+            found = next((one for one in islice(self.idle, OVER_LIMIT) if one.give_way()), None)
+            if found is None:
+                return False
+            self.forget(found)
+        return True
+
+    def forget(self, connection: Connection) -> None:
+        """A connection is closed."""
+        self.connections.discard(connection)
+        self.idle.pop(connection, None)
+
 
 class Threads(ThreadWorker):
-    """gunicorn's gthread worker, which takes its leave in the same way."""
+    """gunicorn's gthread worker, which reports before it stops that it is not ready."""
 
-    def handle_exit(self, sig, frame):
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self.wsgi.service.leaving = True
         later = threading.Timer(settings.drain_seconds, super().handle_exit, (sig, frame))
         later.daemon = True  # SIGINT doesn't wait for it

@@ -10,8 +10,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from serve.server.asgi import LARGE_AT_ONCE
-from serve.server.quick import SMALL
+from serve.server.dispatch import LARGE_AT_ONCE, SMALL
 from tests.support.service import post, service
 
 ROW = b'{"hours": 7}'
@@ -28,8 +27,7 @@ SETTINGS = {
 @pytest.fixture(scope="module")
 def narrow(models):
     """(address, (host, port)) of a service that takes one request at a time."""
-    cancels_at_once = "--asgi-disconnect-grace-period 0"
-    with service(models, MAX_IN_FLIGHT="1", GUNICORN_CMD_ARGS=cancels_at_once, **SETTINGS) as (address, _):
+    with service(models, MAX_IN_FLIGHT="1", **SETTINGS) as (address, _):
         host, port = address.removeprefix("http://").split(":")
         yield address, (host, int(port))
 
@@ -161,7 +159,7 @@ def test_large_bodies_wait_for_their_turn_and_no_more_than_may(narrow):
 
 def test_requests_on_more_connections_than_a_worker_has_are_refused(models):
     with (
-        service(models, GUNICORN_CMD_ARGS="--worker-connections 2", **SETTINGS) as (address, _),
+        service(models, MAX_CONNECTIONS="2", **SETTINGS) as (address, _),
         ExitStack() as stack,
     ):
         host, port = address.removeprefix("http://").split(":")

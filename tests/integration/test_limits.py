@@ -1,22 +1,14 @@
 """Clients that are slow, silent or lie about lengths: each meets a limit, and nobody else notices."""
 
-import asyncio
-import gc
 import http.client
 import select
 import signal
 import socket
-import threading
 import time
-import warnings
 from contextlib import ExitStack
-from types import SimpleNamespace
 
 import pytest
 
-from serve.server.asgi import Front
-from serve.server.flask_app import create_app
-from serve.settings import Config
 from tests.support import ROOT
 from tests.support.service import post, service
 
@@ -25,15 +17,16 @@ MANY = b"[" + b",".join([ROW] * 100_000) + b"]"
 HEAD = b"POST /predict HTTP/1.1\r\nHost: here\r\nContent-Type: application/json\r\n"
 # The limits as they are would make these tests take minutes.
 SHORT = """
-import socket, serve.server.asgi, serve.server.connection
-serve.server.connection.HEAD_SECONDS = serve.server.connection.READ_SECONDS = 0.5
-serve.server.asgi.BODY_SECONDS = serve.server.connection.BODY_SECONDS = 1.5
+import socket
+from serve.server import connection
+connection.HEAD_SECONDS = connection.READ_SECONDS = 0.5
+connection.BODY_SECONDS = 1.5
 # So that of an answer of a few KB some is not yet the kernel's.
-made = serve.server.connection.Protocol.connection_made
+made = connection.Connection.connection_made
 def connection_made(self, transport):
     transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
     made(self, transport)
-serve.server.connection.Protocol.connection_made = connection_made
+connection.Connection.connection_made = connection_made
 """
 
 
@@ -221,41 +214,6 @@ def test_a_broken_length_is_400_and_the_end(roads, road, sent):
         connection.sendall(sent)
         assert answer(connection)[0] == 400
         assert closed(connection)
-
-
-class Sender:
-    """What gunicorn's BodyReceiver is to the front: of a body that is all there."""
-
-    protocol = SimpleNamespace(admitted=True)
-
-    def __init__(self, body):
-        self.messages = [{"type": "http.request", "body": body, "more_body": False}]
-
-    async def receive(self):
-        return self.messages.pop(0)
-
-
-def test_who_leaves_before_its_turn_was_not_begun(models):
-    """A coroutine that is thrown away unawaited is a line of the log that is no JSON."""
-    front, gate = Front(create_app(Config(models=models, model_name="hours"))), threading.Event()
-    scope = {"type": "http", "method": "POST", "path": "/predict", "query_string": b"", "headers": []}
-
-    async def leave():
-        front._batches.submit(gate.wait, 30)
-        asked = asyncio.create_task(front(scope, Sender(ROW).receive, None))
-        await asyncio.sleep(0)
-        asked.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await asked
-        gate.set()
-
-    with warnings.catch_warnings(record=True) as found:
-        warnings.simplefilter("always")
-        asyncio.run(leave())
-        front._batches.shutdown()
-        gc.collect()
-
-    assert found == []
 
 
 def test_idle_connections_do_not_hold_up_the_stop(models):

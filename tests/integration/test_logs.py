@@ -14,7 +14,7 @@ import urllib.request
 import pytest
 
 from serve.http.messages import Answer
-from serve.server.asgi import BROKEN_OFF
+from serve.server.dispatch import GONE
 from serve.server.flask_app import create_app
 from serve.settings import Config
 from serve.telemetry.logs import access, moment, write
@@ -203,7 +203,7 @@ def test_spans_go_to_the_collector_below_the_callers(models, worker_class):
 
 
 @pytest.mark.parametrize(("answer", "code", "failed"), [
-    (BROKEN_OFF, None, False), (Answer(422, (), b""), 422, False), (Answer(500, (), b""), 500, True),
+    (GONE, None, False), (Answer(422, (), b""), 422, False), (Answer(500, (), b""), 500, True),
 ])  # fmt: skip
 def test_a_span_says_how_the_request_ended(answer, code, failed):
     """That of a client who had gone, too: the line in the log and the count came, and then a traceback."""

@@ -1,4 +1,4 @@
-"""The two roads a request can take, gunicorn's ASGI worker and plain Flask under gthread, answer the same bytes."""
+"""Both worker classes, our event loop and plain Flask under gthread, answer the same bytes."""
 
 import contextlib
 import http.client
@@ -19,29 +19,30 @@ from tests.support.service import post, service
 
 
 @pytest.fixture(scope="module")
-def roads(models):
-    """(host, port) of one service for each worker class."""
+def roads(models, tmp_path_factory):
+    """(host, port) of a service for each worker class, and of one that answers every body in the batch thread."""
+    folder = tmp_path_factory.mktemp("threads")
+    (folder / "sitecustomize.py").write_text("import serve.server.dispatch; serve.server.dispatch.SMALL = 0")
+    in_thread = {"PYTHONPATH": f"{folder}:{ROOT}"}
     settings = {"MODEL_NAME": "admissions", "WEB_CONCURRENCY": "1", "MAX_BODY_BYTES": str(LIMIT), "MAX_ROWS": "300"}
     with contextlib.ExitStack() as stack:
         addresses = []
-        for worker_class in ("asgi", "gthread"):
-            address, _ = stack.enter_context(service(models, WORKER_CLASS=worker_class, **settings))
+        for environ in ({"WORKER_CLASS": "asgi"}, {"WORKER_CLASS": "gthread"}, in_thread):
+            address, _ = stack.enter_context(service(models, **settings, **environ))
             host, port = address.removeprefix("http://").split(":")
             addresses.append((host, int(port)))
         yield addresses
 
 
 @pytest.mark.parametrize("sent", [*GOOD.values(), *BAD.values()], ids=[*GOOD, *BAD])
-def test_both_roads_answer_the_same(roads, sent):
-    """And on the first so do the quick way and gunicorn's own, which a header makes a request take."""
-    asgi, gthread = (ask(address, sent) for address in roads)
-    not_quick = ask(roads[0], sent.replace(b"\r\n", b"\r\nX-Forwarded-Ssl: off\r\n", 1))
+def test_every_way_to_an_answer_gives_the_same(roads, sent):
+    in_loop, gthread, in_thread = (ask(address, sent) for address in roads)
 
-    assert asgi == gthread == not_quick
-    assert (asgi[0] == 200) == (sent in GOOD.values())
+    assert in_loop == gthread == in_thread
+    assert (in_loop[0] == 200) == (sent in GOOD.values())
 
 
-# What gunicorn itself refuses: the page that says so is its own, and another on each worker.
+# What is refused before it is a request: each worker class says so in its own words.
 MALFORMED = {
     "no http": b"hello\r\n\r\n",
     "a version of its own": b"GET / HTTP/9.9\r\n\r\n",
@@ -50,7 +51,6 @@ MALFORMED = {
     "a length that is none": raw(Content_Length="1x"),
     "a length and chunks": chunked(ROW).replace(b"\r\n", b"\r\nContent-Length: 5\r\n", 1),
     "two content types": raw(body=ROW).replace(b"\r\n", b"\r\nContent-Type: text/csv\r\n", 1),
-    "a coding that is none": raw(Content_Length=None, Transfer_Encoding="magic"),
     "a chunk of no size": chunked(ROW).replace(b"25\r\n", b"zz\r\n"),
     "a chunk that goes on": chunked(ROW).replace(b"}\r\n", b"} \r\n"),
     "a line too long": raw(path="/" + "a" * 5000),
@@ -60,39 +60,61 @@ MALFORMED = {
 
 
 @pytest.mark.parametrize("sent", MALFORMED.values(), ids=MALFORMED)
-def test_both_roads_refuse_what_is_not_http(roads, sent):
-    asgi, gthread = (ask(address, sent)[0] for address in roads)
+def test_both_worker_classes_refuse_what_is_not_http(roads, sent):
+    asgi, gthread = (ask(address, sent)[0] for address in roads[:2])
 
     assert asgi == gthread
     assert 400 <= asgi <= 501
 
 
-@pytest.fixture(scope="module")
-def in_python(models):
-    """(host, port) of the default road with gunicorn's own parser, which serves where nothing could compile C."""
-    settings = {"MODEL_NAME": "admissions", "WEB_CONCURRENCY": "1", "MAX_BODY_BYTES": str(LIMIT)}
-    with service(models, GUNICORN_CMD_ARGS="--http-parser python", **settings) as (address, _):
-        host, port = address.removeprefix("http://").split(":")
-        yield host, int(port)
+# (What our connection answers, what gunicorn's parser makes of it): serve/server/connection.py lists why.
+STRICTER = {
+    "a method of its own": (raw("BREW", body=ROW), 501),
+    "a tunnel": (raw("CONNECT", "there:443"), 501),
+    "a coding that is none": (raw(Content_Length=None, Transfer_Encoding="magic"), 501),
+    "two codings": (raw(Content_Length=None, Transfer_Encoding="gzip, chunked", body=b"0\r\n\r\n"), 501),
+    "two spaces": (raw(body=ROW).replace(b" ", b"  ", 1), 400),
+    "a space behind the version": (raw(body=ROW).replace(b"1.1\r\n", b"1.1 \r\n", 1), 400),
+    "another protocol's version": (raw("OPTIONS").replace(b"HTTP/1.1", b"RTSP/1.0"), 400),
+    "HTTP/2 without an agreement": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
+    "no version": (b"GET /\r\n\r\n", 400),
+    "bare line feeds": (raw().replace(b"\r\n", b"\n"), 400),
+    "a folded field": (raw(body=ROW).replace(b"Host: here", b"Host: here\r\n there"), 400),
+    "a control character": (raw(X="a\x01b"), 400),
+    "a target that is not ASCII": (raw(path="/\xe4"), 400),
+    "chunks in HTTP/1.0": (chunked(ROW).replace(b"HTTP/1.1", b"HTTP/1.0"), 400),
+    "an expectation of its own": (raw(Expect="a miracle"), 417),
+    "a trailer of routing": (chunked(ROW).replace(b"\r\n0\r\n", b"\r\n0\r\nHost: there\r\n"), 400),
+    "a trailer without an end": (chunked(ROW)[:-2] + b"X: " + b"a" * 600_000 + b"\r\n\r\n", 431),
+    "a head of many short fields": (raw(**{f"X{i}": "1" * 1000 for i in range(80)}), 431),
+    "a handshake of TLS": (bytes.fromhex("160301020001000f"), 400),
+}
 
 
-ALIKE = [sent for name, sent in MALFORMED.items() if name != "a coding that is none"]
+@pytest.mark.parametrize(("sent", "status"), STRICTER.values(), ids=STRICTER)
+def test_what_only_one_parser_refuses_is_refused(roads, sent, status):
+    with socket.create_connection(roads[0], timeout=30) as connection:
+        connection.sendall(sent)
+        assert read(connection)[0] == status
+        assert connection.recv(1) == b""  # the connection ends
 
 
-@pytest.mark.parametrize("sent", [*ALIKE, GOOD["an object"], GOOD["a chunked body"]])
-def test_gunicorns_two_parsers_refuse_the_same(roads, in_python, sent):
-    """Where the one in C is installed. It differs in this: a coding that is none is 400 there, not 501; and two spaces
-    behind the method pass."""
-    pytest.importorskip("gunicorn_h1c._protocol")
-
-    assert ask(roads[0], sent)[0] == ask(in_python, sent)[0]
+UPGRADES = {
+    "http2": {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c", "HTTP2-Settings": "AAEAAEAAAAIAAAAB"},
+    "websocket": {"Connection": "upgrade", "UPGRADE": "websocket", "Sec-WebSocket-Version": "13"},
+}
 
 
-def test_the_parser_in_c_is_taken_where_it_is_installed(roads, in_python):
-    pytest.importorskip("gunicorn_h1c._protocol")
-    sent = GOOD["an object"].replace(b" ", b"  ", 1)
-
-    assert (ask(roads[0], sent)[0], ask(in_python, sent)[0]) == (200, 400)
+@pytest.mark.parametrize("headers", UPGRADES.values(), ids=UPGRADES)
+@pytest.mark.parametrize("chunks", [False, True], ids=["sized", "chunked"])
+def test_an_upgrade_is_ignored_and_its_body_is_read(roads, chunks, headers):
+    """Java's HttpClient asks for one by default, with its first POST."""
+    sent = chunked(ROW, **headers) if chunks else raw(body=ROW, **headers)
+    with socket.create_connection(roads[0], timeout=30) as connection:
+        connection.sendall(sent + raw("GET", "/health/live"))
+        stream = Kept(socket.SocketIO(connection, "r"))
+        both = SimpleNamespace(makefile=lambda mode: stream)
+        assert [read(both)[0] for _ in range(2)] == [200, 200]
 
 
 @pytest.fixture(params=["asgi", "gthread"])
@@ -148,7 +170,6 @@ def test_a_kept_connection_outlives_a_refusal(road):
 
 
 def test_a_connection_is_kept_for_many_large_bodies(models, road_name):
-    """gunicorn's ASGI worker alone drops it: serve/server/asgi.py keeps it from reading ahead."""
     body = b"[" + b",".join([b'{"hours": 1.5}'] * 20_000) + b"]"
     with service(models, MODEL_NAME="hours", WEB_CONCURRENCY="1", WORKER_CLASS=road_name) as (address, _):
         connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=30)

@@ -115,7 +115,11 @@ def test_a_killed_worker_takes_only_what_it_had_with_it(models):
     assert [client.lost for client in clients] == [None] * 4
 
 
-HANGS = "import time, serve.server.quick; serve.server.quick.hot = lambda path: time.sleep(1000)"
+HANGS = """
+import time
+from serve.server import dispatch
+dispatch.hot = lambda path: path == "/predict" and time.sleep(1000)
+"""
 
 
 @pytest.mark.parametrize("fault", ["killed", "stopped", "hangs"])
@@ -196,7 +200,7 @@ sys.meta_path.insert(0, Interrupt())
 """
 
 
-@pytest.mark.parametrize(("module", "imported"), [("serve", "serve.server.asgi"), ("train fit", "torch")])
+@pytest.mark.parametrize(("module", "imported"), [("serve", "serve.server.flask_app"), ("train fit", "torch")])
 def test_ctrl_c_while_modules_are_imported_is_no_traceback(models, tmp_path, module, imported):
     """That takes a moment, for the trainer seconds, in which Python would say where it was."""
     (tmp_path / "sitecustomize.py").write_text(INTERRUPTED)

@@ -139,7 +139,6 @@ BAD = {
     "get": raw("GET"),
     "head": raw("HEAD"),
     "delete": raw("DELETE"),
-    "a method of its own": raw("BREW", body=ROW),
     "a slash too many": raw(path="/predict/", body=ROW),
     "no such route": raw(path="/nowhere", body=ROW),
     "no such route, get": raw("GET", "/nowhere"),

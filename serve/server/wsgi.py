@@ -1,0 +1,72 @@
+"""A request that Flask answers: the server's part of WSGI (PEP 3333)."""
+
+from __future__ import annotations
+
+import io
+import sys
+from typing import TYPE_CHECKING, Any
+from wsgiref.types import WSGIApplication
+
+from serve.http.messages import Answer
+
+if TYPE_CHECKING:
+    from serve.server.dispatch import Call
+
+
+def respond(app: WSGIApplication, call: Call, length: int | None) -> Answer:
+    """Answer a call by a WSGI application.
+
+    Parameters
+    ----------
+    app : the application.
+    call : the request. Where it is not whole, the application refuses it by its head, or by its Content-Length.
+    length : the Content-Length of a body that is too large to be read; None for any other.
+    """
+    started: list[tuple[str, list[tuple[str, str]]]] = []
+    content = app(_environ(call, length), lambda status, head, exc_info=None: started.append((status, head)))  # type: ignore[arg-type, return-value]
+    try:
+        body = b"".join(content)
+    finally:
+        if hasattr(content, "close"):
+            content.close()
+    status, head = started[-1]
+    # The connection counts the body itself, but for HEAD, whose body is not there to be counted.
+    headers = [
+        (name.encode("latin-1"), value.encode("latin-1"))
+        for name, value in head
+        if name != "Content-Length" or call.method == "HEAD"
+    ]
+    return Answer(int(status[:3]), headers, body)
+
+
+def _environ(call: Call, length: int | None) -> dict[str, Any]:
+    # A name with an underscore would stand for the one with a hyphen, which a proxy may have checked (CVE-2015-0219).
+    environ: dict[str, Any] = {
+        f"HTTP_{name.decode('latin-1').upper().replace('-', '_')}": value.decode("latin-1")
+        for name, value in call.headers.items()
+        if b"_" not in name
+    }
+    for name in ("CONTENT_TYPE", "CONTENT_LENGTH"):
+        if f"HTTP_{name}" in environ:
+            environ[name] = environ.pop(f"HTTP_{name}")
+    if length is not None:
+        environ["CONTENT_LENGTH"] = str(length)
+    host, port = call.connection.server
+    return environ | {
+        "REQUEST_METHOD": call.method,
+        "SCRIPT_NAME": "",
+        "PATH_INFO": call.target.path_info,
+        "QUERY_STRING": call.target.query,
+        "SERVER_NAME": host,
+        "SERVER_PORT": str(port),
+        "SERVER_PROTOCOL": f"HTTP/{call.version.decode()}",
+        "REMOTE_ADDR": call.connection.client,
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": "http",
+        "wsgi.input": io.BytesIO(b"".join(call.chunks)),
+        "wsgi.input_terminated": True,
+        "wsgi.errors": sys.stderr,
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": True,
+        "wsgi.run_once": False,
+    }

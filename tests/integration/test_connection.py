@@ -1,0 +1,76 @@
+"""A connection whose client sends and reads as it likes."""
+
+import contextlib
+import signal
+import socket
+import threading
+
+import pytest
+
+from tests.support.http import BAD, GOOD, ROW, answers, raw
+from tests.support.service import service
+
+COUNT = 100
+
+
+@pytest.fixture(scope="module")
+def served(models):
+    """((host, port), process) of one worker."""
+    with service(models, MODEL_NAME="admissions", WEB_CONCURRENCY="1") as (address, process):
+        host, port = address.removeprefix("http://").split(":")
+        yield (host, int(port)), process
+
+
+def test_many_requests_behind_each_other_are_answered_in_order(served):
+    """In each of the ways, and more of them than are read behind a request."""
+    kinds = [GOOD["an object"], GOOD["a chunked body"], BAD["not json"], GOOD["a query"], GOOD["live"]]
+    sent = [raw(body=ROW, X_Request_Id=str(number)) if number % 7 else kinds[number // 7 % 5] for number in range(700)]
+    with socket.create_connection(served[0], timeout=30) as connection:
+        for at in range(0, len(sent), 100):
+            connection.sendall(b"".join(sent[at : at + 100]))
+        found = answers(connection)
+        for number, one in enumerate(sent):
+            status, headers, _ = next(found)
+            assert status == (400 if one is BAD["not json"] else 200)
+            if number % 7:
+                assert headers["X-Request-Id"] == str(number)
+
+
+def test_who_reads_late_gets_every_answer_in_order(served):
+    """More of them than the kernel holds, on both ways: the service stops reading, and goes on where it stopped."""
+    rows = b"[" + b",".join([ROW] * 3000) + b"]"
+    paths = ["/predict", "/predict?explain=false"]
+    sent = b"".join(raw(path=paths[number % 2], body=rows, X_Request_Id=str(number)) for number in range(COUNT))
+    with socket.create_connection(served[0], timeout=0.5) as connection:
+        with contextlib.suppress(TimeoutError):
+            while sent:
+                sent = sent[connection.send(sent) :]
+        assert sent
+        connection.settimeout(30)
+        rest = threading.Thread(target=connection.sendall, args=(sent,))
+        rest.start()
+        found = answers(connection)
+        for number in range(COUNT):
+            status, headers, body = next(found)
+            assert (status, headers["X-Request-Id"], body.count(b'"logit"')) == (200, str(number), 3000)
+        rest.join()
+
+
+def test_a_body_that_is_half_there_is_answered_before_the_worker_stops(models):
+    with service(models, MODEL_NAME="admissions", WEB_CONCURRENCY="1") as (address, process):
+        host, port = address.removeprefix("http://").split(":")
+        with (
+            socket.create_connection((host, int(port)), timeout=30) as connection,
+            socket.create_connection((host, int(port)), timeout=30) as other,
+        ):
+            connection.sendall(raw(body=ROW)[:-5])
+            other.sendall(raw("GET", "/health/live"))
+            assert next(answers(other))[0] == 200  # by now the half is read, too
+            process.send_signal(signal.SIGTERM)
+            assert other.recv(1) == b""  # the worker has been told
+            connection.sendall(ROW[-5:])
+            status, headers, _ = next(answers(connection))
+            assert (status, headers["Connection"]) == (200, "close")
+            assert connection.recv(1) == b""
+        process.communicate(timeout=30)
+    assert process.returncode == 0

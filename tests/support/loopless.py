@@ -1,0 +1,81 @@
+"""A worker and a client's end of a connection, without a socket: what is sent is there at once."""
+
+import asyncio
+import re
+from types import SimpleNamespace
+
+from serve.server.connection import Connection
+from serve.server.dispatch import Dispatcher
+
+
+class Worker:
+    """What a connection needs of its worker; to be made in a running loop."""
+
+    def __init__(self, app, **settings):
+        self.loop = asyncio.get_running_loop()
+        self.dispatcher = Dispatcher(app, self.loop)
+        self.connections, self.idle = set(), {}
+        self.alive, self.date, self.nr = True, b"", 0
+        self.cfg = SimpleNamespace(keepalive=75, worker_connections=1000, **settings)
+
+    def make_room(self):
+        return True
+
+    def full(self):
+        return False
+
+    def forget(self, connection):
+        self.connections.discard(connection)
+        self.idle.pop(connection, None)
+
+
+class Client(asyncio.Transport):
+    """The transport of a connection, whose client reads all that is written."""
+
+    def __init__(self, worker):
+        super().__init__({"sockname": ("127.0.0.1", 80), "peername": ("127.0.0.1", 1)})
+        self.received, self.closed, self.reading = b"", False, True
+        self.connection = Connection(worker)
+        self.connection.connection_made(self)
+
+    def send(self, data):
+        self.connection.data_received(data)
+
+    def leave(self):
+        self.connection.connection_lost(ConnectionResetError())
+
+    async def statuses(self, count):
+        """The statuses of so many more responses, once they are there."""
+        async with asyncio.timeout(30):
+            while len(found := re.findall(rb"HTTP/1\.1 (\d\d\d) (?!Continue)", self.received)) < count:
+                await asyncio.sleep(0)
+        await asyncio.sleep(0)  # what is recorded comes after
+        await asyncio.sleep(0)
+        self.read, self.received = self.received, b""
+        return [int(status) for status in found]
+
+    def body(self):
+        """The body of the last response."""
+        return self.read.rpartition(b"\r\n\r\n")[2]
+
+    # asyncio's transport.
+
+    def write(self, data):
+        self.received += data
+
+    def close(self):
+        self.closed = True
+
+    abort = close
+
+    def can_write_eof(self):
+        return True
+
+    def write_eof(self):
+        self.closed = True
+
+    def pause_reading(self):
+        self.reading = False
+
+    def resume_reading(self):
+        self.reading = True

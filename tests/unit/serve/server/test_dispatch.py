@@ -1,0 +1,163 @@
+"""Where each request is answered: in the event loop, in the batch thread, or by Flask in another."""
+
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from serve.http.messages import Answer, Pending
+from serve.protocols.predict import predict
+from serve.server import dispatch
+from serve.server.dispatch import SMALL, target
+from serve.server.flask_app import create_app
+from serve.settings import Config
+from tests.support.http import BAD, GOOD, INFER, ROW, chunked, raw
+from tests.support.loopless import Client, Worker
+
+LIMIT = 2 * SMALL
+HEADERS = ("Connection: close", "X-Forwarded-Proto: https", "traceparent: x", "Expect: 100-continue", "Upgrade: h2c")
+
+
+@pytest.fixture(scope="module")
+def app(models):
+    return create_app(Config(models=models, model_name="admissions", max_body_bytes=LIMIT, max_in_flight=8))
+
+
+@pytest.fixture
+def taken(app, monkeypatch):
+    """taken(sent) -> (the name of the thread that answers these bytes, or "loop"; the response's status)."""
+    threads = []
+
+    class Recording(ThreadPoolExecutor):
+        def submit(self, *work):
+            threads.append(self._thread_name_prefix)
+            return super().submit(*work)
+
+    monkeypatch.setattr(dispatch, "ThreadPoolExecutor", Recording)
+
+    def taken(sent):
+        async def ask():
+            client = Client(Worker(app))
+            client.send(sent)
+            return await client.statuses(1)
+
+        (status,) = asyncio.run(ask())
+        return (threads.pop() if threads else "loop"), status
+
+    return taken
+
+
+IN_LOOP = [
+    "an object", "an array", "no rows", "csv", "tensors", "tensors of a version", "tensors in bytes", "an invocation",
+    "a chunked body", "an escaped path", "an absolute target", "two slashes", "a header sent twice", "HTTP/1.0",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", IN_LOOP)
+def test_a_small_body_for_a_hot_endpoint_is_answered_in_the_loop(taken, name):
+    assert taken(GOOD[name]) == ("loop", 200)
+
+
+@pytest.mark.parametrize("header", HEADERS)
+def test_no_header_makes_it_another_way(taken, header):
+    assert taken(raw(body=ROW).replace(b"\r\n", b"\r\n%b\r\n" % header.encode(), 1)) == ("loop", 200)
+
+
+@pytest.mark.parametrize("sent", [
+    raw(body=ROW.ljust(SMALL + 1)), chunked(ROW.ljust(SMALL + 1)), GOOD["a query"],
+])  # fmt: skip
+def test_a_large_body_and_one_with_a_query_take_the_batch_thread(taken, sent):
+    assert taken(sent) == ("batch", 200)
+
+
+def test_exactly_a_small_body_is_small(taken):
+    assert taken(raw(body=ROW.ljust(SMALL))) == ("loop", 200)
+
+
+@pytest.mark.parametrize(("sent", "thread", "status"), [
+    (GOOD["ready"], "probe", 200), (raw("GET", "/metrics"), "probe", 200), (GOOD["model"], "page", 200),
+    (GOOD["an explanation"], "page", 200), (BAD["get"], "page", 405), (BAD["a slash too many"], "page", 404),
+    (BAD["no such route"], "page", 404), (BAD["post to a probe"], "probe", 405),
+])  # fmt: skip
+def test_flask_answers_the_rest(taken, sent, thread, status):
+    assert taken(sent) == (thread, status)
+
+
+@pytest.mark.parametrize(("sent", "path", "query", "rule"), [
+    (b"/predict", "/predict", "", "/predict"),
+    (b"/predict?a=b?c", "/predict", "a=b?c", "/predict"),
+    (b"/predict#part", "/predict", "", "/predict"),
+    (b"//predict", "/predict", "", "/predict"),
+    (b"/%70redict", "/predict", "", "/predict"),
+    (b"http://there/predict?x", "/predict", "x", "/predict"),
+    (b"http://there", "/", "", None),
+    (b"*", "/*", "", None),
+    (b"/%ff", "/\ufffd", "", None),
+    (b"/a/http://there/predict", "/a/http://there/predict", "", None),
+    (INFER.encode(), INFER, "", "/v2/models/<name>/infer"),
+])  # fmt: skip
+def test_a_target_is_taken_apart(sent, path, query, rule):
+    found = target(sent)
+
+    assert (found.path, found.query, found.found and found.found[0]) == (path, query, rule)
+
+
+def test_an_endpoint_that_fails_takes_no_other_of_its_turn_with_it(app, monkeypatch):
+    def breaks(service, request):
+        raise ZeroDivisionError
+
+    def breaks_later(service, request):
+        return Pending(service.served, (700.0, 3.5, 0.0), lambda found: 1 / 0)
+
+    endpoints = [predict, breaks, predict, breaks_later, predict]
+
+    async def together():
+        worker = Worker(app)
+        clients = [Client(worker) for _ in endpoints]
+        for client, endpoint in zip(clients, endpoints, strict=True):
+            monkeypatch.setattr(dispatch, "target", lambda sent, endpoint=endpoint: target(sent)._replace(
+                found=("/predict", endpoint, {})))  # fmt: skip
+            client.send(GOOD["an object"])
+        return [(await client.statuses(1))[0] for client in clients], {client.body() for client in clients[::2]}
+
+    statuses, bodies = asyncio.run(together())
+    assert statuses == [200, 500, 200, 500, 200]
+    assert len(bodies) == 1
+
+
+def test_what_its_client_leaves_before_its_turn_is_not_begun(app, monkeypatch):
+    """It counts as a request without an answer."""
+    begun, ended = [], []
+    monkeypatch.setattr(app.recorder, "end", lambda *arguments: ended.append(arguments[5]))
+    monkeypatch.setattr(dispatch, "completed", lambda found: begun.append(found) or Answer(200, (), b""))
+
+    async def leave():
+        worker, gate = Worker(app), threading.Event()
+        worker.loop.run_in_executor(worker.dispatcher._batches, gate.wait, 30)
+        client = Client(worker)
+        client.send(GOOD["a query"])
+        client.leave()
+        await asyncio.sleep(0)
+        gate.set()
+        while not ended:
+            await asyncio.sleep(0)
+
+    asyncio.run(leave())
+    assert (begun, ended) == ([], [dispatch.GONE])
+
+
+def test_no_more_is_in_flight_than_may_be_and_all_of_it_is_given_back(app):
+    """Of requests that arrive in one turn; each is answered, and the next turn has room again."""
+
+    async def ask():
+        worker = Worker(app)
+        clients = [Client(worker) for _ in range(20)]
+        found = []
+        for _ in range(2):
+            for client in clients:
+                client.send(GOOD["an object"])
+            found.append([(await client.statuses(1))[0] for client in clients])
+        return found
+
+    assert asyncio.run(ask()) == [[200] * 8 + [503] * 12] * 2
