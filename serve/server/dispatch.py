@@ -11,6 +11,7 @@ A request is answered in one of two ways:
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -26,10 +27,14 @@ from serve.server.microbatch import answer_together
 from serve.telemetry.logs import write
 
 if TYPE_CHECKING:
-    from flask import Flask
+    from wsgiref.types import WSGIApplication
 
+    from serve.http.auth import Door
+    from serve.registry import Service
     from serve.server.connection import Connection
+    from serve.telemetry.recorder import Recorder
 
+LOG = logging.getLogger(__name__)
 # Bytes of a body that the event loop decodes and answers: a millisecond or two.
 SMALL = 128 * 1024
 # Larger bodies that are held in memory at the same time; the others wait unread, on their connections.
@@ -108,10 +113,16 @@ class Call:
 class Dispatcher:
     """Of one worker's event loop."""
 
-    def __init__(self, app: Flask, loop: asyncio.AbstractEventLoop) -> None:
-        self._app, self._loop, self._logger = app, loop, app.logger
-        self._service, self._recorder, self._auth = app.service, app.recorder, app.door
-        self._config = app.service.config
+    def __init__(
+        self,
+        app: WSGIApplication,
+        service: Service,
+        recorder: Recorder,
+        auth: Door | None,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self._app, self._service, self._recorder, self._auth, self._loop = app, service, recorder, auth, loop
+        self._config = service.config
         self.limit: int = self._config.max_body_bytes
         self._in_flight = 0
         self._large = 0
@@ -252,7 +263,7 @@ class Dispatcher:
         try:
             return endpoint(self._service, self._request(call), **names)
         except Exception:
-            return failure(self._logger, "POST", call.target.path)
+            return failure(LOG, "POST", call.target.path)
 
     def _finished(self, call: Call, row: Any) -> Answer:
         """The Answer of a call whose row the model has answered; row: what `answer_together` makes of it."""
@@ -261,7 +272,7 @@ class Dispatcher:
                 raise row
             return call.answer.finish(row)  # type: ignore[union-attr]
         except Exception:
-            return failure(self._logger, "POST", call.target.path)
+            return failure(LOG, "POST", call.target.path)
 
     # In threads.
 
@@ -281,7 +292,7 @@ class Dispatcher:
         try:
             return completed(found)
         except Exception:
-            return failure(self._logger, "POST", call.target.path)
+            return failure(LOG, "POST", call.target.path)
 
     def _recorded(self, call: Call, answer: Answer) -> None:
         answer = GONE if call.connection.gone else answer
@@ -292,4 +303,4 @@ class Dispatcher:
         try:
             return wsgi.respond(self._app, call, self.limit + 2 if self.too_large(call) else None)
         except Exception:
-            return failure(self._logger, call.method, call.target.path)
+            return failure(LOG, call.method, call.target.path)

@@ -69,7 +69,8 @@ class Worker(BaseWorker):
         self.loop.call_soon_threadsafe(self._told.set)
 
     def run(self) -> None:
-        self.dispatcher = Dispatcher(self.wsgi, self.loop)
+        app = self.wsgi
+        self.dispatcher = Dispatcher(app, app.service, app.recorder, app.door, self.loop)
         self.loop.run_until_complete(self._serve())
 
     async def _serve(self) -> None:
