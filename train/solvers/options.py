@@ -46,7 +46,7 @@ class Options:
             raise FitError("--firth needs the logit link without --l2: remove one of these options")
         if self.solver == "newton":
             if not self.linear:
-                raise FitError("newton fits the log loss without a hidden layer; choose another, such as lbfgs")
+                raise FitError("newton fits the log loss without a hidden layer: choose another --solver")
             return
         if distributed.ranks() > 1:
             raise FitError(f"only newton can use several processes: run --solver {self.solver} without torchrun")

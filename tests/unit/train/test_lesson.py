@@ -43,7 +43,7 @@ def test_train_fit_gives_the_same_as_the_lectures_code(walked):
     (lectures, ours) = re.findall(r"w = (\S+)  b = (\S+)  loss at the last epoch (\S+)", walked[0])
 
     np.testing.assert_allclose([float(v) for v in lectures], [float(v) for v in ours], atol=2e-6)
-    assert float(re.search(r"of the 1000 losses: (\S+),", walked[0])[1]) < 1e-6
+    assert float(re.search(r"of the 1000 losses: (\S+);", walked[0])[1]) < 1e-6
 
 
 def test_the_picture_is_one(walked):

@@ -30,7 +30,7 @@ def described(x, y, names=None, weight=None, **options):
     options = Options(**options)
     names = names or [f"x{i}" for i in range(x.shape[1])]
     features = [Feature(name, "numeric", (), 0.0, 1.0, None) for name in names]
-    x, y = (np.asarray(a, dtype=np.float64) for a in (x, y))
+    x, y = (np.array(a, dtype=np.float64) for a in (x, y))
     weight = np.ones(len(y)) if weight is None else np.asarray(weight, dtype=np.float64)
     fitted = fit(features, x, y, weight, options, lambda line: None)
     return fitted, statistics(features, fitted, options, (x, y, weight))
