@@ -111,7 +111,7 @@ fuzz: $(VENV)-fuzz/models ## fuzz each decoder with atheris: SECONDS=60, DECODER
 
 .PHONY: docs
 docs: $(VENV)-docs/installed ## build the documents' site into site/; a dead link fails
-	@$(VENV)-docs/bin/mkdocs build --quiet && echo "open site/index.html"
+	@NO_MKDOCS_2_WARNING=1 $(VENV)-docs/bin/mkdocs build --quiet && echo "open site/index.html"
 
 .PHONY: page-shots
 page-shots: $(VENV)/test ## write docs/page.png, the page as a browser shows it (needs chromium): MODEL_NAME, QUERY

@@ -2,7 +2,7 @@
 
 A fence ```console has lines `$ command`, each followed by its output. In an output `...` stands for any text of a
 line, and a line that is only `...` for any number of lines. A fence ```console title="second terminal" starts a process
-that goes on while the rest of the page runs.
+that goes on while the rest of the page runs, or until another one is started there.
 
 `python -m tests.support.console PAGE...` runs each page and writes into it what its commands print now.
 """
@@ -25,10 +25,11 @@ from pathlib import Path
 from tests.support import ROOT
 from tests.support.service import free_port
 
-FENCE = re.compile(r"^```console(?P<title> title=.*)?\n(?P<text>.*?)^```$", re.M | re.S)
+FENCE = re.compile(r"^```console(?P<title> title=[^\n]*)?\n(?P<text>.*?)^```$", re.M | re.S)
 # What a checkout has that a command may read; links, so that what a command writes stays in the copy.
 LINKED = (".venv", "Makefile", "data", "deploy", "docs", "passfail", "pyproject.toml", "requirements", "serve", "tests",
           "train")  # fmt: skip
+PROGRESS = re.compile(r"^.*: [\d,]+ rows read\n", re.M)  # what the trainer prints after each two seconds of reading
 # make must install nothing: the environment that runs the tests has all of it.
 MAKE = '#!/bin/sh\nexec {make} -o .venv/train -o .venv/fast -o .venv/test "$@"\n'
 
@@ -72,7 +73,7 @@ def agrees(expected: str, found: str) -> bool:
 
 @dataclass
 class Terminal:
-    """A checkout of its own, and the port that stands for the pages' 8000."""
+    """A checkout of its own, the port that stands for the pages' 8000, and what runs in the background."""
 
     folder: Path
     port: int = field(default_factory=free_port)
@@ -85,6 +86,7 @@ class Terminal:
         environment = {**kept, "PATH": f"{self.folder / '.bin'}:{kept['PATH']}", "PORT": str(self.port), "LC_ALL": "C"}
         environment["CURL_HOME"] = str(self.folder / ".bin")
         if command.background:
+            self.stop()
             self.running.append(
                 subprocess.Popen(
                     ["bash", "-c", line], cwd=self.folder, env=environment, start_new_session=True,
@@ -97,12 +99,12 @@ class Terminal:
             ["bash", "-c", line], cwd=self.folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             text=True, timeout=300,
         )  # fmt: skip
-        output = done.stdout.replace(str(self.port), "8000")
+        output = PROGRESS.sub("", done.stdout).replace(str(self.port), "8000")
         return output if output.endswith("\n") or not output else f"{output}\n"
 
     def stop(self) -> None:
-        """End what runs in the background, the newest first."""
-        for process in reversed(self.running):
+        """End what runs in the background."""
+        for process in self.running:
             os.killpg(process.pid, signal.SIGTERM)
             process.wait(timeout=60)
         self.running.clear()
