@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from difflib import unified_diff
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,8 @@ SHARED = [name for name, page in PAGES.items() if list(commands(page)) and name 
 def check(page: str, shell: Terminal) -> None:
     for command in commands(page):
         found = shell.run(command)
-        assert agrees(command.output, found), f"$ {command.line}\n{found}"
+        difference = "\n".join(unified_diff(command.output.splitlines(), found.splitlines(), "page", "now", lineterm=""))
+        assert agrees(command.output, found), f"$ {command.line}\n{difference}"
 
 
 def test_the_tutorial_does_what_it_says(tmp_path: Path) -> None:
