@@ -21,7 +21,9 @@ SHARED = [name for name, page in PAGES.items() if list(commands(page)) and name 
 def check(page: str, shell: Terminal) -> None:
     for command in commands(page):
         found = shell.run(command)
-        difference = "\n".join(unified_diff(command.output.splitlines(), found.splitlines(), "page", "now", lineterm=""))
+        difference = "\n".join(
+            unified_diff(command.output.splitlines(), found.splitlines(), "page", "now", lineterm="")
+        )
         assert agrees(command.output, found), f"$ {command.line}\n{difference}"
 
 
