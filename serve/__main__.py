@@ -27,9 +27,11 @@ if __name__ == "__main__":
     from serve.server import gunicorn_conf  # isort: split
     from passfail.errors import StartupError
     from passfail.repository import find
+    from serve.protocols.routes import Routes
 
     settings = gunicorn_conf.settings
     try:
+        Routes(settings)
         find(settings.models, settings.model_name, settings.model_version)
     except StartupError as error:
         _cannot_start(error)

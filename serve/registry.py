@@ -121,7 +121,7 @@ class Service:
     """
 
     def __init__(self, config, recorder=None):
-        self._recorder = recorder
+        self.recorder = recorder
         self.leaving = False
         # Settled here: a second model that comes into the folder later must not make the name ambiguous.
         self.config = dataclasses.replace(config, model_name=model_name(config.models, config.model_name))
@@ -149,8 +149,8 @@ class Service:
         while True:
             time.sleep(LOOK_SECONDS)
             try:
-                if self._recorder:
-                    self._recorder.drift.fold(self.served.model.manifest)
+                if self.recorder:
+                    self.recorder.drift.fold(self.served.model.manifest)
                 self.look()
             except Exception:  # whatever it is, the model in service goes on
                 LOG.exception("looking at the models failed")
@@ -194,9 +194,9 @@ class Service:
         model, *second = open_models(folder, runtimes, config.signed_by)
         shadow = None
         if second:
-            told = self._recorder.metrics.compared if self._recorder else None
+            told = self.recorder.metrics.compared if self.recorder else None
             shadow = Shadow(second[0], config.shadow, config.shadow_rate, config.shadow_flips, told)
-        return Served(model, codecs(model.manifest, config.max_rows), shadow, self._recorder)
+        return Served(model, codecs(model.manifest, config.max_rows), shadow, self.recorder)
 
     def _serve(self, folder, refused):
         """Answer with that folder's model from now on; whether it could be opened."""

@@ -1,26 +1,33 @@
-"""The door: who is let in, where an API key or a port of its own for the metrics is set; without either there is none.
+"""Authentication: API keys, and the port that alone serves the metrics. Asked before a body is read."""
 
-It is asked before a body is read. What it doesn't let in, Flask refuses on both roads (`serve/server/flask_app.py`).
-"""
+from __future__ import annotations
 
 import base64
 import binascii
 import hashlib
 import hmac
 import re
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from passfail.errors import ConfigError
 
+if TYPE_CHECKING:
+    from serve.settings import Config
+
 METRICS = "/metrics"
-HEALTH = {"/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready", "/ping"}
-READY = re.compile(r"/v2/models/[^/]+(/versions/[^/]+)?/ready")
 KEY = re.compile(rb"[!-~]{16,}")
-# Two headers, not a list in one, of which browsers read no more than the first.
-CHALLENGES = [(b"WWW-Authenticate", b'%b realm="passfail"' % scheme) for scheme in (b"Bearer", b"Basic")]
+# Two headers rather than a list in one: browsers read only the first of a list.
+CHALLENGES = tuple((b"WWW-Authenticate", b'%b realm="passfail"' % scheme) for scheme in (b"Bearer", b"Basic"))
 
 
-def read_keys(path):
-    """The SHA-256 of each key in a file of one a line, so that no copy of a key stays. Raises ConfigError."""
+def read_keys(path: str) -> tuple[bytes, ...]:
+    """Read a file of keys, one a line, as the SHA-256 digest of each, so that no copy of a key stays.
+
+    Raises
+    ------
+    ConfigError : the file can't be read, holds no key, or a line is no key.
+    """
     try:
         with open(path, "rb") as file:
             keys = file.read().split()
@@ -31,44 +38,39 @@ def read_keys(path):
     return tuple(hashlib.sha256(key).digest() for key in keys)
 
 
-def door(config):
-    """The Door that the settings ask for, or None."""
-    return Door(config) if config.api_keys or config.metrics_port else None
+class Auth:
+    """Asks a key of every request except probes, and keeps the metrics to a port of their own.
 
+    Probes are health and the metrics. Health is on both ports: a probe that asks elsewhere proves little.
 
-def is_health(config, path):
-    """Whether the path is one of health's: open to all, and answered however much else there is to do."""
-    return path in HEALTH or path == config.vertex_health or READY.fullmatch(path) is not None
-
-
-class Door:
-    """Everything but health and metrics takes a key, if there is one; and the metrics may have a port of their own.
-
-    On that port nothing else is but health, which is on both: a probe that asks elsewhere proves little.
+    Parameters
+    ----------
+    is_probe : whether a path is a probe's.
     """
 
-    def __init__(self, config):
-        self._config, self._keys, self._metrics_port = config, config.api_keys, config.metrics_port
+    def __init__(self, config: Config, is_probe: Callable[[str], bool]) -> None:
+        self._keys, self._metrics_port, self._is_probe = config.api_keys, config.metrics_port, is_probe
 
-    def serves(self, path, port):
-        """Whether there is such a path on that port, as far as that is the door's to say."""
-        if self._metrics_port is None or is_health(self._config, path):
+    def serves(self, path: str, port: int | None) -> bool:
+        """Whether the path may be asked for on that port."""
+        if self._metrics_port is None:
             return True
-        return (path == METRICS) == (port == self._metrics_port)
+        if path == METRICS:
+            return port == self._metrics_port
+        return port != self._metrics_port or self._is_probe(path)
 
-    def admits(self, path, headers):
-        """Whether the path is open to all, or the headers (names in lower case) bring a key."""
-        open_to_all = not self._keys or path == METRICS or is_health(self._config, path)
-        return open_to_all or self._holds(_given(headers))
+    def admits(self, path: str, headers: Mapping[bytes, bytes]) -> bool:
+        """Whether the path takes no key, or the headers (names in lower case) bring one."""
+        return not self._keys or self._is_probe(path) or self._is_key(_given(headers))
 
-    def _holds(self, given):
-        # Of digests, and of all of them: neither how long a key is nor which one it was takes another time.
+    def _is_key(self, given: bytes) -> bool:
+        # All digests are compared: the time depends neither on a key's length nor on which key it is.
         found = hashlib.sha256(given).digest()
         return sum(hmac.compare_digest(found, key) for key in self._keys) > 0
 
 
-def _given(headers):
-    """The key that `Authorization: Bearer KEY` brings, or, for browsers, Basic as the password of any user: bytes."""
+def _given(headers: Mapping[bytes, bytes]) -> bytes:
+    """The key of `Authorization: Bearer KEY` or, for browsers, of Basic as any user's password."""
     scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
     if scheme.lower() == b"bearer":
         return given.strip()

@@ -1,25 +1,34 @@
-"""A request and its answer as every road to the model sees them: plain values, no framework."""
+"""A request and its answer as plain values, the same for every server and framework that carries them."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
+from logging import Logger
 from typing import TYPE_CHECKING, NamedTuple
 
-from passfail.errors import BodyTooLarge, RequestError
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from passfail.errors import BodyTooLarge, Problem, RequestError
 from serve.http.errors import status, title
 
 if TYPE_CHECKING:
     from passfail.model import Row
     from serve.registry import RowAnswer, Served
 
-PROBLEM = b"application/problem+json"
+JSON, CSV, PROBLEM = "application/json", "text/csv", "application/problem+json"
+Headers = Sequence[tuple[bytes, bytes]]
 CLIENT_GONE = 499  # nginx's status for a client that left before its response; it is recorded, never sent
 
 
 class Request(NamedTuple):
-    """What an endpoint reads. headers: as on the wire, names in lower case. query: as sent, without the question mark.
+    """A request, as an endpoint reads it.
 
-    sent: the body, or the error that it is: an endpoint that reads a body beyond the limit answers in its own shape.
+    Attributes
+    ----------
+    query : as sent, without the question mark.
+    headers : as sent; names in lower case.
+    sent : the body, or the error that it is. An endpoint that reads a body beyond the limit answers in its own shape.
     """
 
     path: str
@@ -28,31 +37,35 @@ class Request(NamedTuple):
     sent: bytes | RequestError
 
     @property
-    def body(self):
-        """The body: bytes. Raises the RequestError that it is: BodyTooLarge, or MalformedBody."""
+    def body(self) -> bytes:
+        """The body. Raises BodyTooLarge or MalformedBody where it is one."""
         if isinstance(self.sent, RequestError):
             raise self.sent
         return self.sent
 
     @property
-    def media_type(self):
+    def media_type(self) -> str:
         """The Content-Type without its parameters, in lower case; empty where there is none."""
         return _media_type(self.headers.get(b"content-type", b""))
 
 
-@lru_cache(64)  # nearly all requests say one of a few
-def _media_type(text):
+@lru_cache(64)  # nearly all requests have one of a few
+def _media_type(text: bytes) -> str:
     return text.partition(b";")[0].strip().lower().decode("latin-1")
 
 
 class Answer(NamedTuple):
-    """What an endpoint answers. headers: as on the wire; Content-Length is the server's to add.
+    """What an endpoint answers.
 
-    The rest is for who watches (telemetry/recorder.py): how many rows were answered, by which model; or why none was.
+    Attributes
+    ----------
+    headers : as sent; the server adds Content-Length.
+    rows, model, version : for the telemetry, how many rows were answered, and by which model.
+    error : for the telemetry, why no row was answered.
     """
 
     status: int
-    headers: Sequence[tuple[bytes, bytes]]
+    headers: Headers
     body: bytes
     rows: int = 0
     model: str | None = None
@@ -61,14 +74,64 @@ class Answer(NamedTuple):
 
 
 class Pending(NamedTuple):
-    """A request whose single row the model has not answered yet, so that several can share one run of the model.
+    """A request for one row that the model has not answered yet, so that several can share one run of the model.
 
-    finish: makes the Answer of what the model said of the row, or of why it can't answer it.
+    Attributes
+    ----------
+    finish : makes the Answer from the model's answer, or from the error that the row is.
     """
 
     served: "Served"
     row: "Row"
     finish: "Callable[[RowAnswer | RequestError], Answer]"
+
+
+# (service, request, **names in the path)
+Endpoint = Callable[..., Answer | Pending]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How one protocol writes an error.
+
+    Attributes
+    ----------
+    document : makes what is written in JSON, from the status, its title, the detail and the places.
+    schema : the type that `document` returns, which OpenAPI describes.
+    """
+
+    schema: type[msgspec.Struct]
+    document: Callable[[int, str, str, Sequence[Problem]], msgspec.Struct]
+    media_type: str = JSON
+
+    def __call__(self, status: int, title: str, detail: str, problems: Sequence[Problem] = ()) -> Answer:
+        body = msgspec.json.encode(self.document(status, title, detail, problems))
+        return Answer(status, ((b"Content-Type", self.media_type.encode()),), body)
+
+
+class ProblemPlace(msgspec.Struct):
+    """One place that is wrong: `$[3].hours`, and what is wrong there."""
+
+    pointer: str
+    detail: str
+
+
+class ProblemDocument(msgspec.Struct):
+    """An RFC 9457 problem document, with `errors` as its extension member."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: list[ProblemPlace] | UnsetType = UNSET
+
+
+def _document(status: int, title: str, detail: str, problems: Sequence[Problem]) -> ProblemDocument:
+    errors = [ProblemPlace(found.pointer, found.detail) for found in problems]
+    return ProblemDocument("about:blank", title, status, detail, errors or UNSET)
+
+
+problem = Shape(ProblemDocument, _document, PROBLEM)
 
 
 def completed(answer: Answer | Pending) -> Answer:
@@ -80,25 +143,29 @@ def completed(answer: Answer | Pending) -> Answer:
     return answer.finish(found)
 
 
-def too_large(limit):
-    """The error that a body of more than limit bytes is."""
-    return BodyTooLarge(f"more than {limit} bytes; send several smaller requests")
+def json_answer(document: object, status: int = 200, rows: int = 0) -> Answer:
+    """An Answer in JSON. `document` is what msgspec encodes, or the JSON itself as bytes."""
+    body = document if isinstance(document, bytes) else msgspec.json.encode(document)
+    return Answer(status, ((b"Content-Type", JSON.encode()),), body, rows)
 
 
-def failure(logger, method, path):
-    """The Answer to an error that is ours, to be asked for while it is handled: the log gets the traceback."""
+def refusal(error: RequestError, shape: Shape = problem) -> Answer:
+    """The Answer to a RequestError."""
+    return shape(status(error), title(error), str(error), error.problems)._replace(error=error)
+
+
+def failure(logger: Logger, method: str, path: str) -> Answer:
+    """The Answer to an error that is ours. Call it while the error is handled: the log gets its traceback."""
     logger.exception("%s %s failed", method, path)
     return problem(500, "Internal server error", "the service failed; its log says why")
 
 
-def refusal(error):
-    """The Answer to a RequestError, on our own endpoints: an RFC 9457 problem document."""
-    return problem(status(error), title(error), str(error), error.problems)._replace(error=error)
+def too_large(limit: int) -> BodyTooLarge:
+    """The error of a body that has more than `limit` bytes."""
+    return BodyTooLarge(f"the body has more than {limit} bytes: send several smaller requests")
 
 
-def problem(status, title, detail, problems=(), headers=()):
-    """An RFC 9457 problem document as an Answer, with `errors` as its extension member."""
-    document = {"type": "about:blank", "title": title, "status": status, "detail": detail}
-    if problems:
-        document["errors"] = [{"pointer": found.pointer, "detail": found.detail} for found in problems]
-    return Answer(status, ((b"Content-Type", PROBLEM), *headers), json.dumps(document).encode())
+def in_one_line(detail: str, problems: Sequence[Problem]) -> str:
+    """An error's detail and all its places, for protocols whose errors are one text."""
+    places = "; ".join(f"{found.pointer}: {found.detail}" for found in problems)
+    return f"{detail}: {places}" if places else detail

@@ -1,30 +1,32 @@
-"""Receipts: headers that say which model answered which request, so that the answer can be repeated (replay.py)."""
+"""Receipts: response headers that name the model and the request, so that an answer can be repeated (replay.py)."""
 
 import hashlib
 import random
 import re
+from collections.abc import Mapping
 
-from serve.http.messages import Answer
+from passfail.manifest import Manifest
+from serve.http.messages import Answer, Request
 
 REQUEST_ID = re.compile(rb"[ -~]{1,128}")
 # https://www.w3.org/TR/trace-context/#traceparent-header
 TRACEPARENT = re.compile(b"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 
-def digest(body):
-    """The SHA-256 of a request's body as it was sent, in hex: what `sha256sum request.json` prints."""
-    return hashlib.sha256(body).hexdigest()
+def digest(request: Request) -> str:
+    """The SHA-256 of a request's body as sent, in hex, as `sha256sum` prints it; "" for a body that was not read."""
+    return hashlib.sha256(request.sent).hexdigest() if isinstance(request.sent, bytes) else ""
 
 
-def stamped(answer, manifest, request, request_digest):
-    """The answer with its receipt. The request's id is the caller's, if it is up to 128 printable ASCII characters.
+def stamped(answer: Answer, manifest: Manifest, request: Request, request_digest: str) -> Answer:
+    """The answer with its receipt.
 
-    A trace's traceparent (W3C Trace Context) goes back as it came. request_digest: empty for a body that was not read
-    to its end.
+    The request's id is the caller's, if it has up to 128 printable ASCII characters, or a new one. The caller's
+    traceparent (W3C Trace Context) goes back as it came.
     """
     request_id = request.headers.get(b"x-request-id")
     if request_id is None or not REQUEST_ID.fullmatch(request_id):
-        request_id = b"%032x" % random.getrandbits(128)  # a name, no secret; Python seeds it anew in each worker
+        request_id = b"%032x" % random.getrandbits(128)  # an id, no secret; Python seeds it anew in each worker
     receipt = [*answer.headers, (b"X-Model-Digest", manifest.digest.encode()), (b"X-Request-Id", request_id)]
     if request_digest:
         receipt.append((b"X-Request-Digest", request_digest.encode()))
@@ -34,7 +36,7 @@ def stamped(answer, manifest, request, request_digest):
     return Answer(status, receipt, body, rows, manifest.name, manifest.version, error)
 
 
-def traceparent(headers):
+def traceparent(headers: Mapping[bytes, bytes]) -> bytes | None:
     """The caller's traceparent, from a request's headers; None where there is none that is well formed."""
     found = headers.get(b"traceparent")
     return found if found is not None and TRACEPARENT.fullmatch(found) else None

@@ -1,134 +1,129 @@
-"""MLflow's scoring protocol, which SageMaker speaks as well, and Vertex AI's: a JSON table in, predictions out.
+"""MLflow's scoring protocol, which SageMaker speaks as well: a table in JSON or CSV in, predictions out.
 
 https://mlflow.org/docs/latest/ml/deployment/deploy-model-locally/ (`/invocations`, `/ping`, `/version`);
-https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-inference-code.html;
-https://cloud.google.com/vertex-ai/docs/predictions/custom-container-requirements.
+https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-inference-code.html.
 """
 
-import json
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from passfail.codecs import strict_json
+from passfail.arrays import Floats
+from passfail.codecs import Codecs, strict_json
 from passfail.errors import InvalidInstance, MalformedBody, Problem, RequestError
-from serve.http.errors import UnsupportedMediaType, status
-from serve.http.messages import Answer
+from serve.http.errors import UnsupportedMediaType
+from serve.http.messages import CSV, JSON, Answer, Request, Shape, in_one_line, json_answer, refusal
 from serve.http.receipt import digest, stamped
+from serve.protocols import management
+from serve.registry import Service
 
-JSON, CSV = "application/json", "text/csv"
 VERSION = "3.0.0"  # of MLflow, whose protocol this is
 
 
 class Split(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """pandas' to_dict(orient="split")."""
+    """A table as pandas' to_dict(orient="split") has it."""
 
     columns: list[str]
     data: msgspec.Raw
-    index: list | UnsetType | None = UNSET
+    index: list[Any] | UnsetType | None = UNSET
 
 
 class Invocation(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """Exactly one table: dataframe_split, dataframe_records, instances or inputs."""
+
     dataframe_split: Split | UnsetType | None = UNSET
-    dataframe_records: msgspec.Raw = msgspec.Raw()
-    instances: msgspec.Raw = msgspec.Raw()
-    inputs: msgspec.Raw = msgspec.Raw()
-    params: dict | UnsetType | None = UNSET
+    dataframe_records: msgspec.Raw | UnsetType = UNSET
+    instances: msgspec.Raw | UnsetType = UNSET
+    inputs: msgspec.Raw | UnsetType = UNSET
+    params: dict[str, Any] | UnsetType | None = UNSET
 
 
-class Prediction(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    instances: msgspec.Raw
-    parameters: dict | UnsetType | None = UNSET
+class MlflowError(msgspec.Struct):
+    """An error as MLflow has it."""
+
+    error_code: str
+    message: str
 
 
-INVOCATION, PREDICTION = msgspec.json.Decoder(Invocation), msgspec.json.Decoder(Prediction)
-COLUMNS = msgspec.json.Decoder(dict[str, list])
-ROWS = msgspec.json.Decoder(list[list])
+def _error(status: int, title: str, detail: str, problems: Sequence[Problem]) -> MlflowError:
+    return MlflowError("UNAUTHENTICATED" if status == 401 else "BAD_REQUEST", in_one_line(detail, problems))
+
+
+ERROR = Shape(MlflowError, _error)
+INVOCATION = msgspec.json.Decoder(Invocation)
+COLUMNS = msgspec.json.Decoder(dict[str, list[Any]])
+ROWS = msgspec.json.Decoder(list[list[Any]])
 TABLES = ("dataframe_split", "dataframe_records", "instances", "inputs")
 
 
-def invocations(service, request):
-    """POST /invocations: one of dataframe_split, dataframe_records, instances, inputs; or text/csv."""
-    return _scored(service, request, _invocation, refused_by_mlflow)
+def invocations(service: Service, request: Request) -> Answer:
+    """POST /invocations: one of TABLES, or text/csv."""
+    return score(service, request, _read, ERROR)
 
 
-def vertex(service, request):
-    """POST to AIP_PREDICT_ROUTE: {"instances": [...]}."""
-    return _scored(service, request, _prediction, refused_by_vertex)
+def ping(service: Service, request: Request) -> Answer:
+    """GET /ping: 200 from before the first request can come in until the service shuts down."""
+    return management.health(service, {})
 
 
-def ping(service, request):
-    """GET /ping: 200 from before the first request can come in until the service takes its leave."""
-    return Answer(503 if service.leaving else 200, ((b"Content-Type", JSON.encode()),), b"{}")
-
-
-def version(service, request):
-    """GET /version: as text, the MLflow whose protocol this is."""
+def version(service: Service, request: Request) -> Answer:
+    """GET /version: the version of MLflow whose protocol this is, as text."""
     return Answer(200, ((b"Content-Type", b"text/plain; charset=utf-8"),), VERSION.encode())
 
 
-def _scored(service, request, decode, refused):
+def score(service: Service, request: Request, read: Callable[[Codecs, Request], Floats], error_shape: Shape) -> Answer:
+    """Answer the rows of a request with {"predictions": [...]}.
+
+    Parameters
+    ----------
+    read : makes x, float64 (n, d), of the request's body; raises a RequestError.
+    error_shape : how the protocol writes that error.
+    """
     served = service.served
     model, codecs = served.model, served.codecs
-    request_digest = digest(request.sent) if isinstance(request.sent, bytes) else ""
+    request_digest = digest(request)
     try:
-        x = decode(codecs, request)
+        x = read(codecs, request)
         logit, probability = served.predict(x, "row {}".format, request_digest)
         rows = codecs.json.write(model.verdict(logit), logit, probability, model.stable(x, logit), single=False)
-        answer = Answer(200, ((b"Content-Type", JSON.encode()),), b'{"predictions":%b}' % rows, len(x))
+        answer = json_answer(b'{"predictions":%b}' % rows, rows=len(x))
     except RequestError as error:
-        answer = refused(error)
+        answer = refusal(error, error_shape)
     return stamped(answer, model.manifest, request, request_digest)
 
 
-def _invocation(codecs, request):
-    """The body -> x float64 (n, d)."""
+def read_rows(codecs: Codecs, raw: msgspec.Raw | UnsetType, name: str) -> Floats:
+    """The rows of a field -> x, float64 (n, d): objects, or arrays in the features' order."""
+    text = b"" if isinstance(raw, UnsetType) else bytes(raw).lstrip()
+    if text[:1] != b"[":
+        raise InvalidInstance("1 place is wrong", [Problem(f"$.{name}", "expected an array")])
+    if text[1:].lstrip()[:1] == b"[":
+        return codecs.json.read_table(list(codecs.columns.by_name), strict_json.decode(ROWS, text), f"$.{name}")
+    return codecs.columns.matrix(codecs.json.read(text)[0])
+
+
+def _read(codecs: Codecs, request: Request) -> Floats:
     if request.media_type == CSV:
         return codecs.csv.read(request.body)[0]
     if request.media_type != JSON:
         raise UnsupportedMediaType(f"send Content-Type: {JSON} or {CSV}")
     asked = strict_json.decode_once(INVOCATION, request.body)
-    given = [name for name in TABLES if getattr(asked, name)]
+    given = [name for name in TABLES if getattr(asked, name) not in (UNSET, None)]
     if len(given) != 1:
-        raise MalformedBody(f"exactly one of {', '.join(TABLES)} is needed")
+        raise MalformedBody(f"the body needs exactly one of {', '.join(TABLES)}")
     if split := asked.dataframe_split:
         return codecs.json.read_table(split.columns, strict_json.decode(ROWS, split.data), "$.dataframe_split.data")
-    return _rows(codecs, getattr(asked, given[0]), given[0])
-
-
-def _prediction(codecs, request):
-    """The body -> x float64 (n, d); Vertex AI sends JSON without always saying so."""
-    return _rows(codecs, strict_json.decode_once(PREDICTION, request.body).instances, "instances")
-
-
-def _rows(codecs, raw, name):
-    """Objects, arrays in the features' order, or (inputs) an array for each feature -> x float64 (n, d)."""
-    text = bytes(raw).lstrip()
-    if text[:1] == b"{" and name == "inputs":
+    if asked.inputs and (text := bytes(asked.inputs).lstrip())[:1] == b"{":
         return _columns(codecs, text)
-    if text[:1] != b"[":
-        raise InvalidInstance("1 place is wrong", [Problem(f"$.{name}", "expected an array")])
-    if text[1:].lstrip()[:1] == b"[":
-        names = list(codecs.columns.by_name)
-        return codecs.json.read_table(names, strict_json.decode(ROWS, text), f"$.{name}")
-    return codecs.columns.matrix(codecs.json.read(text)[0])
+    return read_rows(codecs, getattr(asked, given[0]), given[0])
 
 
-def _columns(codecs, text):
+def _columns(codecs: Codecs, text: bytes) -> Floats:
+    """An object with an array of values for each feature -> x, float64 (n, d)."""
     columns = strict_json.decode(COLUMNS, text)
     if len({len(values) for values in columns.values()}) > 1:
         raise InvalidInstance("1 place is wrong", [Problem("$.inputs", "the columns differ in their number of rows")])
     names = strict_json.field_names(text) if strict_json.may_repeat(text, columns) else list(columns)
     return codecs.json.read_table(names, list(zip(*columns.values(), strict=True)), "$.inputs")
-
-
-def refused_by_mlflow(error):
-    """The Answer to a RequestError, in MLflow's shape."""
-    said = {"error_code": "UNAUTHENTICATED" if status(error) == 401 else "BAD_REQUEST", "message": error.text}
-    return Answer(status(error), ((b"Content-Type", JSON.encode()),), json.dumps(said).encode(), error=error)
-
-
-def refused_by_vertex(error):
-    """The Answer to a RequestError, on Vertex AI's route."""
-    said = {"error": error.text}
-    return Answer(status(error), ((b"Content-Type", JSON.encode()),), json.dumps(said).encode(), error=error)

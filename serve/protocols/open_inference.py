@@ -3,26 +3,81 @@
 https://github.com/kserve/open-inference-protocol; binary tensors as in Triton's "binary data" extension.
 """
 
-import json
 import re
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
 from msgspec import UNSET
 
+from passfail.arrays import Floats
 from passfail.codecs import tensors
-from passfail.codecs.tensors import OUTPUTS
+from passfail.codecs.tensors import OUTPUTS, Inference, Values
 from passfail.errors import MalformedBody, RequestError
-from serve.http.errors import status
-from serve.http.messages import Answer
+from passfail.model import Model
+from serve.http.messages import Answer, Request, Shape, in_one_line, json_answer, refusal
 from serve.http.receipt import digest, stamped
+from serve.protocols import management
+from serve.registry import Served, Service
 
 VERSION = "2.0"
 HEADER_LENGTH = b"inference-header-content-length"
 PLATFORMS = {"onnx": "onnx_onnxv1", "torchscript": "pytorch_torchscript"}
 
 
-def infer(service, request, name, version=None):
+class Error(msgspec.Struct):
+    """An error as the protocol has it; KServe's client shows it only as application/json."""
+
+    error: str
+
+
+class Server(msgspec.Struct):
+    """The server, its version of the protocol, and the extensions that it has."""
+
+    name: str
+    version: str
+    extensions: list[str]
+
+
+class TensorMetadata(msgspec.Struct):
+    """An input or an output; in its shape -1 stands for any number of rows."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+
+
+class ModelMetadata(msgspec.Struct):
+    """The signature of a model; `parameters.x` is the other form of its input."""
+
+    name: str
+    versions: list[str]
+    platform: str
+    inputs: list[TensorMetadata]
+    outputs: list[TensorMetadata]
+    parameters: dict[str, Any]
+
+
+class ModelReady(msgspec.Struct):
+    """Whether requests for the model should come here."""
+
+    name: str
+    ready: bool
+
+
+class IndexEntry(msgspec.Struct):
+    """A version that can be asked for, or that was refused for a reason."""
+
+    name: str
+    version: str
+    state: Literal["READY", "UNAVAILABLE"]
+    reason: str
+
+
+ERROR = Shape(Error, lambda status, title, detail, problems: Error(in_one_line(detail, problems)))
+
+
+def infer(service: Service, request: Request, name: str, version: str | None = None) -> Answer:
     """POST /v2/models/{name}[/versions/{version}]/infer: tensors in, tensors out; JSON or binary, each as asked.
 
     passfail/codecs/tensors.py says which inputs and outputs there are.
@@ -30,83 +85,57 @@ def infer(service, request, name, version=None):
     try:
         served = service.find(name, version)
     except RequestError as error:
-        return refusal(error)
-    request_digest = digest(request.sent) if isinstance(request.sent, bytes) else ""
+        return refusal(error, ERROR)
+    request_digest = digest(request)
     try:
-        answer = _answer(served, request, request_digest)
+        answer = _infer(served, request, request_digest)
     except RequestError as error:
-        answer = refusal(error)
+        answer = refusal(error, ERROR)
     return stamped(answer, served.model.manifest, request, request_digest)
 
 
-def server(service, request):
-    """GET /v2: what this server is."""
-    return _json({"name": "passfail", "version": VERSION, "extensions": ["binary_tensor_data", "model_repository"]})
+def server(service: Service, request: Request) -> Answer:
+    """GET /v2: the server."""
+    return json_answer(Server("passfail", VERSION, ["binary_tensor_data", "model_repository"]))
 
 
-def model(service, request, name, version=None):
-    """GET /v2/models/{name}[/versions/{version}]: the signature. `parameters.x` is the other form of the input."""
+def model(service: Service, request: Request, name: str, version: str | None = None) -> Answer:
+    """GET /v2/models/{name}[/versions/{version}]: the signature."""
     try:
         manifest = service.find(name, version).model.manifest
     except RequestError as error:
-        return refusal(error)
-    inputs = [
-        {"name": f.name, "datatype": "FP64" if f.kind == "numeric" else "BYTES", "shape": [-1]}
-        for f in manifest.features
-    ]
-    return _json(
-        {
-            "name": manifest.name,
-            "versions": [str(number) for number in sorted(service.kept)],
-            "platform": PLATFORMS[service.config.runtime],
-            "inputs": inputs,
-            "outputs": [{"name": said, "datatype": kind, "shape": [-1]} for said, kind in OUTPUTS.items()],
-            "parameters": {"x": {"datatype": "FP64", "shape": [-1, len(manifest.features)]}},
-        }
-    )
+        return refusal(error, ERROR)
+    features = manifest.features
+    inputs = [TensorMetadata(f.name, "FP64" if f.kind == "numeric" else "BYTES", [-1]) for f in features]
+    outputs = [TensorMetadata(output, datatype, [-1]) for output, datatype in OUTPUTS.items()]
+    versions, platform = list(map(str, sorted(service.kept))), PLATFORMS[service.config.runtime]
+    x = {"datatype": "FP64", "shape": [-1, len(features)]}
+    return json_answer(ModelMetadata(manifest.name, versions, platform, inputs, outputs, {"x": x}))
 
 
-def ready(service, request, name, version=None):
-    """GET /v2/models/{name}[/versions/{version}]/ready: 200 where it is served, 503 once the service stops."""
+def ready(service: Service, request: Request, name: str, version: str | None = None) -> Answer:
+    """GET /v2/models/{name}[/versions/{version}]/ready: 200 where it is served, 503 once the service shuts down."""
     try:
         manifest = service.find(name, version).model.manifest
     except RequestError as error:
-        return refusal(error)
-    answer = _json({"name": manifest.name, "ready": not service.leaving})
-    return answer._replace(status=503) if service.leaving else answer
+        return refusal(error, ERROR)
+    return management.health(service, ModelReady(manifest.name, not service.leaving))
 
 
-def index(service, request):
+def index(service: Service, request: Request) -> Answer:
     """POST /v2/repository/index: the versions that can be asked for, and those that were refused, with the reason."""
-    name = service.config.model_name
-    versions = [{"name": name, "version": str(v), "state": "READY", "reason": ""} for v in sorted(service.kept)]
-    refused = [
-        {"name": name, "version": version, "state": "UNAVAILABLE", "reason": reason}
-        for version, reason in service.refused.items()
-    ]
-    return _json(versions + refused)
+    name = service.served.model.manifest.name
+    entries = [IndexEntry(name, str(version), "READY", "") for version in sorted(service.kept)]
+    entries += [IndexEntry(name, version, "UNAVAILABLE", reason) for version, reason in service.refused.items()]
+    return json_answer(entries)
 
 
-def load(service, request, name):
-    """POST /v2/repository/models/{name}/load or /unload: not ours to do."""
-    return problem(409, "what is served follows the repository; make use VERSION=... pins a version")
+def load(service: Service, request: Request, name: str) -> Answer:
+    """POST /v2/repository/models/{name}/load or /unload: always refused."""
+    return ERROR(409, "Refused", "the versions in service follow the repository: make use VERSION=... pins one")
 
 
-def problem(status, text):
-    """An error in the protocol's shape; KServe's client shows it only under exactly this Content-Type."""
-    return Answer(status, ((b"Content-Type", b"application/json"),), json.dumps({"error": text}).encode())
-
-
-def refusal(error):
-    """The Answer to a RequestError."""
-    return problem(status(error), error.text)._replace(error=error)
-
-
-def _json(document):
-    return Answer(200, ((b"Content-Type", b"application/json"),), msgspec.json.encode(document))
-
-
-def _answer(served, request, request_digest):
+def _infer(served: Served, request: Request, request_digest: str) -> Answer:
     model = served.model
     asked, binary = _read(request)
     if asked.model_name not in (None, UNSET, model.manifest.name):
@@ -120,23 +149,24 @@ def _answer(served, request, request_digest):
         head["id"] = asked.id
     text, buffers = tensors.write(asked, values, len(x), head)
     if not buffers:
-        return Answer(200, ((b"Content-Type", b"application/json"),), text, len(x))
+        return json_answer(text, rows=len(x))
     headers = (b"Content-Type", b"application/octet-stream"), (b"Inference-Header-Content-Length", b"%d" % len(text))
     return Answer(200, headers, text + buffers, len(x))
 
 
-def _read(request):
-    """The request's JSON and the bytes behind it. Raises MalformedBody, BodyTooLarge."""
-    body, binary = request.body, b""
-    if length := request.headers.get(HEADER_LENGTH):
-        if not (re.fullmatch(b"[0-9]{1,15}", length) and int(length) <= len(body)):
-            raise MalformedBody("Inference-Header-Content-Length must be the length of the body's JSON")
-        body, binary = body[: int(length)], memoryview(body)[int(length) :]
-    return tensors.read_inference(body), binary
+def _read(request: Request) -> tuple[Inference, bytes | memoryview]:
+    """The request's JSON, and the bytes behind it. Raises MalformedBody, BodyTooLarge."""
+    body = request.body
+    length = request.headers.get(HEADER_LENGTH)
+    if not length:
+        return tensors.read_inference(body), b""
+    if not (re.fullmatch(b"[0-9]{1,15}", length) and int(length) <= len(body)):
+        raise MalformedBody("Inference-Header-Content-Length must be the length of the body's JSON")
+    return tensors.read_inference(body[: int(length)]), memoryview(body)[int(length) :]
 
 
-def _values(name, model, x, logit, probability):
-    """float64 (n,), bool (n,) or n texts."""
+def _values(name: str, model: Model, x: Floats, logit: Floats, probability: Floats) -> Values:
+    """An output's values: float64 (n,), bool (n,) or n texts."""
     if name == "probability":
         return probability
     if name == "logit":

@@ -1,162 +1,130 @@
 """GET /openapi.json: what the service takes and answers, made from the loaded model (OpenAPI 3.1)."""
 
+from __future__ import annotations
+
 import csv
 import io
+import re
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from passfail.codecs import answers
-from serve.http.auth import Door
-from serve.telemetry.prometheus import CONTENT_TYPE as METRICS
+from passfail.manifest import Feature, Manifest
+from serve.http.auth import METRICS
+from serve.registry import Served
+from serve.settings import Config
+
+if TYPE_CHECKING:
+    from serve.protocols.routes import Content, Route
+
+Schema = dict[str, Any]
 
 VERSION = "3.1.0"
-PROBLEM = "application/problem+json"
+REF = "#/components/schemas/{name}"
+KEYS = ("bearer", "basic")  # how an API key is brought: serve/http/auth.py
+FLAG = {"type": "string", "enum": ["true", "false"]}
+STATUSES = {
+    400: "The body can't be read, or the query is unknown",
+    401: "No API key, or an unknown one",
+    404: "No such model or version",
+    409: "Refused",
+    413: "More bytes or rows than one request may have",
+    415: "Not a Content-Type that this endpoint reads",
+    422: "The rows are not rows of this model",
+    503: "The service is at capacity: retry after Retry-After seconds",
+}
+NOT_READY = "Not ready: the process is about to stop"
 
 
-def document(served, config):
-    """The description of the service, plain values: its columns, levels, training ranges, examples that run."""
+def document(served: Served, config: Config, routes: Iterable[Route]) -> Schema:
+    """The description of a service as plain values: its columns, levels, training ranges, examples that run."""
     manifest = served.model.manifest
-    title = f"{manifest.name}: {manifest.target.labels[1]} or {manifest.target.labels[0]}"
+    routes = [route for route in routes if route.endpoint and not (config.metrics_port and route.rule == METRICS)]
+    models = _schemas(served, config)
+    types = list({what for route in routes for what in (*route.takes.values(), *route.gives.values())} - models.keys())
+    types += {route.shape.schema for route in routes}
+    described, components = msgspec.json.schema_components(types, ref_template=REF)
+    schemas = dict(zip(types, described, strict=True)) | {name: _ref(name) for name in models}
+    examples = _examples(manifest)
+    paths: Schema = {}
+    for route in routes:
+        operation = _operation(route, manifest, schemas, examples)
+        if config.api_keys and not route.probe:
+            operation["security"] = [{name: []} for name in KEYS]
+            operation["responses"]["401"] = _refusal(route, 401, schemas)
+        paths.setdefault(re.sub(r"<(\w+)>", r"{\1}", route.rule), {})[route.method.lower()] = operation
     locked = {"securitySchemes": {name: {"type": "http", "scheme": name} for name in KEYS}} if config.api_keys else {}
     return {
         "openapi": VERSION,
         "info": {
-            "title": title,
+            "title": f"{manifest.name}: {manifest.target.labels[1]} or {manifest.target.labels[0]}",
             "version": str(manifest.version),
             "description": f"{manifest.target.name} is {manifest.target.values[1]}: {manifest.target.labels[1]}, above "
             f"a probability of {manifest.threshold}. Trained on {manifest.training.rows} rows.",
         },
-        "paths": _paths(served, config),
-        "components": {"schemas": _schemas(served, config), **locked},
+        "paths": paths,
+        "components": {"schemas": models | dict(sorted(components.items())), **locked},
     }
 
 
-KEYS = ("bearer", "basic")  # how an API key is brought: serve/http/auth.py
+def _operation(
+    route: Route, manifest: Manifest, schemas: Mapping[object, Schema], examples: Mapping[object, Schema]
+) -> Schema:
+    operation: Schema = {"summary": route.summary, "parameters": _parameters(route, manifest)}
+    if route.takes:
+        content = {kind: {"schema": schemas[what], **examples[what]} for kind, what in route.takes.items()}
+        operation["requestBody"] = {"required": True, "content": content}
+    answer = {"description": "The answer", "content": _content(route.gives, schemas)}
+    operation["responses"] = {"200": answer} if route.gives else {}
+    operation["responses"] |= {str(status): _refusal(route, status, schemas) for status in route.refusals}
+    return operation
 
 
-def _paths(served, config):
-    manifest = served.model.manifest
-    name = {"name": "name", "in": "path", "required": True, "schema": {"const": manifest.name, "type": "string"}}
-    version = {
-        "name": "version", "in": "path", "required": True,
-        "schema": {"type": "string", "pattern": "^[0-9]+$"}, "example": str(manifest.version),
-    }  # fmt: skip
-    flag = {"type": "string", "enum": ["true", "false"]}
-    asked = [{"name": what, "in": "query", "schema": flag, "description": about} for what, about in (
-        ("explain", "what each feature contributes, and what would change the verdict"),
-        ("evidence", "the calibration bin that the probability falls in"),
-        ("watch", "false: the rows are no traffic; the metrics of rows and the drift leave them out"),
-    )]  # fmt: skip
+def _refusal(route: Route, status: int, schemas: Mapping[object, Schema]) -> Schema:
+    if route.probe and status == 503:
+        return {"description": NOT_READY, "content": _content(route.gives, schemas)}
+    content = _content({route.shape.media_type: route.shape.schema}, schemas)
+    return {"description": STATUSES[status], "content": content}
+
+
+def _content(content: Content, schemas: Mapping[object, Schema]) -> Schema:
+    return {kind: {"schema": schemas[what]} for kind, what in content.items()}
+
+
+def _parameters(route: Route, manifest: Manifest) -> list[Schema]:
+    segments = {
+        "name": {"schema": {"const": manifest.name, "type": "string"}},
+        "version": {"schema": {"type": "string", "pattern": "^[0-9]+$"}, "example": str(manifest.version)},
+    }
+    path = [{"name": name, "in": "path", "required": True, **segments[name]}
+            for name in re.findall(r"<(\w+)>", route.rule)]  # fmt: skip
+    return path + [
+        {"name": name, "in": "query", "schema": FLAG, "description": about} for name, about in route.query.items()
+    ]
+
+
+def _ref(name: str) -> Schema:
+    return {"$ref": REF.format(name=name)}
+
+
+def _examples(manifest: Manifest) -> dict[object, Schema]:
+    """{name of a request's schema: a media type's example or examples}; each is answered with 200."""
     one = next(example.instance for example in manifest.examples)
-    rows = {
-        "application/json": {
-            "schema": {"oneOf": [_ref("Row"), {"type": "array", "items": _ref("Row"), "maxItems": config.max_rows}]},
-            "examples": {"one": {"value": one}, "several": {"value": [e.instance for e in manifest.examples]}},
-        }
+    several = [example.instance for example in manifest.examples]
+    instances: Schema = {"example": {"instances": [one]}}
+    return {
+        "Rows": {"examples": {"one": {"value": one}, "several": {"value": several}}},
+        "Table": {"example": _csv(manifest, one)},
+        "Inference": {"example": _inference(manifest, one)},
+        "Invocation": instances,
+        "Prediction": instances,
     }
-    table = {"text/csv": {"schema": {"type": "string"}, "example": _csv(manifest, one)}}
-    answer = {"application/json": {"schema": {"oneOf": [_ref("Answer"), {"type": "array", "items": _ref("Answer")}]}}}
-    tensors = {"application/json": {"schema": _ref("Inference"), "example": _inference(manifest, one)}}
-    inferred = {"application/json": {"schema": _ref("Inferred")}}
-    scored = {"application/json": {"schema": _ref("Predictions")}}
-    invoked = {"application/json": {"schema": _ref("Invocation"), "example": {"instances": [one]}}, **table}
-    refusals, v2, mlflow, vertex = (_refusals(*shape) for shape in SHAPES)
-    absent = {404: v2[404]}
-    ready = {"application/json": {"schema": {"type": "object", "required": ["ready"]}}}
-    leaving = {503: {"description": "Not ready: the process is about to stop", "content": ready}}
-    paths = {
-        "/predict": {"post": _post("Verdicts on rows", {**rows, **table}, {**answer, **table}, refusals, asked)},
-        "/explain": {"post": _post("Verdicts, and why", rows, answer, refusals, asked)},
-        "/model": {"get": _get("The manifest: features, parameters, metrics, certificate", _json())},
-        "/health/live": {"get": _get("Whether the process answers", _json())},
-        "/health/ready": {"get": _get("Whether the model answers, and what was refused", ready, (), leaving)},
-        "/drift": {"get": _get("How far the rows of the last hours are from the training's", _json())},
-        "/metrics": {"get": _get("For Prometheus", {METRICS: {"schema": {"type": "string"}}})},
-        "/openapi.json": {"get": _get("This description", _json())},
-        "/v2": {"get": _get("Open Inference Protocol: the server", _json())},
-        "/v2/health/live": {"get": _get("Open Inference Protocol: alive", _json())},
-        "/v2/health/ready": {"get": _get("Open Inference Protocol: ready", ready, (), leaving)},
-        "/v2/repository/index": {"post": _post("Versions served, or refused", None, _json("array"), {})},
-        "/invocations": {"post": _post("MLflow, SageMaker: predictions", invoked, scored, mlflow)},
-        "/ping": {"get": _get("MLflow, SageMaker: alive", _json(), (), {503: leaving[503] | {"content": _json()}})},
-        "/version": {
-            "get": _get("MLflow: the version of its protocol", {"text/plain": {"schema": {"type": "string"}}})
-        },
-    }
-    for prefix, where in (("", [name]), ("/versions/{version}", [name, version])):
-        home = f"/v2/models/{{name}}{prefix}"
-        paths[home] = {"get": _get("Open Inference Protocol: the signature", _json(), where, absent)}
-        paths[f"{home}/ready"] = {"get": _get("Open Inference Protocol: ready", ready, where, absent | leaving)}
-        paths[f"{home}/infer"] = {"post": _post("Open Inference Protocol: tensors", tensors, inferred, v2, where)}
-    for what in ("load", "unload"):
-        paths[f"/v2/repository/models/{{name}}/{what}"] = {
-            "post": {"summary": "Always refused: what is served follows the repository", "parameters": [name],
-                     "responses": {"409": {**v2[400], "description": "Refused"}}}
-        }  # fmt: skip
-    if config.vertex_predict:
-        asked = {"application/json": {"schema": _ref("Prediction"), "example": {"instances": [one]}}}
-        paths[config.vertex_predict] = {"post": _post("Vertex AI: predictions", asked, scored, vertex)}
-    if config.vertex_health:
-        paths.setdefault(config.vertex_health, {}).setdefault("get", _get("Vertex AI: alive", _json()))
-    if config.metrics_port:
-        del paths["/metrics"]
-    if config.api_keys:
-        _lock(paths, config)
-    return paths
 
 
-def _lock(paths, config):
-    """Say of each operation that takes a key that it does, and what it answers without one."""
-    door, others = Door(config), {"/invocations": 2, config.vertex_predict: 3}
-    for path, methods in paths.items():
-        media_type, schema, _ = SHAPES[others.get(path, 1 if path.startswith("/v2") else 0)]
-        for operation in methods.values():
-            if not door.admits(path, {}):
-                operation["security"] = [{name: []} for name in KEYS]
-                content = {media_type: {"schema": _ref(schema)}}
-                operation["responses"]["401"] = {"description": "No API key, or an unknown one", "content": content}
-
-
-# Of an error: its media type, its schema, its statuses; ours, the Open Inference Protocol's, MLflow's, Vertex AI's.
-SHAPES = [
-    (PROBLEM, "Problem", (400, 413, 415, 422, 503)),
-    ("application/json", "Error", (400, 404, 413, 422, 503)),
-    ("application/json", "MlflowError", (400, 413, 415, 422, 503)),
-    ("application/json", "Error", (400, 413, 422, 503)),
-]
-REFUSALS = {
-    400: "The body is not what this endpoint reads, or the query is unknown",
-    404: "No such model or version",
-    413: "More bytes or rows than one request may have",
-    415: "Not a type that this endpoint reads",
-    422: "The rows are not rows of this model",
-    503: "More requests at a time than the service takes: ask again after Retry-After seconds",
-}
-
-
-def _refusals(media_type, schema, statuses):
-    content = {media_type: {"schema": _ref(schema)}}
-    return {status: {"description": REFUSALS[status], "content": content} for status in statuses}
-
-
-def _ref(name):
-    return {"$ref": f"#/components/schemas/{name}"}
-
-
-def _json(kind="object"):
-    return {"application/json": {"schema": {"type": kind}}}
-
-
-def _get(summary, content, parameters=(), refusals=()):
-    responses = {"200": {"description": "The answer", "content": content}}
-    responses |= {str(status): found for status, found in dict(refusals).items()}
-    return {"summary": summary, "parameters": list(parameters), "responses": responses}
-
-
-def _post(summary, body, content, refusals, parameters=()):
-    operation = _get(summary, content, parameters, refusals)
-    return operation if body is None else {**operation, "requestBody": {"required": True, "content": body}}
-
-
-def _schemas(served, config):
+def _schemas(served: Served, config: Config) -> Schema:
+    """The schemas that depend on the model."""
     manifest = served.model.manifest
     number, text = {"type": "number"}, {"type": "string"}
     verdict, *_ = fields = answers.names(manifest)
@@ -182,20 +150,9 @@ def _schemas(served, config):
             },
             "required": fields,
         },
-        "Problem": {
-            "type": "object",
-            "properties": {
-                "type": text, "title": text, "status": {"type": "integer"}, "detail": text,
-                "errors": {"type": "array", "items": {"type": "object", "required": ["pointer", "detail"]}},
-            },
-            "required": ["type", "title", "status", "detail"],
-        },
-        "Error": {"type": "object", "properties": {"error": text}, "required": ["error"]},
-        "MlflowError": {
-            "type": "object",
-            "properties": {"error_code": text, "message": text},
-            "required": ["error_code", "message"],
-        },
+        "Rows": {"oneOf": [_ref("Row"), {"type": "array", "items": _ref("Row"), "maxItems": config.max_rows}]},
+        "Table": {"type": "string", "minLength": 1},
+        "Answers": {"oneOf": [_ref("Answer"), {"type": "array", "items": _ref("Answer")}]},
         "Inference": {
             "type": "object",
             "properties": {
@@ -238,7 +195,7 @@ def _schemas(served, config):
     }  # fmt: skip
 
 
-def _tables(manifest):
+def _tables(manifest: Manifest) -> list[tuple[str, Schema]]:
     """(name, schema) of each form that /invocations takes."""
     d = len(manifest.features)
     values = [_value(feature, manifest.units) for feature in manifest.features]
@@ -254,11 +211,11 @@ def _tables(manifest):
     return [("dataframe_split", split), ("dataframe_records", rows), ("instances", rows), ("inputs", rows)]
 
 
-def _only(name, schema):
+def _only(name: str, schema: Schema) -> Schema:
     return {"type": "object", "properties": {name: schema}, "required": [name], "additionalProperties": False}
 
 
-def _value(feature, units):
+def _value(feature: Feature, units: Mapping[str, str]) -> Schema:
     """The schema of one feature's value; the range is of the training rows, which a request may leave."""
     if feature.kind == "categorical":
         levels = [*feature.levels, None] if feature.nullable else list(feature.levels)
@@ -269,7 +226,7 @@ def _value(feature, units):
     return schema | ({"x-unit": unit} if unit else {})
 
 
-def _csv(manifest, instance):
+def _csv(manifest: Manifest, instance: Mapping[str, object]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([feature.name for feature in manifest.features])
@@ -277,7 +234,7 @@ def _csv(manifest, instance):
     return text.getvalue()
 
 
-def _inference(manifest, instance):
+def _inference(manifest: Manifest, instance: Mapping[str, object]) -> Schema:
     return {
         "inputs": [
             {"name": f.name, "shape": [1], "datatype": "FP64" if f.kind == "numeric" else "BYTES",

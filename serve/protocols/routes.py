@@ -1,67 +1,181 @@
-"""The hot endpoints, which both roads to the model share.
+"""The one table of all routes. It feeds Flask, the server's own endpoints, authentication, error shapes and OpenAPI."""
 
-Every request takes one of two roads, chosen once, by WORKER_CLASS:
-  asgi     (the default) gunicorn's ASGI worker. Where the endpoints below are asked in the usual form, server/quick.py
-           takes the request from gunicorn's parser; what else there is goes to serve/server/asgi.py, and on to Flask
-  gthread  gunicorn's threads -> Flask, which answers the endpoints as well, in a view around the same function
-Two, because Flask and gthread take more of a request's time than the model does, and gunicorn's ASGI messages still
-do; one function an endpoint, so that no answer can depend on the road (tests/integration/test_roads.py).
-"""
+from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import NamedTuple
 
-from serve.http import messages
-from serve.http.auth import METRICS, is_health
+from passfail.errors import ConfigError, RequestError
+from serve.http.auth import METRICS
 from serve.http.errors import Overloaded
-from serve.protocols import mlflow
+from serve.http.messages import CSV, JSON, Answer, Endpoint, Request, Shape, json_answer, problem, refusal
+from serve.protocols import management, mlflow, openapi, predict, vertex
 from serve.protocols import open_inference as v2
-from serve.protocols.predict import explained, predict
+from serve.registry import Service
+from serve.settings import Config
+from serve.telemetry.prometheus import CONTENT_TYPE
 
-# Path -> endpoint (service, Request, **names in the path) -> Answer, for POST.
-HOT = {"/predict": predict, "/invocations": mlflow.invocations}
-INFER = ("/v2/models/<name>/infer", "/v2/models/<name>/versions/<version>/infer")
-INFERS = re.compile("/v2/models/(?P<name>[^/]+)(?:/versions/(?P<version>[^/]+))?/infer")
-# (Method, rule) -> endpoint likewise, but Flask's on both roads.
-OTHERS = {
-    ("POST", "/explain"): explained,
-    ("GET", "/v2"): v2.server,
-    ("GET", "/v2/models/<name>"): v2.model,
-    ("GET", "/v2/models/<name>/versions/<version>"): v2.model,
-    ("GET", "/v2/models/<name>/ready"): v2.ready,
-    ("GET", "/v2/models/<name>/versions/<version>/ready"): v2.ready,
-    ("GET", "/ping"): mlflow.ping,
-    ("GET", "/version"): mlflow.version,
-    ("POST", "/v2/repository/index"): v2.index,
-    ("POST", "/v2/repository/models/<name>/load"): v2.load,
-    ("POST", "/v2/repository/models/<name>/unload"): v2.load,
+# {media type: what is in it}: a type that msgspec describes, or the name of a schema that depends on the model.
+Content = Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class Route:
+    """A method and a path that the service answers.
+
+    Attributes
+    ----------
+    rule : the path; `<name>` is one segment, which the endpoint takes by that name.
+    endpoint : None: Flask answers with a page (serve/web/views.py).
+    summary : what the route is for, in OpenAPI.
+    takes, gives : the body of the request ({}: none) and of the answer.
+    query : {parameter: what it is for}; each is "true" or "false".
+    refusals : the statuses of its errors.
+    shape : how its errors are written.
+    hot : whether the server answers it itself, without Flask.
+    probe : whether it takes no API key and is answered even at capacity.
+    """
+
+    method: str
+    rule: str
+    endpoint: Endpoint | None
+    summary: str
+    takes: Content = field(default_factory=dict)
+    gives: Content = field(default_factory=lambda: {JSON: dict})
+    query: Mapping[str, str] = field(default_factory=dict)
+    refusals: Sequence[int] = ()
+    shape: Shape = problem
+    hot: bool = False
+    probe: bool = False
+
+    @cached_property
+    def _pattern(self) -> re.Pattern[str]:
+        return re.compile(re.sub(r"<(\w+)>", r"(?P<\1>[^/]+)", re.escape(self.rule)))
+
+    def names_in(self, path: str) -> dict[str, str] | None:
+        """The segments of a path by their names in the rule; None for a path that is another's."""
+        found = self._pattern.fullmatch(path)
+        return None if found is None else found.groupdict()
+
+
+class Match(NamedTuple):
+    """What a path leads to."""
+
+    rule: str
+    endpoint: Endpoint
+    names: Mapping[str, str]
+
+
+def _describe(service: Service, request: Request) -> Answer:
+    """GET /openapi.json."""
+    return json_answer(openapi.document(service.served, service.config, Routes(service.config)))
+
+
+MODELS = ("/v2/models/<name>", "/v2/models/<name>/versions/<version>")
+PAGES = {
+    ("GET", "/"): "The page",
+    ("POST", "/answer"): "The page's form and answer alone, for its script",
+    ("GET", "/docs"): "This description, for people",
+    ("GET", "/page/<name>"): "The page's files",
+    ("GET", "/report"): "The model's report",
 }
-RULES = {("POST", rule): endpoint for rule, endpoint in (HOT | dict.fromkeys(INFER, v2.infer)).items()} | OTHERS
+ROUTES = (
+    Route("POST", "/predict", predict.predict, "Verdicts on rows", takes={JSON: "Rows", CSV: "Table"},
+          gives={JSON: "Answers", CSV: "Table"}, query=predict.QUERY, refusals=(400, 413, 415, 422, 503), hot=True),
+    Route("POST", "/explain", predict.explained, "Verdicts, and why", takes={JSON: "Rows"}, gives={JSON: "Answers"},
+          query=predict.QUERY, refusals=(400, 413, 415, 422, 503)),
+    Route("GET", "/model", management.model, "The manifest: features, parameters, metrics, certificate"),
+    Route("GET", "/health/live", management.live, "Whether the process answers", gives={JSON: management.Live},
+          probe=True),
+    Route("GET", "/health/ready", management.ready, "Whether the model answers, and what was refused",
+          gives={JSON: management.Ready}, refusals=(503,), probe=True),
+    Route("GET", "/drift", management.drift, "How far the rows of the last hours are from the training rows"),
+    Route("GET", METRICS, management.metrics, "For Prometheus", gives={CONTENT_TYPE: str}, probe=True),
+    Route("GET", "/openapi.json", _describe, "This description"),
+    Route("GET", "/v2", v2.server, "Open Inference Protocol: the server", gives={JSON: v2.Server}, shape=v2.ERROR),
+    Route("GET", "/v2/health/live", management.live, "Open Inference Protocol: alive", gives={JSON: management.Live},
+          shape=v2.ERROR, probe=True),
+    Route("GET", "/v2/health/ready", management.server_ready, "Open Inference Protocol: ready",
+          gives={JSON: management.ServerReady}, refusals=(503,), shape=v2.ERROR, probe=True),
+    *(Route("GET", rule, v2.model, "Open Inference Protocol: the signature", gives={JSON: v2.ModelMetadata},
+            refusals=(404,), shape=v2.ERROR) for rule in MODELS),
+    *(Route("GET", f"{rule}/ready", v2.ready, "Open Inference Protocol: ready", gives={JSON: v2.ModelReady},
+            refusals=(404, 503), shape=v2.ERROR, probe=True) for rule in MODELS),
+    *(Route("POST", f"{rule}/infer", v2.infer, "Open Inference Protocol: tensors", takes={JSON: "Inference"},
+            gives={JSON: "Inferred"}, refusals=(400, 404, 413, 422, 503), shape=v2.ERROR, hot=True) for rule in MODELS),
+    Route("POST", "/v2/repository/index", v2.index, "Versions served, or refused", gives={JSON: list[v2.IndexEntry]},
+          shape=v2.ERROR),
+    *(Route("POST", f"/v2/repository/models/<name>/{verb}", v2.load, "Always refused: the repository is followed",
+            gives={}, refusals=(409,), shape=v2.ERROR) for verb in ("load", "unload")),
+    Route("POST", "/invocations", mlflow.invocations, "MLflow, SageMaker: predictions",
+          takes={JSON: "Invocation", CSV: "Table"}, gives={JSON: "Predictions"}, refusals=(400, 413, 415, 422, 503),
+          shape=mlflow.ERROR, hot=True),
+    Route("GET", "/ping", mlflow.ping, "MLflow, SageMaker: alive", refusals=(503,), shape=mlflow.ERROR, probe=True),
+    Route("GET", "/version", mlflow.version, "MLflow: the version of its protocol", gives={"text/plain": str}),
+    *(Route(*where, None, summary, gives={"text/html": str}) for where, summary in PAGES.items()),
+)  # fmt: skip
 
 
-def hot(path):
-    """(rule, endpoint, names in the path) of the hot endpoint that answers POST there, or None."""
-    if path in HOT:
-        return path, HOT[path], {}
-    if found := INFERS.fullmatch(path):
-        names = found.groupdict()
-        return INFER[names["version"] is not None], v2.infer, names
+class Routes:
+    """The routes of a service with these settings, which may name two more for Vertex AI.
+
+    Raises ConfigError where one of those two is no path, or is taken.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._routes = ROUTES
+        self._routes += tuple(self._vertex(config))
+
+    def __iter__(self) -> Iterator[Route]:
+        return iter(self._routes)
+
+    def at(self, path: str) -> list[Route]:
+        """The routes of a path, whatever the method."""
+        return [route for route in self._routes if route.names_in(path) is not None]
+
+    def is_probe(self, path: str) -> bool:
+        """Whether the path is one of health or the metrics: open to all, and answered even at capacity."""
+        return any(route.probe for route in self.at(path))
+
+    def shape(self, path: str) -> Shape:
+        """How an error is written at a path, also where there is no such route."""
+        for route in self.at(path):
+            return route.shape
+        return v2.ERROR if path.startswith("/v2/") else problem
+
+    def refusal(self, path: str, error: RequestError) -> Answer:
+        """The Answer to a RequestError, as the path's protocol writes it."""
+        return refusal(error, self.shape(path))
+
+    def overloaded(self, path: str) -> Answer:
+        """The Answer to a request beyond capacity, as the path's protocol writes it."""
+        answer = self.refusal(path, Overloaded("the service is at capacity: retry after 1 second"))
+        return answer._replace(headers=(*answer.headers, (b"Retry-After", b"1")))
+
+    def _vertex(self, config: Config) -> Iterator[Route]:
+        """The routes that Vertex AI names when it starts the container; its health may be one of ours."""
+        if config.vertex_predict is not None:
+            self._check_free("AIP_PREDICT_ROUTE", config.vertex_predict)
+            yield Route("POST", config.vertex_predict, vertex.predict, "Vertex AI: predictions",
+                        takes={JSON: "Prediction"}, gives={JSON: "Predictions"}, refusals=(400, 413, 422, 503),
+                        shape=vertex.ERROR)  # fmt: skip
+        if config.vertex_health is not None and not self.is_probe(config.vertex_health):
+            self._check_free("AIP_HEALTH_ROUTE", config.vertex_health)
+            yield Route("GET", config.vertex_health, mlflow.ping, "Vertex AI: alive", refusals=(503,), probe=True)
+
+    def _check_free(self, setting: str, path: str) -> None:
+        if not re.fullmatch("/[^<>?#]*", path):
+            raise ConfigError(f"{setting} must be a path that begins with a slash")
+        if self.at(path):
+            raise ConfigError(f"{setting} names {path}, which is a route of this service: choose another path")
+
+
+def hot(path: str) -> Match | None:
+    """The endpoint that the server itself asks for a POST to that path, or None."""
+    for route in ROUTES:
+        if route.hot and route.endpoint and (names := route.names_in(path)) is not None:
+            return Match(route.rule, route.endpoint, names)
     return None
-
-
-def is_probe(config, path):
-    """Whether the path is of health or the metrics, which are answered however much else there is to do."""
-    return path == METRICS or is_health(config, path)
-
-
-def refusal(config, path):
-    """What makes a RequestError an Answer in the shape of the protocol that the path is of."""
-    if path == "/v2" or path.startswith("/v2/"):
-        return v2.refusal
-    shapes = {"/invocations": mlflow.refused_by_mlflow, config.vertex_predict: mlflow.refused_by_vertex}
-    return shapes.get(path, messages.refusal)
-
-
-def overloaded(config, path):
-    """The Answer to a request that there is no room for, in the shape of the protocol that the path is of."""
-    answer = refusal(config, path)(Overloaded("too many requests at a time; ask again"))
-    return answer._replace(headers=(*answer.headers, (b"Retry-After", b"1")))

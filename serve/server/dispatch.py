@@ -21,7 +21,7 @@ from urllib.parse import unquote_to_bytes
 
 from passfail.errors import RequestError
 from serve.http.messages import CLIENT_GONE, Answer, Pending, Request, completed, failure, problem, too_large
-from serve.protocols.routes import hot, is_probe, overloaded
+from serve.protocols.routes import Routes, hot
 from serve.server import wsgi
 from serve.server.microbatch import answer_together
 from serve.telemetry.logs import write
@@ -29,7 +29,7 @@ from serve.telemetry.logs import write
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
 
-    from serve.http.auth import Door
+    from serve.http.auth import Auth
     from serve.registry import Service
     from serve.server.connection import Connection
     from serve.telemetry.recorder import Recorder
@@ -118,10 +118,12 @@ class Dispatcher:
         app: WSGIApplication,
         service: Service,
         recorder: Recorder,
-        auth: Door | None,
+        auth: Auth,
+        routes: Routes,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self._app, self._service, self._recorder, self._auth, self._loop = app, service, recorder, auth, loop
+        self._routes = routes
         self._config = service.config
         self.limit: int = self._config.max_body_bytes
         self._in_flight = 0
@@ -147,7 +149,7 @@ class Dispatcher:
         port : the one that the request came to.
         """
         path = call.target.path
-        if self._auth and not (self._auth.serves(path, port) and self._auth.admits(path, call.headers)):
+        if not (self._auth.serves(path, port) and self._auth.admits(path, call.headers)):
             call.locked = True
             self.answer(call)
         elif self.too_large(call):
@@ -190,11 +192,11 @@ class Dispatcher:
         if self._in_flight < self._config.max_in_flight and not call.connection.beyond_limit():
             self._in_flight += 1
             call.admitted = True
-        elif not is_probe(self._config, path):
+        elif not self._routes.is_probe(path):
             return self._refuse(call)
         found = call.target.found
         if found is None or call.method != "POST" or call.locked:
-            threads = self._probes if is_probe(self._config, path) else self._pages
+            threads = self._probes if self._routes.is_probe(path) else self._pages
             self._later(threads, call, self._flask, call.connection.send)
             return None
         call.began = self._recorder.begin()
@@ -214,7 +216,7 @@ class Dispatcher:
     def _refuse(self, call: Call) -> None:
         call.asked = True
         call.began = self._recorder.begin()
-        call.answer = overloaded(self._config, call.target.path)
+        call.answer = self._routes.overloaded(call.target.path)
         self._add(call)
 
     def _add(self, call: Call) -> None:

@@ -1,61 +1,135 @@
 """The Flask application: settings in, a service out."""
 
+from __future__ import annotations
+
 import gc
 import sys
 import threading
+from collections.abc import Callable
 
-from flask import Flask, Response, abort, current_app, g, request
+from flask import Flask, Response, abort, g, request
 from gunicorn.http.errors import ParseException
-from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
 
-from passfail.errors import ConfigError, MalformedBody, RequestError, StartupError
-from serve.http.auth import CHALLENGES, door
+from passfail.errors import MalformedBody, RequestError, StartupError
+from serve.http.auth import CHALLENGES, Auth
 from serve.http.errors import Unauthenticated
-from serve.http.messages import Answer, Request, completed, failure, problem, refusal, too_large
-from serve.protocols import mlflow, open_inference, openapi, routes
-from serve.protocols.routes import RULES
+from serve.http.messages import Answer, Endpoint, Request, completed, failure, too_large
+from serve.protocols.routes import Routes
 from serve.registry import Service
 from serve.settings import Config
-from serve.telemetry.prometheus import CONTENT_TYPE, exposition
 from serve.telemetry.recorder import Recorder
 from serve.telemetry.shared_counters import SHARED
 from serve.telemetry.tracing import tracer
 from serve.web.views import PAGE
 
 
-def create_app(config=None):
+class Application(Flask):
+    """The Flask application of one service.
+
+    Attributes
+    ----------
+    routes : all routes.
+    recorder : the telemetry.
+    service : the models in service.
+    auth : who may ask for what.
+
+    Raises
+    ------
+    StartupError : the model can't be trusted, or a setting is wrong.
+    """
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(__name__, static_folder=None)
+        self.routes = Routes(config)
+        rules = sorted({route.rule for route in self.routes})
+        self.recorder = Recorder(rules, SHARED, config.access_log, tracer(config.otel))
+        self.service = Service(config, self.recorder)
+        self.auth = Auth(config, self.routes.is_probe)
+        # For serve/web/views.py.
+        self.extensions |= {"service": self.service, "recorder": self.recorder, "routes": self.routes}
+        # One more than the limit: Werkzeug cuts a chunked body off there, and doesn't say that there was more.
+        self.config["MAX_CONTENT_LENGTH"] = config.max_body_bytes + 1
+        for route in self.routes:
+            if route.endpoint is not None:
+                name = f"{route.method} {route.rule}"
+                self.add_url_rule(route.rule, name, self._view(route.endpoint), methods=[route.method])
+        self.register_blueprint(PAGE)
+        self.register_error_handler(HTTPException, self._http_error)
+        self.register_error_handler(Exception, self._unexpected)
+        self.before_request(self._begin)
+        self.before_request(self._authenticate)
+        self.after_request(self._end)
+
+    def _view(self, endpoint: Endpoint) -> Callable[..., Response]:
+        """A Flask view of an endpoint."""
+
+        def view(**names: str) -> Response:
+            sent = Request(request.path, request.query_string.decode("latin-1"), g.headers, self._body())
+            g.answer = completed(endpoint(self.service, sent, **names))
+            return _response(g.answer)
+
+        return view
+
+    def _body(self) -> bytes | RequestError:
+        """The request's body, or the error that it is."""
+        limit = self.service.config.max_body_bytes
+        try:
+            body = request.get_data()
+        except RequestEntityTooLarge:
+            return too_large(limit)
+        except ParseException:  # gunicorn's gthread worker raises it while a chunked body is read
+            return MalformedBody("malformed chunked encoding in the request body")
+        if len(body) < (request.content_length or 0):  # gunicorn tells Werkzeug that a body ends where it ends
+            return MalformedBody("the body ended before its Content-Length")
+        return body if len(body) <= limit else too_large(limit)
+
+    def _begin(self) -> None:
+        g.began = self.recorder.begin()
+        g.headers = {
+            name.lower().encode("latin-1"): value.encode("latin-1", "replace") for name, value in request.headers
+        }
+
+    def _authenticate(self) -> Response | None:
+        """Refuse a request without a key, as its protocol writes errors; no body has been read by then."""
+        if not self.auth.serves(request.path, request.server[1] if request.server else None):
+            abort(404)
+        if self.auth.admits(request.path, g.headers):
+            return None
+        error = Unauthenticated("send Authorization: Bearer KEY, or Basic with the key as the password")
+        answer = self.routes.refusal(request.path, error)
+        g.answer = answer._replace(headers=(*answer.headers, *CHALLENGES))
+        return _response(g.answer)
+
+    def _end(self, response: Response) -> Response:
+        rule = request.url_rule.rule if request.url_rule else None
+        answer = g.get("answer") or Answer(response.status_code, (), b"")
+        self.recorder.end(g.began, request.method, request.path, rule, g.headers, answer)
+        return response
+
+    def _http_error(self, error: HTTPException) -> Response:
+        methods = sorted((error.valid_methods or ()) if isinstance(error, MethodNotAllowed) else ())
+        answer = self.routes.shape(request.path)(error.code or 500, error.name, error.description or "")
+        if methods:
+            answer = answer._replace(headers=(*answer.headers, (b"Allow", ", ".join(methods).encode())))
+        return _response(answer)
+
+    def _unexpected(self, error: Exception) -> Response:
+        return _response(failure(self.logger, request.method, request.path))
+
+
+def create_app(config: Config | None = None) -> Application:
     """Open the model that config (by default the environment) names, and make the service for it.
 
-    Raises StartupError where the model can't be trusted; `from_gunicorn` turns that into one line and an exit.
+    Raises
+    ------
+    StartupError : as `Application`.
     """
-    config = Config.from_env() if config is None else config
-    app = Flask(__name__, static_folder=None)
-    app.json.sort_keys = False  # a row's features stand in the model's order
-    # One more than the limit: of a chunked body Werkzeug gives as much as it may, and doesn't say that there was more.
-    app.config["MAX_CONTENT_LENGTH"] = config.max_body_bytes + 1
-    app.register_error_handler(RequestError, lambda error: _response(refusal(error)))
-    app.register_error_handler(HTTPException, _http_error)
-    app.register_error_handler(Exception, _unforeseen)
-    for (method, rule), endpoint in RULES.items():
-        app.add_url_rule(rule, f"{method} {rule}", _view(endpoint), methods=[method])
-    for rule, view in PAGES:
-        app.add_url_rule(rule, rule, view)
-    app.register_blueprint(PAGE)
-    _add_vertex(app, config)
-    rules = sorted({rule.rule for rule in app.url_map.iter_rules()})
-    app.recorder = Recorder(rules, SHARED, config.access_log, tracer(config.otel))
-    app.service = Service(config, app.recorder)
-    app.extensions |= {"service": app.service, "recorder": app.recorder}  # for serve/web/views.py
-    app.door = door(config)
-    app.before_request(_begin)
-    if app.door:
-        app.before_request(_guard)
-    app.after_request(_end)
-    return app
+    return Application(Config.from_env() if config is None else config)
 
 
-def from_gunicorn():
-    """create_app for gunicorn's worker: a StartupError is one line of the first, and exit status 3 stops the server."""
+def from_gunicorn() -> Application:
+    """create_app for gunicorn's workers: the first worker prints a StartupError, and status 3 stops the server."""
     try:
         app = create_app()
     except StartupError as error:
@@ -69,137 +143,6 @@ def from_gunicorn():
     return app
 
 
-def _add_vertex(app, config):
-    """Add the routes that Vertex AI names when it starts the container; health may be asked at one of our own.
-
-    Raises ConfigError for a path that is none, or one for predictions at which another protocol answers.
-    """
-    own = {(method, rule.rule) for rule in app.url_map.iter_rules() for method in rule.methods}
-    asked = [("POST", config.vertex_predict, mlflow.vertex), ("GET", config.vertex_health, mlflow.ping)]
-    for method, route, endpoint in asked:
-        taken = (method, route) in own
-        if route and (not route.startswith("/") or "<" in route or (taken and method == "POST")):
-            raise ConfigError("AIP_PREDICT_ROUTE and AIP_HEALTH_ROUTE must be paths, the first none that is taken")
-        if route and not taken:
-            app.add_url_rule(route, f"{method} {route}", _view(endpoint), methods=[method])
-
-
-def _view(endpoint):
-    """A Flask view of an endpoint (service, Request) -> Answer."""
-
-    def view(**names):
-        sent = Request(request.path, request.query_string.decode("latin-1"), g.headers, _body())
-        g.answer = completed(endpoint(current_app.service, sent, **names))
-        return _response(g.answer)
-
-    return view
-
-
-def _body():
-    """The request's body, or the error that it is."""
-    limit = current_app.service.config.max_body_bytes
-    try:
-        body = request.get_data()
-    except RequestEntityTooLarge:
-        return too_large(limit)
-    except ParseException:  # gunicorn's, of a chunked body; its ASGI worker answers them itself
-        return MalformedBody("the body's chunks are not as HTTP/1.1 has them")
-    if len(body) < (request.content_length or 0):  # gunicorn tells Werkzeug that a body ends where it ends
-        return MalformedBody("the body ended before its Content-Length")
-    return body if len(body) <= limit else too_large(limit)
-
-
-def _response(answer):
+def _response(answer: Answer) -> Response:
     headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in answer.headers]
     return Response(answer.body, answer.status, headers)
-
-
-def _live():
-    return {"live": True}
-
-
-def _ready():
-    # The model was opened, verified and replayed before the first request could come in.
-    service = current_app.service
-    manifest = service.served.model.manifest
-    body = {"ready": not service.leaving, "model": manifest.name, "version": manifest.version}
-    return body | ({"refused": service.refused} if service.refused else {}), _health_status()
-
-
-def _v2_ready():
-    return {"ready": not current_app.service.leaving, "live": True}, _health_status()
-
-
-def _health_status():
-    return 503 if current_app.service.leaving else 200
-
-
-def _model():
-    return Response(current_app.service.served.model.manifest.encode(), content_type="application/json")
-
-
-def _metrics():
-    service = current_app.service
-    manifest, recorder = service.served.model.manifest, current_app.recorder
-    totals, drift = recorder.metrics.totals(), recorder.drift.report(manifest)
-    text = exposition(totals, manifest, service.config.runtime, len(service.refused), drift)
-    return Response(text, content_type=CONTENT_TYPE)
-
-
-def _drift():
-    return current_app.recorder.drift.report(current_app.service.served.model.manifest)
-
-
-def _openapi():
-    service = current_app.service
-    return openapi.document(service.served, service.config)
-
-
-def _begin():
-    g.began = current_app.recorder.begin()
-    g.headers = {name.lower().encode("latin-1"): value.encode("latin-1", "replace") for name, value in request.headers}
-
-
-def _guard():
-    """What the door doesn't let in is refused, each in its protocol's shape; no body has been read by then."""
-    if not current_app.door.serves(request.path, request.server[1]):
-        abort(404)
-    if current_app.door.admits(request.path, g.headers):
-        return None
-    shape = routes.refusal(current_app.service.config, request.path)
-    answer = shape(Unauthenticated("send Authorization: Bearer KEY, or Basic with the key as the password"))
-    g.answer = answer._replace(headers=(*answer.headers, *CHALLENGES))
-    return _response(g.answer)
-
-
-def _end(response):
-    rule = request.url_rule.rule if request.url_rule else None
-    answer = g.get("answer") or Answer(response.status_code, (), b"")
-    current_app.recorder.end(g.began, request.method, request.path, rule, g.headers, answer)
-    return response
-
-
-def _http_error(error):
-    methods = getattr(error, "valid_methods", None)
-    headers = [(b"Allow", ", ".join(sorted(methods)).encode())] if methods else []
-    if request.path == "/v2" or request.path.startswith("/v2/"):
-        answer = open_inference.problem(error.code, error.description)
-        return _response(answer._replace(headers=(*answer.headers, *headers)))
-    return _response(problem(error.code, error.name, error.description, headers=headers))
-
-
-def _unforeseen(error):
-    return _response(failure(current_app.logger, request.method, request.path))
-
-
-PAGES = [
-    ("/health/live", _live),
-    ("/health/ready", _ready),
-    # The Open Inference Protocol's names for the same two, which orchestrators ask.
-    ("/v2/health/live", _live),
-    ("/v2/health/ready", _v2_ready),
-    ("/model", _model),
-    ("/metrics", _metrics),
-    ("/drift", _drift),
-    ("/openapi.json", _openapi),
-]

@@ -70,7 +70,7 @@ class Worker(BaseWorker):
 
     def run(self) -> None:
         app = self.wsgi
-        self.dispatcher = Dispatcher(app, app.service, app.recorder, app.door, self.loop)
+        self.dispatcher = Dispatcher(app, app.service, app.recorder, app.auth, app.routes, self.loop)
         self.loop.run_until_complete(self._serve())
 
     async def _serve(self) -> None:

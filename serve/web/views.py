@@ -145,8 +145,8 @@ def answer() -> Response:
 @PAGE.get("/docs")
 def docs() -> str:
     """GET /openapi.json for people."""
-    service = _service()
-    return render_template("docs.html", api=openapi.document(service.served, service.config))
+    service, routes = _service(), current_app.extensions["routes"]
+    return render_template("docs.html", api=openapi.document(service.served, service.config, routes))
 
 
 @PAGE.get("/page/<name>")

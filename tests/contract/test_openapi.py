@@ -8,15 +8,15 @@ from flask import Response
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from serve.protocols.predict import PARAMETERS
-from serve.protocols.routes import overloaded
+from serve.protocols.predict import QUERY
+from serve.protocols.routes import Routes
 from serve.server.flask_app import create_app
 from serve.settings import Config
 from tests.support.pages import REFERENCE
 from tests.support.schemathesis import schemathesis
 from tests.support.service import service
 
-PEOPLE = {"/", "/docs", "/report", "/page/{name}"}  # pages, not an API
+PEOPLE = {"/", "/answer", "/docs", "/report", "/page/{name}"}  # pages, not an API
 ROUTES = {"vertex_predict": "/vertex", "vertex_health": "/healthy"}
 
 
@@ -37,7 +37,11 @@ def test_routes_description_and_documents_name_the_same(served):
     named = set(re.findall(r"(?:`|`GET |`POST |localhost:8000)(/[a-z0-9_{}./]*)", REFERENCE["http-api"]))
 
     assert {(method, path) for method, path in routes if path not in PEOPLE} == documented
-    assert {path.replace("/versions/{version}", "") for _, path in routes} - named == {"/page/{name}", *ROUTES.values()}
+    assert {path.replace("/versions/{version}", "") for _, path in routes} - named == {
+        "/page/{name}",
+        "/answer",
+        *ROUTES.values(),
+    }
     assert named - {"/versions/{version}", "/v2/models/hours/infer"} <= {path for _, path in routes}
 
 
@@ -60,7 +64,7 @@ def test_every_status_that_it_names_is_answered_in_its_shape(models):
                 where = path.format(name=name, version=1)
                 client.application.service.leaving = method == "get" and status == 503
                 if method == "post" and status == 503:  # tests/integration/test_admission.py sees when
-                    answer = overloaded(config, where)
+                    answer = Routes(config).overloaded(where)
                     headers = [(name.decode(), value.decode()) for name, value in answer.headers]
                     response = Response(answer.body, answer.status, headers)
                 else:
@@ -72,14 +76,14 @@ def test_every_status_that_it_names_is_answered_in_its_shape(models):
                 assert set(schema.get("required", ())) <= set(response.json)
                 assert set(response.json) <= set(schema.get("properties", response.json))
                 seen += 1
-    assert seen == 40
+    assert seen == 41
 
 
 def test_it_names_every_parameter_of_a_query(served):
     paths = served.test_client().get("/openapi.json").json["paths"]
 
     for path in ("/predict", "/explain"):
-        assert [one["name"] for one in paths[path]["post"]["parameters"]] == list(PARAMETERS)
+        assert [one["name"] for one in paths[path]["post"]["parameters"]] == list(QUERY)
 
 
 def test_its_columns_are_the_models(served):

@@ -17,13 +17,15 @@ from passfail.codecs import strict_json, tensors
 from passfail.errors import MalformedBody, RequestError
 from passfail.manifest import MISSING
 from passfail.proof import reference
-from serve.http.auth import Door
+from serve.http.auth import Auth
 from serve.http.messages import PROBLEM, Request, completed
 from serve.http.receipt import REQUEST_ID
 from serve.protocols import mlflow
 from serve.protocols import open_inference as v2
+from serve.protocols import vertex as vertex_ai
 from serve.protocols.predict import explained, predict
 from serve.protocols.routes import hot
+from serve.settings import Config
 
 SECRETS = ("5ecre7-", "777777.25")  # what mutations put into requests, and no refusal may repeat
 JSON, CSV = b"application/json", b"text/csv"
@@ -165,7 +167,7 @@ def from_mlflow(service, body):
     """POST /invocations, and the same body to Vertex AI's route."""
     model = service.served.model
     answer = ask(service, mlflow.invocations, body, path="/invocations")
-    vertex = ask(service, mlflow.vertex, body, path="/vertex")
+    vertex = ask(service, vertex_ai.predict, body, path="/vertex")
     if vertex.status == 200:
         listed(model, objects(model.manifest, json.loads(body)["instances"]), json.loads(vertex.body)["predictions"])
     else:
@@ -291,7 +293,7 @@ def from_headers(service, data):
     parted = [line.partition(b":") for line in lines]
     headers = {name.strip().lower(): value.strip() for name, _, value in parted}
     manifest = service.served.model.manifest
-    assert not DOOR.admits("/predict", headers)
+    assert not AUTH.admits("/predict", headers)
     rule, endpoint, names = hot(path) or ("/predict", predict, {})
     row = manifest.examples[0].instance
     tensor = {"name": "x", "shape": [1, len(row)], "datatype": "FP64", "data": columns.row(manifest.features, row)}
@@ -312,11 +314,5 @@ def from_headers(service, data):
     return answer.status
 
 
-class Locked:
-    """The settings of a door that no fuzzer has the key of."""
-
-    api_keys, metrics_port, vertex_health = (bytes(32),), None, None
-
-
-DOOR = Door(Locked)
+AUTH = Auth(Config(api_keys=(bytes(32),)), lambda path: False)  # no fuzzer has the key
 TARGETS = {"json": from_json, "csv": from_csv, "mlflow": from_mlflow, "v2": from_tensors, "headers": from_headers}

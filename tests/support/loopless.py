@@ -13,7 +13,7 @@ class Worker:
 
     def __init__(self, app, **settings):
         self.loop = asyncio.get_running_loop()
-        self.dispatcher = Dispatcher(app, app.service, app.recorder, app.door, self.loop)
+        self.dispatcher = Dispatcher(app, app.service, app.recorder, app.auth, app.routes, self.loop)
         self.connections, self.idle = set(), {}
         self.alive, self.date, self.nr = True, b"", 0
         self.cfg = SimpleNamespace(keepalive=75, worker_connections=1000, **settings)

@@ -1,0 +1,41 @@
+"""Vertex AI's prediction protocol: {"instances": [...]} in, {"predictions": [...]} out.
+
+https://cloud.google.com/vertex-ai/docs/predictions/custom-container-requirements.
+"""
+
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from passfail.arrays import Floats
+from passfail.codecs import Codecs, strict_json
+from serve.http.messages import Answer, Request, Shape, in_one_line
+from serve.protocols.mlflow import read_rows, score
+from serve.registry import Service
+
+
+class Prediction(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """The rows of a request; the parameters are not used."""
+
+    instances: msgspec.Raw
+    parameters: dict[str, Any] | UnsetType | None = UNSET
+
+
+class VertexError(msgspec.Struct):
+    """An error on Vertex AI's route."""
+
+    error: str
+
+
+ERROR = Shape(VertexError, lambda status, title, detail, problems: VertexError(in_one_line(detail, problems)))
+PREDICTION = msgspec.json.Decoder(Prediction)
+
+
+def predict(service: Service, request: Request) -> Answer:
+    """POST to AIP_PREDICT_ROUTE. Vertex AI does not always name the Content-Type of its JSON."""
+    return score(service, request, _read, ERROR)
+
+
+def _read(codecs: Codecs, request: Request) -> Floats:
+    return read_rows(codecs, strict_json.decode_once(PREDICTION, request.body).instances, "instances")
