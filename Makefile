@@ -161,7 +161,7 @@ chaos: $(VENV)/train ## break containers, workers, exports and clients under loa
 lock: ## resolve requirements/*.txt anew (needs uv)
 	@compile() { uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-annotate --no-header --excludes requirements/exclude.txt "$$@"; }; \
-	resolve() { compile pyproject.toml "$$@"; }; \
+	resolve() { compile pyproject.toml --extra serve "$$@"; }; \
 	resolve -o requirements/serve.txt; \
 	compile -o requirements/fast.txt requirements/fast.in; \
 	resolve -o requirements/signing.txt -c requirements/serve.txt --extra signing; \

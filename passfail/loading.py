@@ -7,17 +7,38 @@ from pathlib import Path
 
 import numpy as np
 
+from passfail import signing
 from passfail.columns import row
 from passfail.errors import CertificateError, IntegrityError
 from passfail.links import LINKS
 from passfail.manifest import Manifest
 from passfail.model import Model
 from passfail.proof import certificate
-from passfail.repository import read_manifest, read_verified
+from passfail.repository import locate, read_manifest, read_verified
 from passfail.runtimes import MODEL_FILES, Runtime, load_runtime
 from passfail.signing import PublicKey
 
 LOG = logging.getLogger(__name__)
+
+
+def load(
+    path: str | Path, version: int | None = None, runtime: str = "onnx", signed_by: str | Path | None = None
+) -> Model:
+    """Open an exported model as the service does: verified, and certified on this machine.
+
+    Parameters
+    ----------
+    path : a model's folder (models/admissions), a version's (models/admissions/3), or a repository of one model.
+    version : default: the pinned version, or the highest.
+    runtime : "onnx" or "torchscript".
+    signed_by : a PEM file with the Ed25519 public key that must have signed the manifest.
+
+    Raises
+    ------
+    StartupError : one line that says what is wrong.
+    """
+    key = None if signed_by is None else signing.public_key(signed_by, "signed_by")
+    return open_model(locate(Path(path), version), runtime, key)
 
 
 def open_model(folder: Path, runtime: str = "onnx", signed_by: PublicKey | None = None) -> Model:

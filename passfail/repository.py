@@ -1,7 +1,6 @@
 """models/<name>/<version>/ on disk: list, choose and pin versions; read and verify an export's files."""
 
 import hashlib
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 from passfail import manifest as contract
 from passfail import signing
 from passfail.errors import ConfigError, IntegrityError, ManifestError
+from passfail.files import replacing
 from passfail.manifest import Manifest
 from passfail.signing import PublicKey
 
@@ -53,6 +53,17 @@ def find(models: Path, name: str | None = None, version: int | None = None) -> P
     return choices(models, name, version)[0]
 
 
+def locate(path: Path, version: int | None = None) -> Path:
+    """The folder of a version, given that folder, its model's folder, or a repository. Raises ConfigError."""
+    if (path / contract.FILENAME).exists():
+        if version not in (None, int(path.name) if path.name.isdecimal() else 0):
+            raise ConfigError(f"{path} is not version {version}: give the model's folder")
+        return path
+    if path.name and versions(path):
+        return find(path.parent, path.name, version)
+    return find(path, None, version)
+
+
 def pinned(home: Path) -> int | None:
     """The version that the model's folder is pinned to, or None. Raises ConfigError if the file holds no number."""
     path = home / PINNED
@@ -70,13 +81,12 @@ def pinned(home: Path) -> int | None:
 def pin(home: Path, version: int | None) -> None:
     """Pin the model's folder to a version, or with None to none; at once or not at all. Raises ConfigError."""
     path = home / PINNED
-    beside = home / f".{PINNED}.{os.getpid()}.tmp"
     try:
         if version is None:
             path.unlink(missing_ok=True)
         else:
-            beside.write_text(f"{version}\n")
-            beside.replace(path)
+            with replacing(path) as temporary:
+                temporary.write_text(f"{version}\n")
     except OSError as error:
         raise ConfigError(f"{path}: can't be written: {error.strerror}") from error
 

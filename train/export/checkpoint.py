@@ -3,7 +3,6 @@
 It is one file, so that it is replaced in one step. It is safetensors, because loading that runs no code.
 """
 
-import os
 from pathlib import Path
 
 import msgspec
@@ -12,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from passfail.arrays import Floats
+from passfail.files import replacing
 from passfail.manifest import Feature, Struct, Target, Training
 from train.errors import FitError
 from train.evaluation.metrics import Evaluation
@@ -42,16 +42,12 @@ def save(folder: Path, description: Description, model: LogisticModel, rows: Flo
     can't be written.
     """
     path = folder / f"{description.name}.safetensors"
-    beside = path.with_suffix(f".{os.getpid()}.tmp")
     text = msgspec.json.encode(description).decode()
     tensors = {ROWS: torch.from_numpy(rows), **model.state_dict()}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        try:
-            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, beside, {METADATA: text})
-            beside.replace(path)
-        finally:
-            beside.unlink(missing_ok=True)
+        with replacing(path) as temporary:
+            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, {METADATA: text})
     except (OSError, safetensors.SafetensorError) as error:  # the latter for a full disk
         raise FitError(f"{path}: can't be written: {getattr(error, 'strerror', None) or error}") from error
     return path

@@ -17,6 +17,7 @@ from passfail import manifest as contract
 from passfail import signing
 from passfail.arrays import Floats
 from passfail.columns import row
+from passfail.files import replacing
 from passfail.manifest import Example, Feature, File, Manifest
 from passfail.runtimes import load_runtime
 from train.errors import ExportError
@@ -159,9 +160,8 @@ def _write_config(home: Path, d: int) -> None:
     text = CONFIG.format(name=home.name, d=d)
     path = home / "config.pbtxt"
     if not path.exists() or path.read_text() != text:
-        beside = home / f".config.{os.getpid()}.tmp"
-        beside.write_text(text)
-        beside.replace(path)
+        with replacing(path) as temporary:
+            temporary.write_text(text)
 
 
 def _publish(home: Path, manifest: Manifest, files: Mapping[str, bytes], sign: Sign | None) -> Manifest:

@@ -1,9 +1,9 @@
 """Plots in files. matplotlib is imported only to draw one, and a file is written whole or not at all."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from passfail.files import replacing
 from train.errors import TrainError
 
 if TYPE_CHECKING:
@@ -29,13 +29,10 @@ def check(path: Path) -> None:
 
 def save(ax: "Axes", path: Path) -> None:
     """Write the plot to a temporary file, then rename it to `path`. Raises TrainError if it can't be written."""
-    beside = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     figure = ax.get_figure(root=True)
     assert figure is not None
     try:
-        figure.savefig(beside, dpi=150)
-        beside.replace(path)
+        with replacing(path) as temporary:
+            figure.savefig(temporary, dpi=150)
     except OSError as error:
         raise TrainError(f"{path}: can't be written: {error.strerror}") from error
-    finally:
-        beside.unlink(missing_ok=True)
