@@ -21,15 +21,21 @@ from serve.replay import main as replay
 from serve.server.flask_app import create_app
 from serve.settings import Config
 from tests.support import ROOT
-from tests.support.pages import PAGES, REFERENCE, names, section, table
+from tests.support.pages import PAGES, REFERENCE, names, section, sentences, table
 from train.arguments import model_name, parse
 
 ROOMS = ("passfail", "serve", "train")
 README_LINES = 150
+WORDS = 20  # of a sentence, at most
 
 
 def test_the_readme_is_short() -> None:
     assert len(PAGES["README.md"].splitlines()) <= README_LINES
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_no_sentence_is_longer_than_twenty_words(page: str) -> None:
+    assert [said for said in sentences(PAGES[page]) if len(re.findall(r"[\w'-]+", said)) > WORDS] == []
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -32,3 +32,12 @@ def table(text: str) -> list[list[str]]:
 def names(rows: list[list[str]]) -> list[str]:
     """The words in code in the first cells."""
     return [name for row in rows for name in re.findall(r"`([^`]*)`", row[0])]
+
+
+def sentences(page: str) -> list[str]:
+    """The sentences of a page, table cells and list items among them, without code and without what is in brackets."""
+    prose = re.sub(r"^```.*?^```$", "", page, flags=re.M | re.S)
+    prose = re.sub(r"`[^`\n]*`", "code", re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", prose))
+    prose = re.sub(r"\([^()]*\)", "", re.sub(r"^(#.*|\|[-|]*\|?)$", "", prose, flags=re.M))
+    parts = re.split(r"\n\s*\n|\n\s*(?:- |\d+\. )|\n?\||(?<=[.;:?!])\s", prose)
+    return [" ".join(part.split()) for part in parts if part.strip()]
