@@ -1,24 +1,30 @@
 """The log: a line for each event on stderr and, with ACCESS_LOG on, a line for each request on stdout.
 
 The lines are plain text on a terminal and JSON elsewhere. No line holds a feature's value or a query string: the page's
-form has values there.
+form has values there. A thread writes them, so that a reader that is stuck, or a full disk, costs lines and no answers.
 """
 
-import contextlib
+import atexit
 import json
 import logging
 import os
 import re
 import select
+import threading
 import time
+from collections import deque
 from collections.abc import Iterable
 from functools import lru_cache
 
 import msgspec
 
 from serve.http.messages import Answer
+from serve.telemetry.shared_counters import DROPPED_LINES, SHARED
 
 STDOUT, STDERR = 1, 2
+BUFFER = 2**20  # bytes that wait for the reader of one stream; further lines are dropped
+GATHER = 0.01  # seconds in which the access log's lines come together, before they are written
+EXIT = 1.0  # seconds that the end of the process waits for the reader
 
 
 class Line(msgspec.Struct):
@@ -40,7 +46,7 @@ class Line(msgspec.Struct):
 
 
 def access(method: str, path: str, seconds: float, answer: Answer, traceparent: bytes | None) -> bytes:
-    """Make the line of a request that took so many seconds, as `write` takes it."""
+    """Make the line of a request that took so many seconds."""
     now, milliseconds = moment(time.time()), int(1e6 * seconds + 0.5) / 1000
     if on_terminal(STDOUT):
         model = "" if answer.version is None else f", {answer.rows} rows by {answer.model} {answer.version}"
@@ -56,23 +62,81 @@ def access(method: str, path: str, seconds: float, answer: Answer, traceparent: 
     return text + b"\n"
 
 
-def write(lines: Iterable[bytes]) -> None:
-    """Write lines to stdout; a full disk or a reader that has gone costs the lines, not the answers.
+class Writer:
+    """Writes lines to a stream, which processes may share, in a thread that the first line of a process starts.
 
-    Each write holds as many lines as the kernel keeps together in a pipe, which all workers share.
+    Parameters
+    ----------
+    stream : the file descriptor.
+    gather : seconds to wait for further lines before they are written.
     """
-    together = b""
-    for line in lines:
-        if together and len(together) + len(line) > select.PIPE_BUF:
-            _write(together)
-            together = b""
-        together += line
-    _write(together)
 
+    def __init__(self, stream: int, gather: float = 0.0) -> None:
+        self._stream, self._gather = stream, gather
+        self._lock = threading.Lock()
+        self._process = 0
 
-def _write(text: bytes) -> None:
-    with contextlib.suppress(OSError):
-        os.write(STDOUT, text)
+    def write(self, lines: Iterable[bytes]) -> None:
+        """Queue lines, or drop them where the reader is too far behind; never wait for it."""
+        with self._lock:
+            if self._process != os.getpid():  # a thread does not survive a fork
+                self._start()
+            for line in lines:
+                if self._queued - self._written + len(line) <= BUFFER:
+                    self._queued += len(line)
+                    self._lines.append(line)
+                else:
+                    self._drop(1)
+        self._some.set()
+
+    def flush(self, seconds: float = EXIT) -> None:
+        """Wait until all lines are written, at most so long."""
+        deadline = time.monotonic() + seconds
+        while self._written < self._queued and time.monotonic() < deadline:
+            time.sleep(0.001)
+
+    def _start(self) -> None:
+        self._process = os.getpid()
+        self._lines: deque[bytes] = deque()
+        self._queued = self._written = self._dropped = 0  # bytes, bytes, lines
+        self._some = threading.Event()
+        threading.Thread(target=self._run, name=f"log {self._stream}", daemon=True).start()
+        atexit.register(self.flush)
+
+    def _drop(self, lines: int) -> None:
+        self._dropped += lines
+        SHARED.mine[DROPPED_LINES] += lines
+
+    def _run(self) -> None:
+        while True:
+            self._some.wait()
+            self._some.clear()
+            if self._gather:
+                time.sleep(self._gather)
+            while self._lines:
+                self._write_some()
+
+    def _write_some(self) -> None:
+        """Write as many lines as the kernel keeps together in a pipe; then report those that were dropped."""
+        together = [self._lines.popleft()]
+        size = len(together[0])
+        while self._lines and size + len(self._lines[0]) <= select.PIPE_BUF:
+            together.append(self._lines.popleft())
+            size += len(together[-1])
+        try:
+            self._write(b"".join(together))
+            with self._lock:
+                dropped, self._dropped = self._dropped, 0
+            if dropped:
+                self._write(notice(f"{dropped} lines of the log were dropped: reader stuck or gone, or disk full"))
+        except OSError:  # a full disk, or a reader that has gone
+            with self._lock:
+                self._drop(len(together))
+        self._written += size
+
+    def _write(self, text: bytes) -> None:
+        while text:
+            text = text[os.write(self._stream, text) :]
 
 
 def _text(value: bytes | None) -> str | None:
@@ -123,11 +187,35 @@ class Events(logging.Formatter):
         return json.dumps(event)
 
 
+class EventHandler(logging.Handler):
+    """Hands each event to the writer of stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            EVENTS.write([f"{self.format(record)}\n".encode(errors="backslashreplace")])
+        except Exception:
+            self.handleError(record)
+
+
+def notice(message: str) -> bytes:
+    """The line of an event about the log itself."""
+    record = logging.LogRecord(__name__, logging.WARNING, __file__, 0, message, None, None)
+    return f"{Events().format(record)}\n".encode()
+
+
+ACCESS, EVENTS = Writer(STDOUT, GATHER), Writer(STDERR)
+
+
+def write(lines: Iterable[bytes]) -> None:
+    """Queue lines of the access log."""
+    ACCESS.write(lines)
+
+
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"events": {"()": Events}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "events"}},
+    "handlers": {"stderr": {"()": EventHandler, "formatter": "events"}},
     "root": {"level": "INFO", "handlers": ["stderr"]},
     # gunicorn's own loggers don't propagate.
     "loggers": {"gunicorn.error": {"level": "INFO", "handlers": ["stderr"]}},

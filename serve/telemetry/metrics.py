@@ -14,14 +14,15 @@ from typing import NamedTuple
 import numpy as np
 
 from passfail.model import Bools, Floats
-from serve.telemetry.shared_counters import IN_FLIGHT, SharedCounters
+from serve.telemetry.shared_counters import DROPPED_LINES, IN_FLIGHT, SharedCounters
 
 STATUSES = (200, 206, 304, 308, 400, 401, 403, 404, 405, 408, 409, 412, 413, 415, 416, 422, 429, 500, 503, "other")
 SECONDS = (5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 TENTHS = tuple(tenth / 10 for tenth in range(1, 10))
 
-# Cells of a worker's row after IN_FLIGHT. A histogram takes a cell for each bucket, one for +Inf and one for the sum.
-ROWS, CHECKED_ROWS, FLIPS, ULP_MAX, VERDICTS, PROBABILITY = 1, 2, 3, 4, 5, 7
+# Cells of a worker's row, after those that shared_counters.py names.
+# A histogram takes a cell for each bucket, one for +Inf and one for the sum.
+ROWS, CHECKED_ROWS, FLIPS, ULP_MAX, VERDICTS, PROBABILITY = 2, 3, 4, 5, 6, 8
 ENDPOINTS = PROBABILITY + len(TENTHS) + 2
 PER_ENDPOINT = len(STATUSES) + len(SECONDS) + 2
 OTHER = "other"  # the label of requests that no endpoint took, and of statuses that STATUSES doesn't list
@@ -45,6 +46,7 @@ class Totals:
     seconds : endpoint -> the duration of its requests, in seconds.
     verdicts : rows answered negative and positive.
     ulp_max : the largest distance of two runtimes' probabilities, in units in the last place.
+    dropped_lines : lines of the log that were dropped.
     """
 
     in_flight: float
@@ -56,6 +58,7 @@ class Totals:
     checked_rows: float
     flips: float
     ulp_max: float
+    dropped_lines: float
 
 
 class Metrics:
@@ -148,4 +151,5 @@ class Metrics:
             checked_rows=total[CHECKED_ROWS],
             flips=total[FLIPS],
             ulp_max=max(cells[ULP_MAX] for cells in rows),
+            dropped_lines=total[DROPPED_LINES],
         )

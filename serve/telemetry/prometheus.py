@@ -45,6 +45,7 @@ def _traffic(totals: Totals) -> Iterator[str]:
     yield from _one("rows_total", "counter", "Rows answered.", totals.rows)
     yield from _family("verdicts_total", "counter", "Rows answered, by verdict.", verdicts)
     yield from _histogram("probability", "Probabilities answered.", [({}, totals.probability)])
+    yield from _one("log_lines_dropped_total", "counter", "Lines of the log that were dropped.", totals.dropped_lines)
 
 
 def _model(manifest: Manifest, runtime: str, refused: int) -> Iterator[str]:

@@ -13,6 +13,7 @@ from collections.abc import Hashable
 WORKERS = 512  # twice the limit of serve/server/gunicorn_conf.py: an old worker may still end while the next one begins
 CELLS = 32768  # float64 cells of a row; a page that nobody touches takes no memory
 IN_FLIGHT = 0  # the cell that goes back to 0 when its worker ends
+DROPPED_LINES = 1  # of the log
 
 
 class SharedCounters:

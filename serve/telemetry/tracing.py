@@ -1,5 +1,7 @@
 """OpenTelemetry: a span for each request, below the caller's, if its environment variables name an endpoint."""
 
+import atexit
+import threading
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -8,9 +10,11 @@ from passfail.errors import ConfigError
 from serve.http.messages import CLIENT_GONE, Answer
 
 if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.trace import Tracer
 
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+EXIT = 2.0  # seconds that the end of the process waits for the collector; further spans are lost
 
 
 def tracer(environ: Mapping[str, str]) -> "Tracer | None":
@@ -34,9 +38,31 @@ def tracer(environ: Mapping[str, str]) -> "Tracer | None":
             f"{ENDPOINTS[0]} is set, but OpenTelemetry is not installed: pip install '.[otel]'"
         ) from error
     named = environ.get("OTEL_SERVICE_NAME") or "service.name=" in environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
-    provider = TracerProvider(resource=Resource.create({} if named else {"service.name": "passfail"}))
+    resource = Resource.create({} if named else {"service.name": "passfail"})
+    provider = TracerProvider(resource=resource, shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    _send_the_rest_at_exit(provider)
     return provider.get_tracer("passfail")
+
+
+def _send_the_rest_at_exit(provider: "TracerProvider") -> None:
+    """Shut the provider down at exit, for EXIT seconds: the SDK waits for a stuck collector without a limit.
+
+    The thread is started now, because Python 3.12 starts none at exit.
+    """
+    ending = threading.Event()
+
+    def shut_down() -> None:
+        ending.wait()
+        provider.shutdown()
+
+    def end() -> None:
+        ending.set()
+        thread.join(EXIT)
+
+    thread = threading.Thread(target=shut_down, name="spans", daemon=True)
+    thread.start()
+    atexit.register(end)
 
 
 def span(

@@ -1,5 +1,6 @@
 """The log and the traces: what stands in them, that no value of a row does, and that writing them breaks no answer."""
 
+import fcntl
 import http.server
 import json
 import os
@@ -17,9 +18,9 @@ from serve.http.messages import Answer
 from serve.server.dispatch import GONE
 from serve.server.flask_app import create_app
 from serve.settings import Config
-from serve.telemetry.logs import access, moment, write
+from serve.telemetry.logs import Writer, access, moment
 from serve.telemetry.recorder import Recorder
-from serve.telemetry.shared_counters import SharedCounters
+from serve.telemetry.shared_counters import DROPPED_LINES, SHARED, SharedCounters
 from tests.support import ROOT
 from tests.support.service import free_port, service, start, wait
 
@@ -78,15 +79,59 @@ def test_times_are_to_the_millisecond_and_durations_to_the_microsecond():
     assert line["milliseconds"] == 12.346
 
 
-def test_lines_of_a_turn_are_written_together_as_far_as_a_pipe_keeps_them_so(monkeypatch):
+def test_lines_are_written_together_as_far_as_a_pipe_keeps_them_so(monkeypatch):
     written = []
-    monkeypatch.setattr("serve.telemetry.logs.os.write", lambda to, text: written.append(text))
+    monkeypatch.setattr("serve.telemetry.logs.os.write", lambda to, text: written.append(text) or len(text))
     lines = [b"%d%b\n" % (number % 10, b"x" * 398) for number in range(25)]
+    writer = Writer(1, gather=0.05)
 
-    write(lines)
-    write(lines[:1])
+    for line in lines:
+        writer.write([line])
+    writer.flush(10)
 
-    assert written == [b"".join(lines[:10]), b"".join(lines[10:20]), b"".join(lines[20:]), lines[0]]
+    assert written == [b"".join(lines[:10]), b"".join(lines[10:20]), b"".join(lines[20:])]
+
+
+def test_a_stuck_reader_costs_lines_which_are_counted_and_reported_once_it_reads():
+    reader, end = os.pipe()
+    before = SHARED.mine[DROPPED_LINES]
+    writer, line = Writer(end), b"x" * 999 + b"\n"
+
+    for _ in range(3000):
+        writer.write([line])  # never waits
+    dropped = SHARED.mine[DROPPED_LINES] - before
+    found = b""
+    while b"lines of the log" not in found:
+        found += os.read(reader, 2**20)
+    writer.flush(10)
+
+    assert 1500 < dropped < 2100
+    notice, = [json.loads(text) for text in found.splitlines() if not text.startswith(b"x")]  # fmt: skip
+    assert notice["message"].startswith(f"{dropped:.0f} lines of the log were dropped")
+    assert (notice["level"], notice["logger"]) == ("warning", "serve.telemetry.logs")
+    os.close(reader)
+    os.close(end)
+
+
+@pytest.mark.parametrize("worker_class", ["asgi", "gthread"])
+def test_a_stuck_reader_of_the_log_stops_neither_the_answers_nor_sigterm(models, worker_class):
+    """Of stdout and of stderr: each invalid row is an event as well, were it one of the service's own faults."""
+    port, (reader, end) = free_port(), os.pipe()
+    fcntl.fcntl(end, fcntl.F_SETPIPE_SZ, 4096)
+    environment = {**os.environ, "MODELS_DIR": str(models), "MODEL_NAME": "hours", "PORT": str(port)}
+    environment |= {"ACCESS_LOG": "on", "WEB_CONCURRENCY": "1", "WORKER_CLASS": worker_class, "DRAIN_SECONDS": "0"}
+    process = subprocess.Popen([sys.executable, "-m", "serve"], cwd=ROOT, env=environment, stdout=end, stderr=end)
+    os.close(end)
+    try:
+        address = f"http://127.0.0.1:{port}"
+        wait(address, process)
+        assert {ask(address, body={"hours": 7})[0] for _ in range(100)} == {200}
+        with urllib.request.urlopen(f"{address}/metrics") as answer:
+            assert b"passfail_log_lines_dropped_total" in answer.read()
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+        os.close(reader)
 
 
 def test_a_failure_of_ours_is_one_line_with_its_traceback():
@@ -200,6 +245,21 @@ def test_spans_go_to_the_collector_below_the_callers(models, worker_class):
     assert 0 < span.end_time_unix_nano - span.start_time_unix_nano < 10e9
     assert "GET /" in {span.name for _, span in collector.spans}
     assert str(SECRET) not in str([span for _, span in collector.spans])
+
+
+def test_a_stuck_collector_stops_neither_the_answers_nor_sigterm(models):
+    pytest.importorskip("opentelemetry.sdk", reason="OpenTelemetry is not installed: the collector is NOT tested")
+    with socket.create_server(("127.0.0.1", 0)) as collector:  # accepts, and never answers
+        endpoint = f"http://127.0.0.1:{collector.getsockname()[1]}"
+        port = free_port()
+        process = start(
+            models, port=port, MODEL_NAME="hours", WEB_CONCURRENCY="1", OTEL_EXPORTER_OTLP_ENDPOINT=endpoint
+        )
+        address = f"http://127.0.0.1:{port}"
+        wait(address, process)
+        assert {ask(address, body={"hours": 7})[0] for _ in range(1000)} == {200}
+        process.terminate()
+        process.communicate(timeout=9)  # the SDK alone takes ten seconds for each batch
 
 
 @pytest.mark.parametrize(("answer", "code", "failed"), [
