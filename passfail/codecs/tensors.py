@@ -6,7 +6,7 @@ https://github.com/kserve/open-inference-protocol; binary tensors as in Triton's
 import struct
 from collections.abc import Mapping, Sequence
 from math import prod
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
@@ -30,27 +30,37 @@ Texts = list[str | int | None]
 Values = Floats | Bools | list[str]  # an output's values, (n,)
 
 
+def described(**schema: object) -> msgspec.Meta:
+    """What OpenAPI says of a field beyond its type. The decoder does not check it: our own errors name the place."""
+    return msgspec.Meta(extra_json_schema=schema)
+
+
 class Input(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """A tensor of a request, its data as JSON or, with parameters.binary_data_size, behind the JSON."""
 
     name: str
     shape: list[int]
-    datatype: str
+    datatype: Annotated[str, described(enum=[*FLOATS, *INTEGERS, "BYTES"])]
     parameters: Parameters = UNSET
-    data: msgspec.Raw = msgspec.Raw()
+    data: Annotated[msgspec.Raw, described(type="array")] | UnsetType = UNSET
+
+    @property
+    def values(self) -> msgspec.Raw:
+        """The data; empty where there is none."""
+        return msgspec.Raw() if isinstance(self.data, UnsetType) else self.data
 
 
 class Output(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """A tensor that a request asks for."""
 
-    name: str
+    name: Annotated[str, described(enum=list(OUTPUTS))]
     parameters: Parameters = UNSET
 
 
 class Inference(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """A request's JSON."""
 
-    inputs: list[Input]
+    inputs: Annotated[list[Input], described(minItems=1)]
     outputs: list[Output] | UnsetType | None = UNSET
     id: str | UnsetType | None = UNSET
     parameters: Parameters = UNSET
@@ -107,7 +117,7 @@ class TensorRows:
                 raise wrong(f"{place}.shape", f"expected [n], or for x [n, {d}]")
             self._columns.check_rows(one.shape[0])
             size = parameter(one.parameters, "binary_data_size")
-            absent = len(memoryview(one.data)) <= 4 and bytes(one.data) in (b"", b"null")
+            absent = len(memoryview(one.values)) <= 4 and bytes(one.values) in (b"", b"null")
             if size is None:
                 if absent:
                     raise wrong(place, "neither data nor parameters.binary_data_size")
@@ -203,9 +213,9 @@ def _from_json(one: Input, place: str) -> Floats | Texts:
     """A tensor's data -> float64 (n,) or (n, columns), or, of BYTES, a flat list."""
     try:
         if one.datatype == "BYTES":
-            return _flat(TEXTS.decode(one.data), one.shape, place)
+            return _flat(TEXTS.decode(one.values), one.shape, place)
         if one.datatype in INTEGERS:
-            whole = _flat(WHOLES.decode(one.data), one.shape, place)
+            whole = _flat(WHOLES.decode(one.values), one.shape, place)
             return _exact(np.array(whole, dtype=INTEGERS[one.datatype]).reshape(one.shape), place)
         if one.datatype not in FLOATS:
             raise _unknown_datatype(place)
@@ -222,9 +232,9 @@ def _from_json(one: Input, place: str) -> Floats | Texts:
 def _numbers(one: Input, place: str) -> Floats:
     """A tensor's data, as many numbers as the shape says -> float64, flat; null is NaN."""
     try:
-        flat = FLAT.decode(one.data)
+        flat = FLAT.decode(one.values)
     except msgspec.ValidationError:
-        return np.array(_flat(NUMBERS.decode(one.data), one.shape, place), dtype=np.float64)
+        return np.array(_flat(NUMBERS.decode(one.values), one.shape, place), dtype=np.float64)
     if len(flat) != prod(one.shape):
         raise wrong(f"{place}.data", OTHER_COUNT)
     return floats(flat)

@@ -96,10 +96,12 @@ class Shape:
 
     Attributes
     ----------
+    protocol : its name.
     document : makes what is written in JSON, from the status, its title, the detail and the places.
     schema : the type that `document` returns, which OpenAPI describes.
     """
 
+    protocol: str
     schema: type[msgspec.Struct]
     document: Callable[[int, str, str, Sequence[Problem]], msgspec.Struct]
     media_type: str = JSON
@@ -131,7 +133,7 @@ def _document(status: int, title: str, detail: str, problems: Sequence[Problem])
     return ProblemDocument("about:blank", title, status, detail, errors or UNSET)
 
 
-problem = Shape(ProblemDocument, _document, PROBLEM)
+problem = Shape("passfail", ProblemDocument, _document, PROBLEM)
 
 
 def completed(answer: Answer | Pending) -> Answer:

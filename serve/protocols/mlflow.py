@@ -5,13 +5,14 @@ https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-inference-code.h
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from passfail.arrays import Floats
 from passfail.codecs import Codecs, strict_json
+from passfail.codecs.tensors import described
 from passfail.errors import InvalidInstance, MalformedBody, Problem, RequestError
 from serve.http.errors import UnsupportedMediaType
 from serve.http.messages import CSV, JSON, Answer, Request, Shape, in_one_line, json_answer, refusal
@@ -26,18 +27,29 @@ class Split(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """A table as pandas' to_dict(orient="split") has it."""
 
     columns: list[str]
-    data: msgspec.Raw
+    data: Annotated[msgspec.Raw, described(type="array", items={"type": "array"})]
     index: list[Any] | UnsetType | None = UNSET
+
+
+# The schemas of a row and of its answer depend on the model: serve/protocols/openapi.py.
+Rows = Annotated[msgspec.Raw, described(type="array", items={"$ref": "#/components/schemas/Row"})]
+Answers = Annotated[msgspec.Raw, described(type="array", items={"$ref": "#/components/schemas/Answer"})]
 
 
 class Invocation(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """Exactly one table: dataframe_split, dataframe_records, instances or inputs."""
 
     dataframe_split: Split | UnsetType | None = UNSET
-    dataframe_records: msgspec.Raw | UnsetType = UNSET
-    instances: msgspec.Raw | UnsetType = UNSET
-    inputs: msgspec.Raw | UnsetType = UNSET
+    dataframe_records: Rows | UnsetType = UNSET
+    instances: Rows | UnsetType = UNSET
+    inputs: Rows | UnsetType = UNSET
     params: dict[str, Any] | UnsetType | None = UNSET
+
+
+class Predictions(msgspec.Struct):
+    """The answers to the rows, in their order."""
+
+    predictions: Answers
 
 
 class MlflowError(msgspec.Struct):
@@ -51,7 +63,7 @@ def _error(status: int, title: str, detail: str, problems: Sequence[Problem]) ->
     return MlflowError("UNAUTHENTICATED" if status == 401 else "BAD_REQUEST", in_one_line(detail, problems))
 
 
-ERROR = Shape(MlflowError, _error)
+ERROR = Shape("MLflow and SageMaker", MlflowError, _error)
 INVOCATION = msgspec.json.Decoder(Invocation)
 COLUMNS = msgspec.json.Decoder(dict[str, list[Any]])
 ROWS = msgspec.json.Decoder(list[list[Any]])
@@ -88,7 +100,7 @@ def score(service: Service, request: Request, read: Callable[[Codecs, Request], 
         x = read(codecs, request)
         logit, probability = served.predict(x, "row {}".format, request_digest)
         rows = codecs.json.write(model.verdict(logit), logit, probability, model.stable(x, logit), single=False)
-        answer = json_answer(b'{"predictions":%b}' % rows, rows=len(x))
+        answer = json_answer(Predictions(msgspec.Raw(rows)), rows=len(x))
     except RequestError as error:
         answer = refusal(error, error_shape)
     return stamped(answer, model.manifest, request, request_digest)
@@ -100,7 +112,8 @@ def read_rows(codecs: Codecs, raw: msgspec.Raw | UnsetType, name: str) -> Floats
     if text[:1] != b"[":
         raise InvalidInstance("1 place is wrong", [Problem(f"$.{name}", "expected an array")])
     if text[1:].lstrip()[:1] == b"[":
-        return codecs.json.read_table(list(codecs.columns.by_name), strict_json.decode(ROWS, text), f"$.{name}")
+        rows = strict_json.decode(ROWS, text)
+        return codecs.json.read_table(list(codecs.columns.by_name), rows, f"$.{name}")
     return codecs.columns.matrix(codecs.json.read(text)[0])
 
 
@@ -114,7 +127,8 @@ def _read(codecs: Codecs, request: Request) -> Floats:
     if len(given) != 1:
         raise MalformedBody(f"the body needs exactly one of {', '.join(TABLES)}")
     if split := asked.dataframe_split:
-        return codecs.json.read_table(split.columns, strict_json.decode(ROWS, split.data), "$.dataframe_split.data")
+        rows = strict_json.decode(ROWS, split.data)
+        return codecs.json.read_table(split.columns, rows, "$.dataframe_split.data")
     if asked.inputs and (text := bytes(asked.inputs).lstrip())[:1] == b"{":
         return _columns(codecs, text)
     return read_rows(codecs, getattr(asked, given[0]), given[0])

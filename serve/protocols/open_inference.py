@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 import numpy as np
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from passfail.arrays import Floats
 from passfail.codecs import tensors
@@ -58,6 +58,25 @@ class ModelMetadata(msgspec.Struct):
     parameters: dict[str, Any]
 
 
+class OutputTensor(msgspec.Struct, omit_defaults=True):
+    """A tensor of an answer, its data as JSON or, with parameters.binary_data_size, behind the JSON."""
+
+    name: str
+    shape: list[int]
+    datatype: str
+    data: list[Any] | UnsetType = UNSET
+    parameters: dict[str, Any] | UnsetType = UNSET
+
+
+class Inferred(msgspec.Struct):
+    """The answer to an inference, as passfail/codecs/tensors.py writes it."""
+
+    model_name: str
+    model_version: str
+    outputs: list[OutputTensor]
+    id: str | UnsetType = UNSET
+
+
 class ModelReady(msgspec.Struct):
     """Whether requests for the model should come here."""
 
@@ -74,7 +93,9 @@ class IndexEntry(msgspec.Struct):
     reason: str
 
 
-ERROR = Shape(Error, lambda status, title, detail, problems: Error(in_one_line(detail, problems)))
+ERROR = Shape(
+    "Open Inference Protocol", Error, lambda status, title, detail, problems: Error(in_one_line(detail, problems))
+)
 
 
 def infer(service: Service, request: Request, name: str, version: str | None = None) -> Answer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -11,8 +12,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from passfail.codecs import answers
+from passfail.codecs.tensors import Inference
+from passfail.columns import row
 from passfail.manifest import Feature, Manifest
 from serve.http.auth import METRICS
+from serve.protocols import mlflow, vertex
 from serve.registry import Served
 from serve.settings import Config
 
@@ -47,7 +51,7 @@ def document(served: Served, config: Config, routes: Iterable[Route]) -> Schema:
     types += {route.shape.schema for route in routes}
     described, components = msgspec.json.schema_components(types, ref_template=REF)
     schemas = dict(zip(types, described, strict=True)) | {name: _ref(name) for name in models}
-    examples = _examples(manifest)
+    examples = _examples(served)
     paths: Schema = {}
     for route in routes:
         operation = _operation(route, manifest, schemas, examples)
@@ -72,11 +76,16 @@ def document(served: Served, config: Config, routes: Iterable[Route]) -> Schema:
 def _operation(
     route: Route, manifest: Manifest, schemas: Mapping[object, Schema], examples: Mapping[object, Schema]
 ) -> Schema:
-    operation: Schema = {"summary": route.summary, "parameters": _parameters(route, manifest)}
+    operation: Schema = {
+        "tags": [route.shape.protocol],
+        "summary": route.summary,
+        "parameters": _parameters(route, manifest),
+    }
     if route.takes:
         content = {kind: {"schema": schemas[what], **examples[what]} for kind, what in route.takes.items()}
         operation["requestBody"] = {"required": True, "content": content}
-    answer = {"description": "The answer", "content": _content(route.gives, schemas)}
+    content = {kind: {"schema": schemas[what], **examples.get(what, {})} for kind, what in route.gives.items()}
+    answer = {"description": "The answer", "content": content}
     operation["responses"] = {"200": answer} if route.gives else {}
     operation["responses"] |= {str(status): _refusal(route, status, schemas) for status in route.refusals}
     return operation
@@ -94,7 +103,7 @@ def _content(content: Content, schemas: Mapping[object, Schema]) -> Schema:
 
 
 def _parameters(route: Route, manifest: Manifest) -> list[Schema]:
-    segments = {
+    segments: dict[str, Schema] = {
         "name": {"schema": {"const": manifest.name, "type": "string"}},
         "version": {"schema": {"type": "string", "pattern": "^[0-9]+$"}, "example": str(manifest.version)},
     }
@@ -109,24 +118,27 @@ def _ref(name: str) -> Schema:
     return {"$ref": REF.format(name=name)}
 
 
-def _examples(manifest: Manifest) -> dict[object, Schema]:
-    """{name of a request's schema: a media type's example or examples}; each is answered with 200."""
-    one = next(example.instance for example in manifest.examples)
+def _examples(served: Served) -> dict[object, Schema]:
+    """{what a body holds: a media type's example or examples}. Each request is answered with 200."""
+    manifest = served.model.manifest
+    one = manifest.examples[0].instance
+    found = served.model.predict_rows([row(manifest.features, one)])
+    answer = next(zip(found.verdicts, found.logits, found.probabilities, found.stable, strict=True))
     several = [example.instance for example in manifest.examples]
     instances: Schema = {"example": {"instances": [one]}}
     return {
+        "Answers": {"example": json.loads(served.codecs.json.write_row(*answer))},
         "Rows": {"examples": {"one": {"value": one}, "several": {"value": several}}},
         "Table": {"example": _csv(manifest, one)},
-        "Inference": {"example": _inference(manifest, one)},
-        "Invocation": instances,
-        "Prediction": instances,
+        Inference: {"example": _inference(manifest, one)},
+        mlflow.Invocation: instances,
+        vertex.Prediction: instances,
     }
 
 
 def _schemas(served: Served, config: Config) -> Schema:
     """The schemas that depend on the model."""
     manifest = served.model.manifest
-    number, text = {"type": "number"}, {"type": "string"}
     verdict, *_ = fields = answers.names(manifest)
     return {
         "Row": {
@@ -141,7 +153,7 @@ def _schemas(served: Served, config: Config) -> Schema:
                 verdict: {"type": "boolean"},
                 "label": {"enum": list(manifest.target.labels)},
                 "probability": {"type": "number", "minimum": 0, "maximum": 1},
-                "logit": number,
+                "logit": {"type": "number"},
                 "stable": {"type": ["boolean", "null"]},
                 "model": {"const": manifest.name},
                 "version": {"type": "integer"},
@@ -153,66 +165,7 @@ def _schemas(served: Served, config: Config) -> Schema:
         "Rows": {"oneOf": [_ref("Row"), {"type": "array", "items": _ref("Row"), "maxItems": config.max_rows}]},
         "Table": {"type": "string", "minLength": 1},
         "Answers": {"oneOf": [_ref("Answer"), {"type": "array", "items": _ref("Answer")}]},
-        "Inference": {
-            "type": "object",
-            "properties": {
-                "id": {"type": ["string", "null"]},
-                "model_name": {"enum": [manifest.name, None]},
-                "parameters": {"type": "object"},
-                "inputs": {"type": "array", "items": _ref("Tensor"), "minItems": 1},
-                "outputs": {"type": ["array", "null"], "items": {"type": "object", "required": ["name"]}},
-            },
-            "required": ["inputs"],
-            "additionalProperties": False,
-        },
-        "Tensor": {
-            "type": "object",
-            "properties": {
-                "name": {"enum": list(dict.fromkeys([*(f.name for f in manifest.features), "x"]))},
-                "shape": {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1, "maxItems": 2},
-                "datatype": text,
-                "parameters": {"type": "object"},
-                "data": {"type": "array"},
-            },
-            "required": ["name", "shape", "datatype"],
-            "additionalProperties": False,
-        },
-        "Inferred": {"type": "object", "required": ["model_name", "model_version", "outputs"]},
-        "Invocation": {"oneOf": [_only(name, schema) for name, schema in _tables(manifest)]},
-        "Prediction": {
-            "type": "object",
-            "properties": {
-                "instances": {"type": "array", "items": _ref("Row")}, "parameters": {"type": ["object", "null"]},
-            },
-            "required": ["instances"],
-            "additionalProperties": False,
-        },
-        "Predictions": {
-            "type": "object",
-            "properties": {"predictions": {"type": "array", "items": _ref("Answer")}},
-            "required": ["predictions"],
-        },
     }  # fmt: skip
-
-
-def _tables(manifest: Manifest) -> list[tuple[str, Schema]]:
-    """(name, schema) of each form that /invocations takes."""
-    d = len(manifest.features)
-    values = [_value(feature, manifest.units) for feature in manifest.features]
-    cells = {"type": "array", "prefixItems": values, "minItems": d, "maxItems": d}
-    names = [feature.name for feature in manifest.features]
-    split = {
-        "type": "object",
-        "properties": {"columns": {"const": names}, "data": {"type": "array", "items": cells}},
-        "required": ["columns", "data"],
-        "additionalProperties": False,
-    }
-    rows = {"type": "array", "items": _ref("Row")}
-    return [("dataframe_split", split), ("dataframe_records", rows), ("instances", rows), ("inputs", rows)]
-
-
-def _only(name: str, schema: Schema) -> Schema:
-    return {"type": "object", "properties": {name: schema}, "required": [name], "additionalProperties": False}
 
 
 def _value(feature: Feature, units: Mapping[str, str]) -> Schema:

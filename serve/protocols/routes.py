@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
+from passfail.codecs.tensors import Inference
 from passfail.errors import ConfigError, RequestError
 from serve.http.auth import METRICS
 from serve.http.errors import Overloaded
@@ -82,39 +83,41 @@ PAGES = {
     ("GET", "/page/<name>"): "The page's files",
     ("GET", "/report"): "The model's report",
 }
+ROWS_REFUSED = (400, 413, 415, 422, 503)
 ROUTES = (
     Route("POST", "/predict", predict.predict, "Verdicts on rows", takes={JSON: "Rows", CSV: "Table"},
-          gives={JSON: "Answers", CSV: "Table"}, query=predict.QUERY, refusals=(400, 413, 415, 422, 503), hot=True),
+          gives={JSON: "Answers", CSV: "Table"}, query=predict.QUERY, refusals=ROWS_REFUSED, hot=True),
     Route("POST", "/explain", predict.explained, "Verdicts, and why", takes={JSON: "Rows"}, gives={JSON: "Answers"},
-          query=predict.QUERY, refusals=(400, 413, 415, 422, 503)),
+          query=predict.QUERY, refusals=ROWS_REFUSED),
     Route("GET", "/model", management.model, "The manifest: features, parameters, metrics, certificate"),
     Route("GET", "/health/live", management.live, "Whether the process answers", gives={JSON: management.Live},
           probe=True),
     Route("GET", "/health/ready", management.ready, "Whether the model answers, and what was refused",
           gives={JSON: management.Ready}, refusals=(503,), probe=True),
     Route("GET", "/drift", management.drift, "How far the rows of the last hours are from the training rows"),
-    Route("GET", METRICS, management.metrics, "For Prometheus", gives={CONTENT_TYPE: str}, probe=True),
+    Route("GET", METRICS, management.metrics, "The metrics, for Prometheus", gives={CONTENT_TYPE: str}, probe=True),
     Route("GET", "/openapi.json", _describe, "This description"),
-    Route("GET", "/v2", v2.server, "Open Inference Protocol: the server", gives={JSON: v2.Server}, shape=v2.ERROR),
-    Route("GET", "/v2/health/live", management.live, "Open Inference Protocol: alive", gives={JSON: management.Live},
+    Route("GET", "/v2", v2.server, "The server", gives={JSON: v2.Server}, shape=v2.ERROR),
+    Route("GET", "/v2/health/live", management.live, "Whether the process answers", gives={JSON: management.Live},
           shape=v2.ERROR, probe=True),
-    Route("GET", "/v2/health/ready", management.server_ready, "Open Inference Protocol: ready",
+    Route("GET", "/v2/health/ready", management.server_ready, "Whether the server is ready",
           gives={JSON: management.ServerReady}, refusals=(503,), shape=v2.ERROR, probe=True),
-    *(Route("GET", rule, v2.model, "Open Inference Protocol: the signature", gives={JSON: v2.ModelMetadata},
-            refusals=(404,), shape=v2.ERROR) for rule in MODELS),
-    *(Route("GET", f"{rule}/ready", v2.ready, "Open Inference Protocol: ready", gives={JSON: v2.ModelReady},
+    *(Route("GET", rule, v2.model, "The signature of a model", gives={JSON: v2.ModelMetadata}, refusals=(404,),
+            shape=v2.ERROR) for rule in MODELS),
+    *(Route("GET", f"{rule}/ready", v2.ready, "Whether a model is ready", gives={JSON: v2.ModelReady},
             refusals=(404, 503), shape=v2.ERROR, probe=True) for rule in MODELS),
-    *(Route("POST", f"{rule}/infer", v2.infer, "Open Inference Protocol: tensors", takes={JSON: "Inference"},
-            gives={JSON: "Inferred"}, refusals=(400, 404, 413, 422, 503), shape=v2.ERROR, hot=True) for rule in MODELS),
-    Route("POST", "/v2/repository/index", v2.index, "Versions served, or refused", gives={JSON: list[v2.IndexEntry]},
-          shape=v2.ERROR),
+    *(Route("POST", f"{rule}/infer", v2.infer, "Tensors in, tensors out", takes={JSON: Inference},
+            gives={JSON: v2.Inferred}, refusals=(400, 404, 413, 422, 503), shape=v2.ERROR, hot=True)
+      for rule in MODELS),
+    Route("POST", "/v2/repository/index", v2.index, "Versions in service, and refused versions",
+          gives={JSON: list[v2.IndexEntry]}, shape=v2.ERROR),
     *(Route("POST", f"/v2/repository/models/<name>/{verb}", v2.load, "Always refused: the repository is followed",
             gives={}, refusals=(409,), shape=v2.ERROR) for verb in ("load", "unload")),
-    Route("POST", "/invocations", mlflow.invocations, "MLflow, SageMaker: predictions",
-          takes={JSON: "Invocation", CSV: "Table"}, gives={JSON: "Predictions"}, refusals=(400, 413, 415, 422, 503),
-          shape=mlflow.ERROR, hot=True),
-    Route("GET", "/ping", mlflow.ping, "MLflow, SageMaker: alive", refusals=(503,), shape=mlflow.ERROR, probe=True),
-    Route("GET", "/version", mlflow.version, "MLflow: the version of its protocol", gives={"text/plain": str}),
+    Route("POST", "/invocations", mlflow.invocations, "Predictions", takes={JSON: mlflow.Invocation, CSV: "Table"},
+          gives={JSON: mlflow.Predictions}, refusals=ROWS_REFUSED, shape=mlflow.ERROR, hot=True),
+    Route("GET", "/ping", mlflow.ping, "Whether the service is ready", refusals=(503,), shape=mlflow.ERROR, probe=True),
+    Route("GET", "/version", mlflow.version, "The version of MLflow's protocol", gives={"text/plain": str},
+          shape=mlflow.ERROR),
     *(Route(*where, None, summary, gives={"text/html": str}) for where, summary in PAGES.items()),
 )  # fmt: skip
 
@@ -159,12 +162,13 @@ class Routes:
         """The routes that Vertex AI names when it starts the container; its health may be one of ours."""
         if config.vertex_predict is not None:
             self._check_free("AIP_PREDICT_ROUTE", config.vertex_predict)
-            yield Route("POST", config.vertex_predict, vertex.predict, "Vertex AI: predictions",
-                        takes={JSON: "Prediction"}, gives={JSON: "Predictions"}, refusals=(400, 413, 422, 503),
+            yield Route("POST", config.vertex_predict, vertex.predict, "Predictions", takes={JSON: vertex.Prediction},
+                        gives={JSON: mlflow.Predictions}, refusals=(400, 413, 422, 503),
                         shape=vertex.ERROR)  # fmt: skip
         if config.vertex_health is not None and not self.is_probe(config.vertex_health):
             self._check_free("AIP_HEALTH_ROUTE", config.vertex_health)
-            yield Route("GET", config.vertex_health, mlflow.ping, "Vertex AI: alive", refusals=(503,), probe=True)
+            yield Route("GET", config.vertex_health, mlflow.ping, "Whether the service is ready", refusals=(503,),
+                        shape=vertex.ERROR, probe=True)  # fmt: skip
 
     def _check_free(self, setting: str, path: str) -> None:
         if not re.fullmatch("/[^<>?#]*", path):

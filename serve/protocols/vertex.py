@@ -11,14 +11,14 @@ from msgspec import UNSET, UnsetType
 from passfail.arrays import Floats
 from passfail.codecs import Codecs, strict_json
 from serve.http.messages import Answer, Request, Shape, in_one_line
-from serve.protocols.mlflow import read_rows, score
+from serve.protocols.mlflow import Rows, read_rows, score
 from serve.registry import Service
 
 
 class Prediction(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """The rows of a request; the parameters are not used."""
 
-    instances: msgspec.Raw
+    instances: Rows
     parameters: dict[str, Any] | UnsetType | None = UNSET
 
 
@@ -28,7 +28,9 @@ class VertexError(msgspec.Struct):
     error: str
 
 
-ERROR = Shape(VertexError, lambda status, title, detail, problems: VertexError(in_one_line(detail, problems)))
+ERROR = Shape(
+    "Vertex AI", VertexError, lambda status, title, detail, problems: VertexError(in_one_line(detail, problems))
+)
 PREDICTION = msgspec.json.Decoder(Prediction)
 
 
