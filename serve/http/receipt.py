@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from passfail.manifest import Manifest
 from serve.http.messages import Answer, Request
 
+NO_STORE = (b"Cache-Control", b"no-store")  # no proxy and no browser may keep a prediction
 REQUEST_ID = re.compile(rb"[ -~]{1,128}")
 # https://www.w3.org/TR/trace-context/#traceparent-header
 TRACEPARENT = re.compile(b"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
@@ -27,7 +28,7 @@ def stamped(answer: Answer, manifest: Manifest, request: Request, request_digest
     request_id = request.headers.get(b"x-request-id")
     if request_id is None or not REQUEST_ID.fullmatch(request_id):
         request_id = b"%032x" % random.getrandbits(128)  # an id, no secret; Python seeds it anew in each worker
-    receipt = [*answer.headers, (b"X-Model-Digest", manifest.digest.encode()), (b"X-Request-Id", request_id)]
+    receipt = [*answer.headers, NO_STORE, (b"X-Model-Digest", manifest.digest.encode()), (b"X-Request-Id", request_id)]
     if request_digest:
         receipt.append((b"X-Request-Digest", request_digest.encode()))
     if found := traceparent(request.headers):

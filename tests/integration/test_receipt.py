@@ -38,6 +38,22 @@ def test_each_answer_carries_its_receipt(client, path, body, content_type, statu
     assert response.headers["X-Model-Digest"] == decode(served.get("/model").data).digest
     assert response.headers["X-Request-Digest"] == hashlib.sha256(body).hexdigest()
     assert len(response.headers["X-Request-Id"]) == 32
+    assert response.headers["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/invocations", b'{"instances": [[7]]}'),
+        ("/vertex", b'{"instances": [[7]]}'),
+        ("/v2/models/hours/infer", b'{"inputs": [{"name": "x", "shape": [1, 1], "datatype": "FP64", "data": [7]}]}'),
+    ],
+)
+def test_no_proxy_keeps_a_prediction_of_any_protocol(models, path, body):
+    client = create_app(Config(models=models, model_name="hours", vertex_predict="/vertex")).test_client()
+    response = post(client, body, path=path)
+
+    assert (response.status_code, response.headers["Cache-Control"]) == (200, "no-store")
 
 
 @pytest.mark.parametrize(
