@@ -95,10 +95,13 @@ def run_fit(args: Namespace) -> None:
     _print_figures(judged, log)
     if args.rank == 0:
         training = _training(table, fitted, options, found, judged)
+        kept = checkpoint.Kept(*(parity.sample(part) for part in (*judged.sample, judged.score)))
+        both = 0 < kept.y.sum() < len(kept.y)
+        measured = metrics(kept.logit, kept.y, options.link, judged.threshold, kept.weight) if both else None
         description = checkpoint.Description(
-            name, table.features, table.target, judged.threshold, training, judged.evaluation, units
+            name, table.features, table.target, judged.threshold, training, judged.evaluation, units, measured
         )
-        path = checkpoint.save(args.checkpoints, description, fitted.model, parity.sample(judged.sample[0]))
+        path = checkpoint.save(args.checkpoints, description, fitted.model, kept)
         print(f"wrote {path}")
 
 
@@ -191,9 +194,7 @@ def _print_figures(judged: Judgement, log: Log) -> None:
 def run_export(args: Namespace) -> None:
     """Export the named checkpoint, and print what the new version answers to two of its recorded examples."""
     sign = _sign(args.environ)
-    description, model = checkpoint.load(args.checkpoints, model_name(args))
-    rows = checkpoint.rows(args.checkpoints, description.name)
-    manifest = export(description, model, rows, args.models, sign)
+    manifest = export(*checkpoint.load(args.checkpoints, model_name(args)), args.models, sign)
     proof = manifest.certificate
     worst = {name: max(getattr(f, name) for f in proof.engines.values()) for name in Figures.__struct_fields__}
     print(

@@ -261,13 +261,12 @@ def test_a_full_disk_leaves_no_half_version(run, monkeypatch):
 
 def test_two_exports_at_once_take_two_versions(run, monkeypatch):
     run("fit")
-    description, model = checkpoint.load(Path("checkpoints"), "hours")
-    rows = checkpoint.rows(Path("checkpoints"), "hours")
+    loaded = checkpoint.load(Path("checkpoints"), "hours")
     faults = []
 
     def export():
         try:
-            exporting.export(description, model, rows, Path("models"))
+            exporting.export(*loaded, Path("models"))
         except Exception as error:
             faults.append(error)
 
@@ -288,7 +287,7 @@ def test_two_exports_at_once_take_two_versions(run, monkeypatch):
 
     monkeypatch.setattr(exporting.parity, "certificate", certificate)
     for form in ("to_onnx", "to_torchscript", "to_exported_program"):
-        data = getattr(exporting.formats, form)(model)
+        data = getattr(exporting.formats, form)(loaded[1])
         monkeypatch.setattr(exporting.formats, form, lambda _, data=data: data)
     threads = [threading.Thread(target=export) for _ in range(2)]
     for thread in threads:

@@ -1,17 +1,21 @@
 """A certificate that doesn't see a fault proves nothing: each fault, put into an exporter, is caught and named."""
 
 import copy
+import random
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from msgspec.structs import replace
 
 from passfail.loading import Model
 from passfail.manifest import Feature
 from passfail.proof import certificate, samples
 from passfail.runtimes import MODEL_FILES, load_runtime
 from train.__main__ import main
-from train.export import formats, parity
+from train.errors import ExportError, FitError
+from train.export import checkpoint, formats, parity, publish
 from train.model.logistic import LogisticModel, parameters
 
 FEATURES = (
@@ -144,7 +148,60 @@ def test_what_is_not_met_is_not_exported(tmp_path, monkeypatch, capsys):
 
     assert main(["export", *folders]) == 2
     said = capsys.readouterr().err
-    assert said.startswith("error: the export doesn't answer as its parameters say: onnx: ")
+    assert said.startswith("error: the export does not answer as its parameters say: onnx: ")
     assert LOGITS in said
     assert "torchscript: " not in said
     assert not (tmp_path / "models").exists()
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory):
+    """A folder with the checkpoint of the admissions' model."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+    data = str(Path(__file__).parent.parent.parent / "data" / "admissions.csv")
+    assert main(["fit", "--data", data, "--categorical", "rank", "--checkpoints", str(folder)]) == 0
+    return folder
+
+
+def test_a_flipped_bit_of_a_checkpoint_is_refused(checkpoints, tmp_path):
+    """Anywhere in the file: its header, its description, each of its tensors."""
+    written = (checkpoints / "admissions.safetensors").read_bytes()
+    header = 8 + int.from_bytes(written[:8], "little")
+    bits = random.Random(0)
+    for end in [8 * header] * 100 + [8 * len(written)] * 200:
+        bit = bits.randrange(end)
+        flipped = bytearray(written)
+        flipped[bit // 8] ^= 1 << bit % 8
+        (tmp_path / "admissions.safetensors").write_bytes(flipped)
+        with pytest.raises(FitError, match=r"altered since the fit|not a checkpoint of this release"):
+            checkpoint.load(tmp_path, "admissions")
+
+
+@pytest.mark.parametrize("name", ["weight", "bias", "center", "scale"])
+def test_a_parameter_that_is_not_the_fits_is_refused(checkpoints, tmp_path, name):
+    """Even in a checkpoint that is whole: written anew after one bit of one parameter changed."""
+    description, model, kept = checkpoint.load(checkpoints, "admissions")
+    with torch.no_grad():
+        getattr(model, name)[0] *= 1 + 2.0**-52
+
+    with pytest.raises(ExportError, match=r"not the model that was fitted: \d+ of 400 logits are not the fit's"):
+        publish.export(description, model, kept, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_coefficient_table_of_another_fit_is_refused(checkpoints, tmp_path):
+    description, model, kept = checkpoint.load(checkpoints, "admissions")
+    statistics = description.training.statistics
+    first, *others = statistics.coefficients
+    statistics = replace(statistics, coefficients=(replace(first, estimate=first.estimate * (1 + 1e-9)), *others))
+    training = replace(description.training, statistics=statistics)
+
+    with pytest.raises(ExportError, match=r"the coefficient of \(intercept\) is"):
+        publish.export(replace(description, training=training), model, kept, tmp_path)
+
+
+def test_another_threshold_is_refused(checkpoints, tmp_path):
+    description, model, kept = checkpoint.load(checkpoints, "admissions")
+
+    with pytest.raises(ExportError, match="accuracy on the kept rows is"):
+        publish.export(replace(description, threshold=0.4), model, kept, tmp_path)

@@ -3,7 +3,10 @@
 It is one file, so that it is replaced in one step. It is safetensors, because loading that runs no code.
 """
 
+import hashlib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import safetensors
@@ -12,19 +15,30 @@ from safetensors.torch import load_file, save_file
 
 from passfail.arrays import Floats
 from passfail.files import replacing
-from passfail.manifest import Feature, Struct, Target, Training
+from passfail.manifest import Feature, Metrics, Struct, Target, Training
 from train.errors import FitError
 from train.evaluation.metrics import Evaluation
 from train.model.logistic import LogisticModel
 from train.solvers.options import Options
 
 FOLDER = Path("checkpoints")
-METADATA = "passfail"
-ROWS = "rows"
+METADATA, DIGEST = "passfail", "sha256"
+
+
+class Kept(NamedTuple):
+    """Training rows that stay in the checkpoint, and the logits that the fit computed for them.
+
+    x: float64 (n, d). y, weight, logit: float64 (n,).
+    """
+
+    x: Floats
+    y: Floats
+    weight: Floats
+    logit: Floats
 
 
 class Description(Struct, frozen=True):
-    """Everything in a checkpoint except its tensors."""
+    """Everything in a checkpoint except its tensors. kept: the fit's metrics on the rows that are kept."""
 
     name: str
     features: tuple[Feature, ...]
@@ -33,47 +47,53 @@ class Description(Struct, frozen=True):
     training: Training
     evaluation: Evaluation | None = None
     units: dict[str, str] = {}
+    kept: Metrics | None = None
 
 
-def save(folder: Path, description: Description, model: LogisticModel, rows: Floats) -> Path:
+def save(folder: Path, description: Description, model: LogisticModel, kept: Kept) -> Path:
     """Write <folder>/<name>.safetensors, replacing an earlier one in one step; returns its path.
 
-    rows: training rows (n, d) that the export is proven on; they stay in the checkpoint. Raises FitError if the file
-    can't be written.
+    Raises FitError if the file can't be written.
     """
     path = folder / f"{description.name}.safetensors"
     text = msgspec.json.encode(description).decode()
-    tensors = {ROWS: torch.from_numpy(rows), **model.state_dict()}
+    rows = {f"kept.{field}": torch.from_numpy(values) for field, values in kept._asdict().items()}
+    tensors = {name: tensor.contiguous() for name, tensor in {**rows, **model.state_dict()}.items()}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary:
-            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, {METADATA: text})
+            save_file(tensors, temporary, {METADATA: text, DIGEST: _digest(text, tensors)})
     except (OSError, safetensors.SafetensorError) as error:  # the latter for a full disk
         raise FitError(f"{path}: can't be written: {getattr(error, 'strerror', None) or error}") from error
     return path
 
 
-def load(folder: Path, name: str) -> tuple[Description, LogisticModel]:
-    """Read <folder>/<name>.safetensors. Raises FitError if it can't be read."""
+def load(folder: Path, name: str) -> tuple[Description, LogisticModel, Kept]:
+    """Read <folder>/<name>.safetensors. Raises FitError if it can't be read, or if a bit of it was changed."""
     path = folder / f"{name}.safetensors"
     if not path.exists():
         raise FitError(f"{path}: no such checkpoint; train it first (make train)")
     try:
         with safetensors.safe_open(path, "pt") as file:
-            description = msgspec.json.decode(file.metadata()[METADATA], type=Description)
+            metadata = file.metadata()
+        tensors = load_file(path)
+        if metadata[DIGEST] != _digest(metadata[METADATA], tensors):
+            raise FitError(f"{path}: altered since the fit wrote it (its digest differs); train the model again")
+        description = msgspec.json.decode(metadata[METADATA], type=Description)
+        kept = Kept(*(tensors.pop(f"kept.{field}").numpy() for field in Kept._fields))
         options = Options(**description.training.options)  # type: ignore[arg-type]
         model = LogisticModel(description.features, options.hidden, options.activation, options.link, options.intercept)
-        tensors = load_file(path)
-        del tensors[ROWS]
         model.load_state_dict(tensors)
     except (safetensors.SafetensorError, msgspec.MsgspecError, RuntimeError, KeyError, TypeError, OSError) as error:
         reason = str(error).splitlines()[0]
         raise FitError(f"{path}: not a checkpoint of this release ({reason}); train the model again") from error
-    return description, model.eval()
+    return description, model.eval(), kept
 
 
-def rows(folder: Path, name: str) -> Floats:
-    """The training rows in a checkpoint that `load` has read: float64 (n, d)."""
-    with safetensors.safe_open(folder / f"{name}.safetensors", "np") as file:
-        values: Floats = file.get_tensor(ROWS)
-    return values
+def _digest(text: str, tensors: Mapping[str, torch.Tensor]) -> str:
+    """The SHA-256 of a checkpoint: of its description, and of each tensor's name, type, shape and values."""
+    digest = hashlib.sha256(text.encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"\n{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()

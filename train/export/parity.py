@@ -37,7 +37,7 @@ PACKAGES = ("torch", "onnx", "onnxruntime", "numpy", "mpmath")
 
 
 def sample(x: Floats) -> Floats:
-    """At most TRAINING_ROWS of the training rows x (n, d), evenly from first to last."""
+    """At most TRAINING_ROWS of n values or rows, evenly from first to last."""
     return x[:: -(-len(x) // TRAINING_ROWS)]
 
 

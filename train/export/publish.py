@@ -15,14 +15,13 @@ import numpy as np
 
 from passfail import manifest as contract
 from passfail import signing
-from passfail.arrays import Floats
 from passfail.columns import row
 from passfail.files import replacing
 from passfail.manifest import Example, Feature, File, Manifest
 from passfail.runtimes import load_runtime
 from train.errors import ExportError
-from train.export import formats, parity
-from train.export.checkpoint import Description
+from train.export import chain, formats, parity
+from train.export.checkpoint import Description, Kept
 from train.model.logistic import LogisticModel, parameters
 from train.report import report
 
@@ -52,7 +51,7 @@ ABOUT = {
 def export(
     description: Description,
     model: LogisticModel,
-    rows: Floats,
+    kept: Kept,
     models: Path,
     sign: Sign | None = None,
 ) -> Manifest:
@@ -62,8 +61,7 @@ def export(
 
     Parameters
     ----------
-    description, model : the checkpoint's.
-    rows : float64 (n, d), training rows that the export is proven on.
+    description, model, kept : the checkpoint's.
     models : folder of published models.
     sign : signs the manifest's bytes, if there is a key.
 
@@ -73,14 +71,14 @@ def export(
 
     Raises
     ------
-    ExportError : the proof fails, or the folder can't be written.
+    ExportError : the proof fails, the export is not the fit, or the folder can't be written.
     """
     files = {
         "model.onnx": formats.to_onnx(model),
         "model.pt": formats.to_torchscript(model),
         "model.pt2": formats.to_exported_program(model),
     }
-    manifest = _describe(description, model, rows, files)
+    manifest = _describe(description, model, kept, files)
     pages = {
         report.CARD: report.card(manifest, description.evaluation).encode(),
         report.PAGE: report.html(manifest, description.evaluation).encode(),
@@ -95,7 +93,7 @@ def export(
         raise ExportError(f"{home}: can't be written: {error.strerror}") from error
 
 
-def _describe(description: Description, model: LogisticModel, rows: Floats, files: Mapping[str, bytes]) -> Manifest:
+def _describe(description: Description, model: LogisticModel, kept: Kept, files: Mapping[str, bytes]) -> Manifest:
     """The manifest with its proof, without its version and the pages that show it."""
     draft = Manifest(
         format=contract.FORMAT,
@@ -114,7 +112,9 @@ def _describe(description: Description, model: LogisticModel, rows: Floats, file
         training=description.training,
         units=description.units,
     )
-    certificate = parity.certificate(draft, files, rows, eager=model)
+    if faults := chain.faults(draft, kept, description.kept):
+        raise ExportError(f"the export is not the model that was fitted: {'; '.join(faults)}; train it again")
+    certificate = parity.certificate(draft, files, kept.x, eager=model)
     instances = example_instances(draft.features)
     answer = load_runtime("onnx", files["model.onnx"])
     logit, probability = answer(np.array([row(draft.features, instance) for instance in instances]))
