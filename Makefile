@@ -114,8 +114,8 @@ docs: $(VENV)-docs/installed ## build the documents' site into site/; a dead lin
 	@NO_MKDOCS_2_WARNING=1 $(VENV)-docs/bin/mkdocs build --quiet && echo "open site/index.html"
 
 .PHONY: page-shots
-page-shots: $(VENV)/test ## write docs/page.png, the page as a browser shows it (needs chromium): MODEL_NAME, QUERY
-	@mkdir -p docs && $(PY) -m tests.browser.shots docs/page.png "$(QUERY)"
+page-shots: $(VENV)/test ## write the documents' pictures (needs chromium), or every state of the page: FOLDER=shots
+	@$(PY) -m tests.browser.shots $(FOLDER)
 
 .PHONY: clean
 clean: ## remove the virtual environment and caches, not the models

@@ -1,26 +1,144 @@
-"""python -m tests.browser.shots FILE [QUERY [light|dark [WIDTH]]]: a picture of the page, of MODEL_NAME in models/."""
+"""Pictures of the page, as a browser shows it.
 
-import os
-import shutil
+`python -m tests.browser.shots` writes the documents' pictures into docs/. With a folder as its argument it writes every
+state of the page there, for a person to look at: in three widths, light and dark.
+"""
+
+import contextlib
+import io
 import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
 
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
+from tests.support import ROOT
+from tests.support.browser import CHROMIUM
 from tests.support.service import service
+from train.__main__ import main as train
+
+ROW = "gre=640&gpa=3.1&rank=2"
+WIDTHS = (1440, 1280, 390)
+SCHEMES = ("light", "dark")
 
 
-def main(file, query="", scheme="light", width=1280):
-    with (
-        service(os.environ.get("MODELS_DIR", "models"), WEB_CONCURRENCY="1") as (address, _),
-        sync_playwright() as with_,
-    ):
-        browser = with_.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": int(width), "height": 900}, color_scheme=scheme)
-        page.goto(f"{address}/?{query}")
-        page.wait_for_selector("#picture svg")
-        page.screenshot(path=file, full_page=True)
-        browser.close()
+def row(page: Page) -> None:
+    """An answered form."""
+    page.wait_for_selector("#picture svg")
+
+
+def outside(page: Page) -> None:
+    """A value beyond the training range."""
+    row(page)
+    page.fill("input[name=gre]", "1200")
+    page.wait_for_selector("#answer[aria-busy=false]")
+    page.wait_for_function("() => location.hash.includes('1200')")
+
+
+def wrong(page: Page) -> None:
+    """A mistake in the form."""
+    row(page)
+    page.fill("input[name=gpa]", "three")
+    page.wait_for_selector("[aria-invalid=true]")
+
+
+def offline(page: Page) -> None:
+    """A service that can't be reached."""
+    row(page)
+    page.context.set_offline(True)
+    page.fill("input[name=gpa]", "3.5")
+    page.wait_for_selector("#offline:not([hidden])")
+
+
+def table(page: Page) -> None:
+    """An answered file."""
+    row(page)
+    lines = (ROOT / "data" / "admissions.csv").read_text().splitlines()[:9]
+    rows = "".join(f"{line.rpartition(',')[0]}\n" for line in lines).encode()
+    page.set_input_files("#file", [{"name": "applicants.csv", "mimeType": "text/csv", "buffer": rows}])
+    page.wait_for_selector("#download:not([hidden])")
+
+
+def wrong_table(page: Page) -> None:
+    """A file with mistakes."""
+    row(page)
+    rows = b"gre,gpa,rank\n640,three,2\n,3.1,9\n"
+    page.set_input_files("#file", [{"name": "applicants.csv", "mimeType": "text/csv", "buffer": rows}])
+    page.wait_for_selector("#rows .wrong")
+
+
+def opened(page: Page) -> None:
+    """The proof and the model card, unfolded."""
+    row(page)
+    for summary in page.locator("summary").all():
+        summary.click()
+
+
+STATES: dict[str, tuple[str, Callable[[Page], object]]] = {
+    "row": (f"/?{ROW}", row),
+    "outside": (f"/?{ROW}", outside),
+    "wrong": (f"/?{ROW}", wrong),
+    "offline": (f"/?{ROW}", offline),
+    "table": (f"/?{ROW}", table),
+    "wrong-table": (f"/?{ROW}", wrong_table),
+    "opened": (f"/?{ROW}", opened),
+    "docs": ("/docs", lambda page: None),
+    "report": ("/report", lambda page: None),
+}
+
+
+def show(browser: Browser, address: str, state: str, scheme: str, width: int, height: int = 900) -> Page:
+    """The page in a state; its caller closes the context."""
+    path, prepare = STATES[state]
+    context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
+    page = context.new_page()
+    page.goto(f"{address}{path}")
+    prepare(page)
+    return page
+
+
+def every_state(browser: Browser, address: str, folder: Path) -> None:
+    for state in STATES:
+        for width in WIDTHS:
+            for scheme in SCHEMES:
+                page = show(browser, address, state, scheme, width)
+                page.screenshot(path=folder / f"{state}-{width}-{scheme}.png", full_page=True)
+                page.context.close()
+        print(f"wrote {folder / state}-*.png", flush=True)
+
+
+def documents(browser: Browser, address: str) -> None:
+    """docs/page.png: the form and its answer; docs/table.png: an answered file."""
+    page = show(browser, address, "row", "light", 1200)
+    bottom = page.locator("#one").bounding_box()
+    assert bottom is not None
+    height = bottom["y"] + bottom["height"] + 24
+    page.screenshot(
+        path=ROOT / "docs" / "page.png", full_page=True, clip={"x": 0, "y": 0, "width": 1200, "height": height}
+    )
+    page.context.close()
+    page = show(browser, address, "table", "light", 1200)
+    page.locator("#table").screenshot(path=ROOT / "docs" / "table.png")
+    page.context.close()
+    print("wrote docs/page.png, docs/table.png")
+
+
+def main(arguments: list[str]) -> None:
+    with tempfile.TemporaryDirectory() as made:
+        data = ["--data", str(ROOT / "data" / "admissions.csv"), "--checkpoints", str(Path(made, "checkpoints"))]
+        with contextlib.redirect_stdout(io.StringIO()):
+            assert train(["fit", *data, "--categorical", "rank", "--labels", "refused,admitted"]) == 0
+            assert train(["export", *data, "--models", str(Path(made, "models"))]) == 0
+        with service(Path(made, "models"), WEB_CONCURRENCY="1") as (address, _), sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+            if arguments:
+                Path(arguments[0]).mkdir(parents=True, exist_ok=True)
+                every_state(browser, address, Path(arguments[0]))
+            else:
+                documents(browser, address)
+            browser.close()
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(sys.argv[1:])
