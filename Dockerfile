@@ -8,18 +8,13 @@ ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv --without-pip /venv
 # pip stays outside the environment it fills, so that no final image has an installer.
 ENV INSTALL="python -m pip --python /venv/bin/python install --quiet"
-# The C parser is compiled here: gcc, and the headers where the image's Python has none.
-COPY requirements/fast.txt requirements/
-RUN headers=$(python -c "import sysconfig; print(sysconfig.get_path('include'))") && apt-get update -qq && \
-    apt-get install -qq --no-install-recommends gcc libc6-dev $(test -e $headers/Python.h || echo python3-dev) >/dev/null && \
-    $INSTALL --require-hashes -r requirements/fast.txt
 # cryptography is a tenth of the serving set: only who asks for signatures has it.
 ARG SIGNED_BY=
 COPY requirements/serve.txt requirements/signing.txt requirements/
 RUN if [ "$SIGNED_BY" ]; then set=signing; else set=serve; fi && $INSTALL --require-hashes -r requirements/$set.txt
 # What serving never opens, and uvloop's symbols.
 COPY deploy/unused .
-RUN ./unused /venv/lib/python3*/site-packages && strip --strip-unneeded /venv/lib/python3*/site-packages/uvloop/*.so
+RUN apt-get update -qq && apt-get install -qq --no-install-recommends binutils >/dev/null && ./unused /venv/lib/python3*/site-packages && strip --strip-unneeded /venv/lib/python3*/site-packages/uvloop/*.so
 
 FROM pip AS pip-torchscript
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu

@@ -34,7 +34,7 @@ help:
 ##@ Try it
 
 .PHONY: demo
-demo: train export $(VENV)/fast ## train, export, serve, show a prediction, and go on serving (Ctrl-C stops)
+demo: train export ## train, export, serve, show a prediction, and go on serving (Ctrl-C stops)
 	@MODEL_NAME="$(model)" $(PY) -m deploy.demo
 
 .PHONY: lesson
@@ -71,7 +71,7 @@ conform: $(VENV)/train ## replay the newest export's examples in OpenVINO, Trito
 ##@ Serve it
 
 .PHONY: serve
-serve: $(VENV)/fast ## answer requests on PORT: MODEL_NAME, RUNTIME=onnx or torchscript
+serve: $(VENV)/train ## answer requests on PORT: MODEL_NAME, RUNTIME=onnx or torchscript
 	@$(PY) -m serve
 
 .PHONY: use
@@ -89,7 +89,7 @@ PYTEST := $(PY) -m pytest -q
 ALL := -n auto --maxprocesses 4 --dist loadscope --durations 10
 
 .PHONY: test
-test: $(VENV)/test $(VENV)/fast $(VENV)-clients/installed $(VENV)-docs/installed lint ## run all tests but Docker's and the engines'
+test: $(VENV)/test $(VENV)-clients/installed $(VENV)-docs/installed lint ## run all tests but Docker's and the engines'
 	@$(PYTEST) -m "not docker and not engines" $(ALL) $(ARGS)
 
 .PHONY: test-unit
@@ -123,7 +123,7 @@ clean: ## remove the virtual environment and caches, not the models
 
 ##@ Measure
 
-benches := $(VENV)/fast $(VENV)-bench/fast $(VENV)-mlserver/peer
+benches := $(VENV)/train $(VENV)-bench/peers $(VENV)-mlserver/peer
 serve-bench := $(VENV)-bench/bin/python -m bench.serve --python $(PY) --mlserver $(VENV)-mlserver/bin/mlserver
 
 .PHONY: bench bench-quick
@@ -140,7 +140,7 @@ bench-train: $(VENV)/bench-train ## compare the trainer with scikit-learn, three
 	@$(PY) bench/train.py --json $(VENV)/bench-train.json $(ARGS)
 
 .PHONY: profile
-profile: $(VENV)/fast $(VENV)-bench/fast ## show where the service's time goes, for one row and for 1,000 (needs wrk)
+profile: $(VENV)/train $(VENV)-bench/peers ## show where the service's time goes, for one row and for 1,000 (needs wrk)
 	@$(VENV)-bench/bin/python -m bench.profiling --python $(PY)
 
 .PHONY: overload
@@ -163,7 +163,6 @@ lock: ## resolve requirements/*.txt anew (needs uv)
 	--no-annotate --no-header --excludes requirements/exclude.txt "$$@"; }; \
 	resolve() { compile pyproject.toml --extra serve "$$@"; }; \
 	resolve -o requirements/serve.txt; \
-	compile -o requirements/fast.txt requirements/fast.in; \
 	resolve -o requirements/signing.txt -c requirements/serve.txt --extra signing; \
 	resolve -o requirements/torchscript.txt -c requirements/serve.txt requirements/torch.in; \
 	resolve -o requirements/train.txt -c requirements/torchscript.txt requirements/torch.in --extra train; \
@@ -197,13 +196,6 @@ $(VENV)/test: requirements/test.txt | $(VENV)/train
 	@echo "installing the test set into $(VENV) ..."
 	@$(PIP) --require-hashes -r $< || $(NO_INDEX)
 	@touch $@
-
-# The C parser needs a compiler; gunicorn's own, in Python, does the same more slowly. So this stamp may stay away.
-$(VENV)/fast: | $(VENV)/train
-$(VENV)-bench/fast: | $(VENV)-bench/peers
-$(VENV)/fast $(VENV)-bench/fast: %/fast: requirements/fast.txt
-	@if $*/bin/python -m pip install --quiet --require-hashes -r $< > $*/fast.log 2>&1; then touch $@; else \
-	echo "without the C parser (see $*/fast.log): serving is slower; apt-get install gcc libc6-dev python3-dev, then make again"; fi
 
 $(VENV)/bench-train: bench/requirements.txt | $(VENV)/train
 	@echo "installing pandas and scikit-learn into $(VENV) ..."

@@ -190,12 +190,6 @@ class Bench:
         first = self.asks[TENSOR if name == MLSERVER else BARE if "bare" in name else ONE8]
         return Server(name, self.command(name), first, settings | ENVIRON.get(name, {}) | environ, cores, log)
 
-    def parser(self, name):
-        """Which parser gunicorn has there, told by what it answers: the one in C lets two spaces pass."""
-        with self.server(name) as server, socket.create_connection(server.at, timeout=10) as connection:
-            connection.sendall(b"GET  / HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n")
-            return "in Python" if connection.recv(1000).startswith(b"HTTP/1.1 400") else "in C"
-
     def round(self):
         """{server: {measure: value}} of one round."""
         names = [BARE_GTHREAD, BARE, FLASK, FASTAPI, OURS, OURS_GTHREAD, TORCHSCRIPT]
@@ -305,7 +299,6 @@ def main():
     need_wrk()
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(make_model(args.python, folder), args.python, args.mlserver, args.seconds)
-        parsers = {name: bench.parser(name) for name in (BARE, OURS)}
         rounds = []
         for number in range(args.rounds):
             print(f"round {number + 1} of {args.rounds}", file=sys.stderr)
@@ -313,7 +306,7 @@ def main():
     once = {INSTALLED: installed(args.python), IMAGE: image() if args.image else None}
     for one in rounds:
         one[OURS] |= {measure: value for measure, value in once.items() if value is not None}
-    report = summary(rounds) | {"parsers": parsers, "one core": SERVER == CLIENT}
+    report = summary(rounds) | {"one core": SERVER == CLIENT}
     Path(args.json).write_text(json.dumps(report, indent=1) + "\n")
     print("\n".join(lines(report)))
 
@@ -345,10 +338,7 @@ def lines(report):
     """A summary as Markdown, line by line."""
     servers = report["servers"]
     shared = [ONE8, P50, P99_1, P99, OBJECTS, TENSOR, MEMORY, START]
-    told = ", ".join(f"{name}: {parser}" for name, parser in report["parsers"].items())
-    yield f"\nHTTP parser of {told}. In brackets: the server's CPU us a request.\n"
-    if len(set(report["parsers"].values())) > 1:
-        yield "NOT A FAIR COMPARISON: only one of the two has the C parser\n"
+    yield "\nIn brackets: the server's CPU us a request.\n"
     yield from head("served by", *shared)
     for name, found in servers.items():
         yield row(name, *(cell(found, measure) for measure in shared))

@@ -31,7 +31,7 @@ LINKED = (".venv", "Makefile", "data", "deploy", "docs", "passfail", "pyproject.
           "train")  # fmt: skip
 PROGRESS = re.compile(r"^.*: [\d,]+ rows read\n", re.M)  # what the trainer prints after each two seconds of reading
 # make must install nothing: the environment that runs the tests has all of it.
-MAKE = '#!/bin/sh\nexec {make} -o .venv/train -o .venv/fast -o .venv/test "$@"\n'
+MAKE = '#!/bin/sh\nexec {make} -o .venv/train -o .venv/test "$@"\n'
 
 
 @dataclass(frozen=True)
