@@ -20,7 +20,9 @@ from serve.server.dispatch import Dispatcher
 from serve.server.gunicorn_conf import settings
 
 TICK_SECONDS = 0.25  # between two looks at the clients' time limits, at the parent, and at the clock for Date
-QUICK_SECONDS = 2  # for requests to end where the worker stops by SIGINT or SIGQUIT, or without its parent
+# (Seconds in which new connections are still taken, seconds for requests to end) where a worker stops ...
+QUICK = (0.0, 2.0)  # by SIGINT or SIGQUIT
+ORPHANED = (1.0, 0.5)  # because its parent has gone: within two seconds
 OVER_LIMIT = 64  # connections beyond MAX_CONNECTIONS that are told so; more are closed at once
 
 
@@ -42,7 +44,7 @@ class Worker(BaseWorker):
         self.connections: set[Connection] = set()
         self.idle: dict[Connection, None] = {}
         self.date = b""
-        self._quick = False
+        self._times = (float(settings.drain_seconds), float(self.cfg.graceful_timeout))
 
     def init_process(self) -> None:
         self.loop = uvloop.new_event_loop()
@@ -55,7 +57,7 @@ class Worker(BaseWorker):
 
     def handle_quit(self, sig: int, frame: FrameType | None) -> None:
         """SIGINT or SIGQUIT: stop soon."""
-        self._quick = True
+        self._times = QUICK
         self._stop()
 
     def handle_abort(self, sig: int, frame: FrameType | None) -> None:
@@ -77,14 +79,13 @@ class Worker(BaseWorker):
         servers = [await self._listen(one.sock) for one in self.sockets]
         self._tick()
         await self._told.wait()
-        if not self._quick:
-            self._told.clear()
-            await self._wait(settings.drain_seconds)
+        self._told.clear()
+        await self._wait(self._times[0])
         for server in servers:
             server.close()
         for connection in list(self.connections):
             connection.leave()
-        ends = self.loop.time() + (QUICK_SECONDS if self._quick else self.cfg.graceful_timeout)
+        ends = self.loop.time() + self._times[1]
         while self.connections and self.loop.time() < ends:
             await asyncio.sleep(0.01)
 
@@ -107,8 +108,9 @@ class Worker(BaseWorker):
         now = self.loop.time()
         for connection in [one for one in self.connections if one.deadline <= now]:
             connection.time_out()
-        if self.alive and (self.nr >= self.max_requests or self.ppid != os.getppid()):
-            self._quick = self.ppid != os.getppid()
+        orphaned = self.ppid != os.getppid()
+        if self.alive and (orphaned or self.nr >= self.max_requests):
+            self._times = ORPHANED if orphaned else self._times
             self._stop()
         self.loop.call_later(TICK_SECONDS, self._tick)
 

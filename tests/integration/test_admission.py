@@ -175,6 +175,41 @@ def test_requests_on_more_connections_than_a_worker_has_are_refused(models):
         until(lambda: post(address, ROW)[0] == 200)
 
 
+def test_idle_connections_give_way_to_new_ones_the_longest_idle_first(models):
+    """Silent ones, and one that was answered; not one whose request is on its way."""
+    most = 20
+    with service(models, MAX_CONNECTIONS=str(most), **SETTINGS) as (address, _), ExitStack() as stack:
+        host, port = address.removeprefix("http://").split(":")
+
+        def connect(sent=b""):
+            connection = stack.enter_context(socket.create_connection((host, int(port)), timeout=30))
+            connection.sendall(sent)
+            return connection
+
+        busy = connect((head("/predict", len(ROW)) + ROW)[:-1])
+        kept = connect(head("/predict", len(ROW)) + ROW)
+        assert answer(kept)[0] == 200
+        silent = [connect() for _ in range(most)]
+        for _ in range(3):
+            assert post(address, ROW)[0] == 200
+        assert kept.recv(1) == b""
+        open_ones = [one for one in silent if not select.select([one], [], [], 0)[0]]
+        assert open_ones == silent[-len(open_ones) :]  # none that is older than one that is closed
+        assert most - 5 <= len(open_ones) < most
+        busy.sendall(ROW[-1:])
+        assert answer(busy)[0] == 200
+
+
+def test_many_more_idle_connections_than_may_be_hold_nobody_up(models):
+    """They come again as soon as they are closed."""
+    with service(models, MAX_CONNECTIONS="100", **SETTINGS) as (address, _), ExitStack() as stack:
+        host, port = address.removeprefix("http://").split(":")
+        for _ in range(5):
+            for _ in range(60):
+                stack.enter_context(socket.create_connection((host, int(port)), timeout=30))
+            assert post(address, ROW)[0] == 200
+
+
 def test_who_leaves_before_its_turn_makes_room(narrow):
     """gunicorn cancels what waits for a turn soon after its client has left."""
     address, at = narrow

@@ -216,6 +216,49 @@ def test_a_broken_length_is_400_and_the_end(roads, road, sent):
         assert closed(connection)
 
 
+@pytest.fixture(scope="module")
+def patient(models):
+    """(host, port) of a service that closes idle connections after a second, and has no other short limit."""
+    with service(models, MODEL_NAME="hours", WEB_CONCURRENCY="1", KEEPALIVE="1") as (address, _):
+        host, port = address.removeprefix("http://").split(":")
+        yield host, int(port)
+
+
+def test_the_time_of_an_idle_connection_ends_with_the_first_byte_of_a_request(patient):
+    with socket.create_connection(patient, timeout=10) as connection:
+        for cut in (0, 1, 40, len(HEAD) + 20):
+            sent = sized(ROW, len(ROW))
+            connection.sendall(sent[:cut])
+            time.sleep(1.5 if cut else 0)  # the connection is idle for no longer than it takes to send the next
+            connection.sendall(sent[cut:])
+            assert answer(connection)[0] == 200
+        assert closed(connection)
+
+
+def test_what_is_sent_before_the_end_of_sending_is_answered(patient):
+    """A client that shuts its side down after its requests reads all answers."""
+    with socket.create_connection(patient, timeout=10) as connection:
+        connection.sendall(sized(ROW, len(ROW)) * 3 + sized(MANY, len(MANY)))
+        connection.shutdown(socket.SHUT_WR)
+        received = b""
+        while data := connection.recv(1 << 20):
+            received += data
+
+    assert received.count(b"HTTP/1.1 200 OK") == 4
+    assert received.count(b'"logit"') == 100_003
+
+
+def test_a_connection_is_kept_for_longer_than_load_balancers_need(models):
+    """By default 75 s; for 3 of them here, which is longer than it was."""
+    with service(models, MODEL_NAME="hours", WEB_CONCURRENCY="1") as (address, _):
+        host, port = address.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=10) as connection:
+            for pause in (0, 3):
+                time.sleep(pause)
+                connection.sendall(sized(ROW, len(ROW)))
+                assert answer(connection)[0] == 200
+
+
 def test_idle_connections_do_not_hold_up_the_stop(models):
     """gunicorn alone waits 25 s for one that never sent a request."""
     with service(models, MODEL_NAME="hours", WEB_CONCURRENCY="1") as (address, process), ExitStack() as stack:

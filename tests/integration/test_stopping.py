@@ -19,6 +19,7 @@ from tests.support.wait import until
 
 ROW = b'{"hours": 7}'
 KIND = {"Content-Type": "application/json"}
+REQUEST = b"POST /predict HTTP/1.1\r\nHost: here\r\nContent-Type: application/json\r\nContent-Length: 12\r\n\r\n" + ROW
 
 
 class Client(threading.Thread):
@@ -113,6 +114,81 @@ def test_a_killed_worker_takes_only_what_it_had_with_it(models):
             client.join(timeout=30)
 
     assert [client.lost for client in clients] == [None] * 4
+
+
+def test_a_connection_that_was_accepted_before_the_stop_is_served(models):
+    """Its client can't know that the worker stops, and has no connection to ask anew on."""
+    with service(models, MODEL_NAME="hours", WEB_CONCURRENCY="1") as (address, process):
+        host, port = address.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=10) as connection:
+            assert ready(address) == 200  # by now it is accepted
+            process.send_signal(signal.SIGTERM)
+            until(lambda: ready(address) is None)  # nothing listens any more
+            connection.sendall(REQUEST)
+            received = b""
+            while data := connection.recv(65536):
+                received += data
+        process.communicate(timeout=30)
+
+    assert received.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b"\r\nConnection: close\r\n" in received
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize("more", [{}, {"GUNICORN_CMD_ARGS": "--max-requests 100"}], ids=["SIGTERM", "max-requests"])
+def test_new_connections_lose_nothing_when_workers_are_replaced(models, more):
+    with service(models, MODEL_NAME="hours", WEB_CONCURRENCY="2", **more) as (address, process):
+        host, port = address.removeprefix("http://").split(":")
+        answers, stop = [], threading.Event()
+
+        def client():
+            while not stop.is_set():
+                with socket.create_connection((host, int(port)), timeout=30) as connection:
+                    connection.sendall(REQUEST)
+                    answers.append(connection.recv(12))
+
+        clients = [threading.Thread(target=client) for _ in range(8)]
+        for one in clients:
+            one.start()
+        before, replaced = workers(process), set()
+        for _ in range(4):
+            if not more:
+                os.kill(min(workers(process)), signal.SIGTERM)
+            count = len(replaced)
+            until(lambda: len(workers(process)) == 2 and len(workers(process) - before | replaced) > count)
+            replaced |= workers(process) - before
+        stop.set()
+        for one in clients:
+            one.join()
+
+    assert {*answers} == {b"HTTP/1.1 200"}
+    assert len(answers) > 100
+
+
+def test_a_worker_without_its_parent_stops_within_two_seconds(models):
+    """It says so on each connection, and answers what it has."""
+    with service(models, MODEL_NAME="hours", WEB_CONCURRENCY="2") as (address, process):
+        host, port = address.removeprefix("http://").split(":")
+        orphans = workers(process)
+        with socket.create_connection((host, int(port)), timeout=10) as kept:
+            process.kill()
+            process.wait()
+            killed = time.monotonic()
+            received = b""
+            with contextlib.suppress(ConnectionError):
+                while b"\r\nConnection: close\r\n" not in received:
+                    kept.sendall(REQUEST)
+                    data = kept.recv(65536)
+                    if not data:
+                        break
+                    received += data
+                    time.sleep(0.05)
+            until(lambda: not any(Path(f"/proc/{orphan}").exists() for orphan in orphans))
+            took = time.monotonic() - killed
+
+    assert received.count(b"HTTP/1.1 200 OK\r\n") == received.count(b"HTTP/1.1 ")
+    assert b"\r\nConnection: close\r\n" in received
+    assert took < 10  # on a busy machine
 
 
 HANGS = """
