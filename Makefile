@@ -70,6 +70,8 @@ conform: $(VENV)/train ## replay the newest export's examples in OpenVINO, Trito
 
 ##@ Serve it
 
+# On a person's own machine nobody else is to be answered; HOST= takes all addresses.
+demo serve: export HOST := $(if $(filter undefined,$(origin HOST)),127.0.0.1,$(HOST))
 .PHONY: serve
 serve: $(VENV)/train ## answer requests on PORT: MODEL_NAME, RUNTIME=onnx or torchscript
 	@$(PY) -m serve

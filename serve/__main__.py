@@ -1,5 +1,6 @@
 """python -m serve: run the service under gunicorn. python -m serve replay: see there."""
 
+import errno
 import os
 import signal
 import socket
@@ -10,6 +11,23 @@ from typing import NoReturn
 def _cannot_start(why: object) -> NoReturn:
     print(f"passfail can't start: {why}", file=sys.stderr)
     sys.exit(3)
+
+
+def _check_free(address: str, port_name: str) -> None:
+    """Exit with one line where nothing can listen on an address: gunicorn would try for five seconds."""
+    host, _, port = address.rpartition(":")
+    if host == "unix":
+        folder = os.path.dirname(port) or "."
+        if not os.access(folder, os.W_OK | os.X_OK):
+            _cannot_start(f"HOST {address}: the folder can't be written to: choose another")
+        return
+    with socket.socket(socket.AF_INET6 if host.startswith("[") else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host.strip("[]"), int(port)))
+        except OSError as error:
+            unknown = isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL
+            _cannot_start(f"{f'HOST {host}' if unknown else f'{port_name} {port}'}: {error.strerror}: choose another")
 
 
 if __name__ == "__main__":
@@ -35,14 +53,8 @@ if __name__ == "__main__":
         find(settings.models, settings.model_name, settings.model_version)
     except StartupError as error:
         _cannot_start(error)
-    for name, address in zip(("PORT", "METRICS_PORT"), gunicorn_conf.bind, strict=False):
-        host, port = address.split(":")
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((host, int(port)))
-            except OSError as error:
-                _cannot_start(f"{name} {port}: {error.strerror}: choose another")
+    for address in gunicorn_conf.bind:
+        _check_free(address, "METRICS_PORT" if address.endswith(f":{settings.metrics_port}") else "PORT")
 
     # Rows are no work for a pool of threads, which each worker would have to make again; read when NumPy is imported.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

@@ -5,6 +5,7 @@ import gc
 import logging.config
 import os
 import signal
+import socket
 from importlib import import_module
 
 from gunicorn.glogging import Logger
@@ -25,10 +26,33 @@ class EventLogger(Logger):
         logging.config.dictConfig(LOGGING)
 
 
+def addresses(host: str | None, port: int, metrics_port: int | None) -> list[str]:
+    """The addresses to listen on: the host's, and another port of it for the metrics.
+
+    None is all IPv4 and IPv6 addresses; `unix:PATH` has no ports, and leaves the metrics to all addresses.
+    """
+    everywhere = _everywhere()
+    hosts = everywhere if host is None else [f"[{host}]" if ":" in host else host]
+    if host is not None and host.startswith("unix:"):
+        return [host, *(f"{one}:{metrics_port}" for one in everywhere if metrics_port)]
+    return [f"{one}:{number}" for number in (port, metrics_port) if number for one in hosts]
+
+
+def _everywhere() -> list[str]:
+    """The addresses that stand for all: one for IPv4 and IPv6, two where the kernel parts them, or IPv4 alone."""
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::", 0))
+            apart = probe.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+            return ["0.0.0.0", "[::]"] if apart else ["[::]"]
+    except OSError:
+        return ["0.0.0.0"]
+
+
 settings = read_or_exit()
 worker_class = {"asgi": "serve.server.worker.Worker", "gthread": "serve.server.worker.Threads"}[settings.worker_class]
 wsgi_app = "serve.server.flask_app:from_gunicorn()"
-bind = [f"0.0.0.0:{port}" for port in (settings.port, settings.metrics_port) if port]
+bind = addresses(settings.host, settings.port, settings.metrics_port)
 workers = settings.workers
 if settings.worker_class == "asgi":
     worker_connections = settings.max_connections

@@ -6,6 +6,7 @@ import signal
 import socket
 import time
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
@@ -146,8 +147,8 @@ def test_who_does_not_read_the_end_is_cut_off_too(hurried):
 def stands(at, connection):
     """Whether the service has not closed its end of the connection, by the kernel's own table."""
     ends = [f"{port:04X}" for port in (at[1], connection.getsockname()[1])]
-    with open("/proc/net/tcp") as table:
-        return any([end[-4:] for end in line.split()[1:3]] == ends and line.split()[3] == "01" for line in table)
+    lines = "".join(Path(f"/proc/net/{table}").read_text() for table in ("tcp", "tcp6")).splitlines()
+    return any([end[-4:] for end in line.split()[1:3]] == ends and line.split()[3] == "01" for line in lines)
 
 
 def test_a_connection_without_a_further_request_is_closed(connection):

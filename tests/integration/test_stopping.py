@@ -150,13 +150,11 @@ def test_new_connections_lose_nothing_when_workers_are_replaced(models, more):
         clients = [threading.Thread(target=client) for _ in range(8)]
         for one in clients:
             one.start()
-        before, replaced = workers(process), set()
         for _ in range(4):
+            before = workers(process)
             if not more:
-                os.kill(min(workers(process)), signal.SIGTERM)
-            count = len(replaced)
-            until(lambda: len(workers(process)) == 2 and len(workers(process) - before | replaced) > count)
-            replaced |= workers(process) - before
+                os.kill(min(before), signal.SIGTERM)
+            until(lambda before=before: len(workers(process)) == 2 and workers(process) != before)
         stop.set()
         for one in clients:
             one.join()
