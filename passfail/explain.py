@@ -2,6 +2,7 @@
 
 from bisect import bisect_right
 from collections.abc import Sequence
+from typing import NotRequired, TypedDict, final
 
 import numpy as np
 
@@ -16,10 +17,51 @@ ROWS = 1000  # of one request: each is asked of the model some hundred times
 CHUNK = 200  # rows at a time, so that memory stays small
 STEPS = 65  # values across the training range at which a hidden layer is asked for another verdict
 
-Record = dict[str, object]  # plain values, as they are written in JSON
+
+@final
+class LevelFlip(TypedDict):
+    """The levels of a categorical feature that flip the verdict."""
+
+    levels: list[str]
 
 
-def explain(model: Model, x: Floats, logit: Floats) -> list[Record]:
+@final
+class ValueFlip(TypedDict):
+    """The number that flips the verdict, and whether it is outside the training range; or None, and the reason."""
+
+    value: float | None
+    outside: bool | None
+    reason: NotRequired[str]
+
+
+class Contributions(TypedDict):
+    """The parts that add up to a row's logit; None with a hidden layer, and the reason."""
+
+    baseline: float | None
+    contributions: dict[str, float] | None
+    residual: float | None
+    reason: NotRequired[str]
+
+
+class Explanation(Contributions):
+    """Why a row has its verdict: the parts of its logit, the threshold's logit, and each feature's flip."""
+
+    threshold: float
+    flips: dict[str, LevelFlip | ValueFlip]
+
+
+class Evidence(TypedDict):
+    """A calibration bin: of `rows` held-out rows `positives` were positive; `low` to `high` is the 95 % interval."""
+
+    lower: float
+    upper: float
+    rows: int
+    positives: int
+    low: float
+    high: float
+
+
+def explain(model: Model, x: Floats, logit: Floats) -> list[Explanation]:
     """Explain the answers to rows, in the manifest's names.
 
     Parameters
@@ -33,7 +75,7 @@ def explain(model: Model, x: Floats, logit: Floats) -> list[Record]:
     """
     if len(x) > ROWS:
         raise BodyTooLarge(f"more than {ROWS} rows to explain; send them in several requests")
-    explanations: list[Record] = []
+    explanations: list[Explanation] = []
     for start in range(0, len(x), CHUNK):
         rows, z = x[start : start + CHUNK], logit[start : start + CHUNK]
         with np.errstate(all="ignore"):
@@ -42,7 +84,7 @@ def explain(model: Model, x: Floats, logit: Floats) -> list[Record]:
     return explanations
 
 
-def _contributions(manifest: Manifest, x: Floats, logit: Floats) -> list[Record]:
+def _contributions(manifest: Manifest, x: Floats, logit: Floats) -> list[Contributions]:
     """For each row the parts that add up to its logit: baseline + contributions + residual.
 
     baseline: the logit at the mean of the training rows. A feature contributes, over its columns,
@@ -64,32 +106,28 @@ def _contributions(manifest: Manifest, x: Floats, logit: Floats) -> list[Record]
     ]
 
 
-def _flips(model: Model, x: Floats, logit: Floats) -> list[dict[str, Record]]:
+def _flips(model: Model, x: Floats, logit: Floats) -> list[dict[str, LevelFlip | ValueFlip]]:
     """For each row {name: what flips its verdict}, each feature moved alone, as the served model itself answers."""
     verdict = model.verdict(logit)
-    flips: list[dict[str, Record]] = [{} for _ in x]
+    flips: list[dict[str, LevelFlip | ValueFlip]] = [{} for _ in x]
     for index, feature in enumerate(model.manifest.features):
-        if feature.kind == "categorical":
-            found = _levels(model, x, verdict, index)
-        else:
-            found = _values(model, x, verdict, index)
+        find = _levels if feature.kind == "categorical" else _values
+        found: Sequence[LevelFlip | ValueFlip] = find(model, x, verdict, index)
         for row, flip in zip(flips, found, strict=True):
             row[feature.name] = flip
     return flips
 
 
-def _levels(model: Model, x: Floats, verdict: Bools, index: int) -> list[Record]:
-    """For each row {"levels": those that flip the verdict}."""
+def _levels(model: Model, x: Floats, verdict: Bools, index: int) -> list[LevelFlip]:
+    """For each row the levels that flip the verdict."""
     levels = model.manifest.features[index].levels
     logit = _ask(model, x, index, np.tile(np.arange(len(levels), dtype=np.float64), (len(x), 1)))
     flips = (model.verdict(logit) != verdict[:, None]) & np.isfinite(logit)
     return [{"levels": [level for level, flip in zip(levels, row, strict=True) if flip]} for row in flips]
 
 
-def _values(model: Model, x: Floats, verdict: Bools, index: int) -> list[Record]:
-    """For each row {"value": the number that flips the verdict, "outside": whether training had none so far out}.
-
-    Where none is found the value is None, and "reason" says why. A missing value is moved from its fill.
+def _values(model: Model, x: Floats, verdict: Bools, index: int) -> list[ValueFlip]:
+    """For each row the number that flips the verdict; a missing value is moved from its fill.
 
     Without a hidden layer the logit, rounding and all, never turns back as one value rises, so that bisection finds
     the flip that is nearest. With one it finds a flip, in the training range, where some of STEPS values has another
@@ -135,17 +173,20 @@ def _ask(model: Model, x: Floats, index: int, values: Floats) -> Floats:
     return model.runtime(rows)[0].reshape(values.shape)
 
 
-def evidence(calibration: Sequence[Bin], probability: Floats) -> list[Record | None]:
-    """For each probability (n,) its bin as plain values: of `rows` rows `positives` were, `low` to `high` is 95 %.
+def evidence(calibration: Sequence[Bin], probability: Floats) -> list[Evidence | None]:
+    """Find the calibration bin of each probability (n,); None where no held-out row came near.
 
-    calibration: the manifest's bins, in order. None where no bin holds the probability: no held-out row came near.
+    calibration: the manifest's bins, in order.
     """
     lowers = [found.lower for found in calibration]
     return [_cited(calibration, bisect_right(lowers, p) - 1, p) for p in probability.tolist()]
 
 
-def _cited(calibration: Sequence[Bin], at: int, p: float) -> Record | None:
+def _cited(calibration: Sequence[Bin], at: int, p: float) -> Evidence | None:
     if at < 0 or not (p < calibration[at].upper or p == calibration[at].upper == 1):
         return None
     found = calibration[at]
-    return {name: getattr(found, name) for name in ("lower", "upper", "rows", "positives", "low", "high")}
+    return {
+        "lower": found.lower, "upper": found.upper, "rows": found.rows, "positives": found.positives,
+        "low": found.low, "high": found.high,
+    }  # fmt: skip

@@ -149,8 +149,6 @@ class Service:
         while True:
             time.sleep(LOOK_SECONDS)
             try:
-                if self.recorder:
-                    self.recorder.drift.fold(self.served.model.manifest)
                 self.look()
             except Exception:  # whatever it is, the model in service goes on
                 LOG.exception("looking at the models failed")

@@ -140,6 +140,8 @@ def from_gunicorn() -> Application:
     gc.collect()
     gc.freeze()
     threading.Thread(target=app.service.follow, name="follow", daemon=True).start()
+    served = lambda: app.service.served.model.manifest  # noqa: E731
+    threading.Thread(target=app.recorder.drift.keep_folding, args=[served], name="drift", daemon=True).start()
     return app
 
 

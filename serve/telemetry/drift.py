@@ -6,6 +6,7 @@ measures how far two distributions are apart: below 0.1 they hardly differ; abov
 (Siddiqi, Credit Risk Scorecards, 2006, chapter 8).
 """
 
+import logging
 import math
 import threading
 import time
@@ -17,11 +18,14 @@ from typing import NamedTuple, NotRequired, TypedDict
 import numpy as np
 import numpy.typing as npt
 
+from passfail.arrays import Floats
 from passfail.manifest import Manifest, Spread
-from passfail.model import Floats
-from serve.telemetry.shared_counters import CELLS, SharedCounters
+from serve.telemetry.shared_counters import CELLS, FOLDING, SharedCounters
 
+LOG = logging.getLogger(__name__)
 HALF_LIFE = 3600.0  # seconds
+FOLD_SECONDS = 1.0  # between two folds without a call
+REPLY_SECONDS = 0.25  # that a report waits for the other workers' folds
 FEWEST = 100  # rows below which no index is computed
 REVIEW = 0.25  # the index above which a model should be reviewed
 Z999 = 3.090232306167813  # the normal distribution's 99.9 % point
@@ -109,10 +113,10 @@ class Drift:
     def fold(self, manifest: Manifest) -> None:
         """Count the stored rows of that model, the one in service, and forget the others."""
         with self._lock:
+            counts = self._mine(manifest)  # first, because it notes the time: all rows before that are counted
             waiting = self._waiting[manifest.digest]
             self._reset()
             unseen, self._unseen = self._unseen, []
-            counts = self._mine(manifest)
             # Copied: an array can't grow while NumPy reads it, and a note at the same moment makes it grow.
             x, logit = (np.frombuffer(values.tobytes()) for values in waiting)
             x = x.reshape(-1, len(manifest.features))
@@ -121,9 +125,24 @@ class Drift:
                 if name is not None and unseen:
                     counts[last] += unseen.count(name)
 
+    def keep_folding(self, manifest: Callable[[], Manifest]) -> None:
+        """Fold every second and whenever a worker makes a report, for ever, in a thread of its own."""
+        calls = self._counters.calls()
+        self._counters.mine[FOLDING] = 1.0
+        while True:
+            try:
+                self.fold(manifest())
+            except Exception:  # the requests were answered; the thread must go on
+                LOG.exception("counting rows for drift failed")
+            calls.poll(FOLD_SECONDS)
+
     def report(self, manifest: Manifest) -> Report:
-        """Compute the index, the shares and the bins of the score and of each feature, over all workers."""
+        """Compute the index, the shares and the bins of the score and of each feature, over all workers.
+
+        The other workers fold first, so that all rows answered before are counted; one that hangs is not waited for.
+        """
         self.fold(manifest)
+        self._call_the_others()
         counts, trained = self._all(manifest), manifest.training.baseline.rows
         (first, last, _, spread, _), *layout = _layout(manifest)
         score, rows = _column(spread, counts[first:last], trained), float(counts[first:last].sum())
@@ -139,6 +158,14 @@ class Drift:
             "model": manifest.name, "version": manifest.version, "half_life_seconds": HALF_LIFE, "rows": rows,
             "score": score, "features": features,
         }  # fmt: skip
+
+    def _call_the_others(self) -> None:
+        called = self._now()
+        self._counters.call()
+        deadline = time.monotonic() + REPLY_SECONDS
+        rows = [row for row in self._counters.rows() if row[FOLDING]]
+        while any(self._split(row)[0][1] < called for row in rows) and time.monotonic() < deadline:
+            time.sleep(0.001)
 
     def _mine(self, manifest: Manifest) -> Floats:
         """This worker's counts (ROOM,), decayed to now."""

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from passfail.model import Bools, Floats
+from passfail.arrays import Bools, Floats
 from serve.telemetry.shared_counters import DROPPED_LINES, IN_FLIGHT, SharedCounters
 
 STATUSES = (200, 206, 304, 308, 400, 401, 403, 404, 405, 408, 409, 412, 413, 415, 416, 422, 429, 500, 503, "other")
@@ -22,7 +22,7 @@ TENTHS = tuple(tenth / 10 for tenth in range(1, 10))
 
 # Cells of a worker's row, after those that shared_counters.py names.
 # A histogram takes a cell for each bucket, one for +Inf and one for the sum.
-ROWS, CHECKED_ROWS, FLIPS, ULP_MAX, VERDICTS, PROBABILITY = 2, 3, 4, 5, 6, 8
+ROWS, CHECKED_ROWS, FLIPS, ULP_MAX, VERDICTS, PROBABILITY = 3, 4, 5, 6, 7, 9
 ENDPOINTS = PROBABILITY + len(TENTHS) + 2
 PER_ENDPOINT = len(STATUSES) + len(SECONDS) + 2
 OTHER = "other"  # the label of requests that no endpoint took, and of statuses that STATUSES doesn't list

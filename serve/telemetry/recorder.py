@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from passfail.arrays import Bools, Floats
 from passfail.manifest import Manifest
-from passfail.model import Bools, Floats
 from serve.http.messages import Answer
 from serve.http.receipt import traceparent
 from serve.telemetry import logs, tracing

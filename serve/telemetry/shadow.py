@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from passfail.arrays import Floats
 from passfail.columns import instance
-from passfail.model import Floats, Model
+from passfail.model import Model
 from passfail.proof.certificate import ulp
 
 LOG = logging.getLogger(__name__)

@@ -8,12 +8,14 @@ takes over its row: counters never fall.
 
 import mmap
 import os
+import select
 from collections.abc import Hashable
 
 WORKERS = 512  # twice the limit of serve/server/gunicorn_conf.py: an old worker may still end while the next one begins
 CELLS = 32768  # float64 cells of a row; a page that nobody touches takes no memory
 IN_FLIGHT = 0  # the cell that goes back to 0 when its worker ends
 DROPPED_LINES = 1  # of the log
+FOLDING = 2  # 1 while the worker's thread counts its rows for drift when it is called; 0 when its worker ends
 
 
 class SharedCounters:
@@ -31,6 +33,7 @@ class SharedCounters:
         self._cells[-1] = 1  # rows ever assigned; a process without a parent that assigns one has the first
         self._assigned: dict[Hashable, int] = {}
         self._unreported = os.eventfd(1, os.EFD_NONBLOCK)
+        self._calls = os.eventfd(0, os.EFD_NONBLOCK)
         self.use(0)
 
     def assign(self, worker: Hashable) -> int:
@@ -42,7 +45,7 @@ class SharedCounters:
     def release(self, worker: Hashable) -> None:
         """In the parent: free the row of a worker that has ended; its counts stay."""
         row = self._assigned.pop(worker)
-        self._cells[row * CELLS + IN_FLIGHT] = 0.0
+        self._cells[row * CELLS + IN_FLIGHT] = self._cells[row * CELLS + FOLDING] = 0.0
 
     def use(self, row: int) -> None:
         """In the worker: count into the row that was assigned to it."""
@@ -54,6 +57,16 @@ class SharedCounters:
             return os.eventfd_read(self._unreported) == 1
         except BlockingIOError:
             return False
+
+    def call(self) -> None:
+        """Wake every worker's thread that waits at `calls`."""
+        os.eventfd_write(self._calls, 1)
+
+    def calls(self) -> select.epoll:
+        """Return what a thread polls to wait for the next call; edge-triggered, so that each call wakes all workers."""
+        waiting = select.epoll()
+        waiting.register(self._calls, select.EPOLLIN | select.EPOLLET)
+        return waiting
 
     def rows(self) -> "list[memoryview[float]]":
         """Return the rows that were ever assigned, float64 (CELLS,) each."""

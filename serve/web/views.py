@@ -8,17 +8,17 @@ import shlex
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlencode
 
 import numpy as np
 from flask import Blueprint, Response, abort, current_app, render_template, request, send_from_directory
 
+from passfail.arrays import Floats
 from passfail.columns import Value, instance
 from passfail.errors import IntegrityError, RequestError
-from passfail.explain import evidence, explain
+from passfail.explain import LevelFlip, ValueFlip, evidence, explain
 from passfail.manifest import Manifest
-from passfail.model import Floats, Model
+from passfail.model import Model
 from passfail.repository import read_file
 from serve.protocols import openapi
 from serve.registry import Served, Service
@@ -242,35 +242,37 @@ def _evidence(manifest: Manifest, probability: Floats, positive: bool) -> Eviden
     return Evidence(found["lower"], found["upper"], rows, positives, low, high)
 
 
-def _flips(model: Model, x: Floats, column: int, flip: dict[str, Any]) -> list[Flip]:
-    """The suggestions for one feature of the row x (1, d), from the flip that `passfail.explain` found."""
+def _flips(model: Model, x: Floats, column: int, flip: LevelFlip | ValueFlip) -> list[Flip]:
+    """The suggestions for one feature of the row x (1, d)."""
     feature = model.manifest.features[column]
-    if feature.minimum is None or feature.maximum is None:
+    if "levels" in flip:
         return [Flip(feature.name, f"{feature.name} {level}", level) for level in flip["levels"]]
     value = flip["value"]
     if value is None:
         return []
     here = x[0, column] if feature.fill is None or not np.isnan(x[0, column]) else feature.fill
-    text = _rounded(model, x, column, value, feature.minimum, feature.maximum, up=value > here)
+    text = _rounded(model, x, column, value, up=value > here)
     bound = " " if value == here or model.manifest.parameters.hidden else f" at {'least' if value > here else 'most'} "
     unit = model.manifest.units.get(feature.name, "")
-    return [Flip(feature.name, f"{feature.name}{bound}{text} {unit}".strip(), text, repr(value), flip["outside"])]
+    words = f"{feature.name}{bound}{text} {unit}".strip()
+    return [Flip(feature.name, words, text, repr(value), bool(flip["outside"]))]
 
 
-def _rounded(model: Model, x: Floats, column: int, value: float, minimum: float, maximum: float, up: bool) -> str:
+def _rounded(model: Model, x: Floats, column: int, value: float, up: bool) -> str:
     """Round a value that flips the row's verdict away from the row, to as few digits as the model still flips at.
 
     A rounded value stays on the exact value's side of the training range. Where none flips, it is exact.
     """
-    largest = max(abs(value), maximum - minimum) or 1.0
+    least, most = model.manifest.features[column].range
+    largest = max(abs(value), most - least) or 1.0
     rounding = ROUND_CEILING if up else ROUND_FLOOR
     steps = [Decimal(1).scaleb(math.floor(math.log10(largest)) + 1 - digits) for digits in DIGITS]
     texts = [f"{float(Decimal(value).quantize(step, rounding)):.15g}" for step in steps]
     rows = np.repeat(x, len(texts) + 1, axis=0)
     rows[:-1, column] = [float(text) for text in texts]  # the last row is the one that was asked
     logit, _ = model.runtime(rows)
-    verdict, inside = model.verdict(logit), (rows[:, column] >= minimum) & (rows[:, column] <= maximum)
-    flips = (verdict != verdict[-1]) & np.isfinite(logit) & (inside == (minimum <= value <= maximum))
+    verdict, inside = model.verdict(logit), (rows[:, column] >= least) & (rows[:, column] <= most)
+    flips = (verdict != verdict[-1]) & np.isfinite(logit) & (inside == (least <= value <= most))
     return texts[int(flips.argmax())] if flips.any() else repr(value)
 
 

@@ -77,6 +77,17 @@ def test_counts_are_exact_over_the_workers_and_outlive_one(models, worker_class)
         assert metrics(address)[0][series("requests_total", endpoint="/predict", status="200")] == 1101
 
 
+@pytest.mark.parametrize("worker_class", ["asgi", "gthread"])
+def test_drift_and_metrics_have_the_rows_of_all_workers_at_once(models, worker_class):
+    with service(models, MODEL_NAME="hours", WEB_CONCURRENCY="2", WORKER_CLASS=worker_class) as (address, _):
+        for expected in (60, 120):
+            for _ in range(60):  # each on a connection of its own: both workers answer some
+                post(address, GOOD)
+            with urllib.request.urlopen(f"{address}/drift", timeout=30) as answer:
+                assert json.load(answer)["rows"] == pytest.approx(expected, rel=1e-3)
+            assert metrics(address)[0]["passfail_drift_rows"] == pytest.approx(expected, rel=1e-3)
+
+
 def test_a_row_goes_to_the_next_worker_with_its_counts():
     counters = SharedCounters()
     rows = [counters.assign(worker) for worker in "ab"]

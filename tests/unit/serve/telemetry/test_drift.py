@@ -1,6 +1,8 @@
 """Drift: what is counted, in what memory, and what it says; by hand, over workers, and over HTTP."""
 
+import copy
 import math
+import threading
 
 import msgspec
 import numpy as np
@@ -12,8 +14,9 @@ from serve.server.flask_app import create_app
 from serve.settings import Config
 from serve.telemetry import drift as drifting
 from serve.telemetry.drift import Drift, counted, limit, stability_index
-from serve.telemetry.shared_counters import SharedCounters
+from serve.telemetry.shared_counters import FOLDING, SharedCounters
 from tests.support.models import opened
+from tests.support.wait import until
 from train.evaluation.drift_baseline import baseline
 
 ADMISSIONS = [{"gre": 500 + 40 * (i % 8), "gpa": 2.5 + 0.2 * (i % 8), "rank": str(1 + i % 4)} for i in range(400)]
@@ -163,21 +166,26 @@ def test_too_few_rows_say_nothing(client):
     assert client.get("/drift").json["features"]["gre"]["psi"] is not None
 
 
-def test_each_worker_counts_by_itself(models, monkeypatch):
-    """Each second, in the thread that looks at the models: others read what it has counted, without asking it."""
-    app = create_app(Config(models=models, model_name="admissions"))
-    app.recorder.drift._counters = counters = SharedCounters()
-    app.test_client().post("/predict", json=ADMISSIONS)
+def test_a_report_has_the_rows_that_another_worker_has_just_answered(manifest, monkeypatch):
+    """Each report makes the others fold; a worker that has ended, or that hangs, is not waited for without end."""
+    monkeypatch.setattr(drifting, "FOLD_SECONDS", 600)
+    counters = SharedCounters()
+    others = copy.copy(counters)  # as a forked worker has it: the same table, a row of its own
+    counters.use(counters.assign("a"))
+    others.use(counters.assign("b"))
+    near, far = Drift(counters), Drift(others)
+    threading.Thread(target=far.keep_folding, args=[lambda: manifest], daemon=True).start()
+    until(lambda: others.mine[FOLDING] == 1)
+    x = rows(manifest, ADMISSIONS)
 
-    def stop():
-        raise KeyboardInterrupt  # no Exception, which `follow` outlives
+    for expected in (400, 800, 1200):
+        far.note(manifest, x, x[:, 0])
+        assert near.report(manifest)["rows"] == pytest.approx(expected, rel=1e-3)
 
-    monkeypatch.setattr("serve.registry.LOOK_SECONDS", 0)
-    monkeypatch.setattr(app.service, "look", stop)
-    with pytest.raises(KeyboardInterrupt):
-        app.service.follow()
-
-    assert Drift(counters).report(app.service.served.model.manifest)["rows"] == pytest.approx(400, rel=1e-3)
+    monkeypatch.setattr(far, "fold", lambda manifest: None)
+    assert near.report(manifest)["rows"] == pytest.approx(1200, rel=1e-3)
+    counters.release("b")
+    assert others.mine[FOLDING] == 0
 
 
 def test_questions_are_no_traffic(client):
