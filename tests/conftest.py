@@ -1,41 +1,25 @@
 """Shared fixtures: models exported once a session, and the service on either runtime."""
 
 import json
-import shutil
 
 import pytest
 
 from serve.server.flask_app import create_app
 from serve.settings import Config
-from tests.support import DATA, ROOT
 from tests.support.browser import browser  # noqa: F401  (a fixture)
-from train.__main__ import main
-
-MODELS = {"hours": [], "study_hours": ["--target", "passed"], "admissions": ["--categorical", "rank"]}
+from tests.support.models import export_awkward, export_models, made_once
 
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory):
-    """A repository with one version of each of the three tables' models, made by the command line."""
-    folder = tmp_path_factory.mktemp("models")
-    checkpoints = tmp_path_factory.mktemp("checkpoints")
-    for name, arguments in MODELS.items():
-        data = [] if name == "hours" else ["--data", str(DATA / f"{name}.csv")]
-        assert main(["fit", *data, *arguments, "--checkpoints", str(checkpoints)]) == 0
-        assert main(["export", *data, "--checkpoints", str(checkpoints), "--models", str(folder)]) == 0
-    return folder
+    """A repository with one version of each of the three tables' models, which no test changes."""
+    return made_once(tmp_path_factory, "models", export_models)
 
 
 @pytest.fixture(scope="session")
 def awkward(models, tmp_path_factory):
     """A repository of the admissions' model and one more, whose names and levels are formulas, HTML and quotes."""
-    folder = tmp_path_factory.mktemp("awkward_models")
-    shutil.copytree(models / "admissions", folder / "admissions")
-    data = ["--data", str(ROOT / "tests" / "fuzz" / "awkward.csv"), "--target", "target", "--positive", "=yes()"]
-    checkpoints = ["--checkpoints", str(tmp_path_factory.mktemp("awkward"))]
-    assert main(["fit", *data, "--categorical", "rank", "--l2", "1", *checkpoints]) == 0
-    assert main(["export", *data[:2], "--models", str(folder), *checkpoints]) == 0
-    return folder
+    return made_once(tmp_path_factory, "awkward", lambda folder: export_awkward(models, folder))
 
 
 @pytest.fixture(scope="session", params=["onnx", "torchscript"])

@@ -1,11 +1,21 @@
-"""Exported models, opened as the service opens them."""
+"""Exported models: made by the command line, once a run, and opened as the service opens them."""
 
+import fcntl
+import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 
 from passfail.loading import open_model
 from passfail.model import Model
 from passfail.repository import find
 from passfail.signing import PublicKey
+from tests.support import DATA, ROOT
+from train.__main__ import main
+
+AWKWARD = ROOT / "tests" / "fuzz" / "awkward.csv"
 
 
 def opened(
@@ -17,3 +27,36 @@ def opened(
 ) -> Model:
     """The model that a repository's folder serves, or the version asked for. Raises StartupError."""
     return open_model(find(Path(models), name, version), runtime, signed_by)
+
+
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """The folder that `make` fills, shared by the workers of pytest-xdist: the first to come makes it."""
+    base = factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    with open(f"{folder}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            half = factory.mktemp(name)
+            make(half)
+            half.rename(folder)
+    return folder
+
+
+def export_models(folder: Path) -> None:
+    """Fit and export the three tables: one version of hours, study_hours and admissions."""
+    export([], folder)
+    export(["--data", str(DATA / "study_hours.csv")], folder, "--target", "passed")
+    export(["--data", str(DATA / "admissions.csv")], folder, "--categorical", "rank")
+
+
+def export_awkward(models: Path, folder: Path) -> None:
+    """Copy the admissions' model, and export one whose names and levels are formulas, HTML and quotes."""
+    shutil.copytree(models / "admissions", folder / "admissions")
+    chosen = ["--target", "target", "--positive", "=yes()", "--categorical", "rank", "--l2", "1"]
+    export(["--data", str(AWKWARD)], folder, *chosen)
+
+
+def export(data: list[str], folder: Path, *options: str) -> None:
+    checkpoints = ["--checkpoints", f"{folder}.checkpoints"]
+    assert main(["fit", *data, *options, *checkpoints]) == 0
+    assert main(["export", *data, *checkpoints, "--models", str(folder)]) == 0
