@@ -7,13 +7,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from passfail.loading import open_model
+from passfail.manifest import Feature
 from passfail.model import Model
 from passfail.repository import find
 from passfail.signing import PublicKey
 from tests.support import DATA, ROOT
 from train.__main__ import main
+from train.model.logistic import LogisticModel
+from train.table.table import read_table
 
 AWKWARD = ROOT / "tests" / "fuzz" / "awkward.csv"
 
@@ -60,3 +64,16 @@ def export(data: list[str], folder: Path, *options: str) -> None:
     checkpoints = ["--checkpoints", f"{folder}.checkpoints"]
     assert main(["fit", *data, *options, *checkpoints]) == 0
     assert main(["export", *data, *checkpoints, "--models", str(folder)]) == 0
+
+
+def random_hidden_model(name: str) -> tuple[list[Feature], LogisticModel]:
+    """The features of the admissions table, and a model of three hidden units with random weights."""
+    table = read_table(DATA / "admissions.csv", categorical=["rank"])
+    model = LogisticModel(table.features, 3, name).eval()
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        columns = model.columns(torch.from_numpy(table.x))
+        model.standardize(columns.mean(0), columns.std(0, correction=0))
+        for parameter in model.parameters():
+            parameter.uniform_(-2, 2, generator=generator)
+    return table.features, model

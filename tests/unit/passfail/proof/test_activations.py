@@ -1,4 +1,4 @@
-"""A hidden layer: each activation is torch.nn's own, and each export passes the same proof as a linear model's."""
+"""A hidden layer: each activation is torch.nn's own; tests/parity/ proves an export of each."""
 
 import numpy as np
 import pytest
@@ -6,11 +6,9 @@ import torch
 
 from passfail.proof import reference, samples
 from passfail.proof.activations import ACTIVATIONS, NUMPY
-from passfail.runtimes import load_runtime
-from tests.support import DATA
-from train.export import formats, parity
-from train.model.logistic import TORCH, LogisticModel, parameters
-from train.table.table import read_table
+from tests.support.models import random_hidden_model
+from train.export import parity
+from train.model.logistic import TORCH, parameters
 
 # Softplus: torch turns linear above its threshold of 20, where that is 2e-9 off; ours is the formula everywhere.
 ARGUMENTS = {"Threshold": (0.1, 0.0), "Softplus": (1, 700), "Softmin": (1,), "Softmax": (1,), "LogSoftmax": (1,)}
@@ -55,37 +53,9 @@ def test_an_activation_is_torchs_own(name):
     assert torch.isnan(ACTIVATIONS[name](TORCH, torch.full((1, 1), torch.nan, dtype=torch.float64), slope)).all()
 
 
-def random_model(name):
-    """(features, a model with random weights on the admissions table)."""
-    table = read_table(DATA / "admissions.csv", categorical=["rank"])
-    model = LogisticModel(table.features, 3, name).eval()
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        columns = model.columns(torch.from_numpy(table.x))
-        model.standardize(columns.mean(0), columns.std(0, correction=0))
-        for parameter in model.parameters():
-            parameter.uniform_(-2, 2, generator=generator)
-    return table.features, model
-
-
-@pytest.mark.parametrize("name", ACTIVATIONS)
-def test_every_activation_passes_the_proof(name):
-    """Typical, far, boundary and extreme rows, both runtimes and the closed form: equal logits to the bit."""
-    features, model = random_model(name)
-    subject = parity.Subject(features, parameters(model), 0.0, "logit")
-    runtimes = {
-        "onnx": load_runtime("onnx", formats.to_onnx(model)),
-        "torchscript": load_runtime("torchscript", formats.to_torchscript(model)),
-    }
-
-    assert parity.short(runtimes, subject, 600) == []
-    rows, _ = samples.rows(subject, 300)
-    assert np.isfinite(runtimes["onnx"](rows[:300])[0]).all()
-
-
 def test_the_proof_of_a_hidden_layer_reaches_its_boundary():
     """Rows on both sides of it, so near that a fault in the last bits would change a verdict."""
-    features, model = random_model("Tanh")
+    features, model = random_hidden_model("Tanh")
     subject = parity.Subject(features, parameters(model), 0.0, "logit")
     rows, kinds = samples.rows(subject, 4000)
 

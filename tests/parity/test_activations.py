@@ -1,0 +1,26 @@
+"""The export of a hidden layer passes the same proof as a linear model's, whatever its activation."""
+
+import numpy as np
+import pytest
+
+from passfail.proof import samples
+from passfail.proof.activations import ACTIVATIONS
+from passfail.runtimes import load_runtime
+from tests.support.models import random_hidden_model
+from train.export import formats, parity
+from train.model.logistic import parameters
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_every_activation_passes_the_proof(name):
+    """Typical, far, boundary and extreme rows, both runtimes and the closed form: equal logits to the bit."""
+    features, model = random_hidden_model(name)
+    subject = parity.Subject(features, parameters(model), 0.0, "logit")
+    runtimes = {
+        "onnx": load_runtime("onnx", formats.to_onnx(model)),
+        "torchscript": load_runtime("torchscript", formats.to_torchscript(model)),
+    }
+
+    assert parity.short(runtimes, subject, 600) == []
+    rows, _ = samples.rows(subject, 300)
+    assert np.isfinite(runtimes["onnx"](rows[:300])[0]).all()
