@@ -20,6 +20,7 @@ from serve.http import errors
 from serve.replay import main as replay
 from serve.server.flask_app import create_app
 from serve.settings import Config
+from serve.telemetry.logs import Line
 from tests.support import ROOT
 from tests.support.pages import PAGES, REFERENCE, names, section, sentences, table
 from train.arguments import model_name, parse
@@ -185,3 +186,12 @@ def test_no_package_is_a_misspelt_or_empty_file() -> None:
     for folder in ROOMS:
         for path in Path(ROOT / folder).rglob("*.py"):
             assert path.name == "__init__.py" or len(path.read_text()) > 100
+
+
+def test_every_field_of_a_requests_line_is_on_the_page_of_file_formats() -> None:
+    log = section(REFERENCE["files"], "## The log")
+
+    assert set(names(table(log))) == set(Line.__struct_fields__)
+    assert re.findall(r"`(passfail_\w+)`", log) == [
+        f"passfail_{name}" for name in names(table(REFERENCE["metrics"])) if "dropped" in name
+    ]
