@@ -14,7 +14,8 @@ COPY requirements/serve.txt requirements/signing.txt requirements/
 RUN if [ "$SIGNED_BY" ]; then set=signing; else set=serve; fi && $INSTALL --require-hashes -r requirements/$set.txt
 # What serving never opens, and uvloop's symbols.
 COPY deploy/unused .
-RUN apt-get update -qq && apt-get install -qq --no-install-recommends binutils >/dev/null && ./unused /venv/lib/python3*/site-packages && strip --strip-unneeded /venv/lib/python3*/site-packages/uvloop/*.so
+RUN apt-get update -qq && apt-get install -qq --no-install-recommends binutils >/dev/null && \
+    ./unused /venv/lib/python3*/site-packages && strip --strip-unneeded /venv/lib/python3*/site-packages/uvloop/*.so
 
 FROM pip AS pip-torchscript
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu

@@ -183,7 +183,8 @@ sbom: $(VENV)-supply/image ## write sbom.json, the contents of the serving image
 	@$(VENV)-supply/bin/cyclonedx-py environment $< --pyproject pyproject.toml --sv 1.6 --output-reproducible -o sbom.json
 	@$(VENV)-supply/bin/python deploy/sbom.py sbom.json "$(or $(IMAGE),passfail-serve)"
 
-# Stamps: each set is installed once, and again when its lock changes.
+# Stamps: each set is installed once, and again when its lock changes. pip compiles one file after the other, unused ones
+# too: so Python compiles what the trainer imports, and compileall, on all cores, what the tests import.
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; ok = (3, 11) <= sys.version_info < (3, 14); \
 	ok or sys.exit("passfail needs Python 3.11 to 3.13; this is " + sys.version.split()[0] + ": make PYTHON=python3.12 ...")'
@@ -191,13 +192,14 @@ $(VENV)/bin/python:
 
 $(VENV)/train: requirements/train.txt deploy/install_torch.py deploy/unused | $(VENV)/bin/python
 	@echo "installing the training set into $(VENV) ..."
-	@$(PIP) --require-hashes -r $< && $(PY) deploy/install_torch.py "$(TORCH_INDEX)" $(PIP) $(TORCH) || $(NO_INDEX)
+	@$(PIP) --no-compile --require-hashes -r $< && \
+	$(PY) deploy/install_torch.py "$(TORCH_INDEX)" $(PIP) --no-compile $(TORCH) || $(NO_INDEX)
 	@deploy/unused $(VENV)/lib/python3*/site-packages && touch $@
 
 $(VENV)/test: requirements/test.txt | $(VENV)/train
 	@echo "installing the test set into $(VENV) ..."
-	@$(PIP) --require-hashes -r $< || $(NO_INDEX)
-	@touch $@
+	@$(PIP) --no-compile --require-hashes -r $< || $(NO_INDEX)
+	@$(PY) -m compileall -qq -j 0 $(VENV)/lib/python3*/site-packages || true; touch $@
 
 $(VENV)/bench-train: bench/requirements.txt | $(VENV)/train
 	@echo "installing pandas and scikit-learn into $(VENV) ..."
