@@ -1,7 +1,7 @@
 """make profile: where the service's time goes, for one row and for 1,000: shares of server, decode, runtime, encode.
 
-py-spy looks 500 times a second at who holds the GIL, which waiting doesn't. A look belongs to the innermost of its
-frames that SHARES knows: what NumPy or json does for the decoder is decoding.
+py-spy samples 500 times a second which stack holds the GIL; waiting holds none. A sample belongs to the innermost of
+its frames that SHARES knows: what NumPy or msgspec does for the decoder is decoding.
 """
 
 import argparse
@@ -17,18 +17,21 @@ from bench.model import make_model
 from bench.serve import OBJECTS, ONE8, OURS, Bench
 from bench.server import CLIENT, load, need_wrk
 
-# Share -> the frames that are its, as py-spy names them: "function (file:line)".
+# Share -> patterns of its frames, as py-spy names them: "function (file:line)". tests/unit/bench holds each pattern
+# against the modules and packages that there are.
 SHARES = {
-    "runtime": r"\(passfail/runtimes/|\(onnxruntime/",
-    "decode": r"\b(_?read\w*|_numbers|_may_repeat) \(passfail/codecs/|\(passfail/columns\.py",
-    "encode": r"\b(write|write_row|_texts|chosen) \(passfail/codecs/",
-    "verdict, stable, turn": r"\((passfail/(loading|proof/rounding)|serve/server/microbatch)\.py",
-    "receipt": r"\(serve/http/receipt\.py",
-    "watching": r"\(serve/telemetry/",
-    "front": r"\(serve/",
-    "server": r"\(gunicorn|\(uvloop|\(asyncio|\(site-packages/gunicorn",
+    "runtime": [r"\(passfail/runtimes/", r"\(onnxruntime/"],
+    "decode": [r"\b(read|decode|parse)\w* \(passfail/codecs/", r"\(passfail/columns\.py"],
+    "encode": [r"\bwrite\w* \(passfail/codecs/"],
+    "verdict, stable": [r"\(passfail/model\.py", r"\(passfail/proof/rounding\.py"],
+    "receipt": [r"\(serve/http/receipt\.py"],
+    "telemetry": [r"\(serve/telemetry/"],
+    "service": [r"\(serve/"],
+    "server": [r"\bgunicorn/", r"\buvloop/", r"\basyncio/"],
 }
-PATTERNS = {share: re.compile(pattern) for share, pattern in SHARES.items()}
+PATTERNS = {share: re.compile("|".join(patterns)) for share, patterns in SHARES.items()}
+OTHER = "other"
+MOST_OTHER = 0.05  # of the samples: above it, the patterns no longer fit the code
 SECONDS = 6
 
 
@@ -39,16 +42,19 @@ def main():
     need_wrk()
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(make_model(python, folder), python, None, SECONDS)
-        found = {what: profiled(bench, bench.asks[what]) for what in (ONE8, OBJECTS)}
-        parser = bench.parser(OURS)
-    print(f"HTTP parser {parser}. Shares of the worker's time, 8 connections:\n")
+        stacks = {what: sampled(bench, bench.asks[what]) for what in (ONE8, OBJECTS)}
+    print("Shares of the worker's time, 8 connections:\n")
     print("| | 1 row | 1,000 rows |\n|-|-|-|")
-    for share in [*SHARES, "other"]:
-        print(f"| {share} | " + " | ".join(f"{looks[share] / looks.total():.1%}" for looks in found.values()) + " |")
+    found = [shares(one) for one in stacks.values()]
+    for share in [*SHARES, OTHER]:
+        print(f"| {share} | " + " | ".join(f"{one[share] / one.total():.1%}" for one in found) + " |")
+    for what, one in stacks.items():
+        for line in unmatched(one):
+            print(f"WARNING: {what}: {line}", file=sys.stderr)
 
 
-def profiled(bench, ask):
-    """{share: looks} of the worker under that load."""
+def sampled(bench, ask):
+    """{stack, outermost frame first: samples} of the worker under that load."""
     with bench.server(OURS) as server, tempfile.NamedTemporaryFile("r") as file:
         (worker,) = server.workers()
         busy = threading.Thread(target=load, args=(server, ask, 8, SECONDS + 3))
@@ -59,24 +65,47 @@ def profiled(bench, ask):
         busy.join()
         if run.returncode:
             raise SystemExit(f"py-spy can't look at the worker (it needs root, or ptrace allowed): {run.stderr[-500:]}")
-        return shares(file.read())
+        return stacks_of(file.read())
 
 
-def shares(raw):
-    """py-spy's raw format, "outermost;...;innermost looks" a line -> {share: looks}."""
-    looks = Counter()
+def stacks_of(raw):
+    """py-spy's raw format, "outermost;...;innermost samples" a line -> {stack: samples}."""
+    found = Counter()
     for line in raw.splitlines():
         stack, _, count = line.rpartition(" ")
-        looks[share_of(stack.split(";"))] += int(count)
-    return looks
+        found[tuple(stack.split(";"))] += int(count)
+    return found
 
 
-def share_of(frames):
-    for frame in reversed(frames):
+def shares(stacks):
+    """{share: samples}."""
+    found = Counter()
+    for stack, count in stacks.items():
+        found[share_of(stack)] += count
+    return found
+
+
+def share_of(stack):
+    for frame in reversed(stack):
         for share, pattern in PATTERNS.items():
             if pattern.search(frame):
                 return share
-    return "other"
+    return OTHER
+
+
+def unmatched(stacks):
+    """What to say of samples that no pattern knows, and of shares that no sample belongs to."""
+    found = shares(stacks)
+    if found[OTHER] > MOST_OTHER * found.total():
+        innermost = Counter()
+        for stack, count in stacks.items():
+            if share_of(stack) == OTHER:
+                innermost[stack[-1]] += count
+        often = ", ".join(frame for frame, _ in innermost.most_common(3))
+        yield f"{found[OTHER] / found.total():.0%} of the samples match no pattern, most often {often}"
+    for share in SHARES:
+        if not found[share]:
+            yield f"no sample matches the patterns of {share!r}"
 
 
 if __name__ == "__main__":
