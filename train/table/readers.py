@@ -1,4 +1,4 @@
-"""The files a table lies in, CSV or Parquet: their columns' names, their cells a block at a time, and their lines."""
+"""The files of a table, CSV, Parquet or Excel: their columns' names, their cells a block at a time, and their lines."""
 
 import csv
 import gzip
@@ -6,10 +6,14 @@ import hashlib
 import io
 import re
 import zlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import contextmanager
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
+from typing import BinaryIO, Literal, cast
 
 import numpy as np
 import pyarrow as pa
@@ -17,124 +21,282 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import csv as arrow_csv
 
+from passfail.arrays import Floats
 from passfail.manifest import MISSING
 from train.errors import DataError
+from train.table import values
+from train.table.dialects import FALLBACK, HEAD, Dialect, encoding_of, sniff
+from train.table.schema import Reading
 
 CHUNK = 4 << 20  # bytes of CSV parsed at a time; its columns stay in the processor's cache
-BATCH = 1 << 15  # rows of Parquet decoded at a time, or fewer: no more than so many cells
+BATCH = 1 << 15  # rows of Parquet decoded at a time, or fewer: at most CELLS cells
 CELLS = 1 << 20
+MOST_FAULTS = 20  # lines that one error names
 
 
-def open_parts(path):
-    """The parts of a table, in the order of their names: one for a file, one for each file in a folder.
+@dataclass(frozen=True)
+class Cells:
+    """The cells of one column in a block of m rows.
 
-    Files whose names begin with . or _ are not parts, as Spark and Arrow have it. Raises DataError.
+    kind: "number"; "text"; "date" (a date or a time); "other", what must be read again as text, since reading it as a
+    number would change it; None where every cell is missing.
+    numbers: float64 (m,), the number, or the index of the text in `texts`, or 0 for a date; NaN for missing.
+    unit: that all numbers have, "" for none.
     """
-    path = Path(path)
+
+    kind: Literal["number", "text", "date", "other"] | None
+    numbers: Floats
+    texts: tuple[str, ...] = ()
+    unit: str = ""
+
+
+Block = dict[str, Cells]
+Job = Callable[[], Block]
+
+
+def open_parts(path: Path, reading: Reading) -> list["Part"]:
+    """Open the parts of a table, in the order of their names: one for a file, one for each file in a folder.
+
+    Files whose names begin with . or _ are not parts, as in Spark and Arrow. Raises DataError.
+    """
     if not path.exists():
         raise DataError(f"{path}: there is no such file; give one with --data (make: DATA=...)")
     files = [path]
     if path.is_dir():
         files = sorted(file for file in path.iterdir() if file.is_file() and file.name[0] not in "._")
         if not files:
-            raise DataError(f"{path}: the folder holds no part; put CSV or Parquet files into it")
-    return [_open(file) for file in files]
+            raise DataError(f"{path}: the folder has no part; put CSV or Parquet files into it")
+    return [_open(file, reading) for file in files]
 
 
-def _open(path):
+def _open(path: Path, reading: Reading) -> "Part":
     try:
         with open(path, "rb") as file:
-            return (Parquet if file.read(4) == b"PAR1" else Csv)(path)
+            magic = file.read(4)
     except OSError as error:
         raise DataError(f"{path}: can't be read: {error.strerror}") from error
+    kinds: dict[bytes, type[Part]] = {b"PAR1": Parquet, b"PK\3\4": Excel}
+    return kinds.get(magic, Csv)(path, reading)
 
 
-class Part:
-    """One file. `blocks` yields jobs, functions without argument that may run in any thread, in the order of rows.
+class Part(ABC):
+    """One file of a table. notes, warnings: sentences about how it is read."""
 
-    A job returns {name: (kind, cells)}: ("number", float64 array, NaN for missing), ("text", DictionaryArray of
-    trimmed texts, null for missing), or (None, NaN array) where it saw no value. ("other", texts) is a text of a CSV
-    file that may differ from what the file says, like a date; asked for by `as_text`, it comes as it stands there.
-    """
+    def __init__(self, path: Path, reading: Reading) -> None:
+        self.path, self.reading = path, reading
+        self.missing = sorted({*MISSING, *reading.na})
+        self.warnings: list[str] = []
 
-    def __init__(self, path):
-        self.path = path
+    @property
+    def note(self) -> str:
+        """How the file is written, where that is unusual."""
+        return ""
 
-    def sha256(self):
+    @abstractmethod
+    def header(self) -> list[str]:
+        """The names of the columns. Raises DataError where they can't be used."""
+
+    @abstractmethod
+    def blocks(self, names: Sequence[str], as_text: Set[str]) -> Iterator[Job]:
+        """Jobs, which may run in any thread, in the order of rows; each returns a Block of the columns `names`.
+
+        as_text: those whose cells are to be texts, exactly as they stand in the file.
+        """
+
+    @abstractmethod
+    def line(self, row: int | None) -> str:
+        """Where a row is, ready to follow the file's name; row 0 is the first, None the header."""
+
+    def sha256(self) -> str:
+        """The SHA-256 of the file."""
         with open(self.path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
-    def fault(self, row, column, found, remedy):
-        """A DataError for the cell in `row` of `column`; row 0 is the part's first, None stands for the header."""
-        return DataError(f"{self.path}:{self._line(row)} column '{column}': {found}; {remedy}")
+    def cells(self, array: pa.Array, as_text: bool, decimal: str = ".") -> Cells:
+        """The Cells of an Arrow array."""
+        if pa.types.is_dictionary(array.type):
+            array = array.dictionary_decode()
+        kind = array.type
+        if pa.types.is_null(kind):
+            return Cells(None, np.full(len(array), np.nan))
+        if not as_text and pa.types.is_temporal(kind):
+            return Cells("date", np.where(array.is_valid().to_numpy(zero_copy_only=False), 0.0, np.nan))
+        if not as_text and (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
+            return self._numbers(array)
+        # The texts that differ, since there are few of them to a great many rows; NaN becomes "nan", which is missing.
+        coded = array.dictionary_encode()
+        texts = pc.utf8_trim_whitespace(coded.dictionary.cast(pa.string()))
+        texts = pc.if_else(pc.is_in(texts, pa.array(self.missing)), None, texts).dictionary_encode()
+        codes = texts.indices.take(coded.indices).cast(pa.float64()).to_numpy(zero_copy_only=False)
+        found = tuple(texts.dictionary.to_pylist())
+        if not found:
+            return Cells(None, np.full(len(array), np.nan))
+        if not as_text and (read := values.numbers(found, decimal)):
+            return Cells("number", _recoded(codes, read[0]), unit=read[1])
+        return Cells("text", codes, found)
+
+    def _numbers(self, array: pa.Array) -> Cells:
+        numbers = array.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+        if pa.types.is_integer(array.type) and len(array) > array.null_count:
+            least, most = (value.as_py() for value in pc.min_max(array).values())
+            if max(-least, most) > values.EXACT:
+                integers = array.drop_null().to_numpy(zero_copy_only=False)
+                if (integers.astype(np.float64).astype(object) != integers.astype(object)).any():
+                    return Cells("other", numbers)
+        return Cells("number", numbers)
 
 
 class Csv(Part):
-    """UTF-8 text with commas, a header line, and quotes as RFC 4180 has them; gzip or not."""
+    """Text with one separator, a header line, and quotes as RFC 4180 has them; gzip or not."""
 
-    def header(self):
-        """The names of the columns; they are followed by a row. Raises DataError where line 1 is no header."""
+    def __init__(self, path: Path, reading: Reading) -> None:
+        super().__init__(path, reading)
+        self.dialect = self._found()
+
+    @property
+    def note(self) -> str:
+        return str(self.dialect)
+
+    def _found(self) -> Dialect:
+        with self._bytes() as file:
+            head = file.read(HEAD)
+            whole = not file.read(1)
+        encoding = self.reading.encoding or encoding_of(head, whole)
+        known = Dialect(encoding=encoding, header=self.reading.header)
+        try:
+            lines = head.decode(encoding, "replace").splitlines(keepends=True)
+        except LookupError as error:
+            raise DataError(f"{self.path}: unknown encoding '{encoding}'; correct --encoding") from error
+        return sniff(lines if whole else lines[:-1], known, self.reading.separator, self.reading.decimal)
+
+    @cached_property
+    def columns(self) -> list[str]:
+        """The names of all columns in the file's order, "" for one without a name."""
         for chunk in islice(self._chunks(), 1):
             self._check_text(chunk, 0)
-        rows = [row for _, row in islice(self._rows(), 2)]
+        rows = list(islice(self._rows(), 2))
+        where = f"{self.path}: line {rows[0][0] if rows else 1}"
         if not rows:
-            raise DataError(f"{self.path}: line 1: the file is empty; it needs a header line and rows")
-        names = [name.strip() for name in rows[0]]
-        _check(names, f"{self.path}: line 1")
+            raise DataError(f"{where}: the file is empty; it needs a header line and rows")
+        if not self.dialect.header:
+            return [f"column{index}" for index in range(1, len(rows[0][1]) + 1)]
         if len(rows) == 1:
-            raise DataError(f"{self.path}: line 2: there is a header but no row below it")
+            line = rows[0][0] + 1
+            raise DataError(f"{self.path}: line {line}: there is a header but no row below it; add rows")
+        names = [name.strip() for name in rows[0][1]]
+        return {"first": ["", *names], "last": [*names, ""], "": names}[self.dialect.extra]
+
+    def header(self) -> list[str]:
+        unnamed = [index for index, name in enumerate(self.columns, 1) if not name]
+        if unnamed and not self.dialect.extra:
+            places = ", ".join(map(str, unnamed))
+            self.warnings = [
+                f"{self.path}: column {places} has no name; it is left out, as an index is; name it to use it"
+            ]
+        names = [name for name in self.columns if name]
+        _check(names, f"{self.path}: line {self.dialect.skipped + 1}")
         return names
 
-    def blocks(self, header, names, as_text):
-        convert = arrow_csv.ConvertOptions(
-            column_types={name: pa.string() for name in as_text},
-            include_columns=names,
-            null_values=sorted(MISSING),
-            strings_can_be_null=True,
-            true_values=["\0"],  # no cell says so: true and false stay the words they are
-            false_values=["\0"],
-        )
+    def blocks(self, names: Sequence[str], as_text: Set[str]) -> Iterator[Job]:
         start = 0
         for chunk in self._chunks():
-            yield partial(self._parse, chunk, start, header, convert)
+            yield partial(self._parse, chunk, start, list(names), as_text)
             start += len(chunk)
 
-    def _parse(self, chunk, start, header, convert):
+    def _parse(self, chunk: bytes, start: int, names: list[str], as_text: Set[str]) -> Block:
         self._check_text(chunk, start)
         if chunk[0] in b"\r\n" and not chunk.strip(b"\r\n"):  # strip copies the chunk
             return {}
-        read = arrow_csv.ReadOptions(
-            use_threads=False, block_size=len(chunk) + 1, column_names=header, skip_rows_after_names=int(start == 0)
-        )
-        parse = arrow_csv.ParseOptions(newlines_in_values=True)
-        try:
-            table = arrow_csv.read_csv(pa.BufferReader(chunk), read, parse, convert)
-        except pa.ArrowInvalid as error:
-            for line, row in self._rows():
-                if len(row) != len(header):
-                    raise DataError(
-                        f"{self.path}: line {line}: {len(row)} cells where the header has {len(header)}; "
-                        "correct the row (a comma inside a cell needs quotes)"
-                    ) from error
-            raise DataError(f"{self.path}: not a CSV table: {str(error).splitlines()[0]}") from error
+        table = self._read(chunk, start, names, as_text)
+        if not table.num_rows:
+            return {}
         # Of one piece each, since the text is one block; combine_chunks would copy it.
-        return {name: _plain(table[name].chunk(0), False, "other") for name in table.column_names}
+        arrays = {name: table[name].chunk(0) for name in table.column_names}
+        found = {name: self.cells(array, name in as_text, self.dialect.decimal) for name, array in arrays.items()}
+        doubtful = self._doubtful(chunk, {name: found[name] for name in found if name not in as_text}, arrays)
+        if doubtful:
+            texts = self._read(chunk, start, doubtful, set(doubtful))
+            for name in doubtful:
+                if not all(_faithful(text) for text in texts[name].chunk(0).unique().to_pylist() if text is not None):
+                    found[name] = replace(found[name], kind="other")
+        return found
 
-    def _check_text(self, chunk, start):
+    def _doubtful(self, chunk: bytes, found: Block, arrays: dict[str, pa.Array]) -> list[str]:
+        """The columns of numbers that may be codes with leading zeros, hexadecimal, or more than float64 holds."""
+        padded = _has_padded(chunk, self.dialect.separator)
+        return [
+            name
+            for name, cells in found.items()
+            if cells.kind in ("number", "other")
+            and (
+                (padded and pa.types.is_integer(arrays[name].type))
+                or (not pa.types.is_string(arrays[name].type) and np.nanmax(np.abs(cells.numbers)) > values.EXACT)
+            )
+        ]
+
+    def _read(self, chunk: bytes, start: int, names: list[str], as_text: Set[str]) -> pa.Table:
+        read = arrow_csv.ReadOptions(
+            use_threads=False,
+            block_size=len(chunk) + 1,
+            column_names=self.columns,
+            skip_rows_after_names=int(start == 0 and self.dialect.header),
+        )
+        parse = arrow_csv.ParseOptions(delimiter=self.dialect.separator, newlines_in_values=True)
+        convert = arrow_csv.ConvertOptions(
+            column_types={name: pa.string() for name in as_text},
+            include_columns=names,
+            null_values=self.missing,
+            strings_can_be_null=True,
+            true_values=["\0"],  # no cell has it: true and false stay texts
+            false_values=["\0"],
+            decimal_point=self.dialect.decimal,
+        )
+        try:
+            return arrow_csv.read_csv(pa.BufferReader(chunk), read, parse, convert)
+        except pa.ArrowInvalid as error:
+            raise self._ragged() or DataError(f"{self.path}: not a CSV table: {str(error).splitlines()[0]}") from error
+
+    def _ragged(self) -> DataError | None:
+        """The error that names the rows with another number of cells than the header has; None if there are none."""
+        expected = len(self.columns)
+        rows = self._rows()
+        if self.dialect.header:
+            next(rows)
+        wrong = islice(((line, len(row)) for line, row in rows if len(row) != expected), MOST_FAULTS)
+        header = expected - (self.dialect.extra != "")
+        found = [f"{self.path}: line {line}: {cells} cells where the header has {header}" for line, cells in wrong]
+        if not found:
+            return None
+        found[-1] += "; correct the row (a separator inside a cell needs quotes)"
+        return DataError("\n".join(found))
+
+    def _check_text(self, chunk: bytes, start: int) -> None:
         if np.frombuffer(chunk, dtype=np.int8).min() > 0:  # ASCII without NUL, seen in one go and without Python's lock
             return
         try:
             chunk.decode()
         except UnicodeDecodeError as error:
-            line = self._line_at(start + error.start)
-            raise DataError(f"{self.path}: line {line}: not UTF-8 text; save the table as CSV UTF-8") from error
+            if self.reading.encoding is None:
+                raise UndecodableError from error
+            raise self._undecodable(self._line_at(start + error.start)) from error
         if b"\0" in chunk:
             line = self._line_at(start + chunk.index(b"\0"))
             raise DataError(f"{self.path}: line {line}: holds a NUL character; save the table as CSV UTF-8")
 
-    def _chunks(self):
-        """The text, cut after rows: a line's end with a quote open before it lies inside a cell."""
-        with self._open() as file:
+    def _undecodable(self, line: int) -> DataError:
+        return DataError(
+            f"{self.path}: line {line}: not text in the encoding {self.dialect.encoding}; name its encoding with "
+            "--encoding, or save the table as CSV UTF-8"
+        )
+
+    def fall_back(self) -> bool:
+        """Take the file to be in Windows-1252, if it was taken to be in UTF-8 so far; returns whether it was."""
+        was, self.dialect = self.dialect, replace(self.dialect, encoding=FALLBACK)
+        return was != self.dialect
+
+    def _chunks(self) -> Iterator[bytes]:
+        """The text as UTF-8, cut after rows: a line's end with a quote open before it lies inside a cell."""
+        with self._text() as file:
             while line := file.read(CHUNK):
                 lines, inside = [line], b'"' in line and line.count(b'"') % 2
                 while line and (inside or not line.endswith(b"\n")):
@@ -143,109 +305,171 @@ class Csv(Part):
                     inside ^= line.count(b'"') % 2
                 yield b"".join(lines)
 
-    def _rows(self):
+    def _rows(self) -> Iterator[tuple[int, list[str]]]:
         """(line where the row starts, its cells), header included, blank lines left out, as Arrow does."""
         csv.field_size_limit(2**31 - 1)
-        with self._open() as file:
-            reader = csv.reader(io.TextIOWrapper(file, "utf-8", "replace", newline=""))
+        with self._text() as file:
+            text = io.TextIOWrapper(file, "utf-8", "replace", newline="")
+            reader = csv.reader(text, delimiter=self.dialect.separator)
             line = 1
             for row in reader:
                 if row:
-                    yield line, row
+                    yield line + self.dialect.skipped, row
                 line = reader.line_num + 1
 
-    def _line(self, row):
-        number = 0 if row is None else row + 1
+    def line(self, row: int | None) -> str:
+        number = (row or 0) + int(self.dialect.header and row is not None)
         return f" line {next(islice(self._rows(), number, None))[0]}:"
 
-    def _line_at(self, offset):
-        with self._open() as file:
-            return file.read(offset).count(b"\n") + 1
+    def _line_at(self, offset: int) -> int:
+        with self._text() as file:
+            return file.read(offset).count(b"\n") + 1 + self.dialect.skipped
 
     @contextmanager
-    def _open(self):
-        """The text's bytes: decompressed, without a byte order mark. Raises DataError where they can't be read."""
+    def _text(self) -> Iterator[BinaryIO]:
+        """The file's text as UTF-8, from the header on."""
+        with self._bytes() as file:
+            text: BinaryIO = file
+            if self.dialect.encoding != "utf-8-sig":
+                text = cast(BinaryIO, _Recoded(file, self.dialect.encoding))
+            elif file.read(3) != b"\xef\xbb\xbf":
+                file.seek(0)
+            try:
+                for _ in range(self.dialect.skipped):
+                    text.readline()
+                yield text
+            except UnicodeError as error:
+                raise self._undecodable(1) from error
+
+    @contextmanager
+    def _bytes(self) -> Iterator[BinaryIO]:
+        """The file's bytes, decompressed. Raises DataError where they can't be read."""
         try:
             with open(self.path, "rb") as file:
                 packed = file.read(2) == b"\x1f\x8b"
-            with (gzip.open if packed else open)(self.path, "rb") as file:
-                if file.read(3) != b"\xef\xbb\xbf":
-                    file.seek(0)
+            with gzip.open(self.path, "rb") if packed else open(self.path, "rb") as file:
                 yield file
         except (OSError, EOFError, zlib.error) as error:
             why = getattr(error, "strerror", None) or "its gzip compression is damaged"
             raise DataError(f"{self.path}: can't be read: {why}") from error
 
 
-class Parquet(Part):
-    """A Parquet file; text is trimmed and may say missing as a CSV cell may."""
+class UndecodableError(Exception):
+    """A CSV file turns out not to be in UTF-8, which it was taken for."""
 
-    def __init__(self, path):
-        super().__init__(path)
+
+class _Recoded(io.BufferedIOBase):
+    """A file in some encoding, read as UTF-8."""
+
+    def __init__(self, file: BinaryIO, encoding: str) -> None:
+        self.text = io.TextIOWrapper(file, encoding, newline="")
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int | None = -1) -> bytes:
+        return self.text.read(size).encode()
+
+    read1 = read
+
+    def readline(self, size: int | None = -1) -> bytes:
+        return self.text.readline().encode()
+
+
+class Excel(Csv):
+    """A sheet of an Excel workbook (.xlsx), read as the CSV file that it would be saved as."""
+
+    @cached_property
+    def _sheet(self) -> bytes:
+        try:
+            from openpyxl import load_workbook
+        except ModuleNotFoundError as error:
+            raise DataError(f"{self.path}: an Excel file needs openpyxl; install it, or save it as CSV") from error
+        book = load_workbook(self.path, read_only=True, data_only=True)
+        name = self.reading.sheet or book.sheetnames[0]
+        if name not in book.sheetnames:
+            raise DataError(f"{self.path}: there is no sheet '{name}'; the sheets are: {', '.join(book.sheetnames)}")
+        text = io.StringIO(newline="")
+        csv.writer(text).writerows(book[name].iter_rows(values_only=True))
+        return text.getvalue().encode()
+
+    @contextmanager
+    def _bytes(self) -> Iterator[BinaryIO]:
+        yield io.BytesIO(self._sheet)
+
+
+class Parquet(Part):
+    """A Parquet file; text is trimmed and may be missing as a CSV cell may."""
+
+    def __init__(self, path: Path, reading: Reading) -> None:
+        super().__init__(path, reading)
         with self._damage():
             self.schema = pq.read_schema(path)
 
-    def header(self):
-        """The names of the columns but for pandas' nameless index, the numbers of the rows it kept."""
+    def header(self) -> list[str]:
+        """The names of the columns, without pandas' nameless index, which has the numbers of the rows it kept."""
         names = [name for name in self.schema.names if not re.fullmatch(r"__index_level_\d+__", name)]
-        _check(names, self.path)
+        _check(names, str(self.path))
         return names
 
-    def blocks(self, header, names, as_text):
+    def blocks(self, names: Sequence[str], as_text: Set[str]) -> Iterator[Job]:
         for name in names:
-            if pa.types.is_nested(self.schema.field(name).type):
-                kind = self.schema.field(name).type
-                raise self.fault(None, name, f"holds {kind}, not one value a row", f"leave it out with --drop '{name}'")
-        # Streamed: Arrow would else hold each row group whole, and read the next ones ahead.
+            if pa.types.is_nested(kind := self.schema.field(name).type):
+                found = f"holds {kind}, not one value a row"
+                raise DataError(f"{self.path}: column '{name}': {found}; leave it out with --drop '{name}'")
+        # Streamed: Arrow would otherwise hold each row group whole, and read the next ones ahead.
         with self._damage(), pq.ParquetFile(self.path, pre_buffer=False, buffer_size=1 << 20) as file:
-            for batch in file.iter_batches(max(1, min(BATCH, CELLS // len(names))), columns=names):
-                yield partial(self._columns, batch, as_text)
+            for batch in file.iter_batches(max(1, min(BATCH, CELLS // len(names))), columns=list(names)):
+                yield partial(self._block, batch, as_text)
 
-    def _columns(self, batch, as_text):
+    def _block(self, batch: pa.RecordBatch, as_text: Set[str]) -> Block:
         return {name: self._column(name, batch[name], name in as_text) for name in batch.schema.names}
 
-    def _column(self, name, cells, as_text):
+    def _column(self, name: str, array: pa.Array, as_text: bool) -> Cells:
         try:
-            return _plain(cells, as_text, "text")
+            return self.cells(array, as_text)
         except pa.ArrowException as error:  # bytes that are no UTF-8, a UUID
-            found = f"its {cells.type} can be read neither as numbers nor as text"
-            raise self.fault(None, name, found, f"leave it out with --drop '{name}'") from error
+            found = f"its {array.type} can be read neither as numbers nor as text"
+            raise DataError(f"{self.path}: column '{name}': {found}; leave it out with --drop '{name}'") from error
 
-    def _line(self, row):
+    def line(self, row: int | None) -> str:
         return "" if row is None else f" row {row + 1}:"
 
     @contextmanager
-    def _damage(self):
+    def _damage(self) -> Iterator[None]:
         try:
             yield
         except (pa.ArrowException, OSError) as error:
             raise DataError(f"{self.path}: not a Parquet file: {str(error).splitlines()[0]}; write it again") from error
 
 
-def _plain(array, as_text, other):
-    """(kind, cells) of an Arrow array, see Part.blocks; `other` is the kind of what is neither number nor text."""
-    if pa.types.is_dictionary(array.type):
-        array = array.dictionary_decode()
-    kind = array.type
-    if pa.types.is_null(kind):
-        return None, np.full(len(array), np.nan)
-    if not as_text and (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
-        return "number", array.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or as_text:
-        other = "text"
-    # Of the cells that differ, since there are few of them to a great many rows; NaN becomes "nan", which is missing.
-    cells = array.dictionary_encode()
-    text = pc.utf8_trim_whitespace(cells.dictionary.cast(pa.string()))
-    text = pc.if_else(pc.is_in(text, pa.array(sorted(MISSING))), None, text).dictionary_encode()
-    return other, pa.DictionaryArray.from_arrays(text.indices.take(cells.indices), text.dictionary)
+def _recoded(codes: Floats, numbers: Sequence[float]) -> Floats:
+    """codes (m,), indices or NaN, as numbers[code]; NaN stays."""
+    known = ~np.isnan(codes)
+    found = np.full(len(codes), np.nan)
+    found[known] = np.asarray(numbers, dtype=np.float64)[codes[known].astype(np.intp)]
+    return found
 
 
-def _check(names, where):
+def _has_padded(chunk: bytes, separator: str) -> bool:
+    """Whether some cell may start with a 0 that a digit or an x follows."""
+    data = np.frombuffer(chunk, dtype=np.uint8)
+    zeros = np.flatnonzero(data[:-1] == ord("0"))
+    before, after = np.where(zeros > 0, data[zeros - 1], ord("\n")), data[zeros + 1]
+    starts = np.isin(before, np.frombuffer(f'{separator}\n" +-'.encode(), dtype=np.uint8))
+    return bool((starts & np.isin(after, np.frombuffer(b"0123456789xX", dtype=np.uint8))).any())
+
+
+def _faithful(text: str) -> bool:
+    """Whether the number that Arrow makes of a text is what the text means."""
+    text = text.strip()
+    return not values.PADDED.fullmatch(text) and not values.HEXADECIMAL.fullmatch(text) and values.is_exact(text)
+
+
+def _check(names: Sequence[str], where: str) -> None:
     if len(names) == 1:
-        raise DataError(f"{where}: only one column, '{names[0]}'; the table needs commas between its columns")
+        raise DataError(f"{where}: only one column, '{names[0]}'; name the separator of its columns with --separator")
     for index, name in enumerate(names):
-        if name == "":
-            raise DataError(f"{where}: column {index + 1} has no name; give it one")
         if name in names[:index]:
             raise DataError(f"{where}: two columns are called '{name}'; rename one")
         if not name.isprintable() or set(name) & set('"\\'):

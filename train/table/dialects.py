@@ -1,0 +1,124 @@
+"""How a CSV file is written: its encoding, separator, decimal mark, header and lines above it, found from its start."""
+
+import codecs
+import csv
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from passfail.manifest import MISSING
+from train.table.values import plain_number
+
+HEAD = 1 << 16  # bytes of a file that its dialect is found from
+SEPARATORS = (",", ";", "\t", "|")
+NAMES = {"\t": "tab", " ": "space"}
+ENCODINGS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+FALLBACK = "windows-1252"  # of text that is not UTF-8, as spreadsheets on Windows write it
+SEPARATOR_LINE = re.compile(r"sep=(.)$")  # Excel's line above the header
+DECIMAL_COMMA = re.compile(r"[+-]?(\d+|\d{1,3}(\.\d{3})+),(\d{1,2}|\d{4,})")
+DECIMAL_POINT = re.compile(r"[+-]?\d*\.(\d{1,2}|\d{4,})")
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How a CSV file is written.
+
+    skipped: lines above the header. header: whether there is one. extra: a column that only the rows have: "" (none),
+    "first" (row names, as R writes them) or "last" (each row ends with a separator).
+    """
+
+    encoding: str = "utf-8-sig"
+    separator: str = ","
+    decimal: str = "."
+    skipped: int = 0
+    header: bool = True
+    extra: str = ""
+
+    def __str__(self) -> str:
+        """What differs from UTF-8 with commas below a header, for people; "" if nothing does."""
+        found = [
+            f"separator {NAMES.get(self.separator, repr(self.separator))}" if self.separator != "," else "",
+            "decimal comma" if self.decimal != "." else "",
+            f"encoding {self.encoding}" if self.encoding != "utf-8-sig" else "",
+            f"{self.skipped} line{'s' * (self.skipped > 1)} above the header skipped" if self.skipped else "",
+            "no header" if not self.header else "",
+            {"first": "row names in the first column", "last": "each row ends with a separator"}.get(self.extra, ""),
+        ]
+        return ", ".join(filter(None, found))
+
+
+def encoding_of(head: bytes, whole: bool) -> str:
+    """The encoding of a file that starts with these bytes: by its byte order mark, else UTF-8 or Windows-1252."""
+    for mark, encoding in ENCODINGS.items():
+        if head.startswith(mark):
+            return encoding
+    if head[1::2].count(0) > len(head) / 4:
+        return "utf-16-le"
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head, whole)
+    except UnicodeDecodeError:
+        return FALLBACK
+    return "utf-8-sig"
+
+
+def sniff(lines: Sequence[str], known: Dialect, separator: str | None, decimal: str | None) -> Dialect:
+    """Find the dialect of a file's first lines, with their ends; separator, decimal: as the user gave them, or None."""
+    above = 0
+    if lines and (given := SEPARATOR_LINE.match(lines[0].rstrip("\r\n"))):
+        above, separator = 1, separator or given[1]
+    tries = [_try(lines[above:], one) for one in ([separator] if separator else SEPARATORS)]
+    best = max(tries, key=lambda found: found.score)
+    if best.width < 2 and not separator:
+        best = max(_try(lines[above:], " "), best, key=lambda found: found.score)
+    rows = best.rows
+    start, extra = (0, "") if not known.header else _header(rows, best.width)
+    skipped = above + (rows[start][0] if rows else 0)
+    cells = [cell.strip() for _, row in rows[start + known.header :] for cell in row]
+    if decimal is None:
+        decimal = (
+            "," if any(map(DECIMAL_COMMA.fullmatch, cells)) and not any(map(DECIMAL_POINT.fullmatch, cells)) else "."
+        )
+    return replace(known, separator=best.separator, decimal=decimal, skipped=skipped, extra=extra)
+
+
+@dataclass(frozen=True)
+class _Try:
+    """The rows, (lines above, cells), that a separator makes; width: the cells that most have; score: to compare by."""
+
+    separator: str
+    rows: list[tuple[int, list[str]]]
+    width: int
+    score: tuple[bool, float, int]
+
+
+def _try(lines: Sequence[str], separator: str) -> _Try:
+    reader = csv.reader(iter(lines), delimiter=separator)
+    rows, above = [], 0
+    try:
+        for row in reader:
+            if row and not row[0].startswith("#"):
+                rows.append((above, row))
+            above = reader.line_num
+    except csv.Error:  # a separator that leaves a quote open
+        pass
+    counts = Counter(len(row) for _, row in rows)
+    width = counts.most_common(1)[0][0] if counts else 0
+    return _Try(separator, rows, width, (width > 1, counts[width] / max(1, len(rows)), width))
+
+
+def _header(rows: Sequence[tuple[int, list[str]]], width: int) -> tuple[int, str]:
+    """Which of the rows is the header, and the extra column of the rows below it; width: the cells that most have."""
+    for index, (_, row) in enumerate(rows):
+        if len(row) == width:
+            return index, ""
+        if len(row) == width - 1 > 0 and index + 1 < len(rows):
+            below = [cells for _, cells in rows[index + 1 :] if len(cells) == width]
+            if len(rows[index + 1][1]) == width and any(map(_is_value, below[0])):
+                return index, "last" if all(cells[-1].strip() == "" for cells in below) else "first"
+    return 0, ""
+
+
+def _is_value(cell: str) -> bool:
+    """Whether a cell is a number or missing, as no name of a column is."""
+    return cell.strip() in MISSING or plain_number(cell.strip()) is not None

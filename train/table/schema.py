@@ -1,0 +1,284 @@
+"""What each column of a table is: the target, the weights, a feature, or left out; or why it can't be used."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+from passfail.manifest import Feature, Target
+from train.table import values
+
+# The value that is positive, where a target's two values are not 0 and 1.
+POSITIVE_WORDS = frozenset(["yes", "y", "true", "t", "pass", "passed", "survived", "success", "positive", "admitted"])
+MAX_LEVELS = 100
+MAX_ASKED = 1000  # levels of a column that --categorical names
+FEW = 20  # levels that are never too many for the rows
+MOST_TEXTS = 100_000  # different texts of a column that are counted; with more, it can't be categorical
+MANY = 5  # values that an error lists
+
+# What makes two texts of a target the same value: first the spelling of numbers and booleans, then case as well.
+SPELLINGS: tuple[Callable[[str], str], ...] = (values.canonical, lambda text: values.canonical(text).casefold())
+
+Missing = Literal["error", "drop", "mean", "median", "most-frequent", "indicator"]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How to read a table: what each of its columns is, and how its file is written.
+
+    target: the yes/no column, by default the last one. positive: the target's positive value. labels: what answers call
+    the two outcomes, (negative, positive). categorical: columns whose numbers are levels. drop: columns to leave out.
+    weights: the column of the rows' weights. missing: {column, or "" for all others: what a missing cell becomes, see
+    passfail.manifest.Feature, or "drop" for its row}; by default the mean or the most frequent level, where a cell is
+    missing. reference: {column: its reference level}. order: {column: its levels in order}. strict: refuse what is
+    left out with a warning otherwise. na: cells that are missing, besides passfail.manifest.MISSING. separator,
+    decimal, encoding: of CSV, found if None. header: whether CSV has one. sheet: of an Excel file, the first if None.
+    """
+
+    target: str | None = None
+    positive: str | None = None
+    labels: tuple[str, str] | None = None
+    categorical: tuple[str, ...] = ()
+    drop: tuple[str, ...] = ()
+    weights: str | None = None
+    missing: Mapping[str, Missing] = field(default_factory=dict)
+    reference: Mapping[str, str] = field(default_factory=dict)
+    order: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    strict: bool = False
+    na: tuple[str, ...] = ()
+    separator: str | None = None
+    decimal: str | None = None
+    encoding: str | None = None
+    header: bool = True
+    sheet: str | None = None
+
+    def given(self) -> dict[str, object]:
+        """The options that are not the defaults."""
+        return {name: value for name, value in vars(self).items() if value != getattr(Reading(), name)}
+
+
+Place = tuple[int, int]  # (part, row in it)
+
+
+class Level(NamedTuple):
+    """How many rows have a text, and where the first is."""
+
+    rows: int
+    first: Place
+
+
+@dataclass
+class Summary:
+    """What is known of a column's cells: of some rows, or of all.
+
+    kinds: of train.table.readers.Cells. levels: of a column of texts, in the order of this process's codes.
+    too_many: whether there are more texts than are counted.
+    """
+
+    kinds: set[str] = field(default_factory=set)
+    units: set[str] = field(default_factory=set)
+    count: int = 0
+    missing: int = 0
+    first_missing: Place | None = None
+    minimum: float = math.inf
+    maximum: float = -math.inf
+    infinite: Place | None = None
+    negative: Place | None = None
+    levels: dict[str, Level] = field(default_factory=dict)
+    too_many: bool = False
+
+    def add(self, other: "Summary") -> None:
+        """Take in what is known of other rows."""
+        self.kinds |= other.kinds
+        self.units |= other.units
+        self.count += other.count
+        self.missing += other.missing
+        self.minimum = min(self.minimum, other.minimum)
+        self.maximum = max(self.maximum, other.maximum)
+        self.first_missing = _first(self.first_missing, other.first_missing)
+        self.infinite = _first(self.infinite, other.infinite)
+        self.negative = _first(self.negative, other.negative)
+        for text, (count, place) in other.levels.items():
+            level = self.levels.get(text, Level(0, place))
+            self.levels[text] = Level(level.rows + count, min(level.first, place))
+        self.too_many |= other.too_many or len(self.levels) > MOST_TEXTS
+
+    @property
+    def mixed(self) -> bool:
+        """Whether the cells must be read as texts to know what they are."""
+        return "other" in self.kinds or len(self.kinds) > 1 or len(self.units) > 1
+
+
+def _first(a: Place | None, b: Place | None) -> Place | None:
+    return b if a is None else a if b is None else min(a, b)
+
+
+class Fault(Exception):
+    """Why a column can't be used, and where; option: what gets past it, if an option does."""
+
+    def __init__(self, place: Place | None, found: str, remedy: str, option: str = "") -> None:
+        super().__init__(f"{found}; {remedy}")
+        self.place, self.option = place, option
+
+
+class LeftOut(Exception):
+    """Why a column is not used, and what to do to use it."""
+
+
+def target(reading: Reading, name: str, column: Summary) -> tuple[Target, dict[str, float]]:
+    """The Target of a column, and the y, 0 or 1, of each of its texts. Raises Fault."""
+    if column.too_many:
+        raise Fault(None, f"more than {MOST_TEXTS} different values", "a target has two; choose another with --target")
+    groups = _alike(column)
+    labels = sorted(groups)
+    if not labels:
+        raise Fault(None, "no row has a value", "choose another column with --target")
+    if len(labels) == 1:
+        raise Fault((0, 0), f"every row has {labels[0]!r}", "a target needs rows of both outcomes")
+    if len(labels) > 2:
+        third = sorted(labels, key=lambda label: groups[label].first)[2]
+        found = f"{len(labels)} different values, the third is {third!r}"
+        raise Fault(groups[third].first, found, "a target has two; choose another with --target")
+    positive = _positive(reading.positive, labels)
+    negative = labels[1 - labels.index(positive)]
+    shown = reading.labels or (negative, positive)
+    if not reading.labels and {values.plain_number(label) for label in labels} == {0, 1}:
+        shown = ("fail", "pass") if name.casefold() in ("pass", "passed") else (f"{name}: no", f"{name}: yes")
+    y = {text: float(label == positive) for label in labels for text in groups[label].texts}
+    return Target(name=name, values=(negative, positive), labels=shown), y
+
+
+class _Value(NamedTuple):
+    first: Place
+    texts: list[str]
+
+
+def _alike(column: Summary) -> dict[str, _Value]:
+    """{value: where it is first, its spellings}; case is ignored where that makes two values of more."""
+    for spelling in SPELLINGS:
+        groups: dict[str, list[str]] = {}
+        for text in sorted(column.levels, key=lambda text: -column.levels[text].rows):
+            groups.setdefault(spelling(text), []).append(text)
+        if len(groups) == 2:
+            break
+    else:
+        groups = {text: [text] for text in column.levels}
+    return {
+        values.canonical(texts[0]): _Value(min(column.levels[text].first for text in texts), texts)
+        for texts in groups.values()
+    }
+
+
+def _positive(given: str | None, labels: list[str]) -> str:
+    first, second = labels
+    if given is not None:
+        for spelling in SPELLINGS:
+            if alike := [label for label in labels if spelling(label) == spelling(given)]:
+                return alike[0]
+        raise Fault(None, f"no row has {given!r}", f"--positive takes {first!r} or {second!r}")
+    numbers = [values.plain_number(label) for label in labels]
+    likely = [
+        v for v, k in zip(labels, numbers, strict=True) if v.casefold() in POSITIVE_WORDS or (k == 1 and 0 in numbers)
+    ]
+    if len(likely) != 1:
+        found = f"it is unknown which of {first!r} and {second!r} is positive"
+        raise Fault(None, found, f"use --positive {first!r} or --positive {second!r}", f"--positive {second!r}")
+    return likely[0]
+
+
+def check_weights(column: Summary) -> None:
+    """Raise Fault unless a column holds weights: numbers from 0 up, one at least above 0."""
+    numbers = {text: values.plain_number(text) for text in column.levels}
+    texts = [column.levels[text].first for text, number in numbers.items() if number is None or number < 0]
+    places = filter(None, [column.first_missing, column.infinite, column.negative, *texts])
+    if (place := min(places, default=None)) or column.kinds != {"number"}:
+        found = "not a weight"
+        raise Fault(place, found, "a weight is a number from 0 up: how many rows the row counts for")
+    if column.maximum <= 0:
+        raise Fault(None, "every weight is 0", "leave --weights out, or correct the column", "")
+
+
+def feature(reading: Reading, name: str, column: Summary) -> tuple[Feature, dict[str, float]]:
+    """The Feature of a column, and the index of the level of each of its texts. Raises Fault or LeftOut.
+
+    Where cells may be missing they become 0 here, until train.table.imputation knows better.
+    """
+    way = reading.missing.get(name, reading.missing.get(""))
+    if way == "error" and column.missing:
+        raise Fault(column.first_missing, "missing", "fill the cell, or choose another --missing")
+    if column.count == 0:
+        raise LeftOut("no row has a value; it predicts nothing; fill it, or use --drop")
+    # A way chosen for this column by name holds for later rows, even if no row of the table lacks the value.
+    nullable = way not in ("error", "drop") and (column.missing > 0 or name in reading.missing)
+    imputed = 0.0 if nullable else None
+    asked = name in reading.categorical or name in reading.order
+    if column.kinds == {"number"}:
+        if column.infinite:
+            raise Fault(column.infinite, "not a finite number", "correct the cell or empty it")
+        strategy = way if nullable and way and way != "drop" else "mean" if nullable else "error"
+        return Feature(name, "numeric", (), column.minimum, column.maximum, imputed, strategy), {}
+    _check_texts(name, column, asked)
+    groups = _spellings(column)
+    if len(groups) == 1:
+        raise LeftOut(f"every row has {next(iter(groups))!r}; it predicts nothing; --drop '{name}' silences this")
+    levels = _ordered(reading, name, list(groups))
+    if name in reading.missing and way in ("mean", "median"):
+        option = f"--missing '{name}=most-frequent'"
+        raise Fault(None, f"levels have no {way}", f"use {option} or indicator", option)
+    strategy = "error" if not nullable else "indicator" if way == "indicator" else "most-frequent"
+    codes = {text: float(levels.index(level)) for level, texts in groups.items() for text in texts}
+    return Feature(name, "categorical", tuple(levels), None, None, imputed, strategy), codes
+
+
+def _check_texts(name: str, column: Summary, asked: bool) -> None:
+    """Raise LeftOut or Fault unless a column of texts can be categorical; asked: whether the user says that it is."""
+    if column.kinds == {"date"} or (not asked and values.is_date(list(column.levels))):
+        raise LeftOut("its cells are dates or times; each would be a level of its own; make numbers of them to use it")
+    levels, rows = column.levels, column.count + column.missing
+    numeric = {text for text in levels if values.plain_number(text) is not None}
+    if not asked and not column.too_many:
+        if sum(levels[text].rows for text in numeric) > column.count / 2:
+            stray = min(levels.keys() - numeric, key=lambda text: levels[text].first)
+            found = f"{stray!r} is not a number, most cells are"
+            remedy = f"correct it, or use --na {stray!r} if it is missing, or --categorical '{name}'"
+            raise Fault(levels[stray].first, found, remedy, f"--na {stray!r}")
+        if hexadecimal := [text for text in levels if values.HEXADECIMAL.fullmatch(text)]:
+            first = min(hexadecimal, key=lambda text: levels[text].first)
+            remedy = f"write it in decimal digits, or use --categorical '{name}'"
+            raise Fault(levels[first].first, f"{first!r} is hexadecimal", remedy, f"--categorical '{name}'")
+    most = MAX_ASKED if asked else MAX_LEVELS
+    if column.too_many or len(levels) > most or (len(levels) > FEW and len(levels) > rows / 2):
+        count = f"more than {MOST_TEXTS}" if column.too_many else str(len(levels))
+        what = "identifiers" if not asked and all(text.isdecimal() for text in levels) and levels else "texts"
+        use = MAX_LEVELS < len(levels) <= min(MAX_ASKED, rows / 2) and not column.too_many and not asked
+        remedy = f"--categorical '{name}' uses it" if use else f"--drop '{name}' silences this"
+        raise LeftOut(f"{count} different {what} in {rows} rows are too many for levels; {remedy}")
+
+
+def _spellings(column: Summary) -> dict[str, list[str]]:
+    """{level: the texts that mean it}: booleans have one spelling each, other texts only their own."""
+    if {text.casefold() for text in column.levels} <= values.BOOLEANS:
+        groups: dict[str, list[str]] = {}
+        for text in column.levels:
+            groups.setdefault(text.casefold(), []).append(text)
+        return groups
+    return {text: [text] for text in column.levels}
+
+
+def _ordered(reading: Reading, name: str, levels: list[str]) -> list[str]:
+    """The levels in the order asked for, else by number or by the alphabet; the reference level comes first."""
+    if given := reading.order.get(name):
+        if set(given) != set(levels) or len(given) != len(levels):
+            option = f"--order '{name}={','.join(sorted(levels))}'"
+            raise Fault(None, "--order names other levels than the column has", f"name each once: {option}", option)
+        return list(given)
+    numbers = {level: values.plain_number(level.lstrip("+0") or "0") for level in levels}
+    if None not in numbers.values():
+        levels = sorted(levels, key=lambda level: (numbers[level] or 0.0, level))
+    else:
+        levels = sorted(levels)
+    if (first := reading.reference.get(name)) is None:
+        return levels
+    if first not in levels:
+        raise Fault(None, f"no row has the reference level {first!r}", f"the levels are {', '.join(levels[:MANY])}")
+    return [first, *(level for level in levels if level != first)]

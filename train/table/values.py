@@ -1,0 +1,84 @@
+"""What the text of a cell means: a number (with its unit), a boolean, a date, or a text."""
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+
+from passfail.columns import NUMBER
+
+EXACT = 2**53  # beyond it float64 skips integers
+PADDED = re.compile(r"[+-]?0\d+")  # a code with leading zeros: 01100
+HEXADECIMAL = re.compile(r"[+-]?0[xX][0-9a-fA-F]+")
+BOOLEANS = frozenset(["true", "false"])
+# A number to a reader only: a currency before it, groups of thousands, and a unit without digits behind it.
+_BODY = r"(?:\d{{1,3}}(?:[{group}]\d{{3}})+|\d+)(?:{point}\d+)?(?:[eE][+-]?\d+)?|{point}\d+"
+_FORMATTED = (
+    r"(?P<sign>[+-]?)(?P<before>[$€£¥]?) ?(?P<body>"
+    + _BODY
+    + r") ?(?P<after>[^\W\d_/²³]{{0,12}}(?:/[^\W\d_]{{1,6}})?[²³]?|[%‰°$€£¥])"
+)
+FORMATTED = {
+    ".": re.compile(_FORMATTED.format(group=",' \u00a0\u202f", point=r"\.")),
+    ",": re.compile(_FORMATTED.format(group=".' \u00a0\u202f", point=",")),
+}
+GROUPS = re.compile(r"[,.' \u00a0\u202f]")
+_MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?"
+_CLOCK = r"\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?: ?[ap]m)?"
+DATE = re.compile(
+    rf"(?:\d{{4}}[-/.]\d{{1,2}}[-/.]\d{{1,2}}|\d{{1,2}}[-/.]\d{{1,2}}[-/.](?:\d{{4}}|\d{{2}})|\d{{4}}-\d{{2}}"
+    rf"|\d{{1,2}}[ -]{_MONTH}[ -]\d{{2,4}}|{_MONTH} \d{{1,2}},? \d{{4}})(?:[T ]{_CLOCK})?(?:z|[+-]\d\d:?\d\d)?"
+    rf"|{_CLOCK}",
+    re.IGNORECASE,
+)
+
+
+def plain_number(text: str) -> float | None:
+    """The finite number that a text is, or None. A number has no padding, and no digits that float64 would lose."""
+    if not NUMBER.fullmatch(text) or PADDED.fullmatch(text):
+        return None
+    value = float(text)
+    return value if math.isfinite(value) and is_exact(text) else None
+
+
+def is_exact(text: str) -> bool:
+    """Whether float64 holds a text's number, if that is an integer written out; others may be rounded."""
+    digits = text.lstrip("+-")
+    return len(digits) < 16 or not digits.isdecimal() or int(text) == int(float(text))
+
+
+def numbers(texts: Iterable[str], decimal: str) -> tuple[list[float], str] | None:
+    """The numbers that all texts are, and the unit that all have ("" for none); None if some text is none.
+
+    `62.9 kg`, `12 %`, `$5`, `1,234.50` and `1.234,50` (decimal ",") are numbers.
+    """
+    found: list[float] = []
+    units: set[str] = set()
+    for text in texts:
+        match = FORMATTED[decimal].fullmatch(text)
+        if match is None or (match["before"] and match["after"]):
+            return None
+        body = match["body"]
+        if decimal == ",":
+            whole, _, fraction = body.partition(",")
+            body = f"{GROUPS.sub('', whole)}.{fraction}" if fraction else GROUPS.sub("", whole)
+        else:
+            body = re.sub(r"[,' \u00a0\u202f]", "", body)
+        value = plain_number(match["sign"] + body)
+        units.add(match["before"] or match["after"])
+        if value is None or len(units) > 1:
+            return None
+        found.append(value)
+    return (found, units.pop()) if found else None
+
+
+def is_date(texts: Sequence[str]) -> bool:
+    """Whether all texts are dates or times."""
+    return all(map(DATE.fullmatch, texts))
+
+
+def canonical(text: str) -> str:
+    """One spelling for each boolean and number: `TRUE` becomes `true`, `1.0` becomes `1`; other texts stay."""
+    if text.casefold() in BOOLEANS:
+        return text.casefold()
+    value = plain_number(text)
+    return text if value is None else str(int(value)) if value.is_integer() else repr(value)
