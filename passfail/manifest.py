@@ -18,8 +18,11 @@ from passfail.errors import ManifestError
 FORMAT = 2
 FILENAME = "manifest.json"
 
-# What a CSV cell may say instead of a value, in training and in serving alike.
-MISSING = frozenset(["", "#N/A", "N/A", "n/a", "NA", "NULL", "null", "NaN", "nan", "-NaN", "-nan"])
+# What a CSV cell may have in place of a value, in training and in serving alike; white space around it is ignored.
+MISSING = frozenset([
+    "", "?", "-", "--", ".", "NA", "N/A", "n/a", "#N/A", "#NA", "<NA>", "NULL", "null", "None", "none", "NaN", "nan",
+    "-NaN", "-nan", "NaT", "#DIV/0!", "#VALUE!", "#REF!", "#NUM!", "#NAME?", "#NULL!",
+])  # fmt: skip
 
 # A model's name is a folder, a part of URLs and a label in logs.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")

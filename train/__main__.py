@@ -13,7 +13,7 @@ from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from passfail import signing
 from passfail.arrays import Floats
@@ -40,7 +40,8 @@ from train.solvers.fit import Fit, fit
 from train.solvers.gradient_descent import OPTIMIZERS
 from train.solvers.options import Options
 from train.table.checks import warnings
-from train.table.table import Table, read_table
+from train.table.schema import Reading
+from train.table.table import Table, read_rows, read_table
 
 NAMED_CELLS = 20_000_000  # of the design matrix; more take too much memory to name the columns that separate
 INTERRUPTED = "interrupted: nothing was written"
@@ -86,12 +87,13 @@ def run_fit(args: Namespace) -> None:
     options, name, goal = _options(args), model_name(args), _goal(args)
     _sign(args.environ)  # a key that can't sign must not cost a fit
     log = print if args.rank == 0 else lambda *words: None
-    table = read_table(args.data or LECTURE_DATA, **_columns(args), labels=args.labels, log=log)
-    units = _units(args, table.features)
+    table = read_table(args.data or LECTURE_DATA, _reading(args), log)
+    units = _units(args, table)
     _print_table(table, args.data or LECTURE_DATA, units, log)
     fitted = fit(table.features, table.x, table.y, table.weight, options, log)
     found = _print_coefficients(table, fitted, options, log)
-    judged = _judge(table, fitted, options, goal, args.folds)
+    scores = _held_out(args, table, fitted, options, log)
+    judged = _judge(table, fitted, options, goal, scores)
     _print_figures(judged, log)
     if args.rank == 0:
         training = _training(table, fitted, options, found, judged)
@@ -120,9 +122,17 @@ class Judgement(NamedTuple):
     warnings: tuple[str, ...]
 
 
-def _judge(table: Table, fitted: Fit, options: Options, goal: Goal, folds: int) -> Judgement:
+def _held_out(args: Namespace, table: Table, fitted: Fit, options: Options, log: Log) -> HeldOut | None:
+    """The scores of the rows of --test, or, without it, of rows held out of the fit if there are enough."""
+    if args.test is None:
+        return held_out(table.features, table.x, table.y, table.weight, options, args.folds)
+    x, y, weight = read_rows(args.test, table, _reading(args), log)
+    logit, y, weight = gather(logits(fitted.model, x), y, weight)
+    return HeldOut(f"the rows of {args.test.name}", logit, y, weight, 0.0)
+
+
+def _judge(table: Table, fitted: Fit, options: Options, goal: Goal, scores: HeldOut | None) -> Judgement:
     """Choose the threshold, and measure the fit on all rows and on held-out rows."""
-    scores = held_out(table.features, table.x, table.y, table.weight, options, folds)
     threshold = _threshold(goal, scores, options.link)
     logit, y, weight = gather(logits(fitted.model, table.x), table.y, table.weight)
     sample = take_sample(table.x, table.y, table.weight)
@@ -135,7 +145,7 @@ def _judge(table: Table, fitted: Fit, options: Options, goal: Goal, folds: int) 
         evaluation=outside,
         sample=sample,
         score=logits(fitted.model, sample[0]),
-        warnings=warnings(table.features, sample[0], len(sample[0]) == table.rows, outside),
+        warnings=(*table.warnings, *warnings(table.features, sample[0], len(sample[0]) == table.rows, outside)),
     )
 
 
@@ -162,9 +172,14 @@ def _training(table: Table, fitted: Fit, options: Options, found: Statistics | N
 
 
 def _print_table(table: Table, data: object, units: Mapping[str, str], log: Log) -> None:
+    for note in table.notes:
+        log(note)
     log(f"{data}: {table.rows} rows, {table.positives} with {table.target.name} = {table.target.values[1]}")
     for feature in table.features:
-        log(f"  {feature.name}: {_describe(feature, units.get(feature.name))}")
+        missing = table.missing.get(feature.name, 0)
+        log(
+            f"  {feature.name}: {_describe(feature, units.get(feature.name))}{f' ({missing} cells)' if missing else ''}"
+        )
 
 
 def _print_coefficients(table: Table, fitted: Fit, options: Options, log: Log) -> Statistics | None:
@@ -242,23 +257,24 @@ def run_compare(args: Namespace) -> None:
     plots.check(args.picture)
     given = {name: getattr(args, name) for name in ("lr", "epochs", "seed") if getattr(args, name) is not None}
     wanted = combinations(args.losses, args.optimizers, args.activations, args.links, args.hidden, **given)
-    columns = _columns(args)
-    rows = compare(read_table(args.data, **columns), columns, wanted, args.folds, args.results)
+    reading = _reading(args)
+    rows = compare(read_table(args.data, reading), reading.given(), wanted, args.folds, args.results)
     for line in compared(rows):
         print(line)
     draw(rows, args.picture)
     print(f"wrote {args.picture}")
 
 
-def _columns(args: Namespace) -> dict[str, Any]:
-    """The keyword arguments of read_table that say how columns are read."""
-    names = ("target", "positive", "categorical", "drop", "weights")
-    return {**{name: getattr(args, name) for name in names}, "missing": dict(args.missing)}
+def _reading(args: Namespace) -> Reading:
+    """How the options say that the table is read."""
+    given = {name: getattr(args, name) for name in vars(Reading()) if hasattr(args, name)}
+    given |= {name: tuple(given[name]) for name in ("categorical", "drop", "na")}
+    return Reading(**given | {name: dict(given[name]) for name in ("missing", "reference", "order")})
 
 
-def _units(args: Namespace, features: Sequence[Feature]) -> dict[str, str]:
-    """{feature: unit}. Raises FitError if one is not a numeric column."""
-    units, numeric = dict(args.unit), [feature.name for feature in features if feature.kind == "numeric"]
+def _units(args: Namespace, table: Table) -> dict[str, str]:
+    """{feature: unit}, as --unit or the cells name it. Raises FitError if one is not a numeric column."""
+    units, numeric = {**table.units, **dict(args.unit)}, [f.name for f in table.features if f.kind == "numeric"]
     if unknown := [name for name in units if name not in numeric]:
         raise FitError(f"--unit: '{unknown[0]}' is not a numeric column; these are: {', '.join(numeric)}")
     return units

@@ -15,7 +15,7 @@ from train.solvers.fit import SOLVERS
 from train.solvers.gradient_descent import OPTIMIZERS
 
 LECTURE_DATA = Path("data/hours.csv")
-MISSING = ("mean", "median", "most-frequent", "indicator", "error")
+MISSING = ("mean", "median", "most-frequent", "indicator", "drop", "error")
 
 
 def parse(arguments: Sequence[str] | None = None) -> Namespace:
@@ -95,14 +95,57 @@ def _columns() -> ArgumentParser:
     columns.add_argument(
         "--categorical", action="append", default=[], metavar="COLUMN", help="column whose numbers name groups"
     )
-    columns.add_argument("--drop", action="append", default=[], metavar="COLUMN", help="column to leave out")
+    columns.add_argument(
+        "--drop", action="append", default=[], metavar="COLUMN", help="column to leave out, or several: a,b"
+    )
+    columns.add_argument(
+        "--reference", type=_reference, action="append", default=[], metavar="COLUMN=LEVEL",
+        help="level that the column's other levels are compared with (default: the first)",
+    )  # fmt: skip
+    columns.add_argument(
+        "--order", type=_order, action="append", default=[], metavar="COLUMN=A,B,...",
+        help="levels of a column in order (default: by number, else by the alphabet)",
+    )  # fmt: skip
+    columns.add_argument(
+        "--strict", action="store_true", help="refuse columns that are left out with a warning otherwise"
+    )
     columns.add_argument("--weights", metavar="COLUMN", help="column that says how many rows each row counts for")
     columns.add_argument(
         "--missing", type=_missing, action="append", default=[], metavar="[COLUMN=]WAY",
-        help=f"what a missing cell becomes: {', '.join(MISSING)}; for one column or for all (default: mean for "
-        "numbers, most-frequent for groups)",
+        help=f"what a missing cell becomes: {', '.join(MISSING)} (its row is left out); for one column or for all "
+        "(default: mean for numbers, most-frequent for groups)",
     )  # fmt: skip
+    files = parser.add_argument_group("files", "CSV is read as it is found to be written; these options override that")
+    files.add_argument("--separator", type=_separator, help="separator of cells; tab for a tab (default: found)")
+    files.add_argument("--decimal", choices=(".", ","), help="decimal mark (default: found)")
+    files.add_argument("--encoding", help="encoding of the text (default: UTF-8, else found)")
+    files.add_argument("--no-header", dest="header", action="store_false", help="the first line is a row")
+    files.add_argument(
+        "--na", action="append", default=[], metavar="TEXT", help="cell that is missing, besides those of the manual"
+    )
+    files.add_argument("--sheet", help="sheet of an Excel file (default: the first)")
     return parser
+
+
+def _reference(text: str) -> tuple[str, str]:
+    name, _, level = text.partition("=")
+    if not name or not level:
+        raise ArgumentTypeError("takes COLUMN=LEVEL: group=a")
+    return name, level
+
+
+def _order(text: str) -> tuple[str, tuple[str, ...]]:
+    name, _, levels = text.partition("=")
+    if not name or "," not in levels:
+        raise ArgumentTypeError("takes COLUMN=LEVEL,LEVEL,...: size=low,medium,high")
+    return name, tuple(level.strip() for level in levels.split(","))
+
+
+def _separator(text: str) -> str:
+    separator = {"tab": "\t", "\\t": "\t", "space": " "}.get(text, text)
+    if len(separator) != 1 or not separator.isascii() or separator in '"\r\n':
+        raise ArgumentTypeError("takes one ASCII character, tab or space")
+    return separator
 
 
 def _add_fitting(parser: ArgumentParser) -> None:
@@ -142,6 +185,7 @@ def _add_judging(parser: ArgumentParser) -> None:
     group.add_argument(
         "--folds", type=_at_least(int, 2), default=5, help="number of cross-validation folds (default: 5)"
     )
+    group.add_argument("--test", type=Path, metavar="FILE", help="table to measure on, in place of held-out rows")
     group.add_argument("--cost-fp", type=cost, metavar="COST", help="cost of a false positive (default: 1)")
     group.add_argument("--cost-fn", type=cost, metavar="COST", help="cost of a false negative (default: 1)")
     group.add_argument("--precision", type=_share, help="precision that the threshold must reach on held-out rows")

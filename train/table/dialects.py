@@ -13,7 +13,8 @@ from train.table.values import plain_number
 HEAD = 1 << 16  # bytes of a file that its dialect is found from
 SEPARATORS = (",", ";", "\t", "|")
 NAMES = {"\t": "tab", " ": "space"}
-ENCODINGS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+UTF8 = "utf-8-sig"  # UTF-8 with a byte order mark or without
+ENCODINGS = {codecs.BOM_UTF8: UTF8, codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 FALLBACK = "windows-1252"  # of text that is not UTF-8, as spreadsheets on Windows write it
 SEPARATOR_LINE = re.compile(r"sep=(.)$")  # Excel's line above the header
 DECIMAL_COMMA = re.compile(r"[+-]?(\d+|\d{1,3}(\.\d{3})+),(\d{1,2}|\d{4,})")
@@ -28,7 +29,7 @@ class Dialect:
     "first" (row names, as R writes them) or "last" (each row ends with a separator).
     """
 
-    encoding: str = "utf-8-sig"
+    encoding: str = UTF8
     separator: str = ","
     decimal: str = "."
     skipped: int = 0
@@ -40,7 +41,7 @@ class Dialect:
         found = [
             f"separator {NAMES.get(self.separator, repr(self.separator))}" if self.separator != "," else "",
             "decimal comma" if self.decimal != "." else "",
-            f"encoding {self.encoding}" if self.encoding != "utf-8-sig" else "",
+            f"encoding {self.encoding}" if self.encoding != UTF8 else "",
             f"{self.skipped} line{'s' * (self.skipped > 1)} above the header skipped" if self.skipped else "",
             "no header" if not self.header else "",
             {"first": "row names in the first column", "last": "each row ends with a separator"}.get(self.extra, ""),
@@ -59,7 +60,7 @@ def encoding_of(head: bytes, whole: bool) -> str:
         codecs.getincrementaldecoder("utf-8")().decode(head, whole)
     except UnicodeDecodeError:
         return FALLBACK
-    return "utf-8-sig"
+    return UTF8
 
 
 def sniff(lines: Sequence[str], known: Dialect, separator: str | None, decimal: str | None) -> Dialect:

@@ -1,5 +1,6 @@
 """The files of a table, CSV, Parquet or Excel: their columns' names, their cells a block at a time, and their lines."""
 
+import codecs
 import csv
 import gzip
 import hashlib
@@ -25,7 +26,7 @@ from passfail.arrays import Floats
 from passfail.manifest import MISSING
 from train.errors import DataError
 from train.table import values
-from train.table.dialects import FALLBACK, HEAD, Dialect, encoding_of, sniff
+from train.table.dialects import FALLBACK, HEAD, UTF8, Dialect, encoding_of, sniff
 from train.table.schema import Reading
 
 CHUNK = 4 << 20  # bytes of CSV parsed at a time; its columns stay in the processor's cache
@@ -161,12 +162,12 @@ class Csv(Part):
         with self._bytes() as file:
             head = file.read(HEAD)
             whole = not file.read(1)
-        encoding = self.reading.encoding or encoding_of(head, whole)
-        known = Dialect(encoding=encoding, header=self.reading.header)
         try:
-            lines = head.decode(encoding, "replace").splitlines(keepends=True)
+            encoding = codecs.lookup(self.reading.encoding or encoding_of(head, whole)).name
+            known = Dialect(encoding=UTF8 if encoding == "utf-8" else encoding, header=self.reading.header)
+            lines = head.decode(known.encoding, "replace").splitlines(keepends=True)
         except LookupError as error:
-            raise DataError(f"{self.path}: unknown encoding '{encoding}'; correct --encoding") from error
+            raise DataError(f"{self.path}: unknown encoding '{self.reading.encoding}'; correct --encoding") from error
         return sniff(lines if whole else lines[:-1], known, self.reading.separator, self.reading.decimal)
 
     @cached_property
@@ -278,16 +279,15 @@ class Csv(Part):
         except UnicodeDecodeError as error:
             if self.reading.encoding is None:
                 raise UndecodableError from error
-            raise self._undecodable(self._line_at(start + error.start)) from error
+            raise self._undecodable(f" line {self._line_at(start + error.start)}:") from error
         if b"\0" in chunk:
             line = self._line_at(start + chunk.index(b"\0"))
             raise DataError(f"{self.path}: line {line}: holds a NUL character; save the table as CSV UTF-8")
 
-    def _undecodable(self, line: int) -> DataError:
-        return DataError(
-            f"{self.path}: line {line}: not text in the encoding {self.dialect.encoding}; name its encoding with "
-            "--encoding, or save the table as CSV UTF-8"
-        )
+    def _undecodable(self, line: str = "") -> DataError:
+        encoding = self.dialect.encoding.removesuffix("-sig")
+        remedy = "name its encoding with --encoding, or save the table as CSV UTF-8"
+        return DataError(f"{self.path}:{line} not text in the encoding {encoding}; {remedy}")
 
     def fall_back(self) -> bool:
         """Take the file to be in Windows-1252, if it was taken to be in UTF-8 so far; returns whether it was."""
@@ -330,7 +330,7 @@ class Csv(Part):
         """The file's text as UTF-8, from the header on."""
         with self._bytes() as file:
             text: BinaryIO = file
-            if self.dialect.encoding != "utf-8-sig":
+            if self.dialect.encoding != UTF8:
                 text = cast(BinaryIO, _Recoded(file, self.dialect.encoding))
             elif file.read(3) != b"\xef\xbb\xbf":
                 file.seek(0)
@@ -339,7 +339,7 @@ class Csv(Part):
                     text.readline()
                 yield text
             except UnicodeError as error:
-                raise self._undecodable(1) from error
+                raise self._undecodable() from error
 
     @contextmanager
     def _bytes(self) -> Iterator[BinaryIO]:
@@ -347,8 +347,8 @@ class Csv(Part):
         try:
             with open(self.path, "rb") as file:
                 packed = file.read(2) == b"\x1f\x8b"
-            with gzip.open(self.path, "rb") if packed else open(self.path, "rb") as file:
-                yield file
+            with cast(BinaryIO, gzip.open(self.path, "rb") if packed else open(self.path, "rb")) as text:
+                yield text
         except (OSError, EOFError, zlib.error) as error:
             why = getattr(error, "strerror", None) or "its gzip compression is damaged"
             raise DataError(f"{self.path}: can't be read: {why}") from error

@@ -148,6 +148,44 @@ def target(reading: Reading, name: str, column: Summary) -> tuple[Target, dict[s
     return Target(name=name, values=(negative, positive), labels=shown), y
 
 
+def known_target(known: Target, column: Summary) -> dict[str, float]:
+    """The y of each text of a column of another table, for a Target. Raises Fault for a text that is neither value."""
+    y = {}
+    for text, level in column.levels.items():
+        matching = (
+            index
+            for spelling in SPELLINGS
+            for index, value in enumerate(known.values)
+            if spelling(text) == spelling(value)
+        )
+        if (outcome := next(matching, None)) is None:
+            raise Fault(level.first, f"{text!r} is not a value of the target", f"it has {' and '.join(known.values)}")
+        y[text] = float(outcome)
+    return y
+
+
+def known_feature(known: Feature, column: Summary) -> dict[str, float]:
+    """The index of the level of each text of a column of another table, for a Feature. Raises Fault."""
+    if column.missing and not known.nullable:
+        option = f"--missing '{known.name}={'mean' if known.kind == 'numeric' else 'most-frequent'}'"
+        raise Fault(
+            column.first_missing, "missing, which no training row is", f"fill the cell, or use {option}", option
+        )
+    if known.kind == "numeric":
+        if column.kinds - {"number"}:
+            first = min((level.first for level in column.levels.values()), default=None)
+            raise Fault(first, "not a number", "correct the cell")
+        return {}
+    codes = {}
+    for text, level in column.levels.items():
+        value = text if text in known.levels else values.canonical(text)
+        if value not in known.levels:
+            found = f"{text!r} is not a level of the training rows"
+            raise Fault(level.first, found, f"leave its rows out; the levels are {', '.join(known.levels[:MANY])}")
+        codes[text] = float(known.levels.index(value))
+    return codes
+
+
 class _Value(NamedTuple):
     first: Place
     texts: list[str]
@@ -157,16 +195,13 @@ def _alike(column: Summary) -> dict[str, _Value]:
     """{value: where it is first, its spellings}; case is ignored where that makes two values of more."""
     for spelling in SPELLINGS:
         groups: dict[str, list[str]] = {}
-        for text in sorted(column.levels, key=lambda text: -column.levels[text].rows):
+        for text in column.levels:
             groups.setdefault(spelling(text), []).append(text)
         if len(groups) == 2:
             break
     else:
         groups = {text: [text] for text in column.levels}
-    return {
-        values.canonical(texts[0]): _Value(min(column.levels[text].first for text in texts), texts)
-        for texts in groups.values()
-    }
+    return {value: _Value(min(column.levels[text].first for text in texts), texts) for value, texts in groups.items()}
 
 
 def _positive(given: str | None, labels: list[str]) -> str:
@@ -232,7 +267,7 @@ def feature(reading: Reading, name: str, column: Summary) -> tuple[Feature, dict
 
 def _check_texts(name: str, column: Summary, asked: bool) -> None:
     """Raise LeftOut or Fault unless a column of texts can be categorical; asked: whether the user says that it is."""
-    if column.kinds == {"date"} or (not asked and values.is_date(list(column.levels))):
+    if column.kinds == {"date"} or (not asked and values.is_date(column.levels)):
         raise LeftOut("its cells are dates or times; each would be a level of its own; make numbers of them to use it")
     levels, rows = column.levels, column.count + column.missing
     numeric = {text for text in levels if values.plain_number(text) is not None}

@@ -5,6 +5,7 @@ import hashlib
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from train.table.schema import Fault, LeftOut, Level, Place, Reading, Summary
 
 PROGRESS = 2.0  # seconds between two lines that say how far the reading is
 
-Log = Callable[[str], None]
+Log = Callable[[str], object]
 
 
 @dataclass(frozen=True)
@@ -69,12 +70,12 @@ def read_table(path: Path, reading: Reading | None = None, log: Log = lambda lin
     names = _feature_names(reading, header, path)
     share = _Share(parts, header, names, reading, log)
     columns, sha256 = share.read()
-    found = _Found(reading, share, columns)
+    found = _infer(reading, share, columns)
     if not found.features:
-        raise DataError(
-            "\n".join([f"{path}: no column is left to predict '{reading.target}' from; drop fewer", *found.warnings])
-        )
+        none_left = f"{path}: no column is left to predict '{reading.target}' from; use one of these"
+        raise DataError("\n".join([none_left, *found.warnings]))
     x, y, weight = share.arrays(found)
+    y_of = found.codes[share.target]
     notes = [f"{part.path}: {part.note}" for part in parts if part.note]
     if share.dropped:
         notes.append(f"{path}: {share.dropped} rows left out: {share.why_dropped}")
@@ -86,13 +87,34 @@ def read_table(path: Path, reading: Reading | None = None, log: Log = lambda lin
         weight=weight,
         features=impute(found.features, x, weight),
         target=found.target,
-        rows=columns[found.target.name].count,
-        positives=sum(level.rows for text, level in columns[found.target.name].levels.items() if found.y[text]),
+        rows=columns[share.target].count,
+        positives=sum(level.rows for text, level in columns[share.target].levels.items() if y_of[text]),
         missing={name: columns[name].missing for name in names},
         units={f.name: unit for f in found.features for unit in columns[f.name].units if unit},
         notes=tuple(notes),
         warnings=(*(sentence for part in parts for sentence in part.warnings), *found.warnings),
     )
+
+
+def read_rows(path: Path, table: Table, reading: Reading, log: Log = lambda line: None) -> list[Floats]:
+    """Read another table's rows as rows of `table`: [x (n, d), y (n,), weight (n,)], with its features and levels.
+
+    Raises DataError where a column or a level is not one of the table's.
+    """
+    names = [feature.name for feature in table.features]
+    parts = open_parts(path, reading)
+    header = parts[0].header()
+    wanted = [*names, table.target.name, *([reading.weights] if reading.weights else [])]
+    if lacking := [name for name in wanted if name not in header]:
+        raise DataError(f"{path}: line 1: there is no column '{lacking[0]}'; the model was fitted with it")
+    categorical = tuple(feature.name for feature in table.features if feature.kind == "categorical")
+    reading = replace(reading, target=table.target.name, categorical=categorical, order={})
+    share = _Share(parts, header, names, reading, log)
+    columns, _ = share.read()
+    rows = list(share.arrays(_match(table, share, columns)))
+    if len(set(rows[1].tolist())) < 2:
+        raise DataError(f"{path}: every row has the same {table.target.name}; add rows of the other outcome")
+    return rows
 
 
 def _resolved(reading: Reading, header: Sequence[str], where: str) -> Reading:
@@ -148,45 +170,61 @@ def _feature_names(reading: Reading, header: Sequence[str], path: Path) -> list[
     return names
 
 
+@dataclass
 class _Found:
-    """What the columns turn out to be: features, the target with the y of each text, codes of texts, warnings."""
+    """What the columns turn out to be: features, the target, the number of each text of a column, and warnings."""
 
     target: Target
-    y: dict[str, float]
+    features: list[Feature] = field(default_factory=list)
+    codes: dict[str, dict[str, float]] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
 
-    def __init__(self, reading: Reading, share: "_Share", columns: Mapping[str, Summary]) -> None:
-        self.features: list[Feature] = []
-        self.codes: dict[str, dict[str, float]] = {}
-        self.warnings: list[str] = []
-        self.faults: list[tuple[str, Fault]] = []
-        assert reading.target is not None
-        try:
-            self.target, self.y = schema.target(reading, reading.target, columns[reading.target])
-        except Fault as fault:
-            self.faults.append((reading.target, fault))
-        if reading.weights:
+
+def _infer(reading: Reading, share: "_Share", columns: Mapping[str, Summary]) -> _Found:
+    """What the columns of a table are; raises DataError with all their faults."""
+    faults: list[tuple[str, Fault]] = []
+    found = _Found(Target("", ("", ""), ("", "")))
+    with _noted(faults, share.target):
+        found.target, found.codes[share.target] = schema.target(reading, share.target, columns[share.target])
+    if reading.weights:
+        with _noted(faults, reading.weights):
+            schema.check_weights(columns[reading.weights])
+    for name in share.features:
+        with _noted(faults, name):
             try:
-                schema.check_weights(columns[reading.weights])
-            except Fault as fault:
-                self.faults.append((reading.weights, fault))
-        for name in share.features:
-            self._add(name, columns[name], reading)
-        if self.faults:
-            raise share.error(self.faults)
+                feature, found.codes[name] = schema.feature(reading, name, columns[name])
+                found.features.append(feature)
+            except LeftOut as why:
+                if reading.strict:
+                    option = f"--drop '{name}'"
+                    raise Fault(None, str(why), f"leave it out with {option}", option) from why
+                found.warnings.append(f"{name} is left out: {why}")
+    if faults:
+        raise share.error(faults)
+    return found
 
-    def _add(self, name: str, column: Summary, reading: Reading) -> None:
-        try:
-            feature, codes = schema.feature(reading, name, column)
-        except LeftOut as why:
-            if not reading.strict:
-                self.warnings.append(f"{name} is left out: {why}")
-                return
-            self.faults.append((name, Fault(None, str(why), f"leave it out with --drop '{name}'", f"--drop '{name}'")))
-        except Fault as fault:
-            self.faults.append((name, fault))
-        else:
-            self.features.append(feature)
-            self.codes[name] = codes
+
+def _match(table: Table, share: "_Share", columns: Mapping[str, Summary]) -> _Found:
+    """The columns of another table's rows as those of `table`; raises DataError with all that differs."""
+    faults: list[tuple[str, Fault]] = []
+    found = _Found(table.target, list(table.features))
+    with _noted(faults, share.target):
+        found.codes[share.target] = schema.known_target(table.target, columns[share.target])
+    for feature in table.features:
+        with _noted(faults, feature.name):
+            found.codes[feature.name] = schema.known_feature(feature, columns[feature.name])
+    if faults:
+        raise share.error(faults)
+    return found
+
+
+@contextmanager
+def _noted(faults: list[tuple[str, Fault]], name: str) -> Iterator[None]:
+    """Add a Fault of a column to the list."""
+    try:
+        yield
+    except Fault as fault:
+        faults.append((name, fault))
 
 
 class _Share:
@@ -220,17 +258,18 @@ class _Share:
                 if fault:
                     raise DataError(fault)
             columns = {name: Summary() for name in self.names}
-            for _, (share, _, _) in shares:
+            passes = [found for _, found in shares if found is not None]
+            for share, _, _ in passes:
                 for name, column in share.items():
                     columns[name].add(column)
             mixed = {name for name, column in columns.items() if name not in as_text and column.mixed}
             if not mixed:
                 break
             as_text = as_text | mixed
-        if any(share[self.target].count == 0 for _, (share, _, _) in shares):
+        if any(share[self.target].count == 0 for share, _, _ in passes):
             self._no_rows()
-        self.dropped = sum(dropped for _, (_, dropped, _) in shares)
-        digests = sorted(digest for _, (_, _, share) in shares for digest in share)
+        self.dropped = sum(dropped for _, dropped, _ in passes)
+        digests = sorted(digest for _, _, digests in passes for digest in digests)
         if len(digests) == 1:
             return columns, digests[0][1]
         # What `sha256sum * | sha256sum` prints in the folder.
@@ -302,10 +341,9 @@ class _Share:
     def arrays(self, found: _Found) -> tuple[Floats, Floats, Floats]:
         """x, y and weight, of the features that were found."""
         x, others = self.x.array(self.rows, len(self.features)), [other.array(self.rows) for other in self.others]
-        numbers = {self.target: found.y, **found.codes}
         orders = {
-            name: [numbers[name][text] for text in self.columns[name].levels]
-            for name in numbers
+            name: [codes[text] for text in self.columns[name].levels]
+            for name, codes in found.codes.items()
             if self.columns[name].levels
         }
         kept = [self.features.index(feature.name) for feature in found.features]

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable
 
 from passfail.columns import NUMBER
 
@@ -11,7 +11,7 @@ PADDED = re.compile(r"[+-]?0\d+")  # a code with leading zeros: 01100
 HEXADECIMAL = re.compile(r"[+-]?0[xX][0-9a-fA-F]+")
 BOOLEANS = frozenset(["true", "false"])
 # A number to a reader only: a currency before it, groups of thousands, and a unit without digits behind it.
-_BODY = r"(?:\d{{1,3}}(?:[{group}]\d{{3}})+|\d+)(?:{point}\d+)?(?:[eE][+-]?\d+)?|{point}\d+"
+_BODY = r"(?:\d{{1,3}}(?:[{group}]\d{{3}})+|\d+)(?:{point}\d*)?(?:[eE][+-]?\d+)?|{point}\d+"
 _FORMATTED = (
     r"(?P<sign>[+-]?)(?P<before>[$€£¥]?) ?(?P<body>"
     + _BODY
@@ -71,9 +71,9 @@ def numbers(texts: Iterable[str], decimal: str) -> tuple[list[float], str] | Non
     return (found, units.pop()) if found else None
 
 
-def is_date(texts: Sequence[str]) -> bool:
-    """Whether all texts are dates or times."""
-    return all(map(DATE.fullmatch, texts))
+def is_date(texts: Collection[str]) -> bool:
+    """Whether there are texts, and all are dates or times."""
+    return bool(texts) and all(map(DATE.fullmatch, texts))
 
 
 def canonical(text: str) -> str:

@@ -13,6 +13,7 @@ from train.__main__ import main
 from train.evaluation.cross_validation import cross_validated
 from train.evaluation.metrics import metrics
 from train.solvers.options import Options
+from train.table.schema import Reading
 from train.table.table import read_table
 
 COLUMNS = ["log loss", "accuracy", "AUC", "Brier", "calib.", "steps", "seconds", "parity"]
@@ -141,7 +142,7 @@ def test_the_table_is_read_as_fit_reads_it(run, counted):
     found = [run(*ages, "--missing", f"age={way}").rows[-1]["log_loss"] for way in ("mean", "indicator")]
 
     assert [weighted.status, plain.status, len(counted)] == [0, 0, 5]
-    table = read_table(DATA / "womensrole.csv", positive="agree", weights="people")
+    table = read_table(DATA / "womensrole.csv", Reading(positive="agree", weights="people"))
     logit = cross_validated(table.features, table.x, table.y, table.weight, Options(), 2)
     newton = metrics(logit, table.y, "logit", 0.5, table.weight).log_loss
     assert weighted.rows[1]["log_loss"] == newton

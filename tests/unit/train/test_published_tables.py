@@ -6,6 +6,7 @@ from tests.support import DATA
 from train.evaluation.coefficients import statistics
 from train.solvers.fit import fit
 from train.solvers.options import Options
+from train.table.schema import Reading
 from train.table.table import read_table
 
 # Of each fit: the table, how it is read, the options, and {term: (estimate, standard error)} as printed.
@@ -116,7 +117,7 @@ def test_published_deviances():
 
 def described(name, reading, options, published):
     """(Statistics of the fit, what is published)."""
-    table, options = read_table(DATA / f"{name}.csv", **reading), Options(**options)
+    table, options = read_table(DATA / f"{name}.csv", Reading(**reading)), Options(**options)
     rows = table.x, table.y, table.weight
     fitted = fit(table.features, *rows, options, lambda line: None)
     return statistics(table.features, fitted, options, rows), published

@@ -22,6 +22,7 @@ from train.evaluation.coefficients import lines, statistics
 from train.evaluation.separation import separation
 from train.solvers.fit import fit, row_weights
 from train.solvers.options import Options
+from train.table.schema import Reading
 from train.table.table import read_table
 
 
@@ -109,7 +110,7 @@ def test_admissions_and_study_hours_have_their_published_tables():
         ("admissions", ["rank"], "1.139951 0.001094 0.331819 0.316490 0.345306 0.417832", None),
         ("study_hours", [], "1.7610 0.6287", "0.0206 0.0167"),
     ]:
-        table = read_table(DATA / f"{name}.csv", categorical=categorical)
+        table = read_table(DATA / f"{name}.csv", Reading(categorical=categorical))
         rows = table.x, table.y, table.weight
         fitted = fit(table.features, *rows, Options(), lambda line: None)
         found = statistics(table.features, fitted, Options(), rows)

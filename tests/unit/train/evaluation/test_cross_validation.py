@@ -9,12 +9,13 @@ from train.evaluation import cross_validation
 from train.evaluation.cross_validation import assign_folds, held_out
 from train.solvers.fit import fit
 from train.solvers.options import Options
+from train.table.schema import Reading
 from train.table.table import read_table
 
 
 @pytest.fixture(scope="module")
 def admissions():
-    return read_table(DATA / "admissions.csv", categorical=["rank"])
+    return read_table(DATA / "admissions.csv", Reading(categorical=["rank"]))
 
 
 @pytest.mark.parametrize(("missing", "expected"), [("mean", np.mean), ("median", np.median)])

@@ -11,6 +11,7 @@ from train.__main__ import main
 from train.evaluation.cross_validation import held_out
 from train.evaluation.metrics import calibration, calibration_error, evaluate, metrics
 from train.solvers.options import Options
+from train.table.schema import Reading
 from train.table.table import read_table
 
 Y = np.array([0, 0, 1, 0, 1, 1, 0, 1], dtype=np.float64)
@@ -20,7 +21,7 @@ W = np.array([1.0, 2.0, 3.0, 1.0, 2.0, 1.0, 2.0, 1.0])
 
 @pytest.fixture(scope="module")
 def admissions():
-    return read_table(DATA / "admissions.csv", categorical=["rank"])
+    return read_table(DATA / "admissions.csv", Reading(categorical=["rank"]))
 
 
 def test_a_weight_is_as_many_rows():

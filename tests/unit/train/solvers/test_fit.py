@@ -12,11 +12,12 @@ from train.model.logistic import LogisticModel
 from train.solvers.fit import fit
 from train.solvers.gradient_descent import descend
 from train.solvers.options import Options
+from train.table.schema import Reading
 from train.table.table import read_table
 
 
 def fitted(name, options=None, **columns):
-    table = read_table(DATA / f"{name}.csv", **columns)
+    table = read_table(DATA / f"{name}.csv", Reading(**columns))
     return table, fit(table.features, table.x, table.y, table.weight, options or Options(), log=lambda line: None)
 
 

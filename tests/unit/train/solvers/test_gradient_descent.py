@@ -14,11 +14,12 @@ from train.model.losses import LOSSES
 from train.solvers.fit import fit
 from train.solvers.gradient_descent import OPTIMIZERS
 from train.solvers.options import Options
+from train.table.schema import Reading
 from train.table.table import read_table
 
 
 def fitted(name="study_hours", **options):
-    table = read_table(DATA / f"{name}.csv", categorical=["rank"] if name == "admissions" else [])
+    table = read_table(DATA / f"{name}.csv", Reading(categorical=["rank"] if name == "admissions" else []))
     options = Options(**{"lr": OPTIMIZERS[options["solver"]].lr, **options})
     lines = []
     result = fit(table.features, table.x, table.y, table.weight, options, lines.append)

@@ -9,6 +9,7 @@ from train.evaluation.cross_validation import held_out
 from train.evaluation.metrics import evaluate
 from train.solvers.options import Options
 from train.table.checks import warnings
+from train.table.schema import Reading
 from train.table.table import Table, read_table
 
 
@@ -111,7 +112,7 @@ def test_identifiers_are_told_from_quantities_that_happen_not_to_repeat():
 @pytest.mark.parametrize("name", sorted(path.stem for path in DATA.glob("*.csv")))
 def test_no_table_of_ours_has_an_identifier(name):
     positive = "agree" if name == "womensrole" else None
-    found = read_table(DATA / f"{name}.csv", positive=positive)
+    found = read_table(DATA / f"{name}.csv", Reading(positive=positive))
 
     assert not any("identifier" in sentence for sentence in warnings(found.features, found.x, True, None))
 
