@@ -163,8 +163,9 @@ class Csv(Part):
             head = file.read(HEAD)
             whole = not file.read(1)
         try:
-            encoding = codecs.lookup(self.reading.encoding or encoding_of(head, whole)).name
-            known = Dialect(encoding=UTF8 if encoding == "utf-8" else encoding, header=self.reading.header)
+            encoding = self.reading.encoding or encoding_of(head, whole)
+            encoding = UTF8 if codecs.lookup(encoding).name == "utf-8" else encoding
+            known = Dialect(encoding=encoding, header=self.reading.header)
             lines = head.decode(known.encoding, "replace").splitlines(keepends=True)
         except LookupError as error:
             raise DataError(f"{self.path}: unknown encoding '{self.reading.encoding}'; correct --encoding") from error
