@@ -143,7 +143,7 @@ def target(reading: Reading, name: str, column: Summary) -> tuple[Target, dict[s
     negative = labels[1 - labels.index(positive)]
     shown = reading.labels or (negative, positive)
     if not reading.labels and {values.plain_number(label) for label in labels} == {0, 1}:
-        shown = ("fail", "pass") if name.casefold() in ("pass", "passed") else (f"{name}: no", f"{name}: yes")
+        shown = ("fail", "pass") if name.casefold() in ("pass", "passed") else ("no", "yes")
     y = {text: float(label == positive) for label in labels for text in groups[label].texts}
     return Target(name=name, values=(negative, positive), labels=shown), y
 
@@ -272,8 +272,9 @@ def _check_texts(name: str, column: Summary, asked: bool) -> None:
     levels, rows = column.levels, column.count + column.missing
     numeric = {text for text in levels if values.plain_number(text) is not None}
     if not asked and not column.too_many:
-        if sum(levels[text].rows for text in numeric) > column.count / 2:
-            stray = min(levels.keys() - numeric, key=lambda text: levels[text].first)
+        strays = [text for text in levels if text not in numeric and not text.lstrip("+-").isdecimal()]  # not codes
+        if strays and sum(levels[text].rows for text in numeric) > column.count / 2:
+            stray = min(strays, key=lambda text: levels[text].first)
             found = f"{stray!r} is not a number, most cells are"
             remedy = f"correct it, or use --na {stray!r} if it is missing, or --categorical '{name}'"
             raise Fault(levels[stray].first, found, remedy, f"--na {stray!r}")

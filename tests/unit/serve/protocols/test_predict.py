@@ -72,7 +72,7 @@ def test_csv_answers_csv_with_columns_added(client):
         one["probability"],
         one["logit"],
     )
-    assert (rows[1]["rank"], rows[1]["label"]) == (" 3 ", "fail")
+    assert (rows[1]["rank"], rows[1]["label"]) == (" 3 ", "no")
     assert post(served, "gre,gpa,rank\n", "text/csv").text.count("\n") == 1
 
 

@@ -153,7 +153,7 @@ def test_finds_the_positive_value(tmp_path, values, given, expected):
 @pytest.mark.parametrize(
     ("content", "labels", "expected"),
     [
-        ("x,admit\n1,0\n2,1\n", None, ("admit: no", "admit: yes")),
+        ("x,admit\n1,0\n2,1\n", None, ("no", "yes")),
         ("x,passed\n1,0\n2,1\n", None, ("fail", "pass")),
         ("x,y\n1,0\n2,1\n", ("out", "in"), ("out", "in")),
         ("x,y\n1,no\n2,yes\n", None, ("no", "yes")),

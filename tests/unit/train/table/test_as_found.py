@@ -1,0 +1,306 @@
+"""Tables as spreadsheets, databases and other programs write them: each kind is read as it is meant."""
+
+import datetime
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from train.errors import DataError
+from train.table import readers
+from train.table.schema import Reading
+from train.table.table import read_rows, read_table
+
+ROWS = [(20.5 + i * 7 % 13, ["north", "south", "east"][i % 3], int(i % 4 == 0 or i % 5 == 0)) for i in range(40)]
+X = [x for x, _, _ in ROWS]
+Y = [y for _, _, y in ROWS]
+
+
+def csv(rows=ROWS, header="x,g,y", separator=","):
+    return "".join(separator.join(map(str, row)) + "\n" for row in [header.split(","), *rows])
+
+
+def read(tmp_path, content, **options):
+    (tmp_path / "t.csv").write_bytes(content if isinstance(content, bytes) else content.encode())
+    return read_table(tmp_path / "t.csv", Reading(**options))
+
+
+def with_x(spelling):
+    return csv([(spelling(x), g, y) for x, g, y in ROWS])
+
+
+@pytest.mark.parametrize(
+    ("content", "note"),
+    [
+        (csv(separator=";"), "separator ';'"),
+        (csv(separator="\t"), "separator tab"),
+        (csv(separator="|"), "separator '|'"),
+        (csv(separator=" "), "separator space"),
+        ("sep=;\n" + csv(separator=";"), "separator ';', 1 line above the header skipped"),
+        (csv([(str(x).replace(".", ","), g, y) for x, g, y in ROWS], separator=";"), "separator ';', decimal comma"),
+        (with_x(lambda x: f'"{x}"'.replace(".", ",")), "decimal comma"),
+        ("# exported\n# by me\n" + csv(), "2 lines above the header skipped"),
+        ("Customer export\n\n" + csv(), "2 lines above the header skipped"),
+        ("Export, of 2024\n" + csv(), "1 line above the header skipped"),
+        (csv().encode("utf-16"), "encoding utf-16"),
+        (csv().encode("utf-16-le"), "encoding utf-16-le"),
+        (csv([(x, g, f"{y},") for x, g, y in ROWS]), "each row ends with a separator"),
+        (csv([(i, *row) for i, row in enumerate(ROWS, 1)], "x,g,y"), "row names in the first column"),
+    ],
+    ids=[
+        "semicolons", "tabs", "bars", "spaces", "a sep= line", "decimal commas", "quoted decimal commas", "comments",
+        "a title", "a title with a comma", "UTF-16", "UTF-16 without a mark", "separators at the end", "row names",
+    ],
+)  # fmt: skip
+def test_the_dialect_is_found_and_printed(tmp_path, content, note):
+    table = read(tmp_path, content)
+
+    assert table.notes == (f"{tmp_path / 't.csv'}: {note}",)
+    assert [feature.name for feature in table.features] == ["x", "g"]
+    assert (table.x[:, 0].tolist(), table.y.tolist()) == (X, Y)
+
+
+def test_text_in_windows_1252_is_read_even_if_that_shows_far_down(tmp_path, monkeypatch):
+    monkeypatch.setattr(readers, "HEAD", 100)
+    monkeypatch.setattr(readers, "CHUNK", 100)
+    rows = [(x, "Zürich" if i > 30 and g == "east" else g, y) for i, (x, g, y) in enumerate(ROWS)]
+    table = read(tmp_path, csv(rows).encode("windows-1252"))
+
+    assert table.features[1].levels == ("Zürich", "east", "north", "south")
+    assert table.notes == (f"{tmp_path / 't.csv'}: encoding windows-1252",)
+
+
+@pytest.mark.parametrize(
+    ("content", "options"),
+    [
+        (csv(separator="^"), {"separator": "^"}),
+        (csv([(x, f"Zürich{g}", y) for x, g, y in ROWS]).encode("cp850"), {"encoding": "cp850"}),
+        (with_x(lambda x: f'"{x:.3f}"'.replace(".", ",")), {"decimal": ","}),
+        (csv().partition("\n")[2], {"header": False}),
+        (with_x(lambda x: "999" if x == 20.5 else x), {"na": ("999",)}),
+    ],
+    ids=["separator", "encoding", "decimal", "no header", "missing"],
+)
+def test_options_override_what_is_found(tmp_path, content, options):
+    table = read(tmp_path, content, **options)
+
+    found = np.where(np.isnan(table.x[:, 0]), 20.5, table.x[:, 0])
+    assert found.tolist() == X
+    assert not table.features[1].levels[0].isascii() or table.features[1].levels == ("east", "north", "south")
+    assert [f.name for f in table.features] == (["x", "g"] if options.get("header", True) else ["column1", "column2"])
+
+
+@pytest.mark.parametrize(
+    "cell", ["", " ", "?", "NA", "N/A", "None", "null", "NULL", "<NA>", "-", ".", "#DIV/0!", "NaT"]
+)
+def test_a_cell_that_means_missing_is_missing_and_counted(tmp_path, cell):
+    table = read(tmp_path, with_x(lambda x: cell if x == 20.5 else x))
+
+    assert np.isnan(table.x[:, 0]).tolist() == [x == 20.5 for x in X]
+    assert table.features[0].fill == pytest.approx(np.mean([x for x in X if x != 20.5]))
+    assert dict(table.missing) == {"x": X.count(20.5), "g": 0}
+
+
+def test_rows_with_a_missing_cell_can_be_dropped(tmp_path):
+    table = read(tmp_path, with_x(lambda x: "" if x == 20.5 else x), missing={"": "drop"})
+
+    assert table.x[:, 0].tolist() == [x for x in X if x != 20.5]
+    assert table.features[0].fill is None
+    assert table.notes[0].endswith(f"{X.count(20.5)} rows left out: they have no target or a missing cell")
+
+
+def test_rows_without_a_target_are_left_out_and_counted(tmp_path):
+    rows = [(x, "west" if i == 3 else g, "" if i in (3, 7) else y) for i, (x, g, y) in enumerate(ROWS)]
+    table = read(tmp_path, csv(rows))
+
+    assert (table.rows, len(table.y), table.positives) == (38, 38, sum(Y) - Y[3] - Y[7])
+    assert table.features[1].levels == ("east", "north", "south")
+    assert table.notes == (f"{tmp_path / 't.csv'}: 2 rows left out: they have no target",)
+    rows[20] = ("inf", "north", 1)
+    with pytest.raises(DataError, match="line 22: column 'x': not a finite number"):
+        read(tmp_path, csv(rows))
+
+
+@pytest.mark.parametrize(
+    ("spelling", "unit"),
+    [
+        (lambda x: f"{x} kg", "kg"),
+        (lambda x: f"{x}%", "%"),
+        (lambda x: f"${x}", "$"),
+        (lambda x: f"{x} km/h", "km/h"),
+        (lambda x: f'"{x * 1000:,.2f}"', ""),
+        (lambda x: f"+{x}", ""),
+    ],
+    ids=["unit", "percent", "currency", "compound unit", "thousands", "plus sign"],
+)
+def test_numbers_for_people_are_numbers_and_keep_their_unit(tmp_path, monkeypatch, spelling, unit):
+    monkeypatch.setattr(readers, "CHUNK", 200)
+    table = read(tmp_path, with_x(spelling))
+
+    factor = 1000 if "00" in spelling(1.0) else 1
+    np.testing.assert_allclose(table.x[:, 0], np.array(X) * factor, rtol=1e-15)
+    assert dict(table.units) == ({"x": unit} if unit else {})
+
+
+def test_numbers_of_different_units_are_not_mixed(tmp_path):
+    table = read(tmp_path, with_x(lambda x: f"{x} kg" if x < 25 else f"{x} lb"))
+
+    assert table.features[0].kind == "categorical"
+
+
+@pytest.mark.parametrize("chunk", [64, 4 << 20])
+def test_codes_with_leading_zeros_are_texts(tmp_path, monkeypatch, chunk):
+    """Also where the first of them lies far below numbers."""
+    monkeypatch.setattr(readers, "CHUNK", chunk)
+    rows = [(["9310", "2101", "01100"][i // 14], *row) for i, row in enumerate(ROWS)]
+    table = read(tmp_path, csv(rows, "zip,x,g,y"))
+
+    assert table.features[0].levels == ("01100", "2101", "9310")
+
+
+@pytest.mark.parametrize("first", [2**53 - 20, 2**63 + 1], ids=["beyond 2^53", "beyond 2^63"])
+def test_integers_that_float64_would_round_are_identifiers(tmp_path, first):
+    """In CSV and in Parquet; integers that float64 has stay numbers, however large."""
+    identifiers = [first + i for i in range(40)]
+    even = [1_700_000_000 * 10**9 + 86_400 * 10**9 * (i % 5) for i in range(40)]
+    rows = [(a, b, *row) for a, b, row in zip(identifiers, even, ROWS, strict=True)]
+    columns = {"id": pa.array(identifiers, pa.uint64()), "even": even, "x": X, "g": [g for _, g, _ in ROWS], "y": Y}
+    pq.write_table(pa.table(columns), tmp_path / "t.parquet")
+
+    for table in (read(tmp_path, csv(rows, "id,even,x,g,y")), read_table(tmp_path / "t.parquet")):
+        assert [feature.name for feature in table.features] == ["even", "x", "g"]
+        assert table.warnings[0].startswith("id is left out: 40 different identifiers in 40 rows are too many")
+        assert table.x[:, 0].tolist() == even
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        lambda i: f"2024-01-{i % 28 + 1:02}", lambda i: f"{i % 28 + 1}.1.2024", lambda i: f"{i % 3 + 1}/15/2024",
+        lambda i: f"2024-01-02T{i % 24:02}:30:00Z", lambda i: f"{i % 24:02}:{i:02}", lambda i: f"{i % 28 + 1} Jan 2024",
+    ],
+    ids=["ISO", "German", "American", "timestamps", "times", "month names"],
+)  # fmt: skip
+def test_dates_and_times_are_left_out_with_a_warning(tmp_path, spelling):
+    rows = [(spelling(i), *row) for i, row in enumerate(ROWS)]
+    table = read(tmp_path, csv(rows, "day,x,g,y"))
+
+    assert [feature.name for feature in table.features] == ["x", "g"]
+    assert table.warnings[0].startswith("day is left out: its cells are dates or times; each would be a level")
+    with pytest.raises(DataError, match="column 'day': its cells are dates or times"):
+        read(tmp_path, csv(rows, "day,x,g,y"), strict=True)
+
+
+def test_timestamps_and_booleans_of_parquet_are_those_of_csv(tmp_path):
+    flags = [i % 3 == 0 for i in range(40)]
+    days = [datetime.datetime(2024, 1, 1) + datetime.timedelta(i) for i in range(40)]
+    pq.write_table(pa.table({"flag": flags, "day": days, "x": X, "y": [y == 1 for y in Y]}), tmp_path / "t.parquet")
+    rows = [(["FALSE", "True"][f], d, x, ["false", "TRUE"][y]) for f, d, x, y in zip(flags, days, X, Y, strict=True)]
+    tables = read_table(tmp_path / "t.parquet"), read(tmp_path, csv(rows, "flag,day,x,y"))
+
+    for table in tables:
+        assert table.features[0].levels == table.target.values == ("false", "true")
+        assert table.x[:, 0].tolist() == flags
+        assert len(table.warnings) == 1
+    assert tables[0].features == tables[1].features
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "values"),
+    [
+        (("No", "Yes", "NO ", " yes"), ("no", "yes")),
+        (("0", "1", "0.0", "1.0"), ("0", "1")),
+        (("false", "True", "FALSE", "true"), ("false", "true")),
+    ],
+    ids=["case and blanks", "numbers", "booleans"],
+)
+def test_spellings_of_one_target_value_are_one(tmp_path, outcomes, values):
+    rows = [(x, g, outcomes[y + 2 * (i % 2)]) for i, (x, g, y) in enumerate(ROWS)]
+    table = read(tmp_path, csv(rows))
+
+    assert (table.target.values, table.y.tolist(), table.positives) == (values, Y, sum(Y))
+
+
+def test_an_index_without_a_name_is_left_out_with_a_warning(tmp_path):
+    table = read(tmp_path, csv([(i, *row) for i, row in enumerate(ROWS)], ",x,g,y"))
+
+    assert [feature.name for feature in table.features] == ["x", "g"]
+    assert table.warnings == (
+        f"{tmp_path / 't.csv'}: column 1 has no name; it is left out, as an index is; name it to use it",
+    )
+
+
+def test_free_text_is_left_out_with_a_warning(tmp_path):
+    rows = [(f'"said {i} times, thanks"', *row) for i, row in enumerate(ROWS)]
+    table = read(tmp_path, csv(rows, "comment,x,g,y"))
+
+    assert [feature.name for feature in table.features] == ["x", "g"]
+    assert table.warnings == (
+        "comment is left out: 40 different texts in 40 rows are too many for levels; --drop 'comment' silences this",
+    )
+
+
+def test_the_reference_and_the_order_of_levels_are_chosen(tmp_path):
+    assert read(tmp_path, csv(), reference={"g": "south"}).features[1].levels == ("south", "east", "north")
+    table = read(tmp_path, csv(), order={"G": ("north", "south", "east")})
+    assert table.features[1].levels == ("north", "south", "east")
+    assert table.x[:3, 1].tolist() == [0, 1, 2]
+    with pytest.raises(DataError, match=r"no row has the reference level 'west'; the levels are east, north, south"):
+        read(tmp_path, csv(), reference={"g": "west"})
+    with pytest.raises(DataError, match="--order names other levels than the column has"):
+        read(tmp_path, csv(), order={"g": ("north", "south")})
+
+
+def test_names_in_options_take_commas_and_any_case(tmp_path):
+    rows = [(i, *row) for i, row in enumerate(ROWS)]
+    table = read(tmp_path, csv(rows, "Id,X,G,Y"), drop=("id,g",), target="y")
+
+    assert [feature.name for feature in table.features] == ["X"]
+
+
+def test_all_faults_are_listed_at_once(tmp_path):
+    rows = [
+        (i if i != 5 else "five", ["0x1", "0x2"][i % 2], x, "maybe" if y else "no") for i, (x, _, y) in enumerate(ROWS)
+    ]
+    with pytest.raises(DataError) as caught:
+        read(tmp_path, csv(rows, "a,b,x,y"))
+
+    lines = str(caught.value).splitlines()
+    assert [line.split(": ", 1)[1].split(";")[0] for line in lines[:3]] == [
+        "line 1: column 'y': it is unknown which of 'maybe' and 'no' is positive",
+        "line 7: column 'a': 'five' is not a number, most cells are",
+        "line 2: column 'b': '0x1' is hexadecimal",
+    ]
+    assert lines[3] == "to get past all of them, add: --positive 'no' --na 'five' --categorical 'b'"
+    table = read(tmp_path, csv(rows, "a,b,x,y"), positive="no", na=("five",), categorical=("b",))
+    assert [feature.name for feature in table.features] == ["a", "b", "x"]
+
+
+def test_rows_of_another_length_are_all_named(tmp_path):
+    lines = csv().splitlines(keepends=True)
+    lines[5], lines[9] = "1,2,3,4\n", "1\n"
+    with pytest.raises(DataError) as caught:
+        read(tmp_path, "".join(lines))
+
+    assert [line.split(": ", 1)[1] for line in str(caught.value).splitlines()] == [
+        "line 6: 4 cells where the header has 3",
+        "line 10: 1 cells where the header has 3; correct the row (a separator inside a cell needs quotes)",
+    ]
+
+
+def test_a_test_file_is_read_as_rows_of_the_table(tmp_path):
+    table = read(tmp_path, csv([(x, ["TRUE", "false"][y], g, y) for x, g, y in ROWS], "x,b,g,y"))
+    (tmp_path / "test.csv").write_text("y;b;g;x;more\n1;True;south;1,5;a\n0;false;east;2,5;b\n")
+    x, y, weight = read_rows(tmp_path / "test.csv", table, Reading())
+
+    assert x.tolist() == [[1.5, 1, 2], [2.5, 0, 0]]
+    assert (y.tolist(), weight.tolist()) == ([1, 0], [1, 1])
+    (tmp_path / "test.csv").write_text("x,b,g,y\n1,true,west,1\n,false,east,2\n")
+    with pytest.raises(DataError) as caught:
+        read_rows(tmp_path / "test.csv", table, Reading())
+    assert [line.split(": ", 1)[1].split(";")[0] for line in str(caught.value).splitlines()] == [
+        "line 3: column 'y': '2' is not a value of the target",
+        "line 3: column 'x': missing, which no training row is",
+        "line 2: column 'g': 'west' is not a level of the training rows",
+    ]
