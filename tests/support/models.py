@@ -17,6 +17,7 @@ from passfail.signing import PublicKey
 from tests.support import DATA, ROOT
 from train.__main__ import main
 from train.model.logistic import LogisticModel
+from train.table.schema import Reading
 from train.table.table import read_table
 
 AWKWARD = ROOT / "tests" / "fuzz" / "awkward.csv"
@@ -68,7 +69,7 @@ def export(data: list[str], folder: Path, *options: str) -> None:
 
 def random_hidden_model(name: str) -> tuple[list[Feature], LogisticModel]:
     """The features of the admissions table, and a model of three hidden units with random weights."""
-    table = read_table(DATA / "admissions.csv", categorical=["rank"])
+    table = read_table(DATA / "admissions.csv", Reading(categorical=("rank",)))
     model = LogisticModel(table.features, 3, name).eval()
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
