@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.clients import OTHERS
-from tests.support.console import Terminal, agrees, commands, serving, terminal
-from tests.support.pages import PAGES
+from tests.support.console import Command, Terminal, agrees, commands, serving, terminal
+from tests.support.pages import PAGES, section, table
 
 SHARED = [name for name, page in PAGES.items() if list(commands(page)) and name != "docs/tutorial.md"]
 
@@ -54,6 +54,31 @@ def test_the_readmes_python_gets_its_answer(hours: Terminal) -> None:
     done = subprocess.run([sys.executable, "-c", f"{statements}\nprint({expression})"], capture_output=True, text=True)
 
     assert done.stdout.strip() == answer, done.stderr
+
+
+# What each command of the README's comparison prints; the two that take long have tests of their own.
+SHOWN = {
+    "passfail verify": "as it was certified",
+    '{"hours": 7}': '"stable":true',
+    "/explain": '"flips"',
+    "?evidence=true": '"evidence"',
+    "serve replay": "the same, bit for bit",
+    "/v2/models/hours": '"platform"',
+    "/drift": '"psi"',
+    "make use": "version 1",
+}
+SLOW = ("make parity", "make bench-quick")
+CLAIMS = [row[1].strip("`") for row in table(section(PAGES["README.md"], "## What it gives you that others don't"))]
+
+
+@pytest.mark.parametrize("command", [command for command in CLAIMS if command not in SLOW])
+def test_a_claim_of_the_readme_is_shown_by_its_command(hours: Terminal, command: str) -> None:
+    (shown,) = [words for part, words in SHOWN.items() if part in command]
+    ask = "curl -s -H 'Content-Type: application/json' -d @request.json -o answer.json localhost:8000/predict"
+    for line in ("echo '{\"hours\": 7}' > request.json", ask):
+        hours.run(Command(line, "", False, 0, 0))
+
+    assert shown in hours.run(Command(f"export MODEL_NAME=hours; {command}", "", False, 0, 0))
 
 
 PYTHON = "import numpy as np, {0}; from {0} import *; print({1})"
