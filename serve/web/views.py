@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import math
-import shlex
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from pathlib import Path
@@ -23,9 +22,11 @@ from passfail.repository import read_file
 from serve.protocols import openapi
 from serve.registry import Served, Service
 from serve.telemetry.recorder import Recorder
+from serve.web.code import JSON, requests
+from serve.web.docs import operations
 
 FOLDER = Path(__file__).parent
-STATIC = ("style.css", "page.js", "table.js", "draw.js")
+STATIC = ("style.css", "page.js", "table.js", "draw.js", "docs.js")
 # The page's own scripts, styles and requests are allowed in a browser, and nothing else.
 OWN = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -93,15 +94,7 @@ class Shown:
 
     def code(self, address: str) -> dict[str, str]:
         """The request for this row in three languages."""
-        text = json.dumps(self.row, ensure_ascii=False)
-        curl = f"curl {shlex.quote(f'{address}/predict')} -H 'Content-Type: application/json' -d {shlex.quote(text)}"
-        python = f"import requests\n\nrequests.post({f'{address}/predict'!r}, json={self.row!r}).json()"
-        script = (
-            f"const response = await fetch({json.dumps(f'{address}/predict')}, {{\n"
-            '  method: "POST",\n  headers: { "Content-Type": "application/json" },\n'
-            f"  body: JSON.stringify({text}),\n}});\nawait response.json();"
-        )
-        return {"curl": curl, "Python": python, "JavaScript": script}
+        return requests("POST", f"{address}/predict", JSON, json.dumps(self.row, ensure_ascii=False))
 
 
 @PAGE.after_request
@@ -146,7 +139,8 @@ def answer() -> Response:
 def docs() -> str:
     """GET /openapi.json for people."""
     service, routes = _service(), current_app.extensions["routes"]
-    return render_template("docs.html", api=openapi.document(service.served, service.config, routes))
+    api, address = openapi.document(service.served, service.config, routes), request.host_url.rstrip("/")
+    return render_template("docs.html", api=api, address=address, groups=operations(api, address))
 
 
 @PAGE.get("/page/<name>")

@@ -249,6 +249,42 @@ def test_mistakes_in_a_table_are_said_at_their_cells(page):
     assert page.locator("#rows .wrong").count() == 4
 
 
+def test_the_rows_of_a_table_are_no_traffic(page, address):
+    """A file of test rows must not set the drift."""
+
+    def counted():
+        with urllib.request.urlopen(f"{address}/metrics") as answer:
+            return [line for line in answer.read().decode().splitlines() if line.startswith("passfail_rows_total")]
+
+    before = counted()
+    lines = "gre,gpa,rank\n" + "800,4,1\n" * 500
+    page.locator("#file").set_input_files({"name": "mine.csv", "mimeType": "text/csv", "buffer": lines.encode()})
+    page.wait_for_selector("#download:not([hidden])")
+
+    assert counted() == before
+
+
+def test_a_request_can_be_tried_in_the_documentation(browser, address):
+    page = browser.new_page()
+    page.goto(f"{address}/docs")
+    page.get_by_text("Try it: POST /predict").click()
+    form = page.locator("form.try").first
+
+    form.get_by_label("evidence").select_option("true")
+    form.get_by_role("button", name="Send").click()
+
+    form.locator(".told").get_by_text("200 OK").wait_for()
+    answer = json.loads(form.locator(".response").text_content())
+    assert answer["model"] == "admissions"
+    assert "evidence" in answer
+
+    form.get_by_label("Content-Type").select_option("text/csv")
+    form.get_by_label("evidence").select_option("")
+    form.get_by_role("button", name="Send").click()
+    form.locator(".response").get_by_text("gre,gpa,rank").wait_for()
+    page.close()
+
+
 def test_more_mistakes_than_the_service_names_are_not_counted_as_so_many(page):
     lines = "gre,gpa,rank\n" + "x,3,1\n" * 30
     page.locator("#file").set_input_files({"name": "mine.csv", "mimeType": "text/csv", "buffer": lines.encode()})
@@ -402,6 +438,7 @@ def test_axe_finds_nothing(page, address):
     for path in (None, None, f"{address}/docs"):
         if path:
             page.goto(path)
+            page.locator("summary").first.click()
         found = axe.run(page).response["violations"]
         assert [(one["id"], one["nodes"][0]["html"][:200]) for one in found] == []
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")  # nothing sticks out

@@ -1,0 +1,59 @@
+"""The documentation page: every operation, with requests that run."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from flask.testing import FlaskClient
+
+from serve.server.flask_app import create_app
+from serve.settings import Config
+from serve.web.docs import Operation, operations
+
+ADDRESS = "http://localhost"
+
+
+@pytest.fixture(scope="module")
+def client(models: Path) -> FlaskClient:
+    return create_app(Config(models=models, model_name="admissions", vertex_predict="/vertex")).test_client()
+
+
+@pytest.fixture(scope="module")
+def found(client: FlaskClient) -> list[Operation]:
+    groups = operations(client.get("/openapi.json").json, ADDRESS)
+    assert list(groups)[:2] == ["passfail", "Open Inference Protocol"]
+    return [operation for group in groups.values() for operation in group]
+
+
+def test_the_page_has_each_operation_in_its_contents_and_a_form_to_try_it(
+    client: FlaskClient, found: list[Operation]
+) -> None:
+    shown = client.get("/docs").text
+    api = client.get("/openapi.json").json
+
+    assert len(found) == sum(len(methods) for methods in api["paths"].values())
+    for operation in found:
+        assert f'<a href="#{operation.id}"><code>{operation.method} {operation.path}</code></a>' in shown
+        assert f'<h2 id="{operation.id}">' in shown
+    assert len({operation.id for operation in found}) == len(found) == shown.count('<form class="try"')
+
+
+def test_each_curl_line_asks_what_it_says(client: FlaskClient, found: list[Operation]) -> None:
+    for operation in found:
+        for body in operation.bodies:
+            _, *line = shlex.split(body.code["curl"])
+            url = next(part for part in line if part.startswith(ADDRESS))
+            headers = {"Content-Type": body.kind} if body.kind else {}
+            assert (f"Content-Type: {body.kind}" in line, body.text in line) == (
+                (True, True) if body.kind else (False, False)
+            )
+            response = client.open(url.removeprefix(ADDRESS), method=operation.method, headers=headers, data=body.text)
+            assert str(response.status_code) == next(iter(operation.responses)), operation.path
+
+
+def test_the_examples_of_python_are_python(found: list[Operation]) -> None:
+    for operation in found:
+        for body in operation.bodies:
+            compile(body.code["Python"], operation.path, "exec")
+            assert re.search(rf"requests\.{operation.method.lower()}\(", body.code["Python"])
