@@ -1,0 +1,157 @@
+"""The documented blocks for nginx and HAProxy, run by the real programs."""
+
+import contextlib
+import http.client
+import os
+import re
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support import ROOT
+from tests.support.service import free_port, service
+from tests.support.wait import until
+
+ROW = b'{"hours": 7}'
+KIND = {"Content-Type": "application/json"}
+DOCUMENTED = (ROOT / "docs/how-to/proxy.md").read_text()
+
+
+def program(name):
+    return shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin") or pytest.skip(
+        f"{name} is not installed: what is documented for it is NOT tested"
+    )
+
+
+def ask(port, path="/predict", body=ROW):
+    """(status, body) of an answer on a connection of its own; a GET without a body."""
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) as connection:
+        connection.request("GET" if body is None else "POST", path, body, KIND)
+        response = connection.getresponse()
+        return response.status, response.read()
+
+
+@contextlib.contextmanager
+def running(port, *command):
+    """A proxy that answers on a port."""
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        until(lambda: process.poll() is not None or ask(port, "/health/ready", None)[0] == 200, 30)
+        assert process.poll() is None, process.stdout.read()
+        yield process
+    finally:
+        process.terminate()
+        process.communicate(timeout=10)
+
+
+@pytest.fixture
+def behind_nginx(models, tmp_path):
+    """behind_nginx(block, **environ) -> (nginx's port, the service's), of a service behind a documented block."""
+    nginx = program("nginx")
+    with contextlib.ExitStack() as stack:
+
+        def behind(block, **environ):
+            address, _ = stack.enter_context(service(models, MODEL_NAME="hours", WEB_CONCURRENCY="1", **environ))
+            port, behind = free_port(), int(address.rpartition(":")[2])
+            text = block.replace("listen 443 ssl;", f"listen 127.0.0.1:{port};").replace(":8000", f":{behind}")
+            text = re.sub(r"ssl_certificate.*", "", text)
+            folders = "".join(
+                f"{kind}_temp_path {tmp_path}/{kind};\n" for kind in ("proxy", "fastcgi", "uwsgi", "scgi")
+            )
+            (tmp_path / "nginx.conf").write_text(
+                f"daemon off; pid {tmp_path}/pid; error_log stderr; events {{}}\n"
+                f"http {{ access_log off; client_body_temp_path {tmp_path}/body; {folders}{text} }}"
+            )
+            stack.enter_context(running(port, nginx, "-p", str(tmp_path), "-c", str(tmp_path / "nginx.conf")))
+            return port, behind
+
+        yield behind
+
+
+def connections(port):
+    """The connections to a port that stand or have been closed of late, by the kernel's table."""
+    lines = "".join(Path(f"/proc/net/{table}").read_text() for table in ("tcp", "tcp6")).splitlines()
+    return {line.split()[1] for line in lines if line.split()[2].endswith(f":{port:04X}")}
+
+
+def block(heading):
+    """The nginx block below a heading of the documents."""
+    return re.search(rf"## {heading}\n.*?```nginx\n(.*?)```", DOCUMENTED, re.S)[1]
+
+
+def test_nginx_keeps_its_connection(behind_nginx):
+    port, behind = behind_nginx(block("nginx"))
+    before = connections(behind)
+    for _ in range(20):
+        assert ask(port)[0] == 200
+
+    assert len(connections(behind) - before) <= 1
+
+
+def test_nginx_loses_no_post_to_a_connection_that_was_idle(behind_nginx):
+    """Which nginx would not ask again."""
+    port, _ = behind_nginx(block("nginx"))
+    for pause in (0, 1.9, 2.0, 2.1):
+        time.sleep(pause)
+        assert ask(port)[0] == 200
+
+
+def test_the_service_behind_a_path(behind_nginx):
+    """Whatever the page and the description link to is there."""
+    port, _ = behind_nginx(
+        re.sub(r"location .*", block("Behind a path") + "}", block("nginx"), flags=re.S), ROOT_PATH="/model-a"
+    )
+    status, page = ask(port, "/model-a/", None)
+    links = re.findall(r'(?:href|src|action)="([^"#]+)"', page.decode())
+
+    assert status == 200
+    assert links
+    for link in links:
+        if not link.startswith(("http", "data:")):
+            path = link if link.startswith("/") else f"/model-a/{link}"
+            assert ask(port, path, None)[0] in (200, 405), link
+
+
+@pytest.fixture
+def behind_haproxy(models, tmp_path):
+    """(HAProxy's port, [a process]) of two services behind deploy/proxy/haproxy.cfg."""
+    haproxy = program("haproxy")
+    settings = {"MODEL_NAME": "hours", "WEB_CONCURRENCY": "1"}
+    with service(models, **settings) as one, service(models, **settings) as other:
+        port = free_port()
+        text = (ROOT / "deploy/proxy/haproxy.cfg").read_text().replace("bind :8080", f"bind 127.0.0.1:{port}")
+        text = re.sub(r"resolvers docker\n(    .*\n)+", "", text).replace(" resolvers docker init-addr none", "")
+        servers = "".join(f"    server s{i} {address[7:]}\n" for i, (address, _) in enumerate((one, other)))
+        (tmp_path / "haproxy.cfg").write_text(re.sub(r"    server-template .*\n", servers, text))
+        with running(port, haproxy, "-db", "-f", str(tmp_path / "haproxy.cfg")):
+            yield port, [one[1], other[1]]
+
+
+@pytest.mark.parametrize("rows", [1, 7_000], ids=["small", "100 KB"])
+def test_haproxy_asks_another_what_a_killed_service_left_unanswered(behind_haproxy, rows):
+    port, services = behind_haproxy
+    body, statuses, stop = b"[" + b",".join([ROW] * rows) + b"]", [], threading.Event()
+
+    def client():
+        while not stop.is_set():
+            statuses.append(ask(port, body=body)[0])
+
+    clients = [threading.Thread(target=client) for _ in range(8)]
+    for one in clients:
+        one.start()
+    until(lambda: len(statuses) > 20)
+    (master, _) = (one.pid for one in services)
+    for killed in (*Path(f"/proc/{master}/task/{master}/children").read_text().split(), master):
+        os.kill(int(killed), signal.SIGKILL)
+    count = len(statuses)
+    until(lambda: len(statuses) > count + 30)
+    stop.set()
+    for one in clients:
+        one.join()
+
+    assert set(statuses) == {200}
