@@ -68,6 +68,7 @@ def document(served: Served, config: Config, routes: Iterable[Route]) -> Schema:
             "description": f"{manifest.target.name} is {manifest.target.values[1]}: {manifest.target.labels[1]}, above "
             f"a probability of {manifest.threshold}. Trained on {manifest.training.rows} rows.",
         },
+        "servers": [{"url": config.root_path or "/"}],
         "paths": paths,
         "components": {"schemas": models | dict(sorted(components.items())), **locked},
     }

@@ -184,7 +184,7 @@ def _answered(template: str, pairs: list[tuple[str, str]], traffic: bool, **more
         errors=errors,
         general=general,
         address=request.host_url.rstrip("/"),
-        href=lambda changed: "/?" + urlencode(values | changed),
+        href=lambda changed: "./?" + urlencode(values | changed),
         **more,
     )
     return Response(text, 200 if shown else 422, content_type="text/html; charset=utf-8")

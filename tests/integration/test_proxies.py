@@ -1,7 +1,9 @@
 """The documented blocks for nginx and HAProxy, run by the real programs."""
 
 import contextlib
+import html
 import http.client
+import json
 import os
 import re
 import shutil
@@ -10,6 +12,7 @@ import subprocess
 import threading
 import time
 from pathlib import Path
+from urllib.parse import urljoin
 
 import pytest
 
@@ -37,11 +40,11 @@ def ask(port, path="/predict", body=ROW):
 
 
 @contextlib.contextmanager
-def running(port, *command):
-    """A proxy that answers on a port."""
+def running(port, ready, *command):
+    """A proxy that answers on a port, by GET at the path `ready`."""
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
-        until(lambda: process.poll() is not None or ask(port, "/health/ready", None)[0] == 200, 30)
+        until(lambda: process.poll() is not None or ask(port, ready, None)[0] == 200, 30)
         assert process.poll() is None, process.stdout.read()
         yield process
     finally:
@@ -55,7 +58,7 @@ def behind_nginx(models, tmp_path):
     nginx = program("nginx")
     with contextlib.ExitStack() as stack:
 
-        def behind(block, **environ):
+        def behind(block, prefix="", **environ):
             address, _ = stack.enter_context(service(models, MODEL_NAME="hours", WEB_CONCURRENCY="1", **environ))
             port, behind = free_port(), int(address.rpartition(":")[2])
             text = block.replace("listen 443 ssl;", f"listen 127.0.0.1:{port};").replace(":8000", f":{behind}")
@@ -67,7 +70,8 @@ def behind_nginx(models, tmp_path):
                 f"daemon off; pid {tmp_path}/pid; error_log stderr; events {{}}\n"
                 f"http {{ access_log off; client_body_temp_path {tmp_path}/body; {folders}{text} }}"
             )
-            stack.enter_context(running(port, nginx, "-p", str(tmp_path), "-c", str(tmp_path / "nginx.conf")))
+            configured = (nginx, "-p", str(tmp_path), "-c", str(tmp_path / "nginx.conf"))
+            stack.enter_context(running(port, f"{prefix}/health/ready", *configured))
             return port, behind
 
         yield behind
@@ -104,17 +108,20 @@ def test_nginx_loses_no_post_to_a_connection_that_was_idle(behind_nginx):
 def test_the_service_behind_a_path(behind_nginx):
     """Whatever the page and the description link to is there."""
     port, _ = behind_nginx(
-        re.sub(r"location .*", block("Behind a path") + "}", block("nginx"), flags=re.S), ROOT_PATH="/model-a"
+        re.sub(r"location .*", block("Behind a path") + "}", block("nginx"), flags=re.S),
+        "/model-a",
+        ROOT_PATH="/model-a",
     )
-    status, page = ask(port, "/model-a/", None)
-    links = re.findall(r'(?:href|src|action)="([^"#]+)"', page.decode())
-
-    assert status == 200
-    assert links
-    for link in links:
-        if not link.startswith(("http", "data:")):
-            path = link if link.startswith("/") else f"/model-a/{link}"
-            assert ask(port, path, None)[0] in (200, 405), link
+    for page in ("", "docs"):
+        status, text = ask(port, f"/model-a/{page}", None)
+        links = re.findall(r'(?:href|src|action)="(?!data:|#)([^"]+)"', text.decode())
+        assert status == 200
+        assert links
+        for link in links:
+            assert ask(port, urljoin("/model-a/", html.unescape(link)), None)[0] == 200, link
+    description = json.loads(ask(port, "/model-a/openapi.json", None)[1])
+    (server,) = description["servers"]
+    assert ask(port, f"{server['url']}/predict")[0] == 200
 
 
 @pytest.fixture
@@ -128,7 +135,7 @@ def behind_haproxy(models, tmp_path):
         text = re.sub(r"resolvers docker\n(    .*\n)+", "", text).replace(" resolvers docker init-addr none", "")
         servers = "".join(f"    server s{i} {address[7:]}\n" for i, (address, _) in enumerate((one, other)))
         (tmp_path / "haproxy.cfg").write_text(re.sub(r"    server-template .*\n", servers, text))
-        with running(port, haproxy, "-db", "-f", str(tmp_path / "haproxy.cfg")):
+        with running(port, "/health/ready", haproxy, "-db", "-f", str(tmp_path / "haproxy.cfg")):
             yield port, [one[1], other[1]]
 
 

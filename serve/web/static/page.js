@@ -7,7 +7,7 @@ const POINTS = 101; // of the curve: one request
 const get = (id) => document.getElementById(id);
 const form = get("form");
 const fields = [...form.querySelectorAll("input, select")];
-const manifest = await (await fetch("/model")).json();
+const manifest = await (await fetch("model")).json();
 let pending = new AbortController(); // the latest change's requests; the next change aborts them
 let keeping; // the timer that puts the row into the address
 
@@ -70,7 +70,7 @@ async function answer(sent = false) {
   const { signal } = pending;
   get("answer").setAttribute("aria-busy", "true");
   try {
-    const response = await fetch(`/answer?watch=${sent}`, { method: "POST", body: query(), signal });
+    const response = await fetch(`answer?watch=${sent}`, { method: "POST", body: query(), signal });
     show(new DOMParser().parseFromString(await response.text(), "text/html"));
     await draw(signal);
     get("offline").hidden = true;
@@ -112,7 +112,7 @@ async function drawCurve(row, probability, signal) {
   const values = feature.kind === "numeric" ? across(feature, here) : feature.levels;
   const body = JSON.stringify(values.map((value) => ({ ...row, [feature.name]: value })));
   const options = { method: "POST", headers: { "Content-Type": "application/json" }, body, signal };
-  const answers = await (await fetch("/predict?watch=false", options)).json();
+  const answers = await (await fetch("predict?watch=false", options)).json();
   if (!Array.isArray(answers)) return get("picture").replaceChildren();
   get("ranged").hidden = feature.kind !== "numeric";
   const points = values.map((value, at) => [value, answers[at].probability]);

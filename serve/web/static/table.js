@@ -141,7 +141,7 @@ async function answerSlice(table, slice, signal) {
     text += sent;
   }
   const options = { method: "POST", headers: { "Content-Type": "text/csv" }, body: text, signal };
-  const answered = await fetch("/predict?watch=false", options);
+  const answered = await fetch("predict?watch=false", options);
   if (answered.ok) {
     const [header, ...rows] = [...new Records().take(await answered.text(), true)].map((record) => record.cells.slice(table.names.length));
     table.added ??= header.reduce((added, name) => [...added, freed(name, [...table.header, ...added])], []);
