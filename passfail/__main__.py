@@ -1,18 +1,27 @@
 """The command line of the library: passfail pin | verify | sql."""
 
 import argparse
+import contextlib
+import json
 import os
 import re
 import sys
+import time
+import urllib.request
 from collections.abc import Mapping, Sequence
+from http.client import HTTPException
 from pathlib import Path
+from typing import Any
 
 from passfail import signing
 from passfail.errors import ConfigError, StartupError
 from passfail.loading import open_model
-from passfail.repository import find, model_name, pin, read_manifest
+from passfail.repository import choices, find, model_name, pin, read_manifest
 from passfail.runtimes import MODEL_FILES
 from passfail.signing import PublicKey
+
+FOLLOW_SECONDS = 5  # for a running service to serve what is pinned
+OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # the service is near: no proxy stands between
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,7 +41,44 @@ def run_pin(options: argparse.Namespace, signed_by: PublicKey | None) -> str:
     if options.version is not None:
         open_model(find(options.models, name, options.version), options.runtime, signed_by)
     pin(options.models / name, options.version)
-    return f"{name}: {'the highest version' if options.version is None else f'version {options.version}'}"
+    pinned = f"{name}: {'the highest version' if options.version is None else f'version {options.version}'}"
+    if fault := _unlike(options, name, signed_by):
+        raise ConfigError(f"{pinned} is pinned, but the service at {options.service} {fault}")
+    return pinned
+
+
+def _unlike(options: argparse.Namespace, name: str, signed_by: PublicKey | None) -> str | None:
+    """Wait until a running service, if there is one, serves what is pinned; after FOLLOW_SECONDS, why it does not."""
+    ready = _ready(options.service)
+    if ready.get("model") != name:
+        return None
+    version = options.version or _highest(options, name, signed_by)
+    deadline = time.monotonic() + FOLLOW_SECONDS
+    while time.monotonic() < deadline:
+        ready = _ready(options.service)
+        if ready.get("version") == version and "workers" not in ready:
+            return None
+        time.sleep(0.1)
+    reason = ready.get("refused", {}).get(str(version))
+    return f"refuses it: {reason}" if reason else f"still serves version {ready.get('version')} after 5 seconds"
+
+
+def _highest(options: argparse.Namespace, name: str, signed_by: PublicKey | None) -> int:
+    """The highest version that opens."""
+    for folder in choices(options.models, name):
+        with contextlib.suppress(StartupError):
+            return open_model(folder, options.runtime, signed_by).manifest.version
+    raise ConfigError(f"{options.models / name} holds no version that can be served")
+
+
+def _ready(service: str) -> dict[str, Any]:
+    """What GET /health/ready answers; {} where no service answers."""
+    try:
+        with OPENER.open(f"{service}/health/ready", timeout=2) as answer:
+            found = json.load(answer)
+    except (OSError, ValueError, HTTPException):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def run_verify(options: argparse.Namespace, signed_by: PublicKey | None) -> str:
@@ -64,8 +110,13 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="passfail", description="Work with exported models.")
     commands = parser.add_subparsers(dest="command", required=True)
     pins = commands.add_parser(
-        "pin", parents=[both], help="serve a certain version: a running service follows within two seconds"
+        "pin", parents=[both], help="serve a certain version, and wait until a running service does"
     )
+    port = environ.get("PORT") or environ.get("AIP_HTTP_PORT") or "8000"
+    pins.add_argument(
+        "--service", default=f"http://127.0.0.1:{port}",
+        help="wait until the service there follows, if one answers (default: on this machine, at PORT)",
+    )  # fmt: skip
     pins.add_argument("version", type=_version, help="a version's number; or highest: follow the highest again")
     pins.set_defaults(run=run_pin)
     verifies = commands.add_parser("verify", parents=[both], help="verify an export, and certify its answers here")

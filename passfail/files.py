@@ -1,6 +1,8 @@
-"""Files that are there whole or not at all: written under another name, then renamed."""
+"""Files that are written whole or not at all, and files that are read within bounds."""
 
+import errno
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,3 +20,26 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def read_bounded(path: Path, most: int) -> bytes:
+    """Read a regular file of at most `most` bytes that lies in its folder.
+
+    A link to a file in the same folder is followed: Kubernetes' volumes have such.
+
+    Raises
+    ------
+    OSError : the file can't be read, is no regular file or is larger, or is a link out of its folder.
+    """
+    real = path.resolve(strict=True)
+    if not real.is_relative_to(path.parent.resolve()):
+        raise OSError(errno.ELOOP, "it is a link out of its folder")
+    # Without O_NONBLOCK the open of a FIFO waits until somebody writes to it.
+    with open(os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file")
+        found = file.read(most + 1) if status.st_size <= most else b""
+        if status.st_size > most or len(found) > most:
+            raise OSError(errno.EFBIG, f"it has more than {most} bytes")
+        return found

@@ -8,10 +8,11 @@ from pathlib import Path
 from passfail import manifest as contract
 from passfail import signing
 from passfail.errors import ConfigError, IntegrityError, ManifestError
-from passfail.files import replacing
+from passfail.files import read_bounded, replacing
 from passfail.manifest import Manifest
 from passfail.signing import PublicKey
 
+MOST_MANIFEST_BYTES = 32 * 1024 * 1024
 PINNED = "pinned"  # the file in a model's folder that names the version to serve; without it, the highest
 
 
@@ -28,7 +29,7 @@ def model_name(models: Path, name: str | None = None) -> str:
 
 def versions(home: Path) -> list[int]:
     """The numbers of the versions in a model's folder, rising."""
-    return sorted(int(path.name) for path in home.glob("[0-9]*") if re.fullmatch("[0-9]+", path.name))
+    return sorted(int(path.name) for path in home.glob("[0-9]*") if re.fullmatch("[1-9][0-9]{0,14}", path.name))
 
 
 def choices(models: Path, name: str | None = None, version: int | None = None) -> list[Path]:
@@ -68,7 +69,7 @@ def pinned(home: Path) -> int | None:
     """The version that the model's folder is pinned to, or None. Raises ConfigError if the file holds no number."""
     path = home / PINNED
     try:
-        text = path.read_text("ascii").strip()
+        text = read_bounded(path, 100).decode("ascii").strip()
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as error:
@@ -101,7 +102,7 @@ def read_manifest(folder: Path, signed_by: PublicKey | None = None) -> Manifest:
     """
     path = folder / contract.FILENAME
     try:
-        text = path.read_bytes()
+        text = read_bounded(path, MOST_MANIFEST_BYTES)
         manifest = contract.decode(text)
     except OSError as error:
         raise ManifestError(f"{path}: can't be read: {error.strerror}") from error
@@ -129,7 +130,7 @@ def read_file(folder: Path, manifest: Manifest, name: str) -> bytes:
     if path.parent != folder or name in ("", ".."):
         raise IntegrityError(f"{folder / contract.FILENAME}: names a file outside its folder: export again")
     try:
-        found = path.read_bytes()
+        found = read_bounded(path, manifest.files[name].bytes)
     except OSError as error:
         raise IntegrityError(f"{path}: can't be read: {error.strerror}") from error
     if hashlib.sha256(found).hexdigest() != manifest.files[name].sha256:

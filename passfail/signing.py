@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
 from passfail.errors import ConfigError, IntegrityError
+from passfail.files import read_bounded
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric import ed25519
@@ -20,6 +21,7 @@ else:
     PrivateKey = PublicKey = object
 
 FILENAME = "manifest.json.sig"
+MOST_BYTES = 4096  # of a file that is to be a signature
 
 
 def public_key(path: str | Path, setting: str) -> PublicKey:
@@ -38,7 +40,7 @@ def verify(key: PublicKey, folder: Path, text: bytes) -> None:
 
     path = folder / FILENAME
     try:
-        key.verify(path.read_bytes(), text)
+        key.verify(read_bounded(path, MOST_BYTES), text)
     except OSError as error:
         reason = f"can't be read ({error.strerror}), and SIGNED_BY asks for it: export again with SIGN_WITH"
         raise IntegrityError(f"{path}: {reason}") from error

@@ -4,8 +4,9 @@ import dataclasses
 import logging
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
+from pathlib import Path
 
 from passfail.codecs import Codecs, codecs
 from passfail.errors import ConfigError, InvalidInstance, NonFiniteLogit, Problem, RequestError, StartupError
@@ -13,13 +14,16 @@ from passfail.loading import open_models
 from passfail.model import Floats, Model, Row
 from passfail.repository import choices, model_name, versions
 from serve.http.errors import UnknownModel
+from serve.settings import Config
 from serve.telemetry.recorder import Recorder
 from serve.telemetry.shadow import Shadow
 
 LOG = logging.getLogger(__name__)
-KEPT = 3  # of the highest versions, so many can be asked for by number; and the one in service
+KEPT = 3  # of the highest versions that open, so many can be asked for by number; and the one in service
 LOOK_SECONDS = 1.0  # between two looks at the repository
 
+Signature = tuple[tuple[str, int, int, int, int], ...]
+Refused = dict[str, StartupError]
 RowAnswer = tuple[bool, float, float, bool | None]  # verdict, logit, probability, stable
 
 
@@ -99,6 +103,11 @@ class Served:
 
         return answers, observe
 
+    def close(self) -> None:
+        """End what goes on beside a model that is served no longer: its shadow's thread."""
+        if self.shadow is not None:
+            self.shadow.close()
+
 
 def _call_all(functions: Sequence[Callable[[], None]]) -> None:
     for function in functions:
@@ -111,31 +120,45 @@ def _no_answer(error: NonFiniteLogit, place: Callable[[int], str]) -> InvalidIns
 
 
 class Service:
-    """Opens the model that the settings name, and goes with the repository. Raises a StartupError where it can't.
+    """The models in service: opened, and followed as the repository changes.
 
-    recorder: is told of every answer, if given.
+    Parameters
+    ----------
+    recorder : the telemetry, or None.
 
-    served: the Served that answers. kept: {version: Served}, those that can be asked for by number, `served` among
-    them. refused: {version (text), or what else is wrong: why}. Each is replaced as a whole, never changed: any thread
-    may read. leaving: whether the process is about to stop, and not ready any more.
+    Attributes
+    ----------
+    served : the model that answers.
+    kept : {version: model} of all that can be asked for by number, `served` among them.
+    refused : {version, or "pinned" or "all": why}.
+    leaving : whether the process is about to stop, and not ready any more.
+
+    `served`, `kept` and `refused` are replaced as a whole, never changed: any thread may read them.
+
+    Raises
+    ------
+    StartupError : no version can be served.
     """
 
-    def __init__(self, config, recorder=None):
+    served: Served
+
+    def __init__(self, config: Config, recorder: Recorder | None = None) -> None:
         self.recorder = recorder
         self.leaving = False
         # Settled here: a second model that comes into the folder later must not make the name ambiguous.
         self.config = dataclasses.replace(config, model_name=model_name(config.models, config.model_name))
-        self.served, self.kept, self.refused, self._seen = None, {}, {}, {}  # _seen: {version: (signature, error)}
-        refused = {}
-        for folder in self._choices():
-            if self._serve(folder, refused):
-                break
-        else:
+        self._home = config.models / str(self.config.model_name)
+        self.kept: dict[int, Served] = {}
+        self.refused: dict[str, str] = {}
+        self._opened: dict[int, Signature] = {}  # of the files of each version in `kept`
+        self._failed: dict[int, tuple[Signature, StartupError]] = {}
+        refused: Refused = {}
+        if not self._serve_first(refused):
             raise next(iter(refused.values()))
-        self._refuse(refused)
+        self._report(refused)
 
-    def find(self, name, version=None):
-        """The Served of that name and version (text; None: the one in service). Raises UnknownModel."""
+    def find(self, name: str, version: str | None = None) -> Served:
+        """The model of that name and version (None: the version in service). Raises UnknownModel."""
         kept = self.kept
         if name == self.config.model_name:
             if version is None:
@@ -144,7 +167,7 @@ class Service:
                 return kept[int(version)]
         raise UnknownModel("no such model or version is served here; POST /v2/repository/index lists what is")
 
-    def follow(self):
+    def follow(self) -> None:
         """Look at the repository for ever, in a thread of its own."""
         while True:
             time.sleep(LOOK_SECONDS)
@@ -153,92 +176,97 @@ class Service:
             except Exception:  # whatever it is, the model in service goes on
                 LOG.exception("looking at the models failed")
 
-    def look(self):
-        """Serve what the repository asks for by now; what can't be trusted is refused, and the old one goes on."""
-        refused = {}
-        home = self.config.models / self.config.model_name
+    def look(self) -> None:
+        """Serve what the repository asks for now; what can't be served is refused, and the old version goes on."""
+        refused: Refused = {}
+        held = versions(self._home)
         try:
-            for folder in self._choices():
-                if self._serve(folder, refused):
-                    break
+            self._serve_first(refused)
         except ConfigError as error:
-            refused["pinned" if versions(home) else "all"] = error
-        held = versions(home)[-KEPT:]
-        for number in held:
-            self._open(home / str(number), refused)
-        self._drop({number for number, one in self.kept.items() if number not in held and one is not self.served})
-        self._refuse(refused)
+            refused["pinned" if held else "all"] = error
+        if held:  # else the folder is away: what is in memory stays
+            newest: set[int] = set()
+            for number in reversed(held):
+                if len(newest) < KEPT and self._open(number, refused) is not None:
+                    newest.add(number)
+            self._drop({n for n, one in self.kept.items() if n not in newest and one is not self.served})
+        self._report(refused)
 
-    def _drop(self, numbers):
+    def _serve_first(self, refused: Refused) -> bool:
+        """Answer with the best version that opens; whether there is one. Raises ConfigError."""
+        for folder in choices(self.config.models, self.config.model_name, self.config.model_version):
+            served = self._open(int(folder.name), refused)
+            if served is not None:
+                if served is not getattr(self, "served", None):
+                    if self.recorder:  # first: readiness must not say that all workers agree before they do
+                        self.recorder.serving(int(folder.name))
+                    self.served = served
+                    LOG.info("serving %s", folder)
+                return True
+        return False
+
+    def _open(self, number: int, refused: Refused) -> Served | None:
+        """The model of a version; or None, and in `refused` why.
+
+        A version is opened where it is not in service, or its files have changed. Where changed files are wrong, the
+        model that answers stays.
+        """
+        folder = self._home / str(number)
+        signature = _signature(folder)
+        if number in self.kept and self._opened[number] == signature:
+            return self.kept[number]
+        seen, error = self._failed.get(number, (None, None))
+        if error is None or seen != signature or isinstance(error.__cause__, OSError):  # reading is tried again
+            try:
+                self._keep(number, self._load(folder), signature)
+                return self.kept[number]
+            except StartupError as failed:
+                error = failed
+                self._failed[number] = signature, error
+        if number in self.kept and self.kept[number] is not self.served:
+            self._drop({number})
+        refused[str(number)] = error
+        return self.kept.get(number)
+
+    def _load(self, folder: Path) -> Served:
+        """Open a version's folder on all runtimes that the settings name. Raises StartupError."""
+        config, shadow = self.config, None
+        runtimes = [config.runtime] if config.shadow is None else [config.runtime, config.shadow]
+        model, *second = open_models(folder, runtimes, config.signed_by)
+        if second and config.shadow is not None:
+            observer = self.recorder.metrics.compared if self.recorder else None
+            shadow = Shadow(second[0], config.shadow, config.shadow_rate, config.shadow_flips, observer)
+        return Served(model, codecs(model.manifest, config.max_rows), shadow, self.recorder)
+
+    def _keep(self, number: int, served: Served, signature: Signature) -> None:
+        old = self.kept.get(number)
+        self.kept = self.kept | {number: served}
+        self._opened[number] = signature
+        self._failed.pop(number, None)
+        if old is not None:
+            old.close()
+
+    def _drop(self, numbers: Set[int]) -> None:
         """Serve these versions no longer; a request that has one of them goes on."""
         dropped = [self.kept[number] for number in numbers]
         self.kept = {number: one for number, one in self.kept.items() if number not in numbers}
         for one in dropped:
-            _end(one)
+            one.close()
 
-    def _refuse(self, refused):
-        for version in refused.keys() - self.refused.keys():
-            LOG.error("refused: %s", refused[version])
-        # Where the repository lies on this machine is nobody's business who asks for the health.
-        self.refused = {version: str(why).replace(f"{self.config.models}/", "") for version, why in refused.items()}
-
-    def _choices(self):
-        return choices(self.config.models, self.config.model_name, self.config.model_version)
-
-    def _opened(self, folder):
-        """The Served of a version's folder, its runtimes started and certified. Raises StartupError."""
-        config = self.config
-        runtimes = [config.runtime] if config.shadow is None else [config.runtime, config.shadow]
-        model, *second = open_models(folder, runtimes, config.signed_by)
-        shadow = None
-        if second:
-            told = self.recorder.metrics.compared if self.recorder else None
-            shadow = Shadow(second[0], config.shadow, config.shadow_rate, config.shadow_flips, told)
-        return Served(model, codecs(model.manifest, config.max_rows), shadow, self.recorder)
-
-    def _serve(self, folder, refused):
-        """Answer with that folder's model from now on; whether it could be opened."""
-        served = self._open(folder, refused)
-        if served is not None and served is not self.served:
-            self.served = served
-            LOG.info("serving %s", folder)
-        return served is not None
-
-    def _open(self, folder, refused):
-        """The Served of that folder, opened unless it is already; or None, and in `refused` why.
-
-        Files that were touched since are verified anew; where they are no longer right, a model in service stays.
-        """
-        number, signature = int(folder.name), _signature(folder)
-        seen, why = self._seen.get(number, (None, None))
-        if signature != seen:
-            why = None
-            try:
-                opened = self._opened(folder)
-                old = self.kept.get(number)
-                self.kept = self.kept | {number: opened}
-                if old is not None:
-                    _end(old)
-            except StartupError as error:
-                why = error
-                if number in self.kept and self.kept[number] is not self.served:
-                    self._drop({number})
-            self._seen[number] = signature, why
-        if why is not None:
-            refused[folder.name] = why
-        return self.kept.get(number)
+    def _report(self, refused: Refused) -> None:
+        """Replace `refused`, and log each reason that is new."""
+        # The folder's place on this machine concerns nobody who asks for the health.
+        reasons = {version: str(error).replace(f"{self.config.models}/", "") for version, error in refused.items()}
+        for version, reason in reasons.items():
+            if self.refused.get(version) != reason:
+                LOG.error("refused: %s", refused[version])
+        self.refused = reasons
 
 
-def _end(served):
-    """What goes on beside a model that is served no longer: its shadow's thread."""
-    if served.shadow:
-        served.shadow.close()
-
-
-def _signature(folder):
-    """What changes when a file of the folder does, without reading any."""
+def _signature(folder: Path) -> Signature:
+    """What changes when a file of the folder does, its permissions too; no file is read."""
     try:
         found = [(path.name, path.stat()) for path in sorted(folder.iterdir())]
     except OSError:
         return ()
-    return tuple((name, stat.st_size, stat.st_mtime_ns, stat.st_ino) for name, stat in found)
+    return tuple((name, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino) for name, stat in found)

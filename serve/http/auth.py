@@ -24,15 +24,18 @@ CHALLENGES = tuple((b"WWW-Authenticate", b'%b realm="passfail"' % scheme) for sc
 def read_keys(path: str) -> tuple[bytes, ...]:
     """Read a file of keys, one a line, as the SHA-256 digest of each, so that no copy of a key stays.
 
+    A line that begins with `#` is a comment.
+
     Raises
     ------
     ConfigError : the file can't be read, holds no key, or a line is no key.
     """
     try:
         with open(path, "rb") as file:
-            keys = file.read().split()
+            lines = [line.strip() for line in file]
     except OSError as error:
         raise ConfigError(f"API_KEY_FILE names a file that can't be read: {error.strerror}") from error
+    keys = [line for line in lines if line and not line.startswith(b"#")]
     if not keys or not all(KEY.fullmatch(key) for key in keys):
         raise ConfigError("API_KEY_FILE must hold keys of at least 16 printable ASCII characters, one a line")
     return tuple(hashlib.sha256(key).digest() for key in keys)

@@ -15,12 +15,16 @@ class Live(msgspec.Struct):
 
 
 class Ready(msgspec.Struct, omit_defaults=True):
-    """Whether requests should come here, the model that answers them, and {version: why it was refused}."""
+    """Whether requests should come here, the model that answers them, and {version: why it was refused}.
+
+    Where the workers do not serve the same version: {version: how many workers}.
+    """
 
     ready: bool
     model: str
     version: int
     refused: dict[str, str] = {}
+    workers: dict[str, int] = {}
 
 
 class ServerReady(msgspec.Struct):
@@ -38,7 +42,9 @@ def live(service: Service, request: Request) -> Answer:
 def ready(service: Service, request: Request) -> Answer:
     """GET /health/ready. The model was opened, verified and replayed before the first request could come in."""
     manifest = service.served.model.manifest
-    return health(service, Ready(not service.leaving, manifest.name, manifest.version, service.refused))
+    workers = {str(version): count for version, count in _recorder(service).versions().items()}
+    differing = workers if len(workers) > 1 else {}
+    return health(service, Ready(not service.leaving, manifest.name, manifest.version, service.refused, differing))
 
 
 def server_ready(service: Service, request: Request) -> Answer:

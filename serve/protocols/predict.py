@@ -1,6 +1,6 @@
 """POST /predict: rows in, verdicts out, as JSON or CSV. POST /explain: the same, and why."""
 
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from functools import partial
 from urllib.parse import parse_qsl
 
@@ -67,7 +67,7 @@ def _json(served: Served, rows: list[Row], single: bool, request_digest: str, as
     x = codecs.columns.matrix(rows)
     place = (lambda _: "$") if single else "$[{}]".format
     logit, probability = served.predict(x, place, request_digest, "unwatched" not in asked)
-    more = {}
+    more: dict[str, Sequence[object]] = {}
     if "explain" in asked:
         more["explanation"] = explain(model, x, logit)
     if "evidence" in asked:

@@ -1,5 +1,6 @@
 """What is recorded of each answered request: counts, drift, a line of the access log, a span."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ from serve.http.receipt import traceparent
 from serve.telemetry import logs, tracing
 from serve.telemetry.drift import Drift
 from serve.telemetry.metrics import Metrics
-from serve.telemetry.shared_counters import SharedCounters
+from serve.telemetry.shared_counters import SERVED, SharedCounters
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Tracer
@@ -34,8 +35,16 @@ class Recorder:
         tracer: "Tracer | None" = None,
     ) -> None:
         self.metrics, self.drift = Metrics(rules, counters), Drift(counters)
-        self._access_log, self._tracer = access_log, tracer
+        self._counters, self._access_log, self._tracer = counters, access_log, tracer
         self.begin = self.metrics.begin
+
+    def serving(self, version: int) -> None:
+        """Record the version that this worker serves from now on."""
+        self._counters.mine[SERVED] = version
+
+    def versions(self) -> dict[int, int]:
+        """The versions that the workers serve: {version: how many workers}."""
+        return Counter(int(row[SERVED]) for row in self._counters.rows() if row[SERVED])
 
     def predicted(
         self,

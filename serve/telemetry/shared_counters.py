@@ -16,6 +16,7 @@ CELLS = 32768  # float64 cells of a row; a page that nobody touches takes no mem
 IN_FLIGHT = 0  # the cell that goes back to 0 when its worker ends
 DROPPED_LINES = 1  # of the log
 FOLDING = 2  # 1 while the worker's thread counts its rows for drift when it is called; 0 when its worker ends
+SERVED = CELLS - 1  # the version that the worker serves; 0 when it has ended
 
 
 class SharedCounters:
@@ -45,7 +46,8 @@ class SharedCounters:
     def release(self, worker: Hashable) -> None:
         """In the parent: free the row of a worker that has ended; its counts stay."""
         row = self._assigned.pop(worker)
-        self._cells[row * CELLS + IN_FLIGHT] = self._cells[row * CELLS + FOLDING] = 0.0
+        for cell in (IN_FLIGHT, FOLDING, SERVED):
+            self._cells[row * CELLS + cell] = 0.0
 
     def use(self, row: int) -> None:
         """In the worker: count into the row that was assigned to it."""

@@ -106,7 +106,17 @@ def test_keys_are_compared_whole_and_all_of_them(locked, monkeypatch):
     assert compared == [32, 32]
 
 
-@pytest.mark.parametrize("text", ["", "\n", "short\n", f"{OLD}\nshort\n", f"{OLD}\x07\n", "é" * 20])
+def test_a_line_with_a_hash_is_a_comment_and_no_key(tmp_path):
+    (tmp_path / "keys").write_text(f"# the key of the shop, until May\n{OLD}\n\n  # and a new one\n{NEW}\n")
+    (tmp_path / "bare").write_text(f"{OLD}\n{NEW}\n")
+
+    assert read_keys(tmp_path / "keys") == read_keys(tmp_path / "bare")
+
+
+NO_KEYS = ["", "\n", "# only a comment\n", f"{OLD} {NEW}\n", "short\n", f"{OLD}\nshort\n", f"{OLD}\x07\n", "é" * 20]
+
+
+@pytest.mark.parametrize("text", NO_KEYS)
 def test_a_file_without_proper_keys_is_refused(tmp_path, text):
     (tmp_path / "keys").write_text(text)
     with pytest.raises(ConfigError, match="at least 16 printable ASCII characters, one a line"):

@@ -7,18 +7,17 @@ import shutil
 import threading
 import urllib.request
 
-import msgspec
 import numpy as np
 import pytest
 
 from passfail.__main__ import main as passfail
 from passfail.errors import StartupError
-from passfail.manifest import decode
 from serve.http.errors import UnknownModel
 from serve.registry import Service
 from serve.server.flask_app import create_app
 from serve.settings import Config
 from tests.support import ROOT
+from tests.support.repository import publish
 from tests.support.service import post, service
 from tests.support.wait import until
 
@@ -28,18 +27,6 @@ def home(models, tmp_path):
     """A repository of its own: the folder of the model hours, with version 1."""
     shutil.copytree(models / "hours", tmp_path / "models" / "hours")
     return tmp_path / "models" / "hours"
-
-
-def publish(home, version, damage=False):
-    """A copy of version 1 under another number, renamed into place as an export is."""
-    beside = home / f".export-{version}"
-    shutil.copytree(home / "1", beside)
-    manifest = decode((beside / "manifest.json").read_bytes())
-    (beside / "manifest.json").write_bytes(msgspec.structs.replace(manifest, version=version).encode())
-    if damage:
-        with open(beside / "model.onnx", "r+b") as file:
-            file.truncate(100)
-    beside.rename(home / str(version))
 
 
 def opened(home, **settings):
@@ -289,12 +276,13 @@ def test_a_swap_under_load_drops_nothing_and_every_answer_is_one_versions(home, 
 def settled(address, version):
     """The health of the service, once ten answers in a row come from that version."""
 
-    def ready():
-        with urllib.request.urlopen(f"{address}/health/ready") as answer:
-            return json.load(answer)
+    until(lambda: all(ready(address)["version"] == version for _ in range(10)))
+    return ready(address)
 
-    until(lambda: all(ready()["version"] == version for _ in range(10)))
-    return ready()
+
+def ready(address):
+    with urllib.request.urlopen(f"{address}/health/ready") as answer:
+        return json.load(answer)
 
 
 STEPS = """
@@ -324,3 +312,34 @@ def test_a_clock_that_steps_changes_nothing(home, tmp_path):
     assert spent
     assert process.returncode == 0
     assert "Traceback" not in output
+
+
+def test_a_pin_ends_once_every_worker_serves_the_version(home, monkeypatch, capsys):
+    monkeypatch.setenv("MODELS_DIR", str(home.parent))
+    publish(home, 2)
+    with service(home.parent, WEB_CONCURRENCY="2") as (address, _):
+        monkeypatch.setenv("PORT", address.rpartition(":")[2])
+        assert passfail(["pin", "1"]) == 0
+        assert {ready(address)["version"] for _ in range(20)} == {1}
+        assert passfail(["pin", "highest"]) == 0
+        assert {ready(address)["version"] for _ in range(20)} == {2}
+
+        (home / "pinned").mkdir()  # nothing can be pinned there, and the service says so
+        until(lambda: "pinned" in ready(address).get("refused", {}))
+        (home / "pinned").rmdir()
+
+    assert capsys.readouterr().err == ""
+
+
+def test_a_pin_that_the_service_does_not_follow_fails(home, monkeypatch, capsys):
+    """MODEL_VERSION goes before a pin."""
+    publish(home, 2)
+    with service(home.parent, MODEL_VERSION="2", WEB_CONCURRENCY="1") as (address, _):
+        monkeypatch.setenv("MODELS_DIR", str(home.parent))
+        monkeypatch.setenv("PORT", address.rpartition(":")[2])
+
+        assert passfail(["pin", "1"]) == 2
+
+    said = capsys.readouterr().err
+    assert said.startswith("passfail can't pin it: hours: version 1 is pinned, but the service at http://127.0.0.1:")
+    assert "still serves version 2 after 5 seconds" in said

@@ -1,0 +1,222 @@
+"""Versions are never ignored: what is asked for is opened anew, or refused with its reason."""
+
+import os
+import shutil
+
+import pytest
+
+from passfail.errors import StartupError
+from serve.registry import Service
+from serve.server.flask_app import create_app
+from serve.settings import Config
+from serve.telemetry.shared_counters import SERVED, SharedCounters
+from tests.support.repository import publish
+
+
+@pytest.fixture
+def home(models, tmp_path):
+    """A repository of its own: the folder of the model hours, with version 1."""
+    shutil.copytree(models / "hours", tmp_path / "models" / "hours")
+    return tmp_path / "models" / "hours"
+
+
+def version(service):
+    return service.served.model.manifest.version
+
+
+def pin(home, number):
+    (home / "pinned").write_text(f"{number}\n")
+
+
+def test_a_dropped_version_is_opened_anew_when_it_is_pinned(home):
+    """Four newer ones came meanwhile, so that it was no longer kept."""
+    service = Service(Config(models=home.parent))
+    for number in (2, 3, 4, 5):
+        publish(home, number)
+    service.look()
+    assert 1 not in service.kept
+
+    pin(home, 1)
+    service.look()
+
+    assert version(service) == 1
+    assert not service.refused
+
+
+def test_the_versions_are_there_again_when_the_folder_comes_back(home):
+    publish(home, 2)
+    service = Service(Config(models=home.parent))
+    service.look()
+    away = home.with_name(".away")
+
+    home.rename(away)
+    service.look()
+    assert list(service.refused) == ["all"]
+    away.rename(home)
+    service.look()
+    pin(home, 1)
+    service.look()
+
+    assert version(service) == 1
+    assert sorted(service.kept) == [1, 2]
+    assert not service.refused
+
+
+def test_versions_that_do_not_open_do_not_count_among_the_kept(home):
+    publish(home, 2)
+    service = Service(Config(models=home.parent))
+    for number in (3, 4, 5):
+        publish(home, number, damage=True)
+
+    service.look()
+
+    assert sorted(service.kept) == [1, 2]
+    assert sorted(service.refused) == ["3", "4", "5"]
+
+
+def test_a_version_that_is_asked_for_and_does_not_open_is_refused_each_time(home, caplog):
+    publish(home, 2)
+    service = Service(Config(models=home.parent))
+    (home / "1" / "model.pt").write_bytes(b"x")
+    pin(home, 1)
+
+    for _ in range(3):
+        service.look()
+
+    assert version(service) == 2
+    assert "1/model.pt: not the file that was exported" in service.refused["1"]
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+
+
+def test_a_reason_that_changes_is_logged_again(home, caplog):
+    service = Service(Config(models=home.parent))
+    publish(home, 2, damage=True)
+    service.look()
+    (home / "2" / "manifest.json").write_bytes(b"{}")
+
+    service.look()
+
+    assert len(caplog.records) == 2
+    assert "manifest.json" in service.refused["2"]
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may read everything: the permission is NOT tested")
+@pytest.mark.parametrize("name", ["manifest.json", "model.onnx", "."])
+def test_a_version_that_may_not_be_read_is_tried_again_after_chmod(home, name):
+    service = Service(Config(models=home.parent))
+    publish(home, 2)
+    path = home / "2" / name
+    mode = path.stat().st_mode
+    path.chmod(0)
+    service.look()
+    assert version(service) == 1
+    assert "2" in service.refused
+
+    path.chmod(mode)
+    service.look()
+
+    assert version(service) == 2
+    assert not service.refused
+
+
+def test_a_failed_read_is_tried_again_although_no_file_changed(home, monkeypatch):
+    """As on a network's file system that was away."""
+    service = Service(Config(models=home.parent))
+    publish(home, 2)
+
+    def fail(*_):
+        raise StartupError("can't be read") from OSError("input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("serve.registry.open_models", fail)
+        service.look()
+    assert version(service) == 1
+
+    service.look()
+
+    assert version(service) == 2
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "model.onnx", "manifest.json.sig"])
+def test_a_fifo_is_refused_and_nothing_waits_for_its_writer(home, name):
+    service = Service(Config(models=home.parent))
+    publish(home, 2)
+    (home / "2" / name).unlink(missing_ok=True)
+    os.mkfifo(home / "2" / name)
+
+    service.look()
+
+    assert version(service) == (2 if name == "manifest.json.sig" else 1)  # nobody asks for a signature here
+    if name != "manifest.json.sig":
+        assert f"2/{name}: can't be read: it is not a regular file" in service.refused["2"]
+
+
+def test_a_fifo_for_a_pin_is_refused(home):
+    service = Service(Config(models=home.parent))
+    os.mkfifo(home / "pinned")
+
+    service.look()
+
+    assert "pinned" in service.refused
+
+
+def test_a_manifest_of_gigabytes_is_refused_unread(home):
+    service = Service(Config(models=home.parent))
+    publish(home, 2)
+    os.truncate(home / "2" / "manifest.json", 3 * 2**30)
+
+    service.look()
+
+    assert "2/manifest.json: can't be read: it has more than 33554432 bytes" in service.refused["2"]
+
+
+def test_a_model_file_larger_than_the_manifest_has_it_is_refused_unread(home):
+    service = Service(Config(models=home.parent))
+    publish(home, 2)
+    size = (home / "2" / "model.onnx").stat().st_size
+    os.truncate(home / "2" / "model.onnx", 3 * 2**30)
+
+    service.look()
+
+    assert f"2/model.onnx: can't be read: it has more than {size} bytes" in service.refused["2"]
+
+
+def test_a_link_is_followed_within_the_folder_and_not_out_of_it(home):
+    service = Service(Config(models=home.parent))
+    for number in (2, 3):
+        publish(home, number)
+    (home / "2" / "..data").mkdir()  # as Kubernetes' volumes have it
+    (home / "2" / "model.onnx").rename(home / "2" / "..data" / "model.onnx")
+    (home / "2" / "model.onnx").symlink_to("..data/model.onnx")
+    (home / "3" / "model.onnx").unlink()
+    (home / "3" / "model.onnx").symlink_to(home / "1" / "model.onnx")
+
+    service.look()
+
+    assert version(service) == 2
+    assert "3/model.onnx: can't be read: it is a link out of its folder" in service.refused["3"]
+
+
+@pytest.mark.parametrize("name", ["1²", "²", "01", "0", "1a", "9" * 16])
+def test_a_folder_that_is_no_version_is_none(home, name):
+    shutil.copytree(home / "1", home / name)
+    service = Service(Config(models=home.parent))
+    service.look()
+
+    assert sorted(service.kept) == [1]
+    assert not service.refused
+
+
+def test_readiness_says_which_workers_serve_another_version(home, monkeypatch):
+    counters = SharedCounters()
+    monkeypatch.setattr("serve.server.flask_app.SHARED", counters)
+    client = create_app(Config(models=home.parent)).test_client()
+    assert "workers" not in client.get("/health/ready").json
+
+    counters.use(counters.assign("other"))
+    counters.use(counters.assign("another"))
+    counters.mine[SERVED] = 7
+
+    assert client.get("/health/ready").json["workers"] == {"1": 1, "7": 1}
+    counters.release("another")
+    assert "workers" not in client.get("/health/ready").json
