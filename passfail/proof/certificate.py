@@ -19,6 +19,8 @@ from passfail.proof.reference import Subject
 from passfail.proof.rounding import Stability
 from passfail.runtimes import Runtime
 
+LONG_ROWS, LONG_VALUES = 65_537, 2**19  # of the longest batch at the start: it must take few milliseconds
+
 # What each figure is, in words, wherever it is shown.
 FIGURES = {
     "logit_differences": "logits whose bits differ from the closed form's",
@@ -56,10 +58,11 @@ class Truth:
     ----------
     x : the rows (n, d).
     logit : of the closed form (n,).
-    sample : the indices (m,) of the rows measured exactly, of those with a finite logit.
+    sample : the indices (m,) of the rows whose logits are measured exactly, of those with a finite logit.
     high, low : their exact logits (m,), as passfail/proof/exact.py has them.
-    p, q : the exact probabilities (m,), high and low, of the closed form's logits; None where there are none here.
-    band : how far each logit may be off (m,).
+    band : how far each of them may be off (m,).
+    finite : the indices (k,) of all rows with a finite logit.
+    p, q : their exact probabilities (k,), high and low, given the closed form's logits; None where there are none here.
     ladders, signs : `samples.ladders`.
     sizes : of the batches that are compared with single rows.
     alone : indices of the rows asked one by one.
@@ -71,9 +74,10 @@ class Truth:
     sample: Ints
     high: Floats
     low: Floats
+    band: Floats
+    finite: Ints
     p: Floats | None
     q: Floats | None
-    band: Floats
     ladders: Floats
     signs: Floats
     sizes: tuple[int, ...]
@@ -85,7 +89,7 @@ def truth(subject: Subject, x: Floats, exact_rows: int, steps: int, sizes: tuple
 
     Parameters
     ----------
-    exact_rows : how many of the rows to measure exactly, at most.
+    exact_rows : how many rows' logits to measure exactly, at most; probabilities are, of all rows.
     steps : how many rows each feature's ladder has.
     sizes : of the batches.
     alone : how many rows to ask one by one, at most.
@@ -101,18 +105,25 @@ def truth(subject: Subject, x: Floats, exact_rows: int, steps: int, sizes: tuple
         band = Stability(subject).band(x[sample])
     p, q = None, None
     if exact.can(subject.link):
-        p, q = exact.probabilities(subject.link, exact.rounded(subject.link, logit[sample]))
+        p, q = exact.probabilities(subject.link, exact.rounded(subject.link, logit[finite]))
     ladders, signs = samples.ladders(subject, steps)
     singles = np.linspace(0, len(x) - 1, min(alone, len(x))).astype(np.int64)
-    return Truth(subject, x, logit, sample, high, low, p, q, band, ladders, signs, sizes, singles)
+    return Truth(subject, x, logit, sample, high, low, band, finite, p, q, ladders, signs, sizes, singles)
 
 
 def certify(name: str, runtime: Runtime, verdict: Callable[[Floats], Bools], subject: Subject) -> None:
     """The short form, well under 0.1 s. Raises CertificateError saying by how much the runtime misses."""
     x, _ = samples.rows(subject, 60)
-    figures = measure(runtime, verdict, truth(subject, x, exact_rows=200, steps=32, sizes=(0, 1, 2, 7), alone=7))
+    sizes = (*batch_sizes(1024), min(LONG_ROWS, LONG_VALUES // len(subject.features)))
+    figures = measure(runtime, verdict, truth(subject, x, exact_rows=200, steps=32, sizes=sizes, alone=7))
     if found := faults(figures, subject.link):
         raise CertificateError(f"{name} doesn't answer on this machine as it was certified: {'; '.join(found)}")
+
+
+def batch_sizes(most: int) -> tuple[int, ...]:
+    """The sizes up to `most` around each power of two: engines change their way at such sizes, and at vector widths."""
+    around = {2**k + d for k in range(most.bit_length()) for d in (-1, 0, 1)}
+    return tuple(sorted(size for size in around | {most} if size <= most))
 
 
 def faults(figures: Figures, link: str) -> list[str]:
@@ -134,15 +145,17 @@ def measure(runtime: Runtime, verdict: Callable[[Floats], Bools], truth: Truth) 
     right = (truth.high > threshold) | ((truth.high == threshold) & (truth.low > 0))
     stable = np.abs((truth.high - threshold) + truth.low) > truth.band
     wrong = verdict(z[at]) != right
+    edge = np.array([np.nextafter(threshold, -np.inf), threshold, np.nextafter(threshold, np.inf)])
+    wrong_at_edge = verdict(edge) != [False, False, True]  # positive where the logit exceeds the threshold's
     return Figures(
         logit_differences=int((~_same(z, truth.logit)).sum()),
         logit_error=_largest(error),
-        probability_ulp=0 if truth.p is None else ulp(p[at], truth.p),
-        probability_error=_probability_error(p[at], truth),
+        probability_ulp=0 if truth.p is None else ulp(p[truth.finite], truth.p),
+        probability_error=_probability_error(p[truth.finite], truth),
         batch_differences=_batch_differences(runtime, z, p, truth),
         out_of_range=int(((p < 0) | (p > 1)).sum()),
         non_monotone=non_monotone(z, p) + _falls(runtime, truth),
-        verdict_differences=int((wrong & stable).sum()),
+        verdict_differences=int((wrong & stable).sum() + wrong_at_edge.sum()),
         unstable_verdicts=int((wrong & ~stable).sum()),
     )
 
@@ -183,7 +196,7 @@ def _answer(runtime: Runtime, x: Floats) -> tuple[Floats, Floats]:
 
 
 def _probability_error(p: Floats, truth: Truth) -> float:
-    """The largest error of the sample's probabilities p (m,); 0 where the exact ones can't be had."""
+    """The largest error of probabilities p (k,) of rows with a finite logit; 0 where the exact ones can't be had."""
     if truth.p is None or truth.q is None:
         return 0.0
     with np.errstate(all="ignore"):

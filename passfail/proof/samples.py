@@ -6,12 +6,14 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from passfail.arrays import Floats, Ints
+from passfail.links import score_at
 from passfail.manifest import Column, Feature
 from passfail.proof import reference
 from passfail.proof.floats import TINY, bisect
 from passfail.proof.reference import Subject
 
 LEAST = 5e-324
+RANGE = (-11.5, 11.5)  # log-odds: probabilities from 1e-5 to 1 - 1e-5
 NUMBERS = [0.0, -0.0, LEAST, -LEAST, TINY / 2, TINY, -TINY, 1e300, -1e300, 1e308, -1e308, np.nan]
 
 
@@ -43,11 +45,12 @@ class Draws:
         return self.random(n).argsort()
 
 
-def rows(subject: Subject, n: int, seed: int = 0) -> tuple[Floats, dict[str, int]]:
-    """About 3 n rows (float64, (rows, d)) and what they are: {kind: count}, in their order.
+def rows(subject: Subject, n: int, seed: int = 0, across: int = 0) -> tuple[Floats, dict[str, int]]:
+    """Draw rows: x float64 (rows, d), and what they are, {kind: count}, in their order.
 
-    n over the training range; n beyond it, by up to 12 orders of magnitude; n on the decision boundary; then each
-    feature in turn at its extremes, missing, at each of its levels, and at levels never seen.
+    n over the training range; n beyond it, by up to 12 orders of magnitude; n on the decision boundary; `across` over
+    the range of probabilities; then each feature in turn at its extremes, missing, at each of its levels, and at levels
+    never seen.
     """
     generator = Draws(seed)
     typical = np.column_stack([_typical(feature, n, generator) for feature in subject.features])
@@ -56,6 +59,7 @@ def rows(subject: Subject, n: int, seed: int = 0) -> tuple[Floats, dict[str, int
         "in the training range": typical,
         "beyond it": far,
         "on the boundary": boundary(subject, typical[: n // 6], generator),
+        "across the probabilities": _across(subject, typical[np.arange(across) % n], generator),
         "extreme, missing, unseen": np.concatenate(list(_extremes(subject.features, typical))),
     }
     return np.ascontiguousarray(np.concatenate(list(kinds.values()))), {kind: len(x) for kind, x in kinds.items()}
@@ -85,6 +89,29 @@ def boundary(subject: Subject, x: Floats, generator: Draws) -> Floats:
     out = np.repeat(x[None], len(moved), axis=0)
     out[:, np.arange(len(x)), feature] = moved
     return out.reshape(-1, x.shape[1])
+
+
+def _across(subject: Subject, x: Floats, generator: Draws) -> Floats:
+    """Rows x (n, d), one numeric feature moved so that the log-odds of the probabilities cover RANGE evenly.
+
+    One row falls anywhere in each of n equal parts of RANGE. A fault in an interval of width w of the log-odds is
+    missed with a probability of at most (1 - w / (2 parts))^2, and never where w is two parts. No rows with a hidden
+    layer, or without a numeric feature that moves the logit.
+    """
+    movable = [i for i, c in enumerate(subject.parameters.columns) if _rises(c)]
+    if subject.parameters.hidden or not movable:
+        return x[:0]
+    n = len(x)
+    odds = RANGE[0] + (RANGE[1] - RANGE[0]) * (np.arange(n) + generator.random(n)) / n
+    score = np.array([score_at(subject.link, p) for p in (1 / (1 + np.exp(-odds))).tolist()])
+    column = generator.choice(movable, n)
+    each = np.arange(n)
+    center, scale, weight = (part[column] for part in reference.scaling(subject))
+    rest = reference.logit(subject, x) - reference.terms(subject, x)[each, column]
+    x[each, np.array([c.feature for c in subject.parameters.columns])[column]] = (
+        score - rest
+    ) / weight * scale + center
+    return x
 
 
 def _rises(column: Column) -> bool:

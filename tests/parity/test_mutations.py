@@ -71,8 +71,9 @@ class OffByOneLevel(LogisticModel):
 def case():
     """The manifest of the right model, and what is true of it."""
     manifest = parity.Subject(FEATURES, parameters(build()), 0.0, "logit")
-    x, _ = samples.rows(manifest, 900)
-    return manifest, certificate.truth(manifest, x, exact_rows=900, steps=100, sizes=(0, 1, 2, 7, 1000), alone=20)
+    x, _ = samples.rows(manifest, 900, across=50_000)
+    sizes = certificate.batch_sizes(70_000)
+    return manifest, certificate.truth(manifest, x, exact_rows=900, steps=100, sizes=sizes, alone=20)
 
 
 def faults(model, case):
@@ -117,6 +118,66 @@ def test_one_bit_of_one_weight_is_caught(case):
     found = faults(build(bits=1), case)
 
     assert [line.split(": ")[0] for line in found if LOGITS in line] == list(BOTH)
+
+
+@pytest.fixture(scope="module")
+def right():
+    """The right model's runtime."""
+    return load_runtime("onnx", formats.to_onnx(build()))
+
+
+def measured(case, runtime, verdict=lambda logit: logit > 0):
+    manifest, truth = case
+    return certificate.faults(certificate.measure(runtime, verdict, truth), manifest.link)
+
+
+@pytest.mark.parametrize(("least", "most"), [(8, 999), (500, 900), (15, 17), (3, 5), (65_537, 10**9)])
+def test_a_fault_in_batches_of_some_sizes_is_caught(case, right, least, most):
+    def runtime(x):
+        logit, probability = right(x)
+        if least <= len(x) <= most and len(x) != len(case[1].x):
+            logit[-1] = np.nextafter(logit[-1], np.inf)
+        return logit, probability
+
+    assert any("in a batch of another size" in fault for fault in measured(case, runtime))
+
+
+def test_a_fault_in_rows_beyond_65536_is_caught(case, right):
+    def runtime(x):
+        logit, probability = right(x)
+        probability[65_536:] *= 1 + 2.0**-52
+        return logit, probability
+
+    assert any("in a batch of another size" in fault for fault in measured(case, runtime))
+
+
+@pytest.mark.parametrize("at", [-8.7, -3.14159, 0.0005, 2.71828, 9.99])
+@pytest.mark.parametrize("fault", ["off", "flat"])
+def test_a_fault_in_a_narrow_interval_is_caught(case, right, at, fault):
+    """The probability is off by 1e-4 of itself, or flat, in an interval of 1e-3 of the logit."""
+
+    def runtime(x):
+        logit, probability = right(x)
+        inside = (logit >= at) & (logit < at + 1e-3)
+        wrong = probability * (1 + 1e-4) if fault == "off" else np.full(len(x), 1 / (1 + np.exp(-at)))
+        return logit, np.where(inside, wrong, probability)
+
+    assert any("error of a probability" in fault for fault in measured(case, runtime))
+
+
+def test_a_verdict_at_the_threshold_itself_is_caught(case, right):
+    assert measured(case, right) == []
+    assert any("wrong verdicts" in fault for fault in measured(case, right, verdict=lambda logit: logit >= 0))
+
+
+def test_a_model_file_of_another_version_is_caught(case):
+    manifest, truth = case
+    files = {"model.onnx": formats.to_onnx(build()), "model.pt": formats.to_torchscript(build(bits=2**30))}
+    runtimes = {name: load_runtime(name, files[file]) for name, file in MODEL_FILES.items()}
+
+    found = parity.prove(runtimes, manifest, truth)[1]
+
+    assert {line.split(": ")[0] for line in found} == {"torchscript"}
 
 
 def test_a_verdict_on_the_probability_in_float32_is_caught(case, monkeypatch):
