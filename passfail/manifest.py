@@ -222,21 +222,23 @@ class Statistics(Struct, frozen=True):
 
     references: each categorical feature's level that its others are compared with. separation: whether columns tell
     the outcomes of all rows ("complete") or of some ("quasi") apart without error; `separating` names them, "unknown"
-    where that would take too long. collinear: a sentence for each column that is made of others.
+    where that would take too long. collinear: a sentence for each column that is made of others. standard_errors: from
+    Fisher's information, or the sandwich estimator. The figures of the likelihood are None with class weights.
     """
 
     coefficients: tuple[Coefficient, ...]
     references: dict[str, str]
-    log_likelihood: float
-    deviance: float
+    log_likelihood: float | None
+    deviance: float | None
     degrees_of_freedom: int
-    null_deviance: float
+    null_deviance: float | None
     null_degrees_of_freedom: int
-    aic: float
-    bic: float
+    aic: float | None
+    bic: float | None
     separation: Literal["none", "quasi", "complete", "unknown"]
     separating: tuple[str, ...]
     collinear: tuple[str, ...]
+    standard_errors: Literal["information", "sandwich"] = "information"
 
 
 class Spread(Struct, frozen=True):

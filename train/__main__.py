@@ -43,7 +43,6 @@ from train.table.checks import warnings
 from train.table.schema import Reading
 from train.table.table import Table, read_rows, read_table
 
-NAMED_CELLS = 20_000_000  # of the design matrix; more take too much memory to name the columns that separate
 INTERRUPTED = "interrupted: nothing was written"
 LECTURE = Options(solver="sgd", standardize=False, lr=0.01, epochs=1000)
 
@@ -186,10 +185,7 @@ def _print_coefficients(table: Table, fitted: Fit, options: Options, log: Log) -
     """Print the fit's notes and its coefficient table, if it has one."""
     for note in fitted.notes:
         log(note)
-    named = table.rows * len(fitted.model.level) <= NAMED_CELLS and distributed.ranks() == 1
-    found: Statistics | None = statistics(
-        table.features, fitted, options, (table.x, table.y, table.weight) if named else None
-    )
+    found = statistics(table.features, fitted, options)
     for line in lines(found, options) if found else []:
         log(line)
     return found

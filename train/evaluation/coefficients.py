@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from passfail.arrays import Floats
 from passfail.manifest import Coefficient, Feature, Statistics
 from train.evaluation.metrics import Z95
 from train.evaluation.separation import Separation, model_separation
@@ -13,56 +12,73 @@ from train.model.links import LINKS
 from train.model.logistic import LogisticModel
 from train.model.terms import INTERCEPT, terms
 from train.solvers.collinearity import collinear, relations_in_words
-from train.solvers.fit import Fit
-from train.solvers.newton import Sums, inverse
+from train.solvers.fit import Blocks, Fit
+from train.solvers.newton import inverse
 from train.solvers.options import Options
+from train.solvers.sums import Sums, add_up, total
 
 
-def statistics(
-    features: Sequence[Feature], fitted: Fit, options: Options, rows: tuple[Floats, Floats, Floats] | None = None
-) -> Statistics | None:
-    """Statistics of a fit by newton; None if it has no maximum to describe.
+def statistics(features: Sequence[Feature], fitted: Fit, options: Options) -> Statistics | None:
+    """Statistics of a fit by newton, from one more pass over its rows; None if it has no maximum to describe.
 
-    Standard errors are from Fisher's information; a weight counts as that many rows.
-
-    Parameters
-    ----------
-    rows : x (n, d), y and weight (n,), needed only to name the columns that separate the outcomes.
+    Standard errors are from Fisher's information at the estimates, or robust. A weight counts as that many rows; class
+    weights do not, so with them there is no likelihood and errors are robust.
     """
-    solution, model = fitted.solution, fitted.model
+    solution, model, rows = fitted.solution, fitted.model, fitted.rows
     if solution is None or not (solution.converged or solution.separated):
         return None
-    free = int(options.intercept)
-    names = terms(features, options.intercept)
-    to_raw = _to_raw(model, free)
-    estimate = to_raw @ torch.cat([model.bias.detach().reshape(1)[:free], model.weight.detach()])
-    error = torch.sqrt(torch.diagonal(to_raw @ inverse(solution.end.information)[0] @ to_raw.T).clamp(min=0))
+    names, to_raw = terms(features, options.intercept), _to_raw(model)
+    end = total(options.link, rows.matrices, model.beta)
+    robust = bool(options.robust or options.class_weight)
+    covariance = sandwich(options.link, rows, end) if robust else inverse(end.information)[0]
+    error = torch.sqrt(torch.diagonal(to_raw @ covariance @ to_raw.T).clamp(min=0))
+    estimate = to_raw @ model.beta
 
-    relations, flat = collinear(solution.start.information)
+    relations, flat = ({}, []) if options.l2 else collinear(solution.start.information)
     kept = [index for index in range(len(names)) if index not in relations]
-    found = model_separation(model, rows, options.intercept, kept) if solution.separated and rows else None
+    found = model_separation(rows, kept, solution.recession) if solution.separated else None
     notes = _infinite(to_raw, estimate, found) if solution.separated else [""] * len(names)
     for direction in flat:
         notes = ["not unique" if moves else note for moves, note in zip(_moves(to_raw, direction), notes, strict=True)]
 
-    end, count, rank = solution.end, int(solution.end.rows), len(kept)
+    no, yes = rows.factors
+    count, rank, free = (end.weight - end.positive) / no + end.positive / yes, len(kept), int(options.intercept)
+    likely = None if options.class_weight else end.loss
     return Statistics(
         coefficients=tuple(
             _coefficient(name, b, s, note, options)
             for name, b, s, note in zip(names, estimate.tolist(), error.tolist(), notes, strict=True)
         ),
         references={f.name: f.levels[0] for f in features if f.kind == "categorical"},
-        log_likelihood=-end.loss,
-        deviance=2 * end.loss,
-        degrees_of_freedom=count - rank,
-        null_deviance=2 * _null_loss(end, options),
-        null_degrees_of_freedom=count - free,
-        aic=2 * end.loss + 2 * rank,
-        bic=2 * end.loss + rank * math.log(count),
+        log_likelihood=None if likely is None else -likely,
+        deviance=None if likely is None else 2 * likely,
+        degrees_of_freedom=max(round(count) - rank, 0),
+        null_deviance=None if likely is None else 2 * _null_loss(end, options),
+        null_degrees_of_freedom=max(round(count) - free, 0),
+        aic=None if likely is None else 2 * likely + 2 * rank,
+        bic=None if likely is None else 2 * likely + rank * math.log(count),
         separation=(found.kind if found else "unknown") if solution.separated else "none",
         separating=tuple(names[index] for index in (found.causes if found else []) if index >= free),
         collinear=relations_in_words(relations, names),
+        standard_errors="sandwich" if robust else "information",
     )
+
+
+def sandwich(link: str, rows: Blocks, sums: Sums) -> torch.Tensor:
+    """The covariance (P, P) of the estimates where the weights, or the model, may be wrong.
+
+    It is A^-1 B A^-1, with A the observed information and B the sum of each row's score times itself (Huber, Proc. 5th
+    Berkeley Symposium, 1967; White, Econometrica 50, 1982), without a small-sample factor (HC0). A row that counts for
+    m rows has m scores; its class weight is part of each.
+    """
+    beta = rows.model.beta
+
+    def squares(matrix: torch.Tensor, y: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        slope: torch.Tensor = LINKS[link].terms(matrix @ beta, y)[1]
+        return matrix.T @ (matrix * (weight * rows.factor(y) * slope**2)[:, None])
+
+    bread: torch.Tensor = inverse(sums.curvature)[0]
+    return bread @ add_up(rows.matrices, squares) @ bread
 
 
 def lines(found: Statistics, options: Options) -> Iterator[str]:
@@ -83,24 +99,29 @@ def lines(found: Statistics, options: Options) -> Iterator[str]:
             )
     for name, level in found.references.items():
         yield f"{name}: the reference level is {level}"
-    yield (
-        f"log-likelihood {found.log_likelihood:.4f}, AIC {found.aic:.4f}, BIC {found.bic:.4f}; deviance "
-        f"{found.deviance:.4f} on {found.degrees_of_freedom} degrees of freedom, null {found.null_deviance:.4f} on "
-        f"{found.null_degrees_of_freedom}"
-    )
+    if found.log_likelihood is None:
+        yield "likelihood, deviance, AIC and BIC are not given: class weights are not numbers of rows"
+    else:
+        yield (
+            f"log-likelihood {found.log_likelihood:.4f}, AIC {found.aic:.4f}, BIC {found.bic:.4f}; deviance "
+            f"{found.deviance:.4f} on {found.degrees_of_freedom} degrees of freedom, null {found.null_deviance:.4f} on "
+            f"{found.null_degrees_of_freedom}"
+        )
+    if found.standard_errors == "sandwich":
+        yield "standard errors are robust (the sandwich estimator of Huber and White)"
     if options.l2:
         yield "standard errors are not given: the penalty --l2 shrinks the estimates towards 0"
-    yield from unidentified(found)
+    yield from unidentified(found, options.link)
 
 
-def unidentified(found: Statistics) -> Iterator[str]:
+def unidentified(found: Statistics, link: str) -> Iterator[str]:
     """A sentence for each reason why some coefficients have no finite or no unique estimate."""
     if found.separation != "none":
         rows = {"complete": "all rows", "quasi": "some of the rows"}.get(found.separation, "rows")
         columns = ", ".join(found.separating) or "columns (a fit to fewer rows, in one process, names them)"
         yield (
             f"separation: the outcomes of {rows} are separated by {columns}; "
-            "their slopes have no finite estimate; use --firth or --l2 1"
+            f"their slopes have no finite estimate; use {'--firth or ' if link == 'logit' else ''}--l2 1"
         )
     for relation in found.collinear:
         yield f"collinear: {relation}; the coefficients of these columns are not unique; leave one out with --drop"
@@ -116,8 +137,9 @@ def _infinite(to_raw: torch.Tensor, estimate: torch.Tensor, found: Separation | 
     return [sign if endless else "" for sign, endless in zip(signs, infinite, strict=True)]
 
 
-def _to_raw(model: LogisticModel, free: int) -> torch.Tensor:
+def _to_raw(model: LogisticModel) -> torch.Tensor:
     """The matrix (P, P) that turns beta of the scaled columns into intercept and slopes of the raw ones."""
+    free = int(model.intercept)
     matrix = torch.diag(torch.cat([torch.ones(free, dtype=torch.float64), 1 / model.scale]))
     if free:
         matrix[0, 1:] = -model.center / model.scale

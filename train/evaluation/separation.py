@@ -14,9 +14,12 @@ import torch
 from scipy.optimize import linprog
 
 from passfail.arrays import Floats
-from train.model.logistic import LogisticModel
+from train import distributed
+from train.solvers.fit import Blocks
+from train.solvers.recession import TOLERANCE, Recession
 
-SECONDS = 30  # for each linear program
+SECONDS = 10  # for all linear programs of one fit
+NAMED_CELLS = 20_000_000  # of the design matrix; programs over more take too much memory
 TAKEN = 2000  # rows in a program at first, and at most so many more each time
 
 
@@ -35,7 +38,9 @@ class Separation:
 
 def separation(matrix: Floats, y: Floats) -> Separation | None:
     """Find how a design matrix (n, P) of full rank separates outcomes y (n,); None if it doesn't, or takes too long."""
-    program = _Program(np.where(y == 1, 1.0, -1.0)[:, None] * matrix)
+    scale = np.abs(matrix).max(0)
+    scale[scale == 0] = 1.0
+    program = _Program(np.where(y == 1, 1.0, -1.0)[:, None] * (matrix / scale))
     rows, size = program.rows, matrix.shape[1]
     # The direction: as many rows as far on their own side as a box allows, none on the other.
     direction = program.solve(-rows.sum(0), np.zeros(len(rows)), (-1, 1))
@@ -55,7 +60,7 @@ def separation(matrix: Floats, y: Floats) -> Separation | None:
         fewer = [(0, None if i % size in causes and i % size != index else 0) for i in range(2 * size)]
         if len(causes) > 1 and program.solve(length, least, fewer) is not None:
             causes.remove(index)
-    return Separation(kind, causes, torch.from_numpy(direction))
+    return Separation(kind, causes, torch.from_numpy(direction / scale))
 
 
 class _Program:
@@ -67,14 +72,14 @@ class _Program:
     def __init__(self, rows: Floats) -> None:
         self.rows = rows
         self.taken = np.arange(0, len(rows), -(-len(rows) // TAKEN))
+        self.until = time.monotonic() + SECONDS
 
     def solve(
         self, cost: Floats, least: Floats, bounds: tuple[int, int | None] | list[tuple[int, int | None]]
     ) -> Floats | None:
         """The cheapest beta (its two parts, if cost is (2P,)) with rows @ beta >= least; None if there is none."""
         rows, size = self.rows, self.rows.shape[1]
-        until = time.monotonic() + SECONDS
-        while (left := until - time.monotonic()) > 0:
+        while (left := self.until - time.monotonic()) > 0:
             above = -np.hstack([rows[self.taken], -rows[self.taken]])[:, : len(cost)]
             done = linprog(cost, above, -least[self.taken], bounds=bounds, options={"time_limit": left})
             if done.status != 0:
@@ -89,20 +94,21 @@ class _Program:
         return None
 
 
-def model_separation(
-    model: LogisticModel, rows: tuple[Floats, Floats, Floats], intercept: bool, kept: list[int]
-) -> Separation | None:
-    """The separation of rows (x, y, weight) of a weight above 0 by a model's scaled columns.
+def model_separation(rows: Blocks, kept: list[int], proof: Recession | None) -> Separation | None:
+    """Find which of a model's scaled columns separate its rows of a weight above 0; None if that is not known.
 
-    kept: the columns to use, which are linearly independent; the intercept is column 0 if there is one.
+    kept: the columns to use, which are linearly independent; the intercept is column 0 if there is one. The fewest that
+    do it are named, unless there are too many cells; then the proof's.
     """
-    x, y, weight = map(torch.as_tensor, rows)
-    with torch.no_grad():
-        matrix = torch.cat([torch.ones(len(x), int(intercept), dtype=torch.float64), model.design(x)], 1)
-    used = weight > 0
-    found = separation(matrix[used][:, kept].numpy(), y[used].numpy())
-    if found is None:
+    size = len(rows.model.beta)
+    if distributed.ranks() == 1 and len(rows.y) * size <= NAMED_CELLS:
+        matrix, y, weight = rows.block(rows.model.matrix, slice(None))
+        used = weight > 0
+        if found := separation(matrix[used][:, kept].numpy(), y[used].numpy()):
+            direction = torch.zeros(size, dtype=torch.float64)
+            direction[kept] = found.direction
+            return Separation(found.kind, [kept[index] for index in found.causes], direction)
+    if proof is None:
         return None
-    direction = torch.zeros(matrix.shape[1], dtype=torch.float64)
-    direction[kept] = found.direction
-    return Separation(found.kind, [kept[index] for index in found.causes], direction)
+    moved = proof.direction.abs()
+    return Separation(proof.kind, torch.nonzero(moved > TOLERANCE * moved.max()).flatten().tolist(), proof.direction)

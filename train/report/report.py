@@ -135,7 +135,7 @@ def _warnings(training: Training) -> list[str]:
     return [
         *training.warnings,
         *([] if training.converged else [not_converged]),
-        *(unidentified(training.statistics) if training.statistics else ()),
+        *(unidentified(training.statistics, str(training.options["link"])) if training.statistics else ()),
     ]
 
 

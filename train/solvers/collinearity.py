@@ -26,14 +26,20 @@ def collinear(information: torch.Tensor) -> tuple[dict[int, list[int]], list[tor
     scale = torch.sqrt(torch.diagonal(information))
     scale = torch.where(scale > 0, scale, 1.0)
     shape = information / scale / scale[:, None]
+    root = torch.zeros_like(shape)  # Cholesky's, of the kept columns
     kept: list[int] = []
     relations: dict[int, list[int]] = {}
     directions: list[torch.Tensor] = []
     for index in range(len(shape)):
-        share = torch.linalg.solve(shape[kept][:, kept], shape[kept, index]) if kept else shape.new_zeros(0)
-        if shape[index, index] - share @ shape[kept, index] > 1e-10:
+        size = len(kept)
+        lower = root[:size, :size]
+        row = torch.linalg.solve_triangular(lower, shape[kept, index][:, None], upper=False)
+        left = shape[index, index] - (row * row).sum()
+        if left > 1e-10:
+            root[size, :size], root[size, size] = row.flatten(), torch.sqrt(left)
             kept.append(index)
             continue
+        share = torch.linalg.solve_triangular(lower.T, row, upper=True).flatten()
         share = torch.where(share.abs() > 1e-5, share, 0.0)
         relations[index] = [kept[i] for i in torch.nonzero(share).flatten().tolist()]
         direction = shape.new_zeros(len(shape))

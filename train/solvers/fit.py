@@ -1,5 +1,6 @@
 """From the rows of a table to a fitted LogisticModel."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial, reduce
@@ -16,8 +17,9 @@ from train.errors import FitError
 from train.model.logistic import LogisticModel
 from train.solvers.collinearity import nearly_collinear
 from train.solvers.gradient_descent import OPTIMIZERS, descend, initialize
-from train.solvers.newton import NewtonSolver, Rows, Solution
+from train.solvers.newton import NewtonSolver, Solution
 from train.solvers.options import Options
+from train.solvers.sums import Rows
 from train.table.out_of_core import BLOCK, each, pieces
 
 Log = Callable[[str], object]
@@ -34,13 +36,14 @@ UNRESOLVED = 1e-7
 
 @dataclass(frozen=True)
 class Fit:
-    """A fitted model.
+    """A fitted model, and the rows it was fitted to.
 
     converged: whether the solver reached the optimum. notes: what the user should know about the fit, in words.
     losses: the mean training loss before each step, for newton without penalties. solution: newton's.
     """
 
     model: LogisticModel
+    rows: "Blocks"
     converged: bool
     notes: tuple[str, ...]
     losses: tuple[float, ...]
@@ -68,7 +71,7 @@ def fit(features: Sequence[Feature], x: Floats, y: Floats, weight: Floats, optio
     options.check()
     _check_spread(features)
     model = LogisticModel(features, options.hidden, options.activation, options.link, options.intercept)
-    table = Blocks(model, x, y, row_weights(y, weight, options.class_weight))
+    table = Blocks(model, x, y, weight, class_factors(y, weight, options.class_weight))
     with torch.no_grad():
         mean, deviation = _moments(table.columns())
         _check_range(deviation)
@@ -81,20 +84,24 @@ def fit(features: Sequence[Feature], x: Floats, y: Floats, weight: Floats, optio
         converged, notes, losses = solution.converged, solution.notes, solution.losses
     else:
         initialize(model, options.seed)
-        design, counts = model.design(torch.from_numpy(x)), torch.from_numpy(table.weight).contiguous()
-        converged, notes, losses = descend(model, design, torch.from_numpy(y), counts, options, log)
+        _, outcome, counts = table.block(model.columns, slice(None))
+        converged, notes, losses = descend(model, model.design(torch.from_numpy(x)), outcome, counts, options, log)
     _check_range(*model.parameters())
-    return Fit(model, converged, notes, losses, solution)
+    return Fit(model, table, converged, (*notes, *_reweighted(table, options)), losses, solution)
 
 
 @dataclass(frozen=True)
 class Blocks:
-    """The rows of this process, in blocks: x (n, d), y (n,), weight (n,), and the model that knows their columns."""
+    """The rows of this process, in blocks: x (n, d), y (n,), counts (n,), and the model that knows their columns.
+
+    A row's weight is its count, as the table has it, times the factor of its outcome, negative or positive.
+    """
 
     model: LogisticModel
     x: Floats
     y: Floats
-    weight: Floats
+    counts: Floats
+    factors: tuple[float, float]
 
     def columns(self) -> Iterator[Callable[[], Rows]]:
         """Each block's unscaled columns (m, D), y (m,) and weight (m,), as functions that compute them."""
@@ -106,30 +113,49 @@ class Blocks:
 
     def sample(self, step: int) -> "Blocks":
         """Every step-th run of the rows, in memory."""
-        return Blocks(self.model, *(_runs(values, step) for values in (self.x, self.y, self.weight)))
+        x, y, counts = (_runs(values, step) for values in (self.x, self.y, self.counts))
+        return Blocks(self.model, x, y, counts, self.factors)
 
     def _blocks(self, matrix: Callable[[Tensor], Tensor]) -> Iterator[Callable[[], Rows]]:
         most = max(500, min(BLOCK, CELLS // (len(self.model.level) + self.model.intercept)))
-        for rows in pieces(len(self.y), most, self.x, self.y, self.weight):
-            yield partial(self._block, matrix, rows)
+        for rows in pieces(len(self.y), most, self.x, self.y, self.counts):
+            yield partial(self.block, matrix, rows)
 
-    def _block(self, matrix: Callable[[Tensor], Tensor], rows: slice) -> Rows:
-        x, y, weight = (torch.from_numpy(values[rows]) for values in (self.x, self.y, self.weight))
-        return matrix(x), y, weight.contiguous()
+    def block(self, matrix: Callable[[Tensor], Tensor], rows: slice) -> Rows:
+        """A block's matrix (m, D or P), y (m,) and weight (m,)."""
+        x, y, weight = (torch.from_numpy(values[rows]) for values in (self.x, self.y, self.counts))
+        return matrix(x), y, weight.contiguous() if self.factors == (1.0, 1.0) else weight * self.factor(y)
+
+    def factor(self, y: Tensor) -> Tensor:
+        """The factor of each row's outcome (m,)."""
+        no, yes = torch.tensor(self.factors, dtype=torch.float64)
+        return torch.where(y > 0, yes, no)
 
 
-def row_weights(y: Floats, weight: Floats, class_weight: str) -> Floats:
-    """The weights (n,) that rows count with: their own, times that of their outcome; all (n,)."""
+def class_factors(y: Floats, counts: Floats, class_weight: str) -> tuple[float, float]:
+    """What options.class_weight multiplies the weights of negative and of positive rows by."""
     if not class_weight:
-        return weight
+        return 1.0, 1.0
     if class_weight == "balanced":
-        own = torch.from_numpy(weight)
+        own = torch.from_numpy(counts)
         positive, every = distributed.total(torch.stack([(own * torch.from_numpy(y)).sum(), own.sum()])).tolist()
-        no, yes = (every / (2 * part) for part in (every - positive, positive))
-    else:
-        no, yes = map(float, class_weight.split(","))
-    counts: Floats = weight * np.where(y > 0, yes, no)
-    return counts
+        return every / (2 * (every - positive)), every / (2 * positive)
+    no, yes = map(float, class_weight.split(","))
+    return no, yes
+
+
+def _reweighted(table: Blocks, options: Options) -> tuple[str, ...]:
+    """What class weights do to the probabilities."""
+    no, yes = table.factors
+    if no == yes:
+        return ()
+    remedy = "choose the threshold by cost instead (--cost-fp, --cost-fn)"
+    if options.link == "logit" and options.linear:
+        remedy += f", or subtract {math.log(yes / no):.6g} from the intercept"
+    return (
+        "warning: --class-weight changes the probabilities to those of reweighted rows. For probabilities of the table "
+        f"as it is, {remedy}. The order of the rows hardly changes.",
+    )
 
 
 def _newton(features: Sequence[Feature], model: LogisticModel, table: Blocks, options: Options, log: Log) -> Solution:

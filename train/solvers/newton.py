@@ -1,74 +1,58 @@
 """The default solver: Newton's method, for every link."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial, reduce
 
 import torch
 from torch import Tensor
 
-from train import distributed
-from train.model.links import LINKS
 from train.model.logistic import LogisticModel
 from train.solvers.options import Options
-from train.table.out_of_core import each, one_thread
+from train.solvers.recession import Recession, recession
+from train.solvers.sums import Batches, Sums, add_up, total
+from train.table.out_of_core import one_thread
 
 MAX_STEPS = 100
 MAX_HALVINGS = 50
 ROUNDING = 8 * torch.finfo(torch.float64).eps
 # Relative changes of the parameters. Below the first, the gradient's rounding error is not computed anew; below the
-# second, the second derivative is not: it then moves by less than a standard error's last digits.
+# second, the second derivative is not; below the third, the parameters no longer change.
 NEAR = 0.1
 SAME = 1e-6
-
-Rows = tuple[Tensor, Tensor, Tensor]  # (matrix (m, P), y (m,), weight (m,)), float64
-Batches = Callable[[], Iterable[Callable[[], Rows]]]
-
-
-@dataclass(frozen=True)
-class Sums:
-    """What one pass over all rows adds up, at parameters beta (P,).
-
-    loss: the weighted log loss. rows: how many have a weight above 0. weight, positive: the sum of the weights, and of
-    the positive rows' weights. gradient (P,): the loss's. rounding (P,): the sum of the gradient's terms in absolute
-    value, to which its rounding error is proportional. information, curvature (P, P): the expected and the observed
-    second derivative of the loss.
-    """
-
-    loss: float
-    rows: float
-    weight: float
-    positive: float
-    gradient: Tensor
-    rounding: Tensor
-    information: Tensor
-    curvature: Tensor
+STILL = 1e-14
+# Steps after which outcomes that may be separated are tested; a fit that exists rarely takes more than the first.
+TESTED = (8, 12, 16, 24, 32, 48, 64)
+MORE_STEPS = 12  # at most, once separation is proved
 
 
 @dataclass(frozen=True)
 class Point:
-    """Parameters beta (P,), the Sums there, and the objective and its gradient (P,), penalties included."""
+    """Parameters beta (P,), the Sums there, and the objective with its gradient (P,) and curvature (P, P).
+
+    The latter three include the penalties.
+    """
 
     beta: Tensor
     sums: Sums
     objective: float
     gradient: Tensor
+    curvature: Tensor
 
 
 @dataclass(frozen=True)
 class Solution:
     """How Newton's method ended.
 
-    converged: the gradient is at rounding level; otherwise notes say why not. separated: no finite optimum exists.
-    start, end: the Sums at the first and the last parameters, without penalties. losses: the mean log loss before each
-    step.
+    converged: the gradient is at rounding level; otherwise notes say why not. separated: no finite optimum exists;
+    recession: the proof of it, if there is one. start: the Sums at the first parameters, without penalties. losses: the
+    mean log loss before each step.
     """
 
     converged: bool
     notes: tuple[str, ...]
     separated: bool
+    recession: Recession | None
     start: Sums
-    end: Sums
     losses: tuple[float, ...]
 
 
@@ -79,6 +63,9 @@ class NewtonSolver:
     Where the curvature is not positive, as the cauchit's may be, the information takes its place. A step that raises
     the objective is halved. options.l2 adds l2 / 2 * sum(weight^2), without the intercept; options.firth subtracts
     log(det(information)) / 2.
+
+    If the outcomes are separated there is no optimum, and each step makes the model steeper. After some steps it is
+    tested whether that goes on without end (`recession`).
 
     Parameters
     ----------
@@ -112,23 +99,27 @@ class NewtonSolver:
         if self.model.intercept:
             self.penalty[0] = 0.0
         self.start = total(self.options.link, self.batches, beta)
+        self.unit = self.start.weight / self.start.rows  # a mean row's weight: differences of losses are relative to it
         variance = torch.diagonal(self.start.information)
         self.sizes = torch.sqrt(variance)
         self.units = torch.sqrt(variance / variance.max().clamp(min=1e-300))
         self.point = self.evaluate(beta, self.start)
         self.losses = [self.start.loss / self.start.weight]
-        self.idle, self.collinear = 0, False
+        self.idle, self.still, self.collinear, self.proved = 0, 0, False, MAX_STEPS
         self.converged = self.separated = False
+        self.recession: Recession | None = None
         self.reason = "the limit on the number of steps is reached"
 
     def evaluate(self, beta: Tensor, sums: Sums) -> Point:
         """Add the penalties to the Sums at beta."""
         objective = sums.loss + (self.penalty * beta**2).sum().item() / 2
         gradient = sums.gradient + self.penalty * beta
+        curvature = sums.curvature + torch.diag(self.penalty)
         if self.options.firth:
             objective -= log_determinant(sums.information, self.sizes) / 2
-            gradient = gradient - firth_gradient(self.batches, beta, inverse(sums.information)[0])
-        return Point(beta, sums, objective, gradient)
+            pull, bend = firth_terms(self.batches, beta, inverse(sums.information)[0])
+            gradient, curvature = gradient - pull, curvature + bend
+        return Point(beta, sums, objective, gradient, curvature)
 
     def check_convergence(self) -> bool:
         """Whether the gradient is no larger than its own rounding error."""
@@ -143,11 +134,10 @@ class NewtonSolver:
         Sets `flat`: whether the objective falls in a direction without curvature. One that is flat at the first step is
         due to collinear columns; one that becomes flat later leads to infinity.
         """
-        sums, gradient, penalty = self.point.sums, self.point.gradient, torch.diag(self.penalty)
-        second = sums.curvature + penalty
+        sums, gradient, second = self.point.sums, self.point.gradient, self.point.curvature
         inverted, convex = inverse(second)
         if not convex:
-            second = sums.information + penalty
+            second = sums.information + torch.diag(self.penalty)
             inverted, _ = inverse(second)
         step = inverted @ gradient
         self.flat = bool(((gradient - second @ step).abs() > 1e-13 * sums.rounding).any())
@@ -158,7 +148,7 @@ class NewtonSolver:
     def line_search(self, step: Tensor) -> bool:
         """Move by the step, halved until the objective does not rise; False if it always does."""
         beta, sums, objective = self.point.beta, self.point.sums, self.point.objective
-        slack = 1e-12 * max(abs(objective), 1.0)  # the rounding of a sum over all rows
+        slack = 1e-12 * max(abs(objective), self.unit)  # the rounding of a sum over all rows
         norm = torch.linalg.vector_norm
         for _ in range(MAX_HALVINGS):
             self.length = (norm(step * self.units) / (1 + norm(beta * self.units))).item()
@@ -184,11 +174,23 @@ class NewtonSolver:
         )
 
     def check_progress(self) -> bool:
-        """Whether long steps gain nothing any more, or a direction without curvature is left: no finite optimum."""
-        self.idle = self.idle + 1 if self.gain < 1e-8 and self.length > 1e-3 else 0
-        stalled = self.idle == 2 or (self.length < 1e-12 and self.flat and not self.collinear)
+        """Whether more steps are of no use.
+
+        That is so if long steps no longer gain, if a direction without curvature is left, or if nothing moves any more.
+        If separation is proved, it ends when the separated rows' loss is nearly 0.
+        """
+        self.idle = self.idle + 1 if self.gain < 1e-8 * self.unit and self.length > 1e-3 else 0
+        self.still = self.still + 1 if self.length < STILL else 0
+        flat = self.length < 1e-12 and self.flat and not self.collinear
+        stalled = self.idle == 2 or self.still == 3 or flat
+        if not (self.options.l2 or self.options.firth):
+            if self.recession is None and (stalled or self.steps in TESTED):
+                self.recession = recession(self.options.link, self.batches, self.point.beta, self.sizes)
+                self.proved = self.steps
+            if self.recession:
+                stalled |= self.gain < 1e-6 * self.unit or self.steps == self.proved + MORE_STEPS
+            self.separated = stalled and (self.recession is not None or self.idle == 2 or flat)
         if stalled:
-            self.separated = not self.options.l2 and not self.options.firth
             self.reason = "further steps no longer reduce the loss"
         return stalled
 
@@ -200,7 +202,7 @@ class NewtonSolver:
             remedy = "--firth or --l2 1" if self.options.link == "logit" else "--l2 1"
             notes = (
                 "The columns separate the two outcomes, for all rows or for some, so no finite best fit exists. "
-                f"Stopped after {self.steps} steps: one more would lower the summed log loss by less than 1e-8. "
+                f"Stopped after {self.steps} steps, the last of which lowered the summed log loss by {self.gain:.1e}. "
                 f"Use {remedy} for a finite fit.",
             )
         elif not self.converged:
@@ -209,70 +211,28 @@ class NewtonSolver:
                 f"Not converged after {self.steps} steps: {self.reason}. The gradient is {size:.1e} of its terms' "
                 "size.",
             )
-        return Solution(self.converged, notes, self.separated, self.start, self.point.sums, tuple(self.losses))
+        return Solution(self.converged, notes, self.separated, self.recession, self.start, tuple(self.losses))
 
 
-def total(
-    link: str,
-    batches: Batches,
-    beta: Tensor,
-    rounding: Tensor | None = None,
-    second: tuple[Tensor, Tensor] | None = None,
-) -> Sums:
-    """Pass once over the rows of all processes: the Sums at beta (P,).
+def firth_terms(batches: Batches, beta: Tensor, inverse: Tensor) -> tuple[Tensor, Tensor]:
+    """The gradient (P,) of log(det(information)) / 2 for the logit link, and a curvature (P, P) to step by.
 
-    rounding and second, which is (information, curvature), may be those at a beta close by. To add them up takes most
-    of the time of a pass.
+    The gradient is the sum of h (1 / 2 - p) row, where h is a row's leverage (Firth, Biometrika 80, 1993; Heinze &
+    Schemper, Statistics in Medicine 21, 2002). With the leverages held fixed it is that of h more rows, half of them
+    positive; so the curvature is the sum of h p (1 - p) row row'. Without it, steps are up to twice too long where rows
+    are few. inverse (P, P): the information's.
     """
-    terms = LINKS[link].terms
     size = len(beta)
 
     def share(matrix: Tensor, y: Tensor, weight: Tensor) -> Tensor:
-        loss, slope, curvature, information = (term * weight for term in terms(matrix @ beta, y))
-        parts = [loss.sum(), (weight > 0).sum(), weight.sum(), (weight * y).sum(), matrix.T @ slope]
-        scratch = torch.abs(matrix) if rounding is None else torch.empty_like(matrix)
-        if rounding is None:
-            parts.append(scratch.T @ (slope.abs() + information * (scratch @ beta.abs())))
-        if second is None:
-            # The logit's curvature is its information: one product. The scratch memory stays in the cache.
-            weights = [information] if link == "logit" else [information, curvature]
-            parts += [matrix.T @ torch.mul(matrix, row[:, None], out=scratch) for row in weights]
-        return torch.cat([part.flatten() for part in parts])
-
-    counts, gradient, numbers = torch.tensor_split(_sum(batches, share), [4, 4 + size])
-    if rounding is None:
-        rounding, numbers = numbers[:size], numbers[size:]
-    if second is None:
-        matrices = numbers.view(-1, size, size)
-        second = matrices[0], matrices[-1]
-    loss, rows, weight, positive = counts.tolist()
-    return Sums(loss, rows, weight, positive, gradient, rounding, *second)
-
-
-def firth_gradient(batches: Batches, beta: Tensor, inverse: Tensor) -> Tensor:
-    """The gradient (P,) of log(det(information)) / 2 for the logit link.
-
-    It is the sum of h (1 / 2 - p) row, where h is a row's leverage (Firth, Biometrika 80, 1993; Heinze & Schemper,
-    Statistics in Medicine 21, 2002). inverse (P, P): the information's.
-    """
-
-    def share(matrix: Tensor, y: Tensor, weight: Tensor) -> Tensor:
         p = torch.sigmoid(matrix @ beta)
-        leverage = ((matrix @ inverse) * matrix).sum(1) * weight * p * (1 - p)
-        return matrix.T @ (leverage * (0.5 - p))
+        variance = p * (1 - p)
+        leverage = ((matrix @ inverse) * matrix).sum(1) * weight * variance
+        bend = matrix.T @ (matrix * (leverage * variance)[:, None])
+        return torch.cat([matrix.T @ (leverage * (0.5 - p)), bend.flatten()])
 
-    return _sum(batches, share)
-
-
-def _sum(batches: Batches, share: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Tensor:
-    """Add share(matrix, y, weight) up over all rows of all processes, in their order."""
-
-    def block(rows: Callable[[], Rows]) -> Tensor:
-        with torch.inference_mode():
-            return share(*rows())
-
-    blocks = each(partial(block, rows) for rows in batches())
-    return distributed.total(reduce(torch.add, blocks, torch.zeros((), dtype=torch.float64)))
+    parts = add_up(batches, share)
+    return parts[:size], parts[size:].view(size, size)
 
 
 @one_thread()

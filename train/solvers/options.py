@@ -17,6 +17,7 @@ class Options:
     lr: learning rate of the optimizers; epochs: number of steps, each over all rows. seed: of the optimizers' starting
     point and of the choice of held-out rows. link: a key of LINKS. intercept: whether the model has one.
     firth: Firth's penalty, log(det(information)) / 2, for the logit link.
+    robust: standard errors by the sandwich estimator.
     class_weight: "" for none; "balanced", rows / (2 * rows of that outcome); or "NO,YES", two factors for the weights
     of the rows of each outcome.
     """
@@ -34,6 +35,7 @@ class Options:
     intercept: bool = True
     firth: bool = False
     class_weight: str = ""
+    robust: bool = False
 
     @property
     def linear(self) -> bool:

@@ -120,4 +120,4 @@ def described(name, reading, options, published):
     table, options = read_table(DATA / f"{name}.csv", Reading(**reading)), Options(**options)
     rows = table.x, table.y, table.weight
     fitted = fit(table.features, *rows, options, lambda line: None)
-    return statistics(table.features, fitted, options, rows), published
+    return statistics(table.features, fitted, options), published

@@ -1,0 +1,205 @@
+"""The coefficient table against arithmetic with 60 digits, and where the likelihood has no maximum.
+
+The tables in tests/data/statistics were made for this project; their figures here come from mpmath unless said.
+"""
+
+import math
+
+import mpmath
+import numpy as np
+import pytest
+import statsmodels.api as sm
+
+from passfail.manifest import Feature
+from tests.support import ROOT
+from train.evaluation.coefficients import lines, statistics
+from train.solvers.fit import fit
+from train.solvers.options import Options
+from train.table.table import read_table
+
+CASES = ROOT / "tests" / "data" / "statistics"
+
+
+def described(x, y, weight=None, **options):
+    """(Fit, Statistics) of numeric columns x (n, d)."""
+    x, y = np.array(x, dtype=np.float64), np.array(y, dtype=np.float64)
+    features = [
+        Feature(f"x{i}", "numeric", (), float(low), float(high), None)
+        for i, (low, high) in enumerate(zip(x.min(0), x.max(0), strict=True))
+    ]
+    fitted = fit(features, x, y, np.ones(len(y)) if weight is None else weight, Options(**options), lambda line: None)
+    return fitted, statistics(features, fitted, Options(**options))
+
+
+def case(name, weights=None, **options):
+    """(Fit, Statistics) of one of the tables."""
+    table = read_table(CASES / f"{name}.csv", weights=weights)
+    fitted = fit(table.features, table.x, table.y, table.weight, Options(**options), lambda line: None)
+    return fitted, statistics(table.features, fitted, Options(**options))
+
+
+def column(found, name):
+    return [getattr(coefficient, name) for coefficient in found.coefficients]
+
+
+YEAR = {
+    "logit": (
+        {},
+        [-2544.5841985616826, 1.259692542725984, -0.7663600461080058],
+        [326.661044391638, 0.1617128996330558, 0.12684652937119212],
+    ),
+    "no intercept": (
+        {"intercept": False},
+        [1.6151063502868104e-06, -0.5703840964520992],
+        [5.145265331038166e-05, 0.10861682998660083],
+    ),
+    "firth": (
+        {"firth": True},
+        [-2516.086449578364, 1.245584652249585, -0.7561699801592758],
+        [325.0768233428722, 0.16092862089591825, 0.12620080037155507],
+    ),
+    "probit": (
+        {"link": "probit"},
+        [-1521.153916994108, 0.7530437561241241, -0.4479843589593669],
+        [186.5212717366229, 0.0923369002450741, 0.07248935026796516],
+    ),
+}
+
+
+@pytest.mark.parametrize(("options", "estimates", "errors"), YEAR.values(), ids=YEAR)
+def test_standard_errors_are_those_at_the_estimates(options, estimates, errors):
+    fitted, found = case("year", **options)
+
+    assert fitted.converged
+    np.testing.assert_allclose(column(found, "estimate"), estimates, rtol=1e-10)
+    np.testing.assert_allclose(column(found, "standard_error"), errors, rtol=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_standard_errors_have_nine_digits_on_any_table(seed):
+    """Newton's method in 40 digits on a table whose columns have very different units."""
+    random = np.random.default_rng(seed)
+    x = random.normal(size=(40, 2)) * 10.0 ** random.integers(-3, 4, 2) + random.normal(size=2)
+    y = (random.random(40) < 0.4).astype(float)
+    with mpmath.workdps(40):
+        matrix = mpmath.matrix(np.column_stack([np.ones(40), x]).tolist())
+        beta = mpmath.zeros(3, 1)
+        for _ in range(12):
+            p = [1 / (1 + mpmath.exp(-z)) for z in matrix * beta]
+            information = matrix.T * mpmath.diag([q * (1 - q) for q in p]) * matrix
+            beta += information**-1 * (matrix.T * mpmath.matrix([a - b for a, b in zip(y.tolist(), p, strict=True)]))
+        errors = [float(mpmath.sqrt((information**-1)[i, i])) for i in range(3)]
+    _, found = described(x, y)
+
+    np.testing.assert_allclose(column(found, "standard_error"), errors, rtol=1e-9)
+
+
+def test_class_weights_have_robust_errors_and_no_likelihood():
+    """statsmodels' HC0 of the same reweighted fit."""
+    random = np.random.default_rng(5)
+    x = random.normal(size=(400, 2))
+    y = (random.random(400) < 1 / (1 + np.exp(2 - x[:, 0]))).astype(float)
+    fitted, found = described(x, y, class_weight="1,4")
+    weight = np.where(y == 1, 4.0, 1.0)
+    other = sm.GLM(y, sm.add_constant(x), sm.families.Binomial(), freq_weights=weight).fit(tol=1e-14)
+    p = 1 / (1 + np.exp(-sm.add_constant(x) @ other.params))
+    score = sm.add_constant(x) * (weight * (y - p))[:, None]
+    bread = np.linalg.inv((sm.add_constant(x) * (weight * p * (1 - p))[:, None]).T @ sm.add_constant(x))
+
+    expected = np.sqrt(np.diag(bread @ score.T @ score @ bread))
+    np.testing.assert_allclose(column(found, "standard_error"), expected, rtol=1e-9)
+    assert (found.standard_errors, found.deviance, found.aic, found.bic) == ("sandwich", None, None, None)
+    assert any("robust" in line for line in lines(found, Options(class_weight="1,4")))
+    assert any(f"subtract {math.log(4):.6g} from the intercept" in note for note in fitted.notes)
+
+
+def test_robust_errors_are_statsmodels():
+    random = np.random.default_rng(6)
+    x = random.normal(size=(300, 2))
+    y = (random.random(300) < 0.3).astype(float)
+    _, found = described(x, y, robust=True)
+    other = sm.Logit(y, sm.add_constant(x)).fit(disp=0, tol=1e-14, cov_type="HC0")
+
+    np.testing.assert_allclose(column(found, "standard_error"), other.bse, rtol=1e-8)
+    assert found.deviance == pytest.approx(-2 * other.llf)
+
+
+def test_a_weight_counts_rows_in_the_degrees_of_freedom_and_in_bic():
+    _, found = case("weights_int", weights="w")
+
+    expected = [0.08225752648440374, 1.2940716110374422, -0.849215382017244]
+    np.testing.assert_allclose(column(found, "estimate"), expected, rtol=1e-12)
+    errors = [0.09593644699551479, 0.12265911545033574, 0.11064549545274185]
+    np.testing.assert_allclose(column(found, "standard_error"), errors, rtol=1e-9)
+    assert found.degrees_of_freedom == 615
+    assert found.bic == pytest.approx(669.4933967697673, rel=1e-12)
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1e12])
+def test_the_size_of_the_weights_does_not_make_separation(scale):
+    table = read_table(CASES / "weights_int.csv", weights="w")
+    plain, scaled = (
+        fit(table.features, table.x, table.y, table.weight * factor, Options(), lambda line: None)
+        for factor in (1.0, scale)
+    )
+
+    assert scaled.converged
+    np.testing.assert_allclose(scaled.model.beta, plain.model.beta, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("name", "cause"), [("quasi_tie", "x"), ("separated_quietly", "x")])
+def test_quasi_separation_is_found_in_few_steps(name, cause):
+    """A tie at the boundary, and a table on which R's glm gives no warning (deviance 146.77)."""
+    fitted, found = case(name)
+
+    assert not fitted.converged
+    assert len(fitted.losses) < 35
+    assert (found.separation, found.separating) == ("quasi", (cause,))
+    if name == "separated_quietly":
+        assert f"{found.deviance:.2f}" == "146.77"
+
+
+@pytest.mark.parametrize("link", ["logit", "probit", "cloglog", "cauchit"])
+def test_the_advice_for_separated_outcomes_fits_the_link(link):
+    _, found = described(np.arange(20.0)[:, None], np.arange(20) > 9, link=link)
+
+    (advice,) = [line for line in lines(found, Options(link=link)) if line.startswith("separation")]
+    assert found.separation == "complete"
+    assert ("--firth" in advice) == (link == "logit")
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_overlapping_tables_are_never_called_separated(seed):
+    """Nearly separated: only one row of 200 is on the other side of its neighbour, close to the boundary."""
+    x = np.sort(np.random.default_rng(seed).normal(size=200))
+    y = np.arange(200) >= 100
+    y[[99, 100]] = True, False
+    fitted, found = described(x[:, None], y)
+
+    assert fitted.converged
+    assert found.separation == "none"
+
+
+def test_firth_fits_two_rows():
+    fitted, found = case("two_rows", firth=True)
+
+    assert fitted.converged
+    assert len(fitted.losses) < 12
+    np.testing.assert_allclose(column(found, "estimate"), [-3 * math.log(3), 2 * math.log(3)], rtol=1e-9)
+
+
+def test_firth_converges_on_fewer_rows_than_columns():
+    random = np.random.default_rng(0)
+    fitted, _ = described(random.normal(size=(8, 12)), np.arange(8) % 2, firth=True)
+
+    assert fitted.converged
+
+
+def test_a_penalty_makes_nearly_collinear_columns_unique():
+    random = np.random.default_rng(8)
+    x = random.normal(size=(200, 1))
+    x = np.hstack([x, x + 1e-6 * random.normal(size=(200, 1))])
+    _, found = described(x, random.random(200) < 1 / (1 + np.exp(-x[:, 0])), l2=1.0)
+
+    assert None not in column(found, "estimate")
+    assert found.collinear == ()

@@ -1,0 +1,83 @@
+"""What the solvers add up over all rows of all processes."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial, reduce
+
+import torch
+from torch import Tensor
+
+from train import distributed
+from train.model.links import LINKS
+from train.table.out_of_core import each
+
+Rows = tuple[Tensor, Tensor, Tensor]  # (matrix (m, P), y (m,), weight (m,)), float64
+Batches = Callable[[], Iterable[Callable[[], Rows]]]
+
+
+@dataclass(frozen=True)
+class Sums:
+    """What one pass over all rows adds up, at parameters beta (P,).
+
+    loss: the weighted log loss. rows: how many have a weight above 0. weight, positive: the sum of the weights, and of
+    the positive rows' weights. gradient (P,): the loss's. rounding (P,): the sum of the gradient's terms in absolute
+    value, to which its rounding error is proportional. information, curvature (P, P): the expected and the observed
+    second derivative of the loss.
+    """
+
+    loss: float
+    rows: float
+    weight: float
+    positive: float
+    gradient: Tensor
+    rounding: Tensor
+    information: Tensor
+    curvature: Tensor
+
+
+def total(
+    link: str,
+    batches: Batches,
+    beta: Tensor,
+    rounding: Tensor | None = None,
+    second: tuple[Tensor, Tensor] | None = None,
+) -> Sums:
+    """Pass once over the rows of all processes: the Sums at beta (P,).
+
+    rounding and second, which is (information, curvature), may be those at a beta close by. To add them up takes most
+    of the time of a pass.
+    """
+    terms = LINKS[link].terms
+    size = len(beta)
+
+    def share(matrix: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+        loss, slope, curvature, information = (term * weight for term in terms(matrix @ beta, y))
+        parts = [loss.sum(), (weight > 0).sum(), weight.sum(), (weight * y).sum(), matrix.T @ slope]
+        scratch = torch.abs(matrix) if rounding is None else torch.empty_like(matrix)
+        if rounding is None:
+            parts.append(scratch.T @ (slope.abs() + information * (scratch @ beta.abs())))
+        if second is None:
+            # The logit's curvature is its information: one product. The scratch memory stays in the cache.
+            weights = [information] if link == "logit" else [information, curvature]
+            parts += [matrix.T @ torch.mul(matrix, row[:, None], out=scratch) for row in weights]
+        return torch.cat([part.flatten() for part in parts])
+
+    counts, gradient, numbers = torch.tensor_split(add_up(batches, share), [4, 4 + size])
+    if rounding is None:
+        rounding, numbers = numbers[:size], numbers[size:]
+    if second is None:
+        matrices = numbers.view(-1, size, size)
+        second = matrices[0], matrices[-1]
+    loss, rows, weight, positive = counts.tolist()
+    return Sums(loss, rows, weight, positive, gradient, rounding, *second)
+
+
+def add_up(batches: Batches, share: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Tensor:
+    """Add share(matrix, y, weight) up over all rows of all processes, in their order."""
+
+    def block(rows: Callable[[], Rows]) -> Tensor:
+        with torch.inference_mode():
+            return share(*rows())
+
+    blocks = each(partial(block, rows) for rows in batches())
+    return distributed.total(reduce(torch.add, blocks, torch.zeros((), dtype=torch.float64)))
