@@ -188,7 +188,7 @@ class NewtonSolver:
                 self.recession = recession(self.options.link, self.batches, self.point.beta, self.sizes)
                 self.proved = self.steps
             if self.recession:
-                stalled |= self.gain < 1e-6 * self.unit or self.steps == self.proved + MORE_STEPS
+                stalled |= self.gain < 1e-5 * self.unit or self.steps == self.proved + MORE_STEPS
             self.separated = stalled and (self.recession is not None or self.idle == 2 or flat)
         if stalled:
             self.reason = "further steps no longer reduce the loss"

@@ -12,6 +12,7 @@ from train.solvers.sums import Batches, add_up
 from train.table.out_of_core import one_thread
 
 SETTLED = 0.01  # a row with a smaller log loss may be one whose loss falls to 0
+ROUNDING = 1e-9  # of a direction's largest component: smaller ones count as 0
 TOLERANCE = 1e-7  # of a row's length: a margin that is no larger counts as 0
 MAX_ROUNDS = 8
 
@@ -40,7 +41,8 @@ def recession(link: str, batches: Batches, beta: Tensor, sizes: Tensor) -> Reces
     wrong: list[Tensor] = []
     for _ in range(MAX_ROUNDS):
         basis = _null_space(add_up(batches, lambda *rows: _gram(link, beta, wrong, *rows)) / scale / scale[:, None])
-        direction = basis @ (basis.T @ (beta * scale)) / scale
+        scaled = basis @ (basis.T @ (beta * scale))
+        direction = torch.where(scaled.abs() > ROUNDING * scaled.abs().max(), scaled, 0.0) / scale
         if not direction.abs().max() > TOLERANCE * beta.abs().max():
             return None
         against, along, neither = add_up(batches, lambda *rows: _sides(direction, *rows)).tolist()  # noqa: B023
