@@ -14,7 +14,8 @@ class Link:
 
     Attributes
     ----------
-    score : of a probability p, 0 < p < 1: what the output called `logit` is where the probability is p.
+    score : of a probability p, 0 < p < 1: what the output called `logit` is where the probability is p. It is within
+        SCORE_ULP * 2^-53 * (1 + |score|) of exact; tests/unit/passfail/proof/test_rounding.py measures it.
     least, most : the scores beyond which the probability no longer changes.
     ulp : the largest error of a probability, given its score, in units in the last place.
     """
@@ -25,11 +26,21 @@ class Link:
     ulp: int
 
 
+SCORE_ULP = 8
+
+
+def _cauchit(p: float) -> float:
+    """tan(pi (p - 1/2)), in the tails from the nearer of 0 and 1, where the difference would lose digits."""
+    if 0.25 <= p <= 0.75:
+        return math.tan(math.pi * (p - 0.5))
+    return -1 / math.tan(math.pi * p) if p < 0.25 else 1 / math.tan(math.pi * (1 - p))
+
+
 LINKS = {
     "logit": Link(lambda p: math.log(p / (1 - p)), -math.inf, math.inf, 4),
     "probit": Link(NormalDist().inv_cdf, -40.0, 40.0, 16),  # the tail multiplies the rounding of the score's square
     "cloglog": Link(lambda p: math.log(-math.log1p(-p)), -745.0, 7.0, 4),
-    "cauchit": Link(lambda p: math.tan(math.pi * (p - 0.5)), -1e300, 1e300, 4),
+    "cauchit": Link(_cauchit, -1e300, 1e300, 4),
 }
 
 

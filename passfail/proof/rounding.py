@@ -6,6 +6,7 @@ from sys import float_info
 import numpy as np
 
 from passfail.arrays import Bools, Floats, Row
+from passfail.links import SCORE_ULP
 from passfail.proof import reference
 from passfail.proof.reference import Subject
 
@@ -13,17 +14,19 @@ U = float_info.epsilon / 2  # the most by which one operation rounds, relative t
 
 
 class Stability:
-    """The band around a logit that its exact value can't leave, for one model's rows.
+    """The band around the threshold's logit in which a verdict may be due to rounding, for one model's rows.
 
     A column's term is rounded three times, and the sum of D terms and the intercept D times: together the logit is off
     by at most g * (sum |term| + |intercept|), g = k U / (1 - k U), k = D + 3 (Higham, Accuracy and Stability of
-    Numerical Algorithms, 2002, section 3.1). Twice that is taken, which also covers the bound's own rounding.
+    Numerical Algorithms, 2002, section 3.1). Twice that is taken, which also covers the bound's own rounding. The
+    threshold's logit is rounded too; that error is added.
     For a hidden layer there is no such bound here.
     """
 
     def __init__(self, subject: Subject) -> None:
         self._subject = subject
         self._threshold = subject.logit_threshold
+        self._threshold_error = SCORE_ULP * U * (1 + abs(self._threshold))
         self._linear = subject.parameters.hidden is None
         columns = subject.parameters.columns
         self._fill = None
@@ -47,7 +50,7 @@ class Stability:
         filled = x if self._fill is None else np.where(np.isnan(x), self._fill, x)
         # First one bound for all rows, from the length of all of x: enough for any but those close to the threshold.
         reach = math.sqrt(np.vdot(filled, filled))
-        coarse = self._g * (self._steepness * reach + self._constant)
+        coarse = self._g * (self._steepness * reach + self._constant) + self._threshold_error
         distance = np.abs(logit - self._threshold)
         stable: Bools = distance > coarse
         if not stable.all():
@@ -61,13 +64,13 @@ class Stability:
             return None
         if None not in row:
             coarse = self._g * (self._steepness * math.hypot(*row) + self._constant)  # type: ignore[arg-type]
-            if abs(logit - self._threshold) > coarse:
+            if abs(logit - self._threshold) > coarse + self._threshold_error:
                 return True
         stable = self.stable(np.array([row], dtype=np.float64), np.array([logit]))
         return None if stable is None else bool(stable[0])
 
     def band(self, x: Floats) -> Floats:
-        """How far the logits of rows x (n, d) may be from exact, (n,)."""
+        """How far the logits of rows x (n, d), less the threshold's, may be from exact, (n,)."""
         with np.errstate(over="ignore"):
             total: Floats = np.abs(reference.terms(self._subject, x)).sum(axis=1) + self._intercept
-            return self._g * total
+            return self._g * total + self._threshold_error

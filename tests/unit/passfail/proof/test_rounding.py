@@ -5,12 +5,15 @@ import io
 import math
 from fractions import Fraction
 
+import mpmath
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from passfail import columns
+from passfail.links import LINKS, SCORE_ULP, score_at
 from passfail.manifest import decode
 from passfail.proof.rounding import Stability
 from tests.support.cases import cases
@@ -106,3 +109,30 @@ def test_for_a_hidden_layer_it_is_not_known(case):
     model, x, logit = case
 
     assert model.stable(x, logit) is None
+
+
+@pytest.mark.parametrize("link", LINKS)
+@settings(max_examples=150, deadline=None)
+@given(st.one_of(st.floats(1e-12, 1 - 1e-12), st.floats(0.99, 0.9999), st.floats(0.4999, 0.5001)))
+def test_a_thresholds_score_is_as_exact_as_the_band_says(link, threshold):
+    with mpmath.workdps(40):
+        p = mpmath.mpf(threshold)
+        exact_score = {
+            "logit": lambda: mpmath.log(p / (1 - p)),
+            "probit": lambda: mpmath.sqrt(2) * mpmath.erfinv(2 * p - 1),
+            "cloglog": lambda: mpmath.log(-mpmath.log(1 - p)),
+            "cauchit": lambda: mpmath.tan(mpmath.pi * (p - mpmath.mpf("0.5"))),
+        }[link]()
+        score = score_at(link, threshold)
+        assert abs(score - exact_score) <= SCORE_ULP * 2.0**-53 * (1 + abs(score))
+
+
+def test_the_bands_width_contains_the_rounding_of_the_threshold(models):
+    """As for the cauchit at 0.999, where the score's own rounding is larger than that of a short sum."""
+    manifest = decode((models / "study_hours" / "1" / "manifest.json").read_bytes())
+    narrow, wide = (
+        Stability(msgspec.structs.replace(manifest, link="cauchit", threshold=threshold)).band(np.zeros((1, 1)))
+        for threshold in (0.5, 0.999)
+    )
+
+    assert wide - narrow >= SCORE_ULP * 2.0**-53 * 318
