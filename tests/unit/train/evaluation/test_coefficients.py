@@ -22,8 +22,8 @@ from train.evaluation.coefficients import lines, statistics
 from train.evaluation.separation import separation
 from train.solvers.fit import fit
 from train.solvers.options import Options
-from train.table.schema import Reading
 from train.solvers.sums import total
+from train.table.schema import Reading
 from train.table.table import read_table
 
 

@@ -15,6 +15,7 @@ from tests.support import ROOT
 from train.evaluation.coefficients import lines, statistics
 from train.solvers.fit import fit
 from train.solvers.options import Options
+from train.table.schema import Reading
 from train.table.table import read_table
 
 CASES = ROOT / "tests" / "data" / "statistics"
@@ -33,7 +34,7 @@ def described(x, y, weight=None, **options):
 
 def case(name, weights=None, **options):
     """(Fit, Statistics) of one of the tables."""
-    table = read_table(CASES / f"{name}.csv", weights=weights)
+    table = read_table(CASES / f"{name}.csv", Reading(weights=weights))
     fitted = fit(table.features, table.x, table.y, table.weight, Options(**options), lambda line: None)
     return fitted, statistics(table.features, fitted, Options(**options))
 
@@ -137,7 +138,7 @@ def test_a_weight_counts_rows_in_the_degrees_of_freedom_and_in_bic():
 
 @pytest.mark.parametrize("scale", [1e-12, 1e12])
 def test_the_size_of_the_weights_does_not_make_separation(scale):
-    table = read_table(CASES / "weights_int.csv", weights="w")
+    table = read_table(CASES / "weights_int.csv", Reading(weights="w"))
     plain, scaled = (
         fit(table.features, table.x, table.y, table.weight * factor, Options(), lambda line: None)
         for factor in (1.0, scale)
