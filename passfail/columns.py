@@ -18,6 +18,7 @@ Codes = dict[str | float | None, float]
 Value = float | str | None  # a number, a level's text, or None: missing
 
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+BOOLEANS = frozenset(["true", "false"])  # levels that a boolean of JSON and every spelling of one in CSV mean
 WHOLE = re.compile(r"0|-?[1-9]\d{0,17}")
 KINDS = {bool: "a boolean", int: "a number", float: "a number", str: "a string", list: "an array", type(None): "null"}
 
@@ -39,7 +40,8 @@ class Column:
     """The rule of one feature.
 
     A numeric feature takes finite numbers. A categorical one takes its levels, as text or, where the level is a whole
-    number, as that number; x has the level's index. A nullable feature may be missing; x has NaN.
+    number, as that number, or, where the levels are true and false, as booleans; x has the level's index. A nullable
+    feature may be missing; x has NaN.
 
     Attributes
     ----------
@@ -52,18 +54,24 @@ class Column:
         self.feature, self.name, self.nullable = feature, feature.name, feature.nullable
         levels: Codes = {level: float(index) for index, level in enumerate(feature.levels)}
         codes = levels | {int(text): levels[text] for text in feature.levels if WHOLE.fullmatch(text)}
-        self.cells, self.texts = levels, codes
+        cells = levels
+        self.boolean = feature.kind == "categorical" and BOOLEANS.issuperset(feature.levels)
+        if self.boolean:
+            codes = codes | {level == "true": levels[level] for level in feature.levels}
+            cells = {text: levels[a] for a in feature.levels for text in (a, a.upper(), a.title())}
+        self.cells, self.texts = cells, codes
         if self.nullable:
             codes = codes | {None: math.nan}
             missing: Codes = dict.fromkeys(MISSING, math.nan)
-            self.cells, self.texts = missing | levels, codes | {"": math.nan}
+            self.cells, self.texts = missing | cells, codes | {"": math.nan}
         self.codes = None if feature.kind == "numeric" else codes
 
     @property
     def json_type(self) -> object:
         """The type of the column's values in JSON, as msgspec takes it."""
         if self.codes is not None:
-            return Literal[tuple(self.codes)]
+            values: object = Literal[tuple(code for code in self.codes if not isinstance(code, bool))]
+            return values | bool if self.boolean else values
         return float | None if self.nullable else float
 
     def number(self, value: object) -> float:
@@ -74,7 +82,7 @@ class Column:
             if isinstance(value, bool) or not isinstance(value, (int, float)):
                 raise InvalidValue(f"expected a number, got {kind(value)}")
             return _finite(value)
-        if isinstance(value, bool) or not isinstance(value, (str, int)):
+        if (isinstance(value, bool) and not self.boolean) or not isinstance(value, (str, int)):
             levels = ", ".join(self.feature.levels)
             raise InvalidValue(f"expected one of the levels, as a string: {levels}; got {kind(value)}")
         if value not in self.codes:

@@ -19,6 +19,7 @@ from train.table.out_of_core import BLOCK, blockwise, pieces, taken
 HELD_OUT_OF_EACH = 10  # with fewer rows of an outcome, a held-out figure would be noise
 # With more rows than these, a fifth of them says as much as all, for one fit instead of one a fold.
 MOST_CROSS_VALIDATED = 100_000
+MIXER = np.uint64(0x9E3779B97F4A7C15)  # odd, 2^64 / the golden ratio (Knuth, TAOCP 3, section 6.4)
 SAMPLE = 100_000  # rows, or a few more, that stand for a longer table where a sample is enough
 
 
@@ -104,11 +105,12 @@ def assign_folds(y: Floats, folds: int, seed: int) -> npt.NDArray[np.integer]:
 
 def _duplicates(x: Floats, y: Floats, fold: npt.NDArray[np.integer], rows: Bools) -> float:
     """How many of the rows (n,) equal a row of another fold of this process, in all of x and in y."""
-    multiples = np.random.default_rng(0).standard_normal(x.shape[1] + 1)
-    key = y * multiples[-1]  # random multiples: the sums of two rows are equal only if the rows are
+    key = y.astype(np.uint64)  # a hash of the row's bits, so that a large column doesn't hide the others
     for part in pieces(len(x), BLOCK, x):
-        for column, multiple in zip(x[part].T, multiples, strict=False):
-            key[part] += np.where(np.isnan(column), 0.5, column) * multiple
+        for column in x[part].T:
+            bits = np.where(np.isnan(column), np.nan, column + 0.0).view(np.uint64)  # one NaN, and no -0
+            key[part] = (key[part] ^ bits) * MIXER
+            key[part] ^= key[part] >> np.uint64(32)
     _, group = np.unique(key, return_inverse=True)
     least, most = np.full(group.max() + 1, fold.max()), np.zeros(group.max() + 1, fold.dtype)
     np.minimum.at(least, group, fold)

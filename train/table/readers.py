@@ -457,7 +457,7 @@ def _has_padded(chunk: bytes, separator: str) -> bool:
     data = np.frombuffer(chunk, dtype=np.uint8)
     zeros = np.flatnonzero(data[:-1] == ord("0"))
     before, after = np.where(zeros > 0, data[zeros - 1], ord("\n")), data[zeros + 1]
-    starts = np.isin(before, np.frombuffer(f'{separator}\n" +-'.encode(), dtype=np.uint8))
+    starts = np.isin(before, np.frombuffer(f'{separator}\n" '.encode(), dtype=np.uint8))
     return bool((starts & np.isin(after, np.frombuffer(b"0123456789xX", dtype=np.uint8))).any())
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+from passfail.columns import BOOLEANS
 from passfail.manifest import Feature, Target
 from train.table import values
 
@@ -293,7 +294,7 @@ def _check_texts(name: str, column: Summary, asked: bool) -> None:
 
 def _spellings(column: Summary) -> dict[str, list[str]]:
     """{level: the texts that mean it}: booleans have one spelling each, other texts only their own."""
-    if {text.casefold() for text in column.levels} <= values.BOOLEANS:
+    if {text.casefold() for text in column.levels} <= BOOLEANS:
         groups: dict[str, list[str]] = {}
         for text in column.levels:
             groups.setdefault(text.casefold(), []).append(text)

@@ -4,12 +4,11 @@ import math
 import re
 from collections.abc import Collection, Iterable
 
-from passfail.columns import NUMBER
+from passfail.columns import BOOLEANS, NUMBER
 
 EXACT = 2**53  # beyond it float64 skips integers
 PADDED = re.compile(r"[+-]?0\d+")  # a code with leading zeros: 01100
 HEXADECIMAL = re.compile(r"[+-]?0[xX][0-9a-fA-F]+")
-BOOLEANS = frozenset(["true", "false"])
 # A number to a reader only: a currency before it, groups of thousands, and a unit without digits behind it.
 _BODY = r"(?:\d{{1,3}}(?:[{group}]\d{{3}})+|\d+)(?:{point}\d*)?(?:[eE][+-]?\d+)?|{point}\d+"
 _FORMATTED = (

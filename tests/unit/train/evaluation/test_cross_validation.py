@@ -84,3 +84,17 @@ def test_any_number_of_folds_is_shared_out(folds):
 
     assert sorted(set(fold.tolist())) == list(range(folds))
     assert max(np.bincount(fold)) <= 2 * -(-400 // folds)
+
+
+@pytest.mark.parametrize("far", [0.0, 1.7e18], ids=["small", "near 1e18"])
+def test_a_column_of_large_numbers_does_not_make_rows_equal(far):
+    """Beside 1.7e18 a sum of the row's cells would lose all of the other column's digits."""
+    generator = np.random.default_rng(0)
+    x = np.column_stack([np.full(200, far), generator.normal(size=200)])
+    y = (generator.random(200) < 0.5).astype(float)
+    features = [Feature("a", "numeric", (), far, far, None), Feature("b", "numeric", (), -4.0, 4.0, None)]
+
+    assert held_out(features, x, y, np.ones(200), Options(l2=1.0)).repeated == 0
+    again, y = np.vstack([x, x[:50]]), np.append(y, y[:50])
+    again[:50, 0], again[200:, 0] = -0.0, 0.0
+    assert held_out(features, again, y, np.ones(250), Options(l2=1.0)).repeated > 0.2

@@ -1,0 +1,31 @@
+"""The rule of a column: which values it takes."""
+
+import math
+
+import msgspec
+import pytest
+
+from passfail.columns import Column, InvalidValue
+from passfail.manifest import Feature
+
+
+def column(*levels: str, fill: float | None = None) -> Column:
+    return Column(Feature("a", "categorical", levels, None, None, fill))
+
+
+def test_a_boolean_is_one_in_every_spelling() -> None:
+    boolean = column("false", "true", fill=0.0)
+
+    assert [boolean.number(value) for value in (True, False, "true", "false")] == [1, 0, 1, 0]
+    assert [boolean.cell(text) for text in ("TRUE", "True", "true", "FALSE", "False", "false")] == [1, 1, 1, 0, 0, 0]
+    assert math.isnan(boolean.cell("?"))
+    for text in (b"true", b'"true"', b"null"):
+        msgspec.json.decode(text, type=boolean.json_type)
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.json.decode(b"1", type=boolean.json_type)
+
+
+@pytest.mark.parametrize("levels", [("0", "1"), ("no", "yes"), ("False", "True", "perhaps")])
+def test_other_levels_take_no_boolean(levels: tuple[str, ...]) -> None:
+    with pytest.raises(InvalidValue, match="expected one of the levels"):
+        column(*levels).number(True)
