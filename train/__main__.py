@@ -25,11 +25,11 @@ from train.compare import combinations, compare, draw
 from train.compare import lines as compared
 from train.errors import ExportError, FitError, LostError, TrainError
 from train.evaluation.coefficients import lines, statistics
-from train.evaluation.cross_validation import HeldOut, gather, held_out, logits
+from train.evaluation.cross_validation import HELD_OUT_OF_EACH, HeldOut, gather, held_out, logits
 from train.evaluation.cross_validation import sample as take_sample
 from train.evaluation.drift_baseline import baseline
-from train.evaluation.metrics import Evaluation, evaluate, metrics
-from train.evaluation.thresholds import least_cost, reaching
+from train.evaluation.metrics import Evaluation, constant_log_loss, evaluate, metrics
+from train.evaluation.thresholds import Threshold, at_threshold, least_cost, reaching
 from train.export import checkpoint, parity
 from train.export.interop import conform
 from train.export.publish import Sign, export, newest
@@ -93,7 +93,7 @@ def run_fit(args: Namespace) -> None:
     found = _print_coefficients(table, fitted, options, log)
     scores = _held_out(args, table, fitted, options, log)
     judged = _judge(table, fitted, options, goal, scores)
-    _print_figures(judged, log)
+    _print_figures(judged, table, args.folds, log)
     if args.rank == 0:
         training = _training(table, fitted, options, found, judged)
         kept = checkpoint.Kept(*(parity.sample(part) for part in (*judged.sample, judged.score)))
@@ -110,12 +110,14 @@ class Judgement(NamedTuple):
     """How a fit does.
 
     sample: at most some 100,000 rows of all processes, (x, y, weight). metrics: on all rows; evaluation: on held-out
-    rows, None where there are too few. score: the sample's logits.
+    rows, None where there are too few. score: the sample's logits. chosen: what the
+    threshold does to the held-out rows.
     """
 
     threshold: float
     metrics: Metrics
     evaluation: Evaluation | None
+    chosen: Threshold | None
     sample: list[Floats]
     score: Floats
     warnings: tuple[str, ...]
@@ -135,13 +137,15 @@ def _judge(table: Table, fitted: Fit, options: Options, goal: Goal, scores: Held
     threshold = _threshold(goal, scores, options.link)
     logit, y, weight = gather(logits(fitted.model, table.x), table.y, table.weight)
     sample = take_sample(table.x, table.y, table.weight)
-    outside = None
+    outside = chosen = None
     if scores is not None:
+        chosen = at_threshold(options.link, threshold, scores.logit, scores.y, scores.weight)
         outside = evaluate(scores, options.link, threshold, fitted.losses, table.features, *sample)
     return Judgement(
         threshold=threshold,
         metrics=metrics(logit, y, options.link, threshold, weight),
         evaluation=outside,
+        chosen=chosen,
         sample=sample,
         score=logits(fitted.model, sample[0]),
         warnings=(*table.warnings, *warnings(table.features, sample[0], len(sample[0]) == table.rows, outside)),
@@ -191,13 +195,21 @@ def _print_coefficients(table: Table, fitted: Fit, options: Options, log: Log) -
     return found
 
 
-def _print_figures(judged: Judgement, log: Log) -> None:
-    outside = judged.evaluation
+def _print_figures(judged: Judgement, table: Table, folds: int, log: Log) -> None:
     log("all rows:", _figures(judged.metrics))
-    log(
-        "held-out rows:", f"{_figures(outside.metrics)}, {outside.how}" if outside else "too few rows for a measurement"
-    )
-    log(f"threshold: {judged.threshold:.6g} on the probability")
+    threshold = f"threshold: {judged.threshold:.6g} on the probability"
+    if (outside := judged.evaluation) and (chosen := judged.chosen):
+        log("held-out rows:", f"{_figures(outside.metrics)}, {outside.how}")
+        log(f"constant prediction: log loss {constant_log_loss(outside.share):.4f}")
+        log(
+            f"{threshold}; on held-out rows precision {chosen.precision:.4f}, recall {chosen.recall:.4f}, "
+            f"{chosen.false_positives} false positives, {chosen.false_negatives} false negatives"
+        )
+    else:
+        count, value = min(zip((table.rows - table.positives, table.positives), table.target.values, strict=True))
+        least = max(HELD_OUT_OF_EACH, folds)
+        log(f"held-out rows: none, since only {count} have {table.target.name} = {value}; {least} are needed")
+        log(threshold)
     for warning in judged.warnings:
         log("warning:", warning)
 

@@ -1,5 +1,6 @@
 """How well a model predicts rows: the metrics, the calibration curve, and all that the report shows of them."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -62,6 +63,11 @@ def metrics(logit: Floats, y: Floats, link: str, threshold: float, weight: Float
         brier=float((weight * (p - y) ** 2).sum() / total),
         calibration_error=calibration_error(p, y, weight),
     )
+
+
+def constant_log_loss(share: float) -> float:
+    """The log loss of giving every row the share of positive rows, in (0, 1), as its probability."""
+    return -share * math.log(share) - (1 - share) * math.log1p(-share)
 
 
 def auc(score: Floats, y: Floats, weight: Floats) -> float:

@@ -5,7 +5,6 @@ light or dark setting, and its Content-Security-Policy forbids the browser to lo
 version or the digest, which are known only after them: the folder's name is the version, the manifest has the digest.
 """
 
-import math
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -16,7 +15,7 @@ import jinja2
 from passfail.manifest import Coefficient, Feature, Manifest, Training
 from passfail.proof.certificate import FIGURES
 from train.evaluation.coefficients import unidentified
-from train.evaluation.metrics import Evaluation
+from train.evaluation.metrics import Evaluation, constant_log_loss
 from train.model.terms import INTERCEPT, term
 
 CARD = "MODEL_CARD.md"
@@ -61,7 +60,7 @@ def _context(manifest: Manifest, evaluation: Evaluation | None) -> dict[str, obj
         "evaluation": evaluation,
         "found": training.statistics,
         "share": share,
-        "guess": -share * math.log(share) - (1 - share) * math.log1p(-share),
+        "guess": constant_log_loss(share),
         "features": [(f, _values(f, manifest.units.get(f.name)), _missing(f)) for f in manifest.features],
         "coefficients": _coefficients(manifest),
         "effects": effects,
