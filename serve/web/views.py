@@ -36,6 +36,7 @@ OWN = (
 REPORT = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; frame-ancestors 'none'"
 ANSWERS = ("/", "/answer")  # what the browser must not keep: a row and its answer
 SLICE_ROWS = 5000  # rows of a table that the page sends at a time
+QUANTILES = {"low": 0.1, "middle": 0.5, "high": 0.9}  # of the training rows: values of no single person
 DIGITS = range(3, 17)  # significant digits to which a suggested value is rounded: as few as still flip the verdict
 
 PAGE = Blueprint("page", __name__, template_folder=FOLDER / "templates")
@@ -185,6 +186,7 @@ def _answered(template: str, pairs: list[tuple[str, str]], traffic: bool, **more
         general=general,
         address=request.host_url.rstrip("/"),
         href=lambda changed: "./?" + urlencode(values | changed),
+        quantiles={name: "./?" + urlencode(_quantile(manifest, share)) for name, share in QUANTILES.items()},
         **more,
     )
     return Response(text, 200 if shown else 422, content_type="text/html; charset=utf-8")
@@ -278,6 +280,20 @@ def _middle(manifest: Manifest) -> dict[str, str]:
         if feature.minimum is not None and feature.maximum is not None and not column.missing:
             inside = min(max(float(f"{column.mean:.3g}"), feature.minimum), feature.maximum)
             row[feature.name] = f"{inside:.15g}"
+    return row
+
+
+def _quantile(manifest: Manifest, share: float) -> dict[str, str]:
+    """The row that has this quantile of each feature's training rows, to three digits, and each most frequent level."""
+    row = {}
+    for feature, spread in zip(manifest.features, manifest.training.baseline.features, strict=True):
+        if feature.kind == "categorical":
+            row[feature.name] = feature.levels[int(np.argmax(spread.shares[:-1]))]
+            continue
+        least, most = feature.range
+        below = np.cumsum(spread.shares[: len(spread.edges)])
+        nearest = spread.edges[int(np.abs(below - share).argmin())] if spread.edges else least
+        row[feature.name] = f"{min(max(float(f'{nearest:.3g}'), least), most):.15g}"
     return row
 
 

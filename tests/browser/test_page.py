@@ -45,6 +45,11 @@ def ask(address, row, path="/predict"):
         return json.load(answer)
 
 
+def positive(address):
+    with urllib.request.urlopen(f"{address}/model") as answer:
+        return json.load(answer)["target"]["labels"][1]
+
+
 def fill(page, **values):
     for name, value in values.items():
         field = page.get_by_label(name, exact=True)
@@ -89,7 +94,7 @@ def test_the_curve_has_the_rows_point_the_threshold_and_the_training_range(page,
     assert float(page.locator("#picture line.limit").get_attribute("y1")) == pytest.approx((top + bottom) / 2)
     assert page.locator("#picture path.line").get_attribute("class") == "line no"  # never above the threshold
     assert page.locator("#picture text.x").all_text_contents() == ["200", "300", "400", "500", "600", "700", "800"]
-    assert page.locator("#picture text.name").all_text_contents() == ["probability of pass", "gre"]
+    assert page.locator("#picture text.name").all_text_contents() == [f"probability of {positive(address)}", "gre"]
 
     page.get_by_label("Feature", exact=True).select_option("rank")
     answered(page)
@@ -112,6 +117,22 @@ def test_the_suggested_value_flips_the_verdict_and_back_undoes_it(page):
     page.go_back()
     shown(page, before)
     assert page.get_by_label("gre", exact=True).input_value() == "500"
+
+
+def test_rows_that_were_sent_are_kept_side_by_side(page):
+    page.get_by_role("link", name="low").click()
+    answered(page)
+    page.get_by_role("link", name="high").click()
+    answered(page)
+
+    lines = page.locator("#tries tbody tr")
+    assert lines.count() == 2  # the latest first
+    assert lines.first.locator("td").first.text_content() == page.get_by_label("gre", exact=True).input_value()
+    assert lines.first.locator("td").nth(3).text_content() == page.locator("#label").text_content()
+    before = lines.last.locator("td").first.text_content()
+    lines.last.get_by_role("link").click()
+    answered(page)
+    assert page.get_by_label("gre", exact=True).input_value() == before
 
 
 def test_the_address_of_the_page_brings_the_row_back(page, browser, address):

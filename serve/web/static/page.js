@@ -1,6 +1,6 @@
 // Answers the form as you type. Without this file the form is sent, and answered as a page.
 
-import { calibration, columns, curve, element } from "./draw.js";
+import { calibration, columns, curve, element, percent } from "./draw.js";
 import { acceptTables } from "./table.js";
 
 const POINTS = 101; // of the curve: one request
@@ -23,8 +23,8 @@ form.addEventListener("submit", (event) => {
   event.preventDefault();
   visit(query());
 });
-get("why").addEventListener("click", (event) => {
-  const link = event.target.closest("#flips a");
+addEventListener("click", (event) => {
+  const link = event.target.closest("a.row");
   if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
   event.preventDefault();
   visit(new URL(link.href).searchParams);
@@ -72,6 +72,7 @@ async function answer(sent = false) {
   try {
     const response = await fetch(`answer?watch=${sent}`, { method: "POST", body: query(), signal });
     show(new DOMParser().parseFromString(await response.text(), "text/html"));
+    if (sent) keep();
     await draw(signal);
     get("offline").hidden = true;
   } catch {
@@ -94,6 +95,16 @@ function show(fresh) {
     else field.removeAttribute("aria-invalid");
   }
   get("stale").hidden = get("why").dataset.version === document.body.dataset.version;
+}
+
+// A line for each row that was sent, the latest first, so that answers can be compared and rows tried again.
+function keep() {
+  const { probability } = get("why").dataset;
+  if (probability === undefined) return;
+  const again = element("a", { class: "row", href: `./?${query()}` }, "try again");
+  const cells = [...fields.map(({ value }) => value), get("label").textContent, percent(Number(probability), 1), again];
+  get("tries").querySelector("tbody").prepend(element("tr", {}, ...cells.map((cell) => element("td", {}, cell))));
+  get("tries").hidden = false;
 }
 
 async function draw(signal) {

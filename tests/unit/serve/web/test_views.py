@@ -33,8 +33,8 @@ def test_form_is_answered_as_predict_answers(page):
 @pytest.mark.parametrize(
     ("row", "evidence"),
     [
-        ("gre=300&gpa=2.5&rank=4", "19903 (99.8 %) were fail; 95 % interval 99.7 % to 99.8 %."),
-        ("gre=800&gpa=4&rank=1", "48 (0.2 %) were pass; 95 % interval 0.2 % to 0.3 %."),
+        ("gre=300&gpa=2.5&rank=4", "19903 (99.8 %) were {0}; 95 % interval 99.7 % to 99.8 %."),
+        ("gre=800&gpa=4&rank=1", "48 (0.2 %) were {1}; 95 % interval 0.2 % to 0.3 %."),
     ],
     ids=["no", "yes"],
 )
@@ -45,7 +45,8 @@ def test_the_evidence_counts_the_rows_with_the_answers_own_label(page, monkeypat
 
     shown = page.get(f"/?{row}").text.replace("&nbsp;", " ")
 
-    assert f"Of 19951 similar held-out rows, {evidence}" in shown
+    labels = page.get("/model").json["target"]["labels"]
+    assert f"Of 19951 similar held-out rows, {evidence.format(*labels)}" in shown
     assert "Similar rows have a probability of 0 % to 10 %." in shown
 
 
@@ -62,7 +63,10 @@ def test_a_suggested_value_is_round_and_flips_the_verdict(page, row):
     """The title has the exact value, which lies between the row's own and the suggested one."""
     shown = page.get(f"/?{row}").text
     label = re.search('id="label">(.*?)<', shown)[1]
-    links = re.findall(r'<a class="button" href="([^"]*)"(?: title="The verdict changes at ([^"]*)")?>(.*?)<', shown)
+    shown = shown.partition('<ul id="flips">')[2]
+    links = re.findall(
+        r'<a class="button row" href="([^"]*)"(?: title="The verdict changes at ([^"]*)")?>(.*?)<', shown
+    )
 
     assert links
     for link, exact, text in links:
@@ -73,6 +77,18 @@ def test_a_suggested_value_is_round_and_flips_the_verdict(page, row):
             assert len(value.replace(".", "").lstrip("-0")) <= 5
             assert (float(value) >= float(exact)) if bound == "least" else (float(value) <= float(exact))
             assert dict(urllib.parse.parse_qsl(html.unescape(link).removeprefix("./?")))[name] == value
+
+
+def test_the_examples_are_rows_within_the_training_range_and_differ(page):
+    links = re.findall(r'<a class="button row" href="([^"]*)">(low|middle|high)<', page.get("/").text)
+    rows = [dict(urllib.parse.parse_qsl(html.unescape(link).removeprefix("./?"))) for link, _ in links]
+
+    assert [name for _, name in links] == ["low", "middle", "high"]
+    assert 220 <= float(rows[0]["gre"]) < float(rows[1]["gre"]) < float(rows[2]["gre"]) <= 800
+    for link, _ in links:
+        shown = page.get(html.unescape(link).removeprefix("."))
+        assert shown.status_code == 200
+        assert "outside the training range" not in shown.text.split('id="answer"')[0]
 
 
 def test_the_curl_line_of_the_page_asks_for_the_same_row(page):
