@@ -5,11 +5,11 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
+import msgspec
 
 from passfail import signing
-from passfail.columns import row
-from passfail.errors import CertificateError, IntegrityError
+from passfail.codecs import codecs
+from passfail.errors import CertificateError, IntegrityError, RequestError
 from passfail.links import LINKS
 from passfail.manifest import Manifest
 from passfail.model import Model
@@ -82,10 +82,17 @@ def _start(folder: Path, manifest: Manifest, files: Mapping[str, bytes], name: s
 
 
 def replay(manifest: Manifest, runtime: Runtime) -> None:
-    """Answer the recorded examples, which also warms up the runtime. Raises CertificateError if one differs."""
-    x = np.array([row(manifest.features, example.instance) for example in manifest.examples])
-    logit, probability = runtime(x)
+    """Answer the recorded examples as JSON, which warms up the runtime. Raises CertificateError where one differs."""
+    decoders = codecs(manifest, len(manifest.examples))
+    try:
+        rows, _ = decoders.json.read(msgspec.json.encode([example.instance for example in manifest.examples]))
+    except RequestError as error:
+        raise CertificateError(f"the recorded examples can't be read: {error.text}") from error
+    logit, probability = runtime(decoders.columns.matrix(rows))
     for example, z, p in zip(manifest.examples, logit.tolist(), probability.tolist(), strict=True):
+        label = manifest.target.labels[z > manifest.logit_threshold]
+        if example.label not in ("", label):
+            raise CertificateError(f"a recorded example is labelled {label} here, {example.label} when it was exported")
         if z != example.logit or certificate.ulp(p, example.probability) > LINKS[manifest.link].ulp:
             raise CertificateError(
                 f"a recorded example answers {z!r} ({p!r}) here, {example.logit!r} "

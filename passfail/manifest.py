@@ -123,7 +123,7 @@ class File(Struct, frozen=True, omit_defaults=True):
     about: str = ""
 
 
-class Example(Struct, frozen=True):
+class Example(Struct, frozen=True, omit_defaults=True):
     """A row and what the exported model answered; the service replays it before it is ready.
 
     `instance` maps a feature's name to a number, a level's text or None (missing).
@@ -132,6 +132,7 @@ class Example(Struct, frozen=True):
     instance: dict[str, float | str | None]
     logit: float
     probability: float
+    label: str = ""
 
 
 class Figures(Struct, frozen=True):

@@ -13,11 +13,15 @@ from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
+from pathlib import Path
 from typing import Literal, NamedTuple
+
+import numpy as np
 
 from passfail import signing
 from passfail.arrays import Floats
 from passfail.errors import ConfigError
+from passfail.links import score_at
 from passfail.manifest import Feature, Figures, Metrics, Statistics, Training
 from train import distributed
 from train.arguments import LECTURE_DATA, model_name, parse
@@ -40,6 +44,7 @@ from train.solvers.fit import Fit, fit
 from train.solvers.gradient_descent import OPTIMIZERS
 from train.solvers.options import Options
 from train.table.checks import warnings
+from train.table.raw import raw_rows
 from train.table.schema import Reading
 from train.table.table import Table, read_rows, read_table
 
@@ -100,10 +105,29 @@ def run_fit(args: Namespace) -> None:
         both = 0 < kept.y.sum() < len(kept.y)
         measured = metrics(kept.logit, kept.y, options.link, judged.threshold, kept.weight) if both else None
         description = checkpoint.Description(
-            name, table.features, table.target, judged.threshold, training, judged.evaluation, units, measured
+            name,
+            table.features,
+            table.target,
+            judged.threshold,
+            training,
+            judged.evaluation,
+            units,
+            measured,
+            _raw(args.data or LECTURE_DATA, _reading(args), table, fitted, judged.threshold),
         )
         path = checkpoint.save(args.checkpoints, description, fitted.model, kept)
         print(f"wrote {path}")
+
+
+def _raw(path: Path, reading: Reading, table: Table, fitted: Fit, threshold: float) -> tuple[checkpoint.Raw, ...]:
+    """Some rows as they stand in the table, and what the fit makes of them."""
+    rows = raw_rows(path, reading, table)
+    logit = logits(fitted.model, np.array(table.x[[one.row for one in rows]]))
+    positive = logit > score_at(fitted.model.link, threshold)
+    return tuple(
+        checkpoint.Raw(one.cells, one.outcome, z, table.target.labels[yes])
+        for one, z, yes in zip(rows, logit.tolist(), positive.tolist(), strict=True)
+    )
 
 
 class Judgement(NamedTuple):

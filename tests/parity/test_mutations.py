@@ -266,3 +266,34 @@ def test_another_threshold_is_refused(checkpoints, tmp_path):
 
     with pytest.raises(ExportError, match="accuracy on the kept rows is"):
         publish.export(replace(description, threshold=0.4), model, kept, tmp_path)
+
+
+def swapped(pair):
+    first, second, *others = pair
+    return (second, first, *others)
+
+
+def renamed(features):
+    gre, gpa, rank = features
+    return replace(gre, name=gpa.name), replace(gpa, name=gre.name), rank
+
+
+WORDS = {
+    "feature names": lambda d: replace(d, features=renamed(d.features)),
+    "level names": lambda d: replace(
+        d, features=(*d.features[:2], replace(d.features[2], levels=swapped(d.features[2].levels)))
+    ),
+    "labels": lambda d: replace(d, target=replace(d.target, labels=swapped(d.target.labels))),
+    "target values": lambda d: replace(d, target=replace(d.target, values=("no", "yes"))),
+    "threshold": lambda d: replace(d, threshold=0.4, kept=None),
+}
+
+
+@pytest.mark.parametrize("fault", WORDS)
+def test_words_that_are_not_the_tables_are_refused(checkpoints, tmp_path, fault):
+    description, model, kept = checkpoint.load(checkpoints, "admissions")
+    assert len(description.raw) == 200
+
+    with pytest.raises(ExportError, match=r"not the model that was fitted: .* the table"):
+        publish.export(WORDS[fault](description), model, kept, tmp_path)
+    assert list(tmp_path.iterdir()) == []

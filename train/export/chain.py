@@ -1,14 +1,19 @@
 """The chain from the fit to the export: what is about to be published is compared with what the fit computed."""
 
-from collections.abc import Iterator
+import csv
+import io
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 import numpy as np
 
+from passfail.arrays import Floats
+from passfail.codecs import Codecs, codecs, tensors
+from passfail.errors import RequestError
 from passfail.manifest import Manifest, Metrics, Parameters, Statistics
 from passfail.proof import reference
 from train.evaluation.metrics import metrics
-from train.export.checkpoint import Kept
+from train.export.checkpoint import Kept, Raw
 
 ROUNDING = 1e-12  # of a sum: what adding its terms in another order may change, with room to spare
 
@@ -49,3 +54,67 @@ def _metrics(fit: Metrics, now: Metrics) -> Iterator[str]:
     for name, value in msgspec.structs.asdict(fit).items():
         if abs(getattr(now, name) - value) > ROUNDING * abs(value):
             yield f"{name} on the kept rows is {getattr(now, name):.17g}, {value:.17g} in the fit"
+
+
+def word_faults(manifest: Manifest, raw: Sequence[Raw]) -> Iterator[str]:
+    """How the export's words differ from the table's, on rows as they stand there; empty where they don't.
+
+    The rows go through the service's own decoders, as CSV, as JSON and as tensors, and its encoder. The closed form
+    answers them; that the engines answer as it does is the certificate's to prove.
+    """
+    if not raw:
+        return
+    decoders, d = codecs(manifest, len(raw)), len(manifest.features)
+    matrices = {}
+    try:
+        for kind, read in (("CSV", _from_csv), ("JSON", _from_json), ("tensors", _from_tensors)):
+            matrices[kind] = read(decoders, [one.cells for one in raw])
+    except RequestError as error:
+        yield f"a row of the table can't be read as {kind}: {error.text}"
+        return
+    if not all(x.shape == (len(raw), d) and x.tobytes() == matrices["CSV"].tobytes() for x in matrices.values()):
+        yield "CSV, JSON and tensors give different numbers for the same rows of the table"
+    logit = reference.logit(manifest, matrices["CSV"])
+    answers = msgspec.json.decode(decoders.json.write(logit > manifest.logit_threshold, logit, logit, None, False))
+    if different := sum(answer["logit"] != one.logit for answer, one in zip(answers, raw, strict=True)):
+        yield f"{different} of {len(raw)} rows of the table have another logit than in the fit"
+    if different := sum(answer["label"] != one.label for answer, one in zip(answers, raw, strict=True)):
+        yield f"{different} of {len(raw)} rows of the table are labelled otherwise than by the fit"
+    if unknown := {one.outcome for one in raw} - set(manifest.target.values):
+        yield f"the target's values in the table are {', '.join(sorted(unknown))}, not the export's"
+
+
+def _from_csv(decoders: Codecs, rows: Sequence[Mapping[str, str | None]]) -> Floats:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(rows[0])
+    writer.writerows(["" if cell is None else cell for cell in row.values()] for row in rows)
+    return decoders.csv.read(text.getvalue().encode())[0]
+
+
+def _from_json(decoders: Codecs, rows: Sequence[Mapping[str, str | None]]) -> Floats:
+    values = [{name: _value(decoders, name, cell) for name, cell in row.items()} for row in rows]
+    return decoders.columns.matrix(decoders.json.read(msgspec.json.encode(values))[0])
+
+
+def _from_tensors(decoders: Codecs, rows: Sequence[Mapping[str, str | None]]) -> Floats:
+    inputs = [
+        {
+            "name": name,
+            "shape": [len(rows)],
+            "datatype": "FP64" if _numeric(decoders, name) else "BYTES",
+            "data": [_value(decoders, name, row[name]) for row in rows],
+        }
+        for name in rows[0]
+    ]
+    return decoders.tensors.read(tensors.read_inference(msgspec.json.encode({"inputs": inputs})).inputs)
+
+
+def _value(decoders: Codecs, name: str, cell: str | None) -> str | float | None:
+    """A cell as JSON has it: a number where the feature of that name is numeric."""
+    return float(cell) if cell is not None and _numeric(decoders, name) else cell
+
+
+def _numeric(decoders: Codecs, name: str) -> bool:
+    column = decoders.columns.by_name.get(name)
+    return column is not None and column.codes is None

@@ -37,6 +37,19 @@ class Kept(NamedTuple):
     logit: Floats
 
 
+class Raw(Struct, frozen=True):
+    """A row as it stands in the table, and what the fit made of it.
+
+    cells: each feature's cell as text, None where missing. outcome: the target's cell. logit: the fit's own. label:
+    what the fit predicts, by its threshold.
+    """
+
+    cells: dict[str, str | None]
+    outcome: str
+    logit: float
+    label: str
+
+
 class Description(Struct, frozen=True):
     """Everything in a checkpoint except its tensors. kept: the fit's metrics on the rows that are kept."""
 
@@ -48,6 +61,7 @@ class Description(Struct, frozen=True):
     evaluation: Evaluation | None = None
     units: dict[str, str] = {}
     kept: Metrics | None = None
+    raw: tuple[Raw, ...] = ()
 
 
 def save(folder: Path, description: Description, model: LogisticModel, kept: Kept) -> Path:

@@ -112,13 +112,14 @@ def _describe(description: Description, model: LogisticModel, kept: Kept, files:
         training=description.training,
         units=description.units,
     )
-    if faults := chain.faults(draft, kept, description.kept):
+    if faults := [*chain.faults(draft, kept, description.kept), *chain.word_faults(draft, description.raw)]:
         raise ExportError(f"the export is not the model that was fitted: {'; '.join(faults)}; train it again")
     certificate = parity.certificate(draft, files, kept.x, eager=model)
     instances = example_instances(draft.features)
     answer = load_runtime("onnx", files["model.onnx"])
     logit, probability = answer(np.array([row(draft.features, instance) for instance in instances]))
-    examples = zip(instances, logit.tolist(), probability.tolist(), strict=True)
+    labels = [draft.target.labels[z > draft.logit_threshold] for z in logit.tolist()]
+    examples = zip(instances, logit.tolist(), probability.tolist(), labels, strict=True)
     return msgspec.structs.replace(
         draft, certificate=certificate, examples=tuple(Example(*example) for example in examples)
     )

@@ -1,0 +1,54 @@
+"""Rows as they stand in the file, beside the numbers that the table's reading made of them."""
+
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from passfail.columns import Column, InvalidValue
+from train.table.readers import open_parts
+from train.table.schema import Reading
+from train.table.table import Table
+
+ROWS = 200  # of the first block of the first part, at most
+
+
+class RawRow(NamedTuple):
+    """A row's cells as text, None where missing; the target's cell; and which row of the table it is."""
+
+    cells: dict[str, str | None]
+    outcome: str
+    row: int
+
+
+def raw_rows(path: Path, reading: Reading, table: Table) -> list[RawRow]:
+    """The first rows of a table whose cells are written as the service takes them, and stand at the same place in x.
+
+    Left out are rows with units, commas in numbers or other spellings of a level, and those behind a row left out.
+    """
+    names = [feature.name for feature in table.features]
+    part = open_parts(path, reading)[0]
+    part.header()
+    read = [*names, table.target.name]
+    for job in islice(part.blocks(read, frozenset(read)), 1):
+        block = job()
+    if not block:
+        return []
+    columns = [Column(feature) for feature in table.features]
+    found = []
+    for row in range(min(ROWS, len(table.x), len(block[read[0]].numbers))):
+        cells = {name: _text(block[name].texts, block[name].numbers[row]) for name in read}
+        outcome = cells.pop(table.target.name)
+        try:
+            numbers = [column.cell((cells[column.name] or "").strip()) for column in columns]
+        except InvalidValue:
+            continue
+        known = outcome == table.target.values[int(table.y[row])]
+        if outcome is not None and known and np.array_equal(numbers, table.x[row], equal_nan=True):
+            found.append(RawRow(cells, outcome, row))
+    return found
+
+
+def _text(texts: tuple[str, ...], code: float) -> str | None:
+    return None if np.isnan(code) else texts[int(code)]
