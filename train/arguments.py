@@ -112,7 +112,7 @@ def _columns() -> ArgumentParser:
     columns.add_argument("--weights", metavar="COLUMN", help="column that says how many rows each row counts for")
     columns.add_argument(
         "--missing", type=_missing, action="append", default=[], metavar="[COLUMN=]WAY",
-        help=f"what a missing cell becomes: {', '.join(MISSING)} (its row is left out); for one column or for all "
+        help=f"what a missing cell becomes: {', '.join(MISSING)}; drop leaves its row out; for one column or for all "
         "(default: mean for numbers, most-frequent for groups)",
     )  # fmt: skip
     files = parser.add_argument_group("files", "CSV is read as it is found to be written; these options override that")
