@@ -202,9 +202,9 @@ class Bin(Struct, frozen=True):
 class Coefficient(Struct, frozen=True):
     """What the fit says of one term, in the table's own units: `gre`, `rank=2` or `(intercept)`.
 
-    The estimate is what a unit more adds to the score; p is Wald's, two-sided; lower and upper bound the 95 % interval;
-    odds_ratio is exp(estimate), for the logit link. An estimate that doesn't exist is None, and `note` says why:
-    "+infinite", "-infinite" or "perhaps infinite" (the outcomes are separated), "not unique" (collinear columns).
+    The estimate is what a unit more adds to the score; p is two-sided; lower and upper bound the 95 % interval,
+    None where it is open; odds_ratio is exp(estimate), for the logit link. An estimate that doesn't exist is None, and
+    `note` says why: "+infinite", "-infinite" or "perhaps infinite" (separated), "not unique" (collinear).
     """
 
     term: str
@@ -224,7 +224,8 @@ class Statistics(Struct, frozen=True):
     references: each categorical feature's level that its others are compared with. separation: whether columns tell
     the outcomes of all rows ("complete") or of some ("quasi") apart without error; `separating` names them, "unknown"
     where that would take too long. collinear: a sentence for each column that is made of others. standard_errors: from
-    Fisher's information, or the sandwich estimator. The figures of the likelihood are None with class weights.
+    Fisher's information, or the sandwich estimator. intervals: the method of the intervals and of p. The figures of the
+    likelihood are None with class weights.
     """
 
     coefficients: tuple[Coefficient, ...]
@@ -240,6 +241,7 @@ class Statistics(Struct, frozen=True):
     separating: tuple[str, ...]
     collinear: tuple[str, ...]
     standard_errors: Literal["information", "sandwich"] = "information"
+    intervals: Literal["wald", "profile"] = "wald"
 
 
 class Spread(Struct, frozen=True):

@@ -170,6 +170,10 @@ def _add_fitting(parser: ArgumentParser) -> None:
         "--class-weight", type=_class_weight, metavar="balanced|NO,YES", help="weight of each outcome's rows"
     )
     group.add_argument(
+        "--intervals", choices=("wald", "profile"),
+        help="95 %% intervals and tests of coefficients (default: wald, with --firth profile)",
+    )  # fmt: skip
+    group.add_argument(
         "--robust", action="store_true", default=None, help="robust standard errors, by the sandwich estimator"
     )
     group.add_argument("--l2", type=_at_least(float, 0), help="L2 penalty on the scaled weights (default: 0)")

@@ -62,7 +62,7 @@ def test_a_lost_process_is_said_and_nothing_is_written(folder, tmp_path):
     """One process is killed outright in the middle of a fit that never ends by itself."""
     slow = tmp_path / "slow.py"
     slow.write_text(
-        "import sys, time, train.solvers.newton as newton\n"
+        "import sys, time, train.solvers.objective as newton\n"
         "from train.__main__ import main\n"
         "step = newton.total\n"
         "newton.total = lambda *a: (time.sleep(0.2), step(*a))[1]\n"

@@ -7,15 +7,18 @@ import torch
 
 from passfail.manifest import Coefficient, Feature, Statistics
 from train.evaluation.metrics import Z95
+from train.evaluation.profile import Profile, profile
 from train.evaluation.separation import Separation, model_separation
 from train.model.links import LINKS
 from train.model.logistic import LogisticModel
 from train.model.terms import INTERCEPT, terms
 from train.solvers.collinearity import collinear, relations_in_words
 from train.solvers.fit import Blocks, Fit
-from train.solvers.newton import inverse
+from train.solvers.objective import Objective, inverse
 from train.solvers.options import Options
 from train.solvers.sums import Sums, add_up, total
+
+PROFILED = 3e7  # rows times the cube of the columns: with more, profiles take many seconds
 
 
 def statistics(features: Sequence[Feature], fitted: Fit, options: Options) -> Statistics | None:
@@ -29,8 +32,7 @@ def statistics(features: Sequence[Feature], fitted: Fit, options: Options) -> St
         return None
     names, to_raw = terms(features, options.intercept), _to_raw(model)
     end = total(options.link, rows.matrices, model.beta)
-    robust = bool(options.robust or options.class_weight)
-    covariance = sandwich(options.link, rows, end) if robust else inverse(end.information)[0]
+    covariance = sandwich(options.link, rows, end) if options.reweighted else inverse(end.information)[0]
     error = torch.sqrt(torch.diagonal(to_raw @ covariance @ to_raw.T).clamp(min=0))
     estimate = to_raw @ model.beta
 
@@ -41,13 +43,22 @@ def statistics(features: Sequence[Feature], fitted: Fit, options: Options) -> St
     for direction in flat:
         notes = ["not unique" if moves else note for moves, note in zip(_moves(to_raw, direction), notes, strict=True)]
 
+    profiles: list[Profile | None] = [None] * len(names)
+    profiled = options.profile and (bool(options.intervals) or end.rows * len(names) ** 3 < PROFILED)
+    if profiled and solution.converged:
+        objective = Objective(model, rows.matrices, options)
+        profiles = [
+            None if note else profile(objective, model.beta, contrast)
+            for contrast, note in zip(to_raw, notes, strict=True)
+        ]
+
     no, yes = rows.factors
     count, rank, free = (end.weight - end.positive) / no + end.positive / yes, len(kept), int(options.intercept)
     likely = None if options.class_weight else end.loss
     return Statistics(
         coefficients=tuple(
-            _coefficient(name, b, s, note, options)
-            for name, b, s, note in zip(names, estimate.tolist(), error.tolist(), notes, strict=True)
+            _coefficient(*line, options)
+            for line in zip(names, estimate.tolist(), error.tolist(), notes, profiles, strict=True)
         ),
         references={f.name: f.levels[0] for f in features if f.kind == "categorical"},
         log_likelihood=None if likely is None else -likely,
@@ -60,7 +71,8 @@ def statistics(features: Sequence[Feature], fitted: Fit, options: Options) -> St
         separation=(found.kind if found else "unknown") if solution.separated else "none",
         separating=tuple(names[index] for index in (found.causes if found else []) if index >= free),
         collinear=relations_in_words(relations, names),
-        standard_errors="sandwich" if robust else "information",
+        standard_errors="sandwich" if options.reweighted else "information",
+        intervals="profile" if profiled else "wald",
     )
 
 
@@ -93,9 +105,10 @@ def lines(found: Statistics, options: Options) -> Iterator[str]:
             yield f"{c.term:{width}}  {c.estimate:12.6g}"
         else:
             ratio = "" if c.odds_ratio is None else f"  {c.odds_ratio:10.4g}"
+            lower, upper = ("open" if bound is None else f"{bound:.6g}" for bound in (c.lower, c.upper))
             yield (
                 f"{c.term:{width}}  {c.estimate:12.6g} {c.standard_error:12.6g} {c.z:9.3f} {c.p:9.3g}  "
-                f"{c.lower:12.6g} {c.upper:12.6g}{ratio}"
+                f"{lower:>12} {upper:>12}{ratio}"
             )
     for name, level in found.references.items():
         yield f"{name}: the reference level is {level}"
@@ -107,6 +120,10 @@ def lines(found: Statistics, options: Options) -> Iterator[str]:
             f"{found.deviance:.4f} on {found.degrees_of_freedom} degrees of freedom, null {found.null_deviance:.4f} on "
             f"{found.null_degrees_of_freedom}"
         )
+    if options.profile and found.intervals == "wald":
+        yield "intervals and p are Wald's: profile likelihood would take long here; --intervals profile takes it"
+    if found.intervals == "profile":
+        yield "intervals are by profile likelihood, p by the likelihood-ratio test; z is Wald's"
     if found.standard_errors == "sandwich":
         yield "standard errors are robust (the sandwich estimator of Huber and White)"
     if options.l2:
@@ -161,7 +178,9 @@ def _null_loss(sums: Sums, options: Options) -> float:
     return float(sum(part * loss for part, loss in zip(parts, losses.tolist(), strict=True)))
 
 
-def _coefficient(term: str, estimate: float, error: float, note: str, options: Options) -> Coefficient:
+def _coefficient(
+    term: str, estimate: float, error: float, note: str, profiled: Profile | None, options: Options
+) -> Coefficient:
     if note:
         return Coefficient(term, None, None, None, None, None, None, None, note)
     ratio = None
@@ -170,5 +189,8 @@ def _coefficient(term: str, estimate: float, error: float, note: str, options: O
     if options.l2 or error == 0:
         return Coefficient(term, estimate, None, None, None, None, None, ratio, "")
     z = estimate / error
-    p = math.erfc(abs(z) * 0.5**0.5)
-    return Coefficient(term, estimate, error, z, p, estimate - Z95 * error, estimate + Z95 * error, ratio, "")
+    lower, upper, p = estimate - Z95 * error, estimate + Z95 * error, math.erfc(abs(z) * 0.5**0.5)
+    if profiled:
+        lower, upper, p = profiled
+    low, high = (bound if math.isfinite(bound) else None for bound in (lower, upper))
+    return Coefficient(term, estimate, error, z, p, low, high, ratio, "")

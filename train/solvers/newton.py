@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from train.model.logistic import LogisticModel
+from train.solvers.objective import Objective, Point, inverse
 from train.solvers.options import Options
 from train.solvers.recession import Recession, recession
-from train.solvers.sums import Batches, Sums, add_up, total
-from train.table.out_of_core import one_thread
+from train.solvers.sums import Batches, Sums
 
 MAX_STEPS = 100
 MAX_HALVINGS = 50
@@ -23,20 +23,6 @@ STILL = 1e-14
 # Steps after which outcomes that may be separated are tested; a fit that exists rarely takes more than the first.
 TESTED = (8, 12, 16, 24, 32, 48, 64)
 MORE_STEPS = 12  # at most, once separation is proved
-
-
-@dataclass(frozen=True)
-class Point:
-    """Parameters beta (P,), the Sums there, and the objective with its gradient (P,) and curvature (P, P).
-
-    The latter three include the penalties.
-    """
-
-    beta: Tensor
-    sums: Sums
-    objective: float
-    gradient: Tensor
-    curvature: Tensor
 
 
 @dataclass(frozen=True)
@@ -61,8 +47,7 @@ class NewtonSolver:
 
     Each step solves curvature * step = gradient (McCullagh & Nelder, Generalized Linear Models, 1989, section 2.5).
     Where the curvature is not positive, as the cauchit's may be, the information takes its place. A step that raises
-    the objective is halved. options.l2 adds l2 / 2 * sum(weight^2), without the intercept; options.firth subtracts
-    log(det(information)) / 2.
+    the objective is halved.
 
     If the outcomes are separated there is no optimum, and each step makes the model steeper. After some steps it is
     tested whether that goes on without end (`recession`).
@@ -94,32 +79,17 @@ class NewtonSolver:
 
     def setup(self) -> None:
         """Evaluate the start, and fix the units that later steps are measured in."""
-        beta = self.model.beta
-        self.penalty = torch.full_like(beta, self.options.l2)
-        if self.model.intercept:
-            self.penalty[0] = 0.0
-        self.start = total(self.options.link, self.batches, beta)
+        self.objective = Objective(self.model, self.batches, self.options)
+        self.start, self.penalty = self.objective.start, self.objective.penalty
         self.unit = self.start.weight / self.start.rows  # a mean row's weight: differences of losses are relative to it
         variance = torch.diagonal(self.start.information)
-        self.sizes = torch.sqrt(variance)
         self.units = torch.sqrt(variance / variance.max().clamp(min=1e-300))
-        self.point = self.evaluate(beta, self.start)
+        self.point = self.objective.point(self.model.beta, self.start)
         self.losses = [self.start.loss / self.start.weight]
         self.idle, self.still, self.collinear, self.proved = 0, 0, False, MAX_STEPS
         self.converged = self.separated = False
         self.recession: Recession | None = None
         self.reason = "the limit on the number of steps is reached"
-
-    def evaluate(self, beta: Tensor, sums: Sums) -> Point:
-        """Add the penalties to the Sums at beta."""
-        objective = sums.loss + (self.penalty * beta**2).sum().item() / 2
-        gradient = sums.gradient + self.penalty * beta
-        curvature = sums.curvature + torch.diag(self.penalty)
-        if self.options.firth:
-            objective -= log_determinant(sums.information, self.sizes) / 2
-            pull, bend = firth_terms(self.batches, beta, inverse(sums.information)[0])
-            gradient, curvature = gradient - pull, curvature + bend
-        return Point(beta, sums, objective, gradient, curvature)
 
     def check_convergence(self) -> bool:
         """Whether the gradient is no larger than its own rounding error."""
@@ -155,8 +125,7 @@ class NewtonSolver:
             rounding = sums.rounding if self.length < NEAR else None
             same = self.length < SAME and not self.options.firth
             second = (sums.information, sums.curvature) if same else None
-            trial = total(self.options.link, self.batches, beta - step, rounding, second)
-            point = self.evaluate(beta - step, trial)
+            point = self.objective.at(beta - step, rounding, second)
             if point.objective <= objective + slack:
                 self.accept(point)
                 return True
@@ -185,7 +154,7 @@ class NewtonSolver:
         stalled = self.idle == 2 or self.still == 3 or flat
         if not (self.options.l2 or self.options.firth):
             if self.recession is None and (stalled or self.steps in TESTED):
-                self.recession = recession(self.options.link, self.batches, self.point.beta, self.sizes)
+                self.recession = recession(self.options.link, self.batches, self.point.beta, self.objective.sizes)
                 self.proved = self.steps
             if self.recession:
                 stalled |= self.gain < 1e-5 * self.unit or self.steps == self.proved + MORE_STEPS
@@ -212,50 +181,3 @@ class NewtonSolver:
                 "size.",
             )
         return Solution(self.converged, notes, self.separated, self.recession, self.start, tuple(self.losses))
-
-
-def firth_terms(batches: Batches, beta: Tensor, inverse: Tensor) -> tuple[Tensor, Tensor]:
-    """The gradient (P,) of log(det(information)) / 2 for the logit link, and a curvature (P, P) to step by.
-
-    The gradient is the sum of h (1 / 2 - p) row, where h is a row's leverage (Firth, Biometrika 80, 1993; Heinze &
-    Schemper, Statistics in Medicine 21, 2002). With the leverages held fixed it is that of h more rows, half of them
-    positive; so the curvature is the sum of h p (1 - p) row row'. Without it, steps are up to twice too long where rows
-    are few. inverse (P, P): the information's.
-    """
-    size = len(beta)
-
-    def share(matrix: Tensor, y: Tensor, weight: Tensor) -> Tensor:
-        p = torch.sigmoid(matrix @ beta)
-        variance = p * (1 - p)
-        leverage = ((matrix @ inverse) * matrix).sum(1) * weight * variance
-        bend = matrix.T @ (matrix * (leverage * variance)[:, None])
-        return torch.cat([matrix.T @ (leverage * (0.5 - p)), bend.flatten()])
-
-    parts = add_up(batches, share)
-    return parts[:size], parts[size:].view(size, size)
-
-
-@one_thread()
-def inverse(second: Tensor) -> tuple[Tensor, bool]:
-    """Invert a symmetric matrix (P, P); collinear columns make it singular, then the pseudoinverse is taken.
-
-    The matrix is scaled to a unit diagonal first, so that a direction's flatness does not depend on the columns' units.
-    Returns (the inverse, whether the matrix is positive or zero in every direction).
-    """
-    scale = torch.sqrt(torch.diagonal(second).abs())
-    scale = torch.where(scale > 0, scale, 1.0)
-    values, vectors = torch.linalg.eigh(second / scale / scale[:, None])
-    flat = values[-1] * 1e-12
-    inverted = torch.where(values > flat, 1 / values, 0.0)
-    return vectors * inverted @ vectors.T / scale / scale[:, None], bool(values[0] >= -flat)
-
-
-@one_thread()
-def log_determinant(information: Tensor, sizes: Tensor) -> float:
-    """log(det(information)), up to a constant, over the directions that are not flat; columns divided by sizes (P,).
-
-    Where some directions are flat, its slope is Firth's only if the sizes are the same at every beta.
-    """
-    scale = torch.where(sizes > 0, sizes, 1.0)
-    values = torch.linalg.eigvalsh(information / scale / scale[:, None])
-    return float(torch.log(values[values > values[-1] * 1e-12]).sum())

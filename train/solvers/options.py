@@ -17,7 +17,8 @@ class Options:
     lr: learning rate of the optimizers; epochs: number of steps, each over all rows. seed: of the optimizers' starting
     point and of the choice of held-out rows. link: a key of LINKS. intercept: whether the model has one.
     firth: Firth's penalty, log(det(information)) / 2, for the logit link.
-    robust: standard errors by the sandwich estimator.
+    robust: standard errors by the sandwich estimator. intervals: "wald", "profile", or "" for the default: profile
+    with firth, else wald.
     class_weight: "" for none; "balanced", rows / (2 * rows of that outcome); or "NO,YES", two factors for the weights
     of the rows of each outcome.
     """
@@ -36,16 +37,29 @@ class Options:
     firth: bool = False
     class_weight: str = ""
     robust: bool = False
+    intervals: str = ""
 
     @property
     def linear(self) -> bool:
         """Whether newton can fit it: the log loss without a hidden layer."""
         return not self.hidden and self.loss == "log"
 
+    @property
+    def profile(self) -> bool:
+        """Whether intervals and tests are those of the profile likelihood."""
+        return self.intervals == "profile" or (not self.intervals and self.firth and not self.reweighted)
+
+    @property
+    def reweighted(self) -> bool:
+        """Whether standard errors are robust, so that the likelihood has no say."""
+        return self.robust or bool(self.class_weight)
+
     def check(self) -> None:
         """Raise FitError if the options don't go together."""
         if self.firth and (self.link != "logit" or self.l2):
             raise FitError("--firth needs the logit link without --l2: remove one of these options")
+        if self.intervals == "profile" and (self.reweighted or self.l2):
+            raise FitError("--intervals profile needs a likelihood: remove --l2, --robust and --class-weight")
         if self.solver == "newton":
             if not self.linear:
                 raise FitError("newton fits the log loss without a hidden layer: choose another --solver")
@@ -56,6 +70,8 @@ class Options:
             "--link": self.link != "logit",
             "--no-intercept": not self.intercept,
             "--firth": self.firth,
+            "--robust": self.robust,
+            "--intervals": self.intervals,
         }
         remedy = "use --solver newton" if self.linear else "remove it: newton takes the log loss and no hidden layer"
         for option in (option for option, given in needs_newton.items() if given):

@@ -11,7 +11,8 @@ import pytest
 import statsmodels.api as sm
 
 from passfail.manifest import Feature
-from tests.support import ROOT
+from tests.support import DATA, ROOT
+from train.errors import FitError
 from train.evaluation.coefficients import lines, statistics
 from train.solvers.fit import fit
 from train.solvers.options import Options
@@ -204,3 +205,53 @@ def test_a_penalty_makes_nearly_collinear_columns_unique():
 
     assert None not in column(found, "estimate")
     assert found.collinear == ()
+
+
+# sex2 of R's logistf (Foxman and others, Epidemiology 8, 1997): case, age, oc, vic, vicl, vis, dia, and how many rows.
+SEX2 = """1000010:1 1001000:14 1001010:3 1001100:10 1001110:12 1001111:1 1010000:44 1010001:3 1011000:15 1011001:1
+1011010:2 1011100:7 1011110:3 1101000:2 1101010:1 1101011:1 1101100:1 1101111:1 1110000:5 1111000:3 0000010:1 0001000:2
+0001010:1 0001100:8 0001110:18 0010000:42 0010010:1 0011000:1 0011100:5 0011110:6 0101100:2 0101110:4 0110000:14
+0110010:1 0111000:1 0111110:2"""
+
+
+def test_firths_intervals_are_those_of_the_profile_likelihood_as_in_rs_logistf():
+    """Wald's would be -0.187 to 6.379 for dia: another conclusion."""
+    cells = [cell.split(":") for cell in SEX2.split()]
+    table = np.array([[*map(float, pattern)] for pattern, _ in cells])
+    _, found = described(table[:, 1:], table[:, 0], np.array([float(count) for _, count in cells]), firth=True)
+    dia = found.coefficients[6]
+
+    assert found.intervals == "profile"
+    assert (dia.lower, dia.upper) == pytest.approx((0.7745682, 8.0302935), abs=1e-6)
+    assert dia.p == pytest.approx(0.004951873, abs=1e-8)
+    assert any("profile likelihood" in line for line in lines(found, Options(firth=True)))
+
+
+def test_profile_intervals_of_admissions_are_rs():
+    """confint of R's glm, which interpolates: three or four digits."""
+    table = read_table(DATA / "admissions.csv", Reading(categorical=("rank",)))
+    options = Options(intervals="profile")
+    fitted = fit(table.features, table.x, table.y, table.weight, options, lambda line: None)
+    found = statistics(table.features, fitted, options)
+
+    lower = [-6.271620, 0.000138, 0.160296, -1.300889, -2.027671, -2.400027]
+    upper = [-1.792547, 0.004436, 1.464143, -0.056746, -0.670372, -0.753542]
+    np.testing.assert_allclose(column(found, "lower"), lower, rtol=5e-3)
+    np.testing.assert_allclose(column(found, "upper"), upper, rtol=5e-3)
+
+
+def test_the_likelihood_ratio_test_is_that_of_the_fit_without_the_column():
+    random = np.random.default_rng(3)
+    x = random.normal(size=(80, 2))
+    y = random.random(80) < 1 / (1 + np.exp(-x[:, 0]))
+    _, found = described(x, y, intervals="profile")
+    _, without = described(x[:, :1], y)
+    ratio = without.deviance - found.deviance
+
+    assert found.coefficients[2].p == pytest.approx(math.erfc(math.sqrt(ratio / 2)), rel=1e-7)
+
+
+@pytest.mark.parametrize("options", [{"l2": 1.0}, {"robust": True}, {"class_weight": "balanced"}], ids=str)
+def test_profile_intervals_need_a_likelihood(options):
+    with pytest.raises(FitError, match="--intervals profile needs a likelihood"):
+        described(np.arange(8.0)[:, None], np.arange(8) % 2, intervals="profile", **options)

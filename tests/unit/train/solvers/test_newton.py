@@ -13,7 +13,7 @@ from passfail.manifest import Feature
 from train.errors import FitError
 from train.model.links import LINKS
 from train.solvers.fit import fit
-from train.solvers.newton import firth_terms, inverse, log_determinant
+from train.solvers.objective import firth_terms, inverse, log_determinant
 from train.solvers.options import Options
 from train.solvers.sums import total
 
@@ -267,7 +267,7 @@ def test_the_rounding_of_a_large_sum_does_not_halve_steps(monkeypatch):
         sums = total(*arguments)
         return replace(sums, loss=sums.loss * (1 + 1e-14 * len(passes)))
 
-    monkeypatch.setattr("train.solvers.newton.total", rounded)
+    monkeypatch.setattr("train.solvers.objective.total", rounded)
     result = fitted(*table())
 
     assert result.converged
@@ -287,7 +287,7 @@ def test_what_hardly_moves_is_not_added_up_again(link, monkeypatch):
         passes[-1] += (sums, total(link, batches, beta))
         return sums
 
-    monkeypatch.setattr("train.solvers.newton.total", kept)
+    monkeypatch.setattr("train.solvers.objective.total", kept)
     x, y = table()
     assert fitted(x, y, link=link).converged
     assert [known[:2] for known in (passes[0], passes[1], passes[-1])] == [(False, False), (False, False), (True, True)]
