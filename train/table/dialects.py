@@ -111,7 +111,7 @@ def _try(lines: Sequence[str], separator: str) -> _Try:
 def _header(rows: Sequence[tuple[int, list[str]]], width: int) -> tuple[int, str]:
     """Which of the rows is the header, and the extra column of the rows below it; width: the cells that most have."""
     for index, (_, row) in enumerate(rows):
-        if len(row) == width:
+        if len(row) == width and sum(map(bool, row)) > 1:  # else a title, saved with the cells beside it
             return index, ""
         if len(row) == width - 1 > 0 and index + 1 < len(rows):
             below = [cells for _, cells in rows[index + 1 :] if len(cells) == width]

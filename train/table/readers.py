@@ -15,11 +15,13 @@ from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, Literal, cast
+from zipfile import BadZipFile
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from openpyxl import load_workbook
 from pyarrow import csv as arrow_csv
 
 from passfail.arrays import Floats
@@ -383,10 +385,9 @@ class Excel(Csv):
     @cached_property
     def _sheet(self) -> bytes:
         try:
-            from openpyxl import load_workbook
-        except ModuleNotFoundError as error:
-            raise DataError(f"{self.path}: an Excel file needs openpyxl; install it, or save it as CSV") from error
-        book = load_workbook(self.path, read_only=True, data_only=True)
+            book = load_workbook(self.path, read_only=True, data_only=True)
+        except (BadZipFile, KeyError, ValueError, OSError) as error:
+            raise DataError(f"{self.path}: not an Excel workbook: {error}; save it again, or as CSV") from error
         name = self.reading.sheet or book.sheetnames[0]
         if name not in book.sheetnames:
             raise DataError(f"{self.path}: there is no sheet '{name}'; the sheets are: {', '.join(book.sheetnames)}")

@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from openpyxl import Workbook
 
 from train.errors import DataError
 from train.table import readers
@@ -43,6 +44,7 @@ def with_x(spelling):
         ("# exported\n# by me\n" + csv(), "2 lines above the header skipped"),
         ("Customer export\n\n" + csv(), "2 lines above the header skipped"),
         ("Export, of 2024\n" + csv(), "1 line above the header skipped"),
+        ("Export,,\n,,\n" + csv(), "2 lines above the header skipped"),
         (csv().encode("utf-16"), "encoding utf-16"),
         (csv().encode("utf-16-le"), "encoding utf-16-le"),
         (csv([(x, g, f"{y},") for x, g, y in ROWS]), "each row ends with a separator"),
@@ -50,7 +52,8 @@ def with_x(spelling):
     ],
     ids=[
         "semicolons", "tabs", "bars", "spaces", "a sep= line", "decimal commas", "quoted decimal commas", "comments",
-        "a title", "a title with a comma", "UTF-16", "UTF-16 without a mark", "separators at the end", "row names",
+        "a title", "a title with a comma", "a title in a cell",
+        "UTF-16", "UTF-16 without a mark", "separators at the end", "row names",
     ],
 )  # fmt: skip
 def test_the_dialect_is_found_and_printed(tmp_path, content, note):
@@ -304,3 +307,26 @@ def test_a_test_file_is_read_as_rows_of_the_table(tmp_path):
         "line 3: column 'x': missing, which no training row is",
         "line 2: column 'g': 'west' is not a level of the training rows",
     ]
+
+
+def test_a_sheet_of_an_excel_workbook_is_read_as_its_csv(tmp_path):
+    book = Workbook()
+    book.active.append(["a remark"])
+    sheet = book.create_sheet("data")
+    for row in [["Export"], ["since", "x", "vip", "g", "y"]]:
+        sheet.append(row)
+    for i, (x, g, y) in enumerate(ROWS):
+        sheet.append([datetime.datetime(2024, 1, i % 28 + 1), x if i else None, bool(i % 2), g, ["No", "Yes"][y]])
+    book.save(tmp_path / "t.xlsx")
+    table = read_table(tmp_path / "t.xlsx", Reading(sheet="data"))
+
+    assert [(f.name, f.levels) for f in table.features] == [
+        ("x", ()), ("vip", ("false", "true")), ("g", ("east", "north", "south")),
+    ]  # fmt: skip
+    assert (table.x[1:, 0].tolist(), table.y.tolist()) == (X[1:], Y)
+    assert table.warnings[0].startswith("since is left out: its cells are dates")
+    with pytest.raises(DataError, match="there is no sheet 'more'; the sheets are: Sheet, data"):
+        read_table(tmp_path / "t.xlsx", Reading(sheet="more"))
+    (tmp_path / "t.xlsx").write_bytes(b"PK\3\4 and nothing else")
+    with pytest.raises(DataError, match=r"t\.xlsx: not an Excel workbook: .*; save it again, or as CSV"):
+        read_table(tmp_path / "t.xlsx")
