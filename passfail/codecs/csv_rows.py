@@ -96,8 +96,12 @@ class CsvRows:
         if b"\r" in body or b"\0" in body:
             return None
         first, _, rest = body.partition(b"\n")
+        if first.count(b",") != len(self._columns) - 1:
+            return None
         header = [name.strip() for name in first.decode().split(",")]
-        if sorted(header) != sorted(self._columns.by_name) or rest.count(b"\n") > self._columns.max_rows:
+        ends = rest.count(b"\n")
+        self._columns.check_rows(ends // 2)  # as many lines may be empty
+        if sorted(header) != sorted(self._columns.by_name) or ends > self._columns.max_rows:
             return None
         rest = rest.removesuffix(b"\n")
         order = self._columns.order(header)
@@ -139,7 +143,7 @@ class CsvRows:
     def _careful(self, text: str) -> tuple[Floats, CsvTable]:
         most = self._columns.max_rows + 2  # the header, and one row too many
         try:
-            reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+            reader = csv.reader(self._lines(text), strict=True)
             table = list(islice(((reader.line_num, row) for row in reader if row), most))
         except csv.Error as error:
             raise MalformedBody(f"not CSV in UTF-8: {error}") from error
@@ -163,6 +167,16 @@ class CsvRows:
             raise fault
         x = np.array(values, dtype=np.float64).reshape(len(values), len(self._columns))
         return x, CsvTable(header, lambda: [[_line(row).encode() for _, row in rows]] if rows else [])
+
+    def _lines(self, text: str) -> Iterator[str]:
+        """The lines. Raises MalformedBody or BodyTooLarge where reading them would take long, for nothing."""
+        most, empty = 10_000 + 20 * len(self._columns), 0
+        for number, line in enumerate(io.StringIO(text, newline=""), 1):
+            empty += line in ("\n", "\r", "\r\n")
+            self._columns.check_rows(empty)
+            if line.count(",") > most:
+                raise MalformedBody(f"line {number} has more than {most} cells; the model has {len(self._columns)}")
+            yield line
 
     def _row(self, line: int, cells: Sequence[str], problems: list[Problem]) -> list[float]:
         """One line's cells, in the features' order, as numbers; the problems are appended."""

@@ -30,6 +30,11 @@ class JsonRows:
         self._rows: msgspec.json.Decoder[msgspec.Struct | list[msgspec.Struct]]
         self._rows = msgspec.json.Decoder(row | list[row])
 
+        texts = [text for column in columns for text in (column.name, *column.feature.levels)]
+        self._most_braces = columns.max_rows * (1 + sum(text.count("{") for text in texts))
+        # Of one row: escapes, numbers and white space included.
+        self._most_characters = 65_536 + 16 * sum(32 + len(text) for text in texts)
+
         text, (verdict, *_) = msgspec.json.encode, names(manifest)
         self._verdicts: dict[bool | None, bytes] = {
             flag: b'{%b:%b,"label":%b,"probability":' % (text(verdict), text(flag), text(manifest.target.labels[flag]))
@@ -50,6 +55,9 @@ class JsonRows:
         ------
         MalformedBody, BodyTooLarge, InvalidInstance : the last names the places that are wrong.
         """
+        # Before anything is decoded, which takes the interpreter's lock: a row has a brace, and its texts have few.
+        if body.count(b"{") > self._most_braces and body.lstrip()[:1] == b"[":
+            self._columns.check_rows(self._columns.max_rows + 1)
         try:
             found = self._rows.decode(body)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
@@ -120,16 +128,15 @@ class JsonRows:
         pieces = self._verdicts[verdict], text(probability), b',"logit":', text(logit), self._stables[stable], b"}"
         return b"".join(pieces)
 
-    def problems(self, document: object) -> Iterator[Problem]:
-        """What is wrong with a body that `strict_json.parse` decoded."""
-        if isinstance(document, Fields):
-            yield from self._row_problems(document, "$")
-        elif isinstance(document, list):
-            self._columns.check_rows(len(document))
-            for index, row in enumerate(document):
-                yield from self._row_problems(row, f"$[{index}]")
-        else:
-            yield Problem("$", f"expected an object or an array of objects, got {kind(document)}")
+    def problems(self, body: bytes) -> Iterator[Problem]:
+        """What is wrong with a body, row by row, as the slow decoder finds it."""
+        rows, single = strict_json.values(body, self._most_characters)
+        for index, row in enumerate(rows):
+            if single and not isinstance(row, Fields):
+                yield Problem("$", f"expected an object or an array of objects, got {kind(row)}")
+            else:
+                self._columns.check_rows(index + 1)
+                yield from self._row_problems(row, "$" if single else f"$[{index}]")
 
     def _numbers(self, rows: list[Any]) -> list[Row]:
         """Rows of decoded values -> rows of numbers: a level becomes its index."""
@@ -150,8 +157,7 @@ class JsonRows:
         return body.count(b'"') != 2 * (len(self._columns) * len(rows) + texts)
 
     def _fault(self, body: bytes) -> InvalidInstance | None:
-        """What is wrong with a body, as the slow decoder finds it."""
-        return invalid(self.problems(strict_json.parse(body)))
+        return invalid(self.problems(body))
 
     def _row_problems(self, row: object, place: str) -> Iterator[Problem]:
         if not isinstance(row, Fields):

@@ -1,11 +1,13 @@
 """JSON as RFC 8259 has it, each field of an object at most once: msgspec would take the last of several."""
 
 import json
+import re
+from collections.abc import Iterator
 from typing import TypeVar
 
 import msgspec
 
-from passfail.errors import MalformedBody
+from passfail.errors import BodyTooLarge, MalformedBody
 
 T = TypeVar("T")
 UNREADABLE = "invalid request body: not JSON that this endpoint can read"
@@ -16,21 +18,88 @@ class Fields(list[tuple[str, object]]):
     """A JSON object as its (name, value) pairs, so that a duplicate field is seen."""
 
 
+SPACE = re.compile(r"[ \t\n\r]*")
+DECODER = json.JSONDecoder(
+    object_pairs_hook=Fields,
+    parse_constant=lambda name: float("nan"),  # found again as "not a finite number"
+    parse_int=lambda text: int(text) if len(text) < MOST_DIGITS else float("inf"),
+)
+
+
 def parse(body: bytes) -> object:
     """Decode JSON with objects as Fields, NaN and infinities as floats. Raises MalformedBody."""
+    items, single = values(body, len(body))
+    found = list(items)
+    return found[0] if single else found
+
+
+def values(body: bytes, most: int) -> tuple[Iterator[object], bool]:
+    """Decode JSON value by value, each as `parse` does: what is found early needs nothing of the rest.
+
+    Parameters
+    ----------
+    most : the characters that one of the values may have.
+
+    Returns
+    -------
+    The elements of an array, or the one value that the body is; and whether it is no array. The iterator raises
+    MalformedBody, and BodyTooLarge where a value may have more than `most` characters.
+    """
     try:
-        return json.loads(
-            body.decode("utf-8"),
-            object_pairs_hook=Fields,
-            parse_constant=lambda name: float("nan"),  # found again as "not a finite number"
-            parse_int=lambda text: int(text) if len(text) < MOST_DIGITS else float("inf"),
-        )
-    except json.JSONDecodeError as error:
-        raise MalformedBody(f"not JSON: {error.msg} at line {error.lineno}, column {error.colno}") from error
+        text = body.decode("utf-8")
     except UnicodeDecodeError as error:
         raise MalformedBody("not JSON: not UTF-8") from error
+    at = _after_space(text, 0)
+    single = text[at : at + 1] != "["
+    return _values(text, at, most, single), single
+
+
+def _values(text: str, at: int, most: int, single: bool) -> Iterator[object]:
+    base, window = 0, text[: 2 * most]
+    more = single
+    if not single:
+        at = _after_space(text, at + 1)
+        more = text[at : at + 1] != "]"
+    while more:
+        if at - base > most:  # a window moves on, so that no value is read further than it may reach
+            base, window = at, text[at : at + 2 * most]
+        found, end = _value(text, base, window, at - base)
+        yield found
+        at = _after_space(text, base + end)
+        more = not single and text[at : at + 1] == ","
+        if more:
+            at = _after_space(text, at + 1)
+    if not single:
+        if text[at : at + 1] != "]":
+            raise _malformed("Expecting ',' delimiter", text, at)
+        at = _after_space(text, at + 1)
+    if at < len(text):
+        raise _malformed("Extra data", text, at)
+
+
+def _value(text: str, base: int, window: str, at: int) -> tuple[object, int]:
+    """The value that begins at a place of the window, which begins at `base` in the text; and where it ends."""
+    try:
+        found, end = DECODER.raw_decode(window, at)
+    except json.JSONDecodeError as error:
+        if base + len(window) == len(text):
+            raise _malformed(error.msg, text, base + error.pos) from error
+        end = len(window)
     except RecursionError as error:
         raise MalformedBody("not JSON that this endpoint can read: nested too deep") from error
+    if end == len(window) and base + end < len(text):
+        raise BodyTooLarge("a row is larger than any row of this model can be")
+    return found, end
+
+
+def _after_space(text: str, at: int) -> int:
+    found = SPACE.match(text, at)
+    return found.end() if found else at
+
+
+def _malformed(message: str, text: str, at: int) -> MalformedBody:
+    error = json.JSONDecodeError(message, text, at)
+    return MalformedBody(f"not JSON: {message} at line {error.lineno}, column {error.colno}")
 
 
 def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:

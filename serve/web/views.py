@@ -140,7 +140,10 @@ def answer() -> Response:
 def docs() -> str:
     """GET /openapi.json for people."""
     service, routes = _service(), current_app.extensions["routes"]
-    api, address = openapi.document(service.served, service.config, routes), request.host_url.rstrip("/")
+    api, address = (
+        openapi.document(service.served, service.config, routes),
+        request.host_url.rstrip("/") + _service().config.root_path,
+    )
     return render_template("docs.html", api=api, address=address, groups=operations(api, address))
 
 
@@ -184,7 +187,7 @@ def _answered(template: str, pairs: list[tuple[str, str]], traffic: bool, **more
         answer=shown,
         errors=errors,
         general=general,
-        address=request.host_url.rstrip("/"),
+        address=request.host_url.rstrip("/") + _service().config.root_path,
         href=lambda changed: "./?" + urlencode(values | changed),
         quantiles={name: "./?" + urlencode(_quantile(manifest, share)) for name, share in QUANTILES.items()},
         **more,

@@ -17,7 +17,8 @@ async function send(form, path, content) {
   const began = performance.now();
   told.textContent = "sending";
   try {
-    const response = await fetch(query.length ? `${path}?${new URLSearchParams(query)}` : path, { method: form.dataset.method, ...content });
+    const relative = path.replace(/^\/+/, ""); // the service may stand behind a path
+    const response = await fetch(query.length ? `${relative}?${new URLSearchParams(query)}` : relative, { method: form.dataset.method, ...content });
     const text = await response.text();
     told.textContent = `${response.status} ${response.statusText} in ${(performance.now() - began).toFixed(0)} ms, ${response.headers.get("Content-Type")}`;
     shown.textContent = /json/.test(response.headers.get("Content-Type")) ? JSON.stringify(JSON.parse(text), null, 2) : text;

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from passfail.codecs import codecs, strict_json
+from passfail.codecs import codecs
 from passfail.codecs.json_rows import JsonRows
 from passfail.errors import Problem, RequestError
 from passfail.manifest import decode
@@ -200,7 +200,7 @@ def test_of_a_table_beyond_the_limit_no_more_lines_are_read(client, monkeypatch)
     served = client("hours", max_rows=3)
     monkeypatch.setattr("passfail.codecs.csv_rows.csv.reader", Reader)
 
-    assert problems(post(served, "hours\n" + "1\n" * 1000, "text/csv"), 413) == []
+    assert problems(post(served, "hours\n" + "1\n" * 7, "text/csv"), 413) == []
     assert len(read) == 5
 
 
@@ -284,7 +284,7 @@ def test_the_two_decoders_agree(models, document):
     manifest = decode((models / "admissions" / "1" / "manifest.json").read_bytes())
     decoder = codecs(manifest, 100).json
     body = json.dumps(document).encode()
-    slow = list(decoder.problems(strict_json.parse(body)))
+    slow = list(decoder.problems(body))
     fast = []
     try:
         decoder.read(body)
