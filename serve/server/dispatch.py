@@ -16,7 +16,7 @@ import re
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from passfail.errors import RequestError
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
 
     from serve.http.auth import Auth
-    from serve.registry import Service
+    from serve.registry import RowAnswer, Service
     from serve.server.connection import Connection
     from serve.telemetry.recorder import Recorder
 
@@ -94,7 +94,7 @@ class Call:
         "keep_alive", "large", "length", "locked", "method", "size", "target", "version", "waiting", "whole",
     )  # fmt: skip
 
-    answer: Answer | Pending
+    answer: Answer
 
     def __init__(self, connection: Connection, line: re.Match[bytes]) -> None:
         self.connection = connection
@@ -226,15 +226,17 @@ class Dispatcher:
 
     def _answer_turn(self) -> None:
         turn, self._turn = self._turn, []
-        pending = []
+        pending: list[tuple[Call, Pending]] = []
         for call in turn:
             if call.admitted:
-                call.answer = self._begun(call)
-                if isinstance(call.answer, Pending):
-                    pending.append(call)
-        found, observe = answer_together([call.answer for call in pending])
-        for call, row in zip(pending, found, strict=True):
-            call.answer = self._finished(call, row)
+                begun = self._begun(call)
+                if isinstance(begun, Pending):
+                    pending.append((call, begun))
+                else:
+                    call.answer = begun
+        found, observe = answer_together([row for _, row in pending])
+        for (call, row), answered in zip(pending, found, strict=True):
+            call.answer = self._finished(call, row, answered)
         for call in turn:
             call.connection.send(call.answer)
         # The loop sends the responses first; what is recorded is recorded before anything else is read.
@@ -251,7 +253,7 @@ class Dispatcher:
             write(lines)
 
     def _record(
-        self, began: float, call: Call, rule: str | None, answer: Any, lines: list[bytes] | None = None
+        self, began: float, call: Call, rule: str | None, answer: Answer, lines: list[bytes] | None = None
     ) -> None:
         self._recorder.end(began, call.method, call.target.path, rule, call.headers, answer, lines)
 
@@ -267,12 +269,12 @@ class Dispatcher:
         except Exception:
             return failure(LOG, "POST", call.target.path)
 
-    def _finished(self, call: Call, row: Any) -> Answer:
-        """The Answer of a call whose row the model has answered; row: what `answer_together` makes of it."""
+    def _finished(self, call: Call, row: Pending, answered: RowAnswer | Exception) -> Answer:
+        """The Answer of a call whose row the model has answered, or failed to."""
         try:
-            if isinstance(row, Exception) and not isinstance(row, RequestError):
-                raise row
-            return call.answer.finish(row)  # type: ignore[union-attr]
+            if isinstance(answered, Exception) and not isinstance(answered, RequestError):
+                raise answered
+            return row.finish(answered)
         except Exception:
             return failure(LOG, "POST", call.target.path)
 

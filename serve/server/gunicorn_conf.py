@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 from importlib import import_module
+from typing import Any
 
 from gunicorn.glogging import Logger
 
@@ -15,13 +16,13 @@ from serve.telemetry.logs import LOGGING
 from serve.telemetry.shared_counters import SHARED
 
 
-class EventLogger(Logger):
+class EventLogger(Logger):  # type: ignore[misc]  # gunicorn has no types
     """gunicorn's logger, and everybody else's in its workers, as Events.
 
     Not by gunicorn's own setting logconfig_dict: with that it makes up a line of its own for each request.
     """
 
-    def setup(self, cfg):
+    def setup(self, cfg: Any) -> None:
         super().setup(cfg)
         logging.config.dictConfig(LOGGING)
 
@@ -72,7 +73,7 @@ control_socket_disable = True  # on by default since 25.1, and fails on a read-o
 STOPS = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}
 
 
-def _import_what_workers_need():
+def _import_what_workers_need() -> None:
     """Before the fork, so that they share its memory and a new one is soon there.
 
     Modules only: a session or a thread would not survive it.
@@ -85,25 +86,25 @@ def _import_what_workers_need():
     gc.freeze()
 
 
-def _stop_once(server):
+def _stop_once(server: Any) -> None:
     """gunicorn 27.0.1 stops where a worker refuses to start, and then trips over the next one that does.
 
     That was a traceback, and status 1 for 3. From the moment it stops, how a worker ends is no reason to stop.
     """
     stop = server.stop
 
-    def stop_once(graceful=True):
+    def stop_once(graceful: bool = True) -> None:
         server.WORKER_BOOT_ERROR = None
         stop(graceful)
 
     server.stop = stop_once
 
 
-def _hear_stops():
+def _hear_stops() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
 
 
-def on_starting(server):
+def on_starting(server: Any) -> None:
     for warning in settings.warnings:
         server.log.warning(warning)
     _import_what_workers_need()
@@ -111,20 +112,20 @@ def on_starting(server):
     os.register_at_fork(after_in_parent=_hear_stops)
 
 
-def pre_fork(server, worker):
+def pre_fork(server: Any, worker: Any) -> None:
     worker.counters_row = SHARED.assign(worker)
     signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
 
 
-def child_exit(server, worker):
+def child_exit(server: Any, worker: Any) -> None:
     SHARED.release(worker)
 
 
-def post_fork(server, worker):
+def post_fork(server: Any, worker: Any) -> None:
     SHARED.use(worker.counters_row)
 
 
-def post_worker_init(worker):
+def post_worker_init(worker: Any) -> None:
     if settings.worker_class == "asgi":
         worker.loop.call_soon(_hear_stops)
     else:

@@ -25,7 +25,8 @@ def answer_together(
     for at, request in enumerate(requests):
         rows.setdefault(id(request.served), (request.served, []))[1].append(at)
     answers: list[RowAnswer | RequestError | Exception] = [Exception()] * len(requests)
-    observers = []
+    observers: list[Callable[[], None]] = []
+    found: Sequence[RowAnswer | RequestError | Exception]
     for served, places in rows.values():
         try:
             found, observe = served.answer_rows([requests[at].row for at in places])

@@ -26,7 +26,7 @@ ORPHANED = (1.0, 0.5)  # because its parent has gone: within two seconds
 OVER_LIMIT = 64  # connections beyond MAX_CONNECTIONS that are told so; more are closed at once
 
 
-class Worker(BaseWorker):
+class Worker(BaseWorker):  # type: ignore[misc]  # gunicorn has no types
     """A gunicorn worker that runs an event loop (uvloop).
 
     From SIGTERM on readiness is 503 and each response closes its connection; for DRAIN_SECONDS the worker still takes
@@ -89,7 +89,7 @@ class Worker(BaseWorker):
         while self.connections and self.loop.time() < ends:
             await asyncio.sleep(0.01)
 
-    async def _listen(self, socket: Any) -> asyncio.Server:
+    async def _listen(self, socket: Any) -> asyncio.AbstractServer:
         ssl = ssl_context(self.cfg) if self.cfg.is_ssl else None
         listen = self.loop.create_unix_server if isinstance(socket.getsockname(), str) else self.loop.create_server
         return await listen(lambda: Connection(self), sock=socket, backlog=self.cfg.backlog, ssl=ssl)
@@ -118,7 +118,7 @@ class Worker(BaseWorker):
 
     def full(self) -> bool:
         """Whether there are more connections than MAX_CONNECTIONS."""
-        return len(self.connections) > self.cfg.worker_connections
+        return len(self.connections) > int(self.cfg.worker_connections)
 
     def make_room(self) -> bool:
         """Close the connection that has been idle longest where a new one would be too many; whether there is room."""
@@ -135,7 +135,7 @@ class Worker(BaseWorker):
         self.idle.pop(connection, None)
 
 
-class Threads(ThreadWorker):
+class Threads(ThreadWorker):  # type: ignore[misc]
     """gunicorn's gthread worker, which reports before it stops that it is not ready."""
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:

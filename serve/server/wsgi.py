@@ -23,7 +23,7 @@ def respond(app: WSGIApplication, call: Call, length: int | None) -> Answer:
     length : the Content-Length of a body that is too large to be read; None for any other.
     """
     started: list[tuple[str, list[tuple[str, str]]]] = []
-    content = app(_environ(call, length), lambda status, head, exc_info=None: started.append((status, head)))  # type: ignore[arg-type, return-value]
+    content = app(_environ(call, length), lambda status, head, exc_info=None: started.append((status, head)))  # type: ignore[arg-type]
     try:
         body = b"".join(content)
     finally:
