@@ -21,7 +21,7 @@ from tests.support.service import free_port, start, stop, wait
 
 @pytest.fixture(scope="module")
 def addresses(models):
-    """Four services, started at once: each runtime on each road."""
+    """Four services, started at once: each runtime under each worker class."""
     with contextlib.ExitStack() as stack:
         started = []
         for runtime, worker_class in itertools.product(("onnx", "torchscript"), ("asgi", "gthread")):

@@ -79,11 +79,11 @@ def test_every_status_that_it_names_is_answered_in_its_shape(models):
     assert seen == 41
 
 
-def test_it_names_every_parameter_of_a_query(served):
+@pytest.mark.parametrize("path", ["/predict", "/explain"])
+def test_it_names_every_parameter_of_a_query(served, path):
     paths = served.test_client().get("/openapi.json").json["paths"]
 
-    for path in ("/predict", "/explain"):
-        assert [one["name"] for one in paths[path]["post"]["parameters"]] == list(QUERY)
+    assert [one["name"] for one in paths[path]["post"]["parameters"]] == list(QUERY)
 
 
 def test_its_columns_are_the_models(served):

@@ -62,25 +62,30 @@ def taken(narrow):
     until(lambda: post(narrow[0], ROW)[0] == 200)
 
 
-def test_what_is_too_much_is_refused_in_its_protocols_shape(narrow, taken):
-    for path, names in [
-        ("/predict", {"type", "title", "status", "detail"}),
-        ("/predict?explain=true", {"type", "title", "status", "detail"}),
-        ("/explain", {"type", "title", "status", "detail"}),
-        ("/nowhere", {"type", "title", "status", "detail"}),
+PROBLEM = {"type", "title", "status", "detail"}
+
+
+@pytest.mark.parametrize(
+    ("path", "names"),
+    [
+        ("/predict", PROBLEM),
+        ("/predict?explain=true", PROBLEM),
+        ("/explain", PROBLEM),
+        ("/nowhere", PROBLEM),
         ("/v2/models/hours/infer", {"error"}),
         ("/v2/models/hours/versions/1/infer", {"error"}),
         ("/invocations", {"error_code", "message"}),
         ("/vertex", {"error"}),
-    ]:
-        with socket.create_connection(narrow[1], timeout=30) as connection:
-            for _ in range(2):  # on one connection: a refusal doesn't end it
-                connection.sendall(head(path, len(ROW)) + ROW)
-                status, headers, body = answer(connection)
-                assert (status, headers["Retry-After"]) == (503, "1")
-                assert set(json.loads(body)) == names
-                kind = "application/problem+json" if "title" in names else "application/json"
-                assert headers["Content-Type"] == kind
+    ],
+)
+def test_what_is_too_much_is_refused_in_its_protocols_shape(narrow, taken, path, names):
+    with socket.create_connection(narrow[1], timeout=30) as connection:
+        for _ in range(2):  # on one connection: a refusal doesn't end it
+            connection.sendall(head(path, len(ROW)) + ROW)
+            status, headers, body = answer(connection)
+            assert (status, headers["Retry-After"]) == (503, "1")
+            assert set(json.loads(body)) == names
+            assert headers["Content-Type"] == f"application/{'problem+json' if 'title' in names else 'json'}"
 
 
 def test_health_and_metrics_answer_all_the_same(narrow, taken):

@@ -1,4 +1,4 @@
-"""The API key and the metrics' own port: who is let in, on both roads, before a body is read."""
+"""The API key and the metrics' own port: who is let in, under both worker classes, before a body is read."""
 
 import base64
 import contextlib

@@ -206,13 +206,15 @@ def test_a_fault_is_one_line_status_2_and_nothing_written(run, arguments, messag
     assert [path.name for path in Path().iterdir()] == ["data"]
 
 
-def test_a_damaged_checkpoint_is_named(run):
+@pytest.mark.parametrize("content", [b"", b"junk" * 100], ids=["empty", "junk"])
+def test_a_damaged_checkpoint_is_named(run, content):
     Path("checkpoints").mkdir()
-    for content in (b"", b"junk" * 100):
-        Path("checkpoints/hours.safetensors").write_bytes(content)
-        status, _, err = run("export")
-        assert status == 2
-        assert "not a checkpoint of this release" in err
+    Path("checkpoints/hours.safetensors").write_bytes(content)
+
+    status, _, err = run("export")
+
+    assert status == 2
+    assert "not a checkpoint of this release" in err
 
 
 def test_separation_is_said_in_plain_words(run):

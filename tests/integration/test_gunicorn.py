@@ -51,12 +51,13 @@ def test_what_workers_share_is_imported_before_the_fork_and_no_thread_is_started
     assert "Threads:\t1\n" in status
 
 
-def test_errors_are_problem_documents(running):
-    address, _ = running
+@pytest.mark.parametrize(
+    ("body", "status"), [(b'{"hours": "7"}', 422), (b"{", 400), (b'{"hours": 1, "hours": 2}', 422)]
+)
+def test_errors_are_problem_documents(running, body, status):
+    found, text = post(running[0], body)
 
-    for body, status in [(b'{"hours": "7"}', 422), (b"{", 400), (b'{"hours": 1, "hours": 2}', 422)]:
-        found, text = post(address, body)
-        assert (found, json.loads(text)["status"]) == (status, status)
+    assert (found, json.loads(text)["status"]) == (status, status)
 
 
 def test_chunked_bodies_and_kept_connections(running):
@@ -215,14 +216,18 @@ loading.load_runtime = nudged
 """
 
 
-def test_a_wrong_server_setting_is_one_line(models):
+WRONG = {"PORT": ("http", "70000"), "WEB_CONCURRENCY": ("0", "x", "257", "9" * 5000)}
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in WRONG.items() for value in values])
+def test_a_wrong_server_setting_is_one_line(models, name, value):
     most = {"PORT": 65535, "WEB_CONCURRENCY": 256}
-    wrong = {"PORT": ("http", "70000"), "WEB_CONCURRENCY": ("0", "x", "257", "9" * 5000)}
-    for name, value in [(name, value) for name, values in wrong.items() for value in values]:
-        process = start(models, **{name: value}) if name != "PORT" else start(models, port=value)
-        output, _ = process.communicate(timeout=60)
-        assert process.returncode == 3
-        assert output == f"passfail can't start: {name} must be a whole number from 1 to {most[name]}\n"
+
+    process = start(models, **{name: value}) if name != "PORT" else start(models, port=value)
+    output, _ = process.communicate(timeout=60)
+
+    assert process.returncode == 3
+    assert output == f"passfail can't start: {name} must be a whole number from 1 to {most[name]}\n"
 
 
 def test_no_control_socket(running):

@@ -171,7 +171,7 @@ BROKEN = {
 
 
 @pytest.fixture(scope="module")
-def roads(models):
+def services(models):
     """{worker class: (host, port)} of a service for each."""
     with ExitStack() as stack:
         found = {}
@@ -182,10 +182,10 @@ def roads(models):
         yield found
 
 
-@pytest.mark.parametrize("road", ["asgi", "gthread"])
+@pytest.mark.parametrize("worker_class", ["asgi", "gthread"])
 @pytest.mark.parametrize("sent", LONGER.values(), ids=LONGER)
-def test_what_comes_after_a_body_is_not_part_of_it(roads, road, sent):
-    with socket.create_connection(roads[road], timeout=10) as connection:
+def test_what_comes_after_a_body_is_not_part_of_it(services, worker_class, sent):
+    with socket.create_connection(services[worker_class], timeout=10) as connection:
         connection.sendall(sent)
         received = b""
         while data := connection.recv(65536):
@@ -197,21 +197,21 @@ def test_what_comes_after_a_body_is_not_part_of_it(roads, road, sent):
     assert b'"logit"' not in second
 
 
-@pytest.mark.parametrize("road", ["asgi", "gthread"])
-def test_half_a_table_is_not_answered_as_a_whole_one(roads, road):
+@pytest.mark.parametrize("worker_class", ["asgi", "gthread"])
+def test_half_a_table_is_not_answered_as_a_whole_one(services, worker_class):
     sent = sized(b"hours\n1\n2\n", 100).replace(b"application/json", b"text/csv")
-    with socket.create_connection(roads[road], timeout=10) as connection:
+    with socket.create_connection(services[worker_class], timeout=10) as connection:
         connection.sendall(sent)
         connection.shutdown(socket.SHUT_WR)
         received = connection.recv(65536)
 
-    assert received == b"" if road == "asgi" else received.startswith(b"HTTP/1.1 400")
+    assert received == b"" if worker_class == "asgi" else received.startswith(b"HTTP/1.1 400")
 
 
-@pytest.mark.parametrize("road", ["asgi", "gthread"])
+@pytest.mark.parametrize("worker_class", ["asgi", "gthread"])
 @pytest.mark.parametrize("sent", BROKEN.values(), ids=BROKEN)
-def test_a_broken_length_is_400_and_the_end(roads, road, sent):
-    with socket.create_connection(roads[road], timeout=10) as connection:
+def test_a_broken_length_is_400_and_the_end(services, worker_class, sent):
+    with socket.create_connection(services[worker_class], timeout=10) as connection:
         connection.sendall(sent)
         assert answer(connection)[0] == 400
         assert closed(connection)

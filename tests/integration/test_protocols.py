@@ -119,14 +119,20 @@ def test_a_faulty_table_is_refused(ask, path, body, content_type, status):
     assert list(response.json) == (["error"] if path == "/vertex" else ["error_code", "message"])
 
 
-def test_a_body_beyond_the_limit_is_refused_in_each_shape(models):
+@pytest.mark.parametrize(
+    ("path", "keys"),
+    [
+        ("/v2/models/admissions/infer", {"error"}),
+        ("/invocations", {"error_code", "message"}),
+        ("/vertex", {"error"}),
+    ],
+)
+def test_a_body_beyond_the_limit_is_refused_in_each_shape(models, path, keys):
     config = Config(models=models, model_name="admissions", max_body_bytes=100, max_rows=2, vertex_predict="/vertex")
-    client = create_app(config).test_client()
 
-    shapes = {"/v2/models/admissions/infer": {"error"}, "/invocations": {"error_code", "message"}, "/vertex": {"error"}}
-    for path, keys in shapes.items():
-        response = client.post(path, data=bytes(101), content_type="application/json")
-        assert (response.status_code, set(response.json)) == (413, keys)
+    response = create_app(config).test_client().post(path, data=bytes(101), content_type="application/json")
+
+    assert (response.status_code, set(response.json)) == (413, keys)
 
 
 def test_vertex_starts_it_by_its_own_variables(models):

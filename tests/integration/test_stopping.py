@@ -74,9 +74,9 @@ def answered(clients):
     return [(client.is_alive(), client.right, client.lost) for client in clients]
 
 
-@pytest.mark.parametrize("road", ["asgi", "gthread"])
-def test_sigterm_under_load_loses_nothing(models, road):
-    settings = {"MODEL_NAME": "hours", "WEB_CONCURRENCY": "2", "WORKER_CLASS": road, "DRAIN_SECONDS": "1"}
+@pytest.mark.parametrize("worker_class", ["asgi", "gthread"])
+def test_sigterm_under_load_loses_nothing(models, worker_class):
+    settings = {"MODEL_NAME": "hours", "WEB_CONCURRENCY": "2", "WORKER_CLASS": worker_class, "DRAIN_SECONDS": "1"}
     with service(models, **settings) as (address, process):
         clients = [Client(address) for _ in range(3)]
         until(lambda: all(client.right > 10 for client in clients))

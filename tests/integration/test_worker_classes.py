@@ -19,7 +19,7 @@ from tests.support.service import post, service
 
 
 @pytest.fixture(scope="module")
-def roads(models, tmp_path_factory):
+def services(models, tmp_path_factory):
     """(host, port) of a service for each worker class, and of one that answers every body in the batch thread."""
     folder = tmp_path_factory.mktemp("threads")
     (folder / "sitecustomize.py").write_text("import serve.server.dispatch; serve.server.dispatch.SMALL = 0")
@@ -35,8 +35,8 @@ def roads(models, tmp_path_factory):
 
 
 @pytest.mark.parametrize("sent", [*GOOD.values(), *BAD.values()], ids=[*GOOD, *BAD])
-def test_every_way_to_an_answer_gives_the_same(roads, sent):
-    in_loop, gthread, in_thread = (ask(address, sent) for address in roads)
+def test_every_way_to_an_answer_gives_the_same(services, sent):
+    in_loop, gthread, in_thread = (ask(address, sent) for address in services)
 
     assert in_loop == gthread == in_thread
     assert (in_loop[0] == 200) == (sent in GOOD.values())
@@ -60,8 +60,8 @@ MALFORMED = {
 
 
 @pytest.mark.parametrize("sent", MALFORMED.values(), ids=MALFORMED)
-def test_both_worker_classes_refuse_what_is_not_http(roads, sent):
-    asgi, gthread = (ask(address, sent)[0] for address in roads[:2])
+def test_both_worker_classes_refuse_what_is_not_http(services, sent):
+    asgi, gthread = (ask(address, sent)[0] for address in services[:2])
 
     assert asgi == gthread
     assert 400 <= asgi <= 501
@@ -92,8 +92,8 @@ STRICTER = {
 
 
 @pytest.mark.parametrize(("sent", "status"), STRICTER.values(), ids=STRICTER)
-def test_what_only_one_parser_refuses_is_refused(roads, sent, status):
-    with socket.create_connection(roads[0], timeout=30) as connection:
+def test_what_only_one_parser_refuses_is_refused(services, sent, status):
+    with socket.create_connection(services[0], timeout=30) as connection:
         connection.sendall(sent)
         assert read(connection)[0] == status
         assert connection.recv(1) == b""  # the connection ends
@@ -107,10 +107,10 @@ UPGRADES = {
 
 @pytest.mark.parametrize("headers", UPGRADES.values(), ids=UPGRADES)
 @pytest.mark.parametrize("chunks", [False, True], ids=["sized", "chunked"])
-def test_an_upgrade_is_ignored_and_its_body_is_read(roads, chunks, headers):
+def test_an_upgrade_is_ignored_and_its_body_is_read(services, chunks, headers):
     """Java's HttpClient asks for one by default, with its first POST."""
     sent = chunked(ROW, **headers) if chunks else raw(body=ROW, **headers)
-    with socket.create_connection(roads[0], timeout=30) as connection:
+    with socket.create_connection(services[0], timeout=30) as connection:
         connection.sendall(sent + raw("GET", "/health/live"))
         stream = Kept(socket.SocketIO(connection, "r"))
         both = SimpleNamespace(makefile=lambda mode: stream)
@@ -118,20 +118,20 @@ def test_an_upgrade_is_ignored_and_its_body_is_read(roads, chunks, headers):
 
 
 @pytest.fixture(params=["asgi", "gthread"])
-def road_name(request):
+def worker_class(request):
     return request.param
 
 
 @pytest.fixture
-def road(road_name, roads):
-    return roads[road_name == "gthread"]
+def address(worker_class, services):
+    return services[worker_class == "gthread"]
 
 
-def test_pipelined_requests_are_answered_in_order(road):
+def test_pipelined_requests_are_answered_in_order(address):
     sent = [GOOD["an object"], BAD["not json"], GOOD["csv"], GOOD["ready"], GOOD["a chunked body"]]
-    alone = [ask(road, one) for one in sent]
+    alone = [ask(address, one) for one in sent]
 
-    with socket.create_connection(road, timeout=30) as connection:
+    with socket.create_connection(address, timeout=30) as connection:
         connection.sendall(b"".join(sent))
         kept = Kept(socket.SocketIO(connection, "r"))
         answers = SimpleNamespace(makefile=lambda mode: kept)
@@ -143,35 +143,35 @@ ONE_BY_ONE |= {name for name in GOOD | BAD if "head" in name}
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_requests_of_all_kinds_in_pieces_are_answered_as_alone(road, seed):
+def test_requests_of_all_kinds_in_pieces_are_answered_as_alone(address, seed):
     """Behind each other on one connection, whichever way each one takes, wherever the pieces are cut."""
     kinds = {name: sent for name, sent in (GOOD | BAD).items() if name not in ONE_BY_ONE}
     alone, chance = {}, random.Random(seed)
     for _ in range(12):
         names = chance.choices([*kinds, *["an object", "tensors", "not json"] * 10], k=40)
         data, most = b"".join(kinds[name] for name in names), chance.choice([300, 3000, 70_000, 1 << 20])
-        with socket.create_connection(road, timeout=30) as connection:
+        with socket.create_connection(address, timeout=30) as connection:
             stream = Kept(socket.SocketIO(connection, "r"))
             sender = threading.Thread(target=send, args=(connection, data, most, chance.randrange(1 << 32)))
             sender.start()
             answers = SimpleNamespace(makefile=lambda mode, stream=stream: stream)
             for name in names:
                 if name not in alone:
-                    alone[name] = ask(road, kinds[name])
+                    alone[name] = ask(address, kinds[name])
                 assert read(answers) == alone[name], name
             sender.join()
 
 
-def test_a_kept_connection_outlives_a_refusal(road):
-    with socket.create_connection(road, timeout=30) as connection:
+def test_a_kept_connection_outlives_a_refusal(address):
+    with socket.create_connection(address, timeout=30) as connection:
         for sent in (BAD["not json"], BAD["one byte beyond the limit"], GOOD["an object"]):
             connection.sendall(sent)
-            assert read(connection) == ask(road, sent)
+            assert read(connection) == ask(address, sent)
 
 
-def test_a_connection_is_kept_for_many_large_bodies(models, road_name):
+def test_a_connection_is_kept_for_many_large_bodies(models, worker_class):
     body = b"[" + b",".join([b'{"hours": 1.5}'] * 20_000) + b"]"
-    with service(models, MODEL_NAME="hours", WEB_CONCURRENCY="1", WORKER_CLASS=road_name) as (address, _):
+    with service(models, MODEL_NAME="hours", WEB_CONCURRENCY="1", WORKER_CLASS=worker_class) as (address, _):
         connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=30)
         for rows in (20_000, 5_000, 20_000, 5_000) * 3:
             connection.request("POST", "/predict", body[: 15 * rows] + b"]", {"Content-Type": "application/json"})
@@ -181,37 +181,37 @@ def test_a_connection_is_kept_for_many_large_bodies(models, road_name):
         connection.close()
 
 
-def test_expect_100_continue(road):
-    with socket.create_connection(road, timeout=30) as connection:
+def test_expect_100_continue(address):
+    with socket.create_connection(address, timeout=30) as connection:
         connection.sendall(raw(body=ROW, Expect="100-continue").removesuffix(ROW))
         assert connection.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
         connection.sendall(ROW)
         assert read(connection)[0] == 200
 
 
-def test_a_slow_sender_holds_nobody_up(road):
+def test_a_slow_sender_holds_nobody_up(address):
     sent = raw(body=ROW)
-    with socket.create_connection(road, timeout=30) as connection:
+    with socket.create_connection(address, timeout=30) as connection:
         for byte in range(len(sent)):
             connection.sendall(sent[byte : byte + 1])
             if byte % 50 == 0:
-                assert ask(road, GOOD["live"])[0] == 200
-        assert read(connection) == ask(road, sent)
+                assert ask(address, GOOD["live"])[0] == 200
+        assert read(connection) == ask(address, sent)
 
 
-def test_a_client_that_leaves_half_way_is_no_error(road):
+def test_a_client_that_leaves_half_way_is_no_error(address):
     for sent in (raw(body=ROW)[:-5], chunked(ROW)[:-8], raw(body=ROW)[:20], b""):
-        with socket.create_connection(road, timeout=30) as connection:
+        with socket.create_connection(address, timeout=30) as connection:
             connection.sendall(sent)
-    assert ask(road, GOOD["an object"])[0] == 200
+    assert ask(address, GOOD["an object"])[0] == 200
 
 
-def test_an_error_of_ours_is_one_answer_and_a_logged_traceback(models, road_name, tmp_path):
+def test_an_error_of_ours_is_one_answer_and_a_logged_traceback(models, worker_class, tmp_path):
     """A model whose runtime breaks after its start: 500, and nothing of the traceback in the answer."""
     breaks = "from passfail.codecs.json_rows import JsonRows; JsonRows.read = lambda *_: 1 / 0"
     (tmp_path / "sitecustomize.py").write_text(breaks)
     path = f"{tmp_path}:{ROOT}"
-    with service(models, MODEL_NAME="hours", WEB_CONCURRENCY="1", WORKER_CLASS=road_name, PYTHONPATH=path) as (
+    with service(models, MODEL_NAME="hours", WEB_CONCURRENCY="1", WORKER_CLASS=worker_class, PYTHONPATH=path) as (
         address,
         process,
     ):
@@ -226,10 +226,10 @@ def test_an_error_of_ours_is_one_answer_and_a_logged_traceback(models, road_name
     assert "ZeroDivisionError" in output
 
 
-def test_health_is_answered_beside_large_batches(models, road_name):
+def test_health_is_answered_beside_large_batches(models, worker_class):
     """A probe never waits for the batches before it, and SIGTERM finishes them."""
     body = b"[" + b",".join([b'{"hours": 1.5}'] * 100_000) + b"]"
-    with service(models, MODEL_NAME="hours", WEB_CONCURRENCY="1", WORKER_CLASS=road_name) as (address, process):
+    with service(models, MODEL_NAME="hours", WEB_CONCURRENCY="1", WORKER_CLASS=worker_class) as (address, process):
         results = []
         clients = [threading.Thread(target=lambda: results.append(post(address, body)[0])) for _ in range(3)]
         for client in clients:
