@@ -21,11 +21,12 @@ Z95 = 1.959963984540054  # the standard normal's quantile of 97.5 %, for 95 % in
 class Evaluation(Struct, frozen=True):
     """How the model does on held-out rows; the checkpoint keeps it for the report. Rows count by their weight.
 
-    how: in words, such as "5-fold cross-validation". share: of positive rows. repeated: the share of held-out rows with
-    an exact duplicate, outcome included, among the rows of their fit. roc: (false positive rate, true positive rate),
-    about 200 points that rise from (0, 0) to (1, 1). negatives, positives: how many rows of each outcome have their
-    probability in each of 20 bins of equal width. thresholds: 0.01 to 0.99. losses: the mean loss before each step of
-    the fit to all rows, at most 200 of them, evenly spaced. auc: {feature: the area under the ROC curve of it alone}.
+    how: in words, such as "5-fold cross-validation". share: of positive rows. repeated: the share of held-out rows
+    with an exact duplicate, outcome included, among the rows of their fit. roc: (false positive rate, true positive
+    rate), about 200 points that rise from (0, 0) to (1, 1). negatives, positives: how many rows of each outcome
+    have their probability in each of 20 bins of equal width. thresholds: 0.01 to 0.99, and the one in use. losses:
+    the mean loss before each step of the fit to all rows, at most 200 of them, evenly spaced. auc: {feature: the
+    area under the ROC curve of it alone}.
     """
 
     how: str
@@ -134,6 +135,7 @@ def evaluate(
     logit, outcome, counts = scores.logit, scores.y, scores.weight
     negative, positive = weights_by_score(logit, outcome, counts)
     p = probabilities(link, logit)
+    grid = sorted({threshold, *(percent / 100 for percent in range(1, 100))})
     twentieth = np.minimum((p * 20).astype(int), 19)
     shown = np.unique(np.linspace(0, len(losses) - 1, min(len(losses), 200)).round().astype(int))
     return Evaluation(
@@ -145,7 +147,7 @@ def evaluate(
         roc=_roc(negative, positive),
         negatives=_counts(twentieth, counts * (outcome == 0)),
         positives=_counts(twentieth, counts * outcome),
-        thresholds=tuple(at_threshold(link, percent / 100, logit, outcome, counts) for percent in range(1, 100)),
+        thresholds=tuple(at_threshold(link, one, logit, outcome, counts) for one in grid),
         losses=tuple(losses[index] for index in shown),
         auc={f.name: feature_auc(f, column, y, weight) for f, column in zip(features, x.T, strict=True)},
     )

@@ -24,6 +24,11 @@ class Threshold(Struct, frozen=True):
     false_positives: int
     false_negatives: int
 
+    @property
+    def answered(self) -> bool:
+        """Whether any row is answered positive, so that there is a precision."""
+        return self.recall > 0 or self.false_positives > 0
+
 
 def probabilities(link: str, logit: Floats) -> Floats:
     """The probability (n,) of each score (n,) on the link's scale."""

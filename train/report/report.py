@@ -182,6 +182,7 @@ def _limits(manifest: Manifest, evaluation: Evaluation | None) -> Iterator[str]:
 def _charts(threshold: float, evaluation: Evaluation) -> dict[str, object]:
     losses, rows = evaluation.losses, evaluation.thresholds
     low, high = min(losses, default=0.0), max(losses, default=1.0)
+    chosen = min(rows, key=lambda row: abs(row.threshold - threshold), default=None)
     shares = [[n / max(1, sum(some)) for n in some] for some in (evaluation.negatives, evaluation.positives)]
     return {
         "low": low,
@@ -189,8 +190,8 @@ def _charts(threshold: float, evaluation: Evaluation) -> dict[str, object]:
         "curve": [(i / max(1, len(losses) - 1), (loss - low) / ((high - low) or 1)) for i, loss in enumerate(losses)],
         "bins": list(zip(evaluation.negatives, evaluation.positives, *shares, strict=True)),
         "most": max(map(max, shares)) or 1.0,
-        "chosen": min(rows, key=lambda row: abs(row.threshold - threshold), default=None),
-        "some_thresholds": rows[:: max(1, len(rows) // 10)],
+        "chosen": chosen,
+        "some_thresholds": [row for at, row in enumerate(rows) if at % max(1, len(rows) // 10) == 0 or row == chosen],
     }
 
 

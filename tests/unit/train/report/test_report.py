@@ -94,6 +94,30 @@ def test_every_section_has_its_numbers(manifest, evaluation):
     assert "M0.5 0V1" in drawn  # the threshold
 
 
+def test_precision_ends_where_no_row_is_answered_positive(manifest, evaluation):
+    """A threshold of 0.9 that no row reaches has no precision, not a precision of 1."""
+    none = Threshold(0.9, 1.0, 0.0, 0.68, 0, 127)
+    page = Page(report.html(manifest, msgspec.structs.replace(evaluation, thresholds=(*evaluation.thresholds, none))))
+
+    drawn = [value.strip() for name, value in page.attributes if name == "points"]
+    assert "0.25,0.5 0.5,0.6162" in drawn  # precision
+    assert "0.25,1 0.5,0.8182 0.9,0" in drawn  # recall
+    assert "0.9none0.0000" in page.text.replace("\n", "")
+
+
+def test_the_thresholds_in_numbers_have_the_one_in_use(manifest, evaluation):
+    """Among a hundred, of which each tenth is shown, and whatever it is."""
+    some = [Threshold(percent / 100, 0.5, 0.5, 0.6, 20, 5) for percent in range(1, 100)]
+    used = Threshold(0.41372, 0.5, 0.5, 0.6, 20, 5)
+    changed = msgspec.structs.replace(
+        evaluation, thresholds=tuple(sorted([*some, used], key=lambda row: row.threshold))
+    )
+
+    page = Page(report.html(msgspec.structs.replace(manifest, threshold=used.threshold), changed))
+
+    assert "0.4137 (in use)" in page.text
+
+
 def test_the_card_has_the_same_numbers(manifest, evaluation):
     card = report.card(manifest, evaluation)
 
