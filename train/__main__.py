@@ -150,7 +150,7 @@ class Judgement(NamedTuple):
 def _held_out(args: Namespace, table: Table, fitted: Fit, options: Options, log: Log) -> HeldOut | None:
     """The scores of the rows of --test, or, without it, of rows held out of the fit if there are enough."""
     if args.test is None:
-        return held_out(table.features, table.x, table.y, table.weight, options, args.folds)
+        return held_out(table.features, table.x, table.y, table.weight, options, args.folds, table.parts)
     x, y, weight = read_rows(args.test, table, _reading(args), log)
     logit, y, weight = gather(logits(fitted.model, x), y, weight)
     return HeldOut(f"the rows of {args.test.name}", logit, y, weight, 0.0)

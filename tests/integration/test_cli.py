@@ -190,7 +190,7 @@ def test_weights_and_ways_for_missing_cells(run):
         (["fit", "--l2", "-1"], "must be at least 0"),
         (["fit", "--lr", "nan"], "must be above 0"),
         (["fit", "--epochs", "0"], "must be at least 1"),
-        (["fit", "--missing", "hours=zero"], "takes mean, median, most-frequent, indicator, error"),
+        (["fit", "--missing", "hours=zero"], "takes mean, median, most-frequent, indicator, drop, error"),
         (["fit", "--labels", "one"], "takes two different words"),
         (["fit", "--lr", "1e300"], "sgd diverged at epoch"),
         (["export", "--name", "never"], "no such checkpoint; train it first"),
@@ -229,9 +229,10 @@ def test_a_failed_proof_publishes_nothing(run, monkeypatch):
     honest = exporting.formats.to_onnx
 
     def nudged(model):
+        fitted = model.weight.data.clone()
         model.weight.data *= 1 + 2**-52
         proto = honest(model)
-        model.weight.data /= 1 + 2**-51
+        model.weight.data.copy_(fitted)
         return proto
 
     monkeypatch.setattr(exporting.formats, "to_onnx", nudged)

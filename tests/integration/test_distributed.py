@@ -40,7 +40,7 @@ def start(processes, *arguments, **settings):
     )
 
 
-def test_two_processes_find_the_same_model_as_one(folder, tmp_path):
+def test_two_processes_find_the_same_model_as_one(folder, tmp_path, capsys):
     run = start(2, "--data", folder, "--checkpoints", tmp_path / "two")
     out, err = run.communicate(timeout=60)
     assert run.returncode == 0, err
@@ -49,9 +49,11 @@ def test_two_processes_find_the_same_model_as_one(folder, tmp_path):
     one, two = (load_file(tmp_path / name / "parts.safetensors") for name in ("one", "two"))
     assert one.keys() == two.keys()
     for name, values in one.items():
-        if name == "rows":  # of the table, the same in another order
+        if name.startswith("kept."):  # of the table, the same in another order
             continue
         np.testing.assert_allclose(two[name], values, rtol=1e-10, atol=1e-10, err_msg=name)
+    alone = capsys.readouterr().out.splitlines()
+    assert [line for line in alone if line.startswith("held-out rows: ")][0] in out.splitlines()
     assert out.count("wrote ") == 1
     assert "390 rows" in out
     assert "categorical, 3 levels: Bonn, Rome, Ulm" in out

@@ -1,7 +1,8 @@
 """Scores of rows that the scoring fit has not seen: cross-validation, or a fifth of the rows held out."""
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from itertools import chain, pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -38,7 +39,13 @@ class HeldOut(NamedTuple):
 
 
 def held_out(
-    features: Sequence[Feature], x: Floats, y: Floats, weight: Floats, options: Options, folds: int = 5
+    features: Sequence[Feature],
+    x: Floats,
+    y: Floats,
+    weight: Floats,
+    options: Options,
+    folds: int = 5,
+    parts: Sequence[tuple[int, int]] = (),
 ) -> HeldOut | None:
     """Score rows held out of the fit: all of them by cross-validation, or a fifth of a very long table.
 
@@ -48,6 +55,7 @@ def held_out(
     ----------
     x : float64 (n, d). y, weight : float64 (n,).
     folds : of the cross-validation, >= 2.
+    parts : (number, rows) of each part of the table that this process has; by default it has one.
 
     Returns
     -------
@@ -58,11 +66,11 @@ def held_out(
     if min(negative, positive) < max(HELD_OUT_OF_EACH, folds):
         return None
     crossed = negative + positive <= MOST_CROSS_VALIDATED
-    fold = assign_folds(y, folds if crossed else 5, options.seed)
+    fold = assign_folds(y, folds if crossed else 5, options.seed, parts)
     logit = out_of_fold(features, x, y, weight, options, fold, range(folds) if crossed else [0])
     rows = ~np.isnan(logit)
     how = f"{folds}-fold cross-validation" if crossed else "a fifth of the rows held out"
-    duplicates, out = distributed.total(torch.tensor([_duplicates(x, y, fold, rows), rows.sum()])).tolist()
+    duplicates, out = _duplicates(x, y, fold, rows), distributed.total(torch.tensor(rows.sum())).item()
     logit, outcome, counts = gather(logit[rows], y[rows], weight[rows])
     return HeldOut(how, logit, outcome, counts, duplicates / out)
 
@@ -93,24 +101,44 @@ def out_of_fold(
     return logit
 
 
-def assign_folds(y: Floats, folds: int, seed: int) -> npt.NDArray[np.integer]:
-    """The fold (n,) of each row, 0 to folds - 1; each outcome's rows are spread evenly."""
+def assign_folds(y: Floats, folds: int, seed: int, parts: Sequence[tuple[int, int]] = ()) -> npt.NDArray[np.integer]:
+    """The fold (n,) of each row, 0 to folds - 1; each outcome's rows are spread evenly.
+
+    It depends on the row's place in the whole table, not on the number of processes.
+
+    Parameters
+    ----------
+    parts : (number, rows) of each part of the table that this process has, in order; by default it has one.
+    """
     generator = np.random.default_rng(seed)
     fold = np.empty(len(y), dtype=np.min_scalar_type(folds))
+    parts = parts or [(0, len(y))]
+    starts = np.cumsum([0, *(rows for _, rows in parts)])
     for outcome in (0, 1):
-        rows = np.flatnonzero(y == outcome)
-        fold[generator.permutation(rows)] = np.arange(len(rows)) % folds
+        own = [np.flatnonzero(y[a:b] == outcome) + a for a, b in pairwise(starts)]
+        counts = dict(
+            chain(*distributed.gathered([(part, len(rows)) for (part, _), rows in zip(parts, own, strict=True)]))
+        )
+        place = 0
+        found: dict[int, int] = {}
+        for part in sorted(counts):
+            found[part], place = place, place + counts[part]
+        order = np.empty(place, dtype=fold.dtype)
+        order[generator.permutation(place)] = np.arange(place) % folds
+        for (part, _), rows in zip(parts, own, strict=True):
+            fold[rows] = order[found[part] : found[part] + len(rows)]
     return fold
 
 
 def _duplicates(x: Floats, y: Floats, fold: npt.NDArray[np.integer], rows: Bools) -> float:
-    """How many of the rows (n,) equal a row of another fold of this process, in all of x and in y."""
+    """How many of the rows (n,), of all processes, equal a row of another fold in all of x and in y."""
     key = y.astype(np.uint64)  # a hash of the row's bits, so that a large column doesn't hide the others
     for part in pieces(len(x), BLOCK, x):
         for column in x[part].T:
             bits = np.where(np.isnan(column), np.nan, column + 0.0).view(np.uint64)  # one NaN, and no -0
             key[part] = (key[part] ^ bits) * MIXER
             key[part] ^= key[part] >> np.uint64(32)
+    key, fold, rows = gather(key, fold, rows)
     _, group = np.unique(key, return_inverse=True)
     least, most = np.full(group.max() + 1, fold.max()), np.zeros(group.max() + 1, fold.dtype)
     np.minimum.at(least, group, fold)
@@ -123,7 +151,7 @@ def logits(model: LogisticModel, x: Floats) -> Floats:
     return blockwise(len(x), lambda rows: model(torch.from_numpy(x[rows]))[0], x)
 
 
-def gather(*arrays: Floats) -> list[Floats]:
+def gather(*arrays: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
     """The arrays of all processes, concatenated in the processes' order."""
     if distributed.ranks() == 1:
         return list(arrays)

@@ -36,7 +36,7 @@ class Table:
     --weights. They lie in a temporary file (out_of_core.py). features: d of them, in the order of x's columns. rows,
     positives: of the whole table, of which x, y and weight are this process's share. sha256: the file's, or, for a
     folder, that of what `sha256sum *` prints for its parts. missing: {feature: its missing cells}. units: {feature:
-    the unit that its cells name}. notes: how the table was read, where that is unusual; warnings: what was left out.
+    the unit that its cells name}. parts: (number, rows) of each part of this share. notes: how the table was read, where that is unusual; warnings: what was left out.
     """
 
     source: str
@@ -50,6 +50,7 @@ class Table:
     positives: int
     missing: Mapping[str, int] = field(default_factory=dict)
     units: Mapping[str, str] = field(default_factory=dict)
+    parts: tuple[tuple[int, int], ...] = ()
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -91,6 +92,7 @@ def read_table(path: Path, reading: Reading | None = None, log: Log = lambda lin
         positives=sum(level.rows for text, level in columns[share.target].levels.items() if y_of[text]),
         missing={name: columns[name].missing for name in names},
         units={f.name: unit for f in found.features for unit in columns[f.name].units if unit},
+        parts=tuple(share.lengths),
         notes=tuple(notes),
         warnings=(*(sentence for part in parts for sentence in part.warnings), *found.warnings),
     )
@@ -294,6 +296,7 @@ class _Share:
             self.x, self.rows, self.dropped = TemporaryArray(), 0, 0
             self.others = [TemporaryArray() for _ in self.names[len(self.features) :]]
             self.columns = {name: Summary() for name in self.names}
+            self.lengths: list[tuple[int, int]] = []
             try:
                 for index in mine:
                     self._read_part(index, as_text)
@@ -306,13 +309,14 @@ class _Share:
         return self.columns, self.dropped, digests
 
     def _read_part(self, index: int, as_text: Set[str]) -> None:
-        part, row, heard = self.parts[index], 0, time.monotonic()
+        part, row, heard, before = self.parts[index], 0, time.monotonic(), self.rows
         for block in in_order(self._jobs(part, as_text), pa.cpu_count()):
             self._take(block, index, row)
             row += block.rows
             if time.monotonic() - heard >= PROGRESS:
                 heard = time.monotonic()
                 self.log(f"{part.path}: {self.rows} rows read")
+        self.lengths.append((index, self.rows - before))
 
     def _jobs(self, part: Part, as_text: Set[str]) -> Iterator[Callable[[], "_Summarized"]]:
         if part.header() != self.header:
