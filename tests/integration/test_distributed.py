@@ -53,7 +53,7 @@ def test_two_processes_find_the_same_model_as_one(folder, tmp_path, capsys):
             continue
         np.testing.assert_allclose(two[name], values, rtol=1e-10, atol=1e-10, err_msg=name)
     alone = capsys.readouterr().out.splitlines()
-    assert [line for line in alone if line.startswith("held-out rows: ")][0] in out.splitlines()
+    assert next(line for line in alone if line.startswith("held-out rows: ")) in out.splitlines()
     assert out.count("wrote ") == 1
     assert "390 rows" in out
     assert "categorical, 3 levels: Bonn, Rome, Ulm" in out

@@ -35,8 +35,9 @@ class Table:
     target has its positive value. weight float64 (n,), >= 0: how many rows each row counts for, 1 each without
     --weights. They lie in a temporary file (out_of_core.py). features: d of them, in the order of x's columns. rows,
     positives: of the whole table, of which x, y and weight are this process's share. sha256: the file's, or, for a
-    folder, that of what `sha256sum *` prints for its parts. missing: {feature: its missing cells}. units: {feature:
-    the unit that its cells name}. parts: (number, rows) of each part of this share. notes: how the table was read, where that is unusual; warnings: what was left out.
+    folder, that of what `sha256sum *` prints for its parts. missing: {feature: its missing cells}. units: {feature: the
+    unit that its cells name}. parts: (number, rows) of each part of this share. notes: how the table was read, where
+    that is unusual; warnings: what was left out.
     """
 
     source: str
