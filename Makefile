@@ -63,6 +63,10 @@ report: $(VENV)/train ## print the path of the newest export's report, and open 
 parity: $(VENV)/train ## prove the newest export again on this machine, and print the proof's table: DATA or NAME
 	@$(PY) -m train parity $(data) $(name)
 
+.PHONY: reproduce
+reproduce: $(VENV)/train ## fit to the table again, and compare each field with the newest export: DATA, NAME
+	@$(PY) -m train reproduce $(data) $(name)
+
 .PHONY: conform
 conform: $(VENV)/train ## replay the newest export's examples in OpenVINO, Triton and ONNX's reference: DATA or NAME
 	@$(PIP) openvino==2026.4.1 && $(PIP) --no-deps nvidia-pytriton==0.7.0 && $(PY) -m train conform $(data) $(name) \

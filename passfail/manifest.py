@@ -8,7 +8,7 @@ change of any byte is noticed.
 import hashlib
 import json
 import re
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -293,6 +293,7 @@ class Manifest(Struct, frozen=True, omit_defaults=True):
     """The contract between train and serve. `created` is UTC, ISO 8601.
 
     units: {numeric feature: the unit of its values}, of those whose unit the trainer was told: shown, never calculated.
+    arguments: {argument of the command fit: its value}, of those given, for `make reproduce`.
     """
 
     format: int
@@ -310,6 +311,7 @@ class Manifest(Struct, frozen=True, omit_defaults=True):
     certificate: Certificate
     training: Training
     units: dict[str, str] = {}
+    arguments: dict[str, Any] = {}
 
     @property
     def logit_threshold(self) -> float:

@@ -1,5 +1,7 @@
-"""The command line of the trainer: python -m train fit | export | parity | conform | report | lesson | compare."""
+"""The command line of the trainer: python -m train COMMAND; train/arguments.py lists the commands."""
 
+import io
+import math
 import os
 import signal
 import sys
@@ -11,11 +13,14 @@ if __name__ == "__main__":
 import webbrowser
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stdout
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal, NamedTuple
+from tempfile import TemporaryDirectory
+from typing import Any, Literal, NamedTuple
 
+import msgspec
 import numpy as np
 
 from passfail import signing
@@ -34,7 +39,7 @@ from train.evaluation.cross_validation import sample as take_sample
 from train.evaluation.drift_baseline import baseline
 from train.evaluation.metrics import Evaluation, constant_log_loss, evaluate, metrics
 from train.evaluation.thresholds import Threshold, at_threshold, least_cost, reaching
-from train.export import checkpoint, parity
+from train.export import checkpoint, parity, reproduce
 from train.export.interop import conform
 from train.export.publish import Sign, export, newest
 from train.lesson import lesson
@@ -52,6 +57,7 @@ INTERRUPTED = "interrupted: nothing was written"
 LECTURE = Options(solver="sgd", standardize=False, lr=0.01, epochs=1000)
 
 Log = Callable[..., object]
+ELSEWHERE = ("command", "data", "checkpoints", "name")  # arguments that a fit elsewhere has of its own
 Goal = tuple[
     Literal["cost", "precision", "recall"], float
 ]  # what the threshold must do: ("cost", itself), or ("precision" or "recall", a share)
@@ -114,6 +120,7 @@ def run_fit(args: Namespace) -> None:
             units,
             measured,
             _raw(args.data or LECTURE_DATA, _reading(args), table, fitted, judged.threshold),
+            _arguments(args),
         )
         path = checkpoint.save(args.checkpoints, description, fitted.model, kept)
         print(f"wrote {path}")
@@ -256,6 +263,49 @@ def run_export(args: Namespace) -> None:
         print(f"predict {_format(example.instance)}: {label}")
 
 
+def run_reproduce(args: Namespace) -> None:
+    """Fit to the table again as a published version was fitted, and print what is the same, and what differs.
+
+    Raises ExportError if the table and this code don't give the parameters and figures again.
+    """
+    _, manifest, files = parity.published(args.models, model_name(args), args.version)
+    if not manifest.arguments:
+        raise ExportError(f"version {manifest.version} doesn't record its fit's arguments; export it again")
+    again = parse(["fit"])
+    vars(again).update({name: _tuples(value) for name, value in manifest.arguments.items()})
+    lecture = vars(again).pop("lecture")
+    again.data = None if lecture else args.data
+    again.environ, again.rank, again.name = {}, 0, manifest.name
+    with TemporaryDirectory() as folder:
+        again.checkpoints = Path(folder)
+        with redirect_stdout(io.StringIO()):
+            run_fit(again)
+        description, model, _ = checkpoint.load(again.checkpoints, manifest.name)
+    found = reproduce.compare(manifest, files, description, model)
+    for part, differences in found.items():
+        print(f"{part}: {'the same' if not differences else f'{len(differences)} differ'}")
+        for one in differences[:10]:
+            print(f"  {one}")
+    numbers = [one.size for differences in found.values() for one in differences if not math.isnan(one.size)]
+    changed = [part for part, differences in found.items() if differences]
+    if changed:
+        largest = f"; the largest relative difference of a number is {max(numbers):.1e}" if numbers else ""
+        raise ExportError(f"not reproduced: {', '.join(changed)}{largest}")
+    print(f"reproduced: this table and this code give version {manifest.version} again, bit for bit")
+
+
+def _arguments(args: Namespace) -> dict[str, Any]:
+    """The arguments of the fit that `run_reproduce` needs, as plain values."""
+    default = vars(parse(["fit"]))
+    ours = {name: value for name, value in vars(args).items() if name in default and name not in ELSEWHERE}
+    given = {name: value for name, value in ours.items() if value != default[name]}
+    return {"lecture": args.data is None, **msgspec.to_builtins(given, enc_hook=str)}
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
 def run_parity(args: Namespace) -> None:
     """Prove a published version again, on this machine, and print its certificate as a table."""
     certificate, manifest = parity.again(args.models, model_name(args), args.version)
@@ -392,6 +442,7 @@ COMMANDS: dict[str, Callable[[Namespace], None]] = {
     "fit": run_fit,
     "export": run_export,
     "parity": run_parity,
+    "reproduce": run_reproduce,
     "conform": run_conform,
     "report": run_report,
     "lesson": run_lesson,

@@ -22,7 +22,7 @@ def parse(arguments: Sequence[str] | None = None) -> Namespace:
     """Parse the command line; `command` is the name of the command. Exits with status 2 on a wrong one."""
     parser = ArgumentParser("python -m train", description="Fit a logistic model to a table and export it.")
     commands = parser.add_subparsers(
-        dest="command", required=True, metavar="fit | export | parity | conform | report | lesson | compare"
+        dest="command", required=True, metavar="fit | export | parity | reproduce | conform | report | lesson | compare"
     )
     model, columns, models, version = _model(), _columns(), _models(), _version()
 
@@ -36,6 +36,11 @@ def parse(arguments: Sequence[str] | None = None) -> Namespace:
     commands.add_parser("export", parents=[model, models], help="prove the checkpoint and publish it as a new version")
     commands.add_parser(
         "parity", parents=[model, models, version], help="prove a published version again and print the certificate"
+    )
+    commands.add_parser(
+        "reproduce",
+        parents=[model, models, version],
+        help="fit the table again and compare with a published version",
     )
     commands.add_parser(
         "conform", parents=[model, models, version], help="replay a version's examples in other engines"

@@ -6,7 +6,7 @@ It is one file, so that it is replaced in one step. It is safetensors, because l
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import safetensors
@@ -62,6 +62,7 @@ class Description(Struct, frozen=True):
     units: dict[str, str] = {}
     kept: Metrics | None = None
     raw: tuple[Raw, ...] = ()
+    arguments: dict[str, Any] = {}
 
 
 def save(folder: Path, description: Description, model: LogisticModel, kept: Kept) -> Path:

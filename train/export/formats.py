@@ -4,6 +4,7 @@ import io
 import logging
 import math
 import warnings
+from collections.abc import Callable
 from typing import cast
 
 import numpy as np
@@ -86,3 +87,8 @@ def _exp(x: DOUBLE) -> DOUBLE:
         for number in (math.exp(64), 1 / 64)
     )
     return opset18.Pow(base, opset18.Mul(x, share))
+
+
+def makers() -> dict[str, Callable[[LogisticModel], bytes]]:
+    """{file of an export: the function that makes its bytes}."""
+    return {"model.onnx": to_onnx, "model.pt": to_torchscript, "model.pt2": to_exported_program}

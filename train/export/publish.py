@@ -73,11 +73,7 @@ def export(
     ------
     ExportError : the proof fails, the export is not the fit, or the folder can't be written.
     """
-    files = {
-        "model.onnx": formats.to_onnx(model),
-        "model.pt": formats.to_torchscript(model),
-        "model.pt2": formats.to_exported_program(model),
-    }
+    files = {name: make(model) for name, make in formats.makers().items()}
     manifest = _describe(description, model, kept, files)
     pages = {
         report.CARD: report.card(manifest, description.evaluation).encode(),
@@ -111,6 +107,7 @@ def _describe(description: Description, model: LogisticModel, kept: Kept, files:
         certificate=None,  # type: ignore[arg-type]  # follows below
         training=description.training,
         units=description.units,
+        arguments=description.arguments,
     )
     if faults := [*chain.faults(draft, kept, description.kept), *chain.word_faults(draft, description.raw)]:
         raise ExportError(f"the export is not the model that was fitted: {'; '.join(faults)}; train it again")
