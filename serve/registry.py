@@ -168,8 +168,8 @@ class Service:
         raise UnknownModel("no such model or version is served here; POST /v2/repository/index lists what is")
 
     def follow(self) -> None:
-        """Look at the repository for ever, in a thread of its own."""
-        while True:
+        """Look at the repository until the process is about to stop, in a thread of its own."""
+        while not self.leaving:
             time.sleep(LOOK_SECONDS)
             try:
                 self.look()

@@ -44,6 +44,7 @@ LEAVE_SECONDS = 2  # for the first request of a connection that was accepted by 
 LINE = re.compile(rb"([A-Z-]+) ([!-~]+) HTTP/(1\.[01])\r\n")
 END = b"\r\n\r\n"  # of a head, and of a chunked body
 LINE_MOST, FIELD_MOST, FIELDS_MOST, HEAD_MOST = 4094, 8190, 100, 65_536
+SHORT = 400  # bytes of a head that is within each limit: of 100 fields, each has four
 SINGLE = {b"host", b"content-type"}  # fields that have one value (RFC 9110, 5.3)
 NO_TRAILERS = {b"host", b"trailer", b"authorization", b"te"}  # RFC 9110, 6.5.1; llhttp refuses those of framing
 UPGRADE = re.compile(rb"\r\nupgrade:[^\r]*", re.IGNORECASE)
@@ -72,6 +73,7 @@ class Connection(asyncio.Protocol):
 
     transport: asyncio.Transport
     server: tuple[str, int | None]
+    _parsed: Call  # `_call`, while it is parsed
 
     def __init__(self, worker: Worker) -> None:
         self._worker, self._dispatcher, self._now = worker, worker.dispatcher, worker.loop.time
@@ -134,7 +136,7 @@ class Connection(asyncio.Protocol):
     # llhttp's callbacks.
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        call, name, value = cast(Call, self._call), name.lower(), value.rstrip()
+        call, name, value = self._parsed, name.lower(), value.rstrip()
         if call.headed:
             if name in NO_TRAILERS:
                 raise Refused(400, "a trailer has a field that must be in the head")
@@ -146,7 +148,8 @@ class Connection(asyncio.Protocol):
             call.headers[name] += b"," + value
 
     def on_headers_complete(self) -> None:
-        call, parser = cast(Call, self._call), cast(httptools.HttpRequestParser, self._parser)
+        call, parser = self._parsed, self._parser
+        assert parser is not None
         coding = call.headers.get(b"transfer-encoding")
         if coding is not None:
             if coding.lower() != b"chunked":
@@ -160,14 +163,14 @@ class Connection(asyncio.Protocol):
         call.headed, self._upgrade = True, parser.should_upgrade()
 
     def on_body(self, data: bytes) -> None:
-        call = cast(Call, self._call)
+        call = self._parsed
         self._unframed = 0
         call.length += len(data)
         if not call.asked:
             call.chunks.append(data)
 
     def on_message_complete(self) -> None:
-        cast(Call, self._call).whole = not self._upgrade
+        self._parsed.whole = not self._upgrade
 
     # From bytes to a request.
 
@@ -192,7 +195,8 @@ class Connection(asyncio.Protocol):
         self._at = at
         end = data.find(END, at) + len(END)
         line = LINE.match(data, at)
-        self._check_sizes(end - at if end >= len(END) else 0, line)
+        if line is None or not len(END) <= end <= at + SHORT:
+            self._check_sizes(end - at if end >= len(END) else 0, line)
         if end < len(END):
             if not self._begun and at < len(data):
                 self._begun = True
@@ -202,11 +206,11 @@ class Connection(asyncio.Protocol):
         assert line is not None
         self._at = end
         head = data[at:end]
-        self._call = call = Call(self, line)
+        self._call = self._parsed = call = Call(self, line)
         self._execute(head)
         if self._upgrade:
-            self._parser, self._call = httptools.HttpRequestParser(self), Call(self, line)
-            call = self._call
+            self._parser, call = httptools.HttpRequestParser(self), Call(self, line)
+            self._call = self._parsed = call
             self._execute(UPGRADE.sub(b"", head))
             if self._upgrade:
                 raise Refused(501, "the method is not implemented")
@@ -340,7 +344,8 @@ class Connection(asyncio.Protocol):
             self._read_on()
 
     def _finish(self, call: Call) -> None:
-        self._dispatcher.release(call)
+        if call.admitted or call.large:
+            self._dispatcher.release(call)
         self._call = None
         if not call.keep_alive or (self._ended and self._at == len(self._unread)):
             self._close()
