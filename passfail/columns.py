@@ -1,10 +1,12 @@
 """The rule of each column: which values it takes, and which number of x each becomes. Every decoder uses it."""
 
+import difflib
 import math
 import re
 import struct
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from itertools import chain, islice
 from typing import Any, Literal
 
@@ -20,6 +22,9 @@ Value = float | str | None  # a number, a level's text, or None: missing
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 BOOLEANS = frozenset(["true", "false"])  # levels that a boolean of JSON and every spelling of one in CSV mean
 WHOLE = re.compile(r"0|-?[1-9]\d{0,17}")
+LIKE = 0.8  # difflib's similarity from which on an unknown name counts as a feature's, misspelt
+MOST_ADDED = 2  # characters that a misspelt name has more or fewer: what is longer could carry a value
+MOST_NAMES, MOST_COMPARED, LONGEST_NAME = 3, 100, 64  # names, features and characters: comparing takes long
 KINDS = {bool: "a boolean", int: "a number", float: "a number", str: "a string", list: "an array", type(None): "null"}
 
 
@@ -179,12 +184,32 @@ class Columns:
 
     def name_problems(self, names: Iterable[str], place: str) -> Iterator[Problem]:
         given = Counter(names)
-        if unknown := sum(count for name, count in given.items() if name not in self.by_name):
-            yield Problem(place, f"{unknown} unknown name(s); the features are: {', '.join(self.by_name)}")
+        unknown = [name for name in given if name not in self.by_name]
+        if unknown:
+            count, features = sum(given[name] for name in unknown), ", ".join(self.by_name)
+            yield Problem(place, f"{count} unknown name(s){self._meant(unknown)}; the features are: {features}")
         for name in self.by_name:
             if given[name] != 1:
                 detail = "given more than once" if given[name] else "missing"
                 yield Problem(f"{place}.{name}" if place[0] == "$" else f"{place}, {name}", detail)
+
+    def _meant(self, unknown: Sequence[str]) -> str:
+        """The unknown names that nearly are a feature's; any other could be a value, and is not repeated."""
+        if len(self) > MOST_COMPARED:
+            return ""
+        pairs = [(name, _alike(name, tuple(self.by_name))) for name in unknown[:MOST_NAMES]]
+        found = [f"{name}, did you mean {feature}?" for name, feature in pairs if feature]
+        return f": {' '.join(found)}" if found else ""
+
+
+@lru_cache(256)
+def _alike(name: str, features: tuple[str, ...]) -> str | None:
+    """The feature whose name an unknown name nearly is; the case of letters does not count."""
+    if len(name) > LONGEST_NAME or not name.isprintable():
+        return None
+    names = {feature.lower(): feature for feature in features if abs(len(feature) - len(name)) <= MOST_ADDED}
+    found = difflib.get_close_matches(name.strip().lower(), names, 1, LIKE)
+    return names[found[0]] if found else None
 
 
 def row(features: Sequence[Feature], instance: Mapping[str, Value]) -> list[float]:

@@ -48,5 +48,5 @@ def ask(models):
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         return client.post(path, data=data, content_type=content_type, headers=headers)
 
-    ask.get = client.get
+    ask.get, ask.client = client.get, client
     return ask

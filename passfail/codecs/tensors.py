@@ -25,7 +25,7 @@ OTHER_COUNT = "doesn't hold as many values as the shape says"
 # What an answer holds, unless it is asked for less. `stable` is false also where it is not known: with a hidden layer.
 OUTPUTS = {"probability": "FP64", "logit": "FP64", "verdict": "BOOL", "label": "BYTES", "stable": "BOOL"}
 
-Parameters = dict[str, Any] | UnsetType
+Parameters = dict[str, Any] | UnsetType | None
 Texts = list[str | int | None]
 Values = Floats | Bools | list[str]  # an output's values, (n,)
 
@@ -65,6 +65,7 @@ class Inference(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     id: str | UnsetType | None = UNSET
     parameters: Parameters = UNSET
     model_name: str | UnsetType | None = UNSET  # KServe's client repeats the path's
+    model_version: str | UnsetType | None = UNSET
 
 
 NUMBER = float | int | None

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 METRICS = "/metrics"
 KEY = re.compile(rb"[!-~]{16,}")
-# Two headers rather than a list in one: browsers read only the first of a list.
-CHALLENGES = tuple((b"WWW-Authenticate", b'%b realm="passfail"' % scheme) for scheme in (b"Bearer", b"Basic"))
 
 
 def read_keys(path: str) -> tuple[bytes, ...]:

@@ -5,7 +5,9 @@ RequestError (passfail/errors.py)
  +- UnknownParameter     400
  +- Unauthenticated      401
  +- UnknownModel         404
+ +- NotAcceptable        406
  +- BodyTooLarge         413
+ +- UnsupportedEncoding  415
  +- UnsupportedMediaType 415
  +- InvalidInstance      422
  +- Overloaded           503
@@ -26,6 +28,14 @@ class UnknownModel(RequestError):
     """The request names a model or a version that is not served here."""
 
 
+class NotAcceptable(RequestError):
+    """The Accept header names nothing that the endpoint can send."""
+
+
+class UnsupportedEncoding(RequestError):
+    """The Content-Encoding is none of those that the service reads."""
+
+
 class UnsupportedMediaType(RequestError):
     """The Content-Type is none of those that the endpoint reads."""
 
@@ -40,10 +50,21 @@ MEANINGS: dict[type[RequestError], tuple[int, str]] = {
     UnknownParameter: (400, "Unknown parameter"),
     Unauthenticated: (401, "Unauthenticated"),
     UnknownModel: (404, "Unknown model"),
+    NotAcceptable: (406, "Not acceptable"),
     BodyTooLarge: (413, "Body too large"),
+    UnsupportedEncoding: (415, "Unsupported content encoding"),
     UnsupportedMediaType: (415, "Unsupported media type"),
     InvalidInstance: (422, "Invalid instance"),
     Overloaded: (503, "Overloaded"),
+}
+# Error -> the headers that its response carries. Two challenges, not a list in one: browsers read only the first.
+HEADERS: dict[type[RequestError], tuple[tuple[bytes, bytes], ...]] = {
+    Unauthenticated: (
+        (b"WWW-Authenticate", b'Bearer realm="passfail"'),
+        (b"WWW-Authenticate", b'Basic realm="passfail"'),
+    ),
+    UnsupportedEncoding: ((b"Accept-Encoding", b"gzip, deflate"),),
+    Overloaded: ((b"Retry-After", b"1"),),
 }
 
 
@@ -55,3 +76,8 @@ def status(error: RequestError) -> int:
 def title(error: RequestError) -> str:
     """The title of an error's problem document, the same for every error of its class."""
     return MEANINGS[type(error)][1]
+
+
+def headers(error: RequestError) -> tuple[tuple[bytes, bytes], ...]:
+    """The headers that the response to an error carries beside its media type."""
+    return HEADERS.get(type(error), ())

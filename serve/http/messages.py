@@ -10,13 +10,15 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from passfail.errors import BodyTooLarge, Problem, RequestError
-from serve.http.errors import status, title
+from serve.http import content
+from serve.http.errors import headers, status, title
 
 if TYPE_CHECKING:
     from passfail.model import Row
     from serve.registry import RowAnswer, Served
 
 JSON, CSV, PROBLEM = "application/json", "text/csv", "application/problem+json"
+JSON_LINES = "application/jsonlines"
 Headers = Sequence[tuple[bytes, bytes]]
 CLIENT_GONE = 499  # nginx's status for a client that left before its response; it is recorded, never sent
 
@@ -29,19 +31,25 @@ class Request(NamedTuple):
     query : as sent, without the question mark.
     headers : as sent; names in lower case.
     sent : the body, or the error that it is. An endpoint that reads a body beyond the limit answers in its own shape.
+    limit : the most bytes that a compressed body may decode to.
     """
 
     path: str
     query: str
     headers: Mapping[bytes, bytes]
     sent: bytes | RequestError
+    limit: int = 16 * 1024 * 1024
 
     @property
     def body(self) -> bytes:
-        """The body. Raises BodyTooLarge or MalformedBody where it is one."""
+        """The body, without its Content-Encoding.
+
+        Raises BodyTooLarge, MalformedBody or UnsupportedEncoding where it is one.
+        """
         if isinstance(self.sent, RequestError):
             raise self.sent
-        return self.sent
+        encoding = self.headers.get(b"content-encoding")
+        return self.sent if encoding is None else content.decoded(self.sent, encoding, self.limit)
 
     @property
     def media_type(self) -> str:
@@ -151,9 +159,19 @@ def json_answer(document: object, status: int = 200, rows: int = 0) -> Answer:
     return Answer(status, ((b"Content-Type", JSON.encode()),), body, rows)
 
 
+def compressed(answer: Answer, request_headers: Mapping[bytes, bytes]) -> Answer:
+    """The answer, in gzip where the client accepts it and it is worthwhile."""
+    body = content.compressed(answer.body, request_headers.get(b"accept-encoding", b""))
+    if body is None:
+        return answer
+    encoded = ((b"Content-Encoding", b"gzip"), (b"Vary", b"Accept-Encoding"))
+    return answer._replace(headers=(*answer.headers, *encoded), body=body)
+
+
 def refusal(error: RequestError, shape: Shape = problem) -> Answer:
     """The Answer to a RequestError."""
-    return shape(status(error), title(error), str(error), error.problems)._replace(error=error)
+    answer = shape(status(error), title(error), str(error), error.problems)
+    return answer._replace(headers=(*answer.headers, *headers(error)), error=error)
 
 
 def failure(logger: Logger, method: str, path: str) -> Answer:

@@ -20,21 +20,26 @@ def digest(request: Request) -> str:
 
 
 def stamped(answer: Answer, manifest: Manifest, request: Request, request_digest: str) -> Answer:
-    """The answer with its receipt.
-
-    The request's id is the caller's, if it has up to 128 printable ASCII characters, or a new one. The caller's
-    traceparent (W3C Trace Context) goes back as it came.
-    """
-    request_id = request.headers.get(b"x-request-id")
-    if request_id is None or not REQUEST_ID.fullmatch(request_id):
-        request_id = b"%032x" % random.getrandbits(128)  # an id, no secret; Python seeds it anew in each worker
-    receipt = [*answer.headers, NO_STORE, (b"X-Model-Digest", manifest.digest.encode()), (b"X-Request-Id", request_id)]
+    """The answer with its receipt."""
+    receipt = [*identified(answer, request.headers).headers, (b"X-Model-Digest", manifest.digest.encode())]
     if request_digest:
         receipt.append((b"X-Request-Digest", request_digest.encode()))
-    if found := traceparent(request.headers):
-        receipt.append((b"traceparent", found))
     status, _, body, rows, _, _, error = answer
     return Answer(status, receipt, body, rows, manifest.name, manifest.version, error)
+
+
+def identified(answer: Answer, headers: Mapping[bytes, bytes]) -> Answer:
+    """The answer with the request's id: the caller's, if it has up to 128 printable ASCII characters, or a new one.
+
+    The caller's traceparent (W3C Trace Context) goes back as it came. `headers` are the request's.
+    """
+    request_id = headers.get(b"x-request-id")
+    if request_id is None or not REQUEST_ID.fullmatch(request_id):
+        request_id = b"%032x" % random.getrandbits(128)  # an id, no secret; Python seeds it anew in each worker
+    found = [*answer.headers, (b"X-Request-Id", request_id)]
+    if parent := traceparent(headers):
+        found.append((b"traceparent", parent))
+    return answer._replace(headers=found)
 
 
 def traceparent(headers: Mapping[bytes, bytes]) -> bytes | None:

@@ -42,7 +42,7 @@ def live(service: Service, request: Request) -> Answer:
 def ready(service: Service, request: Request) -> Answer:
     """GET /health/ready. The model was opened, verified and replayed before the first request could come in."""
     manifest = service.served.model.manifest
-    workers = {str(version): count for version, count in _recorder(service).versions().items()}
+    workers = {str(version): count for version, count in telemetry(service).versions().items()}
     differing = workers if len(workers) > 1 else {}
     return health(service, Ready(not service.leaving, manifest.name, manifest.version, service.refused, differing))
 
@@ -64,7 +64,7 @@ def model(service: Service, request: Request) -> Answer:
 
 def metrics(service: Service, request: Request) -> Answer:
     """GET /metrics, for Prometheus."""
-    manifest, recorder = service.served.model.manifest, _recorder(service)
+    manifest, recorder = service.served.model.manifest, telemetry(service)
     totals, report = recorder.metrics.totals(), recorder.drift.report(manifest)
     text = exposition(totals, manifest, service.config.runtime, len(service.refused), report)
     return Answer(200, ((b"Content-Type", CONTENT_TYPE.encode()),), text.encode())
@@ -72,10 +72,11 @@ def metrics(service: Service, request: Request) -> Answer:
 
 def drift(service: Service, request: Request) -> Answer:
     """GET /drift: how far the rows of the last hours are from the training rows."""
-    return json_answer(_recorder(service).drift.report(service.served.model.manifest))
+    return json_answer(telemetry(service).drift.report(service.served.model.manifest))
 
 
-def _recorder(service: Service) -> Recorder:
+def telemetry(service: Service) -> Recorder:
+    """The service's recorder. serve/replay.py's service has none, and answers no such request."""
     if service.recorder is None:
         raise RuntimeError("this service was started without telemetry")
     return service.recorder

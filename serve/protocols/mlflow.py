@@ -12,12 +12,24 @@ from msgspec import UNSET, UnsetType
 
 from passfail.arrays import Floats
 from passfail.codecs import Codecs, strict_json
+from passfail.codecs.answers import names
 from passfail.codecs.tensors import described
 from passfail.errors import InvalidInstance, MalformedBody, Problem, RequestError
 from serve.http.errors import UnsupportedMediaType
-from serve.http.messages import CSV, JSON, Answer, Request, Shape, in_one_line, json_answer, refusal
+from serve.http.messages import CSV, JSON, JSON_LINES, Answer, Request, Shape, in_one_line, json_answer, refusal
 from serve.http.receipt import digest, stamped
 from serve.protocols import management
+from serve.protocols.table_formats import (
+    LINES,
+    ROWS,
+    answer_type,
+    as_csv,
+    as_json_lines,
+    is_headerless,
+    read_headerless,
+    read_json_lines,
+    read_json_rows,
+)  # fmt: skip
 from serve.registry import Service
 
 VERSION = "3.0.0"  # of MLflow, whose protocol this is
@@ -66,12 +78,11 @@ def _error(status: int, title: str, detail: str, problems: Sequence[Problem]) ->
 ERROR = Shape("MLflow and SageMaker", MlflowError, _error)
 INVOCATION = msgspec.json.Decoder(Invocation)
 COLUMNS = msgspec.json.Decoder(dict[str, list[Any]])
-ROWS = msgspec.json.Decoder(list[list[Any]])
 TABLES = ("dataframe_split", "dataframe_records", "instances", "inputs")
 
 
 def invocations(service: Service, request: Request) -> Answer:
-    """POST /invocations: one of TABLES, or text/csv."""
+    """POST /invocations: one of TABLES, CSV with or without a header, or JSON lines."""
     return score(service, request, _read, ERROR)
 
 
@@ -86,7 +97,7 @@ def version(service: Service, request: Request) -> Answer:
 
 
 def score(service: Service, request: Request, read: Callable[[Codecs, Request], Floats], error_shape: Shape) -> Answer:
-    """Answer the rows of a request with {"predictions": [...]}.
+    """Answer the rows of a request with {"predictions": [...]}, or in CSV or JSON lines where Accept prefers that.
 
     Parameters
     ----------
@@ -97,10 +108,18 @@ def score(service: Service, request: Request, read: Callable[[Codecs, Request], 
     model, codecs = served.model, served.codecs
     request_digest = digest(request)
     try:
+        wanted = answer_type(request, JSON_LINES if request.media_type in LINES else JSON)
         x = read(codecs, request)
         logit, probability = served.predict(x, "row {}".format, request_digest)
         rows = codecs.json.write(model.verdict(logit), logit, probability, model.stable(x, logit), single=False)
-        answer = json_answer(Predictions(msgspec.Raw(rows)), rows=len(x))
+        if wanted == CSV:
+            header = request.media_type != CSV or not is_headerless(codecs, request)
+            table = as_csv(rows, names(model.manifest), header)
+            answer = Answer(200, ((b"Content-Type", b"text/csv; charset=utf-8"),), table, len(x))
+        elif wanted == JSON_LINES:
+            answer = Answer(200, ((b"Content-Type", wanted.encode()),), as_json_lines(rows), len(x))
+        else:
+            answer = json_answer(Predictions(msgspec.Raw(rows)), rows=len(x))
     except RequestError as error:
         answer = refusal(error, error_shape)
     return stamped(answer, model.manifest, request, request_digest)
@@ -109,19 +128,18 @@ def score(service: Service, request: Request, read: Callable[[Codecs, Request], 
 def read_rows(codecs: Codecs, raw: msgspec.Raw | UnsetType, name: str) -> Floats:
     """The rows of a field -> x, float64 (n, d): objects, or arrays in the features' order."""
     text = b"" if isinstance(raw, UnsetType) else bytes(raw).lstrip()
-    if text[:1] != b"[":
-        raise InvalidInstance("1 place is wrong", [Problem(f"$.{name}", "expected an array")])
-    if text[1:].lstrip()[:1] == b"[":
-        rows = strict_json.decode(ROWS, text)
-        return codecs.json.read_table(list(codecs.columns.by_name), rows, f"$.{name}")
-    return codecs.columns.matrix(codecs.json.read(text)[0])
+    return read_json_rows(codecs, text, f"$.{name}")
 
 
 def _read(codecs: Codecs, request: Request) -> Floats:
     if request.media_type == CSV:
+        if is_headerless(codecs, request):
+            return read_headerless(codecs, request.body)
         return codecs.csv.read(request.body)[0]
+    if request.media_type in LINES:
+        return read_json_lines(codecs, request.body)
     if request.media_type != JSON:
-        raise UnsupportedMediaType(f"send Content-Type: {JSON} or {CSV}")
+        raise UnsupportedMediaType(f"send Content-Type: {JSON}, {CSV} or {JSON_LINES}")
     asked = strict_json.decode_once(INVOCATION, request.body)
     given = [name for name in TABLES if getattr(asked, name) not in (UNSET, None)]
     if len(given) != 1:

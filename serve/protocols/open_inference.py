@@ -11,7 +11,7 @@ import numpy as np
 from msgspec import UNSET, UnsetType
 
 from passfail.arrays import Floats
-from passfail.codecs import tensors
+from passfail.codecs import strict_json, tensors
 from passfail.codecs.tensors import OUTPUTS, Inference, Values
 from passfail.errors import MalformedBody, RequestError
 from passfail.model import Model
@@ -22,6 +22,9 @@ from serve.registry import Served, Service
 
 VERSION = "2.0"
 HEADER_LENGTH = b"inference-header-content-length"
+MODELS = ("/v2/models/<name>", "/v2/models/<name>/versions/<version>")
+EXTENSIONS = ["binary_tensor_data", "model_configuration", "model_repository", "statistics"]
+TRITON = {"FP64": "TYPE_FP64", "BOOL": "TYPE_BOOL", "BYTES": "TYPE_STRING"}
 PLATFORMS = {"onnx": "onnx_onnxv1", "torchscript": "pytorch_torchscript"}
 
 
@@ -93,9 +96,57 @@ class IndexEntry(msgspec.Struct):
     reason: str
 
 
+class IndexRequest(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """Which versions a client wants to see; {"ready": true}: those that can be asked for."""
+
+    ready: bool | UnsetType | None = UNSET
+
+
+class ConfigTensor(msgspec.Struct):
+    """An input or an output, as Triton's model configuration has it."""
+
+    name: str
+    data_type: str
+    dims: list[int] = msgspec.field(default_factory=lambda: [1])  # of one row
+
+
+class ModelConfig(msgspec.Struct):
+    """A model, as far as Triton's model configuration applies to it."""
+
+    name: str
+    platform: str
+    max_batch_size: int
+    input: list[ConfigTensor]
+    output: list[ConfigTensor]
+
+
+class Duration(msgspec.Struct):
+    """A number of requests, and the time that they took in nanoseconds."""
+
+    count: int
+    ns: int
+
+
+class ModelStats(msgspec.Struct):
+    """Rows (inference_count) and requests (execution_count) that were answered."""
+
+    name: str
+    version: str
+    inference_count: int
+    execution_count: int
+    inference_stats: dict[str, Duration]
+
+
+class Statistics(msgspec.Struct):
+    """The statistics of the models."""
+
+    model_stats: list[ModelStats]
+
+
 ERROR = Shape(
     "Open Inference Protocol", Error, lambda status, title, detail, problems: Error(in_one_line(detail, problems))
 )
+INDEX = msgspec.json.Decoder(IndexRequest)
 
 
 def infer(service: Service, request: Request, name: str, version: str | None = None) -> Answer:
@@ -117,7 +168,9 @@ def infer(service: Service, request: Request, name: str, version: str | None = N
 
 def server(service: Service, request: Request) -> Answer:
     """GET /v2: the server."""
-    return json_answer(Server("passfail", VERSION, ["binary_tensor_data", "model_repository"]))
+    return json_answer(
+        Server("passfail", VERSION, ["binary_tensor_data", "model_repository", "model_configuration", "statistics"])
+    )
 
 
 def model(service: Service, request: Request, name: str, version: str | None = None) -> Answer:
@@ -146,9 +199,42 @@ def ready(service: Service, request: Request, name: str, version: str | None = N
 def index(service: Service, request: Request) -> Answer:
     """POST /v2/repository/index: the versions that can be asked for, and those that were refused, with the reason."""
     name = service.served.model.manifest.name
+    try:
+        asked = strict_json.decode_once(INDEX, request.body) if request.body.strip() else IndexRequest()
+    except RequestError as error:
+        return refusal(error, ERROR)
     entries = [IndexEntry(name, str(version), "READY", "") for version in sorted(service.kept)]
-    entries += [IndexEntry(name, version, "UNAVAILABLE", reason) for version, reason in service.refused.items()]
+    if asked.ready is not True:
+        entries += [IndexEntry(name, version, "UNAVAILABLE", reason) for version, reason in service.refused.items()]
     return json_answer(entries)
+
+
+def config(service: Service, request: Request, name: str, version: str | None = None) -> Answer:
+    """GET /v2/models/{name}[/versions/{version}]/config: the signature as Triton's model configuration has it."""
+    try:
+        manifest = service.find(name, version).model.manifest
+    except RequestError as error:
+        return refusal(error, ERROR)
+    inputs = [ConfigTensor(f.name, "TYPE_FP64" if f.kind == "numeric" else "TYPE_STRING") for f in manifest.features]
+    outputs = [ConfigTensor(output, TRITON[datatype]) for output, datatype in OUTPUTS.items()]
+    platform = PLATFORMS[service.config.runtime]
+    return json_answer(ModelConfig(manifest.name, platform, service.config.max_rows, inputs, outputs))
+
+
+def stats(service: Service, request: Request, name: str | None = None, version: str | None = None) -> Answer:
+    """GET /v2/models[/{name}[/versions/{version}]]/stats: the counts of this process's workers, of all versions."""
+    try:
+        manifest = (service.served if name is None else service.find(name, version)).model.manifest
+    except RequestError as error:
+        return refusal(error, ERROR)
+    totals = management.telemetry(service).metrics.totals()
+    infer = [f"{rule}/infer" for rule in MODELS]
+    good = sum(totals.requests.get(rule, {}).get("200", 0.0) for rule in infer)
+    bad = sum(sum(totals.requests.get(rule, {}).values()) for rule in infer) - good
+    seconds = sum(totals.seconds[rule].sum for rule in infer if rule in totals.seconds)
+    counts = {"success": Duration(int(good), int(seconds * 1e9)), "fail": Duration(int(bad), 0)}
+    one = ModelStats(manifest.name, str(manifest.version), int(totals.rows), int(good), counts)
+    return json_answer(Statistics([one]))
 
 
 def load(service: Service, request: Request, name: str) -> Answer:
@@ -161,6 +247,8 @@ def _infer(served: Served, request: Request, request_digest: str) -> Answer:
     asked, binary = _read(request)
     if asked.model_name not in (None, UNSET, model.manifest.name):
         raise tensors.wrong("$.model_name", "not the model that the path names")
+    if asked.model_version not in (None, UNSET, "", str(model.manifest.version)):
+        raise tensors.wrong("$.model_version", "not the version that answers here")
     x = served.codecs.tensors.read(asked.inputs, binary)
     wanted = {output.name for output in tensors.outputs(asked)}
     logit, probability = served.predict(x, "row {}".format, request_digest)

@@ -34,6 +34,7 @@ STATUSES = {
     401: "No API key, or an unknown one",
     404: "No such model or version",
     409: "Refused",
+    406: "The Accept header names nothing that this endpoint can send",
     413: "More bytes or rows than one request may have",
     415: "Not a Content-Type that this endpoint reads",
     422: "The rows are not rows of this model",

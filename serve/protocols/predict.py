@@ -1,17 +1,21 @@
 """POST /predict: rows in, verdicts out, as JSON or CSV. POST /explain: the same, and why."""
 
-from collections.abc import Sequence, Set
+import re
+from collections.abc import Callable, Sequence, Set
 from functools import partial
 from urllib.parse import parse_qsl
 
-from passfail.arrays import Row
-from passfail.errors import Problem, RequestError
+from passfail.arrays import Floats
+from passfail.codecs.answers import names
+from passfail.errors import InvalidInstance, Problem, RequestError
 from passfail.explain import evidence, explain
 from serve.http.errors import UnknownParameter, UnsupportedMediaType
-from serve.http.messages import CSV, JSON, Answer, Pending, Request, json_answer, refusal
+from serve.http.messages import CSV, JSON, JSON_LINES, Answer, Pending, Request, json_answer, refusal
 from serve.http.receipt import digest, stamped
+from serve.protocols.table_formats import as_csv, as_json_lines, media_types, read_json_lines
 from serve.registry import RowAnswer, Served, Service
 
+AS_CSV = ((b"Content-Type", b"text/csv; charset=utf-8"),)
 # The query's parameters, and what each asks for.
 QUERY = {
     "explain": "what each feature contributes, and what would change the verdict",
@@ -23,26 +27,34 @@ QUERY = {
 def predict(service: Service, request: Request) -> Answer | Pending:
     """POST /predict: an object answers an object, an array an array, and CSV is answered with columns added to it.
 
-    ?explain=true and ?evidence=true add to an answer in JSON (passfail/explain.py). ?watch=false keeps rows that are
-    no traffic out of the metrics and the drift.
+    JSON lines are answered by JSON lines. Accept may ask for another of the three. ?explain=true and ?evidence=true add
+    to an answer in JSON (passfail/explain.py). ?watch=false keeps rows that are no traffic out of the metrics and the
+    drift.
     """
     served = service.served
     request_digest = digest(request)
     asked: Set[str] = frozenset()
     try:
         asked = _asked(request.query) if request.query else asked
-        kind = request.media_type
-        if kind == JSON:
+        kind, wanted = media_types(request)
+        if wanted == CSV and (more := sorted({"explain", "evidence"}.intersection(asked))):
+            raise UnsupportedMediaType(f"only {JSON} has room for {' and '.join(more)}: send that")
+        if kind == wanted == CSV:
+            answer = _table(served, request.body, request_digest, asked)
+        elif kind == JSON:
             rows, single = served.codecs.json.read(request.body)
-            if single and not asked and served.shadow is None:  # the shadow compares whole requests
+            if single and wanted == JSON and not asked and served.shadow is None:  # the shadow compares whole requests
                 return Pending(served, rows[0], partial(_row, served, request, request_digest))
-            answer = json_answer(_json(served, rows, single, request_digest, asked), rows=len(rows))
+            x, place = served.codecs.columns.matrix(rows), (lambda _: "$") if single else "$[{}]".format
+            answer = _answers(served, x, place, request_digest, asked, wanted, single)
         elif kind == CSV:
-            answer = _csv(served, request.body, request_digest, asked)
+            x, _ = served.codecs.csv.read(request.body)
+            answer = _answers(served, x, _nth("row"), request_digest, asked, wanted)
         else:
-            raise UnsupportedMediaType(f"send Content-Type: {JSON} or {CSV}")
+            x = read_json_lines(served.codecs, request.body)
+            answer = _answers(served, x, _nth("line"), request_digest, asked, wanted)
     except RequestError as error:
-        answer = refusal(error)
+        answer = refusal(_with_hint(error, request))
         if "unwatched" in asked:
             answer = answer._replace(error=None)
     return stamped(answer, served.model.manifest, request, request_digest)
@@ -62,27 +74,53 @@ def _row(served: Served, request: Request, request_digest: str, found: RowAnswer
     return stamped(answer, served.model.manifest, request, request_digest)
 
 
-def _json(served: Served, rows: list[Row], single: bool, request_digest: str, asked: Set[str]) -> bytes:
-    model, codecs = served.model, served.codecs
-    x = codecs.columns.matrix(rows)
-    place = (lambda _: "$") if single else "$[{}]".format
+def _answers(
+    served: Served,
+    x: Floats,
+    place: Callable[[int], str],
+    request_digest: str,
+    asked: Set[str],
+    wanted: str,
+    single: bool = False,
+) -> Answer:
+    """Answer rows x, float64 (n, d), in the media type that is wanted; `place` names a row in an error."""
+    model, manifest = served.model, served.model.manifest
     logit, probability = served.predict(x, place, request_digest, "unwatched" not in asked)
     more: dict[str, Sequence[object]] = {}
     if "explain" in asked:
         more["explanation"] = explain(model, x, logit)
     if "evidence" in asked:
-        more["evidence"] = evidence(model.manifest.training.calibration, probability)
-    return codecs.json.write(model.verdict(logit), logit, probability, model.stable(x, logit), single, more)
+        more["evidence"] = evidence(manifest.training.calibration, probability)
+    single = single and wanted == JSON
+    body = served.codecs.json.write(model.verdict(logit), logit, probability, model.stable(x, logit), single, more)
+    if wanted == JSON:
+        return json_answer(body, rows=len(x))
+    if wanted == CSV:
+        return Answer(200, AS_CSV, as_csv(body, names(manifest)), len(x))
+    return Answer(200, ((b"Content-Type", JSON_LINES.encode()),), as_json_lines(body), len(x))
 
 
-def _csv(served: Served, body: bytes, request_digest: str, asked: Set[str]) -> Answer:
+def _table(served: Served, body: bytes, request_digest: str, asked: Set[str]) -> Answer:
+    """Answer a CSV with the same table and the answer's columns added."""
     model, codecs = served.model, served.codecs
-    if more := sorted({"explain", "evidence"}.intersection(asked)):
-        raise UnsupportedMediaType(f"only {JSON} has room for {' and '.join(more)}: send that")
     x, sent = codecs.csv.read(body)
-    logit, probability = served.predict(x, lambda row: f"row {row + 1}", request_digest, "unwatched" not in asked)
+    logit, probability = served.predict(x, _nth("row"), request_digest, "unwatched" not in asked)
     table = codecs.csv.write(model.verdict(logit), logit, probability, model.stable(x, logit), sent)
-    return Answer(200, ((b"Content-Type", b"text/csv; charset=utf-8"),), table, len(x))
+    return Answer(200, AS_CSV, table, len(x))
+
+
+def _nth(what: str) -> Callable[[int], str]:
+    return lambda row: f"{what} {row + 1}"
+
+
+def _with_hint(error: RequestError, request: Request) -> RequestError:
+    """The error; where the body is another protocol's, it says where that one is spoken."""
+    if isinstance(error, InvalidInstance) and isinstance(request.sent, bytes):
+        found = re.match(rb'\s*\{\s*"(instances|inputs|dataframe_split|dataframe_records)"', request.sent)
+        if found:
+            hint = f'/predict takes a row or an array of rows; POST {{"{found[1].decode()}": ...}} to /invocations'
+            return InvalidInstance(f"{error}: {hint}", error.problems)
+    return error
 
 
 def _asked(query: str) -> Set[str]:

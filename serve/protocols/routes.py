@@ -75,7 +75,6 @@ def _describe(service: Service, request: Request) -> Answer:
     return json_answer(openapi.document(service.served, service.config, Routes(service.config)))
 
 
-MODELS = ("/v2/models/<name>", "/v2/models/<name>/versions/<version>")
 PAGES = {
     ("GET", "/"): "The page",
     ("POST", "/answer"): "The page's form and answer alone, for its script",
@@ -83,7 +82,7 @@ PAGES = {
     ("GET", "/page/<name>"): "The page's files",
     ("GET", "/report"): "The model's report",
 }
-ROWS_REFUSED = (400, 413, 415, 422, 503)
+ROWS_REFUSED = (400, 406, 413, 415, 422, 503)
 ROUTES = (
     Route("POST", "/predict", predict.predict, "Verdicts on rows", takes={JSON: "Rows", CSV: "Table"},
           gives={JSON: "Answers", CSV: "Table"}, query=predict.QUERY, refusals=ROWS_REFUSED, hot=True),
@@ -103,14 +102,20 @@ ROUTES = (
     Route("GET", "/v2/health/ready", management.server_ready, "Whether the server is ready",
           gives={JSON: management.ServerReady}, refusals=(503,), shape=v2.ERROR, probe=True),
     *(Route("GET", rule, v2.model, "The signature of a model", gives={JSON: v2.ModelMetadata}, refusals=(404,),
-            shape=v2.ERROR) for rule in MODELS),
+            shape=v2.ERROR) for rule in v2.MODELS),
     *(Route("GET", f"{rule}/ready", v2.ready, "Whether a model is ready", gives={JSON: v2.ModelReady},
-            refusals=(404, 503), shape=v2.ERROR, probe=True) for rule in MODELS),
+            refusals=(404, 503), shape=v2.ERROR, probe=True) for rule in v2.MODELS),
     *(Route("POST", f"{rule}/infer", v2.infer, "Tensors in, tensors out", takes={JSON: Inference},
             gives={JSON: v2.Inferred}, refusals=(400, 404, 413, 422, 503), shape=v2.ERROR, hot=True)
-      for rule in MODELS),
+      for rule in v2.MODELS),
+    *(Route("GET", f"{rule}/config", v2.config, "The signature, as Triton's model configuration",
+            gives={JSON: v2.ModelConfig}, refusals=(404,), shape=v2.ERROR) for rule in v2.MODELS),
+    *(Route("GET", f"{rule}/stats", v2.stats, "Rows and requests answered", gives={JSON: v2.Statistics},
+            refusals=(404,), shape=v2.ERROR) for rule in v2.MODELS),
+    Route("GET", "/v2/models/stats", v2.stats, "Rows and requests answered", gives={JSON: v2.Statistics},
+          shape=v2.ERROR),
     Route("POST", "/v2/repository/index", v2.index, "Versions in service, and refused versions",
-          gives={JSON: list[v2.IndexEntry]}, shape=v2.ERROR),
+          gives={JSON: list[v2.IndexEntry]}, refusals=(400,), shape=v2.ERROR),
     *(Route("POST", f"/v2/repository/models/<name>/{verb}", v2.load, "Always refused: the repository is followed",
             gives={}, refusals=(409,), shape=v2.ERROR) for verb in ("load", "unload")),
     Route("POST", "/invocations", mlflow.invocations, "Predictions", takes={JSON: mlflow.Invocation, CSV: "Table"},
@@ -155,15 +160,14 @@ class Routes:
 
     def overloaded(self, path: str) -> Answer:
         """The Answer to a request beyond capacity, as the path's protocol writes it."""
-        answer = self.refusal(path, Overloaded("the service is at capacity: retry after 1 second"))
-        return answer._replace(headers=(*answer.headers, (b"Retry-After", b"1")))
+        return self.refusal(path, Overloaded("the service is at capacity: retry after 1 second"))
 
     def _vertex(self, config: Config) -> Iterator[Route]:
         """The routes that Vertex AI names when it starts the container; its health may be one of ours."""
         if config.vertex_predict is not None:
             self._check_free("AIP_PREDICT_ROUTE", config.vertex_predict)
             yield Route("POST", config.vertex_predict, vertex.predict, "Predictions", takes={JSON: vertex.Prediction},
-                        gives={JSON: mlflow.Predictions}, refusals=(400, 413, 422, 503),
+                        gives={JSON: mlflow.Predictions}, refusals=(400, 406, 413, 422, 503),
                         shape=vertex.ERROR)  # fmt: skip
         if config.vertex_health is not None and not self.is_probe(config.vertex_health):
             self._check_free("AIP_HEALTH_ROUTE", config.vertex_health)

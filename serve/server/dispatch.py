@@ -20,7 +20,18 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from passfail.errors import RequestError
-from serve.http.messages import CLIENT_GONE, Answer, Pending, Request, completed, failure, problem, too_large
+from serve.http.messages import (
+    CLIENT_GONE,
+    Answer,
+    Pending,
+    Request,
+    completed,
+    compressed,
+    failure,
+    problem,
+    too_large,
+)
+from serve.http.receipt import identified
 from serve.protocols.routes import Routes, hot
 from serve.server import wsgi
 from serve.server.microbatch import answer_together
@@ -201,7 +212,7 @@ class Dispatcher:
             self._later(threads, call, self._flask, call.connection.send)
             return None
         call.began = self._recorder.begin()
-        if call.length <= SMALL and not call.target.query:
+        if call.length <= SMALL and not call.target.query and b"content-encoding" not in call.headers:
             self._add(call)
         else:
             self._later(self._batches, call, self._endpoint, partial(self._recorded, call))
@@ -210,14 +221,14 @@ class Dispatcher:
     def time_out(self, call: Call) -> Answer:
         """The Answer to a call whose body does not come."""
         call.asked = True
-        answer = problem(408, "Request timeout", "the body did not come in time")
+        answer = identified(problem(408, "Request timeout", "the body did not come in time"), call.headers)
         self._record(self._recorder.begin(), call, None, answer)
         return answer
 
     def _refuse(self, call: Call) -> None:
         call.asked = True
         call.began = self._recorder.begin()
-        call.answer = self._routes.overloaded(call.target.path)
+        call.answer = identified(self._routes.overloaded(call.target.path), call.headers)
         self._add(call)
 
     def _add(self, call: Call) -> None:
@@ -261,7 +272,7 @@ class Dispatcher:
     def _request(self, call: Call) -> Request:
         """The Request that an endpoint reads."""
         sent = too_large(self.limit) if self.too_large(call) else b"".join(call.chunks)
-        return Request(call.target.path, call.target.query, call.headers, sent)
+        return Request(call.target.path, call.target.query, call.headers, sent, self.limit)
 
     def _begun(self, call: Call) -> Answer | Pending:
         _, endpoint, names = call.target.found  # type: ignore[misc]
@@ -295,7 +306,7 @@ class Dispatcher:
     def _endpoint(self, call: Call) -> Answer:
         found = self._begun(call)
         try:
-            return completed(found)
+            return compressed(completed(found), call.headers)
         except Exception:
             return failure(LOG, "POST", call.target.path)
 

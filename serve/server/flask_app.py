@@ -12,9 +12,10 @@ from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
 
 from passfail.errors import MalformedBody, RequestError, StartupError
-from serve.http.auth import CHALLENGES, Auth
+from serve.http.auth import Auth
 from serve.http.errors import Unauthenticated
-from serve.http.messages import Answer, Endpoint, Request, completed, failure, too_large
+from serve.http.messages import Answer, Endpoint, Request, completed, compressed, failure, too_large
+from serve.http.receipt import identified
 from serve.protocols.routes import Routes
 from serve.registry import Service
 from serve.settings import Config
@@ -65,8 +66,9 @@ class Application(Flask):
         """A Flask view of an endpoint."""
 
         def view(**names: str) -> Response:
-            sent = Request(request.path, request.query_string.decode("latin-1"), g.headers, self._body())
-            g.answer = completed(endpoint(self.service, sent, **names))
+            query, limit = request.query_string.decode("latin-1"), self.service.config.max_body_bytes
+            sent = Request(request.path, query, g.headers, self._body(), limit)
+            g.answer = compressed(completed(endpoint(self.service, sent, **names)), g.headers)
             return _response(g.answer)
 
         return view
@@ -97,22 +99,28 @@ class Application(Flask):
         if self.auth.admits(request.path, g.headers):
             return None
         error = Unauthenticated("send Authorization: Bearer KEY, or Basic with the key as the password")
-        answer = self.routes.refusal(request.path, error)
-        g.answer = answer._replace(headers=(*answer.headers, *CHALLENGES))
+        g.answer = self.routes.refusal(request.path, error)
         return _response(g.answer)
 
     def _end(self, response: Response) -> Response:
         rule = request.url_rule.rule if request.url_rule else None
         answer = g.get("answer") or Answer(response.status_code, (), b"")
         self.recorder.end(g.began, request.method, request.path, rule, g.headers, answer)
+        if "X-Request-Id" not in response.headers:
+            response.headers.extend(_texts(identified(Answer(0, (), b""), g.headers)))
         return response
 
     def _http_error(self, error: HTTPException) -> Response:
-        methods = sorted((error.valid_methods or ()) if isinstance(error, MethodNotAllowed) else ())
-        answer = self.routes.shape(request.path)(error.code or 500, error.name, error.description or "")
-        if methods:
-            answer = answer._replace(headers=(*answer.headers, (b"Allow", ", ".join(methods).encode())))
-        return _response(answer)
+        detail = error.description or ""
+        headers: tuple[tuple[bytes, bytes], ...] = ()
+        if isinstance(error, MethodNotAllowed):
+            methods = ", ".join(sorted(error.valid_methods or ()))
+            detail = (
+                f"{request.path} takes {methods}, not {request.method}: /docs has an example, / is a page for people"
+            )
+            headers = ((b"Allow", methods.encode()),)
+        answer = self.routes.shape(request.path)(error.code or 500, error.name, detail)
+        return _response(answer._replace(headers=(*answer.headers, *headers)))
 
     def _unexpected(self, error: Exception) -> Response:
         return _response(failure(self.logger, request.method, request.path))
@@ -146,5 +154,8 @@ def from_gunicorn() -> Application:
 
 
 def _response(answer: Answer) -> Response:
-    headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in answer.headers]
-    return Response(answer.body, answer.status, headers)
+    return Response(answer.body, answer.status, _texts(answer))
+
+
+def _texts(answer: Answer) -> list[tuple[str, str]]:
+    return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in answer.headers]

@@ -17,8 +17,9 @@ from passfail.codecs import tensors
 from passfail.errors import MalformedBody, RequestError
 from passfail.manifest import MISSING
 from passfail.proof import reference
+from serve.http import messages
 from serve.http.auth import Auth
-from serve.http.messages import PROBLEM, Request, completed
+from serve.http.messages import Request, completed
 from serve.http.receipt import REQUEST_ID
 from serve.protocols import mlflow
 from serve.protocols import open_inference as v2
@@ -28,7 +29,7 @@ from serve.protocols.routes import hot
 from serve.settings import Config
 
 SECRETS = ("5ecre7-", "777777.25")  # what mutations put into requests, and no refusal may repeat
-JSON, CSV = b"application/json", b"text/csv"
+JSON, CSV, PROBLEM = (name.encode() for name in (messages.JSON, messages.CSV, messages.PROBLEM))
 
 
 def ask(service, endpoint, body, path="/predict", query="", headers=(), **names):

@@ -209,7 +209,7 @@ def test_wrong_media_type(client, content_type):
     response = post(client("hours"), {"hours": 1}, content_type)
 
     assert problems(response, 415) == []
-    assert response.json["detail"] == "send Content-Type: application/json or text/csv"
+    assert response.json["detail"] == "send Content-Type: application/json, text/csv or application/jsonlines"
 
 
 def test_other_routes(client):

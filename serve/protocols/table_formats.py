@@ -1,0 +1,105 @@
+"""Tables and answers beside JSON: CSV without a header, JSON lines, and the answers in what the client accepts."""
+
+import csv
+import io
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from passfail.arrays import Floats
+from passfail.codecs import Codecs, strict_json
+from passfail.errors import InvalidInstance, MalformedBody, Problem
+from serve.http.content import chosen
+from serve.http.errors import UnsupportedMediaType
+from serve.http.messages import CSV, JSON, JSON_LINES, Request
+
+READ = (JSON, CSV, JSON_LINES)
+LINES = ("application/jsonlines", "application/jsonl", "application/x-ndjson")
+ALIASES = re.compile(rb"application/(jsonl|x-ndjson)(?![\w-])", re.I)  # of JSON lines, which has no registered type
+LONGEST_LINE = 100_000  # bytes of a CSV's first line; the csv module refuses a cell of more than 131,072
+ANSWERS = msgspec.json.Decoder(list[msgspec.Raw])
+RECORDS = msgspec.json.Decoder(list[dict[str, Any]])
+ROWS = msgspec.json.Decoder(list[list[Any]])
+
+
+def media_types(request: Request) -> tuple[str, str]:
+    """What the request is in, and what its answer is to be in: each of READ.
+
+    Raises UnsupportedMediaType or NotAcceptable.
+    """
+    kind = JSON_LINES if request.media_type in LINES else request.media_type
+    if kind not in READ:
+        raise UnsupportedMediaType(f"send Content-Type: {JSON}, {CSV} or {JSON_LINES}")
+    return kind, answer_type(request, kind)
+
+
+def answer_type(request: Request, first: str) -> str:
+    """What the answer is to be in: one of READ, `first` where the client does not care. Raises NotAcceptable."""
+    accepted = ALIASES.sub(JSON_LINES.encode(), request.headers.get(b"accept", b""))
+    return chosen(accepted, (first, *(offer for offer in READ if offer != first)))
+
+
+def read_json_rows(codecs: Codecs, text: bytes, place: str) -> Floats:
+    """A JSON array of objects, or of arrays in the features' order -> x, float64 (n, d)."""
+    if text[:1] != b"[":
+        raise InvalidInstance("1 place is wrong", [Problem(place, "expected an array")])
+    if text[1:].lstrip()[:1] == b"[":
+        rows = strict_json.decode(ROWS, text)
+        return codecs.json.read_table(list(codecs.columns.by_name), rows, place)
+    return codecs.columns.matrix(codecs.json.read(text)[0])
+
+
+def read_json_lines(codecs: Codecs, body: bytes) -> Floats:
+    """One row a line, an object or an array in the features' order -> x, float64 (n, d)."""
+    lines = [line for line in body.splitlines() if line.strip()]
+    x = read_json_rows(codecs, b"[" + b",".join(lines) + b"]", "$")
+    if len(x) != len(lines):
+        raise MalformedBody("invalid request body: each line of JSON lines must be one row")
+    return x
+
+
+def is_headerless(codecs: Codecs, request: Request) -> bool:
+    """Whether a CSV has no header: it says header=absent, or no cell of its first line is a feature's name."""
+    said = re.search(rb";\s*header\s*=\s*\"?(absent|present)", request.headers.get(b"content-type", b""), re.I)
+    if said:
+        return said[1].lower() == b"absent"
+    first = request.body[:LONGEST_LINE].removeprefix(b"\xef\xbb\xbf").partition(b"\n")[0].replace(b"\0", b"")
+    (cells,) = csv.reader([first.decode("utf-8", "replace")])
+    names = codecs.columns.by_name
+    return len(cells) == len(names) and not names.keys() & {cell.strip() for cell in cells}
+
+
+def read_headerless(codecs: Codecs, body: bytes) -> Floats:
+    """A CSV without a header, its cells in the features' order -> x, float64 (n, d)."""
+    header = io.StringIO()
+    csv.writer(header, lineterminator="\n").writerow(codecs.columns.by_name)
+    try:
+        return codecs.csv.read(header.getvalue().encode() + body.removeprefix(b"\xef\xbb\xbf"))[0]
+    except InvalidInstance as error:  # the first line of the body is the second one that was read
+        places = [Problem(_line_before(found.pointer), found.detail, found.unseen) for found in error.problems]
+        raise InvalidInstance(str(error), places) from error
+
+
+def as_json_lines(answers: bytes) -> bytes:
+    """Answers in a JSON array -> each on a line."""
+    return b"".join(bytes(answer) + b"\n" for answer in ANSWERS.decode(answers))
+
+
+def as_csv(answers: bytes, names: Sequence[str], header: bool = True) -> bytes:
+    """Answers in a JSON array -> a table with a column for each of their fields."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    if header:
+        writer.writerow(names)
+    writer.writerows([[_cell(record[name]) for name in names] for record in RECORDS.decode(answers)])
+    return text.getvalue().encode()
+
+
+def _cell(value: object) -> object:
+    return {True: "true", False: "false", None: ""}[value] if isinstance(value, bool | None) else value
+
+
+def _line_before(pointer: str) -> str:
+    return re.sub(r"^line (\d+)", lambda found: f"line {int(found[1]) - 1}", pointer)
