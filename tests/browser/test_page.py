@@ -34,8 +34,8 @@ def page(browser, address, tmp_path, request):
     yield page
     page.screenshot(path=tmp_path / "page.png", full_page=True)
     context.close()
-    # Chromium logs a response of 422 or a lost connection, which a test asked for, as an error of its own.
-    asked_for = ("status of 422", "net::ERR_FAILED")
+    # Chromium logs a response of 422 or 503, or a lost connection, which a test asked for, as an error of its own.
+    asked_for = ("status of 422", "status of 503", "net::ERR_FAILED")
     assert [text for text in complaints if not any(part in text for part in asked_for)] == []
 
 
@@ -171,11 +171,13 @@ def test_a_pending_answer_is_dimmed_until_it_is_the_forms(page):
     assert page.locator("#updating").is_hidden()
 
 
-def test_an_unreachable_service_is_reported_at_the_answer(page):
-    page.route("**/answer*", lambda route: route.abort())
+@pytest.mark.parametrize("fault", ["lost", "at capacity"])
+def test_an_unreachable_service_is_reported_at_the_answer(page, fault):
+    fail = (lambda route: route.abort()) if fault == "lost" else (lambda route: route.fulfill(status=503, body="{}"))
+    page.route("**/answer*", fail)
     page.get_by_label("gre", exact=True).fill("800")
 
-    page.locator("#answer #offline").get_by_text("The service can't be reached.").wait_for()
+    page.locator("#answer #offline").get_by_text("The service can't be reached").wait_for()
     page.wait_for_function("() => getComputedStyle(document.getElementById('verdict')).opacity < 0.5")
     page.unroute("**/answer*")
     page.get_by_label("gre", exact=True).fill("700")

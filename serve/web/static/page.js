@@ -71,6 +71,7 @@ async function answer(sent = false) {
   get("answer").setAttribute("aria-busy", "true");
   try {
     const response = await fetch(`answer?watch=${sent}`, { method: "POST", body: query(), signal });
+    if (!response.ok && response.status !== 422) throw new Error(response.statusText); // at capacity, say
     show(new DOMParser().parseFromString(await response.text(), "text/html"));
     if (sent) keep();
     await draw(signal);
