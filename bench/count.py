@@ -98,14 +98,14 @@ def work(models):
     x, (row,) = columns.matrix(rows), decoder.read(one)[0]
     found = model.predict_rows([row])
     answer = found.verdicts[0], found.logits[0], found.probabilities[0], found.stable[0]
-    logit, probability = model.predict(x)
+    logit, probability = model.score(x)
     verdict, stable = model.verdict(logit), model.stable(x, logit)
     operations = {
         "decode 1 row": lambda: decoder.read(one),
         "predict 1 row": lambda: model.predict_rows([row]),
         "encode 1 row": lambda: decoder.write_row(*answer),
         "decode 1,000 rows": lambda: columns.matrix(decoder.read(thousand)[0]),
-        "predict 1,000 rows": lambda: (model.predict(x), model.verdict(logit), model.stable(x, logit)),
+        "predict 1,000 rows": lambda: (model.score(x), model.verdict(logit), model.stable(x, logit)),
         "encode 1,000 rows": lambda: decoder.write(verdict, logit, probability, stable, False),
     }
     gc.collect()

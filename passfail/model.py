@@ -1,5 +1,6 @@
 """A model that answers: an export's manifest, and the runtime that computes its logits and probabilities."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +12,9 @@ import numpy as np
 from passfail.arrays import Bools as Bools
 from passfail.arrays import Floats as Floats
 from passfail.arrays import Row as Row
+from passfail.columns import Columns
 from passfail.errors import NonFiniteLogit
+from passfail.frames import matrix
 from passfail.manifest import Manifest
 from passfail.proof.rounding import Stability
 from passfail.runtimes import Runtime
@@ -27,6 +30,19 @@ class RowAnswers(NamedTuple):
     stable: list[bool | None]
 
 
+class Predictions(NamedTuple):
+    """The answers to n rows.
+
+    verdict: bool (n,). label: n texts. probability, logit: float64 (n,). stable: bool (n,), None where not known.
+    """
+
+    verdict: Bools
+    label: list[str]
+    probability: Floats
+    logit: Floats
+    stable: Bools | None
+
+
 @dataclass(frozen=True)
 class Model:
     """An export's manifest and a runtime that has its model file open."""
@@ -34,7 +50,29 @@ class Model:
     manifest: Manifest
     runtime: Runtime
 
-    def predict(self, x: Floats) -> tuple[Floats, Floats]:
+    def predict(self, rows: object) -> Predictions:
+        """Answer rows, by the same rule for each column as the service, with the same bits.
+
+        Parameters
+        ----------
+        rows : a pandas or polars DataFrame, an Arrow table, a dict of columns, a list of dicts, or x float64 (n, d).
+
+        Raises
+        ------
+        InvalidInstance : it names the rows and columns that are wrong.
+        NonFiniteLogit : the logit of some row is beyond float64.
+        """
+        x = matrix(self._columns, rows)
+        logit, probability = self.score(x)
+        verdict = self.verdict(logit)
+        label = [self.manifest.target.labels[positive] for positive in verdict.tolist()]
+        return Predictions(verdict, label, probability, logit, self.stable(x, logit))
+
+    @cached_property
+    def _columns(self) -> Columns:
+        return Columns(self.manifest.features, sys.maxsize)
+
+    def score(self, x: Floats) -> tuple[Floats, Floats]:
         """Compute the logit and the probability of each row.
 
         Parameters
@@ -58,7 +96,7 @@ class Model:
     def predict_rows(self, rows: Sequence[Row]) -> RowAnswers:
         """Answer a few rows, in plain Python: NumPy's fixed costs are most of the time of a single row.
 
-        The values are the same bits as those of `predict`, `verdict` and `stable`. Raises NonFiniteLogit.
+        The values are the same bits as those of `score`, `verdict` and `stable`. Raises NonFiniteLogit.
         """
         x = np.array(rows, dtype=np.float64)
         found, likelihood = self.runtime(x)

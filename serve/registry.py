@@ -69,7 +69,7 @@ class Served:
         InvalidInstance : the logit of some row is beyond float64.
         """
         try:
-            logit, probability = self.model.predict(x)
+            logit, probability = self.model.score(x)
         except NonFiniteLogit as error:
             raise _no_answer(error, place) from error
         if self.recorder is not None and traffic:

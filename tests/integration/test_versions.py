@@ -126,7 +126,7 @@ def test_a_model_whose_files_are_damaged_while_it_serves_goes_on(home, fault):
 
     assert version(one) == 2
     assert list(one.refused) == ["all" if fault == "gone" else "2"]
-    assert one.served.model.predict(np.array([[7.0]]))[0] > 0
+    assert one.served.model.score(np.array([[7.0]]))[0] > 0
 
 
 def test_without_any_version_that_opens_the_service_does_not_start(home):

@@ -36,7 +36,7 @@ def alone(served, row):
     """What the model says of a row by the functions that answer many."""
     model = served.model
     x = np.array([row])
-    logit, probability = model.predict(x)
+    logit, probability = model.score(x)
     return model.verdict(logit).item(), logit.item(), probability.item(), model.stable(x, logit).item()
 
 
