@@ -87,8 +87,9 @@ use: $(VENV)/train ## pin the version that is served, at once: VERSION=3, or VER
 ##@ Change the code
 
 .PHONY: lint
-lint: $(VENV)/test ## check the style
+lint: $(VENV)/test ## check the style and the types
 	@$(VENV)/bin/ruff check --quiet . && $(VENV)/bin/ruff format --quiet --check .
+	@$(VENV)/bin/mypy --no-error-summary
 
 # loadscope: the tests of a module share its services. Each run names its ten slowest tests.
 PYTEST := $(PY) -m pytest -q

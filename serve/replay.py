@@ -4,11 +4,12 @@ import argparse
 import dataclasses
 import json
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from passfail.errors import StartupError
-from serve.http.messages import Request, completed
-from serve.protocols.predict import CSV, JSON, predict
+from serve.http.messages import CSV, JSON, Request, completed
+from serve.protocols.predict import predict
 from serve.registry import Service
 from serve.settings import Config
 
@@ -17,7 +18,7 @@ LISTED = 20
 ASKED = {"explain=true": b'"explanation":', "evidence=true": b'"evidence":'}
 
 
-def main(arguments):
+def main(arguments: Sequence[str]) -> int:
     """The exit status: SAME, also where there was nothing to compare with, DIFFERENT or IMPOSSIBLE."""
     parser = argparse.ArgumentParser(prog="python -m serve replay", description=__doc__.partition(": ")[2])
     parser.add_argument("request", type=Path, help="the request's body as it was sent: .json, or .csv")
@@ -50,7 +51,7 @@ def main(arguments):
     return _say(DIFFERENT, f"different: {', '.join(_differences(past, answer.body)) or 'in how it is written'}")
 
 
-def _request(path, body, past):
+def _request(path: Path, body: bytes, past: bytes | None) -> Request:
     """The request again. What the past answer has beside the decision was asked for, and so is asked for again."""
     if path.suffix == ".csv":
         return Request("/predict", "", {b"content-type": CSV.encode()}, body)
@@ -58,20 +59,23 @@ def _request(path, body, past):
     return Request("/predict", "&".join(asked), {b"content-type": JSON.encode()}, body)
 
 
-def _differences(past, now):
+def _differences(past: bytes, now: bytes) -> list[str]:
     """The places where two answers differ, at most LISTED of them."""
     try:
-        past, now = (dict(_places(json.loads(text), "$")) for text in (past, now))
+        before, after = (dict(_places(json.loads(text), "$")) for text in (past, now))
     except ValueError:
-        past, now = (
-            {f"line {number}": line for number, line in enumerate(text.splitlines(), 1)} for text in (past, now)
-        )
-    return [place for place in past | now if place not in past or place not in now or past[place] != now[place]][
-        :LISTED
-    ]
+        before, after = (dict(_lines(text)) for text in (past, now))
+    missing = object()
+    places = [place for place in before | after if before.get(place, missing) != after.get(place, missing)]
+    return places[:LISTED]
 
 
-def _places(document, place):
+def _lines(text: bytes) -> Iterator[tuple[str, object]]:
+    """(place, line) of each line of a text."""
+    return ((f"line {number}", line) for number, line in enumerate(text.splitlines(), 1))
+
+
+def _places(document: object, place: str) -> Iterator[tuple[str, object]]:
     """(place, value) of each value in a JSON document."""
     if isinstance(document, dict):
         for name, value in document.items():
@@ -84,6 +88,6 @@ def _places(document, place):
         yield place, document
 
 
-def _say(status, text):
+def _say(status: int, text: str) -> int:
     print(text, file=sys.stderr)
     return status
