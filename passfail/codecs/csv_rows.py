@@ -152,7 +152,8 @@ class CsvRows:
         header = [name.strip() for name in table[0][1]]
         rows = table[1:]
         self._columns.check_rows(len(rows))
-        self._columns.check_names(header, "line 1", "the header doesn't name the model's features")
+        if any(header.count(name) != 1 for name in self._columns.by_name):  # other columns go back as they came
+            self._columns.check_names(header, "line 1", "the header doesn't name the model's features")
         order = self._columns.order(header)
         values: list[list[float]] = []
         problems: list[Problem] = []

@@ -44,7 +44,8 @@ def test_a_spreadsheets_export_is_served_by_the_first_command(folder: Path, caps
     row = {"Age": None, "Active": True, "Town": "Zürich"}
     answer = client.post("/predict", json=row)
     assert (answer.status_code, answer.json["label"] in ("no", "yes")) == (200, True)
-    text = "Town,Active,Age\nZürich,TRUE,?\n"
-    table = client.post("/predict", data=text.encode(), content_type="text/csv").text.splitlines()
-    assert table[1].startswith("Zürich,TRUE,?")
-    assert json.loads(table[1].split(",")[5]) == answer.json["probability"]
+    text = "Customer-ID,Town,Active,Age,Churn\n007,Zürich,TRUE,?,Yes\n"
+    header, line = client.post("/predict", data=text.encode(), content_type="text/csv").text.splitlines()
+    assert header.startswith("Customer-ID,Town,Active,Age,Churn,predicted_Churn,label,probability")
+    assert line.startswith("007,Zürich,TRUE,?,Yes,")
+    assert json.loads(line.split(",")[7]) == answer.json["probability"]

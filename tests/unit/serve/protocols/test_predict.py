@@ -122,7 +122,10 @@ def test_broken_json_is_malformed(client, body, status):
     ("body", "expected"),
     [
         ("gre,gpa\n1,2\n", [("line 1, rank", "missing")]),
-        ("gre,gpa,rank,x\n1,2,1,1\n", [("line 1", "1 unknown name(s); the features are: gre, gpa, rank")]),
+        (
+            "gre,gpa,Rank,x\n1,2,1,1\n",
+            [("line 1", "2 unknown name(s); the features are: gre, gpa, rank"), ("line 1, rank", "missing")],
+        ),
         ("gre,gre,gpa,rank\n1,1,2,1\n", [("line 1, gre", "given more than once")]),
         ("gre,gpa,rank\n1,2\n", [("line 2", "2 cells where the header has 3")]),
         ("gre,gpa,rank\n1,x,1\n\n1,1_0,9\n,0x1,1\n", [("line 2, gpa", "expected a number"),
