@@ -120,7 +120,7 @@ def from_json(service, body):
         why = ask(service, explained, body, path="/explain")
         assert why.status == answer.status
     if answer.status != 200:
-        return refused(answer, body, PROBLEM.encode(), "type", "title", "status", "detail")
+        return refused(answer, body, PROBLEM, "type", "title", "status", "detail")
     found = json.loads(body)
     rows = objects(model.manifest, found if isinstance(found, list) else [found])
     listed(model, rows, json.loads(answer.body, parse_constant=_forbidden))
@@ -153,7 +153,7 @@ def from_csv(service, body):
     model = service.served.model
     answer = ask(service, predict, body, headers={b"content-type": CSV})
     if answer.status != 200:
-        return refused(answer, body, PROBLEM.encode(), "type", "title", "status", "detail")
+        return refused(answer, body, PROBLEM, "type", "title", "status", "detail")
     header, rows, records = table(model.manifest, body)
     first, *found = csv.reader(io.StringIO(answer.body.decode(), newline=""))
     width = len(header)
