@@ -58,7 +58,7 @@ def test_a_pages_python_prints_what_it_says(page: str, hours: Terminal) -> None:
     assert hours.run(Command(".venv/bin/python -m doctest -o ELLIPSIS page.txt", "", False, 0, 0)) == ""
 
 
-# What each command of the README's comparison prints; the two that take long have tests of their own.
+# What each command of the README's comparison prints; the three that take long have tests of their own.
 SHOWN = {
     "passfail verify": "as it was certified",
     '{"hours": 7}': '"stable":true',
@@ -69,7 +69,7 @@ SHOWN = {
     "/drift": '"psi"',
     "make use": "version 1",
 }
-SLOW = ("make parity", "make bench-quick")
+SLOW = ("make parity", "make reproduce", "make bench-quick")
 CLAIMS = [row[1].strip("`") for row in table(section(PAGES["README.md"], "## What it gives you that others don't"))]
 
 
