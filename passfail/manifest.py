@@ -15,7 +15,7 @@ import msgspec
 from passfail import links
 from passfail.errors import ManifestError
 
-FORMAT = 2
+FORMAT = 3
 FILENAME = "manifest.json"
 
 # What a CSV cell may have in place of a value, in training and in serving alike; white space around it is ignored.

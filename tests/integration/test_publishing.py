@@ -8,7 +8,7 @@ import time
 from passfail.manifest import decode
 from passfail.repository import read_manifest, read_verified, versions
 from tests.support import ROOT
-from train.export.publish import _publish
+from train.export.publish import _publish, newest
 
 # Two children at a time publish and publish, until each is killed at a random moment. Each says what it has published.
 KILLS = 30
@@ -84,3 +84,10 @@ def test_what_a_killed_trainer_left_is_removed_a_day_later(models, tmp_path):
     _publish(home, manifest, files, None)
 
     assert sorted(path.name for path in home.iterdir()) == [".export-running", "1"]
+
+
+def test_a_folder_whose_name_only_looks_like_a_number_is_no_version(tmp_path):
+    for name in ("1", "2²", "³", "x"):
+        (tmp_path / name).mkdir()
+
+    assert newest(tmp_path) == 1

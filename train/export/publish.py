@@ -18,6 +18,7 @@ from passfail import signing
 from passfail.columns import row
 from passfail.files import replacing
 from passfail.manifest import Example, Feature, File, Manifest
+from passfail.repository import versions
 from passfail.runtimes import load_runtime
 from train.errors import ExportError
 from train.export import chain, formats, parity
@@ -151,7 +152,7 @@ def example_instances(features: Sequence[Feature]) -> list[dict[str, float | str
 
 def newest(home: Path) -> int:
     """The highest version in a model's folder, 0 if there is none."""
-    return max((int(path.name) for path in home.glob("[0-9]*") if path.name.isdigit()), default=0)
+    return max(versions(home), default=0)
 
 
 def _write_config(home: Path, d: int) -> None:

@@ -89,7 +89,9 @@ def test_any_changed_byte_of_the_manifest_is_noticed(copied):
             opened(copied)
 
 
-@pytest.mark.parametrize("text", [b"", b"[]", b"null", b'"x"', b"{}", b'{"format": 1}', b"\xff", b'{"format": 2}'])
+@pytest.mark.parametrize(
+    "text", [b"", b"[]", b"null", b'"x"', b"{}", b'{"format": 1}', b"\xff", b'{"format": 2}', b'{"format": 3}']
+)
 def test_what_is_no_manifest_is_refused(copied, text):
     (copied / "manifest.json").write_bytes(text)
 
