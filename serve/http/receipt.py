@@ -21,7 +21,7 @@ def digest(request: Request) -> str:
 
 def stamped(answer: Answer, manifest: Manifest, request: Request, request_digest: str) -> Answer:
     """The answer with its receipt."""
-    receipt = [*identified(answer, request.headers).headers, (b"X-Model-Digest", manifest.digest.encode())]
+    receipt = [*identified(answer, request.headers).headers, NO_STORE, (b"X-Model-Digest", manifest.digest.encode())]
     if request_digest:
         receipt.append((b"X-Request-Digest", request_digest.encode()))
     status, _, body, rows, _, _, error = answer

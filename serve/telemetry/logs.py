@@ -73,13 +73,17 @@ class Writer:
 
     def __init__(self, stream: int, gather: float = 0.0) -> None:
         self._stream, self._gather = stream, gather
+        self._reset()
+        os.register_at_fork(after_in_child=self._reset)  # the parent's thread may have held the lock, and is gone
+
+    def _reset(self) -> None:
         self._lock = threading.Lock()
-        self._process = 0
+        self._started = False
 
     def write(self, lines: Iterable[bytes]) -> None:
         """Queue lines, or drop them where the reader is too far behind; never wait for it."""
         with self._lock:
-            if self._process != os.getpid():  # a thread does not survive a fork
+            if not self._started:
                 self._start()
             for line in lines:
                 if self._queued - self._written + len(line) <= BUFFER:
@@ -96,7 +100,7 @@ class Writer:
             time.sleep(0.001)
 
     def _start(self) -> None:
-        self._process = os.getpid()
+        self._started = True
         self._lines: deque[bytes] = deque()
         self._queued = self._written = self._dropped = 0  # bytes, bytes, lines
         self._some = threading.Event()

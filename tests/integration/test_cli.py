@@ -78,7 +78,7 @@ def test_a_unit_is_shown_with_the_columns_numbers(run):
         "from 2.26 to 4 grade points in training",
         "grade points",
     )
-    assert client.get("/").text.count("&lt;points&gt;") == 2  # at the field's name and at its range
+    assert client.get("/").text.count("&lt;points&gt;") == 3  # field, range, suggestion
 
     run("fit", *arguments)
     run("export", *arguments[:2])

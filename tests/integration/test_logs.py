@@ -309,3 +309,15 @@ def test_rows_and_version_are_those_of_the_answer_in_every_protocol(models, monk
 
     assert [answer.status for answer in lines] == [200] * 7
     assert [(answer.rows, answer.model, answer.version) for answer in lines] == [(2, "hours", 1)] * 7
+
+
+def test_a_fork_while_a_line_is_written_locks_no_child():
+    """A worker is forked at any moment of the parent's log; the lock that its thread holds is not the child's."""
+    code = (
+        "import os, signal\nfrom serve.telemetry.logs import Writer\nwriter = Writer(1)\nwriter.write([b'parent\\n'])\n"
+        "writer.flush()\nwriter._lock.acquire()\nif os.fork() == 0:\n    signal.alarm(10)\n"
+        "    writer.write([b'child\\n'])\n    writer.flush()\n    os._exit(0)\nraise SystemExit(os.wait()[1])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+
+    assert (done.returncode, done.stdout) == (0, "parent\nchild\n")

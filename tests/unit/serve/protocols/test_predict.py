@@ -124,7 +124,8 @@ def test_broken_json_is_malformed(client, body, status):
         ("gre,gpa\n1,2\n", [("line 1, rank", "missing")]),
         (
             "gre,gpa,Rank,x\n1,2,1,1\n",
-            [("line 1", "2 unknown name(s); the features are: gre, gpa, rank"), ("line 1, rank", "missing")],
+            [("line 1", "2 unknown name(s): Rank, did you mean rank?; the features are: gre, gpa, rank"),
+            ("line 1, rank", "missing")],
         ),
         ("gre,gre,gpa,rank\n1,1,2,1\n", [("line 1, gre", "given more than once")]),
         ("gre,gpa,rank\n1,2\n", [("line 2", "2 cells where the header has 3")]),
