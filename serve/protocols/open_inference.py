@@ -16,7 +16,7 @@ from passfail.codecs.tensors import OUTPUTS, Inference, Values
 from passfail.errors import MalformedBody, RequestError
 from passfail.model import Model
 from serve.http.messages import Answer, Request, Shape, in_one_line, json_answer, refusal
-from serve.http.receipt import digest, identified, stamped
+from serve.http.receipt import digest, stamped
 from serve.protocols import management
 from serve.registry import Served, Service
 
@@ -157,7 +157,7 @@ def infer(service: Service, request: Request, name: str, version: str | None = N
     try:
         served = service.find(name, version)
     except RequestError as error:
-        return identified(refusal(error, ERROR), request.headers)
+        return refusal(error, ERROR)
     request_digest = digest(request)
     try:
         answer = _infer(served, request, request_digest)

@@ -277,9 +277,10 @@ class Dispatcher:
     def _begun(self, call: Call) -> Answer | Pending:
         _, endpoint, names = call.target.found  # type: ignore[misc]
         try:
-            return endpoint(self._service, self._request(call), **names)
+            found = endpoint(self._service, self._request(call), **names)
         except Exception:
-            return failure(LOG, "POST", call.target.path)
+            return self._failed(call)
+        return found if isinstance(found, Pending) or found.model else identified(found, call.headers)
 
     def _finished(self, call: Call, row: Pending, answered: RowAnswer | Exception) -> Answer:
         """The Answer of a call whose row the model has answered, or failed to."""
@@ -288,7 +289,10 @@ class Dispatcher:
                 raise answered
             return row.finish(answered)
         except Exception:
-            return failure(LOG, "POST", call.target.path)
+            return self._failed(call)
+
+    def _failed(self, call: Call) -> Answer:
+        return identified(failure(LOG, "POST", call.target.path), call.headers)
 
     # In threads.
 
@@ -308,7 +312,7 @@ class Dispatcher:
         try:
             return compressed(completed(found), call.headers)
         except Exception:
-            return failure(LOG, "POST", call.target.path)
+            return self._failed(call)
 
     def _recorded(self, call: Call, answer: Answer) -> None:
         answer = GONE if call.connection.gone else answer
