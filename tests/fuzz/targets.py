@@ -8,6 +8,7 @@ import csv
 import io
 import json
 import math
+import re
 from itertools import zip_longest
 
 import numpy as np
@@ -42,9 +43,11 @@ def refused(answer, body, media_type, *keys):
     assert answer.status in (400, 413, 415, 422), answer
     assert dict(answer.headers)[b"Content-Type"] == media_type
     assert set(keys) <= json.loads(answer.body, parse_constant=_forbidden).keys()
+    # A name that is nearly a feature's is said again, so that its sender can correct it; a value never is.
+    without_names = re.sub(rb"unknown name\(s\): .*?; the features are", b"", answer.body, flags=re.DOTALL)
     for secret in SECRETS:
         if secret.encode() in body:
-            assert secret.encode() not in answer.body
+            assert secret.encode() not in without_names
     return answer.status
 
 

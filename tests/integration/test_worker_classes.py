@@ -208,8 +208,8 @@ def test_a_client_that_leaves_half_way_is_no_error(address):
 
 
 def test_an_error_of_ours_is_one_answer_and_a_logged_traceback(models, worker_class, tmp_path):
-    """An endpoint that breaks: 500, and nothing of the traceback in the answer."""
-    breaks = "import serve.protocols.predict; serve.protocols.predict.digest = lambda *_: 1 / 0"
+    """A model whose runtime breaks after its start: 500, and nothing of the traceback in the answer."""
+    breaks = "from passfail.model import Model; Model.predict_rows = lambda *_: 1 / 0"
     (tmp_path / "sitecustomize.py").write_text(breaks)
     path = f"{tmp_path}:{ROOT}"
     with service(models, MODEL_NAME="hours", WEB_CONCURRENCY="1", WORKER_CLASS=worker_class, PYTHONPATH=path) as (
