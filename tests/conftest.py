@@ -7,13 +7,16 @@ import pytest
 from serve.server.flask_app import create_app
 from serve.settings import Config
 from tests.support.browser import browser  # noqa: F401  (a fixture)
-from tests.support.models import export_awkward, export_models, made_once
+from tests.support.models import export_awkward, export_models, made_once, written
 
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory):
     """A repository with one version of each of the three tables' models, which no test changes."""
-    return made_once(tmp_path_factory, "models", export_models)
+    folder = made_once(tmp_path_factory, "models", export_models)
+    before = written(folder)
+    yield folder
+    assert written(folder) == before, "a test wrote into the models that all workers share: copy them first"
 
 
 @pytest.fixture(scope="session")

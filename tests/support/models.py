@@ -47,6 +47,11 @@ def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path],
     return folder
 
 
+def written(folder: Path) -> dict[str, int]:
+    """When each file below a folder was last written, in nanoseconds."""
+    return {str(path): path.stat().st_mtime_ns for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
 def export_models(folder: Path) -> None:
     """Fit and export the three tables: one version of hours, study_hours and admissions."""
     export([], folder)
