@@ -73,7 +73,8 @@ def _start(folder: Path, manifest: Manifest, files: Mapping[str, bytes], name: s
     began = time.perf_counter()
     try:
         replay(manifest, runtime)
-        certificate.certify(name, runtime, Model(manifest, runtime).verdict, manifest)
+        model = Model(manifest, runtime)
+        certificate.certify(name, runtime, model.verdict, manifest, model.stable)
     except CertificateError as error:
         raise CertificateError(f"{folder}: {error}") from error
     took = 1000 * (time.perf_counter() - began)

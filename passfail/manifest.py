@@ -147,6 +147,7 @@ class Figures(Struct, frozen=True):
     non_monotone: int
     verdict_differences: int
     unstable_verdicts: int
+    false_stable: int = 0
 
 
 class Certificate(Struct, frozen=True):

@@ -19,6 +19,9 @@ from passfail.proof.reference import Subject
 from passfail.proof.rounding import Stability
 from passfail.runtimes import Runtime
 
+Verdict = Callable[[Floats], Bools]
+Claim = Callable[[Floats, Floats], Bools | None]
+
 LONG_ROWS, LONG_VALUES = 65_537, 2**19  # of the longest batch at the start: it must take few milliseconds
 
 # What each figure is, in words, wherever it is shown.
@@ -32,6 +35,7 @@ FIGURES = {
     "non_monotone": "probabilities or logits that fall where they should rise",
     "verdict_differences": "wrong verdicts outside the certified band",
     "unstable_verdicts": "wrong verdicts inside the certified band",
+    "false_stable": "verdicts said to be stable inside the certified band",
 }
 
 
@@ -45,6 +49,7 @@ def limits(link: str) -> dict[str, float]:
         "out_of_range": 0,
         "non_monotone": 0,
         "verdict_differences": 0,
+        "false_stable": 0,
     }
 
 
@@ -111,11 +116,11 @@ def truth(subject: Subject, x: Floats, exact_rows: int, steps: int, sizes: tuple
     return Truth(subject, x, logit, sample, high, low, band, finite, p, q, ladders, signs, sizes, singles)
 
 
-def certify(name: str, runtime: Runtime, verdict: Callable[[Floats], Bools], subject: Subject) -> None:
+def certify(name: str, runtime: Runtime, verdict: Verdict, subject: Subject, stable: Claim | None = None) -> None:
     """The short form, well under 0.1 s. Raises CertificateError saying by how much the runtime misses."""
     x, _ = samples.rows(subject, 60)
     sizes = (*batch_sizes(1024), min(LONG_ROWS, LONG_VALUES // len(subject.features)))
-    figures = measure(runtime, verdict, truth(subject, x, exact_rows=200, steps=32, sizes=sizes, alone=7))
+    figures = measure(runtime, verdict, truth(subject, x, exact_rows=200, steps=32, sizes=sizes, alone=7), stable)
     if found := faults(figures, subject.link):
         raise CertificateError(f"{name} doesn't answer on this machine as it was certified: {'; '.join(found)}")
 
@@ -132,8 +137,13 @@ def faults(figures: Figures, link: str) -> list[str]:
     return [f"{words}: {value:.6g} (at most {limit:g})" for words, value, limit in measured if not value <= limit]
 
 
-def measure(runtime: Runtime, verdict: Callable[[Floats], Bools], truth: Truth) -> Figures:
-    """The Figures of a runtime; verdict: logits (n,) -> bool (n,).
+def measure(runtime: Runtime, verdict: Verdict, truth: Truth, stable: Claim | None = None) -> Figures:
+    """The Figures of a runtime, and of what decides on its logits.
+
+    Parameters
+    ----------
+    verdict : logits (n,) -> bool (n,).
+    stable : rows (n, d) and their logits (n,) -> whether each verdict is said to be stable, bool (n,), or None.
 
     Raises CertificateError where it can't answer at all.
     """
@@ -143,8 +153,12 @@ def measure(runtime: Runtime, verdict: Callable[[Floats], Bools], truth: Truth) 
         off = np.abs((z[at] - truth.high) - truth.low)
         error = np.where(off == 0, 0.0, off / truth.band)
     right = (truth.high > threshold) | ((truth.high == threshold) & (truth.low > 0))
-    stable = np.abs((truth.high - threshold) + truth.low) > truth.band
+    distance = np.abs((truth.high - threshold) + truth.low)
+    sure = distance > truth.band
     wrong = verdict(z[at]) != right
+    claimed = None if stable is None else stable(truth.x[at], z[at])
+    # The band is twice what rounding can do: a row whose computed logit is outside it is exactly at least half as far.
+    false_stable = 0 if claimed is None else int((claimed & ~(distance > truth.band / 2)).sum())
     edge = np.array([np.nextafter(threshold, -np.inf), threshold, np.nextafter(threshold, np.inf)])
     wrong_at_edge = verdict(edge) != [False, False, True]  # positive where the logit exceeds the threshold's
     return Figures(
@@ -155,8 +169,9 @@ def measure(runtime: Runtime, verdict: Callable[[Floats], Bools], truth: Truth) 
         batch_differences=_batch_differences(runtime, z, p, truth),
         out_of_range=int(((p < 0) | (p > 1)).sum()),
         non_monotone=non_monotone(z, p) + _falls(runtime, truth),
-        verdict_differences=int((wrong & stable).sum() + wrong_at_edge.sum()),
-        unstable_verdicts=int((wrong & ~stable).sum()),
+        verdict_differences=int((wrong & sure).sum() + wrong_at_edge.sum()),
+        unstable_verdicts=int((wrong & ~sure).sum()),
+        false_stable=false_stable,
     )
 
 

@@ -1,6 +1,7 @@
 """A certificate that doesn't see a fault proves nothing: each fault, put into an exporter, is caught and named."""
 
 import copy
+import json
 import random
 from pathlib import Path
 
@@ -9,10 +10,13 @@ import pytest
 import torch
 from msgspec.structs import replace
 
+from passfail.errors import CertificateError
 from passfail.loading import Model
 from passfail.manifest import Feature
 from passfail.proof import certificate, samples
+from passfail.proof.rounding import Stability
 from passfail.runtimes import MODEL_FILES, load_runtime
+from tests.support.models import opened
 from train.__main__ import main
 from train.errors import ExportError, FitError
 from train.export import checkpoint, formats, parity, publish
@@ -126,9 +130,9 @@ def right():
     return load_runtime("onnx", formats.to_onnx(build()))
 
 
-def measured(case, runtime, verdict=lambda logit: logit > 0):
+def measured(case, runtime, verdict=lambda logit: logit > 0, stable=None):
     manifest, truth = case
-    return certificate.faults(certificate.measure(runtime, verdict, truth), manifest.link)
+    return certificate.faults(certificate.measure(runtime, verdict, truth, stable), manifest.link)
 
 
 @pytest.mark.parametrize(("least", "most"), [(8, 999), (500, 900), (15, 17), (3, 5), (65_537, 10**9)])
@@ -168,6 +172,25 @@ def test_a_fault_in_a_narrow_interval_is_caught(case, right, at, fault):
 def test_a_verdict_at_the_threshold_itself_is_caught(case, right):
     assert measured(case, right) == []
     assert any("wrong verdicts" in fault for fault in measured(case, right, verdict=lambda logit: logit >= 0))
+
+
+def always(x, logit):
+    return np.full(len(logit), True)
+
+
+def test_a_verdict_that_is_always_said_to_be_stable_is_caught(case, right):
+    assert measured(case, right, stable=Stability(case[0]).stable) == []
+    assert any("said to be stable inside the certified band" in fault for fault in measured(case, right, stable=always))
+
+
+@pytest.mark.parametrize("name", ["hours", "admissions"])
+def test_a_model_whose_verdicts_are_always_stable_neither_exports_nor_opens(models, monkeypatch, name):
+    monkeypatch.setattr(Model, "stable", lambda self, x, logit: always(x, logit))
+
+    with pytest.raises(CertificateError, match="said to be stable inside the certified band"):
+        opened(models, name)
+    with pytest.raises(ExportError, match="said to be stable inside the certified band"):
+        parity.again(models, name)
 
 
 def test_a_model_file_of_another_version_is_caught(case):
@@ -228,9 +251,13 @@ def test_a_flipped_bit_of_a_checkpoint_is_refused(checkpoints, tmp_path):
     """Anywhere in the file: its header, its description, each of its tensors."""
     written = (checkpoints / "admissions.safetensors").read_bytes()
     header = 8 + int.from_bytes(written[:8], "little")
+    tensors = json.loads(written[8:header])
+    del tensors["__metadata__"]
+    places = [[header + at for at in tensor["data_offsets"]] for tensor in tensors.values()]
+    assert len(places) > 10
     bits = random.Random(0)
-    for end in [8 * header] * 100 + [8 * len(written)] * 200:
-        bit = bits.randrange(end)
+    for start, end in [(0, header)] * 100 + places * 10:
+        bit = bits.randrange(8 * start, 8 * end)
         flipped = bytearray(written)
         flipped[bit // 8] ^= 1 << bit % 8
         (tmp_path / "admissions.safetensors").write_bytes(flipped)
@@ -266,6 +293,24 @@ def test_another_threshold_is_refused(checkpoints, tmp_path):
 
     with pytest.raises(ExportError, match="accuracy on the kept rows is"):
         publish.export(replace(description, threshold=0.4), model, kept, tmp_path)
+
+
+BINS = {
+    "of other rows": lambda bins: (replace(bins[0], positives=bins[0].positives + 1), *bins[1:]),
+    "moved between bins": lambda bins: (
+        replace(bins[0], rows=bins[0].rows - 1), replace(bins[1], rows=bins[1].rows + 1), *bins[2:],
+    ),
+    "one left out": lambda bins: bins[1:],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", BINS)
+def test_calibration_bins_that_are_not_the_held_out_rows_are_refused(checkpoints, tmp_path, fault):
+    description, model, kept = checkpoint.load(checkpoints, "admissions")
+    training = replace(description.training, calibration=BINS[fault](description.training.calibration))
+
+    with pytest.raises(ExportError, match=r"not the model that was fitted: the calibration"):
+        publish.export(replace(description, training=training), model, kept, tmp_path)
 
 
 def swapped(pair):

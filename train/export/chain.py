@@ -10,7 +10,7 @@ import numpy as np
 from passfail.arrays import Floats
 from passfail.codecs import Codecs, codecs, tensors
 from passfail.errors import RequestError
-from passfail.manifest import Manifest, Metrics, Parameters, Statistics
+from passfail.manifest import Bin, Manifest, Metrics, Parameters, Statistics
 from passfail.proof import reference
 from train.evaluation.metrics import metrics
 from train.export.checkpoint import Kept, Raw
@@ -34,6 +34,8 @@ def faults(manifest: Manifest, kept: Kept, measured: Metrics | None) -> list[str
         found += _coefficients(manifest.parameters, manifest.training.statistics)
     if measured is not None:
         found += _metrics(measured, metrics(logit, kept.y, manifest.link, manifest.threshold, kept.weight))
+    if manifest.training.held_out is not None:
+        found += _calibration(manifest.training.held_out, manifest.training.calibration, "weights" in manifest.arguments)
     return found
 
 
@@ -54,6 +56,19 @@ def _metrics(fit: Metrics, now: Metrics) -> Iterator[str]:
     for name, value in msgspec.structs.asdict(fit).items():
         if abs(getattr(now, name) - value) > ROUNDING * abs(value):
             yield f"{name} on the kept rows is {getattr(now, name):.17g}, {value:.17g} in the fit"
+
+
+def _calibration(held_out: Metrics, bins: Sequence[Bin], weighted: bool) -> Iterator[str]:
+    """How the calibration bins contradict the held-out metrics; with weights, which may be fractions, they are rounded."""
+    rows = sum(found.rows for found in bins)
+    if weighted and not rows:  # of weights that add up to less than a row
+        return
+    slack = 20 / rows if weighted else ROUNDING
+    error = sum(abs(found.probability * found.rows - found.positives) for found in bins) / max(rows, 1)
+    if not weighted and rows != held_out.rows:
+        yield f"the calibration bins have {rows} rows, the held-out metrics {held_out.rows}"
+    if abs(error - held_out.calibration_error) > slack:
+        yield f"the calibration error of the bins is {error:.17g}, {held_out.calibration_error:.17g} in the metrics"
 
 
 def word_faults(manifest: Manifest, raw: Sequence[Raw]) -> Iterator[str]:

@@ -103,7 +103,8 @@ def prove(
     missed: list[str] = []
     for name, run in engines.items():
         try:
-            figures[name] = proofs.measure(run, Model(manifest, run).verdict, truth)  # type: ignore[arg-type]  # a Subject will do
+            model = Model(manifest, run)  # type: ignore[arg-type]  # a Subject will do
+            figures[name] = proofs.measure(run, model.verdict, truth, model.stable)
             missed += [f"{name}: {fault}" for fault in proofs.faults(figures[name], manifest.link)]
         except CertificateError as error:
             missed.append(f"{name}: {error}")
