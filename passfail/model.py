@@ -4,7 +4,8 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import isfinite
+from itertools import compress
+from math import inf, isfinite
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +21,9 @@ from passfail.proof.rounding import Stability
 from passfail.runtimes import Runtime
 
 
+Outside = list[tuple[str, ...]]  # for each row the features whose value lies outside the training range
+
+
 class RowAnswers(NamedTuple):
     """The answers to a few rows as plain values, n each; x float64 (n, d) is what the runtime was given."""
 
@@ -28,12 +32,14 @@ class RowAnswers(NamedTuple):
     logits: list[float]
     probabilities: list[float]
     stable: list[bool | None]
+    outside: Outside
 
 
 class Predictions(NamedTuple):
     """The answers to n rows.
 
     verdict: bool (n,). label: n texts. probability, logit: float64 (n,). stable: bool (n,), None where not known.
+    outside: n tuples of the features whose value lies outside the training range.
     """
 
     verdict: Bools
@@ -41,6 +47,7 @@ class Predictions(NamedTuple):
     probability: Floats
     logit: Floats
     stable: Bools | None
+    outside: Outside
 
 
 @dataclass(frozen=True)
@@ -66,7 +73,8 @@ class Model:
         logit, probability = self.score(x)
         verdict = self.verdict(logit)
         label = [self.manifest.target.labels[positive] for positive in verdict.tolist()]
-        return Predictions(verdict, label, probability, logit, self.stable(x, logit))
+        outside = self.outside(x) or [()] * len(x)
+        return Predictions(verdict, label, probability, logit, self.stable(x, logit), outside)
 
     @cached_property
     def _columns(self) -> Columns:
@@ -105,7 +113,8 @@ class Model:
             raise NonFiniteLogit([row for row, logit in enumerate(logits) if not isfinite(logit)])
         threshold = self._threshold
         verdicts = [logit > threshold for logit in logits]
-        return RowAnswers(x, verdicts, logits, probabilities, list(map(self._stability.one, rows, logits)))
+        stable = list(map(self._stability.one, rows, logits))
+        return RowAnswers(x, verdicts, logits, probabilities, stable, self.outside(x) or [()] * len(x))
 
     def verdict(self, logit: Floats) -> Bools:
         """The verdicts (n,) of logits (n,): true where the logit exceeds the threshold's logit.
@@ -121,6 +130,27 @@ class Model:
     def stable(self, x: Floats, logit: Floats) -> Bools | None:
         """Whether the verdicts on rows x (n, d) would be the same without any rounding (n,); None: not known."""
         return self._stability.stable(x, logit)
+
+    def outside(self, x: Floats) -> Outside | None:
+        """The features of each row of x (n, d) whose value lies outside the training range; None: of no row any does.
+
+        A missing value, and a level, never does.
+        """
+        least, most = self._ranges
+        beyond = (x < least) | (x > most)
+        if not beyond.any():
+            return None
+        found: Outside = [()] * len(x)
+        for row in np.flatnonzero(beyond.any(axis=1)).tolist():
+            found[row] = tuple(compress((feature.name for feature in self.manifest.features), beyond[row].tolist()))
+        return found
+
+    @cached_property
+    def _ranges(self) -> Floats:
+        """The least and the largest value of each feature in the training rows, (2, d)."""
+        numeric = [feature.kind == "numeric" for feature in self.manifest.features]
+        ranges = [f.range if own else (-inf, inf) for f, own in zip(self.manifest.features, numeric, strict=True)]
+        return np.array(ranges).T
 
     @cached_property
     def _stability(self) -> Stability:

@@ -24,7 +24,7 @@ LOOK_SECONDS = 1.0  # between two looks at the repository
 
 Signature = tuple[tuple[str, int, int, int, int], ...]
 Refused = dict[str, StartupError]
-RowAnswer = tuple[bool, float, float, bool | None]  # verdict, logit, probability, stable
+RowAnswer = tuple[bool, float, float, bool | None, tuple[str, ...]]  # verdict, logit, probability, stable, outside
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +94,7 @@ class Served:
             alone = [self.answer_rows([row]) for row in rows]
             return [answer for (answer,), _ in alone], lambda: _call_all([observe for _, observe in alone])
         answers: list[RowAnswer | RequestError] = list(
-            zip(found.verdicts, found.logits, found.probabilities, found.stable, strict=True)
+            zip(found.verdicts, found.logits, found.probabilities, found.stable, found.outside, strict=True)
         )
 
         def observe() -> None:

@@ -9,7 +9,7 @@ from passfail.arrays import Bools
 from passfail.manifest import Manifest
 
 FIELDS = ("label", "probability", "logit", "stable", "model", "version")
-OPTIONAL = ("explanation", "evidence")
+OPTIONAL = ("outside", "explanation", "evidence")
 
 
 def names(manifest: Manifest) -> list[str]:

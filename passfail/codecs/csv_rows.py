@@ -71,10 +71,21 @@ class CsvRows:
         found = None if b'"' in body else self._plain(body.removeprefix(BOM_UTF8))
         return found or self._careful(text)
 
-    def write(self, verdict: Bools, logit: Floats, probability: Floats, stable: Bools | None, table: CsvTable) -> bytes:
-        """Encode the table as it was sent, with the answer's columns added; (n,) each, as `JsonRows.write`."""
+    def write(
+        self,
+        verdict: Bools,
+        logit: Floats,
+        probability: Floats,
+        stable: Bools | None,
+        table: CsvTable,
+        outside: Sequence[Sequence[str]] | None = None,
+    ) -> bytes:
+        """Encode the table as it was sent, with the answer's columns added; (n,) each, as `JsonRows.write`.
+
+        The column `outside` is there where some row has such features.
+        """
         header = list(table.header)
-        for name in self._answer_names:
+        for name in [*self._answer_names, *([] if outside is None else ["outside"])]:
             while name in header:
                 name = f"predicted_{name}"
             header.append(name)
@@ -85,7 +96,8 @@ class CsvRows:
             pieces[0::4] = lines
             pieces[1::4] = chosen(self._verdicts, verdict[rows], n)
             pieces[2::4] = _pairs(probability[rows], logit[rows])
-            pieces[3::4] = chosen(self._stables, None if stable is None else stable[rows], n)
+            ends = chosen(self._stables, None if stable is None else stable[rows], n)
+            pieces[3::4] = ends if outside is None else list(map(_with_outside, outside[rows], ends))
             parts.append(b"".join(pieces))
             at += n
         return b"".join(parts)
@@ -214,6 +226,11 @@ def _line(cells: Sequence[str]) -> str:
     # Python before 3.13 quotes a cell with a line's end in it only where its own lines end so: \r\n, cut off here.
     csv.writer(text, lineterminator="\r\n").writerow(cells)
     return text.getvalue()[:-2]
+
+
+def _with_outside(outside: Sequence[str], end: bytes) -> bytes:
+    """The end of a line, with the features outside the training range in a cell of their own."""
+    return b"%b,%b\n" % (end[:-1], _line([", ".join(outside)]).encode() if outside else b"")
 
 
 def _pairs(first: Floats, second: Floats) -> list[bytes]:

@@ -102,6 +102,7 @@ class JsonRows:
         stable: Bools | None,
         single: bool,
         more: Mapping[str, Sequence[object]] | None = None,
+        outside: Sequence[Sequence[str]] | None = None,
     ) -> bytes:
         """Encode the answers: an array or, for a single row, an object.
 
@@ -110,6 +111,7 @@ class JsonRows:
         verdict, logit, probability, stable : (n,) each; stable is None where it is not known.
         single : whether to write an object.
         more : {a field to add to each answer: its n values}.
+        outside : n lists of features; each that has some is added to its answer.
         """
         # Joined from pieces, not encoded from objects: each answer is the same but for a few of them.
         n = len(logit)
@@ -118,14 +120,17 @@ class JsonRows:
         pieces[1::6] = _texts(probability)
         pieces[3::6] = _texts(logit)
         pieces[4::6] = chosen(self._stables, stable, n)
-        pieces[5::6] = _ends(more) if more else [b"},"] * n
+        ends = _ends(more) if more else [b"},"] * n
+        pieces[5::6] = ends if outside is None else list(map(_with_outside, outside, ends))
         answers = b"".join(pieces)[:-1]
         return answers if single else b"[" + answers + b"]"
 
-    def write_row(self, verdict: bool, logit: float, probability: float, stable: bool | None) -> bytes:
+    def write_row(
+        self, verdict: bool, logit: float, probability: float, stable: bool | None, outside: Sequence[str] = ()
+    ) -> bytes:
         """Encode the answer to a single row, from plain values: the same bytes as those of `write`."""
-        text = msgspec.json.encode
-        pieces = self._verdicts[verdict], text(probability), b',"logit":', text(logit), self._stables[stable], b"}"
+        text, end = msgspec.json.encode, _with_outside(outside, b"}")
+        pieces = self._verdicts[verdict], text(probability), b',"logit":', text(logit), self._stables[stable], end
         return b"".join(pieces)
 
     def problems(self, body: bytes) -> Iterator[Problem]:
@@ -190,6 +195,11 @@ def _ends(more: Mapping[str, Sequence[object]]) -> list[bytes]:
     """{name: n values} -> what ends each of n answers."""
     rows = zip(*more.values(), strict=True)
     return [b"," + msgspec.json.encode(dict(zip(more, values, strict=True)))[1:] + b"," for values in rows]
+
+
+def _with_outside(outside: Sequence[str], end: bytes) -> bytes:
+    """The end of an answer, with the features outside the training range, if there are any."""
+    return b',"outside":%b%b' % (msgspec.json.encode(outside), end) if outside else end
 
 
 def _texts(numbers: Floats) -> list[bytes]:

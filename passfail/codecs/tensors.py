@@ -165,7 +165,7 @@ def outputs(asked: Inference) -> Sequence[Output]:
     return asked.outputs
 
 
-def write(asked: Inference, values: Mapping[str, Values], n: int, head: Mapping[str, str]) -> tuple[bytes, bytes]:
+def write(asked: Inference, values: Mapping[str, Values], n: int, head: Mapping[str, object]) -> tuple[bytes, bytes]:
     """Encode the response to a request: its JSON, and the bytes behind it.
 
     Parameters

@@ -111,7 +111,8 @@ def score(service: Service, request: Request, read: Callable[[Codecs, Request], 
         wanted = answer_type(request, JSON_LINES if request.media_type in LINES else JSON)
         x = read(codecs, request)
         logit, probability = served.predict(x, "row {}".format, request_digest)
-        rows = codecs.json.write(model.verdict(logit), logit, probability, model.stable(x, logit), single=False)
+        stable, outside = model.stable(x, logit), model.outside(x)
+        rows = codecs.json.write(model.verdict(logit), logit, probability, stable, False, outside=outside)
         if wanted == CSV:
             header = request.media_type != CSV or not is_headerless(codecs, request)
             table = as_csv(rows, names(model.manifest), header)

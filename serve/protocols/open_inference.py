@@ -72,12 +72,16 @@ class OutputTensor(msgspec.Struct, omit_defaults=True):
 
 
 class Inferred(msgspec.Struct):
-    """The answer to an inference, as passfail/codecs/tensors.py writes it."""
+    """The answer to an inference, as passfail/codecs/tensors.py writes it.
+
+    parameters.outside names the values outside the training range: `row 0: age; row 3: age, income`.
+    """
 
     model_name: str
     model_version: str
     outputs: list[OutputTensor]
     id: str | UnsetType = UNSET
+    parameters: dict[str, str] | UnsetType = UNSET
 
 
 class ModelReady(msgspec.Struct):
@@ -253,9 +257,12 @@ def _infer(served: Served, request: Request, request_digest: str) -> Answer:
     wanted = {output.name for output in tensors.outputs(asked)}
     logit, probability = served.predict(x, "row {}".format, request_digest)
     values = {name: _values(name, model, x, logit, probability) for name in wanted}
-    head = {"model_name": model.manifest.name, "model_version": str(model.manifest.version)}
+    head: dict[str, object] = {"model_name": model.manifest.name, "model_version": str(model.manifest.version)}
     if isinstance(asked.id, str):
         head["id"] = asked.id
+    if outside := model.outside(x):
+        places = (f"row {row}: {', '.join(names)}" for row, names in enumerate(outside) if names)
+        head["parameters"] = {"outside": "; ".join(places)}
     text, buffers = tensors.write(asked, values, len(x), head)
     if not buffers:
         return json_answer(text, rows=len(x))

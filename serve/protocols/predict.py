@@ -92,7 +92,8 @@ def _answers(
     if "evidence" in asked:
         more["evidence"] = evidence(manifest.training.calibration, probability)
     single = single and wanted == JSON
-    body = served.codecs.json.write(model.verdict(logit), logit, probability, model.stable(x, logit), single, more)
+    stable, outside = model.stable(x, logit), model.outside(x)
+    body = served.codecs.json.write(model.verdict(logit), logit, probability, stable, single, more, outside)
     if wanted == JSON:
         return json_answer(body, rows=len(x))
     if wanted == CSV:
@@ -105,7 +106,8 @@ def _table(served: Served, body: bytes, request_digest: str, asked: Set[str]) ->
     model, codecs = served.model, served.codecs
     x, sent = codecs.csv.read(body)
     logit, probability = served.predict(x, _nth("row"), request_digest, "unwatched" not in asked)
-    table = codecs.csv.write(model.verdict(logit), logit, probability, model.stable(x, logit), sent)
+    stable, outside = model.stable(x, logit), model.outside(x)
+    table = codecs.csv.write(model.verdict(logit), logit, probability, stable, sent, outside)
     return Answer(200, AS_CSV, table, len(x))
 
 

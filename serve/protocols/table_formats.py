@@ -88,16 +88,22 @@ def as_json_lines(answers: bytes) -> bytes:
 
 
 def as_csv(answers: bytes, names: Sequence[str], header: bool = True) -> bytes:
-    """Answers in a JSON array -> a table with a column for each of their fields."""
-    text = io.StringIO()
+    """Answers in a JSON array -> a table with a column for each of their fields.
+
+    A table without a header has always the same columns, so that its parts fit together; `outside` is none of them.
+    """
+    text, records = io.StringIO(), RECORDS.decode(answers)
     writer = csv.writer(text, lineterminator="\n")
     if header:
+        names = [*names, *(["outside"] if any("outside" in record for record in records) else [])]
         writer.writerow(names)
-    writer.writerows([[_cell(record[name]) for name in names] for record in RECORDS.decode(answers)])
+    writer.writerows([[_cell(record.get(name)) for name in names] for record in records])
     return text.getvalue().encode()
 
 
 def _cell(value: object) -> object:
+    if isinstance(value, list):
+        return ", ".join(value)
     return {True: "true", False: "false", None: ""}[value] if isinstance(value, bool | None) else value
 
 

@@ -205,16 +205,11 @@ def _shown(served: Served, pairs: list[tuple[str, str]], traffic: bool) -> Shown
     positive = bool(model.verdict(logit)[0])
     why = explain(model, x, logit)[0]
     parts = why["contributions"] or {}
-    ranges = [(feature.name, feature.minimum, feature.maximum) for feature in manifest.features]
     return Shown(
         row={name: _whole(value) for name, value in instance(manifest.features, x[0].tolist()).items()},
         positive=positive,
         probability=float(probability[0]),
-        outside=tuple(
-            name
-            for (name, minimum, maximum), value in zip(ranges, x[0].tolist(), strict=True)
-            if minimum is not None and maximum is not None and (value < minimum or value > maximum)
-        ),
+        outside=(model.outside(x) or [()])[0],
         contributions=parts,
         largest=max(map(abs, parts.values()), default=0) or 1,
         flips=tuple(
