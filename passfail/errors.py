@@ -12,6 +12,7 @@ PassfailError
      +- MalformedBody        the body is not JSON, CSV or tensors at all
      +- BodyTooLarge         the body has too many bytes or rows
      +- InvalidInstance      the rows are not rows of this model
+     +- NoInterval           the model has no intervals
 
 What each means over HTTP stands in serve/http/errors.py.
 """
@@ -107,3 +108,7 @@ class BodyTooLarge(RequestError):
 
 class InvalidInstance(RequestError):
     """The body is well formed, but its rows are not rows of this model."""
+
+
+class NoInterval(RequestError):
+    """The model has no intervals for its probabilities; the message says why."""

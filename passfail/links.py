@@ -16,11 +16,13 @@ class Link:
     ----------
     score : of a probability p, 0 < p < 1: what the output called `logit` is where the probability is p. It is within
         SCORE_ULP * 2^-53 * (1 + |score|) of exact; tests/unit/passfail/proof/test_rounding.py measures it.
+    probability : of a score, for intervals; a row's own comes from the runtime.
     least, most : the scores beyond which the probability no longer changes.
     ulp : the largest error of a probability, given its score, in units in the last place.
     """
 
     score: Callable[[float], float]
+    probability: Callable[[float], float]
     least: float
     most: float
     ulp: int
@@ -37,10 +39,13 @@ def _cauchit(p: float) -> float:
 
 
 LINKS = {
-    "logit": Link(lambda p: math.log(p / (1 - p)), -math.inf, math.inf, 4),
-    "probit": Link(NormalDist().inv_cdf, -40.0, 40.0, 16),  # the tail multiplies the rounding of the score's square
-    "cloglog": Link(lambda p: math.log(-math.log1p(-p)), -745.0, 7.0, 4),
-    "cauchit": Link(_cauchit, -1e300, 1e300, 4),
+    "logit": Link(
+        lambda p: math.log(p / (1 - p)), lambda z: 1 / (1 + math.exp(min(-z, 709.0))), -math.inf, math.inf, 4
+    ),
+    # The tail multiplies the rounding of the score's square.
+    "probit": Link(NormalDist().inv_cdf, lambda z: math.erfc(-z / math.sqrt(2)) / 2, -40.0, 40.0, 16),
+    "cloglog": Link(lambda p: math.log(-math.log1p(-p)), lambda z: -math.expm1(-math.exp(min(z, 7.0))), -745.0, 7.0, 4),
+    "cauchit": Link(_cauchit, lambda z: math.atan2(1, -z) / math.pi, -1e300, 1e300, 4),
 }
 
 

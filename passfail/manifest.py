@@ -226,7 +226,8 @@ class Statistics(Struct, frozen=True):
     the outcomes of all rows ("complete") or of some ("quasi") apart without error; `separating` names them, "unknown"
     where that would take too long. collinear: a sentence for each column that is made of others. standard_errors: from
     Fisher's information, or the sandwich estimator. intervals: the method of the intervals and of p. The figures of the
-    likelihood are None with class weights.
+    likelihood are None with class weights. factor: the lower triangle of L, row by row, where L L' is the covariance of
+    the intercept, if there is one, and the columns' weights; empty where there is none (passfail/intervals.py).
     """
 
     coefficients: tuple[Coefficient, ...]
@@ -243,6 +244,7 @@ class Statistics(Struct, frozen=True):
     collinear: tuple[str, ...]
     standard_errors: Literal["information", "sandwich"] = "information"
     intervals: Literal["wald", "profile"] = "wald"
+    factor: tuple[float, ...] = ()
 
 
 class Spread(Struct, frozen=True):

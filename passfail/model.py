@@ -16,6 +16,7 @@ from passfail.arrays import Row as Row
 from passfail.columns import Columns
 from passfail.errors import NonFiniteLogit
 from passfail.frames import matrix
+from passfail.intervals import Intervals
 from passfail.manifest import Manifest
 from passfail.proof.rounding import Stability
 from passfail.runtimes import Runtime
@@ -39,7 +40,8 @@ class Predictions(NamedTuple):
     """The answers to n rows.
 
     verdict: bool (n,). label: n texts. probability, logit: float64 (n,). stable: bool (n,), None where not known.
-    outside: n tuples of the features whose value lies outside the training range.
+    outside: n tuples of the features whose value lies outside the training range. interval: float64 (n, 2), the 95 %
+    interval of each probability, None where it was not asked for.
     """
 
     verdict: Bools
@@ -48,6 +50,7 @@ class Predictions(NamedTuple):
     logit: Floats
     stable: Bools | None
     outside: Outside
+    interval: Floats | None = None
 
 
 @dataclass(frozen=True)
@@ -57,15 +60,17 @@ class Model:
     manifest: Manifest
     runtime: Runtime
 
-    def predict(self, rows: object) -> Predictions:
+    def predict(self, rows: object, interval: bool = False) -> Predictions:
         """Answer rows, by the same rule for each column as the service, with the same bits.
 
         Parameters
         ----------
         rows : a pandas or polars DataFrame, an Arrow table, a dict of columns, a list of dicts, or x float64 (n, d).
+        interval : whether to compute the interval of each probability.
 
         Raises
         ------
+        NoInterval : the model has none.
         InvalidInstance : it names the rows and columns that are wrong.
         NonFiniteLogit : the logit of some row is beyond float64.
         """
@@ -74,7 +79,8 @@ class Model:
         verdict = self.verdict(logit)
         label = [self.manifest.target.labels[positive] for positive in verdict.tolist()]
         outside = self.outside(x) or [()] * len(x)
-        return Predictions(verdict, label, probability, logit, self.stable(x, logit), outside)
+        intervals = self.intervals.at(x, logit) if interval else None
+        return Predictions(verdict, label, probability, logit, self.stable(x, logit), outside, intervals)
 
     @cached_property
     def _columns(self) -> Columns:
@@ -130,6 +136,11 @@ class Model:
     def stable(self, x: Floats, logit: Floats) -> Bools | None:
         """Whether the verdicts on rows x (n, d) would be the same without any rounding (n,); None: not known."""
         return self._stability.stable(x, logit)
+
+    @cached_property
+    def intervals(self) -> Intervals:
+        """The intervals of its probabilities. Raises NoInterval."""
+        return Intervals(self.manifest)
 
     def outside(self, x: Floats) -> Outside | None:
         """The features of each row of x (n, d) whose value lies outside the training range; None: of no row any does.

@@ -15,7 +15,7 @@ from serve.settings import Config
 
 SAME, DIFFERENT, IMPOSSIBLE = 0, 1, 2
 LISTED = 20
-ASKED = {"explain=true": b'"explanation":', "evidence=true": b'"evidence":'}
+ASKED = {"explain=true": b'"explanation":', "evidence=true": b'"evidence":', "interval=true": b'"interval":'}
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -9,7 +9,7 @@ from passfail.arrays import Bools
 from passfail.manifest import Manifest
 
 FIELDS = ("label", "probability", "logit", "stable", "model", "version")
-OPTIONAL = ("outside", "explanation", "evidence")
+OPTIONAL = ("outside", "interval", "explanation", "evidence")
 
 
 def names(manifest: Manifest) -> list[str]:

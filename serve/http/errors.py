@@ -10,10 +10,11 @@ RequestError (passfail/errors.py)
  +- UnsupportedEncoding  415
  +- UnsupportedMediaType 415
  +- InvalidInstance      422
+ +- NoInterval           422
  +- Overloaded           503
 """
 
-from passfail.errors import BodyTooLarge, InvalidInstance, MalformedBody, RequestError
+from passfail.errors import BodyTooLarge, InvalidInstance, MalformedBody, NoInterval, RequestError
 
 
 class UnknownParameter(RequestError):
@@ -55,6 +56,7 @@ MEANINGS: dict[type[RequestError], tuple[int, str]] = {
     UnsupportedEncoding: (415, "Unsupported content encoding"),
     UnsupportedMediaType: (415, "Unsupported media type"),
     InvalidInstance: (422, "Invalid instance"),
+    NoInterval: (422, "No interval"),
     Overloaded: (503, "Overloaded"),
 }
 # Error -> the headers that its response carries. Two challenges, not a list in one: browsers read only the first.

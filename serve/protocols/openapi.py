@@ -125,9 +125,7 @@ def _examples(served: Served) -> dict[object, Schema]:
     manifest = served.model.manifest
     one = manifest.examples[0].instance
     found = served.model.predict_rows([row(manifest.features, one)])
-    answer = next(
-        zip(found.verdicts, found.logits, found.probabilities, found.stable, found.outside, strict=True)
-    )
+    answer = next(zip(found.verdicts, found.logits, found.probabilities, found.stable, found.outside, strict=True))
     several = [example.instance for example in manifest.examples]
     instances: Schema = {"example": {"instances": [one]}}
     return {
@@ -162,6 +160,7 @@ def _schemas(served: Served, config: Config) -> Schema:
                 "model": {"const": manifest.name},
                 "version": {"type": "integer"},
                 "outside": {"type": "array", "items": {"enum": [f.name for f in manifest.features]}},
+                "interval": {"type": "object"},
                 "explanation": {"type": "object"},
                 "evidence": {"type": ["object", "null"]},
             },

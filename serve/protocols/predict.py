@@ -20,6 +20,7 @@ AS_CSV = ((b"Content-Type", b"text/csv; charset=utf-8"),)
 QUERY = {
     "explain": "what each feature contributes, and what would change the verdict",
     "evidence": "the calibration bin that the probability falls in",
+    "interval": "the 95 % interval of the probability",
     "watch": "false: the rows are no traffic, and the metrics of rows and the drift leave them out",
 }
 
@@ -27,9 +28,9 @@ QUERY = {
 def predict(service: Service, request: Request) -> Answer | Pending:
     """POST /predict: an object answers an object, an array an array, and CSV is answered with columns added to it.
 
-    JSON lines are answered by JSON lines. Accept may ask for another of the three. ?explain=true and ?evidence=true add
-    to an answer in JSON (passfail/explain.py). ?watch=false keeps rows that are no traffic out of the metrics and the
-    drift.
+    JSON lines are answered by JSON lines. Accept may ask for another of the three. ?explain=true, ?evidence=true
+    (passfail/explain.py) and ?interval=true (passfail/intervals.py) add to an answer in JSON. ?watch=false keeps rows
+    that are no traffic out of the metrics and the drift.
     """
     served = service.served
     request_digest = digest(request)
@@ -37,7 +38,7 @@ def predict(service: Service, request: Request) -> Answer | Pending:
     try:
         asked = _asked(request.query) if request.query else asked
         kind, wanted = media_types(request)
-        if wanted == CSV and (more := sorted({"explain", "evidence"}.intersection(asked))):
+        if wanted == CSV and (more := sorted({"explain", "evidence", "interval"}.intersection(asked))):
             raise UnsupportedMediaType(f"only {JSON} has room for {' and '.join(more)}: send that")
         if kind == wanted == CSV:
             answer = _table(served, request.body, request_digest, asked)
@@ -85,8 +86,11 @@ def _answers(
 ) -> Answer:
     """Answer rows x, float64 (n, d), in the media type that is wanted; `place` names a row in an error."""
     model, manifest = served.model, served.model.manifest
+    intervals = model.intervals if "interval" in asked else None
     logit, probability = served.predict(x, place, request_digest, "unwatched" not in asked)
     more: dict[str, Sequence[object]] = {}
+    if intervals is not None:
+        more["interval"] = [{"low": low, "high": high} for low, high in intervals.at(x, logit).tolist()]
     if "explain" in asked:
         more["explanation"] = explain(model, x, logit)
     if "evidence" in asked:
@@ -126,13 +130,13 @@ def _with_hint(error: RequestError, request: Request) -> RequestError:
 
 
 def _asked(query: str) -> Set[str]:
-    """What a query asks for: some of explain, evidence and unwatched. Raises UnknownParameter."""
+    """What a query asks for: some of explain, evidence, interval and unwatched. Raises UnknownParameter."""
     pairs = parse_qsl(query, keep_blank_values=True)
-    problems = []
+    problems, (*others, last) = [], QUERY
     for name, value in pairs:
         if name not in QUERY:
             place = f"?{name}" if name.isidentifier() and name.isascii() and len(name) <= 64 else "?"
-            problems.append(Problem(place, "unknown; there are explain, evidence and watch"))
+            problems.append(Problem(place, f"unknown; there are {', '.join(others)} and {last}"))
         elif value not in ("true", "false"):
             problems.append(Problem(f"?{name}", "expected true or false"))
     if problems:

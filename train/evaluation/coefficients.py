@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
+from passfail.intervals import MOST, Z95
 from passfail.manifest import Coefficient, Feature, Statistics
-from train.evaluation.metrics import Z95
 from train.evaluation.profile import Profile, profile
 from train.evaluation.separation import Separation, model_separation
 from train.model.links import LINKS
@@ -17,6 +17,7 @@ from train.solvers.fit import Blocks, Fit
 from train.solvers.objective import Objective, inverse
 from train.solvers.options import Options
 from train.solvers.sums import Sums, add_up, total
+from train.table.out_of_core import one_thread
 
 PROFILED = 3e7  # rows times the cube of the columns: with more, profiles take many seconds
 
@@ -73,7 +74,17 @@ def statistics(features: Sequence[Feature], fitted: Fit, options: Options) -> St
         collinear=relations_in_words(relations, names),
         standard_errors="sandwich" if options.reweighted else "information",
         intervals="profile" if profiled else "wald",
+        factor=() if options.l2 or relations or solution.separated else _factor(covariance),
     )
+
+
+@one_thread()
+def _factor(covariance: torch.Tensor) -> tuple[float, ...]:
+    """Statistics.factor of a covariance (P, P), unless it is large, or singular within rounding."""
+    lower, fault = torch.linalg.cholesky_ex(covariance)
+    if len(covariance) > MOST or fault:
+        return ()
+    return tuple(lower[tuple(torch.tril_indices(*lower.shape))].tolist())
 
 
 def sandwich(link: str, rows: Blocks, sums: Sums) -> torch.Tensor:

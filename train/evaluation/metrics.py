@@ -8,14 +8,13 @@ import numpy.typing as npt
 import torch
 
 from passfail.arrays import Floats
+from passfail.intervals import Z95
 from passfail.links import score_at
 from passfail.manifest import Bin, Feature, Metrics, Struct
 from train.evaluation.cross_validation import HeldOut
 from train.evaluation.thresholds import Threshold, at_threshold, counted, probabilities, weights_by_score
 from train.model.links import LINKS
 from train.table.out_of_core import blockwise
-
-Z95 = 1.959963984540054  # the standard normal's quantile of 97.5 %, for 95 % intervals
 
 
 class Evaluation(Struct, frozen=True):

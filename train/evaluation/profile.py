@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from train.evaluation.metrics import Z95
+from passfail.intervals import Z95
 from train.solvers.objective import Objective, Point, inverse
 
 MOST_STEPS = 60

@@ -144,10 +144,13 @@ def test_predict_explains_and_cites_when_asked(client):
 @pytest.mark.parametrize(
     ("query", "expected"),
     [
-        ("?explian=true", [{"pointer": "?explian", "detail": "unknown; there are explain, evidence and watch"}]),
+        (
+            "?explian=true",
+            [{"pointer": "?explian", "detail": "unknown; there are explain, evidence, interval and watch"}],
+        ),
         ("?explain=yes", [{"pointer": "?explain", "detail": "expected true or false"}]),
         ("?explain", [{"pointer": "?explain", "detail": "expected true or false"}]),
-        ("?%3Cb%3E=1", [{"pointer": "?", "detail": "unknown; there are explain, evidence and watch"}]),
+        ("?%3Cb%3E=1", [{"pointer": "?", "detail": "unknown; there are explain, evidence, interval and watch"}]),
     ],
 )
 def test_a_query_that_is_not_understood_is_refused(client, query, expected):

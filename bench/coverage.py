@@ -1,0 +1,88 @@
+"""How often the 95 % interval of a probability contains the truth, and what a bootstrap of the table says of its width.
+
+python -m bench.coverage            200 tables of 200 rows; under a minute
+python -m bench.coverage --link probit --rows 100 --tables 500
+"""
+
+import argparse
+from types import SimpleNamespace
+
+import numpy as np
+
+from passfail.arrays import Floats
+from passfail.intervals import Intervals
+from passfail.links import LINKS, score_at
+from passfail.manifest import Feature
+from passfail.proof import reference
+from train.evaluation.coefficients import statistics
+from train.model.logistic import parameters
+from train.solvers.fit import fit
+from train.solvers.options import Options
+
+TRUE = np.array([-0.5, 1.0, -0.7, 0.4])  # the intercept, then the slopes
+PLACES = (0.1, 0.5, 0.9)  # true probabilities of the rows that are asked
+BOOTSTRAPS = 200
+
+
+def main() -> None:
+    """Print the coverage at each place, and the widths of the first table's intervals beside the bootstrap's."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--link", choices=LINKS, default="logit")
+    parser.add_argument("--rows", type=int, default=200)
+    parser.add_argument("--tables", type=int, default=200)
+    options = parser.parse_args()
+    generator = np.random.default_rng(0)
+    slopes = TRUE[1:]
+    asked = np.array([(score_at(options.link, p) - TRUE[0]) / (slopes @ slopes) * slopes for p in PLACES])
+    inside, fitted = np.zeros(len(PLACES)), 0
+    for table in range(options.tables):
+        x, y = draw(generator, options.rows, options.link)
+        if (found := ask(x, y, options.link, asked)) is None:
+            continue  # separated: there is no interval
+        fitted += 1
+        inside += (found[:, 0] <= PLACES) & (PLACES <= found[:, 1])
+        if table == 0:
+            first = x, y, found
+    shares = ", ".join(f"{share:.1%} at {p}" for p, share in zip(PLACES, inside / fitted, strict=True))
+    print(f"{options.link}, {options.rows} rows, {fitted} tables: the interval contains the truth in {shares}")
+    x, y, found = first
+    again = []
+    for _ in range(BOOTSTRAPS):
+        rows = generator.integers(len(y), size=len(y))
+        if (model := fitted_model(x[rows], y[rows], options.link)) is not None:
+            again.append(reference.logit(model, asked))
+    low, high = np.percentile(again, (2.5, 97.5), axis=0)
+    probability = np.vectorize(LINKS[options.link].probability)
+    for p, ours, *ends in zip(PLACES, found, probability(low), probability(high), strict=True):
+        print(f"  at {p}: {ours[0]:.3f} to {ours[1]:.3f}, by {len(again)} bootstraps {ends[0]:.3f} to {ends[1]:.3f}")
+
+
+def draw(generator: np.random.Generator, rows: int, link: str) -> tuple[Floats, Floats]:
+    """A table from the true model: x (n, d), y (n,)."""
+    x = generator.normal(size=(rows, len(TRUE) - 1))
+    p = np.array([LINKS[link].probability(score) for score in TRUE[0] + x @ TRUE[1:]])
+    return x, (generator.random(rows) < p).astype(np.float64)
+
+
+def fitted_model(x: Floats, y: Floats, link: str) -> SimpleNamespace | None:
+    """What reference and Intervals need of a manifest; None where the outcomes are separated."""
+    features = tuple(
+        Feature(f"x{i}", "numeric", (), float(column.min()), float(column.max()), None) for i, column in enumerate(x.T)
+    )
+    options = Options(link=link)
+    fitted = fit(features, x, y, np.ones(len(y)), options, log=lambda line: None)
+    found = statistics(features, fitted, options)
+    if found is None or not found.factor:
+        return None
+    training = SimpleNamespace(statistics=found, options=vars(options))
+    return SimpleNamespace(features=features, parameters=parameters(fitted.model), link=link, training=training)
+
+
+def ask(x: Floats, y: Floats, link: str, asked: Floats) -> Floats | None:
+    """The intervals (k, 2) of the rows asked (k, d), from a fit to a table; None where it has none."""
+    model = fitted_model(x, y, link)
+    return None if model is None else Intervals(model).at(asked, reference.logit(model, asked))
+
+
+if __name__ == "__main__":
+    main()

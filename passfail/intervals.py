@@ -1,0 +1,65 @@
+"""The 95 % interval of a row's probability, by the delta method from the covariance of the fitted parameters."""
+
+import numpy as np
+
+from passfail.arrays import Floats
+from passfail.errors import NoInterval
+from passfail.links import LINKS
+from passfail.manifest import Manifest
+from passfail.proof import reference
+
+MOST = 128  # parameters of a model whose manifest has their covariance
+Z95 = 1.959963984540054  # the standard normal's quantile of 97.5 %
+CHUNK = 8192  # rows at a time
+
+
+class Intervals:
+    """The intervals of one model's probabilities.
+
+    The score is a sum over the parameters, so its variance is that of the same sum (McCullagh & Nelder, Generalized
+    Linear Models, 1989, section 4.4). The link, which rises, takes the ends of the score's interval to probabilities.
+
+    Raises NoInterval where the fit has no covariance.
+    """
+
+    def __init__(self, manifest: Manifest) -> None:
+        if reason := _none(manifest):
+            raise NoInterval(f"the model has no intervals: {reason}")
+        assert manifest.training.statistics is not None
+        factor = np.array(manifest.training.statistics.factor)
+        size = round((2 * len(factor)) ** 0.5 - 0.5)
+        self._manifest = manifest
+        self._factor = np.zeros((size, size))
+        self._factor[np.tril_indices(size)] = factor
+        self._ones = size - len(manifest.parameters.columns)  # the intercept's column, if there is one
+
+    def at(self, x: Floats, logit: Floats) -> Floats:
+        """The intervals (n, 2), low and high, of rows x (n, d) with these logits (n,)."""
+        center, scale, _ = reference.scaling(self._manifest)
+        reach = np.empty(len(x))
+        with np.errstate(over="ignore"):
+            for start in range(0, len(x), CHUNK):
+                rows = slice(start, start + CHUNK)
+                columns = (reference.values(self._manifest, x[rows]) - center) / scale
+                design = np.column_stack([np.ones((len(columns), self._ones)), columns])
+                reach[rows] = Z95 * np.linalg.norm(design @ self._factor, axis=1)
+        ends = np.stack([logit - reach, logit + reach], axis=1)
+        probability = LINKS[self._manifest.link].probability
+        return np.array([probability(score) for score in ends.ravel().tolist()]).reshape(ends.shape)
+
+
+def _none(manifest: Manifest) -> str | None:
+    """Why the model has no intervals; None where it has them."""
+    training = manifest.training
+    found = training.statistics
+    if found is None:
+        return "only a converged fit by --solver newton has a covariance"
+    if found.factor:
+        return None
+    if training.options.get("l2"):
+        return "the penalty --l2 shrinks the estimates towards 0"
+    if found.separation != "none":
+        return "its columns separate the outcomes, so its estimates are infinite"
+    if found.collinear:
+        return "its columns are collinear, so its estimates are not unique"
+    return f"it has more than {MOST} parameters"
