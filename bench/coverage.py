@@ -40,7 +40,7 @@ def main() -> None:
         if (found := ask(x, y, options.link, asked)) is None:
             continue  # separated: there is no interval
         fitted += 1
-        inside += (found[:, 0] <= PLACES) & (PLACES <= found[:, 1])
+        inside += (found[:, 0] <= PLACES) & (found[:, 1] >= PLACES)
         if table == 0:
             first = x, y, found
     shares = ", ".join(f"{share:.1%} at {p}" for p, share in zip(PLACES, inside / fitted, strict=True))

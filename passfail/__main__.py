@@ -59,7 +59,8 @@ def _unlike(options: argparse.Namespace, name: str, signed_by: PublicKey | None)
         if ready.get("version") == version and "workers" not in ready:
             return None
         time.sleep(0.1)
-    reason = ready.get("refused", {}).get(str(version))
+    refused = ready.get("refused", {})
+    reason = refused.get(str(version)) or refused.get("pinned")
     return f"refuses it: {reason}" if reason else f"still serves version {ready.get('version')} after 5 seconds"
 
 

@@ -21,7 +21,6 @@ from passfail.manifest import Manifest
 from passfail.proof.rounding import Stability
 from passfail.runtimes import Runtime
 
-
 Outside = list[tuple[str, ...]]  # for each row the features whose value lies outside the training range
 
 

@@ -27,21 +27,25 @@ def model_name(models: Path, name: str | None = None) -> str:
     return found
 
 
-def versions(home: Path) -> list[int]:
-    """The numbers of the versions in a model's folder, rising."""
-    return sorted(int(path.name) for path in home.glob("[0-9]*") if re.fullmatch("[1-9][0-9]{0,14}", path.name))
+def versions(home: Path, lowest: int = 1) -> list[int]:
+    """The numbers of the versions in a model's folder, from `lowest` on, rising."""
+    numbers = (int(path.name) for path in home.glob("[0-9]*") if re.fullmatch("[1-9][0-9]{0,14}", path.name))
+    return sorted(number for number in numbers if number >= lowest)
 
 
-def choices(models: Path, name: str | None = None, version: int | None = None) -> list[Path]:
+def choices(models: Path, name: str | None = None, version: int | None = None, lowest: int = 1) -> list[Path]:
     """The folders to serve from, the best first: `version` or the pinned one alone, else from the highest down.
 
-    Raises ConfigError if there is none.
+    Raises ConfigError if there is none from the version `lowest` on.
     """
     home = models / model_name(models, name)
-    held = versions(home)
+    held = versions(home, lowest)
     if not held:
-        raise ConfigError(f"{home} holds no exported version: run make train export, or set MODEL_NAME")
+        some = "exported version" if lowest == 1 else f"version from LOWEST_VERSION, {lowest}, on"
+        raise ConfigError(f"{home} holds no {some}: run make train export, or set MODEL_NAME")
     chosen = pinned(home) if version is None else version
+    if chosen is not None and chosen < lowest:
+        raise ConfigError(f"{home}: version {chosen} is below LOWEST_VERSION, {lowest}: choose a higher one")
     if chosen is None:
         return [home / str(number) for number in reversed(held)]
     if chosen not in held:

@@ -44,13 +44,13 @@ if __name__ == "__main__":
     # A wrong setting ends here, in one line: gunicorn reads some of the same variables, and less kindly.
     from serve.server import gunicorn_conf  # isort: split
     from passfail.errors import StartupError
-    from passfail.repository import find
+    from passfail.repository import choices
     from serve.protocols.routes import Routes
 
     settings = gunicorn_conf.settings
     try:
         Routes(settings)
-        find(settings.models, settings.model_name, settings.model_version)
+        choices(settings.models, settings.model_name, settings.model_version, settings.lowest_version)
     except StartupError as error:
         _cannot_start(error)
     for address in gunicorn_conf.bind:

@@ -179,7 +179,7 @@ class Service:
     def look(self) -> None:
         """Serve what the repository asks for now; what can't be served is refused, and the old version goes on."""
         refused: Refused = {}
-        held = versions(self._home)
+        held = versions(self._home, self.config.lowest_version)
         try:
             self._serve_first(refused)
         except ConfigError as error:
@@ -194,7 +194,8 @@ class Service:
 
     def _serve_first(self, refused: Refused) -> bool:
         """Answer with the best version that opens; whether there is one. Raises ConfigError."""
-        for folder in choices(self.config.models, self.config.model_name, self.config.model_version):
+        config = self.config
+        for folder in choices(config.models, config.model_name, config.model_version, config.lowest_version):
             served = self._open(int(folder.name), refused)
             if served is not None:
                 if served is not getattr(self, "served", None):

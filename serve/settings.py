@@ -67,6 +67,7 @@ class Config:
     shadow_rate : the share of requests that are compared, in (0, 1].
     shadow_flips : the folder for the rows whose verdict differs on the shadow runtime.
     signed_by : the Ed25519 public key that must have signed each export.
+    lowest_version : the lowest version that may be served, whatever is pinned.
     access_log : whether each request is a line on stdout.
     api_keys : the SHA-256 digest of each accepted API key.
     metrics_port : the port that alone serves the metrics; None: `port` serves them.
@@ -93,6 +94,7 @@ class Config:
     shadow_rate: float = 0.01
     shadow_flips: Path | None = None
     signed_by: PublicKey | None = None
+    lowest_version: int = 1
     access_log: bool = False
     api_keys: tuple[bytes, ...] = ()
     metrics_port: int | None = None
@@ -125,6 +127,7 @@ class Config:
             models=Path(read.text("MODELS_DIR") or default.models),
             model_name=read.text("MODEL_NAME"),
             model_version=read.whole("MODEL_VERSION", None),
+            lowest_version=read.whole("LOWEST_VERSION", default.lowest_version),
             runtime=runtime,
             max_rows=read.whole("MAX_ROWS", default.max_rows),
             max_body_bytes=read.whole("MAX_BODY_BYTES", default.max_body_bytes),

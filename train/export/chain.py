@@ -61,7 +61,7 @@ def _metrics(fit: Metrics, now: Metrics) -> Iterator[str]:
 
 
 def _calibration(held_out: Metrics, bins: Sequence[Bin], weighted: bool) -> Iterator[str]:
-    """How the calibration bins contradict the held-out metrics; with weights, which may be fractions, they are rounded."""
+    """How the calibration bins contradict the held-out metrics; with weights they are rounded."""
     rows = sum(found.rows for found in bins)
     if weighted and not rows:  # of weights that add up to less than a row
         return

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from passfail.errors import StartupError
+from passfail.errors import ConfigError, StartupError
 from serve.registry import Service
 from serve.server.flask_app import create_app
 from serve.settings import Config
@@ -220,3 +220,32 @@ def test_readiness_says_which_workers_serve_another_version(home, monkeypatch):
     assert client.get("/health/ready").json["workers"] == {"1": 1, "7": 1}
     counters.release("another")
     assert "workers" not in client.get("/health/ready").json
+
+
+def test_no_version_below_the_lowest_is_served_even_if_it_is_pinned(home):
+    """Who may write to the repository can pin an old version, or take the newer ones away."""
+    publish(home, 2)
+    service = Service(Config(models=home.parent, lowest_version=2))
+    service.look()
+    assert (version(service), sorted(service.kept)) == (2, [2])
+
+    pin(home, 1)
+    service.look()
+    assert version(service) == 2
+    assert service.refused["pinned"].endswith("version 1 is below LOWEST_VERSION, 2: choose a higher one")
+
+    (home / "pinned").unlink()
+    (home / "2").rename(home / ".2")
+    service.look()
+    assert version(service) == 2
+
+
+def test_a_service_does_not_start_below_the_lowest_version(models):
+    with pytest.raises(ConfigError, match="holds no version from LOWEST_VERSION, 2, on"):
+        Service(Config(models=models, model_name="hours", lowest_version=2))
+
+
+def test_the_version_asked_for_may_not_be_below_the_lowest(home):
+    publish(home, 2)
+    with pytest.raises(ConfigError, match="version 1 is below LOWEST_VERSION, 2"):
+        Service(Config(models=home.parent, model_version=1, lowest_version=2))
