@@ -205,7 +205,8 @@ class Coefficient(Struct, frozen=True):
 
     The estimate is what a unit more adds to the score; p is two-sided; lower and upper bound the 95 % interval,
     None where it is open; odds_ratio is exp(estimate), for the logit link. An estimate that doesn't exist is None, and
-    `note` says why: "+infinite", "-infinite" or "perhaps infinite" (separated), "not unique" (collinear).
+    `note` says why: "+infinite", "-infinite" or "perhaps infinite" (separated), "not unique" (collinear). tests:
+    {"wald", "likelihood ratio" or "score": p} where they were computed.
     """
 
     term: str
@@ -217,6 +218,7 @@ class Coefficient(Struct, frozen=True):
     upper: float | None
     odds_ratio: float | None
     note: str
+    tests: dict[str, float] = {}
 
 
 class Statistics(Struct, frozen=True):
@@ -225,9 +227,10 @@ class Statistics(Struct, frozen=True):
     references: each categorical feature's level that its others are compared with. separation: whether columns tell
     the outcomes of all rows ("complete") or of some ("quasi") apart without error; `separating` names them, "unknown"
     where that would take too long. collinear: a sentence for each column that is made of others. standard_errors: from
-    Fisher's information, or the sandwich estimator. intervals: the method of the intervals and of p. The figures of the
-    likelihood are None with class weights. factor: the lower triangle of L, row by row, where L L' is the covariance of
-    the intercept, if there is one, and the columns' weights; empty where there is none (passfail/intervals.py).
+    Fisher's information, the sandwich estimator, or that over so many groups of rows (clusters). intervals: the method
+    of the intervals and of p. The figures of the likelihood are None with class weights. factor: the lower triangle of
+    L, row by row, where L L' is the covariance of the intercept, if there is one, and the columns' weights; empty where
+    there is none (passfail/intervals.py).
     """
 
     coefficients: tuple[Coefficient, ...]
@@ -242,7 +245,8 @@ class Statistics(Struct, frozen=True):
     separation: Literal["none", "quasi", "complete", "unknown"]
     separating: tuple[str, ...]
     collinear: tuple[str, ...]
-    standard_errors: Literal["information", "sandwich"] = "information"
+    standard_errors: Literal["information", "sandwich", "cluster"] = "information"
+    clusters: int = 0
     intervals: Literal["wald", "profile"] = "wald"
     factor: tuple[float, ...] = ()
 

@@ -220,7 +220,7 @@ def _print_coefficients(table: Table, fitted: Fit, options: Options, log: Log) -
     """Print the fit's notes and its coefficient table, if it has one."""
     for note in fitted.notes:
         log(note)
-    found = statistics(table.features, fitted, options)
+    found = statistics(table.features, fitted, options, table.cluster)
     for line in lines(found, options) if found else []:
         log(line)
     return found

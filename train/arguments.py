@@ -181,6 +181,7 @@ def _add_fitting(parser: ArgumentParser) -> None:
     group.add_argument(
         "--robust", action="store_true", default=None, help="robust standard errors, by the sandwich estimator"
     )
+    group.add_argument("--cluster", metavar="COLUMN", help="column of groups; standard errors allow for them")
     group.add_argument("--l2", type=_at_least(float, 0), help="L2 penalty on the scaled weights (default: 0)")
     group.add_argument(
         "--standardize", action=argparse.BooleanOptionalAction, default=None,

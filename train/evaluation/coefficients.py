@@ -3,10 +3,13 @@
 import math
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import torch
 
+from passfail.arrays import Floats
 from passfail.intervals import MOST, Z95
 from passfail.manifest import Coefficient, Feature, Statistics
+from train import distributed
 from train.evaluation.profile import Profile, profile
 from train.evaluation.separation import Separation, model_separation
 from train.model.links import LINKS
@@ -17,23 +20,32 @@ from train.solvers.fit import Blocks, Fit
 from train.solvers.objective import Objective, inverse
 from train.solvers.options import Options
 from train.solvers.sums import Sums, add_up, total
-from train.table.out_of_core import one_thread
+from train.table.out_of_core import BLOCK, one_thread, pieces
 
 PROFILED = 3e7  # rows times the cube of the columns: with more, profiles take many seconds
 
 
-def statistics(features: Sequence[Feature], fitted: Fit, options: Options) -> Statistics | None:
+def statistics(
+    features: Sequence[Feature], fitted: Fit, options: Options, cluster: Floats | None = None
+) -> Statistics | None:
     """Statistics of a fit by newton, from one more pass over its rows; None if it has no maximum to describe.
 
     Standard errors are from Fisher's information at the estimates, or robust. A weight counts as that many rows; class
-    weights do not, so with them there is no likelihood and errors are robust.
+    weights do not, so with them there is no likelihood and errors are robust. cluster (n,): the number of each row's
+    group, for options.cluster.
     """
     solution, model, rows = fitted.solution, fitted.model, fitted.rows
     if solution is None or not (solution.converged or solution.separated):
         return None
     names, to_raw = terms(features, options.intercept), _to_raw(model)
     end = total(options.link, rows.matrices, model.beta)
-    covariance = sandwich(options.link, rows, end) if options.reweighted else inverse(end.information)[0]
+    no, yes = rows.factors
+    count, clusters = (end.weight - end.positive) / no + end.positive / yes, 0
+    covariance = inverse(end.information)[0]
+    if cluster is not None:
+        covariance, clusters = clustered(options.link, rows, end, cluster, count)
+    elif options.reweighted:
+        covariance = sandwich(options.link, rows, end)
     error = torch.sqrt(torch.diagonal(to_raw @ covariance @ to_raw.T).clamp(min=0))
     estimate = to_raw @ model.beta
 
@@ -53,8 +65,7 @@ def statistics(features: Sequence[Feature], fitted: Fit, options: Options) -> St
             for contrast, note in zip(to_raw, notes, strict=True)
         ]
 
-    no, yes = rows.factors
-    count, rank, free = (end.weight - end.positive) / no + end.positive / yes, len(kept), int(options.intercept)
+    rank, free = len(kept), int(options.intercept)
     likely = None if options.class_weight else end.loss
     return Statistics(
         coefficients=tuple(
@@ -72,7 +83,8 @@ def statistics(features: Sequence[Feature], fitted: Fit, options: Options) -> St
         separation=(found.kind if found else "unknown") if solution.separated else "none",
         separating=tuple(names[index] for index in (found.causes if found else []) if index >= free),
         collinear=relations_in_words(relations, names),
-        standard_errors="sandwich" if options.reweighted else "information",
+        standard_errors="cluster" if clusters else "sandwich" if options.reweighted else "information",
+        clusters=clusters,
         intervals="profile" if profiled else "wald",
         factor=() if options.l2 or relations or solution.separated else _factor(covariance),
     )
@@ -102,6 +114,29 @@ def sandwich(link: str, rows: Blocks, sums: Sums) -> torch.Tensor:
 
     bread: torch.Tensor = inverse(sums.curvature)[0]
     return bread @ add_up(rows.matrices, squares) @ bread
+
+
+def clustered(link: str, rows: Blocks, sums: Sums, cluster: Floats, count: float) -> tuple[torch.Tensor, int]:
+    """The covariance (P, P) where rows of one group are not independent, and the number of groups.
+
+    As `sandwich`, with the sum of each group's scores in place of each row's, and times G / (G - 1) * (n - 1) / (n - P)
+    for G groups and n rows (Cameron & Miller, Journal of Human Resources 50, 2015). cluster (n,): the groups' numbers;
+    count: n.
+    """
+    beta = rows.model.beta
+    names = np.unique(np.concatenate(distributed.gathered(np.unique(cluster))))
+    sums_of = torch.zeros(len(names), len(beta) + 1, dtype=torch.float64)  # of the scores, and of the weights
+    with one_thread(), torch.inference_mode():
+        for part in pieces(len(cluster), BLOCK, rows.x, rows.y, rows.counts, cluster):
+            matrix, y, weight = rows.block(rows.model.matrix, part)
+            scores = matrix * (weight * LINKS[link].terms(matrix @ beta, y)[1])[:, None]
+            group = torch.from_numpy(np.searchsorted(names, cluster[part]))
+            sums_of.index_add_(0, group, torch.cat([scores, weight[:, None]], dim=1))
+    sums_of = distributed.total(sums_of)
+    groups, scores = int((sums_of[:, -1] > 0).sum()), sums_of[:, :-1]
+    bread: torch.Tensor = inverse(sums.curvature)[0]
+    factor = groups / max(groups - 1, 1) * (count - 1) / max(count - len(beta), 1)
+    return bread @ (scores.T @ scores) @ bread * factor, groups
 
 
 def lines(found: Statistics, options: Options) -> Iterator[str]:
@@ -135,11 +170,23 @@ def lines(found: Statistics, options: Options) -> Iterator[str]:
         yield "intervals and p are Wald's: profile likelihood would take long here; --intervals profile takes it"
     if found.intervals == "profile":
         yield "intervals are by profile likelihood, p by the likelihood-ratio test; z is Wald's"
+        yield from _tests(found, width)
     if found.standard_errors == "sandwich":
         yield "standard errors are robust (the sandwich estimator of Huber and White)"
+    if found.standard_errors == "cluster":
+        yield f"standard errors are robust, with the {found.clusters} groups of {options.cluster} as clusters"
     if options.l2:
         yield "standard errors are not given: the penalty --l2 shrinks the estimates towards 0"
     yield from unidentified(found, options.link)
+
+
+def _tests(found: Statistics, width: int) -> Iterator[str]:
+    """The p-values of each test, side by side."""
+    tested = [c for c in found.coefficients if c.tests]
+    names = list(tested[0].tests) if tested else []
+    yield f"{'p by test':{width}}  {'  '.join(f'{name:>16}' for name in names)}"
+    for c in tested:
+        yield f"{c.term:{width}}  {'  '.join(f'{c.tests[name]:16.3g}' for name in names)}"
 
 
 def unidentified(found: Statistics, link: str) -> Iterator[str]:
@@ -201,7 +248,11 @@ def _coefficient(
         return Coefficient(term, estimate, None, None, None, None, None, ratio, "")
     z = estimate / error
     lower, upper, p = estimate - Z95 * error, estimate + Z95 * error, math.erfc(abs(z) * 0.5**0.5)
+    tests = {}
     if profiled:
-        lower, upper, p = profiled
+        tests = {"wald": p, "likelihood ratio": profiled.ratio, "score": profiled.score}
+        if options.firth:  # whose likelihood has no score test of its own
+            del tests["score"]
+        lower, upper, p, _ = profiled
     low, high = (bound if math.isfinite(bound) else None for bound in (lower, upper))
-    return Coefficient(term, estimate, error, z, p, low, high, ratio, "")
+    return Coefficient(term, estimate, error, z, p, low, high, ratio, "", tests)

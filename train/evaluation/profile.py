@@ -18,19 +18,26 @@ CLOSE = 1e-10  # of the likelihood's logarithm
 
 
 class Profile(NamedTuple):
-    """A coefficient's 95 % interval, -inf or inf where the likelihood never falls enough, and the p-value for 0."""
+    """A coefficient's 95 % interval, -inf or inf where the likelihood never falls enough, and p-values for 0.
+
+    ratio: of the likelihood-ratio test. score: of the score test (Rao, Proc. Cambridge Phil. Soc. 44, 1948).
+    """
 
     lower: float
     upper: float
-    p: float
+    ratio: float
+    score: float
 
 
 def profile(objective: Objective, beta: Tensor, contrast: Tensor) -> Profile:
     """The Profile of contrast @ beta, contrast (P,), from the best fit beta (P,)."""
     best = objective.at(beta)
     lower, upper = (_bound(objective, best, contrast, sign) for sign in (-1.0, 1.0))
-    ratio = 2 * (_at_zero(objective, best, contrast) - best.objective)
-    return Profile(lower, upper, math.erfc(math.sqrt(max(ratio, 0.0) / 2)))
+    zero = _at_zero(objective, best, contrast)
+    ratio = 2 * (zero.objective - best.objective)
+    across = inverse(zero.sums.information)[0] @ contrast
+    score = float(across @ zero.gradient) ** 2 / float(across @ contrast)
+    return Profile(lower, upper, *(math.erfc(math.sqrt(max(chi, 0.0) / 2)) for chi in (ratio, score)))
 
 
 def _bound(objective: Objective, best: Point, contrast: Tensor, sign: float) -> float:
@@ -53,8 +60,8 @@ def _bound(objective: Objective, best: Point, contrast: Tensor, sign: float) -> 
     return sign * math.inf
 
 
-def _at_zero(objective: Objective, best: Point, contrast: Tensor) -> float:
-    """The least objective where contrast @ beta is 0, by Newton's method in that plane."""
+def _at_zero(objective: Objective, best: Point, contrast: Tensor) -> Point:
+    """The Point of the least objective where contrast @ beta is 0, by Newton's method in that plane."""
     point, value = best, math.inf
     for _ in range(MOST_STEPS):
         inverted, _ = inverse(point.curvature)
@@ -66,6 +73,6 @@ def _at_zero(objective: Objective, best: Point, contrast: Tensor) -> float:
             step = step / 2
             trial = objective.at(point.beta + step)
         if abs(value - trial.objective) < CLOSE:
-            return trial.objective
+            return trial
         point, value = trial, trial.objective
-    return value
+    return point

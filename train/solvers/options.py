@@ -17,7 +17,8 @@ class Options:
     lr: learning rate of the optimizers; epochs: number of steps, each over all rows. seed: of the optimizers' starting
     point and of the choice of held-out rows. link: a key of LINKS. intercept: whether the model has one.
     firth: Firth's penalty, log(det(information)) / 2, for the logit link.
-    robust: standard errors by the sandwich estimator. intervals: "wald", "profile", or "" for the default: profile
+    robust: standard errors by the sandwich estimator. cluster: the column of the groups whose rows are not independent,
+    for standard errors. intervals: "wald", "profile", or "" for the default: profile
     with firth, else wald.
     class_weight: "" for none; "balanced", rows / (2 * rows of that outcome); or "NO,YES", two factors for the weights
     of the rows of each outcome.
@@ -37,6 +38,7 @@ class Options:
     firth: bool = False
     class_weight: str = ""
     robust: bool = False
+    cluster: str = ""
     intervals: str = ""
 
     @property
@@ -52,14 +54,16 @@ class Options:
     @property
     def reweighted(self) -> bool:
         """Whether standard errors are robust, so that the likelihood has no say."""
-        return self.robust or bool(self.class_weight)
+        return self.robust or bool(self.class_weight or self.cluster)
 
     def check(self) -> None:
         """Raise FitError if the options don't go together."""
         if self.firth and (self.link != "logit" or self.l2):
             raise FitError("--firth needs the logit link without --l2: remove one of these options")
         if self.intervals == "profile" and (self.reweighted or self.l2):
-            raise FitError("--intervals profile needs a likelihood: remove --l2, --robust and --class-weight")
+            raise FitError(
+                "--intervals profile needs a likelihood: remove --l2, --robust, --cluster and --class-weight"
+            )
         if self.solver == "newton":
             if not self.linear:
                 raise FitError("newton fits the log loss without a hidden layer: choose another --solver")
@@ -71,6 +75,7 @@ class Options:
             "--no-intercept": not self.intercept,
             "--firth": self.firth,
             "--robust": self.robust,
+            "--cluster": self.cluster,
             "--intervals": self.intervals,
         }
         remedy = "use --solver newton" if self.linear else "remove it: newton takes the log loss and no hidden layer"

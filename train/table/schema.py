@@ -29,11 +29,12 @@ class Reading:
 
     target: the yes/no column, by default the last one. positive: the target's positive value. labels: what answers call
     the two outcomes, (negative, positive). categorical: columns whose numbers are levels. drop: columns to leave out.
-    weights: the column of the rows' weights. missing: {column, or "" for all others: what a missing cell becomes, see
-    passfail.manifest.Feature, or "drop" for its row}; by default the mean or the most frequent level, where a cell is
-    missing. reference: {column: its reference level}. order: {column: its levels in order}. strict: refuse what is
-    left out with a warning otherwise. na: cells that are missing, besides passfail.manifest.MISSING. separator,
-    decimal, encoding: of CSV, found if None. header: whether CSV has one. sheet: of an Excel file, the first if None.
+    weights, cluster: the columns of the rows' weights and of their groups. missing: {column, or "" for all others: what
+    a missing cell becomes, see passfail.manifest.Feature, or "drop" for its row}; by default the mean or the most
+    frequent level, where a cell is missing. reference: {column: its reference level}. order: {column: its levels in
+    order}. strict: refuse what is left out with a warning otherwise. na: cells that are missing, besides
+    passfail.manifest.MISSING. separator, decimal, encoding: of CSV, found if None. header: whether CSV has one. sheet:
+    of an Excel file, the first if None.
     """
 
     target: str | None = None
@@ -42,6 +43,7 @@ class Reading:
     categorical: tuple[str, ...] = ()
     drop: tuple[str, ...] = ()
     weights: str | None = None
+    cluster: str | None = None
     missing: Mapping[str, Missing] = field(default_factory=dict)
     reference: Mapping[str, str] = field(default_factory=dict)
     order: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -232,6 +234,17 @@ def check_weights(column: Summary) -> None:
         raise Fault(place, found, "a weight is a number from 0 up: how many rows the row counts for")
     if column.maximum <= 0:
         raise Fault(None, "every weight is 0", "leave --weights out, or correct the column", "")
+
+
+def groups(column: Summary) -> dict[str, float]:
+    """The number of each text of a column of groups; a number is its own. Raises Fault."""
+    if column.missing:
+        raise Fault(column.first_missing, "missing", "fill the cell: --cluster needs the group of each row")
+    if column.too_many:
+        raise Fault(None, f"more than {MOST_TEXTS} different groups", "number the groups from 1 on")
+    if len(column.levels) == 1 or (not column.levels and column.minimum == column.maximum):
+        raise Fault(None, "every row has the same group", "choose another column with --cluster, or leave it out")
+    return {text: float(index) for index, text in enumerate(column.levels)}
 
 
 def feature(reading: Reading, name: str, column: Summary) -> tuple[Feature, dict[str, float]]:

@@ -36,8 +36,9 @@ class Table:
     --weights. They lie in a temporary file (out_of_core.py). features: d of them, in the order of x's columns. rows,
     positives: of the whole table, of which x, y and weight are this process's share. sha256: the file's, or, for a
     folder, that of what `sha256sum *` prints for its parts. missing: {feature: its missing cells}. units: {feature: the
-    unit that its cells name}. parts: (number, rows) of each part of this share. notes: how the table was read, where
-    that is unusual; warnings: what was left out.
+    unit that its cells name}. cluster float64 (n,): the number of each row's group, None without --cluster. parts:
+    (number, rows) of each part of this share. notes: how the table was read, where that is unusual; warnings: what was
+    left out.
     """
 
     source: str
@@ -51,6 +52,7 @@ class Table:
     positives: int
     missing: Mapping[str, int] = field(default_factory=dict)
     units: Mapping[str, str] = field(default_factory=dict)
+    cluster: Floats | None = None
     parts: tuple[tuple[int, int], ...] = ()
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -93,6 +95,7 @@ def read_table(path: Path, reading: Reading | None = None, log: Log = lambda lin
         positives=sum(level.rows for text, level in columns[share.target].levels.items() if y_of[text]),
         missing={name: columns[name].missing for name in names},
         units={f.name: unit for f in found.features for unit in columns[f.name].units if unit},
+        cluster=share.cluster,
         parts=tuple(share.lengths),
         notes=tuple(notes),
         warnings=(*(sentence for part in parts for sentence in part.warnings), *found.warnings),
@@ -111,7 +114,7 @@ def read_rows(path: Path, table: Table, reading: Reading, log: Log = lambda line
     if lacking := [name for name in wanted if name not in header]:
         raise DataError(f"{path}: line 1: there is no column '{lacking[0]}'; the model was fitted with it")
     categorical = tuple(feature.name for feature in table.features if feature.kind == "categorical")
-    reading = replace(reading, target=table.target.name, categorical=categorical, order={})
+    reading = replace(reading, target=table.target.name, categorical=categorical, order={}, cluster=None)
     share = _Share(parts, header, names, reading, log)
     columns, _ = share.read()
     rows = list(share.arrays(_match(table, share, columns)))
@@ -144,6 +147,7 @@ def _resolved(reading: Reading, header: Sequence[str], where: str) -> Reading:
         categorical=some(reading.categorical),
         drop=some(reading.drop),
         weights=reading.weights and one(reading.weights),
+        cluster=reading.cluster and one(reading.cluster),
         missing={name and one(name): way for name, way in reading.missing.items()},
         reference={one(name): level for name, level in reading.reference.items()},
         order={one(name): levels for name, levels in reading.order.items()},
@@ -160,7 +164,9 @@ def _feature_names(reading: Reading, header: Sequence[str], path: Path) -> list[
         raise DataError(f"{path}: column '{target}' is the target; take it out of --drop and --categorical")
     if weights in {target, *reading.categorical, *drop}:
         raise DataError(f"{path}: column '{weights}' has the weights; it can't be the target, categorical or dropped")
-    names = [name for name in header if name not in {target, weights, *drop}]
+    if reading.cluster and reading.cluster in {target, weights}:
+        raise DataError(f"{path}: column '{reading.cluster}' has the groups; it can't be the target or the weights")
+    names = [name for name in header if name not in {target, weights, reading.cluster, *drop}]
     for option, given in (
         ("--missing", reading.missing),
         ("--reference", reading.reference),
@@ -192,6 +198,9 @@ def _infer(reading: Reading, share: "_Share", columns: Mapping[str, Summary]) ->
     if reading.weights:
         with _noted(faults, reading.weights):
             schema.check_weights(columns[reading.weights])
+    if reading.cluster:
+        with _noted(faults, reading.cluster):
+            found.codes[reading.cluster] = schema.groups(columns[reading.cluster])
     for name in share.features:
         with _noted(faults, name):
             try:
@@ -239,7 +248,8 @@ class _Share:
         assert reading.target is not None
         self.parts, self.header, self.reading, self.log = parts, header, reading, log
         self.features, self.target = features, reading.target
-        self.names = [*features, reading.target, *([reading.weights] if reading.weights else [])]
+        self.names = [*features, reading.target, *filter(None, (reading.weights, reading.cluster))]
+        self.cluster: Floats | None = None
         dropping = [n for n in features if reading.missing.get(n, reading.missing.get("")) == "drop"]
         self.required = [reading.target, *dropping]  # a row that lacks one of these is left out
         self.dropped = 0
@@ -360,7 +370,8 @@ class _Share:
             if narrow:
                 narrow.append(x[part][:, kept])
         x, y = narrow.array(self.rows, len(kept)) if narrow else x, others[0]
-        weight = others[1] if len(others) > 1 else ones(self.rows)
+        weight = others[1] if self.reading.weights else ones(self.rows)
+        self.cluster = others[-1] if self.reading.cluster else None
         self._check_outcomes(y, weight, found.target)
         return x, y, weight
 

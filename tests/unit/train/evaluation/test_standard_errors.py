@@ -12,7 +12,7 @@ import statsmodels.api as sm
 
 from passfail.manifest import Feature
 from tests.support import DATA, ROOT
-from train.errors import FitError
+from train.errors import DataError, FitError
 from train.evaluation.coefficients import lines, statistics
 from train.solvers.fit import fit
 from train.solvers.options import Options
@@ -255,3 +255,82 @@ def test_the_likelihood_ratio_test_is_that_of_the_fit_without_the_column():
 def test_profile_intervals_need_a_likelihood(options):
     with pytest.raises(FitError, match="--intervals profile needs a likelihood"):
         described(np.arange(8.0)[:, None], np.arange(8) % 2, intervals="profile", **options)
+
+
+@pytest.mark.parametrize("link", ["logit", "probit"])
+def test_clustered_errors_are_statsmodels(link):
+    for seed in range(3):
+        generator = np.random.default_rng(seed)
+        group = generator.integers(0, 25, 300)
+        x = generator.normal(size=(300, 2)) + generator.normal(size=(25, 2))[group]
+        y = (x @ [0.8, -0.4] + generator.normal(size=25)[group] + generator.logistic(size=300) > 0).astype(float)
+        features = [Feature(f"x{i}", "numeric", (), float(c.min()), float(c.max()), None) for i, c in enumerate(x.T)]
+        options = Options(link=link, cluster="school")
+        fitted = fit(features, x, y, np.ones(300), options, lambda line: None)
+        found = statistics(features, fitted, options, 7.5 * group)
+        kind = sm.Logit if link == "logit" else sm.Probit
+        right = kind(y, sm.add_constant(x)).fit(
+            disp=0, tol=1e-14, maxiter=100, cov_type="cluster", cov_kwds={"groups": group}
+        )
+
+        assert (found.standard_errors, found.clusters) == ("cluster", 25)
+        np.testing.assert_allclose(column(found, "standard_error"), right.bse, rtol=1e-8)
+        np.testing.assert_allclose(column(found, "p"), right.pvalues, rtol=1e-6)
+        assert "standard errors are robust, with the 25 groups of school as clusters" in lines(found, options)
+
+
+@pytest.mark.parametrize("words", [True, False], ids=["words", "numbers"])
+def test_the_column_of_groups_is_no_feature(tmp_path, words):
+    rows = [(i * 7 % 11, ["north", "south", "east"][i % 3] if words else i % 3, int(i * 5 % 7 < 3)) for i in range(60)]
+    (tmp_path / "t.csv").write_text("x,region,y\n" + "".join(f"{a},{b},{c}\n" for a, b, c in rows))
+
+    table = read_table(tmp_path / "t.csv", Reading(cluster="Region"))
+
+    assert [feature.name for feature in table.features] == ["x"]
+    assert len(np.unique(table.cluster)) == 3
+    assert (table.cluster[:3] == table.cluster[3:6]).all()
+
+
+@pytest.mark.parametrize(
+    ("cells", "said"),
+    [
+        (["a", "", "b"], r"t.csv:3: column 'g': missing; fill the cell: --cluster needs the group of each row"),
+        (["a", "a", "a"], "column 'g': every row has the same group"),
+        (["2", "2", "2"], "column 'g': every row has the same group"),
+    ],
+)
+def test_groups_that_are_missing_or_one_are_refused(tmp_path, cells, said):
+    (tmp_path / "t.csv").write_text("x,g,y\n" + "".join(f"{i},{cell},{i % 2}\n" for i, cell in enumerate(cells)))
+
+    with pytest.raises(DataError, match=said):
+        read_table(tmp_path / "t.csv", Reading(cluster="g"))
+
+
+@pytest.mark.parametrize("link", ["logit", "probit", "cloglog"])
+def test_three_tests_stand_side_by_side(link):
+    """The score test is statsmodels', whose GLM takes Fisher's information as we do."""
+    generator = np.random.default_rng(5)
+    x = generator.normal(size=(80, 3)) * [1, 100, 0.01] + [0, 30, 1]
+    y = (x[:, 0] + generator.logistic(size=80) > 0.3).astype(float)
+    _, found = described(x, y, link=link, intervals="profile")
+    links = {"logit": "Logit", "probit": "Probit", "cloglog": "CLogLog"}
+    family = sm.families.Binomial(getattr(sm.families.links, links[link])())
+    design = sm.add_constant(x)
+    full = sm.GLM(y, design, family).fit(tol=1e-14, maxiter=100)
+    for index in range(4):
+        less = sm.GLM(y, np.delete(design, index, axis=1), family).fit(tol=1e-14, maxiter=100)
+        _, score, _ = less.model.score_test(less.params, exog_extra=design[:, index])
+        ratio = 2 * (full.llf - less.llf)
+        tests = found.coefficients[index].tests
+
+        assert tests["score"] == pytest.approx(float(score), rel=1e-5)
+        assert tests["likelihood ratio"] == pytest.approx(math.erfc(math.sqrt(ratio / 2)), rel=1e-5)
+        assert tests["wald"] == pytest.approx(full.pvalues[index], rel=1e-5)
+    printed = list(lines(found, Options(link=link, intervals="profile")))
+    assert any(line.split() == ["p", "by", "test", "wald", "likelihood", "ratio", "score"] for line in printed)
+
+
+def test_without_profiles_there_is_one_test():
+    _, found = case("year")
+
+    assert all(coefficient.tests == {} for coefficient in found.coefficients)
