@@ -84,6 +84,10 @@ serve: $(VENV)/train ## answer requests on PORT: MODEL_NAME, RUNTIME=onnx or tor
 use: $(VENV)/train ## pin the version that is served, at once: VERSION=3, or VERSION=highest; MODEL_NAME
 	@$(PY) -m passfail pin "$(VERSION)"
 
+.PHONY: score
+score: $(VENV)/train ## answer every row of a file, or of a folder of parts: DATA=new.csv OUT=scored.parquet, MODEL_NAME
+	@$(PY) -m passfail score "$(DATA)" -o "$(OUT)" $(ARGS)
+
 ##@ Change the code
 
 .PHONY: lint
@@ -104,7 +108,7 @@ test-unit: $(VENV)/test ## run the unit tests alone: no process, no network, und
 	@$(PYTEST) tests/unit -n auto --maxprocesses 4 --durations 10 $(ARGS)
 
 .PHONY: test-engines
-test-engines: $(VENV)/test ## test an export in the engines it can travel to: DuckDB, SQLite, PostgreSQL
+test-engines: $(VENV)/test ## test an export in the engines it can travel to: DuckDB, SQLite, PostgreSQL, scikit-learn
 	@$(PIP) -r requirements/engines.txt && $(PYTEST) -m engines tests/engines
 
 .PHONY: test-docker

@@ -1,10 +1,11 @@
-"""The command line of the library: passfail pin | verify | sql."""
+"""The command line of the library: passfail pin | verify | score | sql."""
 
 import argparse
 import contextlib
 import json
 import os
 import re
+import signal
 import sys
 import time
 import urllib.request
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from passfail import signing
-from passfail.errors import ConfigError, StartupError
+from passfail.errors import ConfigError, RequestError, StartupError
 from passfail.loading import open_model
 from passfail.repository import choices, find, model_name, pin, read_manifest
 from passfail.runtimes import MODEL_FILES
@@ -27,11 +28,18 @@ OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # the ser
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status: 0, or 2 with one line on standard error."""
     options = _parser(os.environ).parse_args(arguments)
+    # What score writes may go to standard output.
+    log = sys.stderr if options.command == "score" else sys.stdout
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        print(options.run(options, _signed_by(os.environ)))
-    except StartupError as error:
-        print(f"passfail can't {options.command} it: {error}", file=sys.stderr)
+        print(options.run(options, _signed_by(os.environ)), file=log)
+    except (StartupError, RequestError) as error:
+        reason = error.text if isinstance(error, RequestError) else error
+        print(f"passfail can't {options.command} it: {reason}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
     return 0
 
 
@@ -89,6 +97,42 @@ def run_verify(options: argparse.Namespace, signed_by: PublicKey | None) -> str:
     return f"{folder}: {len(manifest.files)} files verified; answers on {options.runtime} as it was certified"
 
 
+def run_score(options: argparse.Namespace, signed_by: PublicKey | None) -> str:
+    """Score a file, the parts of a folder, or standard input."""
+    try:
+        from passfail.score import Files
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"the command score needs the package {error.name}: pip install 'passfail[score]'") from error
+    stream = str(options.input) == "-"
+    if stream != (str(options.output) == "-"):
+        raise ConfigError("standard input is scored to standard output: give - for both, or two files")
+    if not stream and not options.input.exists():
+        raise ConfigError(f"{options.input}: no such file")
+    model = open_model(find(options.models, options.model, options.version), options.runtime, signed_by)
+    files = Files(model, options.strict, options.explain, _progress if sys.stderr.isatty() else lambda rows, took: None)
+    if stream:
+        receipts = [files.csv(sys.stdin.buffer, sys.stdout.buffer.write)]
+        sys.stdout.buffer.write(b"\n")
+        sys.stdout.buffer.flush()
+    elif options.input.is_dir():
+        receipts = files.folder(options.input, options.output)
+    else:
+        receipts = [files.score(options.input, options.output)]
+    rows, refused = (sum(receipt[count] for receipt in receipts) for count in ("rows", "refused"))
+    why = "; the column error says why" if refused else ""
+    lines = [f"{rows} rows, {rows - refused} answered, {refused} refused{why}"]
+    for receipt in receipts:
+        if figures := receipt.get("figures"):
+            area = "" if figures["auc"] is None else f", AUC {figures['auc']:.4f}"
+            lines.append(f"{figures['rows']} rows with the target: log loss {figures['log_loss']:.4f}, "
+                         f"accuracy {figures['accuracy']:.4f}{area}")  # fmt: skip
+    return "\n".join([*lines, *([] if stream else [f"wrote {options.output}"])])
+
+
+def _progress(rows: int, seconds: float) -> None:
+    print(f"\r{rows:,} rows, {rows / max(seconds, 1e-9):,.0f} rows/s ", end="", file=sys.stderr, flush=True)
+
+
 def run_sql(options: argparse.Namespace, signed_by: PublicKey | None) -> str:
     """Write the export as a SELECT that answers every row of a table."""
     try:
@@ -123,6 +167,15 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     verifies = commands.add_parser("verify", parents=[both], help="verify an export, and certify its answers here")
     verifies.add_argument("--version", type=_version, help="default: the version that would be served")
     verifies.set_defaults(run=run_verify)
+    scores = commands.add_parser("score", parents=[both], help="answer every row of a file, or of a folder of parts")
+    scores.add_argument(
+        "input", type=Path, help="CSV (also .gz, .zst), Parquet, a folder of such, or -: CSV from stdin"
+    )
+    scores.add_argument("-o", "--output", type=Path, required=True, help="CSV or Parquet, a folder for a folder, or -")
+    scores.add_argument("--version", type=_version, help="default: the version that would be served")
+    scores.add_argument("--strict", action="store_true", help="write nothing where a row is wrong, and no column error")
+    scores.add_argument("--explain", action="store_true", help="add each feature's contribution to the logit")
+    scores.set_defaults(run=run_score)
     queries = commands.add_parser("sql", parents=[both], help="write an export as one SELECT over a table")
     queries.add_argument("--version", type=_version, help="default: the version that would be served")
     queries.add_argument("--dialect", required=True, help="bigquery, duckdb, postgres, snowflake, spark or sqlite")

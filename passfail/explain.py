@@ -2,19 +2,20 @@
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from typing import NotRequired, TypedDict, final
+from typing import TYPE_CHECKING, NotRequired, TypedDict, final
 
 import numpy as np
 
 from passfail.arrays import Bools, Floats
-from passfail.errors import BodyTooLarge
 from passfail.manifest import Bin, Manifest
-from passfail.model import Model
 from passfail.proof import reference
 from passfail.proof.floats import LARGEST, bisect
 
-ROWS = 1000  # of one request: each is asked of the model some hundred times
+if TYPE_CHECKING:
+    from passfail.model import Model
+
 CHUNK = 200  # rows at a time, so that memory stays small
+NO_SUM = "a hidden layer's logit is no sum over the features"
 STEPS = 65  # values across the training range at which a hidden layer is asked for another verdict
 
 
@@ -61,20 +62,14 @@ class Evidence(TypedDict):
     high: float
 
 
-def explain(model: Model, x: Floats, logit: Floats) -> list[Explanation]:
+def explain(model: "Model", x: Floats, logit: Floats) -> list[Explanation]:
     """Explain the answers to rows, in the manifest's names.
 
     Parameters
     ----------
     x : float64 (n, d), NaN where missing.
     logit : the model's answers (n,), finite.
-
-    Raises
-    ------
-    BodyTooLarge : there are more than ROWS rows.
     """
-    if len(x) > ROWS:
-        raise BodyTooLarge(f"more than {ROWS} rows to explain; send them in several requests")
     explanations: list[Explanation] = []
     for start in range(0, len(x), CHUNK):
         rows, z = x[start : start + CHUNK], logit[start : start + CHUNK]
@@ -91,13 +86,8 @@ def _contributions(manifest: Manifest, x: Floats, logit: Floats) -> list[Contrib
     weight * (value - mean) / scale. residual: what rounding leaves.
     """
     if manifest.parameters.hidden:
-        reason = "a hidden layer's logit is no sum over the features"
-        return [{"baseline": None, "contributions": None, "residual": None, "reason": reason}] * len(x)
-    baseline = manifest.parameters.intercept
-    parts = np.zeros(x.shape)
-    for column, value in zip(manifest.parameters.columns, reference.values(manifest, x).T, strict=True):
-        baseline += (column.mean - column.center) / column.scale * column.weight
-        parts[:, column.feature] += (value - column.mean) / column.scale * column.weight
+        return [{"baseline": None, "contributions": None, "residual": None, "reason": NO_SUM}] * len(x)
+    baseline, parts = contributions(manifest, x)
     residual: Floats = logit - (baseline + parts.sum(axis=1))
     names, rows = [feature.name for feature in manifest.features], list(parts)
     return [
@@ -106,7 +96,17 @@ def _contributions(manifest: Manifest, x: Floats, logit: Floats) -> list[Contrib
     ]
 
 
-def _flips(model: Model, x: Floats, logit: Floats) -> list[dict[str, LevelFlip | ValueFlip]]:
+def contributions(manifest: Manifest, x: Floats) -> tuple[float, Floats]:
+    """The baseline, and what each feature adds to it in rows x (n, d): (n, d); for a model without a hidden layer."""
+    baseline = manifest.parameters.intercept
+    parts = np.zeros(x.shape)
+    for column, value in zip(manifest.parameters.columns, reference.values(manifest, x).T, strict=True):
+        baseline += (column.mean - column.center) / column.scale * column.weight
+        parts[:, column.feature] += (value - column.mean) / column.scale * column.weight
+    return baseline, parts
+
+
+def _flips(model: "Model", x: Floats, logit: Floats) -> list[dict[str, LevelFlip | ValueFlip]]:
     """For each row {name: what flips its verdict}, each feature moved alone, as the served model itself answers."""
     verdict = model.verdict(logit)
     flips: list[dict[str, LevelFlip | ValueFlip]] = [{} for _ in x]
@@ -118,7 +118,7 @@ def _flips(model: Model, x: Floats, logit: Floats) -> list[dict[str, LevelFlip |
     return flips
 
 
-def _levels(model: Model, x: Floats, verdict: Bools, index: int) -> list[LevelFlip]:
+def _levels(model: "Model", x: Floats, verdict: Bools, index: int) -> list[LevelFlip]:
     """For each row the levels that flip the verdict."""
     levels = model.manifest.features[index].levels
     logit = _ask(model, x, index, np.tile(np.arange(len(levels), dtype=np.float64), (len(x), 1)))
@@ -126,7 +126,7 @@ def _levels(model: Model, x: Floats, verdict: Bools, index: int) -> list[LevelFl
     return [{"levels": [level for level, flip in zip(levels, row, strict=True) if flip]} for row in flips]
 
 
-def _values(model: Model, x: Floats, verdict: Bools, index: int) -> list[ValueFlip]:
+def _values(model: "Model", x: Floats, verdict: Bools, index: int) -> list[ValueFlip]:
     """For each row the number that flips the verdict; a missing value is moved from its fill.
 
     Without a hidden layer the logit, rounding and all, never turns back as one value rises, so that bisection finds
@@ -166,7 +166,7 @@ def _values(model: Model, x: Floats, verdict: Bools, index: int) -> list[ValueFl
     ]
 
 
-def _ask(model: Model, x: Floats, index: int, values: Floats) -> Floats:
+def _ask(model: "Model", x: Floats, index: int, values: Floats) -> Floats:
     """The served model's logits (n, k) of the rows x (n, d) with one feature set to each of values (n, k)."""
     rows = np.repeat(x, values.shape[1], axis=0)
     rows[:, index] = values.ravel()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import compress
 from math import inf, isfinite
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -15,11 +15,15 @@ from passfail.arrays import Floats as Floats
 from passfail.arrays import Row as Row
 from passfail.columns import Columns
 from passfail.errors import NonFiniteLogit
+from passfail.explain import Explanation, explain
 from passfail.frames import matrix
 from passfail.intervals import Intervals
 from passfail.manifest import Manifest
 from passfail.proof.rounding import Stability
 from passfail.runtimes import Runtime
+
+if TYPE_CHECKING:
+    from passfail.sklearn import Classifier
 
 Outside = list[tuple[str, ...]]  # for each row the features whose value lies outside the training range
 
@@ -80,6 +84,17 @@ class Model:
         outside = self.outside(x) or [()] * len(x)
         intervals = self.intervals.at(x, logit) if interval else None
         return Predictions(verdict, label, probability, logit, self.stable(x, logit), outside, intervals)
+
+    def explain(self, rows: object) -> list[Explanation]:
+        """Explain the answer to each row, with the numbers of POST /explain; rows and errors are those of `predict`."""
+        x = matrix(self._columns, rows)
+        return explain(self, x, self.score(x)[0])
+
+    def classifier(self) -> "Classifier":
+        """The model as a fitted classifier of scikit-learn, which must be installed."""
+        from passfail.sklearn import Classifier
+
+        return Classifier(self)
 
     @cached_property
     def _columns(self) -> Columns:

@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 
 from passfail.arrays import Bools, Floats
-from passfail.codecs.answers import chosen, names
+from passfail.codecs.answers import added, chosen, names
 from passfail.columns import Columns, InvalidValue, floats, invalid
 from passfail.errors import InvalidInstance, MalformedBody, Problem
 from passfail.manifest import Manifest
@@ -49,9 +49,9 @@ class CsvRows:
         self._columns, self._answer_names = columns, names(manifest)
         labels, identity = manifest.target.labels, [manifest.name, str(manifest.version)]
         self._verdicts: dict[bool | None, bytes] = {
-            flag: f",{_line([WORDS[flag], labels[flag]])},".encode() for flag in (False, True)
+            flag: f",{csv_line([WORDS[flag], labels[flag]])},".encode() for flag in (False, True)
         }
-        self._stables = {flag: f",{_line([WORDS[flag], *identity])}\n".encode() for flag in WORDS}
+        self._stables = {flag: f",{csv_line([WORDS[flag], *identity])}\n".encode() for flag in WORDS}
 
     def read(self, body: bytes) -> tuple[Floats, CsvTable]:
         """Decode a table whose header line names the features in any order.
@@ -84,12 +84,9 @@ class CsvRows:
 
         The column `outside` is there where some row has such features.
         """
-        header = list(table.header)
-        for name in [*self._answer_names, *([] if outside is None else ["outside"])]:
-            while name in header:
-                name = f"predicted_{name}"
-            header.append(name)
-        parts, at = [_line(header).encode(), b"\n"], 0
+        given = self._answer_names if outside is None else [*self._answer_names, "outside"]
+        header = [*table.header, *added(table.header, given)]
+        parts, at = [csv_line(header).encode(), b"\n"], 0
         for lines in table.slices():
             n, rows = len(lines), slice(at, at + len(lines))
             pieces = [b""] * (4 * n)
@@ -179,7 +176,7 @@ class CsvRows:
         if fault := invalid(problems):
             raise fault
         x = np.array(values, dtype=np.float64).reshape(len(values), len(self._columns))
-        return x, CsvTable(header, lambda: [[_line(row).encode() for _, row in rows]] if rows else [])
+        return x, CsvTable(header, lambda: [[csv_line(row).encode() for _, row in rows]] if rows else [])
 
     def _lines(self, text: str) -> Iterator[str]:
         """The lines. Raises MalformedBody or BodyTooLarge where reading them would take long, for nothing."""
@@ -220,7 +217,7 @@ def _slices(body: bytes) -> Iterator[bytes]:
         at = end + 1
 
 
-def _line(cells: Sequence[str]) -> str:
+def csv_line(cells: Sequence[str]) -> str:
     """Cells as one line of CSV, without its end."""
     text = io.StringIO()
     # Python before 3.13 quotes a cell with a line's end in it only where its own lines end so: \r\n, cut off here.
@@ -230,7 +227,7 @@ def _line(cells: Sequence[str]) -> str:
 
 def _with_outside(outside: Sequence[str], end: bytes) -> bytes:
     """The end of a line, with the features outside the training range in a cell of their own."""
-    return b"%b,%b\n" % (end[:-1], _line([", ".join(outside)]).encode() if outside else b"")
+    return b"%b,%b\n" % (end[:-1], csv_line([", ".join(outside)]).encode() if outside else b"")
 
 
 def _pairs(first: Floats, second: Floats) -> list[bytes]:

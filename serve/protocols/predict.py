@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl
 
 from passfail.arrays import Floats
 from passfail.codecs.answers import names
-from passfail.errors import InvalidInstance, Problem, RequestError
+from passfail.errors import BodyTooLarge, InvalidInstance, Problem, RequestError
 from passfail.explain import evidence, explain
 from serve.http.errors import UnknownParameter, UnsupportedMediaType
 from serve.http.messages import CSV, JSON, JSON_LINES, Answer, Pending, Request, json_answer, refusal
@@ -16,6 +16,7 @@ from serve.protocols.table_formats import as_csv, as_json_lines, media_types, re
 from serve.registry import RowAnswer, Served, Service
 
 AS_CSV = ((b"Content-Type", b"text/csv; charset=utf-8"),)
+EXPLAINED = 1000  # rows of one request: each is asked of the model some hundred times
 # The query's parameters, and what each asks for.
 QUERY = {
     "explain": "what each feature contributes, and what would change the verdict",
@@ -92,6 +93,8 @@ def _answers(
     if intervals is not None:
         more["interval"] = [{"low": low, "high": high} for low, high in intervals.at(x, logit).tolist()]
     if "explain" in asked:
+        if len(x) > EXPLAINED:
+            raise BodyTooLarge(f"more than {EXPLAINED} rows to explain; send them in several requests")
         more["explanation"] = explain(model, x, logit)
     if "evidence" in asked:
         more["evidence"] = evidence(manifest.training.calibration, probability)

@@ -121,7 +121,7 @@ def test_every_metric_is_in_the_table_of_metrics(models: Path) -> None:
 COMMANDS = {
     **{f"train {name}": (lambda name=name: parse([name, "--help"])) for name in
        ("fit", "export", "parity", "reproduce", "conform", "report", "lesson", "compare")},
-    **{f"passfail {name}": (lambda name=name: library([name, "--help"])) for name in ("pin", "verify", "sql")},
+    **{f"passfail {name}": (lambda name=name: library([name, "--help"])) for name in ("pin", "verify", "score", "sql")},
     "serve replay": lambda: replay(["--help"]),
 }  # fmt: skip
 

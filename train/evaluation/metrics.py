@@ -8,7 +8,7 @@ import numpy.typing as npt
 import torch
 
 from passfail.arrays import Floats
-from passfail.intervals import Z95
+from passfail.figures import wilson
 from passfail.links import score_at
 from passfail.manifest import Bin, Feature, Metrics, Struct
 from train.evaluation.cross_validation import HeldOut
@@ -107,14 +107,6 @@ def _tenths(p: Floats, y: Floats, weight: Floats) -> tuple[Floats, Floats, Float
     """(rows, positive rows, sum of p), (10,) each, by weight, of the rows in each tenth of the probability."""
     tenth = np.minimum((p * 10).astype(int), 9)
     return counted(tenth, weight, 10), counted(tenth, weight * y, 10), counted(tenth, weight * p, 10)
-
-
-def wilson(n: float, share: float) -> tuple[float, float]:
-    """The 95 % interval of a share seen in n > 0 rows (Wilson, JASA 22, 1927)."""
-    middle = share + Z95**2 / (2 * n)
-    reach = Z95 * np.sqrt(share * (1 - share) / n + Z95**2 / (4 * n * n))
-    low, high = ((middle + side * reach) / (1 + Z95**2 / n) for side in (-1, 1))
-    return max(0.0, float(low)), min(1.0, float(high))
 
 
 def evaluate(

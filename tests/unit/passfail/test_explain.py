@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from passfail.explain import ROWS, STEPS, evidence, explain
+from passfail.explain import STEPS, evidence, explain
 from passfail.manifest import Bin, decode
+from serve.protocols.predict import EXPLAINED
 from tests.support.cases import cases
 
 
@@ -168,10 +169,10 @@ def test_csv_can_not_be_explained(client):
 
 
 def test_rows_to_explain_are_limited(client):
-    response = client("hours").post("/explain", json=[{"hours": 7}] * (ROWS + 1))
+    response = client("hours").post("/explain", json=[{"hours": 7}] * (EXPLAINED + 1))
 
     assert response.status_code == 413
-    assert client("hours").post("/predict", json=[{"hours": 7}] * (ROWS + 1)).status_code == 200
+    assert client("hours").post("/predict", json=[{"hours": 7}] * (EXPLAINED + 1)).status_code == 200
 
 
 def test_evidence_is_the_bin_that_holds_the_probability():

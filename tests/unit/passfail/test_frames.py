@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 
 from passfail import InvalidInstance, Model, load
+from passfail.explain import explain
 
 ROWS = [{"gre": 700, "gpa": 3.5, "rank": "2"}, {"gre": 400.0, "gpa": 2, "rank": 4}]
 COLUMNS = {"rank": ["2", "4"], "gre": [700.0, 400.0], "gpa": [3.5, 2.0]}
@@ -34,6 +35,20 @@ def test_every_kind_of_rows_gives_the_same_bits(model: Model, kind: str) -> None
     assert found.label == [model.manifest.target.labels[z > model.manifest.logit_threshold] for z in logit.tolist()]
     assert found.stable is not None
     assert found.stable.all()
+
+
+def test_explain_gives_the_numbers_of_the_service(model: Model) -> None:
+    x = np.array([[700, 3.5, 1], [400, 2, 3]])
+
+    assert model.explain(ROWS) == explain(model, x, model.score(x)[0])
+    assert len(model.explain(np.tile(x, (600, 1)))) == 1200  # the limit of a request is the service's
+
+
+def test_explain_names_the_row_and_column_that_is_wrong(model: Model) -> None:
+    with pytest.raises(InvalidInstance) as raised:
+        model.explain([ROWS[0], {**ROWS[1], "gpa": "x"}])
+
+    assert raised.value.problems[0].pointer == "row 1, gpa"
 
 
 @pytest.mark.parametrize(

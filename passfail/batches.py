@@ -1,0 +1,254 @@
+"""Arrow record batches answered: what files, Spark, Ray and Dask share.
+
+A column of numbers, levels or booleans follows the rule of JSON; a column of texts follows the rule of CSV's cells. A
+row that the service would refuse carries its error in the column `error`, and the others are answered.
+"""
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from passfail import manifest as contract
+from passfail.arrays import Bools, Floats
+from passfail.codecs.answers import added, names
+from passfail.columns import Column, Columns, InvalidValue, invalid
+from passfail.errors import ConfigError, NonFiniteLogit, Problem
+from passfail.explain import NO_SUM, contributions
+from passfail.loading import open_model
+from passfail.manifest import MISSING
+from passfail.model import Model, Outside
+from passfail.repository import locate, read_manifest, read_verified
+
+ERROR = "error"  # the column that says why a row was refused
+TEXT = pa.string()
+WORDS = pa.array(sorted(MISSING))
+Refused = dict[int, list[tuple[str, InvalidValue]]]  # {row: [(column, what is wrong)]}
+
+
+class Answers(NamedTuple):
+    """The answers to n rows; those of refused rows mean nothing.
+
+    Attributes
+    ----------
+    x : float64 (n, d); NaN where missing or wrong.
+    verdict, logit, probability, stable : (n,) each; stable is None where it is not known.
+    outside : the features of each row outside the training range (n,); None: no row has any.
+    more : {name: float64 (n,)} of the explanation, if it was asked for.
+    refused : the rows without an answer, and why.
+    """
+
+    x: Floats
+    verdict: Bools
+    logit: Floats
+    probability: Floats
+    stable: Bools | None
+    outside: Outside | None
+    more: dict[str, Floats]
+    refused: Refused
+
+    def errors(self) -> dict[int, str]:
+        """{row: its error as text} of the refused rows."""
+        return {row: "; ".join(f"{name}: {why}".removeprefix(": ") for name, why in found)
+                for row, found in self.refused.items()}  # fmt: skip
+
+
+class Scorer:
+    """Answers batches of one model's rows.
+
+    Parameters
+    ----------
+    strict : raise InvalidInstance for a batch with a row that is wrong, and add no column `error`.
+    explained : add each feature's contribution to the logit.
+    """
+
+    def __init__(self, model: Model, strict: bool = False, explained: bool = False) -> None:
+        self.model, self.strict = model, strict
+        manifest = model.manifest
+        if explained and manifest.parameters.hidden:
+            raise ConfigError(f"no contributions: {NO_SUM}")
+        self.columns = Columns(manifest.features, 2**63)
+        parts = ["baseline", *(f"contribution_{feature.name}" for feature in manifest.features)]
+        self.parts = parts if explained else []
+        self.names = [*names(manifest), "outside", *self.parts, *([] if strict else [ERROR])]
+
+    def __call__(self, batch: pa.RecordBatch | pa.Table) -> pa.Table:
+        """Add the answer's columns to a batch."""
+        table = pa.Table.from_batches([batch]) if isinstance(batch, pa.RecordBatch) else batch
+        answers = self.answer_table(table)
+        if self.strict and (fault := invalid(problems(answers.refused))):
+            raise fault
+        return self.extended(table, answers)
+
+    def check(self, names: Sequence[str], place: str) -> None:
+        """Raise InvalidInstance where a table's columns don't include each feature once; others ride along."""
+        features = [name for name in names if name in self.columns.by_name]
+        self.columns.check_names(features, place, "the columns don't include the model's features")
+
+    def answer_table(self, table: pa.Table) -> Answers:
+        """Answer the rows of a table."""
+        self.check(table.column_names, "columns")
+        return self.answer([array(table[column.name]) for column in self.columns])
+
+    def answer(self, values: Sequence[pa.Array], refused: Mapping[int, InvalidValue] | None = None) -> Answers:
+        """Answer rows, given a column of n values for each feature, and rows that are refused already."""
+        wrong: Refused = {row: [("", why)] for row, why in (refused or {}).items()}
+        x = np.empty((len(values[0]), len(values)))
+        for index, (column, some) in enumerate(zip(self.columns, values, strict=True)):
+            x[:, index], found = numbers(column, some)
+            for row, why in found.items():
+                if row not in (refused or {}):
+                    wrong.setdefault(row, []).append((column.name, why))
+        asked = x.copy() if wrong else x
+        asked[list(wrong)] = 0.0
+        try:
+            logit, probability = self.model.score(asked)
+        except NonFiniteLogit as error:
+            wrong |= {row: [("", InvalidValue(str(error)))] for row in error.rows}
+            asked = x.copy()
+            asked[list(wrong)] = 0.0
+            logit, probability = self.model.score(asked)
+        more: dict[str, Floats] = {}
+        if self.parts:
+            with np.errstate(all="ignore"):
+                baseline, parts = contributions(self.model.manifest, asked)
+            more = dict(zip(self.parts, [np.full(len(x), baseline), *parts.T], strict=True))
+        stable, outside = self.model.stable(asked, logit), self.model.outside(asked)
+        return Answers(x, self.model.verdict(logit), logit, probability, stable, outside, more, wrong)
+
+    def extended(self, table: pa.Table, answers: Answers) -> pa.Table:
+        """The table with the answer's columns; they are null in a refused row."""
+        n, errors = len(answers.logit), answers.errors()
+        bad = np.zeros(n, dtype=bool)
+        bad[list(errors)] = True
+        manifest = self.model.manifest
+        known = pa.array(answers.verdict)
+        found = [
+            known,
+            pc.if_else(known, manifest.target.labels[True], manifest.target.labels[False]),
+            answers.probability,
+            answers.logit,
+            pa.nulls(n, pa.bool_()) if answers.stable is None else answers.stable,
+            pa.repeat(manifest.name, n),
+            pa.repeat(manifest.version, n),
+            pa.repeat("", n) if answers.outside is None else list(map(", ".join, answers.outside)),
+            *answers.more.values(),
+        ]
+        if errors:
+            found = [pc.if_else(pa.array(bad), None, pa.array(column)) for column in found]
+        if not self.strict:
+            found.append(pa.array([errors.get(row) for row in range(n)], pa.string()) if errors else pa.nulls(n, TEXT))
+        for name, column in zip(added(table.column_names, self.names), found, strict=True):
+            table = table.append_column(name, [pa.array(column)])
+        return table
+
+    def types(self, taken: Sequence[str]) -> dict[str, str]:
+        """{column: Spark's name of its type} of the answer's columns, for a table that has the columns `taken`."""
+        kinds = ["boolean", "string", "double", "double", "boolean", "string", "long", "string"]
+        kinds += ["double"] * len(self.parts) + ["string"] * (not self.strict)
+        return dict(zip(added(taken, self.names), kinds, strict=True))
+
+
+def numbers(column: Column, values: pa.Array) -> tuple[Floats, dict[int, InvalidValue]]:
+    """One Arrow column -> float64 (n,), NaN where missing, and the rows whose value is wrong."""
+    if pa.types.is_dictionary(values.type):
+        values = values.dictionary_decode()
+    if (plain := _plain(column, values)) is not None:
+        return plain, {}
+    encoded = values.dictionary_encode(null_encoding="encode")
+    found, wrong = [], {}
+    for code, value in enumerate(encoded.dictionary.to_pylist()):
+        try:
+            found.append(_number(column, value))
+        except InvalidValue as error:
+            found.append(np.nan)
+            wrong[code] = error
+    codes = encoded.indices.to_numpy()
+    rows = np.flatnonzero(np.isin(codes, list(wrong))).tolist() if wrong else []
+    return np.array(found)[codes], {row: wrong[codes[row]] for row in rows}
+
+
+def _number(column: Column, value: Any) -> float:
+    """The number of x that a value of an Arrow column becomes. Raises InvalidValue."""
+    if isinstance(value, str):
+        return column.cell(value.strip())
+    if isinstance(value, Decimal):
+        value = float(value)
+    if isinstance(value, float) and column.codes is not None and value.is_integer():
+        value = int(value)  # pandas makes floats of whole numbers among which some are missing
+    return column.number(None if value != value else value)
+
+
+def _plain(column: Column, values: pa.Array) -> Floats | None:
+    """What `numbers` returns, where no value is wrong and each is written plainly; else None."""
+    text = pa.types.is_string(values.type) or pa.types.is_large_string(values.type)
+    if column.codes is not None:
+        keys, codes = _cells(column)
+        found = pc.index_in(values, value_set=keys.cast(values.type)) if text else None
+        return None if found is None or found.null_count else codes[found.to_numpy()]
+    if text:
+        if column.nullable:
+            words = pc.is_in(values, value_set=WORDS.cast(values.type))
+            values = pc.if_else(words, None, values)
+        try:  # it takes a part of what column.cell takes, and reads it as the same number
+            values = values.cast(pa.float64())
+        except pa.ArrowInvalid:
+            return None
+    elif not (pa.types.is_floating(values.type) or pa.types.is_integer(values.type)):
+        return None
+    x: Floats = values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    if np.isfinite(x).all():
+        return x
+    strange = np.isinf(x).any() or not column.nullable or (text and np.isnan(x).sum() != values.null_count)
+    return None if strange else x
+
+
+def _cells(column: Column) -> tuple[pa.Array, Floats]:
+    """The cells that a column takes, and the number of each."""
+    return pa.array([str(cell) for cell in column.cells]), np.array(list(column.cells.values()))
+
+
+def problems(refused: Refused, before: int = 0) -> list[Problem]:
+    """The places that are wrong, given how many rows came before: the first row of all is row 1."""
+    return [Problem(f"row {before + row + 1}{name and ', '}{name}", str(why), name if why.unseen else None)
+            for row, found in sorted(refused.items()) for name, why in found]  # fmt: skip
+
+
+def array(column: pa.ChunkedArray) -> pa.Array:
+    """A table's column in one piece."""
+    return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks or [pa.array([], column.type)])
+
+
+class Export:
+    """An export's files as bytes, to send to other processes; each verifies them, and opens the model once."""
+
+    def __init__(self, files: Mapping[str, bytes]) -> None:
+        self._files = tuple(files.items())
+
+    @classmethod
+    def read(cls, path: str | Path, version: int | None = None) -> "Export":
+        """Read an export, given as `passfail.load` takes it, and verify it. Raises StartupError."""
+        folder = locate(Path(path), version)
+        manifest = read_manifest(folder)
+        return cls({contract.FILENAME: manifest.encode(), **read_verified(folder, manifest)})
+
+    def open(self) -> Model:
+        """The model, verified and certified in this process when it is first asked for. Raises StartupError."""
+        return _opened(self._files)
+
+
+@lru_cache(4)
+def _opened(files: tuple[tuple[str, bytes], ...]) -> Model:
+    manifest = contract.decode(dict(files)[contract.FILENAME])
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder) / manifest.name / str(manifest.version)
+        home.mkdir(parents=True)
+        for name, data in files:
+            (home / Path(name).name).write_bytes(data)
+        return open_model(home)

@@ -1,0 +1,79 @@
+"""How well a model predicts rows whose outcome is known, counted block by block, in flat memory."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from passfail.arrays import Bools, Floats
+from passfail.intervals import Z95
+
+BINS = 2**20  # of the logit, for the AUC
+
+
+class Figures:
+    """Counts of scored rows, and the figures that they make.
+
+    The AUC counts pairs of rows whose logits share one of BINS bins as ties. `auc_error` says how far that may be off.
+    """
+
+    def __init__(self, link: str) -> None:
+        self._link = link
+        self.rows = 0
+        self._loss = self._brier = 0.0
+        self._confusion = np.zeros((2, 2), dtype=np.int64)  # [outcome, verdict]
+        self._tenths = np.zeros((3, 10))  # rows, positives, sum of probabilities
+        self._bins: Any = 0  # (2, BINS): rows of each outcome
+
+    def add(self, y: Floats, verdict: Bools, logit: Floats, probability: Floats) -> None:
+        """Count rows: y (n,) is 1 or 0, or NaN where the outcome is not known."""
+        known = ~np.isnan(y)
+        y, z, p = y[known], logit[known], probability[known]
+        if self._link == "logit":
+            loss = np.logaddexp(0.0, np.where(y == 1, -z, z))
+        else:
+            loss = -np.log(np.clip(np.where(y == 1, p, 1 - p), 1e-300, 1.0))
+        self.rows += len(y)
+        self._loss += float(loss.sum())
+        self._brier += float(((p - y) ** 2).sum())
+        outcome = y.astype(np.int64)
+        self._confusion += np.bincount(2 * outcome + verdict[known], minlength=4).reshape(2, 2)
+        tenth = np.minimum((p * 10).astype(np.int64), 9)
+        self._tenths += [np.bincount(tenth, weight, 10) for weight in (np.ones(len(y)), y, p)]
+        # Squashed, so that bins are narrow where probabilities are not extreme, whichever the link.
+        at = np.minimum((0.5 + z / (2 + 2 * np.abs(z))) * BINS, BINS - 1).astype(np.int64)
+        self._bins = self._bins + np.bincount(outcome * BINS + at, minlength=2 * BINS).reshape(2, BINS)
+
+    def measured(self) -> dict[str, Any]:
+        """The figures by name; of rows > 0. The AUC is None where only one outcome occurs."""
+        (true_negatives, false_positives), (false_negatives, true_positives) = self._confusion.tolist()
+        negative, positive = np.asarray(self._bins, dtype=np.float64)
+        pairs = positive.sum() * negative.sum()
+        ties = (positive * negative).sum() / 2
+        below = np.cumsum(negative) - negative
+        bins = [(i, *self._tenths[:, i].tolist()) for i in range(10) if self._tenths[0, i]]
+        return {
+            "rows": self.rows,
+            "log_loss": self._loss / self.rows,
+            "brier": self._brier / self.rows,
+            "accuracy": (true_negatives + true_positives) / self.rows,
+            "auc": float(((positive * below).sum() + ties) / pairs) if pairs else None,
+            "auc_error": float(ties / pairs) if pairs else None,
+            "true_positives": true_positives,
+            "false_positives": false_positives,
+            "true_negatives": true_negatives,
+            "false_negatives": false_negatives,
+            "calibration": [
+                dict(zip(("lower", "upper", "rows", "positives", "probability", "low", "high"),
+                         (i / 10, (i + 1) / 10, int(n), int(k), p / n, *wilson(n, k / n)), strict=True))
+                for i, n, k, p in bins
+            ],
+        }  # fmt: skip
+
+
+def wilson(n: float, share: float) -> tuple[float, float]:
+    """The 95 % interval of a share seen in n > 0 rows (Wilson, JASA 22, 1927)."""
+    middle = share + Z95**2 / (2 * n)
+    reach = Z95 * math.sqrt(share * (1 - share) / n + Z95**2 / (4 * n * n))
+    low, high = ((middle + side * reach) / (1 + Z95**2 / n) for side in (-1, 1))
+    return max(0.0, float(low)), min(1.0, float(high))
