@@ -108,7 +108,7 @@ test-unit: $(VENV)/test ## run the unit tests alone: no process, no network, und
 	@$(PYTEST) tests/unit -n auto --maxprocesses 4 --durations 10 $(ARGS)
 
 .PHONY: test-engines
-test-engines: $(VENV)/test ## test an export in the engines it can travel to: DuckDB, SQLite, PostgreSQL, scikit-learn
+test-engines: $(VENV)/test ## test an export where it can travel to: DuckDB, SQLite, PostgreSQL, Node, Chromium, scikit-learn
 	@$(PIP) -r requirements/engines.txt && $(PYTEST) -m engines tests/engines
 
 .PHONY: test-docker

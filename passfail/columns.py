@@ -90,7 +90,7 @@ class Column:
         if (isinstance(value, bool) and not self.boolean) or not isinstance(value, (str, int)):
             levels = ", ".join(self.feature.levels)
             raise InvalidValue(f"expected one of the levels, as a string: {levels}; got {kind(value)}")
-        if value not in self.codes:
+        if value not in self.codes or (self.boolean and type(value) is int):  # to a dict 0 is False
             raise self._unseen()
         return self.codes[value]
 

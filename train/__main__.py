@@ -171,7 +171,7 @@ def _judge(table: Table, fitted: Fit, options: Options, goal: Goal, scores: Held
     outside = chosen = None
     if scores is not None:
         chosen = at_threshold(options.link, threshold, scores.logit, scores.y, scores.weight)
-        outside = evaluate(scores, options.link, threshold, fitted.losses, table.features, *sample)
+        outside = evaluate(scores, options.link, threshold, fitted.losses, table.features, fitted.model, *sample)
     return Judgement(
         threshold=threshold,
         metrics=metrics(logit, y, options.link, threshold, weight),

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import re
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from pathlib import Path
@@ -32,8 +33,9 @@ OWN = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
-# The report is one file with its styles inside, and runs no script.
-REPORT = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; frame-ancestors 'none'"
+MODULE = "model.js"  # of the export: the page answers with it while the service doesn't
+# The report says itself what it may do: its own styles, and one script, which it names by its digest.
+POLICY = re.compile(rb'http-equiv="Content-Security-Policy" content="([^"]+)"')
 ANSWERS = ("/", "/answer")  # what the browser must not keep: a row and its answer
 SLICE_ROWS = 5000  # rows of a table that the page sends at a time
 QUANTILES = {"low": 0.1, "middle": 0.5, "high": 0.9}  # of the training rows: values of no single person
@@ -122,6 +124,7 @@ def index() -> Response:
         drift=recorder.drift.report(manifest),
         card=card and card.decode(),
         report="report.html" in manifest.files,
+        module=MODULE in manifest.files,
         metrics=service.config.metrics_port is None,
         versions=sorted(service.kept),
         slice_rows=min(SLICE_ROWS, service.config.max_rows),
@@ -149,8 +152,12 @@ def docs() -> str:
 
 @PAGE.get("/page/<name>")
 def static(name: str) -> Response:
-    """A script or style of the page."""
-    return send_from_directory(FOLDER / "static", name) if name in STATIC else abort(404)
+    """A script or style of the page, or the script of the export in service."""
+    if name != MODULE:
+        return send_from_directory(FOLDER / "static", name) if name in STATIC else abort(404)
+    service = _service()
+    found = _exported(service, service.served.model.manifest, MODULE)
+    return abort(404) if found is None else Response(found, content_type="text/javascript; charset=utf-8")
 
 
 @PAGE.get("/report")
@@ -158,9 +165,11 @@ def report() -> Response:
     """The report of the export in service."""
     service = _service()
     found = _exported(service, service.served.model.manifest, "report.html")
-    if found is None:
+    policy = POLICY.search(found or b"")
+    if found is None or policy is None:
         abort(404)
-    return Response(found, content_type="text/html; charset=utf-8", headers={"Content-Security-Policy": REPORT})
+    headers = {"Content-Security-Policy": f"{policy[1].decode()}; base-uri 'none'; frame-ancestors 'none'"}
+    return Response(found, content_type="text/html; charset=utf-8", headers=headers)
 
 
 def _service() -> Service:

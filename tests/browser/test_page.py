@@ -138,7 +138,7 @@ def test_rows_that_were_sent_are_kept_side_by_side(page):
 def test_the_address_of_the_page_brings_the_row_back(page, browser, address):
     """After the #, which no browser sends: the row stands in no log, and opening the link is no traffic."""
     fill(page, gre="612", gpa="3.3", rank="4")
-    page.wait_for_function("() => location.hash.includes('gre=612')")
+    page.wait_for_function("() => location.hash === '#gre=612&gpa=3.3&rank=4'")
     link, verdict = page.url, page.locator("#verdict").text_content()
     assert link.startswith(f"{address}/#")
 
@@ -160,15 +160,41 @@ def test_a_pending_answer_is_dimmed_until_it_is_the_forms(page):
     page.route("**/answer*", lambda route: held.append(route))
     page.get_by_label("gre", exact=True).fill("800")
     page.wait_for_selector("#answer[aria-busy=true]")
-    page.wait_for_function("() => getComputedStyle(document.getElementById('verdict')).opacity < 0.5")
+    page.wait_for_function("() => getComputedStyle(document.getElementById('why')).opacity < 0.5")
     assert page.locator("#updating").is_visible()
 
     while not held:
         page.wait_for_timeout(10)
     held[0].continue_()
     answered(page)
-    page.wait_for_function("() => getComputedStyle(document.getElementById('verdict')).opacity === '1'")
+    page.wait_for_function("() => getComputedStyle(document.getElementById('why')).opacity === '1'")
     assert page.locator("#updating").is_hidden()
+
+
+@pytest.mark.parametrize("fault", ["slow", "gone"])
+def test_the_browser_answers_while_the_service_does_not_and_says_so(page, address, fault):
+    assert page.locator("#by").text_content() == "Answered by the service."
+    expected = ask(address, {"gre": 800, "gpa": 4, "rank": "1"})
+    page.route("**/answer*", (lambda route: None) if fault == "slow" else (lambda route: route.abort()))
+    for name, value in {"gre": "800", "gpa": "4"}.items():
+        page.get_by_label(name, exact=True).fill(value)
+    page.get_by_label("rank", exact=True).select_option("1")
+
+    page.wait_for_selector("#answer[data-by=browser]")
+    assert page.locator("#by").text_content() == "Answered in this browser, by version 1."
+    assert page.locator("#label").text_content() == expected["label"]
+    assert page.locator("#probability").text_content() == f"{100 * expected['probability']:.1f}"
+    assert page.locator("#offline").is_visible() == (fault == "gone")
+    page.wait_for_function("() => getComputedStyle(document.getElementById('verdict')).opacity === '1'")
+
+    page.get_by_label("gre", exact=True).fill("much")
+    page.locator("#f0-note").get_by_text("expected a number").wait_for()
+    page.get_by_label("gre", exact=True).fill("1200")
+    page.locator("#f0-note").get_by_text("outside the training range").wait_for()
+    page.unroute("**/answer*")
+    page.get_by_label("gre", exact=True).fill("700")
+    answered(page)
+    assert page.locator("#by").text_content() == "Answered by the service."
 
 
 @pytest.mark.parametrize("fault", ["lost", "at capacity"])
@@ -178,7 +204,7 @@ def test_an_unreachable_service_is_reported_at_the_answer(page, fault):
     page.get_by_label("gre", exact=True).fill("800")
 
     page.locator("#answer #offline").get_by_text("The service can't be reached").wait_for()
-    page.wait_for_function("() => getComputedStyle(document.getElementById('verdict')).opacity < 0.5")
+    page.wait_for_function("() => getComputedStyle(document.getElementById('why')).opacity < 0.5")
     page.unroute("**/answer*")
     page.get_by_label("gre", exact=True).fill("700")
     answered(page)

@@ -14,6 +14,7 @@ from passfail.manifest import Bin, Feature, Metrics, Struct
 from train.evaluation.cross_validation import HeldOut
 from train.evaluation.thresholds import Threshold, at_threshold, counted, probabilities, weights_by_score
 from train.model.links import LINKS
+from train.model.logistic import LogisticModel
 from train.table.out_of_core import blockwise
 
 
@@ -25,7 +26,8 @@ class Evaluation(Struct, frozen=True):
     rate), about 200 points that rise from (0, 0) to (1, 1). negatives, positives: how many rows of each outcome
     have their probability in each of 20 bins of equal width. thresholds: 0.01 to 0.99, and the one in use. losses:
     the mean loss before each step of the fit to all rows, at most 200 of them, evenly spaced. auc: {feature: the
-    area under the ROC curve of it alone}.
+    area under the ROC curve of it alone}. auc_interval: `auc_interval`. distributions: {feature: `distribution`}.
+    inflation: {feature: `inflation`}.
     """
 
     how: str
@@ -39,6 +41,9 @@ class Evaluation(Struct, frozen=True):
     thresholds: tuple[Threshold, ...]
     losses: tuple[float, ...]
     auc: dict[str, float]
+    auc_interval: tuple[float, float]
+    distributions: dict[str, tuple[float, ...]]
+    inflation: dict[str, float]
 
 
 def metrics(logit: Floats, y: Floats, link: str, threshold: float, weight: Floats) -> Metrics:
@@ -80,6 +85,26 @@ def auc(score: Floats, y: Floats, weight: Floats) -> float:
     return float((positive * (below + negative / 2)).sum() / (positive.sum() * negative.sum()))
 
 
+def auc_interval(score: Floats, y: Floats, weight: Floats) -> tuple[float, float]:
+    """The 95 % interval of the area under the ROC curve (DeLong, DeLong & Clarke-Pearson, Biometrics 44, 1988).
+
+    It is symmetric on the scale of the area's log-odds (Pepe, Statistical Evaluation of Medical Tests, 2003, 5.2.5), so
+    it stays within [0, 1]. Where the order is perfect, the method knows no error: both ends are then the area.
+    """
+    negative, positive = weights_by_score(score, y, weight)
+    no, yes = negative.sum(), positive.sum()
+    below = (np.cumsum(negative) - negative / 2) / no  # of each score, the share of negatives that it exceeds
+    above = (yes - np.cumsum(positive) + positive / 2) / yes
+    area = float((positive * below).sum() / yes)
+    variances = ((p * (share - area) ** 2).sum() / max(n - 1, 1) / n for p, share, n in
+                 ((positive, below, yes), (negative, above, no)))  # fmt: skip
+    if not 0 < area < 1:
+        return area, area
+    reach = Z95 * math.sqrt(sum(variances)) / (area * (1 - area))
+    odds = math.log(area / (1 - area))
+    return 1 / (1 + math.exp(reach - odds)), 1 / (1 + math.exp(-reach - odds))
+
+
 def calibration(p: Floats, y: Floats, weight: Floats) -> tuple[Bin, ...]:
     """The calibration curve of p (n,) against y (n,): ten Bins of equal width, without the empty ones."""
     rows, positives, probability = _tenths(p, y, weight)
@@ -115,13 +140,15 @@ def evaluate(
     threshold: float,
     losses: Sequence[float],
     features: Sequence[Feature],
+    model: LogisticModel,
     x: Floats,
     y: Floats,
     weight: Floats,
 ) -> Evaluation:
     """The Evaluation of held-out scores at a threshold.
 
-    losses: the mean loss before each step of the fit. x (n, d), y, weight (n,): rows for the AUC of each feature alone.
+    losses: the mean loss before each step of the fit. model: fitted to all rows. x (n, d), y, weight (n,): some of
+    them, on which each feature alone is measured.
     """
     logit, outcome, counts = scores.logit, scores.y, scores.weight
     negative, positive = weights_by_score(logit, outcome, counts)
@@ -141,7 +168,48 @@ def evaluate(
         thresholds=tuple(at_threshold(link, one, logit, outcome, counts) for one in grid),
         losses=tuple(losses[index] for index in shown),
         auc={f.name: feature_auc(f, column, y, weight) for f, column in zip(features, x.T, strict=True)},
+        auc_interval=auc_interval(logit, outcome, counts),
+        distributions={f.name: distribution(f, column, weight) for f, column in zip(features, x.T, strict=True)},
+        inflation=inflation(model, [feature.name for feature in features], x, weight),
     )
+
+
+def distribution(feature: Feature, column: Floats, weight: Floats) -> tuple[float, ...]:
+    """The shares of the rows with a value at each level, or in each of 20 bins of equal width across the range."""
+    value, counts = column[~np.isnan(column)], weight[~np.isnan(column)]
+    if feature.kind == "numeric":
+        low, high = feature.range
+        value = np.clip(np.nan_to_num((value - low) / ((high - low) or 1.0) * 20), 0, 19)
+    found = counted(value.astype(int), counts, len(feature.levels) or 20)
+    return tuple((found / (found.sum() or 1.0)).tolist())
+
+
+def inflation(model: LogisticModel, names: Sequence[str], x: Floats, weight: Floats) -> dict[str, float]:
+    """The variance inflation factor of each feature, given rows x (n, d); none where columns determine each other.
+
+    A feature of several columns has the generalised factor, its root of as many columns, so that 5 means the same for
+    all (Fox & Monette, JASA 87, 1992).
+    """
+    columns = model.columns(torch.from_numpy(x)).numpy()
+    with np.errstate(all="ignore"):
+        r = _correlation(columns, weight)
+    found = {}
+    for index, name in enumerate(names):
+        own = model.source.numpy() == index
+        with np.errstate(all="ignore"):
+            parts = [np.linalg.slogdet(r[np.ix_(some, some)])[1] for some in (own, ~own, own | ~own)]
+            factor = float(np.exp((parts[0] + parts[1] - parts[2]) / own.sum()))
+        if math.isfinite(factor) and factor < 1e9:
+            found[name] = factor
+    return found
+
+
+def _correlation(columns: Floats, weight: Floats) -> Floats:
+    """The correlations (D, D) of columns (n, D) by weight (n,)."""
+    centered = (columns - np.average(columns, axis=0, weights=weight)) * np.sqrt(weight / weight.sum())[:, None]
+    covariance = centered.T @ centered
+    deviation = np.sqrt(np.diag(covariance))
+    return np.asarray(covariance / np.outer(deviation, deviation))
 
 
 def feature_auc(feature: Feature, column: Floats, y: Floats, weight: Floats) -> float:

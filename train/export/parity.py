@@ -26,6 +26,7 @@ from passfail.proof import samples
 from passfail.repository import find, read_manifest, read_verified
 from passfail.runtimes import MODEL_FILES, Runtime, load_runtime
 from train.errors import ExportError
+from train.export.javascript import HIDDEN
 
 SEED = 0
 ROWS = 5_000  # of each kind that can be drawn at will
@@ -72,7 +73,10 @@ def certificate(
         exact=len(truth.sample),
         batches=sizes,
         engines=figures,
-        others={name: tuple(prove({name: run}, manifest, truth)[1]) for name, run in further.items()},
+        others={
+            **{name: tuple(prove({name: run}, manifest, truth)[1]) for name, run in further.items()},
+            **({"javascript": (HIDDEN,)} if manifest.parameters.hidden else {}),
+        },
         versions={"python": platform.python_version(), **{name: version(name) for name in (*PACKAGES, *further)}},
         cpu=cpu(),
     )

@@ -170,3 +170,9 @@ LINKS = {
     "cloglog": Link(_cloglog, _cloglog_terms),
     "cauchit": Link(_cauchit, _cauchit_terms),
 }
+
+# The coefficients of each link's polynomial, the highest power first, for other languages (train/export/javascript.py).
+POLYNOMIALS = {
+    name: [coefficient.item() for coefficient in coefficients]
+    for name, coefficients in (("logit", []), ("probit", _MILLS), ("cloglog", _SHARE), ("cauchit", _ARC))
+}

@@ -1,25 +1,31 @@
 """The model card (MODEL_CARD.md) and the report (report.html) of an export, from its manifest and Evaluation alone.
 
 The report loads nothing: its template draws the charts as SVG in units of the data, its colours follow the reader's
-light or dark setting, and its Content-Security-Policy forbids the browser to load or run anything. Neither file has the
+light or dark setting, and its Content-Security-Policy lets the browser load nothing and run one script, named by its
+digest: the model (train/export/javascript.py) and the form and slider around it (report.js). Neither file has the
 version or the digest, which are known only after them: the folder's name is the version, the manifest has the digest.
 """
 
+import base64
+import hashlib
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jinja2
+from scipy.special import chdtrc
 
 from passfail.manifest import Coefficient, Feature, Manifest, Training
 from passfail.proof.certificate import FIGURES
 from train.evaluation.coefficients import unidentified
 from train.evaluation.metrics import Evaluation, constant_log_loss
+from train.export.javascript import to_javascript
 from train.model.terms import INTERCEPT, term
 
 CARD = "MODEL_CARD.md"
 PAGE = "report.html"
+SCRIPT = Path(__file__).with_name("report.js")
 LEVELS = 12  # at most so many levels of a feature are printed; the manifest has all
 # Rows of the rarer outcome for each column; with fewer, estimates are unstable (Peduzzi et al., J Clin Epi 49, 1996).
 EVENTS = 10
@@ -39,7 +45,11 @@ def card(manifest: Manifest, evaluation: Evaluation | None) -> str:
 
 def html(manifest: Manifest, evaluation: Evaluation | None) -> str:
     """The text of report.html, from the same as `card`."""
-    return _HTML.get_template("report.html.jinja").render(_context(manifest, evaluation))
+    module = (to_javascript(manifest) or b"").decode()
+    script = f"{module}\n{SCRIPT.read_text(encoding='utf-8')}"
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    context = _context(manifest, evaluation) | {"live": bool(module), "script": script, "script_digest": digest}
+    return _HTML.get_template("report.html.jinja").render(context)
 
 
 class Effect(NamedTuple):
@@ -59,6 +69,7 @@ def _context(manifest: Manifest, evaluation: Evaluation | None) -> dict[str, obj
         "training": training,
         "evaluation": evaluation,
         "found": training.statistics,
+        "overall": _overall(training),
         "share": share,
         "guess": constant_log_loss(share),
         "features": [(f, _values(f, manifest.units.get(f.name)), _missing(f)) for f in manifest.features],
@@ -129,6 +140,27 @@ def _effects(manifest: Manifest) -> tuple[list[Effect], float, float]:
     return [Effect(name, (place(a), place(b), place(c)), (a, b, c)) for name, (a, b, c) in rows], low, high
 
 
+class Overall(NamedTuple):
+    """The test of all coefficients together, and the share of the deviance that they explain."""
+
+    ratio: float
+    freedom: int
+    p: float
+    share: float
+
+
+def _overall(training: Training) -> Overall | None:
+    """The likelihood-ratio test against the intercept alone, and McFadden's pseudo-R2; None where there is none.
+
+    The ratio is chi-squared (Wilks, Ann. Math. Stat. 9, 1938; McFadden, Frontiers in Econometrics, 1974).
+    """
+    found = training.statistics
+    if found is None or found.deviance is None or not found.null_deviance:
+        return None
+    ratio, freedom = found.null_deviance - found.deviance, found.null_degrees_of_freedom - found.degrees_of_freedom
+    return Overall(ratio, freedom, float(chdtrc(freedom, ratio)), ratio / found.null_deviance) if freedom else None
+
+
 def _warnings(training: Training) -> list[str]:
     not_converged = "the fit did not converge; another run may give other coefficients; raise --epochs"
     return [
@@ -184,7 +216,14 @@ def _charts(threshold: float, evaluation: Evaluation) -> dict[str, object]:
     low, high = min(losses, default=0.0), max(losses, default=1.0)
     chosen = min(rows, key=lambda row: abs(row.threshold - threshold), default=None)
     shares = [[n / max(1, sum(some)) for n in some] for some in (evaluation.negatives, evaluation.positives)]
+    no, yes = sum(evaluation.negatives), sum(evaluation.positives)
+    answered = [(false * no + true * yes, true) for false, true in evaluation.roc if false * no + true * yes]
+    lift = [(n / (no + yes), true * (no + yes) / n) for n, true in answered]
+    most_lift = max((height for _, height in lift), default=1.0)
     return {
+        "precision_recall": [(true, true * yes / n) for n, true in answered],
+        "lift": [(depth, height / most_lift) for depth, height in lift],
+        "most_lift": most_lift,
         "low": low,
         "high": high,
         "curve": [(i / max(1, len(losses) - 1), (loss - low) / ((high - low) or 1)) for i, loss in enumerate(losses)],

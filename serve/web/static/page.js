@@ -4,11 +4,14 @@ import { calibration, columns, curve, element, percent } from "./draw.js";
 import { acceptTables } from "./table.js";
 
 const POINTS = 101; // of the curve: one request
+const SLOW = 120; // milliseconds without an answer of the service, after which this browser answers
 const get = (id) => document.getElementById(id);
 const form = get("form");
 const fields = [...form.querySelectorAll("input, select")];
 const manifest = await (await fetch("model")).json();
+const model = "module" in document.body.dataset ? await import("./model.js") : null; // the export's own
 let pending = new AbortController(); // the latest change's requests; the next change aborts them
+let waiting; // the timer after which this browser answers
 let keeping; // the timer that puts the row into the address
 
 document.body.classList.add("live");
@@ -69,18 +72,55 @@ async function answer(sent = false) {
   pending = new AbortController();
   const { signal } = pending;
   get("answer").setAttribute("aria-busy", "true");
+  by("");
+  clearTimeout(waiting);
+  waiting = setTimeout(answerHere, SLOW);
   try {
     const response = await fetch(`answer?watch=${sent}`, { method: "POST", body: query(), signal });
     if (!response.ok && response.status !== 422) throw new Error(response.statusText); // at capacity, say
-    show(new DOMParser().parseFromString(await response.text(), "text/html"));
+    const text = await response.text();
+    clearTimeout(waiting);
+    show(new DOMParser().parseFromString(text, "text/html"));
+    by("service");
     if (sent) keep();
     await draw(signal);
     get("offline").hidden = true;
   } catch {
     if (signal.aborted) return;
+    clearTimeout(waiting);
+    answerHere();
     get("offline").hidden = false;
   }
   get("answer").setAttribute("aria-busy", "false");
+}
+
+function by(whom) {
+  get("answer").dataset.by = whom;
+  get("by").textContent = { service: "Answered by the service.", browser: `Answered in this browser, by version ${document.body.dataset.version}.` }[whom] ?? "\u00a0";
+}
+
+// The verdict by the export's own module, as the service renders it. What explains a verdict needs the service.
+function answerHere() {
+  if (!model) return;
+  let errors = [], outside = [];
+  try {
+    const found = model.predictTexts(Object.fromEntries(query()));
+    outside = found.outside;
+    const share = element("span", {}, element("span", { id: "probability" }, (100 * found.probability).toFixed(1)), ` % for ${manifest.target.labels[1]}`);
+    const parts = [element("p", { class: `verdict ${found.verdict ? "yes" : "no"}` }, element("b", { id: "label" }, found.label), share)];
+    if (outside.length) parts.push(element("p", { class: "warning" }, `The answer is an extrapolation: the training rows had no such ${outside.join(", ")}.`));
+    get("verdict").replaceChildren(...parts);
+  } catch (error) {
+    errors = error.errors;
+    get("verdict").replaceChildren(element("p", { class: "verdict" }, element("b", { id: "label" }, "No answer")), element("p", { class: "error" }, errors.length ? "Correct the marked fields of the form." : error.message));
+  }
+  for (const field of fields) {
+    const wrong = errors.find(({ name }) => name === field.name)?.detail, note = get(`${field.id}-note`);
+    note.className = wrong ? "error" : "warning";
+    note.textContent = wrong ?? (outside.includes(field.name) ? "outside the training range" : "");
+  }
+  mark();
+  by("browser");
 }
 
 // The service has rendered the answer; what is live in it replaces what stands here.
@@ -91,11 +131,15 @@ function show(fresh) {
     for (const { name } of [...old.attributes]) if (name.startsWith("data-")) old.removeAttribute(name);
     for (const { name, value } of part.attributes) old.setAttribute(name, value);
   }
+  mark();
+  get("stale").hidden = get("why").dataset.version === document.body.dataset.version;
+}
+
+function mark() {
   for (const field of fields) {
     if (get(`${field.id}-note`).matches(".error:not(:empty)")) field.setAttribute("aria-invalid", "true");
     else field.removeAttribute("aria-invalid");
   }
-  get("stale").hidden = get("why").dataset.version === document.body.dataset.version;
 }
 
 // A line for each row that was sent, the latest first, so that answers can be compared and rows tried again.

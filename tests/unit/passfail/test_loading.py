@@ -49,7 +49,14 @@ def test_any_changed_byte_of_any_file_is_noticed_and_the_file_named(copied):
     """Sampled, in all files: also in those that this runtime never opens."""
     generator = random.Random(0)
     files = sorted(path for path in copied.iterdir() if path.name != "manifest.json")
-    assert {path.name for path in files} == {"model.onnx", "model.pt", "model.pt2", "MODEL_CARD.md", "report.html"}
+    assert {path.name for path in files} == {
+        "model.onnx",
+        "model.pt",
+        "model.pt2",
+        "model.js",
+        "MODEL_CARD.md",
+        "report.html",
+    }
     for path in files:
         data = path.read_bytes()
         for at in [0, len(data) - 1, *(generator.randrange(len(data)) for _ in range(60))]:

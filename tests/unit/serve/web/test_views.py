@@ -174,9 +174,23 @@ def test_policy_lets_nothing_in_from_elsewhere(page):
     assert (
         page.get("/report")
         .headers["Content-Security-Policy"]
-        .startswith("default-src 'none'; style-src 'unsafe-inline'")
+        .startswith("default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-")
     )
     assert page.get("/page/index.html").status_code == 404
+
+
+def test_the_exports_script_is_served_verified_or_not_at_all(models, tmp_path):
+    shutil.copytree(models / "admissions", tmp_path / "admissions")
+    page, script = (
+        create_app(Config(models=tmp_path, model_name="admissions")).test_client(),
+        tmp_path / "admissions/1/model.js",
+    )
+    answer = page.get("/page/model.js")
+    assert (answer.content_type, answer.data) == ("text/javascript; charset=utf-8", script.read_bytes())
+
+    script.write_bytes(script.read_bytes() + b" ")
+
+    assert page.get("/page/model.js").status_code == 404
 
 
 def test_it_shows_the_models_figures_versions_and_certificate(page):

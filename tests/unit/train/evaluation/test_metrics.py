@@ -4,12 +4,15 @@ import json
 
 import numpy as np
 import pytest
+import torch
+from statsmodels.stats.outliers_influence import variance_inflation_factor
 from statsmodels.stats.proportion import proportion_confint
 
 from tests.support import DATA
 from train.__main__ import main
 from train.evaluation.cross_validation import held_out
-from train.evaluation.metrics import calibration, calibration_error, evaluate, metrics
+from train.evaluation.metrics import auc_interval, calibration, calibration_error, evaluate, inflation, metrics
+from train.model.logistic import LogisticModel
 from train.solvers.options import Options
 from train.table.schema import Reading
 from train.table.table import read_table
@@ -77,7 +80,8 @@ def test_calibration_bins_hold_all_rows_with_wilsons_interval(admissions):
 
 def test_the_evaluation_is_consistent_with_itself(admissions):
     scores = held_out(admissions.features, admissions.x, admissions.y, admissions.weight, Options())
-    rows = admissions.features, admissions.x, admissions.y, admissions.weight
+    model = LogisticModel(admissions.features)
+    rows = admissions.features, model, admissions.x, admissions.y, admissions.weight
     found = evaluate(scores, "logit", 0.5, tuple(range(1000)), *rows)
 
     fall, hit = np.array(found.roc).T
@@ -91,6 +95,42 @@ def test_the_evaluation_is_consistent_with_itself(admissions):
     assert half.false_positives + half.false_negatives == round(400 * (1 - found.metrics.accuracy))
     assert (len(found.losses), found.losses[0], found.losses[-1]) == (200, 0, 999)
     assert set(found.auc) == {"gre", "gpa", "rank"}
+
+
+def test_the_interval_of_the_area_is_delongs():
+    """By hand, from the definition: the variances of each row's share of the pairs that it wins."""
+    wins = np.array([[(a > b) + (a == b) / 2 for b in Z[Y == 0]] for a in Z[Y == 1]])
+    area = wins.mean()
+    error = np.sqrt(wins.mean(axis=1).var(ddof=1) / 4 + wins.mean(axis=0).var(ddof=1) / 4)
+    odds, reach = np.log(area / (1 - area)), 1.959963984540054 * error / (area * (1 - area))
+
+    assert auc_interval(Z, Y, np.ones(8)) == pytest.approx(1 / (1 + np.exp(-odds - np.array([-reach, reach]))))
+    repeated = np.repeat(np.arange(len(Y)), W.astype(int))
+    assert auc_interval(Z, Y, W) == pytest.approx(auc_interval(Z[repeated], Y[repeated], np.ones(len(repeated))))
+    assert auc_interval(Y, Y, np.ones(8)) == (1.0, 1.0)
+
+
+def test_the_variance_inflation_is_statsmodels(admissions):
+    """Of a numeric column; a feature of several columns has the root of its generalised factor."""
+    model = LogisticModel(admissions.features)
+    columns = model.columns(torch.from_numpy(admissions.x)).numpy()
+    design = np.column_stack([np.ones(len(columns)), columns])
+
+    found = inflation(model, ["gre", "gpa", "rank"], admissions.x, admissions.weight)
+
+    assert found["gre"] == pytest.approx(variance_inflation_factor(design, 1))
+    assert found["gpa"] == pytest.approx(variance_inflation_factor(design, 2))
+    whole, own, others = (np.corrcoef(part, rowvar=False) for part in (columns, columns[:, 2:], columns[:, :2]))
+    factor = np.linalg.det(own) * np.linalg.det(others) / np.linalg.det(whole)
+    assert found["rank"] == pytest.approx(factor ** (1 / 3))
+
+
+def test_columns_that_determine_each_other_have_no_inflation(admissions):
+    gre, gpa = admissions.features[:2]
+    x = np.ascontiguousarray(admissions.x[:, [0, 1, 0]])
+    twin = LogisticModel([gre, gpa, gre])
+
+    assert inflation(twin, ["gre", "gpa", "twin"], x, admissions.weight) == {}
 
 
 def test_weights_reach_every_figure(tmp_path):

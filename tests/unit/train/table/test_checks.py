@@ -7,6 +7,7 @@ from passfail.manifest import Feature
 from tests.support import DATA
 from train.evaluation.cross_validation import held_out
 from train.evaluation.metrics import evaluate
+from train.model.logistic import LogisticModel
 from train.solvers.options import Options
 from train.table.checks import warnings
 from train.table.schema import Reading
@@ -40,7 +41,8 @@ def table(columns, y):
 def found_in(columns, y):
     found = table(columns, y)
     scores = held_out(found.features, found.x, found.y, found.weight, Options(l2=1.0))
-    outside = evaluate(scores, "logit", 0.5, (1.0,), found.features, found.x, found.y, found.weight)
+    model = LogisticModel(found.features)
+    outside = evaluate(scores, "logit", 0.5, (1.0,), found.features, model, found.x, found.y, found.weight)
     return warnings(found.features, found.x, True, outside)
 
 

@@ -1,0 +1,57 @@
+"""The report in a real browser, opened as a file: it answers, and shows what another threshold would do."""
+
+import pytest
+
+from tests.support.models import opened
+
+
+@pytest.fixture
+def page(browser, models):
+    context = browser.new_context(offline=True)
+    page, complaints = context.new_page(), []
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto((models / "admissions/1/report.html").as_uri())
+    yield page
+    context.close()
+    assert complaints == []
+
+
+@pytest.mark.parametrize(
+    "row", [{"gre": "640", "gpa": "3.1", "rank": "2"}, {"gre": "800", "gpa": "4", "rank": "1"}], ids=["no", "yes"]
+)
+def test_it_answers_offline_as_the_model_does(page, models, row):
+    for name, value in row.items():
+        field = page.locator(f"#try [name={name}]")
+        field.select_option(value) if name == "rank" else field.fill(value)
+
+    answer = opened(models, "admissions").predict([row | {"gre": float(row["gre"]), "gpa": float(row["gpa"])}])
+    assert page.locator("#label").text_content() == answer.label[0]
+    assert f"{100 * answer.probability[0]:.1f} %" in page.locator("#told").text_content()
+
+
+def test_a_mistake_and_an_extrapolation_are_named(page):
+    page.locator("#try [name=gre]").fill("much")
+    assert page.locator("#told").text_content() == "gre: expected a number"
+    page.locator("#try [name=gre]").fill("1200")
+    assert "the training rows had no such gre" in page.locator("#told").text_content()
+
+
+def test_the_threshold_moves_the_matrix_the_cost_and_the_dot_on_the_roc_curve(page):
+    def matrix():
+        names = ("truePositives", "falseNegatives", "falsePositives", "trueNegatives")
+        return [int(page.locator(f"#{name}").text_content()) for name in names]
+
+    dot = page.locator("#in-use")
+    before, rows, place = matrix(), sum(matrix()), dot.get_attribute("cy")
+    page.locator("#slider").fill("19")
+    page.locator("#cost-fn").fill("3")
+
+    true_positives, false_negatives, false_positives, true_negatives = matrix()
+    assert page.locator("#at").text_content() == "0.2"
+    assert sum(matrix()) == rows
+    assert true_positives > before[0]
+    assert float(page.locator("#cost").text_content()) == false_positives + 3 * false_negatives
+    assert float(dot.get_attribute("cy")) == pytest.approx(true_positives / (true_positives + false_negatives))
+    assert float(dot.get_attribute("cx")) == pytest.approx(false_positives / (false_positives + true_negatives))
+    assert dot.get_attribute("cy") != place

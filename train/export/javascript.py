@@ -1,0 +1,57 @@
+"""model.js: the model as a module for browsers and Node, which needs nothing else."""
+
+import json
+from pathlib import Path
+
+from passfail.columns import BOOLEANS
+from passfail.manifest import MISSING, Feature, Manifest
+from train.model.links import POLYNOMIALS
+
+FILENAME = "model.js"
+HIDDEN = "model.js has no hidden layer: the export has no such file"
+_TEMPLATE = Path(__file__).with_name(FILENAME)
+_PLACE = '"the export writes it here"'
+
+
+def to_javascript(manifest: Manifest) -> bytes | None:
+    """The bytes of model.js, for an HTML page too; None for a model that it can't express exactly (HIDDEN)."""
+    fitted = manifest.parameters
+    if fitted.hidden is not None:
+        return None
+    model = {
+        "name": manifest.name,
+        "features": [_feature(feature) for feature in manifest.features],
+        "columns": [
+            {
+                "feature": column.feature,
+                "level": column.level,
+                "missing": column.missing,
+                "center": column.center,
+                "scale": column.scale,
+                "weight": column.weight,
+            }
+            for column in fitted.columns
+        ],
+        "intercept": fitted.intercept,
+        "threshold": manifest.logit_threshold,
+        "target": manifest.target.name,
+        "labels": manifest.target.labels,
+        "link": manifest.link,
+        "polynomial": POLYNOMIALS[manifest.link],
+        "missing": sorted(MISSING),
+    }
+    # json writes the shortest digits that read back as the same float. No text may end the script of a page.
+    text = json.dumps(model, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
+    return _TEMPLATE.read_text(encoding="utf-8").replace(_PLACE, text).encode()
+
+
+def _feature(feature: Feature) -> dict[str, object]:
+    return {
+        "name": feature.name,
+        "levels": feature.levels,
+        "boolean": feature.kind == "categorical" and BOOLEANS.issuperset(feature.levels),
+        "nullable": feature.nullable,
+        "fill": feature.fill,
+        "minimum": feature.minimum,
+        "maximum": feature.maximum,
+    }
