@@ -19,7 +19,7 @@ addSliders();
 // Most of what is typed is on its way to something else: only a form that is sent counts as traffic.
 form.addEventListener("input", () => {
   clearTimeout(keeping); // a slider changes faster than a browser lets the address change
-  keeping = setTimeout(() => history.replaceState(null, "", `#${query()}`), 200);
+  keeping = setTimeout(keepAddress, 200);
   answer();
 });
 form.addEventListener("submit", (event) => {
@@ -49,8 +49,14 @@ function query() {
   return new URLSearchParams(new FormData(form));
 }
 
-function visit(row) {
+function keepAddress() {
   clearTimeout(keeping);
+  if (keeping) history.replaceState(null, "", `#${query()}`);
+  keeping = undefined;
+}
+
+function visit(row) {
+  keepAddress(); // for the way back
   history.pushState(null, "", `#${row}`);
   fill();
   answer(true);
