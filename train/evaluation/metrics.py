@@ -9,6 +9,7 @@ import torch
 
 from passfail.arrays import Floats
 from passfail.figures import wilson
+from passfail.intervals import Z95
 from passfail.links import score_at
 from passfail.manifest import Bin, Feature, Metrics, Struct
 from train.evaluation.cross_validation import HeldOut
