@@ -37,6 +37,8 @@ MODULE = "model.js"  # of the export: the page answers with it while the service
 # The report says itself what it may do: its own styles, and one script, which it names by its digest.
 POLICY = re.compile(rb'http-equiv="Content-Security-Policy" content="([^"]+)"')
 ANSWERS = ("/", "/answer")  # what the browser must not keep: a row and its answer
+FIRST = 8  # contributions and flips that are not folded away
+LEVELS, FEATURES = 15, 12  # with more levels a feature has a search instead of a list; with more features the form has
 SLICE_ROWS = 5000  # rows of a table that the page sends at a time
 QUANTILES = {"low": 0.1, "middle": 0.5, "high": 0.9}  # of the training rows: values of no single person
 DIGITS = range(3, 17)  # significant digits to which a suggested value is rounded: as few as still flip the verdict
@@ -83,16 +85,18 @@ class Shown:
     ----------
     row : the row as a request for /predict has it.
     outside : the features whose value lies outside the training range.
+    contributions : the largest first.
     largest : the largest absolute contribution; 1 where all are 0.
+    flips : those within the training range first.
     """
 
     row: dict[str, Value]
     positive: bool
     probability: float
     outside: tuple[str, ...]
-    contributions: dict[str, float]
+    contributions: list[tuple[str, float]]
     largest: float
-    flips: tuple[Flip, ...]
+    flips: list[Flip]
     evidence: Evidence | None
 
     def code(self, address: str) -> dict[str, str]:
@@ -198,6 +202,8 @@ def _answered(template: str, pairs: list[tuple[str, str]], traffic: bool, **more
         general=general,
         address=request.host_url.rstrip("/") + _service().config.root_path,
         href=lambda changed: "./?" + urlencode(values | changed),
+        first=FIRST,
+        searched=(LEVELS, FEATURES),
         quantiles={name: "./?" + urlencode(_quantile(manifest, share)) for name, share in QUANTILES.items()},
         **more,
     )
@@ -213,18 +219,17 @@ def _shown(served: Served, pairs: list[tuple[str, str]], traffic: bool) -> Shown
     logit, probability = served.predict(x, traffic=traffic)
     positive = bool(model.verdict(logit)[0])
     why = explain(model, x, logit)[0]
-    parts = why["contributions"] or {}
+    parts = sorted((why["contributions"] or {}).items(), key=lambda part: -abs(part[1]))
     return Shown(
         row={name: _whole(value) for name, value in instance(manifest.features, x[0].tolist()).items()},
         positive=positive,
         probability=float(probability[0]),
         outside=(model.outside(x) or [()])[0],
         contributions=parts,
-        largest=max(map(abs, parts.values()), default=0) or 1,
-        flips=tuple(
-            suggestion
-            for column, flip in enumerate(why["flips"].values())
-            for suggestion in _flips(model, x, column, flip)
+        largest=max((abs(part) for _, part in parts), default=0) or 1,
+        flips=sorted(
+            (one for column, flip in enumerate(why["flips"].values()) for one in _flips(model, x, column, flip)),
+            key=lambda one: one.outside,
         ),
         evidence=_evidence(manifest, probability, positive),
     )

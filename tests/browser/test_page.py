@@ -74,7 +74,8 @@ def test_it_answers_as_you_type(page, address):
     shown(page, f"{100 * answer['probability']:.1f}")
     assert page.locator("#label").text_content() == answer["label"]
     why = ask(address, {"gre": 800, "gpa": 4, "rank": "1"}, "/explain?evidence=true")
-    parts = [f"{part:+.3f}" for part in why["explanation"]["contributions"].values()]
+    values = sorted(why["explanation"]["contributions"].values(), key=abs, reverse=True)
+    parts = [f"{part:+.3f}" for part in values]
     assert page.locator("#contributions .number").all_text_contents() == parts
     told = page.locator("#evidence").text_content()
     assert f"Of {why['evidence']['rows']} similar held-out rows" in told

@@ -37,6 +37,11 @@ addEventListener("popstate", () => {
   answer();
 });
 get("along").addEventListener("change", () => answer());
+get("search")?.addEventListener("input", ({ target }) => {
+  const wanted = target.value.trim().toLowerCase();
+  for (const { name, id } of fields) get(id).closest(".field").hidden = !name.toLowerCase().includes(wanted);
+});
+for (const field of fields) if (field.list) field.addEventListener("focus", () => field.select()); // a list shows what matches
 for (const button of document.querySelectorAll(".copy")) {
   button.addEventListener("click", () => navigator.clipboard.writeText(get(button.dataset.copies).textContent));
 }
@@ -132,8 +137,9 @@ function answerHere() {
 // The service has rendered the answer; what is live in it replaces what stands here.
 function show(fresh) {
   for (const part of fresh.querySelectorAll("[data-live]")) {
-    const old = get(part.id);
+    const old = get(part.id), open = [...old.querySelectorAll("details[open]")].map(({ id }) => id);
     old.replaceChildren(...part.childNodes);
+    for (const id of open) get(id)?.setAttribute("open", "");
     for (const { name } of [...old.attributes]) if (name.startsWith("data-")) old.removeAttribute(name);
     for (const { name, value } of part.attributes) old.setAttribute(name, value);
   }

@@ -64,7 +64,7 @@ def test_a_suggested_value_is_round_and_flips_the_verdict(page, row):
     """The title has the exact value, which lies between the row's own and the suggested one."""
     shown = page.get(f"/?{row}").text
     label = re.search('id="label">(.*?)<', shown)[1]
-    shown = shown.partition('<ul id="flips">')[2]
+    shown = shown.partition('id="flips">')[2]
     links = re.findall(
         r'<a class="button row" href="([^"]*)"(?: title="The verdict changes at ([^"]*)")?>(.*?)<', shown
     )

@@ -1,0 +1,95 @@
+"""The page of a model of forty features, one of sixty levels, with long names."""
+
+import pytest
+
+from tests.support.models import export, made_once
+from tests.support.service import service
+from tests.support.wide import LEVELS, LONG, NAMES, write_wide
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    def make(folder):
+        export(["--data", str(write_wide(folder.parent / "invoices.csv"))], folder, "--target", "late", "--l2", "1")
+
+    with service(made_once(tmp_path_factory, "wide", make), WEB_CONCURRENCY="1") as (address, _):
+        yield address
+
+
+@pytest.fixture
+def page(browser, address, request):
+    width, height = getattr(request, "param", (1280, 800))
+    context = browser.new_context(viewport={"width": width, "height": height})
+    page = context.new_page()
+    page.goto(address)
+    answered(page)
+    yield page
+    context.close()
+
+
+def answered(page):
+    page.wait_for_selector("body.live #answer[aria-busy=false]")
+
+
+def test_a_feature_and_a_level_are_found_by_their_name(page):
+    page.get_by_label("Find a feature").fill("measure_17")
+    assert page.locator("#form .field:visible label").all_text_contents() == ["measure_17"]
+    page.get_by_label("Find a feature").fill("")
+    assert page.locator("#form .field:visible").count() == len(NAMES)
+
+    town = page.get_by_label("town", exact=True)
+    assert set(town.evaluate("field => [...field.list.options].map(({ value }) => value)")) == set(LEVELS)
+    town.fill(LEVELS[40])
+    answered(page)
+    assert page.locator("#label").text_content() in ("yes", "no")
+    town.fill("Atlantis")
+    answered(page)
+    assert "not one of the levels" in page.locator(f"#f{NAMES.index('town')}-note").text_content()
+
+
+def test_the_largest_contributions_come_first_and_all_stay_unfolded(page):
+    def sizes(where):
+        return [abs(float(text)) for text in page.locator(f"{where} .number").all_text_contents()]
+
+    first = sizes("#contributions")
+    page.locator("#more-contributions summary").click()
+    every = first + sizes("#more-contributions")
+    assert len(first) == 8
+    assert len(every) == len(NAMES)
+    assert every == sorted(every, reverse=True)
+
+    page.get_by_label("measure_1", exact=True).fill("2")
+    answered(page)
+    assert page.locator("#more-contributions[open]").count() == 1
+
+
+def test_flips_outside_the_training_range_are_folded(page):
+    assert page.locator("#flips li").count() <= 8
+    assert page.locator("#flips").get_by_text("outside the training range").count() == 0
+    assert page.locator("#more-flips[open]").count() == 0
+    assert page.locator("#more-flips li").count() > 0
+
+
+@pytest.mark.parametrize("page", [(1280, 800), (390, 844)], ids=["desk", "phone"], indirect=True)
+def test_the_verdict_stays_in_sight(page):
+    """On the first screen, and at the last field of the form."""
+    for field in ("measure_1", "town"):
+        page.get_by_label(field, exact=True).scroll_into_view_if_needed()
+        box = page.locator("#label").bounding_box()
+        assert 0 <= box["y"] < page.viewport_size["height"] - box["height"], field
+
+
+@pytest.mark.parametrize("page", [(390, 844)], ids=["phone"], indirect=True)
+def test_long_names_neither_widen_the_page_nor_are_cut(page):
+    page.locator("#along").select_option(LONG)
+    answered(page)
+    for summary in page.locator("summary").all():
+        summary.click()
+
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    cut = page.evaluate(
+        """() => [...document.querySelectorAll("main *")].filter((one) => !one.closest(".wide, svg, select, .aside")
+        && one.checkVisibility() && one.scrollWidth > one.clientWidth + 1 && one.clientWidth > 0
+        && getComputedStyle(one).overflowX !== "visible").map((one) => one.outerHTML.slice(0, 80))"""
+    )
+    assert cut == []
