@@ -6,6 +6,7 @@ where a key is named.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     PublicKey = ed25519.Ed25519PublicKey
 else:
     PrivateKey = PublicKey = object
+
+Sign = Callable[[bytes], bytes]  # a manifest's bytes to its signature
 
 FILENAME = "manifest.json.sig"
 MOST_BYTES = 4096  # of a file that is to be a signature

@@ -199,9 +199,11 @@ class Service:
             served = self._open(int(folder.name), refused)
             if served is not None:
                 if served is not getattr(self, "served", None):
-                    if self.recorder:  # first: readiness must not say that all workers agree before they do
-                        self.recorder.serving(int(folder.name))
+                    if self.recorder:  # readiness must not say that all workers agree while this one changes
+                        self.recorder.serving(None)
                     self.served = served
+                    if self.recorder:
+                        self.recorder.serving(int(folder.name))
                     LOG.info("serving %s", folder)
                 return True
         return False

@@ -1,20 +1,27 @@
-"""The trainer's command line: its commands, options, defaults and help."""
+"""The trainer's command line: its commands, options, defaults and help, and what they say of the table and the fit."""
 
 import argparse
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from passfail import signing
+from passfail.errors import ConfigError
 from passfail.manifest import NAME
 from passfail.proof.activations import ACTIVATIONS
-from train.errors import FitError
+from passfail.signing import Sign
+from train.errors import ExportError, FitError
 from train.export import checkpoint
 from train.model.links import LINKS
 from train.model.losses import LOSSES
 from train.solvers.fit import SOLVERS
 from train.solvers.gradient_descent import OPTIMIZERS
+from train.solvers.options import Options
+from train.table.schema import Reading
 
 LECTURE_DATA = Path("data/hours.csv")
+LECTURE = Options(solver="sgd", standardize=False, lr=0.01, epochs=1000)
 MISSING = ("mean", "median", "most-frequent", "indicator", "drop", "error")
 
 
@@ -62,6 +69,33 @@ def model_name(args: Namespace) -> str:
     if not NAME.fullmatch(name):
         raise FitError(f"'{name}' can't name a model: use letters, digits, . _ - with --name (make: NAME=...)")
     return name
+
+
+def reading_of(args: Namespace) -> Reading:
+    """How the options say that the table is read."""
+    given = {name: getattr(args, name) for name in vars(Reading()) if hasattr(args, name)}
+    given |= {name: tuple(given[name]) for name in ("categorical", "drop", "na")}
+    return Reading(**given | {name: dict(given[name]) for name in ("missing", "reference", "order")})
+
+
+def options_of(args: Namespace) -> Options:
+    """The options given, over the lecture's for the lecture's data, over the solver's own."""
+    given = {name: getattr(args, name) for name in vars(Options()) if getattr(args, name) is not None}
+    if args.data is None and args.solver in (None, "sgd"):
+        return replace(LECTURE, **given)
+    solver = given.setdefault("solver", "newton" if Options(**given).linear else "lbfgs")
+    if solver in OPTIMIZERS:
+        given.setdefault("lr", OPTIMIZERS[solver].lr)
+    return Options(**given)
+
+
+def signer_of(args: Namespace) -> Sign | None:
+    """What signs with the private key that SIGN_WITH names, if it is set. Raises ExportError."""
+    path = args.environ.get("SIGN_WITH")
+    try:
+        return signing.private_key(path, "SIGN_WITH").sign if path else None
+    except ConfigError as error:
+        raise ExportError(str(error)) from error
 
 
 def _model() -> ArgumentParser:

@@ -17,7 +17,7 @@ class Live(msgspec.Struct):
 class Ready(msgspec.Struct, omit_defaults=True):
     """Whether requests should come here, the model that answers them, and {version: why it was refused}.
 
-    Where the workers do not serve the same version: {version: how many workers}.
+    Where the workers do not serve the same version: {version, or "opening" while it opens one: how many workers}.
     """
 
     ready: bool
@@ -42,7 +42,7 @@ def live(service: Service, request: Request) -> Answer:
 def ready(service: Service, request: Request) -> Answer:
     """GET /health/ready. The model was opened, verified and replayed before the first request could come in."""
     manifest = service.served.model.manifest
-    workers = {str(version): count for version, count in telemetry(service).versions().items()}
+    workers = telemetry(service).versions()
     differing = workers if len(workers) > 1 else {}
     return health(service, Ready(not service.leaving, manifest.name, manifest.version, service.refused, differing))
 

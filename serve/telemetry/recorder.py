@@ -11,7 +11,7 @@ from serve.http.receipt import traceparent
 from serve.telemetry import logs, tracing
 from serve.telemetry.drift import Drift
 from serve.telemetry.metrics import Metrics
-from serve.telemetry.shared_counters import SERVED, SharedCounters
+from serve.telemetry.shared_counters import OPENING, SERVED, SharedCounters
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Tracer
@@ -38,13 +38,14 @@ class Recorder:
         self._counters, self._access_log, self._tracer = counters, access_log, tracer
         self.begin = self.metrics.begin
 
-    def serving(self, version: int) -> None:
-        """Record the version that this worker serves from now on."""
-        self._counters.mine[SERVED] = version
+    def serving(self, version: int | None) -> None:
+        """Record the version that this worker serves; None: it is about to serve another one."""
+        self._counters.mine[SERVED] = OPENING if version is None else version
 
-    def versions(self) -> dict[int, int]:
-        """The versions that the workers serve: {version: how many workers}."""
-        return Counter(int(row[SERVED]) for row in self._counters.rows() if row[SERVED])
+    def versions(self) -> dict[str, int]:
+        """The versions that the workers serve: {version, or "opening": how many workers}."""
+        served = (row[SERVED] for row in self._counters.rows() if row[SERVED])
+        return Counter("opening" if version == OPENING else str(int(version)) for version in served)
 
     def predicted(
         self,

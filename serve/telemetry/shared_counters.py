@@ -16,7 +16,8 @@ CELLS = 32768  # float64 cells of a row; a page that nobody touches takes no mem
 IN_FLIGHT = 0  # the cell that goes back to 0 when its worker ends
 DROPPED_LINES = 1  # of the log
 FOLDING = 2  # 1 while the worker's thread counts its rows for drift when it is called; 0 when its worker ends
-SERVED = CELLS - 1  # the version that the worker serves; 0 when it has ended
+SERVED = CELLS - 1  # the version that the worker serves, or OPENING; 0 when it has ended
+OPENING = -1.0  # the worker opens a version that it doesn't serve yet
 
 
 class SharedCounters:
@@ -41,6 +42,7 @@ class SharedCounters:
         """In the parent: give a new worker the lowest free row, and return its index."""
         row = self._assigned[worker] = min(set(range(WORKERS)) - set(self._assigned.values()))
         self._cells[-1] = max(self._cells[-1], row + 1)
+        self._cells[row * CELLS + SERVED] = OPENING
         return row
 
     def release(self, worker: Hashable) -> None:

@@ -21,7 +21,8 @@ from passfail.repository import find
 from serve.server.flask_app import create_app
 from serve.settings import Config
 from tests.support import DATA, ROOT
-from train.__main__ import COMMANDS, main
+from train.__main__ import main
+from train.commands import export as export_command
 from train.export import checkpoint
 from train.export import publish as exporting
 
@@ -323,13 +324,13 @@ def test_an_interrupted_export_leaves_nothing_behind(run, monkeypatch):
 def test_ctrl_c_is_told_as_such_where_a_library_made_another_error_of_it(run, monkeypatch):
     """As torch's exporter does, which takes it for a fault of the model."""
 
-    def export(args):
+    def export(*args):
         try:
             raise KeyboardInterrupt
         except KeyboardInterrupt:
             raise AttributeError("partially initialized module")  # noqa: B904
 
-    monkeypatch.setitem(COMMANDS, "export", export)
+    monkeypatch.setattr(export_command, "export", export)
 
     assert run("export") == (130, "", "interrupted: nothing was written\n")
 

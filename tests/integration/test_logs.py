@@ -11,6 +11,7 @@ import sys
 import threading
 import urllib.error
 import urllib.request
+from contextlib import suppress
 
 import pytest
 
@@ -96,6 +97,10 @@ def test_a_stuck_reader_costs_lines_which_are_counted_and_reported_once_it_reads
     reader, end = os.pipe()
     before = SHARED.mine[DROPPED_LINES]
     writer, line = Writer(end), b"x" * 999 + b"\n"
+    os.set_blocking(end, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(end, b"x\n" * 500)  # stuck from the first line on
 
     for _ in range(3000):
         writer.write([line])  # never waits

@@ -10,7 +10,8 @@ from passfail.repository import read_manifest, read_verified, versions
 from tests.support import ROOT
 from train.export.publish import _publish, newest
 
-# Two children at a time publish and publish, until each is killed at a random moment. Each says what it has published.
+# After a first version, two children at a time publish and publish, until each is killed at a random moment.
+# Each prints what it has published.
 KILLS = 30
 TRAINERS = """
 import os, random, signal, sys, time
@@ -29,10 +30,13 @@ def trainer():
             os.write(1, b"%d\\n" % _publish(home, manifest, files, None).version)
     return child
 
+began = time.perf_counter()
+os.write(1, b"%d\\n" % _publish(home, manifest, files, None).version)
+took = time.perf_counter() - began
 draw = random.Random(7)
 running = [trainer(), trainer()]
 for _ in range(int(sys.argv[3])):
-    time.sleep(draw.uniform(0, 0.02))  # the moment is the fault
+    time.sleep(draw.uniform(0, 2 * took))  # the moment is the fault
     child = running.pop(draw.randrange(2))
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)

@@ -30,6 +30,9 @@ FENCE = re.compile(r"^```console(?P<title> title=[^\n]*)?\n(?P<text>.*?)^```$", 
 LINKED = (".venv", "Makefile", "data", "deploy", "docs", "passfail", "pyproject.toml", "requirements", "serve", "tests",
           "train")  # fmt: skip
 PROGRESS = re.compile(r"^.*: [\d,]+ rows read\n", re.M)  # what the trainer prints after each two seconds of reading
+# What a `make` that runs the tests leaves in the environment, and what a person's doesn't have.
+OF_MAKE = ("ARGS", "CI", "DATA", "MAKEFLAGS", "MAKELEVEL", "MODEL_NAME", "NAME", "PORT", "RUNTIME", "TARGET", "VERSION")
+
 # make must install nothing: the environment that runs the tests has all of it.
 MAKE = '#!/bin/sh\nexec {make} -o .venv/train -o .venv/test "$@"\n'
 
@@ -82,7 +85,7 @@ class Terminal:
     def run(self, command: Command) -> str:
         """Run a command; returns what it prints. One in the background is started and waited for until it is ready."""
         line = command.line.replace("8000", str(self.port))
-        kept = {name: value for name, value in os.environ.items() if name not in ("CI", "MAKEFLAGS", "MAKELEVEL")}
+        kept = {name: value for name, value in os.environ.items() if name not in OF_MAKE}
         environment = {**kept, "PATH": f"{self.folder / '.bin'}:{kept['PATH']}", "PORT": str(self.port), "LC_ALL": "C"}
         environment["CURL_HOME"] = str(self.folder / ".bin")
         if command.background:

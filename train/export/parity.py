@@ -32,15 +32,9 @@ SEED = 0
 ROWS = 5_000  # of each kind that can be drawn at will
 ACROSS = 50_000  # across the probabilities: no fault in an interval of 1e-3 of the log-odds goes unseen
 EXACT = 4_000
-TRAINING_ROWS = 5_000
 BATCH_ROWS, BATCH_VALUES = 100_000, 2**26  # of the largest batch: the default MAX_ROWS of the service, if memory allows
 
 PACKAGES = ("torch", "onnx", "onnxruntime", "numpy", "mpmath")
-
-
-def sample(x: Floats) -> Floats:
-    """At most TRAINING_ROWS of n values or rows, evenly from first to last."""
-    return x[:: -(-len(x) // TRAINING_ROWS)]
 
 
 def certificate(

@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -25,8 +25,6 @@ from train.export import chain, formats, javascript, parity
 from train.export.checkpoint import Description, Kept
 from train.model.logistic import LogisticModel, parameters
 from train.report import report
-
-Sign = Callable[[bytes], bytes]
 
 CONFIG = """\
 name: "{name}"
@@ -55,7 +53,7 @@ def export(
     model: LogisticModel,
     kept: Kept,
     models: Path,
-    sign: Sign | None = None,
+    sign: signing.Sign | None = None,
 ) -> Manifest:
     """Prove a checkpoint and publish it as a new version, whose number follows the highest there.
 
@@ -167,7 +165,7 @@ def _write_config(home: Path, d: int) -> None:
             temporary.write_text(text)
 
 
-def _publish(home: Path, manifest: Manifest, files: Mapping[str, bytes], sign: Sign | None) -> Manifest:
+def _publish(home: Path, manifest: Manifest, files: Mapping[str, bytes], sign: signing.Sign | None) -> Manifest:
     _sweep(home)
     beside = Path(tempfile.mkdtemp(prefix=".export-", dir=home))
     try:

@@ -1,0 +1,35 @@
+"""The command export: prove the named checkpoint and publish it as a new version."""
+
+from argparse import Namespace
+from collections.abc import Mapping
+
+from passfail.manifest import Figures
+from train.arguments import model_name, signer_of
+from train.export import checkpoint
+from train.export.publish import export
+
+
+def run(args: Namespace) -> None:
+    """Export the named checkpoint, and print what the new version answers to two of its recorded examples."""
+    sign = signer_of(args)
+    manifest = export(*checkpoint.load(args.checkpoints, model_name(args)), args.models, sign)
+    proof = manifest.certificate
+    worst = {name: max(getattr(f, name) for f in proof.engines.values()) for name in Figures.__struct_fields__}
+    print(
+        f"proven on {sum(proof.rows.values())} rows, {proof.exact} of them against exact arithmetic, in "
+        f"{len(proof.engines)} engines ({', '.join(proof.engines)}): {worst['logit_differences']} logits differ; the "
+        f"largest error of a logit is {worst['logit_error']:.2f} of its bound, that of a probability is "
+        f"{worst['probability_ulp']} units in the last place; {worst['verdict_differences']} wrong verdicts"
+    )
+    print(f"wrote {args.models / manifest.name / str(manifest.version)}{', signed' if sign else ''}")
+    for example in (manifest.examples[0], manifest.examples[4]):
+        label = manifest.target.labels[example.logit > manifest.logit_threshold]
+        print(f"predict {_format(example.instance)}: {label}")
+
+
+def _format(instance: Mapping[str, float | str | None]) -> str:
+    """`7 hours` if that is the whole instance, else `gre=220, rank=1`."""
+    name, value = next(iter(instance.items()))
+    if len(instance) == 1 and isinstance(value, (int, float)):
+        return f"{value:g} {name.removesuffix('s') if value == 1 else name}"
+    return ", ".join(f"{name}={value if isinstance(value, str) else f'{value:g}'}" for name, value in instance.items())

@@ -1,0 +1,246 @@
+"""The command fit: read the table, fit, measure on held-out rows, and write the checkpoint."""
+
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+import numpy as np
+
+from passfail.arrays import Floats
+from passfail.links import score_at
+from passfail.manifest import Feature, Metrics, Statistics, Training
+from train.arguments import LECTURE_DATA, model_name, options_of, parse, reading_of, signer_of
+from train.errors import FitError
+from train.evaluation.coefficients import lines, statistics
+from train.evaluation.cross_validation import HELD_OUT_OF_EACH, HeldOut, gather, held_out, logits
+from train.evaluation.cross_validation import sample as take_sample
+from train.evaluation.drift_baseline import baseline
+from train.evaluation.metrics import Evaluation, constant_log_loss, evaluate, metrics
+from train.evaluation.thresholds import Threshold, at_threshold, least_cost, reaching
+from train.export import checkpoint
+from train.solvers.fit import Fit, fit
+from train.solvers.options import Options
+from train.table.checks import warnings
+from train.table.raw import raw_rows
+from train.table.schema import Reading
+from train.table.table import Table, read_rows, read_table
+
+Log = Callable[..., object]
+ELSEWHERE = ("command", "data", "checkpoints", "name")  # arguments that a fit elsewhere has of its own
+# What the threshold must do: ("cost", the threshold itself), or ("precision" or "recall", a share).
+Goal = tuple[Literal["cost", "precision", "recall"], float]
+
+
+def run(args: Namespace) -> None:
+    """Read the table, fit to all its rows, measure on held-out rows, and write the checkpoint."""
+    options, name, goal = options_of(args), model_name(args), _goal(args)
+    signer_of(args)  # a key that can't sign must not cost a fit
+    log = print if args.rank == 0 else lambda *words: None
+    table = read_table(args.data or LECTURE_DATA, reading_of(args), log)
+    units = _units(args, table)
+    _print_table(table, args.data or LECTURE_DATA, units, log)
+    fitted = fit(table.features, table.x, table.y, table.weight, options, log)
+    found = _print_coefficients(table, fitted, options, log)
+    scores = _held_out(args, table, fitted, options, log)
+    judged = _judge(table, fitted, options, goal, scores)
+    _print_figures(judged, table, args.folds, log)
+    if args.rank == 0:
+        training = _training(table, fitted, options, found, judged)
+        kept = checkpoint.Kept(*(checkpoint.sample(part) for part in (*judged.sample, judged.score)))
+        both = 0 < kept.y.sum() < len(kept.y)
+        measured = metrics(kept.logit, kept.y, options.link, judged.threshold, kept.weight) if both else None
+        description = checkpoint.Description(
+            name,
+            table.features,
+            table.target,
+            judged.threshold,
+            training,
+            judged.evaluation,
+            units,
+            measured,
+            _raw(args.data or LECTURE_DATA, reading_of(args), table, fitted, judged.threshold),
+            _arguments(args),
+        )
+        path = checkpoint.save(args.checkpoints, description, fitted.model, kept)
+        print(f"wrote {path}")
+
+
+def _raw(path: Path, reading: Reading, table: Table, fitted: Fit, threshold: float) -> tuple[checkpoint.Raw, ...]:
+    """Some rows as they stand in the table, and what the fit makes of them."""
+    rows = raw_rows(path, reading, table)
+    logit = logits(fitted.model, np.array(table.x[[one.row for one in rows]]))
+    positive = logit > score_at(fitted.model.link, threshold)
+    return tuple(
+        checkpoint.Raw(one.cells, one.outcome, z, table.target.labels[yes])
+        for one, z, yes in zip(rows, logit.tolist(), positive.tolist(), strict=True)
+    )
+
+
+class Judgement(NamedTuple):
+    """How a fit does.
+
+    sample: at most some 100,000 rows of all processes, (x, y, weight). metrics: on all rows; evaluation: on held-out
+    rows, None where there are too few. score: the sample's logits. chosen: what the
+    threshold does to the held-out rows.
+    """
+
+    threshold: float
+    metrics: Metrics
+    evaluation: Evaluation | None
+    chosen: Threshold | None
+    sample: list[Floats]
+    score: Floats
+    warnings: tuple[str, ...]
+
+
+def _held_out(args: Namespace, table: Table, fitted: Fit, options: Options, log: Log) -> HeldOut | None:
+    """The scores of the rows of --test, or, without it, of rows held out of the fit if there are enough."""
+    if args.test is None:
+        return held_out(table.features, table.x, table.y, table.weight, options, args.folds, table.parts)
+    x, y, weight = read_rows(args.test, table, reading_of(args), log)
+    logit, y, weight = gather(logits(fitted.model, x), y, weight)
+    return HeldOut(f"the rows of {args.test.name}", logit, y, weight, 0.0)
+
+
+def _judge(table: Table, fitted: Fit, options: Options, goal: Goal, scores: HeldOut | None) -> Judgement:
+    """Choose the threshold, and measure the fit on all rows and on held-out rows."""
+    threshold = _threshold(goal, scores, options.link)
+    logit, y, weight = gather(logits(fitted.model, table.x), table.y, table.weight)
+    sample = take_sample(table.x, table.y, table.weight)
+    outside = chosen = None
+    if scores is not None:
+        chosen = at_threshold(options.link, threshold, scores.logit, scores.y, scores.weight)
+        outside = evaluate(scores, options.link, threshold, fitted.losses, table.features, fitted.model, *sample)
+    return Judgement(
+        threshold=threshold,
+        metrics=metrics(logit, y, options.link, threshold, weight),
+        evaluation=outside,
+        chosen=chosen,
+        sample=sample,
+        score=logits(fitted.model, sample[0]),
+        warnings=(*table.warnings, *warnings(table.features, sample[0], len(sample[0]) == table.rows, outside)),
+    )
+
+
+def _training(table: Table, fitted: Fit, options: Options, found: Statistics | None, judged: Judgement) -> Training:
+    """What the manifest records of the fit."""
+    x, _, weight = judged.sample
+    outside = judged.evaluation
+    return Training(
+        data=table.source,
+        data_sha256=table.sha256,
+        rows=table.rows,
+        positives=table.positives,
+        options=vars(options),
+        converged=fitted.converged,
+        notes=fitted.notes,
+        metrics=judged.metrics,
+        held_out=outside.metrics if outside else None,
+        versions={"python": sys.version.split()[0], **{p: version(p) for p in ("torch", "onnx", "onnxruntime")}},
+        baseline=baseline(table.features, x, judged.score, weight),
+        statistics=found,
+        calibration=outside.calibration if outside else (),
+        warnings=judged.warnings,
+    )
+
+
+def _print_table(table: Table, data: object, units: Mapping[str, str], log: Log) -> None:
+    for note in table.notes:
+        log(note)
+    log(f"{data}: {table.rows} rows, {table.positives} with {table.target.name} = {table.target.values[1]}")
+    for feature in table.features:
+        missing = table.missing.get(feature.name, 0)
+        log(
+            f"  {feature.name}: {_describe(feature, units.get(feature.name))}{f' ({missing} cells)' if missing else ''}"
+        )
+
+
+def _print_coefficients(table: Table, fitted: Fit, options: Options, log: Log) -> Statistics | None:
+    """Print the fit's notes and its coefficient table, if it has one."""
+    for note in fitted.notes:
+        log(note)
+    found = statistics(table.features, fitted, options, table.cluster)
+    for line in lines(found, options) if found else []:
+        log(line)
+    return found
+
+
+def _print_figures(judged: Judgement, table: Table, folds: int, log: Log) -> None:
+    log("all rows:", _figures(judged.metrics))
+    threshold = f"threshold: {judged.threshold:.6g} on the probability"
+    if (outside := judged.evaluation) and (chosen := judged.chosen):
+        log("held-out rows:", f"{_figures(outside.metrics)}, {outside.how}")
+        log(f"constant prediction: log loss {constant_log_loss(outside.share):.4f}")
+        log(
+            f"{threshold}; on held-out rows precision {chosen.precision:.4f}, recall {chosen.recall:.4f}, "
+            f"{chosen.false_positives} false positives, {chosen.false_negatives} false negatives"
+        )
+    else:
+        count, value = min(zip((table.rows - table.positives, table.positives), table.target.values, strict=True))
+        least = max(HELD_OUT_OF_EACH, folds)
+        log(f"held-out rows: none, since only {count} have {table.target.name} = {value}; {least} are needed")
+        log(threshold)
+    for warning in judged.warnings:
+        log("warning:", warning)
+
+
+def _arguments(args: Namespace) -> dict[str, Any]:
+    """The arguments of the fit that `run_reproduce` needs, as plain values."""
+    default = vars(parse(["fit"]))
+    ours = {name: value for name, value in vars(args).items() if name in default and name not in ELSEWHERE}
+    given = {name: value for name, value in ours.items() if value != default[name]}
+    return {"lecture": args.data is None, **msgspec.to_builtins(given, enc_hook=str)}
+
+
+def _units(args: Namespace, table: Table) -> dict[str, str]:
+    """{feature: unit}, as --unit or the cells name it. Raises FitError if one is not a numeric column."""
+    units, numeric = {**table.units, **dict(args.unit)}, [f.name for f in table.features if f.kind == "numeric"]
+    if unknown := [name for name in units if name not in numeric]:
+        raise FitError(f"--unit: '{unknown[0]}' is not a numeric column; these are: {', '.join(numeric)}")
+    return units
+
+
+def _goal(args: Namespace) -> Goal:
+    """What the threshold must do, checked before the fit."""
+    costs = [args.cost_fp, args.cost_fn]
+    asked = {"--cost-fp and --cost-fn": costs != [None, None], "--precision": args.precision, "--recall": args.recall}
+    if sum(bool(given) for given in asked.values()) > 1:
+        raise FitError(f"{', '.join(option for option, given in asked.items() if given)}: choose one of them")
+    if args.precision or args.recall:
+        return ("precision", args.precision) if args.precision else ("recall", args.recall)
+    return "cost", least_cost(*(1.0 if cost is None else cost for cost in costs))
+
+
+def _threshold(goal: Goal, scores: HeldOut | None, link: str) -> float:
+    """The threshold on the probability that reaches the goal."""
+    what, wanted = goal
+    if what == "cost":
+        return wanted
+    if scores is None:
+        raise FitError(f"--{what} needs held-out rows, and there are too few: choose the threshold by cost")
+    threshold: float = reaching(what, wanted, scores, link)
+    return threshold
+
+
+def _describe(feature: Feature, unit: str | None) -> str:
+    flagged = ", with a missing-value indicator column" if feature.missing == "indicator" else ""
+    missing = ""
+    if feature.kind == "categorical":
+        if feature.fill is not None:
+            missing = f"; missing becomes {feature.levels[int(feature.fill)]}, the most frequent{flagged}"
+        return f"categorical, {len(feature.levels)} levels: {', '.join(feature.levels)}{missing}"
+    if feature.fill is not None:
+        way = feature.missing if feature.missing != "indicator" else "mean"
+        missing = f"; missing becomes {feature.fill:g}, the {way.replace('-', ' ')}{flagged}"
+    return f"numeric, {feature.minimum:g} to {feature.maximum:g}{f' {unit}' if unit else ''}{missing}"
+
+
+def _figures(m: Metrics) -> str:
+    return (
+        f"log loss {m.log_loss:.4f}, accuracy {m.accuracy:.4f}, AUC {m.auc:.4f}, Brier {m.brier:.4f}, "
+        f"calibration error {m.calibration_error:.4f} ({m.rows} rows)"
+    )
