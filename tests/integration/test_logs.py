@@ -5,6 +5,7 @@ import http.server
 import json
 import os
 import re
+import select
 import socket
 import subprocess
 import sys
@@ -101,12 +102,13 @@ def test_a_stuck_reader_costs_lines_which_are_counted_and_reported_once_it_reads
     with suppress(BlockingIOError):
         while True:
             os.write(end, b"x\n" * 500)  # stuck from the first line on
+    os.set_blocking(end, True)
 
     for _ in range(3000):
         writer.write([line])  # never waits
     dropped = SHARED.mine[DROPPED_LINES] - before
     found = b""
-    while b"lines of the log" not in found:
+    while b"lines of the log" not in found or select.select([reader], [], [], 0.2)[0]:
         found += os.read(reader, 2**20)
     writer.flush(10)
 
