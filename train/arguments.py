@@ -38,6 +38,9 @@ def parse(arguments: Sequence[str] | None = None) -> Namespace:
     fit.add_argument(
         "--unit", type=_unit, action="append", default=[], metavar="COLUMN=UNIT", help="unit of a numeric column"
     )
+    fit.add_argument("--owner", metavar="TEXT", help="who answers for the model, for its report")
+    fit.add_argument("--intended-use", metavar="TEXT", help="what the model is for, for its report")
+    fit.add_argument("--out-of-scope", metavar="TEXT", help="what the model is not for, for its report")
     _add_fitting(fit)
     _add_judging(fit)
     commands.add_parser("export", parents=[model, models], help="prove the checkpoint and publish it as a new version")

@@ -8,7 +8,9 @@ version or the digest, which are known only after them: the folder's name is the
 
 import base64
 import hashlib
+import json
 import re
+import shlex
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,6 +32,7 @@ LEVELS = 12  # at most so many levels of a feature are printed; the manifest has
 # Rows of the rarer outcome for each column; with fewer, estimates are unstable (Peduzzi et al., J Clin Epi 49, 1996).
 EVENTS = 10
 
+USES = {"owner": "Owner", "intended_use": "Intended use", "out_of_scope": "Out of scope"}  # options of the command fit
 MISSING = {
     "mean": "becomes the mean, {}",
     "median": "becomes the median, {}",
@@ -72,6 +75,9 @@ def _context(manifest: Manifest, evaluation: Evaluation | None) -> dict[str, obj
         "overall": _overall(training),
         "share": share,
         "guess": constant_log_loss(share),
+        "uses": [(words, manifest.arguments[name]) for name, words in USES.items() if name in manifest.arguments],
+        "quoted": shlex.quote(json.dumps(manifest.examples[1].instance, ensure_ascii=False)),
+        "literal": repr(manifest.examples[1].instance),
         "features": [(f, _values(f, manifest.units.get(f.name)), _missing(f)) for f in manifest.features],
         "coefficients": _coefficients(manifest),
         "effects": effects,

@@ -1,8 +1,11 @@
 """The model card and the report: every section with its numbers, nothing loaded, everything escaped."""
 
+import ast
 import base64
 import hashlib
+import json
 import re
+import shlex
 import webbrowser
 from html.parser import HTMLParser
 from pathlib import Path
@@ -17,7 +20,7 @@ from train.evaluation.metrics import Evaluation, Threshold
 from train.report import report
 
 VOID = {"meta", "br", "hr", "img", "input", "link"}
-SECTIONS = ["data", "coefficients", "quality", "charts", "fit", "certificate", "limits", "versions"]
+SECTIONS = ["data", "coefficients", "quality", "charts", "fit", "certificate", "limits", "start", "versions"]
 FIGURES = ["roc", "precision", "lift", "calibration", "scores", "threshold", "loss"]
 NASTY = "<img src=x onerror=alert(1)>&\"'|`*_[x](javascript:0)\n# h"
 
@@ -170,6 +173,31 @@ def test_the_plot_spans_what_each_column_does_over_its_range(manifest, evaluatio
     assert len(ends) == 5
     assert min(left for left, _ in ends) == 0
     assert max(right for _, right in ends) == pytest.approx(100, abs=0.02)
+
+
+def test_what_was_said_of_its_use_stands_before_its_limits(manifest, evaluation):
+    said = {
+        "owner": "The admissions office",
+        "intended_use": "To plan interviews.",
+        "out_of_scope": "To refuse anyone.",
+    }
+    told = msgspec.structs.replace(manifest, arguments={**manifest.arguments, **said})
+
+    page, card = Page(report.html(told, evaluation)).text, report.card(told, evaluation)
+
+    for words, text in zip(("Owner", "Intended use", "Out of scope"), said.values(), strict=True):
+        assert f"{words}: {text}" in page
+        assert f"{words}: {text}" in card
+    assert "Owner" not in report.card(manifest, evaluation)
+
+
+def test_it_says_how_to_ask_the_model(manifest):
+    page = Page(report.html(manifest, None)).text
+
+    row = dict(manifest.examples[1].instance)
+    asked = re.search(r"-d (.*) localhost", page)[1]
+    assert json.loads(shlex.split(asked)[0]) == row
+    assert ast.literal_eval(re.search(r"predict\(\[(.*)\]\)", page)[1]) == row
 
 
 def test_nothing_is_loaded_and_one_script_run(manifest, evaluation):
