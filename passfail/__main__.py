@@ -8,7 +8,6 @@ import re
 import signal
 import sys
 import time
-import urllib.request
 from collections.abc import Mapping, Sequence
 from http.client import HTTPException
 from pathlib import Path
@@ -22,7 +21,6 @@ from passfail.runtimes import MODEL_FILES
 from passfail.signing import PublicKey
 
 FOLLOW_SECONDS = 5  # for a running service to serve what is pinned
-OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # the service is near: no proxy stands between
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -82,8 +80,11 @@ def _highest(options: argparse.Namespace, name: str, signed_by: PublicKey | None
 
 def _ready(service: str) -> dict[str, Any]:
     """What GET /health/ready answers; {} where no service answers."""
+    import urllib.request  # only here: it takes as long as the rest of a small command
+
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # the service is near: no proxy between
     try:
-        with OPENER.open(f"{service}/health/ready", timeout=2) as answer:
+        with opener.open(f"{service}/health/ready", timeout=2) as answer:
             found = json.load(answer)
     except (OSError, ValueError, HTTPException):
         return {}

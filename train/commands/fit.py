@@ -22,6 +22,7 @@ from train.evaluation.drift_baseline import baseline
 from train.evaluation.metrics import Evaluation, constant_log_loss, evaluate, metrics
 from train.evaluation.thresholds import Threshold, at_threshold, least_cost, reaching
 from train.export import checkpoint
+from train.fitted import Fitted
 from train.solvers.fit import Fit, fit
 from train.solvers.options import Options
 from train.table.checks import warnings
@@ -37,9 +38,15 @@ Goal = tuple[Literal["cost", "precision", "recall"], float]
 
 def run(args: Namespace) -> None:
     """Read the table, fit to all its rows, measure on held-out rows, and write the checkpoint."""
-    options, name, goal = options_of(args), model_name(args), _goal(args)
     signer_of(args)  # a key that can't sign must not cost a fit
-    log = print if args.rank == 0 else lambda *words: None
+    made = fitted_model(args, print if args.rank == 0 else lambda *words: None)
+    if args.rank == 0:
+        print(f"wrote {checkpoint.save(args.checkpoints, *made)}")
+
+
+def fitted_model(args: Namespace, log: Log) -> Fitted:
+    """Read the table, fit to all its rows, and measure on held-out rows. Raises TrainError."""
+    options, name, goal = options_of(args), model_name(args), _goal(args)
     table = read_table(args.data or LECTURE_DATA, reading_of(args), log)
     units = _units(args, table)
     _print_table(table, args.data or LECTURE_DATA, units, log)
@@ -48,25 +55,23 @@ def run(args: Namespace) -> None:
     scores = _held_out(args, table, fitted, options, log)
     judged = _judge(table, fitted, options, goal, scores)
     _print_figures(judged, table, args.folds, log)
-    if args.rank == 0:
-        training = _training(table, fitted, options, found, judged)
-        kept = checkpoint.Kept(*(checkpoint.sample(part) for part in (*judged.sample, judged.score)))
-        both = 0 < kept.y.sum() < len(kept.y)
-        measured = metrics(kept.logit, kept.y, options.link, judged.threshold, kept.weight) if both else None
-        description = checkpoint.Description(
-            name,
-            table.features,
-            table.target,
-            judged.threshold,
-            training,
-            judged.evaluation,
-            units,
-            measured,
-            _raw(args.data or LECTURE_DATA, reading_of(args), table, fitted, judged.threshold),
-            _arguments(args),
-        )
-        path = checkpoint.save(args.checkpoints, description, fitted.model, kept)
-        print(f"wrote {path}")
+    training = _training(table, fitted, options, found, judged)
+    kept = checkpoint.Kept(*(checkpoint.sample(part) for part in (*judged.sample, judged.score)))
+    both = 0 < kept.y.sum() < len(kept.y)
+    measured = metrics(kept.logit, kept.y, options.link, judged.threshold, kept.weight) if both else None
+    description = checkpoint.Description(
+        name,
+        table.features,
+        table.target,
+        judged.threshold,
+        training,
+        judged.evaluation,
+        units,
+        measured,
+        _raw(args.data or LECTURE_DATA, reading_of(args), table, fitted, judged.threshold),
+        _arguments(args),
+    )
+    return Fitted(description, fitted.model.eval(), kept)
 
 
 def _raw(path: Path, reading: Reading, table: Table, fitted: Fit, threshold: float) -> tuple[checkpoint.Raw, ...]:
