@@ -18,8 +18,10 @@ from train import distributed
 from train.solvers.fit import Blocks
 from train.solvers.recession import TOLERANCE, Recession
 
-SECONDS = 10  # for all linear programs of one fit
+SECONDS = 5  # of processor time, for all linear programs of one fit
+BUSY = 5  # on a busy machine a program may take so many times its processor time
 NAMED_CELLS = 20_000_000  # of the design matrix; programs over more take too much memory
+SPARED = 20  # columns of which it is tried which can be done without, a program each
 TAKEN = 2000  # rows in a program at first, and at most so many more each time
 
 
@@ -36,8 +38,11 @@ class Separation:
     direction: torch.Tensor
 
 
-def separation(matrix: Floats, y: Floats) -> Separation | None:
-    """Find how a design matrix (n, P) of full rank separates outcomes y (n,); None if it doesn't, or takes too long."""
+def separation(matrix: Floats, y: Floats, complete: bool = False) -> Separation | None:
+    """Find how a design matrix (n, P) of full rank separates outcomes y (n,); None if it doesn't, or takes too long.
+
+    complete: whether it is known to separate all rows.
+    """
     scale = np.abs(matrix).max(0)
     scale[scale == 0] = 1.0
     program = _Program(np.where(y == 1, 1.0, -1.0)[:, None] * (matrix / scale))
@@ -51,12 +56,12 @@ def separation(matrix: Floats, y: Floats) -> Separation | None:
     length = np.ones(2 * size)  # beta's positive and negative parts apart
     kind: Literal["complete", "quasi"] = "complete"
     least = np.ones(len(rows))
-    if (shortest := program.solve(length, least, (0, None))) is None:
+    if (shortest := program.solve(length, least, (0, None))) is None and not complete:
         kind, least = "quasi", (margin > 1e-7).astype(float)
         shortest = program.solve(length, least, (0, None))
     shortest = np.abs(direction) if shortest is None else np.abs(shortest[:size] - shortest[size:])
     causes = np.flatnonzero(shortest > 1e-7).tolist()
-    for index in sorted(causes, key=shortest.__getitem__):
+    for index in sorted(causes, key=shortest.__getitem__) if len(causes) <= SPARED else []:
         fewer = [(0, None if i % size in causes and i % size != index else 0) for i in range(2 * size)]
         if len(causes) > 1 and program.solve(length, least, fewer) is not None:
             causes.remove(index)
@@ -72,16 +77,16 @@ class _Program:
     def __init__(self, rows: Floats) -> None:
         self.rows = rows
         self.taken = np.arange(0, len(rows), -(-len(rows) // TAKEN))
-        self.until = time.monotonic() + SECONDS
+        self.until = time.process_time() + SECONDS
 
     def solve(
         self, cost: Floats, least: Floats, bounds: tuple[int, int | None] | list[tuple[int, int | None]]
     ) -> Floats | None:
         """The cheapest beta (its two parts, if cost is (2P,)) with rows @ beta >= least; None if there is none."""
         rows, size = self.rows, self.rows.shape[1]
-        while (left := self.until - time.monotonic()) > 0:
+        while (left := self.until - time.process_time()) > 0:
             above = -np.hstack([rows[self.taken], -rows[self.taken]])[:, : len(cost)]
-            done = linprog(cost, above, -least[self.taken], bounds=bounds, options={"time_limit": left})
+            done = linprog(cost, above, -least[self.taken], bounds=bounds, options={"time_limit": BUSY * left})
             if done.status != 0:
                 return None
             solution: Floats = done.x
@@ -104,7 +109,8 @@ def model_separation(rows: Blocks, kept: list[int], proof: Recession | None) -> 
     if distributed.ranks() == 1 and len(rows.y) * size <= NAMED_CELLS:
         matrix, y, weight = rows.block(rows.model.matrix, slice(None))
         used = weight > 0
-        if found := separation(matrix[used][:, kept].numpy(), y[used].numpy()):
+        complete = proof is not None and proof.kind == "complete"
+        if found := separation(matrix[used][:, kept].numpy(), y[used].numpy(), complete):
             direction = torch.zeros(size, dtype=torch.float64)
             direction[kept] = found.direction
             return Separation(found.kind, [kept[index] for index in found.causes], direction)

@@ -32,23 +32,26 @@ class Recession:
 def recession(link: str, batches: Batches, beta: Tensor, sizes: Tensor) -> Recession | None:
     """Find such a direction near beta (P,), and verify it on all rows; None if it is none.
 
-    Rows that are fitted well may be separated, all others keep their score. So the direction is the part of beta that
-    moves none of those others. A row on the wrong side of it joins them, and the direction is computed anew.
+    It is beta itself where no row is on the wrong side. Else, rows that are fitted well may be separated, all others
+    keep their score. So the direction is the part of beta that moves none of those others. A row on the wrong side of
+    it joins them, and the direction is computed anew.
 
     sizes (P,): the columns' sizes, for a test that does not depend on their units.
     """
     scale = torch.where(sizes > 0, sizes, 1.0)
     wrong: list[Tensor] = []
+    direction = beta
     for _ in range(MAX_ROUNDS):
+        against, along, neither = add_up(batches, lambda *rows: _sides(direction, *rows)).tolist()  # noqa: B023
+        if not against:
+            return Recession("quasi" if neither else "complete", direction) if along else None
+        if direction is not beta:
+            wrong.append(direction)
         basis = _null_space(add_up(batches, lambda *rows: _gram(link, beta, wrong, *rows)) / scale / scale[:, None])
         scaled = basis @ (basis.T @ (beta * scale))
         direction = torch.where(scaled.abs() > ROUNDING * scaled.abs().max(), scaled, 0.0) / scale
         if not direction.abs().max() > TOLERANCE * beta.abs().max():
             return None
-        against, along, neither = add_up(batches, lambda *rows: _sides(direction, *rows)).tolist()  # noqa: B023
-        if not against:
-            return Recession("quasi" if neither else "complete", direction) if along else None
-        wrong.append(direction)
     return None
 
 

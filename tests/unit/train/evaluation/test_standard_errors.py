@@ -334,3 +334,14 @@ def test_without_profiles_there_is_one_test():
     _, found = case("year")
 
     assert all(coefficient.tests == {} for coefficient in found.coefficients)
+
+
+@pytest.mark.parametrize("seconds", [0, 5], ids=["no time for programs", "time for programs"])
+def test_complete_separation_of_a_wide_table_is_complete_however_long_the_programs_take(monkeypatch, seconds):
+    monkeypatch.setattr("train.evaluation.separation.SECONDS", seconds)
+    generator = np.random.default_rng(2)
+    x = generator.normal(size=(1500, 40))
+    fitted, found = described(x, x @ generator.normal(size=40) > 0)
+
+    assert (fitted.solution.recession.kind, found.separation) == ("complete", "complete")
+    assert len(found.separating) > 30
