@@ -86,10 +86,10 @@ def replay(manifest: Manifest, runtime: Runtime) -> None:
     """Answer the recorded examples as JSON, which warms up the runtime. Raises CertificateError where one differs."""
     decoders = codecs(manifest, len(manifest.examples))
     try:
-        rows, _ = decoders.json.read(msgspec.json.encode([example.instance for example in manifest.examples]))
+        x = decoders.json.read_objects(msgspec.json.encode([example.instance for example in manifest.examples]))
     except RequestError as error:
         raise CertificateError(f"the recorded examples can't be read: {error.text}") from error
-    logit, probability = runtime(decoders.columns.matrix(rows))
+    logit, probability = runtime(x)
     for example, z, p in zip(manifest.examples, logit.tolist(), probability.tolist(), strict=True):
         label = manifest.target.labels[z > manifest.logit_threshold]
         if example.label not in ("", label):

@@ -8,9 +8,9 @@ is wrong. Both give the same x and the same answer.
 import csv
 import io
 import math
+from array import array
 from codecs import BOM_UTF8
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
 from typing import NamedTuple, TypeVar
 
 import msgspec
@@ -64,12 +64,9 @@ class CsvRows:
         ------
         MalformedBody, BodyTooLarge, InvalidInstance : the last names the places that are wrong.
         """
-        try:
-            text = body.decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            raise MalformedBody("not CSV in UTF-8: not UTF-8") from error
-        found = None if b'"' in body else self._plain(body.removeprefix(BOM_UTF8))
-        return found or self._careful(text)
+        body = body.removeprefix(BOM_UTF8)
+        found = None if b'"' in body else self._plain(body)
+        return found or self._careful(body)
 
     def write(
         self,
@@ -107,10 +104,12 @@ class CsvRows:
         first, _, rest = body.partition(b"\n")
         if first.count(b",") != len(self._columns) - 1:
             return None
-        header = [name.strip() for name in first.decode().split(",")]
+        header = [name.strip() for name in first.decode(errors="replace").split(",")]
         ends = rest.count(b"\n")
         self._columns.check_rows(ends // 2)  # as many lines may be empty
-        if sorted(header) != sorted(self._columns.by_name) or ends > self._columns.max_rows:
+        if ends > self._columns.max_rows:
+            self._columns.check_rows(sum(1 for lines in _slices(rest) for line in lines.split(b"\n") if line))
+        if sorted(header) != sorted(self._columns.by_name):
             return None
         rest = rest.removesuffix(b"\n")
         order = self._columns.order(header)
@@ -118,7 +117,7 @@ class CsvRows:
         for lines in _slices(rest):
             try:
                 parts.append(self._numbers(lines, order))
-            except (msgspec.MsgspecError, KeyError):
+            except (msgspec.MsgspecError, KeyError, UnicodeDecodeError):
                 return None
         x = np.concatenate(parts)
         self._columns.check_rows(len(x))
@@ -149,39 +148,47 @@ class CsvRows:
                 x[:, j] = _decoded(NUMBERS, ",".join(some).encode(), n)
         return x
 
-    def _careful(self, text: str) -> tuple[Floats, CsvTable]:
-        most = self._columns.max_rows + 2  # the header, and one row too many
+    def _careful(self, body: bytes) -> tuple[Floats, CsvTable]:
+        header: list[str] = []
+        lines: list[bytes] = []
+        values, problems = array("d"), list[Problem]()
         try:
-            reader = csv.reader(self._lines(text), strict=True)
-            table = list(islice(((reader.line_num, row) for row in reader if row), most))
+            reader = csv.reader(self._lines(body), strict=True)
+            for row in filter(None, reader):
+                if not header:
+                    header = [name.strip() for name in row]
+                    order = self._order(header)
+                    continue
+                self._columns.check_rows(len(lines) + 1)
+                lines.append(csv_line(row).encode())
+                if len(row) != len(header):
+                    detail = f"{len(row)} cells where the header has {len(header)}"
+                    problems.append(Problem(f"line {reader.line_num}", detail))
+                else:
+                    values.extend(self._row(reader.line_num, [row[at].strip() for at in order], problems))
+                if len(problems) > InvalidInstance.LIMIT:  # no more are named
+                    break
+        except UnicodeDecodeError as error:
+            raise MalformedBody("not CSV in UTF-8: not UTF-8") from error
         except csv.Error as error:
             raise MalformedBody(f"not CSV in UTF-8: {error}") from error
-        if not table:
+        if not header:
             raise MalformedBody("an empty body; CSV needs a header line")
-        header = [name.strip() for name in table[0][1]]
-        rows = table[1:]
-        self._columns.check_rows(len(rows))
-        if any(header.count(name) != 1 for name in self._columns.by_name):  # other columns go back as they came
-            self._columns.check_names(header, "line 1", "the header doesn't name the model's features")
-        order = self._columns.order(header)
-        values: list[list[float]] = []
-        problems: list[Problem] = []
-        for line, row in rows:
-            if len(problems) > InvalidInstance.LIMIT:  # no more are named
-                break
-            if len(row) != len(header):
-                problems.append(Problem(f"line {line}", f"{len(row)} cells where the header has {len(header)}"))
-            else:
-                values.append(self._row(line, [row[at].strip() for at in order], problems))
         if fault := invalid(problems):
             raise fault
-        x = np.array(values, dtype=np.float64).reshape(len(values), len(self._columns))
-        return x, CsvTable(header, lambda: [[csv_line(row).encode() for _, row in rows]] if rows else [])
+        x = np.frombuffer(values).reshape(len(lines), len(self._columns))
+        return x, CsvTable(header, lambda: [lines] if lines else [])
 
-    def _lines(self, text: str) -> Iterator[str]:
+    def _order(self, header: Sequence[str]) -> list[int]:
+        """Where in a header each feature stands. Raises InvalidInstance."""
+        if any(header.count(name) != 1 for name in self._columns.by_name):  # other columns go back as they came
+            self._columns.check_names(header, "line 1", "the header doesn't name the model's features")
+        return self._columns.order(header)
+
+    def _lines(self, body: bytes) -> Iterator[str]:
         """The lines. Raises MalformedBody or BodyTooLarge where reading them would take long, for nothing."""
         most, empty = 10_000 + 20 * len(self._columns), 0
-        for number, line in enumerate(io.StringIO(text, newline=""), 1):
+        for number, line in enumerate(io.TextIOWrapper(io.BytesIO(body), "utf-8", newline=""), 1):
             empty += line in ("\n", "\r", "\r\n")
             self._columns.check_rows(empty)
             if line.count(",") > most:

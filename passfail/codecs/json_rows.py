@@ -1,21 +1,28 @@
 """JSON to rows of numbers, strictly, and answers to JSON.
 
-A row is an object with exactly the model's features. A fast decoder, a msgspec type made of the columns, reads it; what
-that refuses, a slow one reads again, to say what is wrong and where.
+A row is an object with exactly the model's features, or an array of their values. A fast decoder, a msgspec type made
+of the columns, reads rows a slice at a time; what it refuses, a slow one reads again, to say what is wrong and where.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import lru_cache, partial
+from itertools import chain
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from passfail.arrays import Bools, Floats, Row
 from passfail.codecs import strict_json
 from passfail.codecs.answers import chosen, names
-from passfail.codecs.strict_json import Fields
+from passfail.codecs.strict_json import FAULTS, UNREADABLE, WHITE, Fields
 from passfail.columns import Column, Columns, InvalidValue, invalid, kind
 from passfail.errors import InvalidInstance, MalformedBody, Problem
 from passfail.manifest import Manifest
+
+WRITTEN = 10_000  # answers that are encoded at a time
+ANY = msgspec.json.Decoder(list[Any])
 
 
 class JsonRows:
@@ -27,8 +34,14 @@ class JsonRows:
         fields = [(f"f{i}", column.json_type) for i, column in enumerate(columns)]
         rename = {f"f{i}": column.name for i, column in enumerate(columns)}
         row: Any = msgspec.defstruct("Row", fields, rename=rename, forbid_unknown_fields=True, frozen=True, gc=False)
-        self._rows: msgspec.json.Decoder[msgspec.Struct | list[msgspec.Struct]]
-        self._rows = msgspec.json.Decoder(row | list[row])
+        self._row: msgspec.json.Decoder[msgspec.Struct] = msgspec.json.Decoder(row)
+        self._rows: msgspec.json.Decoder[list[msgspec.Struct]] = msgspec.json.Decoder(list[row])
+        self._arrays = lru_cache(8)(self._decode_arrays)
+        raw: Any = msgspec.defstruct(
+            "Raws", [(name, msgspec.Raw) for name, _ in fields], rename=rename, forbid_unknown_fields=True
+        )
+        self._raws: msgspec.json.Decoder[msgspec.Struct] = msgspec.json.Decoder(raw)
+        self._values = [msgspec.json.Decoder(list[column.json_type]) for column in columns]  # type: ignore[name-defined]
 
         texts = [text for column in columns for text in (column.name, *column.feature.levels)]
         self._most_braces = columns.max_rows * (1 + sum(text.count("{") for text in texts))
@@ -43,41 +56,45 @@ class JsonRows:
         identity = b'"model":%b,"version":%d' % (text(manifest.name), manifest.version)
         self._stables = {flag: b',"stable":%b,%b' % (text(flag), identity) for flag in (True, False, None)}
 
-    def read(self, body: bytes) -> tuple[list[Row], bool]:
+    def read(self, body: bytes) -> Row | Floats:
         """Decode a body: an object, or an array of them.
 
         Returns
         -------
-        The rows, and whether the body was one object. A row is its d numbers in the features' order: of a category
-        the index of its level; None is missing.
+        Of an object the row: d numbers in the features' order, of a category the index of its level; None is missing.
+        Of an array x, float64 (n, d).
 
         Raises
         ------
         MalformedBody, BodyTooLarge, InvalidInstance : the last names the places that are wrong.
         """
-        # Before anything is decoded, which takes the interpreter's lock: a row has a brace, and its texts have few.
-        if body.count(b"{") > self._most_braces and body.lstrip()[:1] == b"[":
-            self._columns.check_rows(self._columns.max_rows + 1)
+        if body.lstrip(WHITE)[:1] == b"[":
+            return self.read_objects(body)
         try:
-            found = self._rows.decode(body)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            if len(body) > self._most_characters < len(body.strip(WHITE)):
+                raise ValueError
+            row = msgspec.structs.astuple(self._row.decode(body))
+        except FAULTS as error:
             # Where the two decoders disagree, it is refused with as much as is known.
-            raise self._fault(body) or MalformedBody(strict_json.UNREADABLE) from error
-        single = not isinstance(found, list)
-        structs = found if isinstance(found, list) else [found]
-        self._columns.check_rows(len(structs))
-        rows = [msgspec.structs.astuple(struct) for struct in structs]
-        if self._may_repeat(body, rows) and (fault := self._fault(body)):
+            raise invalid(self.problems(body)) or MalformedBody(UNREADABLE) from error
+        if self._may_repeat(body, [row]) and (fault := invalid(self.problems(body))):
             raise fault
-        return self._numbers(rows), single
+        return self._numbers([row])[0]
 
-    def read_table(self, columns: Sequence[str], rows: Sequence[Sequence[object]], place: str) -> Floats:
-        """Decode a table of JSON values.
+    def read_objects(self, array: bytes) -> Floats:
+        """Decode an array of objects to x, as `read`."""
+        # Before anything is decoded: a row has a brace, and its texts have few.
+        if array.count(b"{") > self._most_braces:
+            self._columns.check_rows(self._columns.max_rows + 1)
+        return self._matrix(array, self._decode_objects, partial(self.problems, array))
+
+    def read_arrays(self, array: bytes, columns: Sequence[str], place: str) -> Floats:
+        """Decode an array of arrays.
 
         Parameters
         ----------
         columns : the columns' names, in any order.
-        rows : each row's values, in that order; an error calls row i f"{place}[{i}]".
+        array : each row's values, in that order; an error calls row i f"{place}[{i}]".
 
         Returns
         -------
@@ -85,14 +102,44 @@ class JsonRows:
 
         Raises
         ------
-        BodyTooLarge, InvalidInstance : the latter names the places that are wrong.
+        MalformedBody, BodyTooLarge, InvalidInstance : the last names the places that are wrong.
         """
-        self._columns.check_rows(len(rows))
         self._columns.check_names(columns, "$.columns", "the columns are not the model's features")
-        order = self._columns.order(columns)
-        if error := invalid(self._table_problems(rows, len(columns), order, place)):
-            raise error
-        return self._columns.matrix(self._numbers([[row[at] for at in order] for row in rows]))
+        order = tuple(self._columns.order(columns))
+        return self._matrix(array, self._arrays(order), partial(self._array_problems, array, order, place))
+
+    def read_columns(self, text: bytes, place: str) -> Floats:
+        """Decode an object with an array of values for each feature; as `read_arrays`."""
+        max_rows, levels = (
+            self._columns.max_rows,
+            [level for column in self._columns for level in column.feature.levels],
+        )
+        if text.count(b"]") > 1000 + len(self._columns) + max_rows * sum(level.count("]") for level in levels):
+            raise MalformedBody(UNREADABLE)
+        sent = None
+        with suppress(*FAULTS):
+            sent = self._raws.decode(text)
+        if sent is None or strict_json.may_repeat(text, sent):
+            names = strict_json.field_names(text) if len(text) <= strict_json.SLICE else []
+            self._columns.check_names(names, "$.columns", "the columns are not the model's features")
+            if sent is None:
+                raise MalformedBody(UNREADABLE)
+        raws = msgspec.structs.astuple(sent)
+        for raw in raws:
+            if bytes(raw).count(b",") > max_rows * (1 + levels.count(",")):
+                self._columns.check_rows(max_rows + 1)
+        try:
+            rows = list(zip(*(one.decode(raw) for one, raw in zip(self._values, raws, strict=True)), strict=True))
+        except FAULTS as error:
+            columns = [strict_json.decode(ANY, raw) for raw in raws]
+            if len({len(values) for values in columns}) > 1:
+                found = [Problem(place, "the columns differ in their number of rows")]
+                raise InvalidInstance("1 place is wrong", found) from error
+            order, some = range(len(columns)), enumerate(zip(*columns, strict=True))
+            problems = chain.from_iterable(self._values_problems(row, order, f"{place}[{i}]") for i, row in some)
+            raise invalid(problems) or MalformedBody(UNREADABLE) from error
+        self._columns.check_rows(len(rows))
+        return self._columns.matrix(self._numbers(rows))
 
     def write(
         self,
@@ -113,17 +160,33 @@ class JsonRows:
         more : {a field to add to each answer: its n values}.
         outside : n lists of features; each that has some is added to its answer.
         """
-        # Joined from pieces, not encoded from objects: each answer is the same but for a few of them.
-        n = len(logit)
-        pieces = [b',"logit":'] * (6 * n)
-        pieces[0::6] = chosen(self._verdicts, verdict, n)
-        pieces[1::6] = _texts(probability)
-        pieces[3::6] = _texts(logit)
-        pieces[4::6] = chosen(self._stables, stable, n)
-        ends = _ends(more) if more else [b"},"] * n
-        pieces[5::6] = ends if outside is None else list(map(_with_outside, outside, ends))
-        answers = b"".join(pieces)[:-1]
+        answers = b",".join(
+            piece[1:-1] for piece in self.pieces(verdict, logit, probability, stable, more or {}, outside)
+        )
         return answers if single else b"[" + answers + b"]"
+
+    def pieces(
+        self,
+        verdict: Bools,
+        logit: Floats,
+        probability: Floats,
+        stable: Bools | None,
+        more: Mapping[str, Sequence[object]],
+        outside: Sequence[Sequence[str]] | None,
+    ) -> Iterator[bytes]:
+        """Encode the answers as `write`, in arrays of at most WRITTEN answers each."""
+        for at in range(0, len(logit), WRITTEN):
+            rows = slice(at, at + WRITTEN)
+            n = len(logit[rows])
+            ends = _ends({name: some[rows] for name, some in more.items()}) if more else [b"},"] * n
+            # Joined from pieces, not encoded from objects: each answer is the same but for a few of them.
+            pieces = [b',"logit":'] * (6 * n)
+            pieces[0::6] = chosen(self._verdicts, verdict[rows], n)
+            pieces[1::6] = _texts(probability[rows])
+            pieces[3::6] = _texts(logit[rows])
+            pieces[4::6] = chosen(self._stables, None if stable is None else stable[rows], n)
+            pieces[5::6] = ends if outside is None else list(map(_with_outside, outside[rows], ends))
+            yield b"[%b]" % b"".join(pieces)[:-1]
 
     def write_row(
         self, verdict: bool, logit: float, probability: float, stable: bool | None, outside: Sequence[str] = ()
@@ -133,15 +196,63 @@ class JsonRows:
         pieces = self._verdicts[verdict], text(probability), b',"logit":', text(logit), self._stables[stable], end
         return b"".join(pieces)
 
-    def problems(self, body: bytes) -> Iterator[Problem]:
-        """What is wrong with a body, row by row, as the slow decoder finds it."""
-        rows, single = strict_json.values(body, self._most_characters)
-        for index, row in enumerate(rows):
+    def problems(self, body: bytes, start: int = 0, index: int = 0) -> Iterator[Problem]:
+        """What is wrong with a body, row by row, as the slow decoder finds it.
+
+        Parameters
+        ----------
+        start, index : of an array, where a row begins before which nothing is wrong, and which row that is.
+        """
+        rows, single = strict_json.values(body, self._most_characters, start)
+        for i, row in enumerate(rows, index):
             if single and not isinstance(row, Fields):
                 yield Problem("$", f"expected an object or an array of objects, got {kind(row)}")
             else:
-                self._columns.check_rows(index + 1)
-                yield from self._row_problems(row, "$" if single else f"$[{index}]")
+                self._columns.check_rows(i + 1)
+                yield from self._row_problems(row, "$" if single else f"$[{i}]")
+
+    def _matrix(
+        self,
+        array: bytes,
+        decode: Callable[[bytes, int], list[Any]],
+        problems: Callable[[int, int], Iterator[Problem]],
+    ) -> Floats:
+        """Decode an array of rows, a piece at a time, to x, float64 (n, d).
+
+        Parameters
+        ----------
+        decode : decodes a piece, whose first row is the n-th; raises FAULTS.
+        problems : the slow decoder, from a place of the array and a row on.
+        """
+        parts, n, at = [], 0, 0
+        try:
+            for start, piece in strict_json.pieces(array, self._most_characters):
+                at = start if n else 0
+                rows = decode(piece, n)
+                if n and not rows:  # behind the last comma
+                    raise ValueError
+                self._columns.check_rows(n + len(rows))
+                parts.append(self._columns.matrix(self._numbers(rows)))
+                n += len(rows)
+        except FAULTS as error:
+            raise invalid(problems(at, n)) or MalformedBody(UNREADABLE) from error
+        return np.concatenate(parts)
+
+    def _decode_objects(self, piece: bytes, index: int) -> list[Any]:
+        rows = list(map(msgspec.structs.astuple, self._rows.decode(piece)))
+        if self._may_repeat(piece, rows) and (fault := invalid(self.problems(piece, 0, index))):
+            raise fault
+        return rows
+
+    def _decode_arrays(self, order: tuple[int, ...]) -> Callable[[bytes, int], list[Any]]:
+        """What decodes arrays in which the features stand in that order."""
+        types: list[Any] = [None] * len(order)
+        for column, at in zip(self._columns, order, strict=True):
+            types[at] = column.json_type
+        decoder: msgspec.json.Decoder[list[Any]] = msgspec.json.Decoder(list[tuple[tuple(types)]])  # type: ignore[misc]
+        if order == tuple(range(len(order))):
+            return lambda piece, _: decoder.decode(piece)
+        return lambda piece, _: [[row[at] for at in order] for row in decoder.decode(piece)]
 
     def _numbers(self, rows: list[Any]) -> list[Row]:
         """Rows of decoded values -> rows of numbers: a level becomes its index."""
@@ -161,9 +272,6 @@ class JsonRows:
         texts = sum(isinstance(value, str) for row in rows for value in row) if self._columns.categorical else 0
         return body.count(b'"') != 2 * (len(self._columns) * len(rows) + texts)
 
-    def _fault(self, body: bytes) -> InvalidInstance | None:
-        return invalid(self.problems(body))
-
     def _row_problems(self, row: object, place: str) -> Iterator[Problem]:
         if not isinstance(row, Fields):
             yield Problem(place, f"expected an object, got {kind(row)}")
@@ -173,15 +281,22 @@ class JsonRows:
             if column := self._columns.by_name.get(name):
                 yield from _value_problem(column, value, place)
 
-    def _table_problems(
-        self, rows: Sequence[Sequence[object]], width: int, order: Sequence[int], place: str
+    def _array_problems(
+        self, array: bytes, order: Sequence[int], place: str, start: int, index: int
     ) -> Iterator[Problem]:
-        for i, row in enumerate(rows):
-            if len(row) != width:
-                yield Problem(f"{place}[{i}]", f"{len(row)} values where there are {width} columns")
-                continue
-            for column, at in zip(self._columns, order, strict=True):
-                yield from _value_problem(column, row[at], f"{place}[{i}]")
+        rows, _ = strict_json.values(array, self._most_characters, start)
+        for i, row in enumerate(rows, index):
+            self._columns.check_rows(i + 1)
+            if not isinstance(row, list) or isinstance(row, Fields):
+                yield Problem(f"{place}[{i}]", f"expected an array, got {kind(row)}")
+            elif len(row) != len(order):
+                yield Problem(f"{place}[{i}]", f"{len(row)} values where there are {len(order)} columns")
+            else:
+                yield from self._values_problems(row, order, f"{place}[{i}]")
+
+    def _values_problems(self, row: Sequence[object], order: Sequence[int], place: str) -> Iterator[Problem]:
+        for column, at in zip(self._columns, order, strict=True):
+            yield from _value_problem(column, row[at], place)
 
 
 def _value_problem(column: Column, value: object, place: str) -> Iterator[Problem]:

@@ -12,6 +12,11 @@ from passfail.errors import BodyTooLarge, MalformedBody
 T = TypeVar("T")
 UNREADABLE = "invalid request body: not JSON that this endpoint can read"
 MOST_DIGITS = 400  # of a whole number: float64 ends at 309, and reading more takes long
+SLICE = 2**17  # bytes that are decoded at a time: no call holds the interpreter's lock for more than milliseconds
+WHITE = b" \t\n\r"
+ELEMENT_END = re.compile(rb"[}\]][ \t\n\r]*,")
+# What decoding raises where a body is not plainly right.
+FAULTS = (msgspec.MsgspecError, ValueError, RecursionError)
 
 
 class Fields(list[tuple[str, object]]):
@@ -26,19 +31,57 @@ DECODER = json.JSONDecoder(
 )
 
 
-def parse(body: bytes) -> object:
-    """Decode JSON with objects as Fields, NaN and infinities as floats. Raises MalformedBody."""
-    items, single = values(body, len(body))
-    found = list(items)
-    return found[0] if single else found
+def pieces(array: bytes, most: int) -> Iterator[tuple[int, bytes]]:
+    """Cut a JSON array of objects or arrays, none of them nested, into arrays of about SLICE bytes.
+
+    Parameters
+    ----------
+    most : the bytes that an element may have.
+
+    Yields
+    ------
+    Where the piece's first element begins in the array, and the piece.
+
+    Raises
+    ------
+    ValueError : an element has more, or something stands behind the array.
+    """
+    at, last = array.find(b"[") + 1, array.rfind(b"]")
+    if array[last + 1 :].strip(WHITE):
+        raise ValueError
+    while at <= last:
+        end = _element_end(array, at, last, most)
+        yield at, b"[%b]" % array[at:end]
+        at = end + 1
 
 
-def values(body: bytes, most: int) -> tuple[Iterator[object], bool]:
-    """Decode JSON value by value, each as `parse` does: what is found early needs nothing of the rest.
+def _element_end(array: bytes, at: int, last: int, most: int) -> int:
+    """Where the piece that begins at a place ends: at the comma behind an element, or at the last bracket."""
+    seen, end, quotes = at, at + SLICE, 0
+    while end < last:
+        found = ELEMENT_END.search(array, end, end + most)
+        if found is None and end + most >= last:
+            return last
+        if found is None or end > at + SLICE + most:
+            raise ValueError
+        part, end = array[seen : found.end()], found.end()
+        # An odd number of quotes: the comma stands in a text. Escaped ones are none.
+        quotes += part.replace(b"\\\\", b"").replace(b'\\"', b"").count(b'"') if b"\\" in part else part.count(b'"')
+        if quotes % 2 == 0:
+            return end - 1
+        seen = end
+    return last
+
+
+def values(body: bytes, most: int, start: int = 0) -> tuple[Iterator[object], bool]:
+    """Decode JSON value by value, objects as Fields, NaN and infinities as floats.
+
+    What is found early needs nothing of the rest.
 
     Parameters
     ----------
     most : the characters that one of the values may have.
+    start : where the first element to be decoded begins; 0: at the beginning.
 
     Returns
     -------
@@ -51,15 +94,14 @@ def values(body: bytes, most: int) -> tuple[Iterator[object], bool]:
         raise MalformedBody("not JSON: not UTF-8") from error
     at = _after_space(text, 0)
     single = text[at : at + 1] != "["
-    return _values(text, at, most, single), single
-
-
-def _values(text: str, at: int, most: int, single: bool) -> Iterator[object]:
-    base, window = 0, text[: 2 * most]
-    more = single
     if not single:
-        at = _after_space(text, at + 1)
-        more = text[at : at + 1] != "]"
+        at = _after_space(text, len(body[:start].decode()) if start else at + 1)
+    more = single or start > 0 or text[at : at + 1] != "]"
+    return _values(text, at, most, single, more), single
+
+
+def _values(text: str, at: int, most: int, single: bool, more: bool) -> Iterator[object]:
+    base, window = at, text[at : at + 2 * most]
     while more:
         if at - base > most:  # a window moves on, so that no value is read further than it may reach
             base, window = at, text[at : at + 2 * most]
@@ -116,6 +158,8 @@ def decode_once(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
     """Decode JSON whose objects (Structs) have each field once. Raises MalformedBody."""
     document = decode(decoder, body)
     if may_repeat(body, document):
+        if len(body) > SLICE:  # json holds the interpreter's lock; nobody writes so long a body with escaped quotes
+            raise MalformedBody("invalid request body: duplicate field, or a quote that is escaped by its number")
         try:
             json.loads(body, object_pairs_hook=_check_once, parse_int=len, parse_float=len)
         except (ValueError, RecursionError) as error:  # msgspec does not look into the values that it drops
@@ -126,15 +170,15 @@ def decode_once(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
 def may_repeat(body: bytes, document: object) -> bool:
     """Whether a body may hold a duplicate field: it has more quotes than the document that msgspec made of it.
 
-    Structs must leave out what was not sent (omit_defaults). An escaped quote counts, too: `parse` tells which it is.
+    Structs must leave out what was not sent (omit_defaults). A quote that is escaped by its number counts, too.
     """
     return body.count(b'"') != msgspec.json.encode(document).count(b'"')
 
 
 def field_names(body: bytes) -> list[str]:
     """The names in a JSON object, duplicates included. Raises MalformedBody."""
-    document = parse(body)
-    return [name for name, _ in document] if isinstance(document, Fields) else []
+    found, _ = values(body, len(body))
+    return [name for document in found if isinstance(document, Fields) for name, _ in document]
 
 
 def _check_once(pairs: list[tuple[str, object]]) -> None:

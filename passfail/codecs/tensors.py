@@ -4,9 +4,9 @@ https://github.com/kserve/open-inference-protocol; binary tensors as in Triton's
 """
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import prod
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -25,7 +25,6 @@ OTHER_COUNT = "doesn't hold as many values as the shape says"
 # What an answer holds, unless it is asked for less. `stable` is false also where it is not known: with a hidden layer.
 OUTPUTS = {"probability": "FP64", "logit": "FP64", "verdict": "BOOL", "label": "BYTES", "stable": "BOOL"}
 
-Parameters = dict[str, Any] | UnsetType | None
 Texts = list[str | int | None]
 Values = Floats | Bools | list[str]  # an output's values, (n,)
 
@@ -35,11 +34,15 @@ def described(**schema: object) -> msgspec.Meta:
     return msgspec.Meta(extra_json_schema=schema)
 
 
+# Not decoded with the rest of a request: it may be of any size.
+Parameters = Annotated[msgspec.Raw, described(type=["object", "null"])] | UnsetType
+
+
 class Input(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """A tensor of a request, its data as JSON or, with parameters.binary_data_size, behind the JSON."""
 
     name: str
-    shape: list[int]
+    shape: Annotated[msgspec.Raw, described(type="array", items={"type": "integer"})]
     datatype: Annotated[str, described(enum=[*FLOATS, *INTEGERS, "BYTES"])]
     parameters: Parameters = UNSET
     data: Annotated[msgspec.Raw, described(type="array")] | UnsetType = UNSET
@@ -68,13 +71,25 @@ class Inference(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     model_version: str | UnsetType | None = UNSET
 
 
-NUMBER = float | int | None
 INFERENCE = msgspec.json.Decoder(Inference)
-FLAT = msgspec.json.Decoder(list[float])  # nearly always
-NUMBERS = msgspec.json.Decoder(list[NUMBER | list[NUMBER]])
-WHOLES = msgspec.json.Decoder(list[int | list[int]])
+SHAPE = msgspec.json.Decoder(list[int])
+PARAMETERS = msgspec.json.Decoder(dict[str, Any] | None)
+FLOAT = msgspec.json.Decoder(list[float])  # nearly always
+NULLABLE = msgspec.json.Decoder(list[float | None])
+WHOLE = msgspec.json.Decoder(list[int])
 TEXTS = msgspec.json.Decoder(list[str | int | list[str | int | None] | None])
-ALL = [Output(name) for name in OUTPUTS]
+LONGEST_ABOUT = 2**16  # bytes of a shape, or of parameters
+UNMARKED = bytes(set(range(256)) - set(b"[],"))
+NO_BRACKETS = bytes.maketrans(b"[]", b"  ")
+
+
+class Tensor(NamedTuple):
+    """An input that is decoded: where it stands in the request, and its values in that shape, or, of BYTES, flat."""
+
+    place: str
+    datatype: str
+    shape: list[int]
+    values: Floats | Texts
 
 
 class TensorRows:
@@ -86,6 +101,15 @@ class TensorRows:
 
     def __init__(self, columns: Columns) -> None:
         self._columns = columns
+        levels = [level for column in columns for level in column.feature.levels]
+        self._most_commas, braces = (1 + sum(level.count(mark) for level in levels) for mark in ",{")
+        self._most_braces = 1000 + 2 * len(columns) + (braces - 1) * columns.max_rows
+
+    def decode(self, body: bytes) -> Inference:
+        """Decode a request's JSON, but for what its tensors hold. Raises MalformedBody."""
+        if body.count(b"{") > self._most_braces:
+            raise MalformedBody("invalid request body: more inputs and outputs than a request for this model can have")
+        return strict_json.decode_once(INFERENCE, body)
 
     def read(self, inputs: Sequence[Input], binary: bytes | memoryview = b"") -> Floats:
         """Decode a request's inputs, with the bytes behind its JSON, to x, float64 (n, d).
@@ -94,48 +118,49 @@ class TensorRows:
         """
         tensors = self._tensors(inputs, binary)
         d, names = len(self._columns), list(self._columns.by_name)
-        if set(tensors) == {"x"} and ("x" not in names or tensors["x"][1].shape[1:] == [d]):
-            return self._matrix(*tensors["x"])
+        if set(tensors) == {"x"} and ("x" not in names or tensors["x"].shape[1:] == [d]):
+            return self._matrix(tensors["x"])
         if set(tensors) != set(names):
             wanted = f"expected x [n, {d}], or a tensor for each of the features: {', '.join(names)}"
             raise InvalidInstance("the inputs are not the model's", [Problem("$.inputs", wanted)])
-        columns = [_column(*tensors[column.name], column) for column in self._columns]
+        columns = [_column(tensors[column.name], column) for column in self._columns]
         if len({len(column) for column in columns}) > 1:
             raise wrong("$.inputs", "the tensors differ in their number of rows")
         return np.stack(columns, axis=1)
 
-    def _tensors(
-        self, inputs: Sequence[Input], binary: bytes | memoryview
-    ) -> dict[str, tuple[str, Input, Floats | Texts]]:
-        """{name: (its place, the input, its values)}."""
+    def _tensors(self, inputs: Sequence[Input], binary: bytes | memoryview) -> dict[str, Tensor]:
+        """The inputs by name, decoded."""
         d, at = len(self._columns), 0
-        tensors: dict[str, tuple[str, Input, Floats | Texts]] = {}
+        tensors: dict[str, Tensor] = {}
         for i, one in enumerate(inputs):
             place = f"$.inputs[{i}]"
             if one.name in tensors:
                 raise InvalidInstance("an input is given more than once", [Problem(place, "given more than once")])
-            if not one.shape or one.shape[0] < 0 or one.shape[1:] not in ([], [1], [d]):
+            shape = _shape(one.shape)
+            if not shape or shape[0] < 0 or shape[1:] not in ([], [1], [d]):
                 raise wrong(f"{place}.shape", f"expected [n], or for x [n, {d}]")
-            self._columns.check_rows(one.shape[0])
-            size = parameter(one.parameters, "binary_data_size")
-            absent = len(memoryview(one.values)) <= 4 and bytes(one.values) in (b"", b"null")
+            self._columns.check_rows(shape[0])
+            size, values = parameter(one.parameters, "binary_data_size"), bytes(one.values)
+            absent = values in (b"", b"null")
             if size is None:
                 if absent:
                     raise wrong(place, "neither data nor parameters.binary_data_size")
-                tensors[one.name] = place, one, _from_json(one, place)
-                continue
-            if not absent or type(size) is not int or not 0 <= size <= len(binary) - at:
+                found = _from_json(values, one.datatype, shape, place, self._most_commas)
+            elif not absent or type(size) is not int or not 0 <= size <= len(binary) - at:
                 raise wrong(f"{place}.parameters.binary_data_size", "not the size of a buffer behind the JSON")
-            tensors[one.name] = place, one, _from_binary(one, binary[at : at + size], place)
-            at += size
+            else:
+                found = _from_binary(binary[at : at + size], one.datatype, shape, place)
+                at += size
+            tensors[one.name] = Tensor(place, one.datatype, shape, found)
         if at != len(binary):
             raise MalformedBody("the body holds more bytes than its tensors do")
         return tensors
 
-    def _matrix(self, place: str, one: Input, values: Floats | Texts) -> Floats:
+    def _matrix(self, tensor: Tensor) -> Floats:
         """The tensor x, each column checked."""
+        place, _, shape, values = tensor
         d = len(self._columns)
-        if one.shape[1:] != [d] or isinstance(values, list):
+        if shape[1:] != [d] or isinstance(values, list):
             raise wrong(f"{place}.shape", f"expected numbers in the shape [n, {d}]")
         whole = np.isfinite(values).all()  # nearly always, and then no numeric column has to be looked at
         for j, column in enumerate(self._columns):
@@ -144,41 +169,39 @@ class TensorRows:
         return np.ascontiguousarray(values)
 
 
-def read_inference(body: bytes) -> Inference:
-    """Decode a request's JSON. Raises MalformedBody."""
-    return strict_json.decode_once(INFERENCE, body)
+def outputs(asked: Inference) -> dict[str, bool]:
+    """The outputs that a request asks for: all, or some, each once; and whether each is to stand behind the JSON.
 
-
-def outputs(asked: Inference) -> Sequence[Output]:
-    """The outputs that a request asks for: all, or some, each once: more would be a response of any size.
-
-    Raises InvalidInstance.
+    Raises InvalidInstance or MalformedBody.
     """
+    everywhere = parameter(asked.parameters, "binary_data_output") is True
     if not isinstance(asked.outputs, list):
-        return ALL
-    left = set(OUTPUTS)
+        return dict.fromkeys(OUTPUTS, everywhere)
+    found: dict[str, bool] = {}
     for i, output in enumerate(asked.outputs):
-        if output.name not in left:
+        if output.name not in OUTPUTS or output.name in found:  # more would be a response of any size
             detail = "given more than once" if output.name in OUTPUTS else f"there are {', '.join(OUTPUTS)}"
             raise wrong(f"$.outputs[{i}].name", detail)
-        left.remove(output.name)
-    return asked.outputs
+        found[output.name] = parameter(output.parameters, "binary_data", everywhere) is True
+    return found
 
 
-def write(asked: Inference, values: Mapping[str, Values], n: int, head: Mapping[str, object]) -> tuple[bytes, bytes]:
+def write(
+    wanted: Mapping[str, bool], values: Mapping[str, Values], n: int, head: Mapping[str, object]
+) -> tuple[bytes, bytes]:
     """Encode the response to a request: its JSON, and the bytes behind it.
 
     Parameters
     ----------
+    wanted : what `outputs` found.
     values : {output: its n values}.
     head : the fields before the outputs.
     """
-    everywhere = parameter(asked.parameters, "binary_data_output") is True
     described, binary = [], []
-    for output in outputs(asked):
-        some, datatype = values[output.name], OUTPUTS[output.name]
-        about = b'{"name":"%b","shape":[%d],"datatype":"%b",' % (output.name.encode(), n, datatype.encode())
-        if parameter(output.parameters, "binary_data", everywhere) is True:
+    for name, behind in wanted.items():
+        some, datatype = values[name], OUTPUTS[name]
+        about = b'{"name":"%b","shape":[%d],"datatype":"%b",' % (name.encode(), n, datatype.encode())
+        if behind:
             binary.append(_bytes(some))
             described.append(b'%b"parameters":{"binary_data_size":%d}}' % (about, len(binary[-1])))
         else:
@@ -188,8 +211,12 @@ def write(asked: Inference, values: Mapping[str, Values], n: int, head: Mapping[
 
 
 def parameter(parameters: Parameters, name: str, default: object = None) -> object:
-    """The value of a request's or a tensor's parameter."""
-    return parameters.get(name, default) if parameters else default
+    """The value of a request's or a tensor's parameter. Raises MalformedBody."""
+    if isinstance(parameters, UnsetType):
+        return default
+    if len(memoryview(parameters)) > LONGEST_ABOUT:
+        raise MalformedBody("invalid request body: parameters of more than 64 KiB")
+    return (strict_json.decode_once(PARAMETERS, bytes(parameters)) or {}).get(name, default)
 
 
 def wrong(place: str, detail: str) -> InvalidInstance:
@@ -197,9 +224,18 @@ def wrong(place: str, detail: str) -> InvalidInstance:
     return InvalidInstance("1 place is wrong", [Problem(place, detail)])
 
 
-def _column(place: str, one: Input, values: Floats | Texts, column: Column) -> Floats:
+def _shape(raw: msgspec.Raw) -> list[int]:
+    """A shape; empty where it is none."""
+    try:
+        return SHAPE.decode(raw) if len(memoryview(raw)) <= LONGEST_ABOUT else []
+    except msgspec.MsgspecError:
+        return []
+
+
+def _column(tensor: Tensor, column: Column) -> Floats:
     """One feature's tensor -> float64 (n,)."""
-    if one.shape[1:] not in ([], [1]):
+    place, _, shape, values = tensor
+    if shape[1:] not in ([], [1]):
         raise wrong(f"{place}.shape", "expected [n]")
     if column.codes is not None:
         return column.levels(values if isinstance(values, list) else values.reshape(-1).tolist(), place)
@@ -210,35 +246,63 @@ def _column(place: str, one: Input, values: Floats | Texts, column: Column) -> F
     return numbers
 
 
-def _from_json(one: Input, place: str) -> Floats | Texts:
-    """A tensor's data -> float64 (n,) or (n, columns), or, of BYTES, a flat list."""
+def _from_json(text: bytes, datatype: str, shape: list[int], place: str, most_commas: int) -> Floats | Texts:
+    """A tensor's data -> float64 in that shape, or, of BYTES, a flat list.
+
+    most_commas: that a text of it may have, and 1.
+    """
     try:
-        if one.datatype == "BYTES":
-            return _flat(TEXTS.decode(one.values), one.shape, place)
-        if one.datatype in INTEGERS:
-            whole = _flat(WHOLES.decode(one.values), one.shape, place)
-            return _exact(np.array(whole, dtype=INTEGERS[one.datatype]).reshape(one.shape), place)
-        if one.datatype not in FLOATS:
+        if datatype == "BYTES":
+            if text.count(b",") > prod(shape) * most_commas + 1000:
+                raise wrong(f"{place}.data", OTHER_COUNT)
+            return _flat(TEXTS.decode(text), shape, place)
+        if datatype in INTEGERS:
+            parts = [np.array(WHOLE.decode(some), dtype=INTEGERS[datatype]) for some in _slices(text, shape, place)]
+        elif datatype in FLOATS:
+            parts = [_floats(some) for some in _slices(text, shape, place)]
+        else:
             raise _unknown_datatype(place)
-        values = _numbers(one, place).reshape(one.shape)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, OverflowError) as error:
-        expected = "texts" if one.datatype == "BYTES" else f"numbers that are {one.datatype}"
+        values = np.concatenate(parts)
+    except (*strict_json.FAULTS, OverflowError) as error:
+        expected = "texts" if datatype == "BYTES" else f"numbers that are {datatype}"
         raise wrong(f"{place}.data", f"expected {expected}, flat or an array for each row") from error
-    if one.datatype == "FP64":
+    if len(values) != prod(shape):
+        raise wrong(f"{place}.data", OTHER_COUNT)
+    values = values.reshape(shape)
+    if datatype in INTEGERS:
+        return _exact(values, place)
+    if datatype == "FP64":
         return values
     with np.errstate(over="ignore"):  # beyond FP32 is infinite, and refused as that
-        return values.astype(FLOATS[one.datatype]).astype(np.float64)
+        return values.astype(FLOATS[datatype]).astype(np.float64)
 
 
-def _numbers(one: Input, place: str) -> Floats:
-    """A tensor's data, as many numbers as the shape says -> float64, flat; null is NaN."""
+def _slices(text: bytes, shape: list[int], place: str) -> Iterator[bytes]:
+    """The numbers of a tensor's data, flat or an array for each row, as flat arrays of about SLICE bytes each."""
+    rows, count = shape[0], prod(shape)
+    width = prod(shape[1:])
+    marks = text.translate(None, UNMARKED)  # `text` is JSON: these show where its numbers stand
+    if len(marks) == max(count + 1, 2):
+        right = marks == b"[%b]" % (b"," * (count - 1))
+    else:
+        row = b"[%b]" % (b"," * (width - 1))
+        right = len(marks) == rows * (len(row) + 1) + 1 and marks == b"[%b]" % b",".join([row] * rows)
+    if not right:
+        raise wrong(f"{place}.data", f"{OTHER_COUNT}, or is not nested as it says")
+    text, at = text.translate(NO_BRACKETS), 0
+    while at < len(text):
+        end = text.find(b",", at + strict_json.SLICE)
+        end = len(text) if end < 0 else end
+        yield b"[%b]" % text[at:end]
+        at = end + 1
+
+
+def _floats(array: bytes) -> Floats:
+    """A flat JSON array of n numbers -> float64 (n,); null is NaN."""
     try:
-        flat = FLAT.decode(one.values)
+        return floats(FLOAT.decode(array))
     except msgspec.ValidationError:
-        return np.array(_flat(NUMBERS.decode(one.values), one.shape, place), dtype=np.float64)
-    if len(flat) != prod(one.shape):
-        raise wrong(f"{place}.data", OTHER_COUNT)
-    return floats(flat)
+        return np.array(NULLABLE.decode(array), dtype=np.float64)
 
 
 def _flat(values: list[Any], shape: Sequence[int], place: str) -> list[Any]:
@@ -252,18 +316,18 @@ def _flat(values: list[Any], shape: Sequence[int], place: str) -> list[Any]:
     return [value for row in values for value in row]
 
 
-def _from_binary(one: Input, buffer: bytes | memoryview, place: str) -> Floats | Texts:
+def _from_binary(buffer: bytes | memoryview, datatype: str, shape: list[int], place: str) -> Floats | Texts:
     """A tensor's little-endian buffer -> as `_from_json`."""
-    count = prod(one.shape)
-    if one.datatype == "BYTES":
+    count = prod(shape)
+    if datatype == "BYTES":
         return _texts(buffer, count, place)
-    dtype = FLOATS.get(one.datatype) or INTEGERS.get(one.datatype)
+    dtype = FLOATS.get(datatype) or INTEGERS.get(datatype)
     if dtype is None:
         raise _unknown_datatype(place)
     if len(buffer) != count * np.dtype(dtype).itemsize:
         raise wrong(f"{place}.parameters.binary_data_size", OTHER_COUNT)
-    values = np.frombuffer(buffer, dtype).reshape(one.shape)
-    return _exact(values, place) if one.datatype in INTEGERS else values.astype(np.float64)
+    values = np.frombuffer(buffer, dtype).reshape(shape)
+    return _exact(values, place) if datatype in INTEGERS else values.astype(np.float64)
 
 
 def _exact(values: "np.ndarray[Any, np.dtype[Any]]", place: str) -> Floats:

@@ -5,7 +5,8 @@ https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-inference-code.h
 """
 
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any
+from functools import partial
+from typing import Annotated
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -14,14 +15,24 @@ from passfail.arrays import Floats
 from passfail.codecs import Codecs, strict_json
 from passfail.codecs.answers import names
 from passfail.codecs.tensors import described
-from passfail.errors import InvalidInstance, MalformedBody, Problem, RequestError
+from passfail.errors import MalformedBody, Problem, RequestError
 from serve.http.errors import UnsupportedMediaType
-from serve.http.messages import CSV, JSON, JSON_LINES, Answer, Request, Shape, in_one_line, json_answer, refusal
+from serve.http.messages import (
+    CSV,
+    JSON,
+    JSON_LINES,
+    Answer,
+    Pending,
+    Request,
+    Shape,
+    in_one_line,
+    json_answer,
+    refusal,
+)
 from serve.http.receipt import digest, stamped
 from serve.protocols import management
 from serve.protocols.table_formats import (
     LINES,
-    ROWS,
     answer_type,
     as_csv,
     as_json_lines,
@@ -30,17 +41,21 @@ from serve.protocols.table_formats import (
     read_json_lines,
     read_json_rows,
 )  # fmt: skip
-from serve.registry import Service
+from serve.registry import RowAnswer, Served, Service
 
 VERSION = "3.0.0"  # of MLflow, whose protocol this is
+
+
+# What is not used is not decoded: it may be of any size.
+Unused = Annotated[msgspec.Raw, described(type=["object", "null"])]
 
 
 class Split(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """A table as pandas' to_dict(orient="split") has it."""
 
-    columns: list[str]
+    columns: Annotated[msgspec.Raw, described(type="array", items={"type": "string"})]
     data: Annotated[msgspec.Raw, described(type="array", items={"type": "array"})]
-    index: list[Any] | UnsetType | None = UNSET
+    index: Annotated[msgspec.Raw, described(type=["array", "null"])] | UnsetType = UNSET
 
 
 # The schemas of a row and of its answer depend on the model: serve/protocols/openapi.py.
@@ -55,7 +70,7 @@ class Invocation(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True)
     dataframe_records: Rows | UnsetType = UNSET
     instances: Rows | UnsetType = UNSET
     inputs: Rows | UnsetType = UNSET
-    params: dict[str, Any] | UnsetType | None = UNSET
+    params: Unused | UnsetType = UNSET
 
 
 class Predictions(msgspec.Struct):
@@ -77,11 +92,12 @@ def _error(status: int, title: str, detail: str, problems: Sequence[Problem]) ->
 
 ERROR = Shape("MLflow and SageMaker", MlflowError, _error)
 INVOCATION = msgspec.json.Decoder(Invocation)
-COLUMNS = msgspec.json.Decoder(dict[str, list[Any]])
+NAMES = msgspec.json.Decoder(list[str])
+MOST_NAMES = 2**20  # bytes of the columns' names
 TABLES = ("dataframe_split", "dataframe_records", "instances", "inputs")
 
 
-def invocations(service: Service, request: Request) -> Answer:
+def invocations(service: Service, request: Request) -> Answer | Pending:
     """POST /invocations: one of TABLES, CSV with or without a header, or JSON lines."""
     return score(service, request, _read, ERROR)
 
@@ -96,7 +112,9 @@ def version(service: Service, request: Request) -> Answer:
     return Answer(200, ((b"Content-Type", b"text/plain; charset=utf-8"),), VERSION.encode())
 
 
-def score(service: Service, request: Request, read: Callable[[Codecs, Request], Floats], error_shape: Shape) -> Answer:
+def score(
+    service: Service, request: Request, read: Callable[[Codecs, Request], Floats], error_shape: Shape
+) -> Answer | Pending:
     """Answer the rows of a request with {"predictions": [...]}, or in CSV or JSON lines where Accept prefers that.
 
     Parameters
@@ -110,26 +128,48 @@ def score(service: Service, request: Request, read: Callable[[Codecs, Request], 
     try:
         wanted = answer_type(request, JSON_LINES if request.media_type in LINES else JSON)
         x = read(codecs, request)
+        if len(x) == 1 and wanted == JSON and served.shadow is None:  # the shadow compares whole requests
+            return Pending(served, x[0].tolist(), partial(_row, served, request, request_digest, error_shape))
         logit, probability = served.predict(x, "row {}".format, request_digest)
         stable, outside = model.stable(x, logit), model.outside(x)
-        rows = codecs.json.write(model.verdict(logit), logit, probability, stable, False, outside=outside)
+        pieces = codecs.json.pieces(model.verdict(logit), logit, probability, stable, {}, outside)
         if wanted == CSV:
             header = request.media_type != CSV or not is_headerless(codecs, request)
-            table = as_csv(rows, names(model.manifest), header)
+            table = as_csv(pieces, names(model.manifest), outside is not None, header)
             answer = Answer(200, ((b"Content-Type", b"text/csv; charset=utf-8"),), table, len(x))
         elif wanted == JSON_LINES:
-            answer = Answer(200, ((b"Content-Type", wanted.encode()),), as_json_lines(rows), len(x))
+            answer = Answer(200, ((b"Content-Type", wanted.encode()),), as_json_lines(pieces), len(x))
         else:
-            answer = json_answer(Predictions(msgspec.Raw(rows)), rows=len(x))
+            rows = b",".join(piece[1:-1] for piece in pieces)
+            answer = json_answer(b'{"predictions":[%b]}' % rows, rows=len(x))
     except RequestError as error:
         answer = refusal(error, error_shape)
     return stamped(answer, model.manifest, request, request_digest)
+
+
+def _row(
+    served: Served, request: Request, request_digest: str, error_shape: Shape, found: RowAnswer | RequestError
+) -> Answer:
+    """The Answer of a request for a single row, from the model's answer or the error that the row is."""
+    if isinstance(found, RequestError):
+        answer = refusal(found, error_shape)
+    else:
+        answer = json_answer(b'{"predictions":[%b]}' % served.codecs.json.write_row(*found), rows=1)
+    return stamped(answer, served.model.manifest, request, request_digest)
 
 
 def read_rows(codecs: Codecs, raw: msgspec.Raw | UnsetType, name: str) -> Floats:
     """The rows of a field -> x, float64 (n, d): objects, or arrays in the features' order."""
     text = b"" if isinstance(raw, UnsetType) else bytes(raw).lstrip()
     return read_json_rows(codecs, text, f"$.{name}")
+
+
+def check_unused(raw: msgspec.Raw | UnsetType, name: str, first: bytes = b"{") -> None:
+    """Raise MalformedBody where a field that is not used begins otherwise, and is not null."""
+    if not isinstance(raw, UnsetType) and bytes(memoryview(raw)[:1]) not in (first, b"n"):
+        raise MalformedBody(
+            f"invalid request body: expected {'an object' if first == b'{' else 'an array'} at $.{name}"
+        )
 
 
 def _read(codecs: Codecs, request: Request) -> Floats:
@@ -142,21 +182,14 @@ def _read(codecs: Codecs, request: Request) -> Floats:
     if request.media_type != JSON:
         raise UnsupportedMediaType(f"send Content-Type: {JSON}, {CSV} or {JSON_LINES}")
     asked = strict_json.decode_once(INVOCATION, request.body)
+    check_unused(asked.params, "params")
     given = [name for name in TABLES if getattr(asked, name) not in (UNSET, None)]
     if len(given) != 1:
         raise MalformedBody(f"the body needs exactly one of {', '.join(TABLES)}")
     if split := asked.dataframe_split:
-        rows = strict_json.decode(ROWS, split.data)
-        return codecs.json.read_table(split.columns, rows, "$.dataframe_split.data")
+        check_unused(split.index, "dataframe_split.index", b"[")
+        columns = strict_json.decode(NAMES, split.columns) if len(bytes(split.columns)) <= MOST_NAMES else []
+        return codecs.json.read_arrays(bytes(split.data), columns, "$.dataframe_split.data")
     if asked.inputs and (text := bytes(asked.inputs).lstrip())[:1] == b"{":
-        return _columns(codecs, text)
+        return codecs.json.read_columns(text, "$.inputs")
     return read_rows(codecs, getattr(asked, given[0]), given[0])
-
-
-def _columns(codecs: Codecs, text: bytes) -> Floats:
-    """An object with an array of values for each feature -> x, float64 (n, d)."""
-    columns = strict_json.decode(COLUMNS, text)
-    if len({len(values) for values in columns.values()}) > 1:
-        raise InvalidInstance("1 place is wrong", [Problem("$.inputs", "the columns differ in their number of rows")])
-    names = strict_json.field_names(text) if strict_json.may_repeat(text, columns) else list(columns)
-    return codecs.json.read_table(names, list(zip(*columns.values(), strict=True)), "$.inputs")

@@ -4,6 +4,8 @@ https://github.com/kserve/open-inference-protocol; binary tensors as in Triton's
 """
 
 import re
+from collections.abc import Mapping
+from functools import partial
 from typing import Any, Literal
 
 import msgspec
@@ -12,13 +14,13 @@ from msgspec import UNSET, UnsetType
 
 from passfail.arrays import Floats
 from passfail.codecs import strict_json, tensors
-from passfail.codecs.tensors import OUTPUTS, Inference, Values
+from passfail.codecs.tensors import OUTPUTS, Values
 from passfail.errors import MalformedBody, RequestError
-from passfail.model import Model
-from serve.http.messages import Answer, Request, Shape, in_one_line, json_answer, refusal
+from passfail.model import Model, Outside
+from serve.http.messages import Answer, Pending, Request, Shape, in_one_line, json_answer, refusal
 from serve.http.receipt import digest, stamped
 from serve.protocols import management
-from serve.registry import Served, Service
+from serve.registry import RowAnswer, Served, Service
 
 VERSION = "2.0"
 HEADER_LENGTH = b"inference-header-content-length"
@@ -153,7 +155,7 @@ ERROR = Shape(
 INDEX = msgspec.json.Decoder(IndexRequest)
 
 
-def infer(service: Service, request: Request, name: str, version: str | None = None) -> Answer:
+def infer(service: Service, request: Request, name: str, version: str | None = None) -> Answer | Pending:
     """POST /v2/models/{name}[/versions/{version}]/infer: tensors in, tensors out; JSON or binary, each as asked.
 
     passfail/codecs/tensors.py says which inputs and outputs there are.
@@ -167,6 +169,8 @@ def infer(service: Service, request: Request, name: str, version: str | None = N
         answer = _infer(served, request, request_digest)
     except RequestError as error:
         answer = refusal(error, ERROR)
+    if isinstance(answer, Pending):
+        return answer
     return stamped(answer, served.model.manifest, request, request_digest)
 
 
@@ -246,39 +250,79 @@ def load(service: Service, request: Request, name: str) -> Answer:
     return ERROR(409, "Refused", "the versions in service follow the repository: make use VERSION=... pins one")
 
 
-def _infer(served: Served, request: Request, request_digest: str) -> Answer:
-    model = served.model
-    asked, binary = _read(request)
+def _infer(served: Served, request: Request, request_digest: str) -> Answer | Pending:
+    model, codec = served.model, served.codecs.tensors
+    head, binary = _parts(request)
+    asked = codec.decode(head)
     if asked.model_name not in (None, UNSET, model.manifest.name):
         raise tensors.wrong("$.model_name", "not the model that the path names")
     if asked.model_version not in (None, UNSET, "", str(model.manifest.version)):
         raise tensors.wrong("$.model_version", "not the version that answers here")
-    x = served.codecs.tensors.read(asked.inputs, binary)
-    wanted = {output.name for output in tensors.outputs(asked)}
+    wanted = tensors.outputs(asked)
+    x = codec.read(asked.inputs, binary)
+    if len(x) == 1 and served.shadow is None:  # the shadow compares whole requests
+        return Pending(served, x[0].tolist(), partial(_row, served, request, request_digest, asked.id, wanted))
     logit, probability = served.predict(x, "row {}".format, request_digest)
     values = {name: _values(name, model, x, logit, probability) for name in wanted}
-    head: dict[str, object] = {"model_name": model.manifest.name, "model_version": str(model.manifest.version)}
-    if isinstance(asked.id, str):
-        head["id"] = asked.id
-    if outside := model.outside(x):
+    return _answer(served, asked.id, wanted, values, len(x), model.outside(x))
+
+
+def _row(
+    served: Served,
+    request: Request,
+    request_digest: str,
+    request_id: object,
+    wanted: Mapping[str, bool],
+    found: RowAnswer | RequestError,
+) -> Answer:
+    """The Answer of a request for a single row, from the model's answer or the error that the row is."""
+    manifest = served.model.manifest
+    if isinstance(found, RequestError):
+        answer = refusal(found, ERROR)
+    else:
+        verdict, logit, probability, stable, outside = found
+        values: dict[str, Values] = {
+            "probability": np.array([probability]),
+            "logit": np.array([logit]),
+            "verdict": np.array([verdict]),
+            "label": [manifest.target.labels[verdict]],
+            "stable": np.array([stable is True]),
+        }
+        answer = _answer(served, request_id, wanted, values, 1, [outside])
+    return stamped(answer, manifest, request, request_digest)
+
+
+def _answer(
+    served: Served,
+    request_id: object,
+    wanted: Mapping[str, bool],
+    values: Mapping[str, Values],
+    n: int,
+    outside: Outside | None,
+) -> Answer:
+    manifest = served.model.manifest
+    head: dict[str, object] = {"model_name": manifest.name, "model_version": str(manifest.version)}
+    if isinstance(request_id, str):
+        head["id"] = request_id
+    if outside and any(outside):
         places = (f"row {row}: {', '.join(names)}" for row, names in enumerate(outside) if names)
         head["parameters"] = {"outside": "; ".join(places)}
-    text, buffers = tensors.write(asked, values, len(x), head)
+    text, buffers = tensors.write(wanted, values, n, head)
     if not buffers:
-        return json_answer(text, rows=len(x))
+        return json_answer(text, rows=n)
     headers = (b"Content-Type", b"application/octet-stream"), (b"Inference-Header-Content-Length", b"%d" % len(text))
-    return Answer(200, headers, text + buffers, len(x))
+    return Answer(200, headers, text + buffers, n)
 
 
-def _read(request: Request) -> tuple[Inference, bytes | memoryview]:
+def _parts(request: Request) -> tuple[bytes, bytes | memoryview]:
     """The request's JSON, and the bytes behind it. Raises MalformedBody, BodyTooLarge."""
     body = request.body
     length = request.headers.get(HEADER_LENGTH)
     if not length:
-        return tensors.read_inference(body), b""
+        return body, b""
     if not (re.fullmatch(b"[0-9]{1,15}", length) and int(length) <= len(body)):
         raise MalformedBody("Inference-Header-Content-Length must be the length of the body's JSON")
-    return tensors.read_inference(body[: int(length)]), memoryview(body)[int(length) :]
+    return body[: int(length)], memoryview(body)[int(length) :]
 
 
 def _values(name: str, model: Model, x: Floats, logit: Floats, probability: Floats) -> Values:

@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence, Set
 from functools import partial
 from urllib.parse import parse_qsl
 
+import numpy as np
+
 from passfail.arrays import Floats
 from passfail.codecs.answers import names
 from passfail.errors import BodyTooLarge, InvalidInstance, Problem, RequestError
@@ -44,11 +46,14 @@ def predict(service: Service, request: Request) -> Answer | Pending:
         if kind == wanted == CSV:
             answer = _table(served, request.body, request_digest, asked)
         elif kind == JSON:
-            rows, single = served.codecs.json.read(request.body)
-            if single and wanted == JSON and not asked and served.shadow is None:  # the shadow compares whole requests
-                return Pending(served, rows[0], partial(_row, served, request, request_digest))
-            x, place = served.codecs.columns.matrix(rows), (lambda _: "$") if single else "$[{}]".format
-            answer = _answers(served, x, place, request_digest, asked, wanted, single)
+            found = served.codecs.json.read(request.body)
+            if isinstance(found, np.ndarray):
+                answer = _answers(served, found, "$[{}]".format, request_digest, asked, wanted)
+            elif wanted == JSON and not asked and served.shadow is None:  # the shadow compares whole requests
+                return Pending(served, found, partial(_row, served, request, request_digest))
+            else:
+                x = served.codecs.columns.matrix([found])
+                answer = _answers(served, x, "$".format, request_digest, asked, wanted, single=True)
         elif kind == CSV:
             x, _ = served.codecs.csv.read(request.body)
             answer = _answers(served, x, _nth("row"), request_digest, asked, wanted)
@@ -100,12 +105,13 @@ def _answers(
         more["evidence"] = evidence(manifest.training.calibration, probability)
     single = single and wanted == JSON
     stable, outside = model.stable(x, logit), model.outside(x)
-    body = served.codecs.json.write(model.verdict(logit), logit, probability, stable, single, more, outside)
+    verdict, codec = model.verdict(logit), served.codecs.json
     if wanted == JSON:
-        return json_answer(body, rows=len(x))
+        return json_answer(codec.write(verdict, logit, probability, stable, single, more, outside), rows=len(x))
+    pieces = codec.pieces(verdict, logit, probability, stable, more, outside)
     if wanted == CSV:
-        return Answer(200, AS_CSV, as_csv(body, names(manifest)), len(x))
-    return Answer(200, ((b"Content-Type", JSON_LINES.encode()),), as_json_lines(body), len(x))
+        return Answer(200, AS_CSV, as_csv(pieces, names(manifest), outside is not None), len(x))
+    return Answer(200, ((b"Content-Type", JSON_LINES.encode()),), as_json_lines(pieces), len(x))
 
 
 def _table(served: Served, body: bytes, request_digest: str, asked: Set[str]) -> Answer:

@@ -3,13 +3,13 @@
 import csv
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
 
 from passfail.arrays import Floats
-from passfail.codecs import Codecs, strict_json
+from passfail.codecs import Codecs
 from passfail.errors import InvalidInstance, MalformedBody, Problem
 from serve.http.content import chosen
 from serve.http.errors import UnsupportedMediaType
@@ -21,7 +21,6 @@ ALIASES = re.compile(rb"application/(jsonl|x-ndjson)(?![\w-])", re.I)  # of JSON
 LONGEST_LINE = 100_000  # bytes of a CSV's first line; the csv module refuses a cell of more than 131,072
 ANSWERS = msgspec.json.Decoder(list[msgspec.Raw])
 RECORDS = msgspec.json.Decoder(list[dict[str, Any]])
-ROWS = msgspec.json.Decoder(list[list[Any]])
 
 
 def media_types(request: Request) -> tuple[str, str]:
@@ -46,14 +45,14 @@ def read_json_rows(codecs: Codecs, text: bytes, place: str) -> Floats:
     if text[:1] != b"[":
         raise InvalidInstance("1 place is wrong", [Problem(place, "expected an array")])
     if text[1:].lstrip()[:1] == b"[":
-        rows = strict_json.decode(ROWS, text)
-        return codecs.json.read_table(list(codecs.columns.by_name), rows, place)
-    return codecs.columns.matrix(codecs.json.read(text)[0])
+        return codecs.json.read_arrays(text, list(codecs.columns.by_name), place)
+    return codecs.json.read_objects(text)
 
 
 def read_json_lines(codecs: Codecs, body: bytes) -> Floats:
     """One row a line, an object or an array in the features' order -> x, float64 (n, d)."""
-    lines = [line for line in body.splitlines() if line.strip()]
+    codecs.columns.check_rows(body.count(b"\n") // 2)  # as many lines may be empty
+    lines = [line for line in body.split(b"\n") if line.strip()]
     x = read_json_rows(codecs, b"[" + b",".join(lines) + b"]", "$")
     if len(x) != len(lines):
         raise MalformedBody("invalid request body: each line of JSON lines must be one row")
@@ -82,22 +81,23 @@ def read_headerless(codecs: Codecs, body: bytes) -> Floats:
         raise InvalidInstance(str(error), places) from error
 
 
-def as_json_lines(answers: bytes) -> bytes:
-    """Answers in a JSON array -> each on a line."""
-    return b"".join(bytes(answer) + b"\n" for answer in ANSWERS.decode(answers))
+def as_json_lines(pieces: Iterable[bytes]) -> bytes:
+    """Answers in JSON arrays -> each on a line."""
+    return b"".join(bytes(answer) + b"\n" for piece in pieces for answer in ANSWERS.decode(piece))
 
 
-def as_csv(answers: bytes, names: Sequence[str], header: bool = True) -> bytes:
-    """Answers in a JSON array -> a table with a column for each of their fields.
+def as_csv(pieces: Iterable[bytes], names: Sequence[str], outside: bool, header: bool = True) -> bytes:
+    """Answers in JSON arrays -> a table with a column for each of their fields.
 
     A table without a header has always the same columns, so that its parts fit together; `outside` is none of them.
     """
-    text, records = io.StringIO(), RECORDS.decode(answers)
+    text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     if header:
-        names = [*names, *(["outside"] if any("outside" in record for record in records) else [])]
+        names = [*names, "outside"] if outside else names
         writer.writerow(names)
-    writer.writerows([[_cell(record.get(name)) for name in names] for record in records])
+    for piece in pieces:
+        writer.writerows([[_cell(record.get(name)) for name in names] for record in RECORDS.decode(piece)])
     return text.getvalue().encode()
 
 

@@ -3,15 +3,13 @@
 https://cloud.google.com/vertex-ai/docs/predictions/custom-container-requirements.
 """
 
-from typing import Any
-
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from passfail.arrays import Floats
 from passfail.codecs import Codecs, strict_json
-from serve.http.messages import Answer, Request, Shape, in_one_line
-from serve.protocols.mlflow import Rows, read_rows, score
+from serve.http.messages import Answer, Pending, Request, Shape, in_one_line
+from serve.protocols.mlflow import Rows, Unused, check_unused, read_rows, score
 from serve.registry import Service
 
 
@@ -19,7 +17,7 @@ class Prediction(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True)
     """The rows of a request; the parameters are not used."""
 
     instances: Rows
-    parameters: dict[str, Any] | UnsetType | None = UNSET
+    parameters: Unused | UnsetType = UNSET
 
 
 class VertexError(msgspec.Struct):
@@ -34,10 +32,12 @@ ERROR = Shape(
 PREDICTION = msgspec.json.Decoder(Prediction)
 
 
-def predict(service: Service, request: Request) -> Answer:
+def predict(service: Service, request: Request) -> Answer | Pending:
     """POST to AIP_PREDICT_ROUTE. Vertex AI does not always name the Content-Type of its JSON."""
     return score(service, request, _read, ERROR)
 
 
 def _read(codecs: Codecs, request: Request) -> Floats:
-    return read_rows(codecs, strict_json.decode_once(PREDICTION, request.body).instances, "instances")
+    asked = strict_json.decode_once(PREDICTION, request.body)
+    check_unused(asked.parameters, "parameters")
+    return read_rows(codecs, asked.instances, "instances")

@@ -12,7 +12,7 @@ from typing import Any
 from gunicorn.glogging import Logger
 
 from serve.settings import read_or_exit
-from serve.telemetry.logs import LOGGING
+from serve.telemetry import logs
 from serve.telemetry.shared_counters import SHARED
 
 
@@ -24,7 +24,7 @@ class EventLogger(Logger):  # type: ignore[misc]  # gunicorn has no types
 
     def setup(self, cfg: Any) -> None:
         super().setup(cfg)
-        logging.config.dictConfig(LOGGING)
+        logging.config.dictConfig(logs.LOGGING)
 
 
 def addresses(host: str | None, port: int, metrics_port: int | None) -> list[str]:
@@ -123,6 +123,9 @@ def child_exit(server: Any, worker: Any) -> None:
 
 def post_fork(server: Any, worker: Any) -> None:
     SHARED.use(worker.counters_row)
+    logs.EVENTS.start()
+    if settings.access_log:
+        logs.ACCESS.start()
 
 
 def post_worker_init(worker: Any) -> None:

@@ -1,7 +1,8 @@
 """The log: a line for each event on stderr and, with ACCESS_LOG on, a line for each request on stdout.
 
 The lines are plain text on a terminal and JSON elsewhere. No line holds a feature's value or a query string: the page's
-form has values there. A thread writes them, so that a reader that is stuck, or a full disk, costs lines and no answers.
+form has values there. A thread of each worker writes them, so that a reader that is stuck, or a full disk, costs lines
+and no answers. gunicorn's parent has no thread, because it forks: it writes what the stream takes at once.
 """
 
 import atexit
@@ -63,34 +64,38 @@ def access(method: str, path: str, seconds: float, answer: Answer, traceparent: 
 
 
 class Writer:
-    """Writes lines to a stream, which processes may share, in a thread that the first line of a process starts.
+    """Writes lines to a stream, which processes may share: at once, or, once it is started, in a thread.
 
     Parameters
     ----------
     stream : the file descriptor.
-    gather : seconds to wait for further lines before they are written.
+    gather : seconds to wait for further lines before the thread writes them.
     """
 
     def __init__(self, stream: int, gather: float = 0.0) -> None:
         self._stream, self._gather = stream, gather
-        self._reset()
-        os.register_at_fork(after_in_child=self._reset)  # the parent's thread may have held the lock, and is gone
-
-    def _reset(self) -> None:
-        self._lock = threading.Lock()
+        self._lock, self._some = threading.RLock(), threading.Event()
+        self._lines: deque[bytes] = deque()
+        self._queued = self._written = self._dropped = 0  # bytes, bytes, lines
         self._started = False
 
+    def start(self) -> None:
+        """Write in a thread from now on. Call it in a process that is not forked again: no thread survives a fork."""
+        self._started = True
+        threading.Thread(target=self._run, name=f"log {self._stream}", daemon=True).start()
+        atexit.register(self.flush)
+
     def write(self, lines: Iterable[bytes]) -> None:
-        """Queue lines, or drop them where the reader is too far behind; never wait for it."""
+        """Write or queue lines, or drop them where the reader is too far behind; never wait for it."""
         with self._lock:
-            if not self._started:
-                self._start()
             for line in lines:
                 if self._queued - self._written + len(line) <= BUFFER:
                     self._queued += len(line)
                     self._lines.append(line)
                 else:
                     self._drop(1)
+            if not self._started:
+                self._write_all()
         self._some.set()
 
     def flush(self, seconds: float = EXIT) -> None:
@@ -98,14 +103,6 @@ class Writer:
         deadline = time.monotonic() + seconds
         while self._written < self._queued and time.monotonic() < deadline:
             time.sleep(0.001)
-
-    def _start(self) -> None:
-        self._started = True
-        self._lines: deque[bytes] = deque()
-        self._queued = self._written = self._dropped = 0  # bytes, bytes, lines
-        self._some = threading.Event()
-        threading.Thread(target=self._run, name=f"log {self._stream}", daemon=True).start()
-        atexit.register(self.flush)
 
     def _drop(self, lines: int) -> None:
         self._dropped += lines
@@ -117,8 +114,11 @@ class Writer:
             self._some.clear()
             if self._gather:
                 time.sleep(self._gather)
-            while self._lines:
-                self._write_some()
+            self._write_all()
+
+    def _write_all(self) -> None:
+        while self._lines:
+            self._write_some()
 
     def _write_some(self) -> None:
         """Write as many lines as the kernel keeps together in a pipe; then report those that were dropped."""
@@ -133,14 +133,17 @@ class Writer:
                 dropped, self._dropped = self._dropped, 0
             if dropped:
                 self._write(notice(f"{dropped} lines of the log were dropped: reader stuck or gone, or disk full"))
-        except OSError:  # a full disk, or a reader that has gone
+        except OSError:  # a full disk, a reader that has gone or, where no thread may wait for it, one that is stuck
             with self._lock:
                 self._drop(len(together))
         self._written += size
 
     def _write(self, text: bytes) -> None:
         while text:
-            text = text[os.write(self._stream, text) :]
+            if not self._started and not select.select([], [self._stream], [], 0)[1]:
+                raise BlockingIOError
+            # A stream that is ready takes PIPE_BUF bytes at once; a thread may wait for it to take more.
+            text = text[os.write(self._stream, text if self._started else text[: select.PIPE_BUF]) :]
 
 
 def _text(value: bytes | None) -> str | None:

@@ -213,8 +213,10 @@ def _answered(template: str, pairs: list[tuple[str, str]], traffic: bool, **more
 def _shown(served: Served, pairs: list[tuple[str, str]], traffic: bool) -> Shown:
     """Answer a form's (name, text) pairs, read as strictly as a table of one row. Raises RequestError."""
     model, manifest = served.model, served.model.manifest
+    names = [name for name, _ in pairs]
+    served.codecs.columns.check_names(names, "line 1", "the form's fields are not the model's features")
     text = io.StringIO()
-    csv.writer(text).writerows([[name for name, _ in pairs], [value for _, value in pairs]])
+    csv.writer(text).writerows([names, [value for _, value in pairs]])
     x, _ = served.codecs.csv.read(text.getvalue().encode())
     logit, probability = served.predict(x, traffic=traffic)
     positive = bool(model.verdict(logit)[0])

@@ -86,6 +86,7 @@ def test_lines_are_written_together_as_far_as_a_pipe_keeps_them_so(monkeypatch):
     monkeypatch.setattr("serve.telemetry.logs.os.write", lambda to, text: written.append(text) or len(text))
     lines = [b"%d%b\n" % (number % 10, b"x" * 398) for number in range(25)]
     writer = Writer(1, gather=0.05)
+    writer.start()
 
     for line in lines:
         writer.write([line])
@@ -103,6 +104,7 @@ def test_a_stuck_reader_costs_lines_which_are_counted_and_reported_once_it_reads
         while True:
             os.write(end, b"x\n" * 500)  # stuck from the first line on
     os.set_blocking(end, True)
+    writer.start()
 
     for _ in range(3000):
         writer.write([line])  # never waits
@@ -318,12 +320,32 @@ def test_rows_and_version_are_those_of_the_answer_in_every_protocol(models, monk
     assert [(answer.rows, answer.model, answer.version) for answer in lines] == [(2, "hours", 1)] * 7
 
 
-def test_a_fork_while_a_line_is_written_locks_no_child():
-    """A worker is forked at any moment of the parent's log; the lock that its thread holds is not the child's."""
+def test_without_a_thread_a_line_is_written_at_once_or_dropped():
+    """As gunicorn's parent writes: a stuck reader costs lines, also in the middle of a long one, and no waiting."""
+    reader, end = os.pipe()
+    room = fcntl.fcntl(end, fcntl.F_GETPIPE_SZ)
+    writer, before, threads = Writer(end), SHARED.mine[DROPPED_LINES], threading.active_count()
+
+    writer.write([b"begin\n"])
+    assert os.read(reader, 100) == b"begin\n"
+    for line in (b"x" * (room - 4096) + b"\n", b"y" * 3 * room + b"\n", b"z\n"):
+        writer.write([line])
+    assert SHARED.mine[DROPPED_LINES] - before == 2
+    assert os.read(reader, 2 * room).startswith(b"x")
+    writer.write([b"end\n"])
+    assert b"2 lines of the log were dropped" in os.read(reader, 2 * room)
+    assert threading.active_count() == threads
+    os.close(reader)
+    os.close(end)
+
+
+def test_a_fork_of_a_process_that_has_written_writes_in_a_thread():
+    """As gunicorn's parent and its workers do."""
     code = (
-        "import os, signal\nfrom serve.telemetry.logs import Writer\nwriter = Writer(1)\nwriter.write([b'parent\\n'])\n"
-        "writer.flush()\nwriter._lock.acquire()\nif os.fork() == 0:\n    signal.alarm(10)\n"
-        "    writer.write([b'child\\n'])\n    writer.flush()\n    os._exit(0)\nraise SystemExit(os.wait()[1])"
+        "import os, signal, threading\nfrom serve.telemetry.logs import Writer\nwriter = Writer(1)\n"
+        "writer.write([b'parent\\n'])\nassert threading.active_count() == 1\nif os.fork() == 0:\n    signal.alarm(10)\n"
+        "    writer.start()\n    writer.write([b'child\\n'])\n    writer.flush()\n    os._exit(0)\n"
+        "raise SystemExit(os.wait()[1])"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
 

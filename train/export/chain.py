@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 from passfail.arrays import Floats
-from passfail.codecs import Codecs, codecs, tensors
+from passfail.codecs import Codecs, codecs
 from passfail.errors import RequestError
 from passfail.manifest import Bin, Manifest, Metrics, Parameters, Statistics
 from passfail.proof import reference
@@ -111,7 +111,7 @@ def _from_csv(decoders: Codecs, rows: Sequence[Mapping[str, str | None]]) -> Flo
 
 def _from_json(decoders: Codecs, rows: Sequence[Mapping[str, str | None]]) -> Floats:
     values = [{name: _value(decoders, name, cell) for name, cell in row.items()} for row in rows]
-    return decoders.columns.matrix(decoders.json.read(msgspec.json.encode(values))[0])
+    return decoders.json.read_objects(msgspec.json.encode(values))
 
 
 def _from_tensors(decoders: Codecs, rows: Sequence[Mapping[str, str | None]]) -> Floats:
@@ -124,7 +124,7 @@ def _from_tensors(decoders: Codecs, rows: Sequence[Mapping[str, str | None]]) ->
         }
         for name in rows[0]
     ]
-    return decoders.tensors.read(tensors.read_inference(msgspec.json.encode({"inputs": inputs})).inputs)
+    return decoders.tensors.read(decoders.tensors.decode(msgspec.json.encode({"inputs": inputs})).inputs)
 
 
 def _value(decoders: Codecs, name: str, cell: str | None) -> str | float | None:

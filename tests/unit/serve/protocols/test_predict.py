@@ -204,7 +204,7 @@ def test_of_a_table_beyond_the_limit_no_more_lines_are_read(client, monkeypatch)
     served = client("hours", max_rows=3)
     monkeypatch.setattr("passfail.codecs.csv_rows.csv.reader", Reader)
 
-    assert problems(post(served, "hours\n" + "1\n" * 7, "text/csv"), 413) == []
+    assert problems(post(served, "hours\n" + '"1"\n' * 7, "text/csv"), 413) == []
     assert len(read) == 5
 
 

@@ -133,6 +133,8 @@ def test_no_browser_or_proxy_keeps_a_row_and_its_answer(page):
         ("gre=7&gpa=3&rank=9", 'id="f2-note" class="error" data-live>not one of the levels: 1, 2, 3, 4<'),
         ("gre=7&gre=8&gpa=3&rank=1", 'id="f0-note" class="error" data-live>given more than once<'),
         ("gre=7&gpa=3", 'id="f2-note" class="error" data-live>missing<'),
+        ("x=1&gre=7&gpa=3&rank=1", "1 unknown name(s)"),
+        ("Gre=1&gre=7&gpa=3&rank=1", "1 unknown name(s): Gre, did you mean gre?"),
     ],
 )
 def test_errors_stand_at_their_fields(page, query, said):
@@ -140,10 +142,6 @@ def test_errors_stand_at_their_fields(page, query, said):
 
     assert answer.status_code == 422
     assert said in answer.text
-
-
-def test_a_parameter_that_is_no_feature_is_left_alone(page):
-    assert page.get("/?utm_source=mail&gre=700&gpa=3&rank=1").status_code == 200
 
 
 def test_names_and_levels_are_text_not_html(models, monkeypatch):

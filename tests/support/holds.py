@@ -1,0 +1,33 @@
+"""How long one call holds the interpreter's lock, in the processor time of its thread."""
+
+import contextlib
+import gc
+import sys
+import time
+
+
+def longest_hold(function, *arguments, suppress=Exception):
+    """(The longest time between two calls or returns of Python or C, all of the time), in seconds of processor time.
+
+    Between two of them no other thread can run; after each of them one may.
+    """
+    longest = 0.0
+    clock = time.thread_time
+
+    def profile(frame, event, argument):
+        nonlocal longest, last
+        now = clock()
+        if now - last > longest:
+            longest = now - last
+        last = clock()
+
+    gc.disable()  # a collection takes as long as this process has objects; a service's are frozen
+    began = last = clock()
+    sys.setprofile(profile)
+    try:
+        with contextlib.suppress(suppress):
+            function(*arguments)
+    finally:
+        sys.setprofile(None)
+        gc.enable()
+    return longest, clock() - began

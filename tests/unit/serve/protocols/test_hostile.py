@@ -1,0 +1,70 @@
+"""Allowed bodies made to take long, in every place of every protocol: no call holds the interpreter's lock for long."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from serve.http.messages import CSV, JSON, JSON_LINES, Request, completed
+from serve.protocols import mlflow, vertex
+from serve.protocols import open_inference as v2
+from serve.protocols.predict import predict
+from serve.server.flask_app import create_app
+from serve.settings import Config
+from tests.support.holds import longest_hold
+
+SIZE = 4 * 1024 * 1024
+HOLD = 0.075  # seconds of processor time, being watched; 0.2 to 0.6 where such a place is decoded at once
+SHAPES = {
+    "empty objects": b"[" + b"{}," * (SIZE // 3) + b"{}]",
+    "objects of an empty name": b"[" + b'{"":{}},' * (SIZE // 8) + b'{"":{}}]',
+    "empty arrays": b"[" + b"[]," * (SIZE // 3) + b"[]]",
+    "numbers": b"[" + b"1," * (SIZE // 2) + b"1]",
+    "texts": b"[" + b'"a",' * (SIZE // 4) + b'"a"]',
+    "distinct names": b"{" + b",".join(b'"%x":1' % i for i in range(SIZE // 11)) + b"}",
+    "one column": b"{" + b'"gre":[],' * (SIZE // 9) + b'"gre":[]}',
+    "escaped quotes": b'["' + b"\\u0022" * (SIZE // 6) + b'",' + b"1," * (SIZE // 4) + b"1]",
+    "deep arrays": b"[" * SIZE,
+    "lines": b"[]\n" * (SIZE // 3),
+}
+X = b'{"inputs":[{"name":"x","shape":%b,"datatype":"%b","data":%b}]}'
+PLACES = {
+    "/predict": (predict, JSON, b"%b"),
+    "/predict, lines": (predict, JSON_LINES, b"%b"),
+    "/predict, CSV": (predict, CSV, b"%b"),
+    "instances": (mlflow.invocations, JSON, b'{"instances":%b}'),
+    "inputs": (mlflow.invocations, JSON, b'{"inputs":%b}'),
+    "data": (mlflow.invocations, JSON, b'{"dataframe_split":{"columns":["gre","gpa","rank"],"data":%b}}'),
+    "columns": (mlflow.invocations, JSON, b'{"dataframe_split":{"columns":%b,"data":[]}}'),
+    "index": (mlflow.invocations, JSON, b'{"dataframe_split":{"columns":[],"data":[],"index":%b}}'),
+    "params": (mlflow.invocations, JSON, b'{"instances":[[1,1,"1"]],"params":%b}'),
+    "parameters of Vertex AI": (vertex.predict, JSON, b'{"instances":[[1,1,"1"]],"parameters":%b}'),
+    "V2 inputs": (v2.infer, JSON, b'{"inputs":%b}'),
+    "V2 outputs": (v2.infer, JSON, b'{"inputs":[],"outputs":%b}'),
+    "V2 parameters": (v2.infer, JSON, b'{"inputs":[],"parameters":%b}'),
+    "V2 shape": (v2.infer, JSON, X.replace(b"%b", b"FP64").replace(b"FP64", b"%b", 1).replace(b":FP64}", b":[]}")),
+    "V2 data": (v2.infer, JSON, X % (b"[1000,3]", b"FP64", b"%b")),
+    "V2 data of whole numbers": (v2.infer, JSON, X % (b"[1000,3]", b"INT64", b"%b")),
+    "V2 data of texts": (v2.infer, JSON, X % (b"[1000]", b"BYTES", b"%b")),
+}
+
+
+@pytest.fixture(scope="module")
+def answered(models):
+    service = create_app(Config(models=models, model_name="admissions")).service
+
+    def answered(endpoint, kind, body):
+        names = {"name": "admissions"} if endpoint is v2.infer else {}
+        return completed(endpoint(service, Request("/", "", {b"content-type": kind.encode()}, body), **names))
+
+    return answered
+
+
+@given(st.sampled_from(sorted(PLACES)), st.sampled_from(sorted(SHAPES)))
+@settings(max_examples=30, deadline=None)
+def test_no_place_of_a_body_holds_the_lock_for_long(answered, place, shape):
+    endpoint, kind, template = PLACES[place]
+    body = template.replace(b"%b", SHAPES[shape])
+
+    hold, _ = longest_hold(answered, endpoint, kind, body)
+
+    assert hold < HOLD, (place, shape)
