@@ -110,11 +110,9 @@ class JsonRows:
 
     def read_columns(self, text: bytes, place: str) -> Floats:
         """Decode an object with an array of values for each feature; as `read_arrays`."""
-        max_rows, levels = (
-            self._columns.max_rows,
-            [level for column in self._columns for level in column.feature.levels],
-        )
-        if text.count(b"]") > 1000 + len(self._columns) + max_rows * sum(level.count("]") for level in levels):
+        max_rows = self._columns.max_rows
+        levels = "".join(level for column in self._columns for level in column.feature.levels)
+        if text.count(b"]") > 1000 + len(self._columns) + max_rows * levels.count("]"):
             raise MalformedBody(UNREADABLE)
         sent = None
         with suppress(*FAULTS):

@@ -37,7 +37,8 @@ def alone(served, row):
     model = served.model
     x = np.array([row])
     logit, probability = model.score(x)
-    return model.verdict(logit).item(), logit.item(), probability.item(), model.stable(x, logit).item()
+    outside = (model.outside(x) or [()])[0]
+    return model.verdict(logit).item(), logit.item(), probability.item(), model.stable(x, logit).item(), outside
 
 
 def test_rows_of_one_turn_take_one_run_and_answer_as_alone(counted):
