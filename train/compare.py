@@ -1,6 +1,7 @@
 """Every combination of a loss, an optimizer and an activation, cross-validated on one table."""
 
 import json
+import math
 import signal
 import sys
 import time
@@ -11,8 +12,11 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from tqdm import tqdm
 
+from passfail.intervals import Z95
 from passfail.links import score_at
 from passfail.manifest import Feature
 from passfail.runtimes import load_runtime
@@ -20,6 +24,7 @@ from train.errors import FitError, TrainError
 from train.evaluation.cross_validation import cross_validated
 from train.evaluation.metrics import metrics
 from train.export import formats, parity
+from train.model.links import LINKS
 from train.model.logistic import LogisticModel, parameters
 from train.report import plots
 from train.solvers.fit import fit
@@ -28,9 +33,8 @@ from train.solvers.options import Options
 from train.table.table import Table
 
 PROBED = 500  # rows of each kind in a parity check; the export proves on many more
-POINTS = 100  # of each loss curve that are kept
 PROOFS = 100  # parity checks of one process: torch's exporters never free about half a megabyte of each
-COLOURED = 8  # the best curves, which have a colour and a name
+DRAWN, FAR = 20, 3  # the picture has so many, whose loss is at most so many times the least
 
 Result = dict[str, Any]  # one line of JSON: the combination and its figures, or why it failed
 
@@ -119,16 +123,16 @@ def measure(table: Table, options: Options, folds: int, pool: Executor) -> Resul
     except FitError as error:
         return {**row, "failed": str(error)}
     found = metrics(logit, table.y, options.link, 0.5, table.weight)
-    steps = len(fitted.losses)
-    shown = sorted({round(step * (steps - 1) / (POINTS - 1)) for step in range(POINTS)})
+    each = LINKS[options.link].terms(*map(torch.from_numpy, (logit, table.y)))[0].numpy()
+    spread = np.average((each - found.log_loss) ** 2, weights=table.weight)
     return {
         **row,
         **{name: getattr(found, name) for name in ("log_loss", "accuracy", "auc", "brier", "calibration_error")},
-        "steps": steps,
+        "reach": Z95 * math.sqrt(spread / table.weight.sum()),
+        "steps": len(fitted.losses),
         "converged": fitted.converged,
         "seconds": seconds,
         "parity": pool.submit(agreement, table.features, fitted.model.eval(), options.link).result(),
-        "curve": [(step, fitted.losses[step]) for step in shown],
     }
 
 
@@ -159,28 +163,14 @@ def lines(rows: Sequence[Result]) -> Iterator[str]:
 
 
 def draw(rows: Sequence[Result], path: Path) -> None:
-    """Draw the loss curves, scaled: 1 is a curve's first loss, 0 the lowest of all curves with that loss."""
-    rows = [row for row in rows if "failed" not in row]
-    lowest: dict[tuple[str, str], float] = {}
-    for row in rows:
-        kind = row["loss"], row["link"]
-        lowest[kind] = min([lowest.get(kind, float("inf")), *(loss for _, loss in row["curve"])])
-    ax = plots.axes(9.0, 5.0)
-    for index, row in reversed(list(enumerate(rows))):
-        low, first = lowest[row["loss"], row["link"]], row["curve"][0][1]
-        share = [(loss - low) / ((first - low) or 1) for _, loss in row["curve"]]
-        named = index < COLOURED
-        ax.plot(
-            [1 + step for step, _ in row["curve"]],
-            share,
-            color=f"C{index}" if named else "lightgray",
-            label=" ".join(row[name] for name in ("loss", "optimizer", "activation", "link")) if named else None,
-        )
-    ax.set(
-        xscale="log", xlabel="step", ylabel="training loss: 1 at the start, 0 at the lowest reached", ylim=(-0.03, 1.3)
+    """Draw the log loss on held-out rows of the best combinations, each with its 95 % interval."""
+    worked = [row for row in rows if "failed" not in row][:DRAWN]
+    best = [row for row in worked if row["log_loss"] <= FAR * worked[0]["log_loss"]]
+    names = [" ".join(row[name] for name in ("loss", "optimizer", "activation", "link")) for row in best]
+    ax = plots.axes(9.0, 1.5 + 0.25 * len(best))
+    ax.errorbar(
+        [row["log_loss"] for row in best], names, xerr=[row.get("reach", 0.0) for row in best], fmt="o", capsize=3
     )
-    ax.set_title("Loss curves; those that are best on held-out rows have names")
-    if rows:
-        handles, labels = ax.get_legend_handles_labels()
-        ax.legend(handles[::-1], labels[::-1], fontsize="small")
+    ax.invert_yaxis()
+    ax.set(xlabel="log loss on held-out rows, with its 95 % interval; lower is better")
     plots.save(ax, path)

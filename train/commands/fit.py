@@ -15,7 +15,7 @@ from passfail.links import score_at
 from passfail.manifest import Feature, Metrics, Statistics, Training
 from train.arguments import LECTURE_DATA, model_name, options_of, parse, reading_of, signer_of
 from train.errors import FitError
-from train.evaluation.coefficients import lines, statistics
+from train.evaluation.coefficients import fit_warnings, lines, statistics
 from train.evaluation.cross_validation import HELD_OUT_OF_EACH, HeldOut, gather, held_out, logits
 from train.evaluation.cross_validation import sample as take_sample
 from train.evaluation.drift_baseline import baseline
@@ -149,7 +149,7 @@ def _training(table: Table, fitted: Fit, options: Options, found: Statistics | N
         baseline=baseline(table.features, x, judged.score, weight),
         statistics=found,
         calibration=outside.calibration if outside else (),
-        warnings=judged.warnings,
+        warnings=(*judged.warnings, *fit_warnings(fitted.converged, found, options.link)),
     )
 
 

@@ -20,7 +20,6 @@ from scipy.special import chdtrc
 
 from passfail.manifest import Coefficient, Feature, Manifest, Training
 from passfail.proof.certificate import FIGURES
-from train.evaluation.coefficients import unidentified
 from train.evaluation.metrics import Evaluation, constant_log_loss
 from train.export.javascript import to_javascript
 from train.model.terms import INTERCEPT, term
@@ -82,7 +81,7 @@ def _context(manifest: Manifest, evaluation: Evaluation | None) -> dict[str, obj
         "coefficients": _coefficients(manifest),
         "effects": effects,
         "reach": (low, high, -low / (high - low)),
-        "warnings": _warnings(training),
+        "warnings": training.warnings,
         "limits": _limits(manifest, evaluation),
         "proof": [
             (words, [f"{getattr(figures, name):.3g}" for figures in manifest.certificate.engines.values()])
@@ -165,15 +164,6 @@ def _overall(training: Training) -> Overall | None:
         return None
     ratio, freedom = found.null_deviance - found.deviance, found.null_degrees_of_freedom - found.degrees_of_freedom
     return Overall(ratio, freedom, float(chdtrc(freedom, ratio)), ratio / found.null_deviance) if freedom else None
-
-
-def _warnings(training: Training) -> list[str]:
-    not_converged = "the fit did not converge; another run may give other coefficients; raise --epochs"
-    return [
-        *training.warnings,
-        *([] if training.converged else [not_converged]),
-        *(unidentified(training.statistics, str(training.options["link"])) if training.statistics else ()),
-    ]
 
 
 def _share(training: Training, evaluation: Evaluation | None) -> float:

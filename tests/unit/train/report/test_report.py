@@ -16,6 +16,7 @@ import pytest
 from passfail.manifest import Bin, Feature, Figures, decode
 from tests.support import DATA
 from train.__main__ import main
+from train.evaluation.coefficients import fit_warnings
 from train.evaluation.metrics import Evaluation, Threshold
 from train.report import report
 
@@ -263,7 +264,9 @@ def test_what_has_no_finite_size_is_named(manifest):
     none = dict.fromkeys(("estimate", "standard_error", "z", "p", "lower", "upper", "odds_ratio"))
     endless = [msgspec.structs.replace(c, **none, note="+infinite") for c in found.coefficients]
     found = msgspec.structs.replace(found, coefficients=tuple(endless), separation="complete", separating=("gre",))
-    training = msgspec.structs.replace(manifest.training, statistics=found, converged=False, warnings=("gpa is odd.",))
+    training = msgspec.structs.replace(manifest.training, statistics=found, converged=False)
+    told = ("gpa is odd.", *fit_warnings(False, None, "logit"), *fit_warnings(False, found, "logit"))
+    training = msgspec.structs.replace(training, warnings=told)
     page = Page(report.html(msgspec.structs.replace(manifest, training=training), None))
 
     assert page.text.count("+infinite") == 6
