@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 from passfail.codecs.tensors import Inference
@@ -144,9 +144,16 @@ class Routes:
         """The routes of a path, whatever the method."""
         return [route for route in self._routes if route.names_in(path) is not None]
 
+    def hot(self, path: str) -> Match | None:
+        """The endpoint that the server itself asks for a POST to that path, or None."""
+        for route in self.at(path):
+            if route.hot and route.endpoint is not None:
+                return Match(route.rule, route.endpoint, route.names_in(path) or {})
+        return None
+
     def is_probe(self, path: str) -> bool:
         """Whether the path is one of health or the metrics: open to all, and answered even at capacity."""
-        return any(route.probe for route in self.at(path))
+        return _is_probe(self, path)
 
     def shape(self, path: str) -> Shape:
         """How an error is written at a path, also where there is no such route."""
@@ -168,8 +175,8 @@ class Routes:
             self._check_free("AIP_PREDICT_ROUTE", config.vertex_predict)
             yield Route("POST", config.vertex_predict, vertex.predict, "Predictions", takes={JSON: vertex.Prediction},
                         gives={JSON: mlflow.Predictions}, refusals=(400, 406, 413, 422, 503),
-                        shape=vertex.ERROR)  # fmt: skip
-        if config.vertex_health is not None and not self.is_probe(config.vertex_health):
+                        shape=vertex.ERROR, hot=True)  # fmt: skip
+        if config.vertex_health is not None and not any(route.probe for route in self.at(config.vertex_health)):
             self._check_free("AIP_HEALTH_ROUTE", config.vertex_health)
             yield Route("GET", config.vertex_health, mlflow.ping, "Whether the service is ready", refusals=(503,),
                         shape=vertex.ERROR, probe=True)  # fmt: skip
@@ -181,9 +188,6 @@ class Routes:
             raise ConfigError(f"{setting} names {path}, which is a route of this service: choose another path")
 
 
-def hot(path: str) -> Match | None:
-    """The endpoint that the server itself asks for a POST to that path, or None."""
-    for route in ROUTES:
-        if route.hot and route.endpoint and (names := route.names_in(path)) is not None:
-            return Match(route.rule, route.endpoint, names)
-    return None
+@lru_cache(1024)  # asked of each request, before its key is compared
+def _is_probe(routes: Routes, path: str) -> bool:
+    return any(route.probe for route in routes.at(path))

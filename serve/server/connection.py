@@ -77,6 +77,7 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, worker: Worker) -> None:
         self._worker, self._dispatcher, self._now = worker, worker.dispatcher, worker.loop.time
+        self.routes = self._dispatcher.routes
         self._parser: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self)
         self._call: Call | None = None  # from its head to the last of its body and of its response
         self._unread, self._at = b"", 0  # what has arrived, and how much of it is parsed

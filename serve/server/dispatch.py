@@ -32,7 +32,7 @@ from serve.http.messages import (
     too_large,
 )
 from serve.http.receipt import identified
-from serve.protocols.routes import Routes, hot
+from serve.protocols.routes import Routes
 from serve.server import wsgi
 from serve.server.microbatch import answer_together
 from serve.telemetry.logs import write
@@ -72,7 +72,7 @@ class Target(NamedTuple):
 
 
 @lru_cache(256)
-def target(sent: bytes) -> Target:
+def target(routes: Routes, sent: bytes) -> Target:
     """Take a target apart; of one in absolute form (RFC 9112, 3.2.2) the scheme and the authority are dropped."""
     text = sent.decode("latin-1").partition("#")[0]
     if not text.startswith("/") and "://" in text:
@@ -80,7 +80,7 @@ def target(sent: bytes) -> Target:
     raw, _, query = text.partition("?")
     decoded = unquote_to_bytes(raw)
     path = "/" + decoded.decode("utf-8", "replace").lstrip("/")
-    return Target(path, decoded.decode("latin-1"), query, hot(path))
+    return Target(path, decoded.decode("latin-1"), query, routes.hot(path))
 
 
 class Call:
@@ -110,7 +110,7 @@ class Call:
     def __init__(self, connection: Connection, line: re.Match[bytes]) -> None:
         self.connection = connection
         method, sent, self.version = line.groups()
-        self.method, self.target = method.decode(), target(sent)
+        self.method, self.target = method.decode(), target(connection.routes, sent)
         self.headers: dict[bytes, bytes] = {}
         self.size: int | None = 0
         self.chunks: list[bytes] = []
@@ -134,7 +134,7 @@ class Dispatcher:
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self._app, self._service, self._recorder, self._auth, self._loop = app, service, recorder, auth, loop
-        self._routes = routes
+        self.routes = routes
         self._config = service.config
         self._open = not (service.config.api_keys or service.config.metrics_port)  # every path, to all
         self.limit: int = self._config.max_body_bytes
@@ -204,11 +204,11 @@ class Dispatcher:
         if self._in_flight < self._config.max_in_flight and not call.connection.beyond_limit():
             self._in_flight += 1
             call.admitted = True
-        elif not self._routes.is_probe(path):
+        elif not self.routes.is_probe(path):
             return self._refuse(call)
         found = call.target.found
         if found is None or call.method != "POST" or call.locked:
-            threads = self._probes if self._routes.is_probe(path) else self._pages
+            threads = self._probes if self.routes.is_probe(path) else self._pages
             self._later(threads, call, self._flask, call.connection.send)
             return None
         call.began = self._recorder.begin()
@@ -228,7 +228,7 @@ class Dispatcher:
     def _refuse(self, call: Call) -> None:
         call.asked = True
         call.began = self._recorder.begin()
-        call.answer = identified(self._routes.overloaded(call.target.path), call.headers)
+        call.answer = identified(self.routes.overloaded(call.target.path), call.headers)
         self._add(call)
 
     def _add(self, call: Call) -> None:

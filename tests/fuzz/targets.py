@@ -26,7 +26,7 @@ from serve.protocols import mlflow
 from serve.protocols import open_inference as v2
 from serve.protocols import vertex as vertex_ai
 from serve.protocols.predict import explained, predict
-from serve.protocols.routes import hot
+from serve.protocols.routes import Routes
 from serve.settings import Config
 
 MAX_ROWS = 1000  # of the services that are asked
@@ -301,7 +301,7 @@ def from_headers(service, data):
     headers = {name.strip().lower(): value.strip() for name, _, value in parted}
     manifest = service.served.model.manifest
     assert not AUTH.admits("/predict", headers)
-    rule, endpoint, names = hot(path) or ("/predict", predict, {})
+    rule, endpoint, names = Routes(Config()).hot(path) or ("/predict", predict, {})
     row = manifest.examples[0].instance
     tensor = {"name": "x", "shape": [1, len(row)], "datatype": "FP64", "data": columns.row(manifest.features, row)}
     body = {"/predict": row, "/invocations": {"instances": [row]}}.get(rule, {"inputs": [tensor]})

@@ -8,7 +8,7 @@ from passfail.errors import ConfigError, MalformedBody
 from serve.http.auth import METRICS
 from serve.protocols import mlflow
 from serve.protocols import open_inference as v2
-from serve.protocols.routes import ROUTES, Routes, hot
+from serve.protocols.routes import ROUTES, Routes
 from serve.server.flask_app import create_app
 from serve.settings import Config
 
@@ -28,19 +28,20 @@ def test_flask_has_exactly_the_routes_of_the_table(models):
     [
         ("/predict", "/predict", {}),
         ("/invocations", "/invocations", {}),
+        ("/v1/models/3:predict", "/v1/models/3:predict", {}),
         ("/v2/models/a/infer", "/v2/models/<name>/infer", {"name": "a"}),
         ("/v2/models/a/versions/2/infer", "/v2/models/<name>/versions/<version>/infer", {"name": "a", "version": "2"}),
     ],
 )
 def test_the_hot_endpoints_are_found_by_their_paths(path, rule, names):
-    found = hot(path)
+    found = Routes(Config(**VERTEX)).hot(path)
 
     assert (found.rule, found.names) == (rule, names)
 
 
 @pytest.mark.parametrize("path", ["/", "/explain", "/predict/", "/v2/models//infer", "/v2/models/a/b/infer", "/ping"])
 def test_any_other_path_is_not_hot(path):
-    assert hot(path) is None
+    assert Routes(Config(**VERTEX)).hot(path) is None
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pytest
 
 from serve.http.messages import Answer, Pending
 from serve.protocols.predict import predict
+from serve.protocols.routes import Routes
 from serve.server import dispatch
 from serve.server.dispatch import SMALL, target
 from serve.server.flask_app import create_app
@@ -21,7 +22,8 @@ HEADERS = ("Connection: close", "X-Forwarded-Proto: https", "traceparent: x", "E
 
 @pytest.fixture(scope="module")
 def app(models):
-    return create_app(Config(models=models, model_name="admissions", max_body_bytes=LIMIT, max_in_flight=8))
+    settings = {"max_body_bytes": LIMIT, "max_in_flight": 8, "vertex_predict": "/vertex"}
+    return create_app(Config(models=models, model_name="admissions", **settings))
 
 
 @pytest.fixture
@@ -57,6 +59,10 @@ IN_LOOP = [
 @pytest.mark.parametrize("name", IN_LOOP)
 def test_a_small_body_for_a_hot_endpoint_is_answered_in_the_loop(taken, name):
     assert taken(GOOD[name]) == ("loop", 200)
+
+
+def test_the_path_that_vertex_ai_names_is_a_hot_endpoint(taken):
+    assert taken(raw(path="/vertex", body=b'{"instances": [[700, 3.5, "1"]]}')) == ("loop", 200)
 
 
 @pytest.mark.parametrize("header", HEADERS)
@@ -98,7 +104,7 @@ def test_flask_answers_the_rest(taken, sent, thread, status):
     (INFER.encode(), INFER, "", "/v2/models/<name>/infer"),
 ])  # fmt: skip
 def test_a_target_is_taken_apart(sent, path, query, rule):
-    found = target(sent)
+    found = target(Routes(Config()), sent)
 
     assert (found.path, found.query, found.found and found.found[0]) == (path, query, rule)
 
@@ -116,7 +122,7 @@ def test_an_endpoint_that_fails_takes_no_other_of_its_turn_with_it(app, monkeypa
         worker = Worker(app)
         clients = [Client(worker) for _ in endpoints]
         for client, endpoint in zip(clients, endpoints, strict=True):
-            monkeypatch.setattr(dispatch, "target", lambda sent, endpoint=endpoint: target(sent)._replace(
+            monkeypatch.setattr(dispatch, "target", lambda *sent, endpoint=endpoint: target(*sent)._replace(
                 found=("/predict", endpoint, {})))  # fmt: skip
             client.send(GOOD["an object"])
         return [(await client.statuses(1))[0] for client in clients], {client.body() for client in clients[::2]}
