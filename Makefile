@@ -108,7 +108,7 @@ test-unit: $(VENV)/test ## run the unit tests alone: no process, no network, und
 	@$(PYTEST) tests/unit -n auto --maxprocesses 4 --durations 10 $(ARGS)
 
 .PHONY: test-engines
-test-engines: $(VENV)/test ## test an export where it can travel to: DuckDB, SQLite, PostgreSQL, Node, Chromium, scikit-learn
+test-engines: $(VENV)/test $(VENV)-mlflow/engine ## test an export in databases, Node, Chromium, scikit-learn, MLflow
 	@$(PIP) -r requirements/engines.txt && $(PYTEST) -m engines tests/engines
 
 .PHONY: test-docker
@@ -250,6 +250,12 @@ $(VENV)-mlserver/peer: bench/mlserver.txt | $(VENV)/bin/python
 	@echo "installing MLServer into $(VENV)-mlserver ..."
 	@$(PYTHON) -m venv $(VENV)-mlserver
 	@$(VENV)-mlserver/bin/pip install --quiet --disable-pip-version-check -r $< && touch $@
+
+# And engines that an export travels to.
+$(VENV)-%/engine: requirements/engine-%.txt | $(VENV)/bin/python
+	@echo "installing $* into $(VENV)-$* ..."
+	@$(PYTHON) -m venv $(VENV)-$*
+	@$(VENV)-$*/bin/pip install --quiet --disable-pip-version-check -r $< && touch $@
 
 # So have the official clients that the tests run: they bring much along. Uncompiled, that takes half the time.
 $(VENV)-clients/installed: requirements/clients.txt | $(VENV)/bin/python

@@ -133,7 +133,7 @@ def test_any_changed_byte_of_any_file_is_noticed_and_the_file_named(signed, keys
     files = sorted(signed.iterdir())
     assert {path.name for path in files} == {
         *("manifest.json", "manifest.json.sig", "model.onnx", "model.pt", "model.pt2", "model.js"),
-        *("MODEL_CARD.md", "report.html"),
+        *("MODEL_CARD.md", "report.html", "MLmodel", "input_example.json"),
     }
     for path in files:
         data = path.read_bytes()

@@ -21,7 +21,7 @@ from passfail.manifest import Example, Feature, File, Manifest
 from passfail.repository import versions
 from passfail.runtimes import load_runtime
 from train.errors import ExportError
-from train.export import chain, formats, javascript, parity
+from train.export import chain, formats, javascript, mlmodel, parity
 from train.export.checkpoint import Description, Kept
 from train.model.logistic import LogisticModel, parameters
 from train.report import report
@@ -44,6 +44,8 @@ ABOUT = {
     "model.pt": "TorchScript: the second runtime of the proof. PyTorch has deprecated it, so a later PyTorch or Python "
     "may not load it; ONNX still works then, and model.pt2 is its successor",
     "model.pt2": "torch.export: PyTorch's successor of TorchScript, proven in the same way",
+    mlmodel.MLMODEL: "MLflow: how mlflow.pyfunc loads the model, and its signature",
+    mlmodel.EXAMPLE: "MLflow: example rows",
     javascript.FILENAME: "JavaScript: a module for browsers and Node that loads nothing, with the same logits",
 }
 
@@ -79,8 +81,9 @@ def export(
         files[javascript.FILENAME] = module
     manifest = msgspec.structs.replace(manifest, files=_files(files))
     pages = {
-        report.CARD: report.card(manifest, description.evaluation).encode(),
+        report.CARD: (mlmodel.front_matter(manifest) + report.card(manifest, description.evaluation)).encode(),
         report.PAGE: report.html(manifest, description.evaluation).encode(),
+        **mlmodel.files(manifest),
     }
     manifest = msgspec.structs.replace(manifest, files={**manifest.files, **_files(pages)})
     home = models / description.name

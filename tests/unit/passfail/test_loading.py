@@ -54,6 +54,8 @@ def test_any_changed_byte_of_any_file_is_noticed_and_the_file_named(copied):
         "model.pt",
         "model.pt2",
         "model.js",
+        "MLmodel",
+        "input_example.json",
         "MODEL_CARD.md",
         "report.html",
     }

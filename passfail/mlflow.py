@@ -1,0 +1,33 @@
+"""MLflow's python_function flavour: what an export's file MLmodel names as its loader."""
+
+from pathlib import Path
+
+import pandas
+
+from passfail.batches import Export
+from passfail.codecs.answers import names
+from passfail.manifest import FILENAME, decode
+from passfail.model import Model
+
+
+class PyFunc:
+    """A model as MLflow calls it."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+
+    def predict(self, model_input: pandas.DataFrame, params: object = None) -> pandas.DataFrame:
+        """The answer's columns for each row. Raises InvalidInstance with the rows and columns that are wrong."""
+        found = self.model.predict(model_input)
+        manifest = self.model.manifest
+        stable = found.stable if found.stable is not None else [None] * len(model_input)
+        values = [found.verdict, found.label, found.probability, found.logit, stable, manifest.name, manifest.version]
+        return pandas.DataFrame(dict(zip(names(manifest), values, strict=True)), index=model_input.index)
+
+
+def _load_pyfunc(path: str) -> PyFunc:
+    """Open the export in a folder, which a registry may have copied elsewhere. Raises StartupError."""
+    folder = Path(path)
+    text = (folder / FILENAME).read_bytes()
+    files = {name: (folder / name).read_bytes() for name in decode(text).files}
+    return PyFunc(Export({FILENAME: text, **files}).open())

@@ -1,0 +1,74 @@
+"""What MLflow and the Hugging Face hub read of an export: MLmodel, its input example, the card's front matter."""
+
+import json
+from datetime import datetime
+
+from passfail.codecs.answers import names
+from passfail.columns import WHOLE
+from passfail.manifest import Feature, Manifest
+
+MLMODEL, EXAMPLE = "MLmodel", "input_example.json"
+ANSWER = ("boolean", "string", "double", "double", "boolean", "string", "long")  # the types of `names`
+
+
+def files(manifest: Manifest) -> dict[str, bytes]:
+    """MLmodel, in JSON, which is YAML too, and the input example, by name."""
+    columns = [feature.name for feature in manifest.features]
+    inputs = [
+        {"type": _type(feature), "name": feature.name, "required": not feature.nullable}
+        for feature in manifest.features
+    ]
+    # `stable` may be missing: with a hidden layer it is not known.
+    outputs = [
+        {"type": kind, "name": name, "required": name != "stable"}
+        for name, kind in zip(names(manifest), ANSWER, strict=True)
+    ]
+    model = {
+        "flavors": {
+            "python_function": {
+                "loader_module": "passfail.mlflow",
+                "python_version": str(manifest.training.versions["python"]),
+            }
+        },
+        "saved_input_example_info": {"artifact_path": EXAMPLE, "type": "dataframe", "pandas_orient": "split"},
+        "signature": {"inputs": json.dumps(inputs), "outputs": json.dumps(outputs), "params": None},
+        "utc_time_created": f"{datetime.fromisoformat(manifest.created):%Y-%m-%d %H:%M:%S.%f}",
+    }
+    rows = [[_value(feature, example.instance[feature.name]) for feature in manifest.features]
+            for example in manifest.examples]  # fmt: skip
+    example = {"columns": columns, "data": rows}
+    return {MLMODEL: _json(model), EXAMPLE: _json(example)}
+
+
+def front_matter(manifest: Manifest) -> str:
+    """The block at the head of MODEL_CARD.md that the Hugging Face hub reads, in JSON, which is YAML too."""
+    held_out = manifest.training.held_out
+    card: dict[str, object] = {
+        "library_name": "passfail",
+        "pipeline_tag": "tabular-classification",
+        "tags": ["tabular-classification", "logistic-regression", "onnx"],
+    }
+    if held_out is not None:
+        figures = {"roc_auc": held_out.auc, "accuracy": held_out.accuracy, "brier_score": held_out.brier}
+        task = {"type": "tabular-classification", "name": "Tabular classification"}
+        result = {
+            "task": task,
+            "dataset": {"type": "table", "name": f"{manifest.training.data}, held-out rows"},
+            "metrics": [{"type": name, "value": value} for name, value in figures.items()],
+        }
+        card["model-index"] = [{"name": manifest.name, "results": [result]}]
+    return f"---\n{_json(card).decode()}---\n"
+
+
+def _type(feature: Feature) -> str:
+    """MLflow's type of a column; "any" is a number: pandas may have it as int64, which MLflow takes for no double."""
+    number = feature.kind == "numeric" or all(WHOLE.fullmatch(level) for level in feature.levels)
+    return "any" if number else "string"
+
+
+def _value(feature: Feature, value: float | str | None) -> float | str | None:
+    return float(value) if isinstance(value, str) and _type(feature) == "any" else value
+
+
+def _json(value: object) -> bytes:
+    return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
