@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import compress
 from math import inf, isfinite
+from operator import gt, lt
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -134,7 +135,7 @@ class Model:
         threshold = self._threshold
         verdicts = [logit > threshold for logit in logits]
         stable = list(map(self._stability.one, rows, logits))
-        return RowAnswers(x, verdicts, logits, probabilities, stable, self.outside(x) or [()] * len(x))
+        return RowAnswers(x, verdicts, logits, probabilities, stable, list(map(self._outside, x.tolist())))
 
     def verdict(self, logit: Floats) -> Bools:
         """The verdicts (n,) of logits (n,): true where the logit exceeds the threshold's logit.
@@ -166,8 +167,26 @@ class Model:
         if not beyond.any():
             return None
         found: Outside = [()] * len(x)
+        names, flags, d = [feature.name for feature in self.manifest.features], beyond.tobytes(), beyond.shape[1]
+        known: dict[bytes, tuple[str, ...]] = {}  # many rows have the same features outside
         for row in np.flatnonzero(beyond.any(axis=1)).tolist():
-            found[row] = tuple(compress((feature.name for feature in self.manifest.features), beyond[row].tolist()))
+            some = flags[row * d : (row + 1) * d]
+            if some not in known:
+                known[some] = tuple(compress(names, some))
+            found[row] = known[some]
+        return found
+
+    def _outside(self, row: list[float]) -> tuple[str, ...]:
+        """`outside` of one row, d numbers, NaN for missing, in plain Python."""
+        least, most = self._range_lists
+        if any(map(lt, row, least)) or any(map(gt, row, most)):
+            beyond = (value < low or value > high for value, low, high in zip(row, least, most, strict=True))
+            return tuple(compress((feature.name for feature in self.manifest.features), beyond))
+        return ()
+
+    @cached_property
+    def _range_lists(self) -> list[list[float]]:
+        found: list[list[float]] = self._ranges.tolist()
         return found
 
     @cached_property

@@ -312,7 +312,12 @@ def _ends(more: Mapping[str, Sequence[object]]) -> list[bytes]:
 
 def _with_outside(outside: Sequence[str], end: bytes) -> bytes:
     """The end of an answer, with the features outside the training range, if there are any."""
-    return b',"outside":%b%b' % (msgspec.json.encode(outside), end) if outside else end
+    return _outside(tuple(outside)) + end if outside else end
+
+
+@lru_cache(256)  # many rows have the same features outside
+def _outside(names: tuple[str, ...]) -> bytes:
+    return b',"outside":%b' % msgspec.json.encode(names)
 
 
 def _texts(numbers: Floats) -> list[bytes]:

@@ -3,7 +3,7 @@
 import hashlib
 import random
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from passfail.manifest import Manifest
 from serve.http.messages import Answer, Request
@@ -21,25 +21,26 @@ def digest(request: Request) -> str:
 
 def stamped(answer: Answer, manifest: Manifest, request: Request, request_digest: str) -> Answer:
     """The answer with its receipt."""
-    receipt = [*identified(answer, request.headers).headers, NO_STORE, (b"X-Model-Digest", manifest.digest.encode())]
+    status, headers, body, rows, _, _, error = answer
+    receipt = [*headers, *_ids(request.headers), NO_STORE, (b"X-Model-Digest", manifest.digest.encode())]
     if request_digest:
         receipt.append((b"X-Request-Digest", request_digest.encode()))
-    status, _, body, rows, _, _, error = answer
     return Answer(status, receipt, body, rows, manifest.name, manifest.version, error)
 
 
 def identified(answer: Answer, headers: Mapping[bytes, bytes]) -> Answer:
-    """The answer with the request's id: the caller's, if it has up to 128 printable ASCII characters, or a new one.
+    """The answer with the request's id and, as it came, the caller's traceparent; `headers` are the request's."""
+    return answer._replace(headers=[*answer.headers, *_ids(headers)])
 
-    The caller's traceparent (W3C Trace Context) goes back as it came. `headers` are the request's.
-    """
+
+def _ids(headers: Mapping[bytes, bytes]) -> Iterator[tuple[bytes, bytes]]:
+    """A request's id, the caller's if it has up to 128 printable ASCII characters, and traceparent (W3C)."""
     request_id = headers.get(b"x-request-id")
     if request_id is None or not REQUEST_ID.fullmatch(request_id):
         request_id = b"%032x" % random.getrandbits(128)  # an id, no secret; Python seeds it anew in each worker
-    found = [*answer.headers, (b"X-Request-Id", request_id)]
+    yield b"X-Request-Id", request_id
     if parent := traceparent(headers):
-        found.append((b"traceparent", parent))
-    return answer._replace(headers=found)
+        yield b"traceparent", parent
 
 
 def traceparent(headers: Mapping[bytes, bytes]) -> bytes | None:

@@ -4,6 +4,7 @@ import csv
 import io
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -36,8 +37,12 @@ def media_types(request: Request) -> tuple[str, str]:
 
 def answer_type(request: Request, first: str) -> str:
     """What the answer is to be in: one of READ, `first` where the client does not care. Raises NotAcceptable."""
-    accepted = ALIASES.sub(JSON_LINES.encode(), request.headers.get(b"accept", b""))
-    return chosen(accepted, (first, *(offer for offer in READ if offer != first)))
+    return _answer_type(request.headers.get(b"accept", b""), first)
+
+
+@lru_cache(64)  # nearly all requests have one of a few
+def _answer_type(accepted: bytes, first: str) -> str:
+    return chosen(ALIASES.sub(JSON_LINES.encode(), accepted), (first, *(offer for offer in READ if offer != first)))
 
 
 def read_json_rows(codecs: Codecs, text: bytes, place: str) -> Floats:
