@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import signal
 import socket
 import subprocess
 import sys
@@ -16,6 +17,8 @@ def main() -> None:
     with socket.socket() as probe:
         if probe.connect_ex(("127.0.0.1", port)) == 0:
             sys.exit(f"port {port} is in use: choose another one, such as make demo PORT={port + 1}")
+    for number in (signal.SIGTERM, signal.SIGHUP):  # by default they would end this process and leave the service
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     server = subprocess.Popen([sys.executable, "-m", "serve"])
     try:
         address = f"http://localhost:{port}"
