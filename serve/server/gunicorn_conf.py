@@ -114,6 +114,9 @@ def on_starting(server: Any) -> None:
 
 def pre_fork(server: Any, worker: Any) -> None:
     worker.counters_row = SHARED.assign(worker)
+    # gunicorn 27.0.1 compares its own clock with the file's, which has the time of day until the worker first writes to
+    # it: a worker that hangs while it starts would never be killed.
+    worker.tmp.notify()
     signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
 
 

@@ -9,6 +9,7 @@ import subprocess
 import threading
 import urllib.parse
 import urllib.request
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -106,7 +107,7 @@ def test_each_worker_counts_into_a_row_of_its_own(monkeypatch):
     counters = SharedCounters()
     monkeypatch.setattr(gunicorn_conf, "SHARED", counters)
     monkeypatch.setattr(gunicorn_conf.signal, "pthread_sigmask", lambda *_: None)
-    for worker in (type("Worker", (), {}), type("Worker", (), {})):
+    for worker in (Mock(), Mock()):
         gunicorn_conf.pre_fork(None, worker)
         gunicorn_conf.post_fork(None, worker)
         counters.mine[5] += 1

@@ -116,6 +116,18 @@ def test_a_killed_worker_takes_only_what_it_had_with_it(models):
     assert [client.lost for client in clients] == [None] * 4
 
 
+def test_a_worker_that_hangs_while_it_starts_is_replaced(models):
+    """gunicorn took the clock's time of its file for a time in the future, and waited for ever."""
+    settings = {"WEB_CONCURRENCY": "2", "MODEL_NAME": "hours", "GUNICORN_CMD_ARGS": "--timeout 2"}
+    with service(models, **settings) as (_, process):
+        first, second = until(lambda: len(found := workers(process)) == 2 and found)
+        os.kill(first, signal.SIGKILL)
+        (hung,) = until(lambda: set(workers(process)) - {first, second})
+        os.kill(hung, signal.SIGSTOP)
+
+        until(lambda: hung not in workers(process))
+
+
 def test_a_connection_that_was_accepted_before_the_stop_is_served(models):
     """Its client can't know that the worker stops, and has no connection to ask anew on."""
     with service(models, MODEL_NAME="hours", WEB_CONCURRENCY="1") as (address, process):
