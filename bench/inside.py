@@ -1,0 +1,131 @@
+"""python -m bench.inside: the service with a clock that can be set, or with a fault of its own put into it.
+
+CHAOS_CLOCK is a file of one float64: the seconds that the service's clock (not the monotonic one) is ahead.
+CHAOS_MUTANT is the name of a fault that make chaos must find: one of MUTANTS.
+"""
+
+import mmap
+import os
+import random
+import runpy
+import struct
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+def set_clock(path: Path, seconds: float) -> None:
+    """Set the clock of the services that were started with this file."""
+    with path.open("r+b") as file:
+        file.write(struct.pack("d", seconds))
+
+
+def _fake_clock(path: str) -> None:
+    with open(path, "rb") as file:
+        shared = mmap.mmap(file.fileno(), 8, access=mmap.ACCESS_READ)
+    real, real_ns = time.time, time.time_ns
+    time.time = lambda: real() + struct.unpack("d", shared[:8])[0]
+    time.time_ns = lambda: real_ns() + int(1e9 * struct.unpack("d", shared[:8])[0])
+
+
+def _seldom(share: float) -> bool:
+    return random.random() < share
+
+
+def flipped_verdict() -> None:
+    """One verdict in a thousand is the other one."""
+    from passfail.model import Model
+
+    verdict, rows = Model.verdict, Model.predict_rows
+
+    def flipped(self: Any, logit: Any) -> Any:
+        import numpy as np
+
+        return verdict(self, logit) ^ (np.random.random(len(logit)) < 0.001)
+
+    def flipped_rows(self: Any, some: Any) -> Any:
+        found = rows(self, some)
+        return found._replace(verdicts=[one ^ _seldom(0.001) for one in found.verdicts])
+
+    Model.verdict, Model.predict_rows = flipped, flipped_rows  # type: ignore[method-assign]
+
+
+def other_version() -> None:
+    """One run in a hundred is that of another version, under the name of the version that was asked."""
+    import passfail.loading
+
+    opened: list[Any] = []
+    load = passfail.loading.load_runtime
+
+    def remembered(name: str, data: bytes) -> Any:
+        mine = load(name, data)
+        opened.append(mine)
+        started = time.monotonic()
+
+        def run(x: Any) -> Any:
+            # The start's own proof is left alone: it would find the fault.
+            chosen = random.choice(opened) if time.monotonic() - started > 1 and _seldom(0.01) else mine
+            return chosen(x)
+
+        return run
+
+    passfail.loading.load_runtime = remembered
+
+
+def stale_version() -> None:
+    """A pin is reported as followed, but one request in a hundred is answered by the version before."""
+    from serve.registry import Service
+
+    state: dict[str, Any] = {}
+
+    def read(self: Any) -> Any:
+        if "new" not in state:
+            raise AttributeError("served")
+        return state["old"] if state["old"] is not None and _seldom(0.01) else state["new"]
+
+    def write(self: Any, served: Any) -> None:
+        state["old"], state["new"] = state.get("new"), served
+
+    Service.served = property(read, write)  # type: ignore[assignment,misc]
+
+
+def other_connection() -> None:
+    """One answer in two hundred goes to another connection than the one that asked."""
+    from serve.server.connection import Connection
+
+    send, last = Connection.send, []
+
+    def swapped(self: Any, answer: Any) -> None:
+        last.append(answer)
+        send(self, last[0] if len(last) > 1 and _seldom(0.005) else answer)
+        del last[:-1]
+
+    Connection.send = swapped  # type: ignore[method-assign]
+
+
+def dropped_request() -> None:
+    """One request in two hundred is never answered: its connection ends."""
+    from serve.server.connection import Connection
+
+    send = Connection.send
+
+    def dropped(self: Any, answer: Any) -> None:
+        if answer.rows and _seldom(0.005):
+            self.transport.abort()
+        else:
+            send(self, answer)
+
+    Connection.send = dropped  # type: ignore[method-assign]
+
+
+MUTANTS: dict[str, Callable[[], None]] = {
+    one.__name__: one for one in (flipped_verdict, other_version, stale_version, other_connection, dropped_request)
+}
+
+if __name__ == "__main__":
+    if path := os.environ.get("CHAOS_CLOCK"):
+        _fake_clock(path)
+    if name := os.environ.get("CHAOS_MUTANT"):
+        MUTANTS[name]()
+    runpy.run_module("serve", run_name="__main__", alter_sys=True)
