@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import ipaddress
 import math
@@ -12,7 +13,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from passfail import signing
 from passfail.errors import ConfigError
@@ -26,6 +27,15 @@ WORKER_CLASSES = ("asgi", "gthread")
 MOST_PORT = 65535
 MOST_WORKERS = 256  # serve/telemetry/shared_counters.py has a row for twice as many
 OPEN_FILES_KEPT = 128  # of a worker's open files for all that is no connection: models, sockets, logs
+# The memory that serving takes at the most, which tests/docker/test_memory.py holds: gunicorn itself; each worker,
+# by its runtime; and of each body that a worker reads at a time so many times its bytes.
+MASTER_BYTES, WORKER_BYTES, PER_BODY_BYTE = 96 << 20, {"onnx": 96 << 20, "torchscript": 320 << 20}, 40
+BODIES_AT_ONCE = {
+    "asgi": 1,
+    "gthread": 4,
+}  # that a worker decodes: serve/server/dispatch.py, serve/server/gunicorn_conf.py
+LEAST_BODY_BYTES = 1 << 20  # that as many workers as there are CPUs must leave room for
+NO_LIMIT = 1 << 60
 LIKE = 0.85  # difflib's similarity from which on a variable counts as a setting that is misspelt
 
 
@@ -42,6 +52,15 @@ def available_cpus(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
     if quota == "max" or int(quota) <= 0:
         return cpus
     return max(1, min(cpus, math.ceil(int(quota) / int(period))))
+
+
+def available_memory(cgroup: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """The bytes that the container's limit (cgroup v2 or v1) lets this process and its workers use; None: no limit."""
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):
+        with contextlib.suppress(OSError):
+            text = (cgroup / name).read_text().strip()
+            return int(text) if text.isdecimal() and int(text) < NO_LIMIT else None
+    return None
 
 
 def affordable_connections() -> int:
@@ -121,7 +140,12 @@ class Config:
         """
         read = _Reader(environ)
         default = cls()
-        runtime = read.choice("RUNTIME", RUNTIMES)
+        runtime, worker_class = read.choice("RUNTIME", RUNTIMES), read.choice("WORKER_CLASS", WORKER_CLASSES)
+        shadow = read.parsed("SHADOW", lambda text: _shadow(text, runtime))
+        room = _Room(available_memory(), (runtime, *([shadow] if shadow else [])), worker_class)
+        workers = read.whole("WEB_CONCURRENCY", room.workers(default.workers), most=MOST_WORKERS)
+        body = read.whole("MAX_BODY_BYTES", room.body_bytes(workers, default.max_body_bytes))
+        read.faults += room.faults(workers, body)
         port = read.whole("PORT", read.whole("AIP_HTTP_PORT", default.port, most=MOST_PORT), most=MOST_PORT)
         settings = cls(
             models=Path(read.text("MODELS_DIR") or default.models),
@@ -130,9 +154,9 @@ class Config:
             lowest_version=read.whole("LOWEST_VERSION", default.lowest_version),
             runtime=runtime,
             max_rows=read.whole("MAX_ROWS", default.max_rows),
-            max_body_bytes=read.whole("MAX_BODY_BYTES", default.max_body_bytes),
+            max_body_bytes=body,
             max_in_flight=read.whole("MAX_IN_FLIGHT", default.max_in_flight),
-            shadow=read.parsed("SHADOW", lambda text: _shadow(text, runtime)),
+            shadow=shadow,
             shadow_rate=read.parsed("SHADOW_RATE", _rate) or default.shadow_rate,
             shadow_flips=read.parsed("SHADOW_FLIPS", _writable_folder),
             signed_by=read.parsed("SIGNED_BY", lambda path: signing.public_key(path, "SIGNED_BY")),
@@ -144,8 +168,8 @@ class Config:
             host=read.parsed("HOST", _host),
             port=port,
             root_path=read.parsed("ROOT_PATH", _root_path) or "",
-            workers=read.whole("WEB_CONCURRENCY", default.workers, most=MOST_WORKERS),
-            worker_class=read.choice("WORKER_CLASS", WORKER_CLASSES),
+            workers=workers,
+            worker_class=worker_class,
             max_connections=read.whole("MAX_CONNECTIONS", default.max_connections),
             keepalive=read.whole("KEEPALIVE", default.keepalive),
             drain_seconds=read.whole("DRAIN_SECONDS", default.drain_seconds, least=0, most=20),
@@ -164,6 +188,43 @@ def read_or_exit() -> Config:
     except ConfigError as error:
         print(f"passfail can't start: {error}", file=sys.stderr)
         sys.exit(3)
+
+
+class _Room(NamedTuple):
+    """What a container's memory has room for: `memory` in bytes, or None where there is no limit."""
+
+    memory: int | None
+    runtimes: Sequence[str]
+    worker_class: str
+
+    def needed(self, workers: int, body_bytes: int) -> int:
+        """The most bytes that so many workers take, each with the worst bodies of that size."""
+        each = max(WORKER_BYTES.get(name, 0) for name in self.runtimes)
+        return MASTER_BYTES + workers * (each + BODIES_AT_ONCE.get(self.worker_class, 1) * PER_BODY_BYTE * body_bytes)
+
+    def workers(self, most: int) -> int:
+        """How many workers, at most `most` and at least one."""
+        if self.memory is None:
+            return most
+        each = self.needed(1, LEAST_BODY_BYTES) - MASTER_BYTES
+        return max(1, min(most, (self.memory - MASTER_BYTES) // each))
+
+    def body_bytes(self, workers: int, most: int) -> int:
+        """How large a body may be, at most `most` bytes and at least LEAST_BODY_BYTES."""
+        if self.memory is None:
+            return most
+        each = workers * BODIES_AT_ONCE.get(self.worker_class, 1) * PER_BODY_BYTE
+        return max(LEAST_BODY_BYTES, min(most, (self.memory - self.needed(workers, 0)) // each))
+
+    def faults(self, workers: int, body_bytes: int) -> list[str]:
+        """Why the memory is too small, if it is."""
+        needed = self.needed(workers, body_bytes)
+        if self.memory is None or needed <= self.memory:
+            return []
+        return [
+            f"{workers} worker(s) (WEB_CONCURRENCY) that read {body_bytes} bytes (MAX_BODY_BYTES) need "
+            f"{(needed >> 20) + 1} MiB of memory, and the limit is {self.memory >> 20} MiB: raise it, or lower one"
+        ]
 
 
 class _Reader:

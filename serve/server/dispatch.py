@@ -209,6 +209,8 @@ class Dispatcher:
         found = call.target.found
         if found is None or call.method != "POST" or call.locked:
             threads = self._probes if self.routes.is_probe(path) else self._pages
+            if call.large or b"content-encoding" in call.headers:  # the memory has room for one of these at a time
+                threads = self._batches
             self._later(threads, call, self._flask, call.connection.send)
             return None
         call.began = self._recorder.begin()

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from passfail.errors import ConfigError
-from serve.settings import Config, affordable_connections, available_cpus
+from serve.settings import Config, affordable_connections, available_cpus, available_memory
 
 
 def test_defaults():
@@ -36,9 +36,9 @@ def test_reports_every_fault_at_once():
 
     assert str(caught.value).split("; ") == [
         "RUNTIME must be onnx or torchscript",
+        "MAX_BODY_BYTES must be a whole number above 0",
         "MODEL_VERSION must be a whole number above 0",
         "MAX_ROWS must be a whole number above 0",
-        "MAX_BODY_BYTES must be a whole number above 0",
     ]
 
 
@@ -80,6 +80,56 @@ def test_workers_follow_the_containers_quota(tmp_path, monkeypatch, files, expec
         (tmp_path / name).write_text(text)
 
     assert available_cpus(tmp_path) == (expected or 4)
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"memory.max": "1073741824\n"}, 2**30),
+        ({"memory.max": "max\n"}, None),
+        ({"memory/memory.limit_in_bytes": "1073741824\n"}, 2**30),
+        ({"memory/memory.limit_in_bytes": "9223372036854771712\n"}, None),
+        ({}, None),
+    ],
+)
+def test_the_containers_memory_limit_is_read(tmp_path, files, expected):
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+
+    assert available_memory(tmp_path) == expected
+
+
+@pytest.mark.parametrize("worker_class", ["asgi", "gthread"])
+@pytest.mark.parametrize("mebibytes", [384, 512, 1024, 4096])
+@pytest.mark.parametrize("cpus", [1, 2, 64])
+def test_workers_and_the_size_of_bodies_follow_the_memory(monkeypatch, worker_class, mebibytes, cpus):
+    monkeypatch.setattr("serve.settings.available_memory", lambda: mebibytes << 20)
+    monkeypatch.setattr("serve.settings.available_cpus", lambda: cpus)
+
+    found = Config.from_env({"WORKER_CLASS": worker_class})
+
+    assert 1 <= found.workers <= cpus
+    assert 2**20 <= found.max_body_bytes <= Config.max_body_bytes
+    settings = {"WEB_CONCURRENCY": found.workers, "MAX_BODY_BYTES": found.max_body_bytes, "WORKER_CLASS": worker_class}
+    assert Config.from_env({name: str(value) for name, value in settings.items()}) == found
+    if found.workers < cpus:
+        with pytest.raises(ConfigError, match="of memory"):
+            Config.from_env({"WORKER_CLASS": worker_class, "WEB_CONCURRENCY": str(found.workers + 1)})
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [{"WEB_CONCURRENCY": "2", "MAX_BODY_BYTES": "16777216"}, {"MAX_BODY_BYTES": "99999999"}, {"WEB_CONCURRENCY": "9"}],
+    ids=str,
+)
+def test_settings_beyond_the_memory_are_refused_with_what_they_need(monkeypatch, environ):
+    monkeypatch.setattr("serve.settings.available_memory", lambda: 1 << 30)
+
+    with pytest.raises(
+        ConfigError, match=r"worker\(s\) .* need \d+ MiB of memory, and the limit is 1024 MiB: raise it"
+    ):
+        Config.from_env(environ)
 
 
 @pytest.mark.parametrize(
