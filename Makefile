@@ -163,7 +163,7 @@ soak: $(VENV)/test ## measure a worker's memory over a million requests, two min
 	@$(PY) bench/soak.py
 
 .PHONY: chaos
-chaos: $(VENV)/train ## break containers, workers, exports and clients under load: SECONDS=180 (needs Docker)
+chaos: $(VENV)/train ## break processes, versions, disks, networks and containers under load: SECONDS=180
 	@$(PY) bench/chaos.py --seconds $(or $(SECONDS),180)
 
 ##@ Lock and audit the packages

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from passfail.arrays import Floats
 from passfail.manifest import Manifest, Spread
-from serve.telemetry.shared_counters import CELLS, FOLDING, SharedCounters
+from serve.telemetry.shared_counters import FOLDING, SERVED, SharedCounters
 
 LOG = logging.getLogger(__name__)
 HALF_LIFE = 3600.0  # seconds
@@ -30,7 +30,7 @@ FEWEST = 100  # rows below which no index is computed
 REVIEW = 0.25  # the index above which a model should be reviewed
 Z999 = 3.090232306167813  # the normal distribution's 99.9 % point
 FROM = 2048  # the first cell of drift in a worker's row: the model's key, the time of the counts, then the counts
-ROOM = CELLS - FROM - 2  # counts; in a model with more bins the last features are not measured
+ROOM = SERVED - FROM - 2  # counts; in a model with more bins the last features are not measured
 WAITING = 2**18  # values (2 MiB) that wait to be counted; further rows are left out until the next fold
 SAMPLE = 1000  # rows of one request, evenly taken
 
@@ -188,7 +188,7 @@ class Drift:
         return total
 
     def _split(self, row: "memoryview[float]") -> tuple[Floats, Floats]:
-        cells = np.asarray(row, dtype=np.float64)[FROM:]  # not a copy
+        cells = np.asarray(row, dtype=np.float64)[FROM:SERVED]  # not a copy
         return cells[:2], cells[2:]
 
 

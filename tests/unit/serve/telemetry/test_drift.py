@@ -14,7 +14,7 @@ from serve.server.flask_app import create_app
 from serve.settings import Config
 from serve.telemetry import drift as drifting
 from serve.telemetry.drift import Drift, counted, limit, stability_index
-from serve.telemetry.shared_counters import FOLDING, SharedCounters
+from serve.telemetry.shared_counters import FOLDING, SERVED, SharedCounters
 from tests.support.models import opened
 from tests.support.wait import until
 from train.evaluation.drift_baseline import baseline
@@ -215,3 +215,16 @@ def test_missing_cells_have_a_share(manifest):
     drift = Drift(SharedCounters(), lambda: 0.0)
     drift.note(manifest, x, x[:, 1])
     assert drift.report(manifest)["features"]["gre"]["missing_share"] == 0.25
+
+
+def test_counting_leaves_the_version_that_the_worker_serves(manifest):
+    """It stood behind the counts: they were set to zero with it, and decayed."""
+    counters, now = SharedCounters(), [0.0]
+    counters.mine[SERVED] = 3.0
+    drift = Drift(counters, lambda: now[0])
+
+    for _ in range(3):
+        drift.fold(manifest)
+        now[0] += 1800.0
+
+    assert counters.mine[SERVED] == 3.0
