@@ -45,7 +45,7 @@ class Input(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     shape: Annotated[msgspec.Raw, described(type="array", items={"type": "integer"})]
     datatype: Annotated[str, described(enum=[*FLOATS, *INTEGERS, "BYTES"])]
     parameters: Parameters = UNSET
-    data: Annotated[msgspec.Raw, described(type="array")] | UnsetType = UNSET
+    data: Annotated[msgspec.Raw, described(type="array", items={})] | UnsetType = UNSET
 
     @property
     def values(self) -> msgspec.Raw:

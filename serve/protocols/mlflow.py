@@ -54,8 +54,8 @@ class Split(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """A table as pandas' to_dict(orient="split") has it."""
 
     columns: Annotated[msgspec.Raw, described(type="array", items={"type": "string"})]
-    data: Annotated[msgspec.Raw, described(type="array", items={"type": "array"})]
-    index: Annotated[msgspec.Raw, described(type=["array", "null"])] | UnsetType = UNSET
+    data: Annotated[msgspec.Raw, described(type="array", items={"type": "array", "items": {}})]
+    index: Annotated[msgspec.Raw, described(type=["array", "null"], items={})] | UnsetType = UNSET
 
 
 # The schemas of a row and of its answer depend on the model: serve/protocols/openapi.py.

@@ -6,7 +6,7 @@ https://github.com/kserve/open-inference-protocol; binary tensors as in Triton's
 import re
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
@@ -69,7 +69,7 @@ class OutputTensor(msgspec.Struct, omit_defaults=True):
     name: str
     shape: list[int]
     datatype: str
-    data: list[Any] | UnsetType = UNSET
+    data: Annotated[list[Any], tensors.described(items={})] | UnsetType = UNSET
     parameters: dict[str, Any] | UnsetType = UNSET
 
 
