@@ -108,7 +108,7 @@ test-unit: $(VENV)/test ## run the unit tests alone: no process, no network, und
 	@$(PYTEST) tests/unit -n auto --maxprocesses 4 --durations 10 $(ARGS)
 
 .PHONY: test-engines
-test-engines: $(VENV)/test $(VENV)-mlflow/engine ## test an export in databases, Node, Chromium, scikit-learn, MLflow
+test-engines: $(VENV)/test $(VENV)-mlflow/engine $(VENV)-spark/engine $(VENV)-ray/engine ## test an export in databases, Node, Chromium, scikit-learn, MLflow, Spark, Ray
 	@$(PIP) -r requirements/engines.txt && $(PYTEST) -m engines tests/engines
 
 .PHONY: test-docker

@@ -1,0 +1,26 @@
+"""Dask: the partitions of a DataFrame are answered where they are."""
+
+from pathlib import Path
+from typing import Any
+
+import dask.dataframe as dd
+import pandas
+import pyarrow as pa
+
+from passfail.batches import Export, Scorer
+
+
+def score(frame: dd.DataFrame, path: str | Path, version: int | None = None, explained: bool = False) -> dd.DataFrame:
+    """Add the answer's columns, of Arrow's types, to a DataFrame that has the model's features among its columns.
+
+    A row that the service would refuse carries its error in the column `error`. path and version are those of
+    `passfail.load`, and are read here. explained adds each feature's contribution. Raises StartupError.
+    """
+    export = Export.read(path, version)
+    return frame.map_partitions(_answered, export, explained, meta=_answered(frame._meta, export, explained))
+
+
+def _answered(part: pandas.DataFrame, export: Export, explained: bool) -> Any:
+    table = Scorer(export.open(), explained=explained)(pa.Table.from_pandas(part, preserve_index=False))
+    answers = table.drop_columns([str(name) for name in part.columns]).to_pandas(types_mapper=pandas.ArrowDtype)
+    return pandas.concat([part, answers.set_axis(part.index)], axis=1)

@@ -1,0 +1,40 @@
+"""Ray Data: the rows of a Dataset are answered by actors that hold the model."""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from ray.data import Dataset
+
+from passfail import batches
+
+
+class Scorer:
+    """A callable class for `Dataset.map_batches`: each actor verifies the export and opens it once."""
+
+    def __init__(self, export: batches.Export, explained: bool = False) -> None:
+        self._score = batches.Scorer(export.open(), explained=explained)
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        return self._score(batch)
+
+
+def score(
+    dataset: Dataset, path: str | Path, version: int | None = None, explained: bool = False, **options: Any
+) -> Dataset:
+    """Add the answer's columns to a Dataset that has the model's features among its columns.
+
+    A row that the service would refuse carries its error in the column `error`.
+
+    Parameters
+    ----------
+    path, version : as `passfail.load` takes them; they are read here.
+    explained : add each feature's contribution to the logit.
+    options : of `Dataset.map_batches`, such as compute or num_cpus.
+
+    Raises
+    ------
+    StartupError : the export must not be used.
+    """
+    export = batches.Export.read(path, version)
+    return dataset.map_batches(Scorer, fn_constructor_args=(export, explained), batch_format="pyarrow", **options)

@@ -1,0 +1,39 @@
+"""Spark: the rows of a DataFrame are answered where they are."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+from pyspark.sql import DataFrame
+from pyspark.sql.types import StructType
+
+from passfail.batches import Export, Scorer
+
+
+def score(frame: DataFrame, path: str | Path, version: int | None = None, explained: bool = False) -> DataFrame:
+    """Add the answer's columns to a DataFrame that has the model's features among its columns.
+
+    The export travels to each worker once, by a broadcast; each process verifies it and opens it once. A row that the
+    service would refuse carries its error in the column `error`.
+
+    Parameters
+    ----------
+    path, version : as `passfail.load` takes them; they are read on the driver.
+    explained : add each feature's contribution to the logit.
+
+    Raises
+    ------
+    StartupError : the export must not be used.
+    """
+    export = Export.read(path, version)
+    schema = StructType(list(frame.schema.fields))
+    for name, kind in Scorer(export.open(), explained=explained).types(frame.columns).items():
+        schema.add(name, kind)
+    sent = frame.sparkSession.sparkContext.broadcast(export)
+
+    def answered(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        scorer = Scorer(sent.value.open(), explained=explained)
+        for batch in batches:
+            yield from scorer(batch).to_batches()
+
+    return frame.mapInArrow(answered, schema)

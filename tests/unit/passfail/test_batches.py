@@ -1,0 +1,86 @@
+"""Arrow batches follow the column rules, and an export travels as bytes."""
+
+import pickle
+from decimal import Decimal
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from passfail.batches import Export, Scorer
+from passfail.errors import IntegrityError, InvalidInstance
+from passfail.loading import load
+from passfail.model import Model
+
+COLUMNS = {"gre": [700.0, 400.0], "gpa": [3.5, 2.0], "rank": ["2", "4"]}
+KINDS = {
+    "numbers and texts": COLUMNS,
+    "whole numbers": {**COLUMNS, "gre": pa.array([700, 400], pa.int32()), "rank": [2, 4]},
+    "whole numbers as floats": {**COLUMNS, "rank": [2.0, 4.0]},
+    "dictionary": {**COLUMNS, "rank": pa.array(["2", "4"]).dictionary_encode()},
+    "decimals": {**COLUMNS, "gpa": [Decimal("3.5"), Decimal("2.0")]},
+    "texts": {"gre": [" 700", "4e2"], "gpa": ["+3.5", "2."], "rank": ["2 ", "4"]},
+    "large texts": {**COLUMNS, "rank": pa.array(["2", "4"], pa.large_string())},
+}
+
+
+@pytest.fixture(scope="module")
+def model(models: Path) -> Model:
+    return load(models / "admissions")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_type_of_a_column_gives_the_same_bits(model: Model, kind: str) -> None:
+    found = Scorer(model)(pa.table({"id": [1, 2], **KINDS[kind]}))
+
+    expected = model.predict(COLUMNS)
+    assert found["logit"].to_pylist() == expected.logit.tolist()
+    assert found["label"].to_pylist() == expected.label
+    assert found["id"].to_pylist() == [1, 2]
+    assert found["error"].null_count == 2
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "error"),
+    [
+        ("gre", [None, 400.0], "gre: may not be null"),
+        ("gre", [float("nan"), 400.0], "gre: may not be null"),
+        ("gre", [float("inf"), 400.0], "gre: not a finite number"),
+        ("gre", [True, False], "gre: expected a number, got a boolean"),
+        ("gre", ["inf", "400"], "gre: expected a number"),
+        ("rank", ["9", "4"], "rank: not one of the levels: 1, 2, 3, 4"),
+        ("gre", [1.7e308, 400.0], "the logit is beyond what float64 can carry"),
+    ],
+    ids=["null", "nan", "infinite", "boolean", "text", "level", "overflow"],
+)
+def test_a_bad_row_carries_its_error_and_strict_names_it(
+    model: Model, column: str, values: list[object], error: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if "beyond" in error:
+        run = model.runtime
+        beyond = lambda x: (np.where(x[:, 0] > 1e300, np.inf, run(x)[0]), run(x)[1])  # noqa: E731
+        model = Model(model.manifest, beyond)
+    table = pa.table({**COLUMNS, column: values})
+    found = Scorer(model)(table)
+
+    assert found["error"][0].as_py() == error
+    assert found["logit"][0].as_py() is None
+    with pytest.raises(InvalidInstance) as raised:
+        Scorer(model, strict=True)(table)
+    assert raised.value.problems[0].pointer == ("row 1" if "beyond" in error else f"row 1, {column}")
+
+
+def test_an_export_travels_as_bytes_and_is_opened_once(models: Path, model: Model) -> None:
+    sent = pickle.dumps(Export.read(models / "admissions"))
+    arrived = pickle.loads(sent)
+
+    assert arrived.open() is pickle.loads(sent).open()
+    assert arrived.open().manifest == model.manifest
+
+
+def test_an_export_that_was_altered_on_the_way_is_refused(models: Path) -> None:
+    export = Export.read(models / "admissions")
+    files = dict(export._files)
+    with pytest.raises(IntegrityError, match="not the file that was exported"):
+        Export({**files, "model.onnx": files["model.onnx"][:-1] + b"?"}).open()
