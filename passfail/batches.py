@@ -22,13 +22,11 @@ from passfail.columns import Column, Columns, InvalidValue, invalid
 from passfail.errors import ConfigError, NonFiniteLogit, Problem
 from passfail.explain import NO_SUM, contributions
 from passfail.loading import open_model
-from passfail.manifest import MISSING
 from passfail.model import Model, Outside
 from passfail.repository import locate, read_manifest, read_verified
 
 ERROR = "error"  # the column that says why a row was refused
 TEXT = pa.string()
-WORDS = pa.array(sorted(MISSING))
 Refused = dict[int, list[tuple[str, InvalidValue]]]  # {row: [(column, what is wrong)]}
 
 
@@ -39,7 +37,7 @@ class Answers(NamedTuple):
     ----------
     x : float64 (n, d); NaN where missing or wrong.
     verdict, logit, probability, stable : (n,) each; stable is None where it is not known.
-    outside : the features of each row outside the training range (n,); None: no row has any.
+    outside : the features of each row outside the training range, or whose level is unseen (n,); None: no row has any.
     more : {name: float64 (n,)} of the explanation, if it was asked for.
     refused : the rows without an answer, and why.
     """
@@ -73,7 +71,7 @@ class Scorer:
         manifest = model.manifest
         if explained and manifest.parameters.hidden:
             raise ConfigError(f"no contributions: {NO_SUM}")
-        self.columns = Columns(manifest.features, 2**63)
+        self.columns = Columns(manifest, 2**63)
         parts = ["baseline", *(f"contribution_{feature.name}" for feature in manifest.features)]
         self.parts = parts if explained else []
         self.names = [*names(manifest), "outside", *self.parts, *([] if strict else [ERROR])]
@@ -88,13 +86,13 @@ class Scorer:
 
     def check(self, names: Sequence[str], place: str) -> None:
         """Raise InvalidInstance where a table's columns don't include each feature once; others ride along."""
-        features = [name for name in names if name in self.columns.by_name]
+        features = [name for name in names if name in self.columns.by_name or name in self.columns.parts]
         self.columns.check_names(features, place, "the columns don't include the model's features")
 
     def answer_table(self, table: pa.Table) -> Answers:
         """Answer the rows of a table."""
         self.check(table.column_names, "columns")
-        return self.answer([array(table[column.name]) for column in self.columns])
+        return self.answer([array(table.column(at)) for at in self.columns.order(table.column_names)])
 
     def answer(self, values: Sequence[pa.Array], refused: Mapping[int, InvalidValue] | None = None) -> Answers:
         """Answer rows, given a column of n values for each feature, and rows that are refused already."""
@@ -105,6 +103,7 @@ class Scorer:
             for row, why in found.items():
                 if row not in (refused or {}):
                     wrong.setdefault(row, []).append((column.name, why))
+        unseen, x = self.columns.unseen(x), self.columns.pooled(x)
         asked = x.copy() if wrong else x
         asked[list(wrong)] = 0.0
         try:
@@ -120,6 +119,8 @@ class Scorer:
                 baseline, parts = contributions(self.model.manifest, asked)
             more = dict(zip(self.parts, [np.full(len(x), baseline), *parts.T], strict=True))
         stable, outside = self.model.stable(asked, logit), self.model.outside(asked)
+        if unseen is not None:
+            outside = [(*some, *names) for some, names in zip(outside or [()] * len(x), unseen, strict=True)]
         return Answers(x, self.model.verdict(logit), logit, probability, stable, outside, more, wrong)
 
     def extended(self, table: pa.Table, answers: Answers) -> pa.Table:
@@ -193,9 +194,8 @@ def _plain(column: Column, values: pa.Array) -> Floats | None:
         found = pc.index_in(values, value_set=keys.cast(values.type)) if text else None
         return None if found is None or found.null_count else codes[found.to_numpy()]
     if text:
-        if column.nullable:
-            words = pc.is_in(values, value_set=WORDS.cast(values.type))
-            values = pc.if_else(words, None, values)
+        words = pc.is_in(values, value_set=pa.array(sorted(column.missing), values.type))
+        values = pc.if_else(words, None, values)
         try:  # it takes a part of what column.cell takes, and reads it as the same number
             values = values.cast(pa.float64())
         except pa.ArrowInvalid:

@@ -3,24 +3,38 @@
 import difflib
 import math
 import re
+import shlex
 import struct
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from datetime import date, datetime
 from functools import lru_cache
 from itertools import chain, islice
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from passfail.arrays import Bools, Floats, Row
 from passfail.errors import BodyTooLarge, InvalidInstance, Problem
-from passfail.manifest import MISSING, Feature
+from passfail.manifest import MISSING, PLAIN, Dialect, Feature, Manifest
 
 Codes = dict[str | float | None, float]
 Value = float | str | None  # a number, a level's text, or None: missing
 
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 BOOLEANS = frozenset(["true", "false"])  # levels that a boolean of JSON and every spelling of one in CSV mean
+# A number to a reader only: a currency before it, groups of thousands, and a unit without digits behind it.
+_BODY = r"(?:\d{{1,3}}(?:[{group}]\d{{3}})+|\d+)(?:{point}\d*)?(?:[eE][+-]?\d+)?|{point}\d+"
+_FORMATTED = (
+    r"(?P<sign>[+-]?)(?P<before>[$€£¥]?) ?(?P<body>"
+    + _BODY
+    + r") ?(?P<after>[^\W\d_/²³]{{0,12}}(?:/[^\W\d_]{{1,6}})?[²³]?|[%‰°$€£¥])"
+)
+FORMATTED = {
+    ".": re.compile(_FORMATTED.format(group=",' \u00a0\u202f", point=r"\.")),
+    ",": re.compile(_FORMATTED.format(group=".' \u00a0\u202f", point=",")),
+}
+GROUPS = re.compile(r"[,.' \u00a0\u202f]")
 WHOLE = re.compile(r"0|-?[1-9]\d{0,17}")
 LIKE = 0.8  # difflib's similarity from which on an unknown name counts as a feature's, misspelt
 MOST_ADDED = 2  # characters that a misspelt name has more or fewer: what is longer could carry a value
@@ -41,22 +55,98 @@ class InvalidValue(ValueError):
         self.unseen = unseen
 
 
+class Written(NamedTuple):
+    """A number as it was written for people: its plain text, its unit, and the marks between its thousands."""
+
+    number: str
+    unit: str
+    thousands: str
+
+
+def written(text: str, decimal: str) -> Written | None:
+    """The number that a text such as `62.9 kg`, `12 %`, `$5` or `1.234,50` (decimal ",") is; None if it is none."""
+    match = FORMATTED[decimal].fullmatch(text)
+    if match is None or (match["before"] and match["after"]):
+        return None
+    whole, mark, fraction = match["body"].partition(decimal)
+    number = match["sign"] + GROUPS.sub("", whole) + ("." + fraction if mark else "")
+    return Written(number, match["before"] or match["after"], "".join(GROUPS.findall(whole)))
+
+
+DATE_PARTS = ("year", "month", "day", "weekday", "hour")
+SINCE = re.compile(r"days-since-(\d{4}-\d{2}-\d{2})")
+
+
+def date_number(text: str, part: str) -> float:
+    """A part of a date in ISO 8601 (2024-05-31, with a time or without), weekday 1 for Monday. Raises ValueError."""
+    if text[4:5] != "-":  # 20240531 could be a number
+        raise ValueError
+    when = datetime.fromisoformat(text)
+    if since := SINCE.fullmatch(part):
+        return float((when.date() - date.fromisoformat(since[1])).days)
+    if part not in DATE_PARTS:
+        raise ValueError
+    return float(when.isoweekday() if part == "weekday" else getattr(when, part))
+
+
+class Texts(dict[Any, float]):
+    """The numbers of a feature's values, where a text may be spelt in another case, or have the number `unseen`.
+
+    missing : the texts that are neither.
+    """
+
+    def __init__(self, codes: Mapping[Any, float], fold_case: bool, unseen: float | None, missing: Set[str]) -> None:
+        super().__init__(codes)
+        self._fold_case, self._unseen, self._missing = fold_case, unseen, missing
+
+    def __missing__(self, value: object) -> float:
+        if not isinstance(value, (str, int)) or isinstance(value, bool) or value in self._missing:
+            raise KeyError(value)
+        if self._fold_case and (folded := str(value).casefold()) != value and folded in self:
+            return self[folded]
+        if self._unseen is None:
+            raise KeyError(value)
+        return self._unseen
+
+    def get(self, value: object, default: Any = None) -> Any:
+        """As that of a dict, which does not ask __missing__."""
+        try:
+            return self[value]
+        except KeyError:
+            return default
+
+
 class Column:
     """The rule of one feature.
 
     A numeric feature takes finite numbers. A categorical one takes its levels, as text or, where the level is a whole
     number, as that number, or, where the levels are true and false, as booleans; x has the level's index. A nullable
-    feature may be missing; x has NaN.
+    feature may be missing; x has NaN. A part of a date is a number, or computed from the date as text.
 
     Attributes
     ----------
+    unseen : the number of a level that training did not see, where the feature has a level for those; None otherwise.
+        Columns.pooled replaces it.
     codes : of a categorical feature, the number of each value in JSON; None for a numeric feature.
     cells : the number of each CSV cell that is a level or a missing value.
     texts : of a categorical feature, the number of each element of a tensor of texts.
+    open : whether a categorical feature takes other texts than its levels.
     """
 
-    def __init__(self, feature: Feature) -> None:
+    def __init__(
+        self,
+        feature: Feature,
+        dialect: Dialect = PLAIN,
+        unit: str = "",
+        source: str = "",
+        fold_case: bool = False,
+        pooled: bool = False,
+    ) -> None:
+        """source: the column of dates that the feature is a part of. pooled: whether unseen levels have a level."""
         self.feature, self.name, self.nullable = feature, feature.name, feature.nullable
+        self.missing, self.unit, self.thousands = MISSING.union(dialect.missing), unit, set(dialect.thousands)
+        self.source, self.part = source, feature.name.removeprefix(f"{source}.") if source else ""
+        self.unseen = float(len(feature.levels)) if pooled else None
         levels: Codes = {level: float(index) for index, level in enumerate(feature.levels)}
         codes = levels | {int(text): levels[text] for text in feature.levels if WHOLE.fullmatch(text)}
         cells = levels
@@ -67,13 +157,20 @@ class Column:
         self.cells, self.texts = cells, codes
         if self.nullable:
             codes = codes | {None: math.nan}
-            missing: Codes = dict.fromkeys(MISSING, math.nan)
+            missing: Codes = dict.fromkeys(self.missing, math.nan)
             self.cells, self.texts = missing | cells, codes | {"": math.nan}
+        self.open = feature.kind == "categorical" and (fold_case or pooled)
+        if self.open:
+            codes = Texts(codes, fold_case, self.unseen, frozenset())
+            self.texts = Texts(self.texts, fold_case, self.unseen, frozenset([""]))
+            self.cells = Texts(self.cells, fold_case, self.unseen, self.missing)
         self.codes = None if feature.kind == "numeric" else codes
 
     @property
     def json_type(self) -> object:
         """The type of the column's values in JSON, as msgspec takes it."""
+        if self.open:
+            return str | int | None if self.nullable else str | int
         if self.codes is not None:
             values: object = Literal[tuple(code for code in self.codes if not isinstance(code, bool))]
             return values | bool if self.boolean else values
@@ -84,27 +181,37 @@ class Column:
         if value is None:
             return self._missing("null")
         if self.codes is None:
+            if self.part and (isinstance(value, str) or hasattr(value, "isoformat")):
+                return self._of_date(value if isinstance(value, str) else value.isoformat())
             if isinstance(value, bool) or not isinstance(value, (int, float)):
                 raise InvalidValue(f"expected a number, got {kind(value)}")
             return _finite(value)
         if (isinstance(value, bool) and not self.boolean) or not isinstance(value, (str, int)):
             levels = ", ".join(self.feature.levels)
             raise InvalidValue(f"expected one of the levels, as a string: {levels}; got {kind(value)}")
-        if value not in self.codes or (self.boolean and type(value) is int):  # to a dict 0 is False
+        if self.boolean and type(value) is int:  # to a dict 0 is False
             raise self._unseen()
-        return self.codes[value]
+        return self._known(self.codes, value)
 
-    def cell(self, text: str) -> float:
-        """The number of x that a CSV cell becomes, without white space around it. Raises InvalidValue."""
+    def cell(self, text: str, decimal: str = ".") -> float:
+        """The number of x that a CSV cell becomes, without white space around it. Raises InvalidValue.
+
+        A number may have the column's unit, and marks between thousands if some of the training file had them.
+        """
         if text in self.cells:
             return self.cells[text]
-        if text in MISSING:
+        if text in self.missing:
             return self._missing("empty")
         if self.codes is not None:
-            raise self._unseen()
-        if not NUMBER.fullmatch(text):
+            return self._known(self.cells, text)
+        if self.part and not NUMBER.fullmatch(text):
+            return self._of_date(text)
+        if decimal == "." and NUMBER.fullmatch(text):
+            return _finite(float(text))
+        found = written(text, decimal)
+        if found is None or found.unit not in ("", self.unit) or not self.thousands.issuperset(found.thousands):
             raise InvalidValue("expected a number")
-        return _finite(float(text))
+        return _finite(float(found.number))
 
     def levels(self, values: Sequence[str | float | None], place: str) -> Floats:
         """A tensor of levels, as text or as whole numbers (n,) -> the levels' indices (n,). Raises InvalidInstance."""
@@ -116,7 +223,7 @@ class Column:
         """Raise InvalidInstance where numbers of x (n,) are no numbers of this column."""
         self._refuse(np.isinf(numbers), place, InvalidValue("not a finite number"))
         if not self.nullable:
-            self._refuse(np.isnan(numbers), place, InvalidValue("may not be missing, and is not a number"))
+            self._refuse(np.isnan(numbers), place, self._lacking("missing, and is not a number"))
         if self.codes is not None:
             count = len(self.feature.levels)
             known = np.isnan(numbers) | np.isin(numbers, np.arange(count))
@@ -131,10 +238,26 @@ class Column:
     def problem(self, place: str, error: InvalidValue) -> Problem:
         return Problem(place, str(error), self.name if error.unseen else None)
 
+    def _known(self, codes: Codes, value: Any) -> float:
+        try:
+            return codes[value]
+        except KeyError:
+            raise self._unseen() from None
+
+    def _of_date(self, text: str) -> float:
+        try:
+            return date_number(text, self.part)
+        except ValueError:
+            raise InvalidValue("expected a date as ISO 8601 has it: 2024-05-31") from None
+
     def _missing(self, name: str) -> float:
         if not self.nullable:
-            raise InvalidValue(f"may not be {name}")
+            raise self._lacking(name)
         return math.nan
+
+    def _lacking(self, name: str) -> InvalidValue:
+        option = shlex.quote(f"{self.name}={'mean' if self.codes is None else 'most-frequent'}")
+        return InvalidValue(f"may not be {name}: no training row lacked it; train with --missing {option} to allow it")
 
     def _unseen(self) -> InvalidValue:
         return InvalidValue(f"not one of the levels: {', '.join(self.feature.levels)}", unseen=True)
@@ -149,9 +272,20 @@ class Column:
 class Columns:
     """The columns of one model's rows, in the features' order; at most max_rows rows at a time."""
 
-    def __init__(self, features: Sequence[Feature], max_rows: int) -> None:
-        self.max_rows = max_rows
-        self._columns = [Column(feature) for feature in features]
+    def __init__(self, manifest: Manifest, max_rows: int) -> None:
+        self.max_rows, self.dialect = max_rows, manifest.dialect
+        self.parts = {name: [f"{name}.{part}" for part in parts] for name, parts in manifest.dates.items()}
+        sources = {feature: name for name, features in self.parts.items() for feature in features}
+        units, fold, pooled = manifest.units, manifest.fold_case, manifest.pooled
+        self._columns = [
+            Column(f, self.dialect, units.get(f.name, ""), sources.get(f.name, ""), fold, f.name in pooled)
+            for f in manifest.features
+        ]
+        self.pools = [
+            (index, column.name, column.unseen, float(column.feature.levels.index(manifest.pooled[column.name])))
+            for index, column in enumerate(self._columns)
+            if column.unseen is not None
+        ]
         self.by_name = {column.name: column for column in self._columns}
         self.nullable = any(column.nullable for column in self._columns)
         self.categorical = any(column.codes for column in self._columns)
@@ -164,13 +298,29 @@ class Columns:
 
     def order(self, names: Sequence[str]) -> list[int]:
         """Where in `names`, which hold each feature's once, each feature stands."""
-        return [names.index(column.name) for column in self._columns]
+        return [names.index(c.name if c.name in names else c.source) for c in self._columns]
+
+    def expanded(self, names: Iterable[str]) -> list[str]:
+        """The names, with the features that are parts of a date in place of the date's column."""
+        return [feature for name in names for feature in self.parts.get(name, [name])]
+
+    def unseen(self, rows: Sequence[Row] | Floats) -> list[list[str]] | None:
+        """The features of each row (n, d) whose level training did not see; None if the model pools no levels."""
+        if not self.pools:
+            return None
+        return [[name for index, name, unseen, _ in self.pools if row[index] == unseen] for row in rows]
+
+    def pooled(self, x: Floats) -> Floats:
+        """x (n, d) with each unseen level as the level that stands for those; changed in place."""
+        for index, _, unseen, level in self.pools:
+            x[x[:, index] == unseen, index] = level
+        return x
 
     def matrix(self, rows: Sequence[Row]) -> Floats:
         """Rows of numbers, None where missing -> x float64 (n, d)."""
         flat: list[Any] = list(chain.from_iterable(rows))  # several times faster to convert than the tuples
         x = np.array(flat, dtype=np.float64) if self.nullable else floats(flat)
-        return x.reshape(len(rows), len(self._columns))
+        return self.pooled(x.reshape(len(rows), len(self._columns)))
 
     def check_rows(self, n: int) -> None:
         """Raise BodyTooLarge where there are more rows than one request may have."""
@@ -183,7 +333,7 @@ class Columns:
             raise InvalidInstance(message, problems)
 
     def name_problems(self, names: Iterable[str], place: str) -> Iterator[Problem]:
-        given = Counter(names)
+        given = Counter(self.expanded(names))
         unknown = [name for name in given if name not in self.by_name]
         if unknown:
             count, features = sum(given[name] for name in unknown), ", ".join(self.by_name)

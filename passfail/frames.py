@@ -14,7 +14,7 @@ from passfail.errors import InvalidInstance, Problem
 
 
 def matrix(columns: Columns, data: Any) -> Floats:
-    """Decode rows to x, float64 (n, d).
+    """Decode rows to x, float64 (n, d); an unseen level has the number that Columns.pooled replaces.
 
     Raises InvalidInstance, which names the rows and columns that are wrong, or BodyTooLarge.
     """
@@ -25,7 +25,7 @@ def matrix(columns: Columns, data: Any) -> Floats:
         for index, column in enumerate(columns):
             column.check(x[:, index], "x")
         return x
-    found = _columns(data)
+    found = {feature: values for name, values in _columns(data).items() for feature in columns.expanded([name])}
     columns.check_names(list(found), "columns", "the columns are not the model's features")
     if len({len(values) for values in found.values()}) > 1:
         raise InvalidInstance("the columns differ in their number of rows")

@@ -71,6 +71,28 @@ class Target(Struct, frozen=True):
     labels: tuple[str, str]
 
 
+class Dialect(Struct, frozen=True, omit_defaults=True):
+    """How the CSV file is written that the model was trained on; the service reads such a file, too.
+
+    encoding: as Python calls it. separator, decimal: one character each. thousands: the marks between thousands that
+    some number has. skipped: lines above the header. header: whether there is one; the columns are called column1,
+    column2, ... otherwise. extra: a column that only the rows have: "" (none), "first" (row names, as R writes them) or
+    "last" (each row ends with a separator). missing: cells that are missing, besides MISSING.
+    """
+
+    encoding: str = "utf-8-sig"
+    separator: str = ","
+    decimal: Literal[".", ","] = "."
+    thousands: str = ""
+    skipped: int = 0
+    header: bool = True
+    extra: Literal["", "first", "last"] = ""
+    missing: tuple[str, ...] = ()
+
+
+PLAIN = Dialect()
+
+
 class Column(Struct, frozen=True):
     """One column of the design matrix: weight * (value - center) / scale, added into the logit.
 
@@ -300,7 +322,10 @@ class Manifest(Struct, frozen=True, omit_defaults=True):
     """The contract between train and serve. `created` is UTC, ISO 8601.
 
     units: {numeric feature: the unit of its values}, of those whose unit the trainer was told: shown, never calculated.
-    arguments: {argument of the command fit: its value}, of those given, for `make reproduce`.
+    arguments: {argument of the command fit: its value}, of those given, for `make reproduce`. dialect: the table's, by
+    default that of Parquet and of plain CSV. dates: {column: the parts of its dates that are features}, each a numeric
+    feature called column.part. pooled: {feature: the level that its rare levels are, and any level that training did
+    not see}. fold_case: whether levels are spelt in small letters, and case does not count in a level that is sent.
     """
 
     format: int
@@ -319,6 +344,10 @@ class Manifest(Struct, frozen=True, omit_defaults=True):
     training: Training
     units: dict[str, str] = {}
     arguments: dict[str, Any] = {}
+    dialect: Dialect = PLAIN
+    dates: dict[str, tuple[str, ...]] = {}
+    pooled: dict[str, str] = {}
+    fold_case: bool = False
 
     @property
     def logit_threshold(self) -> float:

@@ -45,7 +45,8 @@ class Predictions(NamedTuple):
 
     verdict: bool (n,). label: n texts. probability, logit: float64 (n,). stable: bool (n,), None where not known.
     outside: n tuples of the features whose value lies outside the training range. interval: float64 (n, 2), the 95 %
-    interval of each probability, None where it was not asked for.
+    interval of each probability, None where it was not asked for. unseen: the features of each row whose level
+    training did not see, None if no feature has a level for those.
     """
 
     verdict: Bools
@@ -55,6 +56,7 @@ class Predictions(NamedTuple):
     stable: Bools | None
     outside: Outside
     interval: Floats | None = None
+    unseen: list[list[str]] | None = None
 
 
 @dataclass(frozen=True)
@@ -79,16 +81,17 @@ class Model:
         NonFiniteLogit : the logit of some row is beyond float64.
         """
         x = matrix(self._columns, rows)
+        unseen, x = self._columns.unseen(x), self._columns.pooled(x)
         logit, probability = self.score(x)
         verdict = self.verdict(logit)
         label = [self.manifest.target.labels[positive] for positive in verdict.tolist()]
         outside = self.outside(x) or [()] * len(x)
         intervals = self.intervals.at(x, logit) if interval else None
-        return Predictions(verdict, label, probability, logit, self.stable(x, logit), outside, intervals)
+        return Predictions(verdict, label, probability, logit, self.stable(x, logit), outside, intervals, unseen)
 
     def explain(self, rows: object) -> list[Explanation]:
         """Explain the answer to each row, with the numbers of POST /explain; rows and errors are those of `predict`."""
-        x = matrix(self._columns, rows)
+        x = self._columns.pooled(matrix(self._columns, rows))
         return explain(self, x, self.score(x)[0])
 
     def classifier(self) -> "Classifier":
@@ -99,7 +102,7 @@ class Model:
 
     @cached_property
     def _columns(self) -> Columns:
-        return Columns(self.manifest.features, sys.maxsize)
+        return Columns(self.manifest, sys.maxsize)
 
     def score(self, x: Floats) -> tuple[Floats, Floats]:
         """Compute the logit and the probability of each row.
@@ -121,6 +124,26 @@ class Model:
         if not np.isfinite(logit).all():
             raise NonFiniteLogit(np.flatnonzero(~np.isfinite(logit)).tolist())
         return logit, probability
+
+    def answerable(self, x: Floats, faults: dict[int, str]) -> tuple[Floats, list[int]]:
+        """Leave out the rows of x (m, d) whose logit is beyond float64, and add them to the faults.
+
+        Parameters
+        ----------
+        faults : {row of the table: what is wrong with it}, of the rows that are not in x.
+
+        Returns
+        -------
+        x without these rows, and which rows of x are left.
+        """
+        left = list(range(len(x)))
+        try:
+            self.score(x)
+        except NonFiniteLogit as error:
+            places = [row for row in range(len(x) + len(faults)) if row not in faults]
+            faults.update((places[row], str(error)) for row in error.rows)
+            left = sorted(set(left).difference(error.rows))
+        return x[left], left
 
     def predict_rows(self, rows: Sequence[Row]) -> RowAnswers:
         """Answer a few rows, in plain Python: NumPy's fixed costs are most of the time of a single row.

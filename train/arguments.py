@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from passfail import signing
+from passfail.columns import DATE_PARTS, date_number
 from passfail.errors import ConfigError
 from passfail.manifest import NAME
 from passfail.proof.activations import ACTIVATIONS
@@ -78,7 +79,7 @@ def reading_of(args: Namespace) -> Reading:
     """How the options say that the table is read."""
     given = {name: getattr(args, name) for name in vars(Reading()) if hasattr(args, name)}
     given |= {name: tuple(given[name]) for name in ("categorical", "drop", "na")}
-    return Reading(**given | {name: dict(given[name]) for name in ("missing", "reference", "order")})
+    return Reading(**given | {name: dict(given[name]) for name in ("missing", "reference", "order", "dates")})
 
 
 def options_of(args: Namespace) -> Options:
@@ -149,6 +150,15 @@ def _columns() -> ArgumentParser:
         help="levels of a column in order (default: by number, else by the alphabet)",
     )  # fmt: skip
     columns.add_argument(
+        "--rare", type=_at_least(int, 1), default=0, metavar="ROWS",
+        help="pool the levels of fewer rows as the level other, which unseen levels become in the service",
+    )  # fmt: skip
+    columns.add_argument("--fold-case", action="store_true", help="spell levels in small letters: North is north")
+    columns.add_argument(
+        "--date", dest="dates", type=_date, action="append", default=[], metavar="COLUMN=PART,...",
+        help=f"make numbers of a column of dates: {', '.join(DATE_PARTS)}, days-since-2020-01-01",
+    )  # fmt: skip
+    columns.add_argument(
         "--strict", action="store_true", help="refuse columns that are left out with a warning otherwise"
     )
     columns.add_argument("--weights", metavar="COLUMN", help="column that says how many rows each row counts for")
@@ -181,6 +191,18 @@ def _order(text: str) -> tuple[str, tuple[str, ...]]:
     if not name or "," not in levels:
         raise ArgumentTypeError("takes COLUMN=LEVEL,LEVEL,...: size=low,medium,high")
     return name, tuple(level.strip() for level in levels.split(","))
+
+
+def _date(text: str) -> tuple[str, tuple[str, ...]]:
+    name, _, given = text.partition("=")
+    parts = tuple(part.strip() for part in given.split(","))
+    try:
+        for part in parts:
+            date_number("2024-05-31", part)
+    except ValueError as error:
+        found = f"takes COLUMN=PART,PART,...: {', '.join(DATE_PARTS)}, days-since-2020-01-01"
+        raise ArgumentTypeError(found) from error
+    return name, parts
 
 
 def _separator(text: str) -> str:
@@ -235,6 +257,8 @@ def _add_judging(parser: ArgumentParser) -> None:
     group.add_argument(
         "--folds", type=_at_least(int, 2), default=5, help="number of cross-validation folds (default: 5)"
     )
+    group.add_argument("--group", metavar="COLUMN", help="column whose groups of rows stay together in every split")
+    group.add_argument("--time", metavar="COLUMN", help="column of times; rows are tested by a fit to earlier rows")
     group.add_argument("--test", type=Path, metavar="FILE", help="table to measure on, in place of held-out rows")
     group.add_argument("--cost-fp", type=cost, metavar="COST", help="cost of a false positive (default: 1)")
     group.add_argument("--cost-fn", type=cost, metavar="COST", help="cost of a false negative (default: 1)")

@@ -21,5 +21,5 @@ class Codecs:
 
 def codecs(manifest: Manifest, max_rows: int) -> Codecs:
     """The codecs of a model; a body may have at most max_rows rows."""
-    columns = Columns(manifest.features, max_rows)
+    columns = Columns(manifest, max_rows)
     return Codecs(columns, JsonRows(manifest, columns), CsvRows(manifest, columns), TensorRows(columns))

@@ -9,7 +9,7 @@ from passfail.arrays import Bools
 from passfail.manifest import Manifest
 
 FIELDS = ("label", "probability", "logit", "stable", "model", "version")
-OPTIONAL = ("outside", "interval", "explanation", "evidence")
+OPTIONAL = ("outside", "interval", "explanation", "evidence", "unseen", "error")
 
 
 def names(manifest: Manifest) -> list[str]:

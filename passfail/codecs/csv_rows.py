@@ -2,7 +2,7 @@
 
 A table of plain cells, which is nearly every table, is split by the bytes' own methods and read as JSON; where that
 fails, be it a quoted cell, a number written otherwise or a mistake, the csv module reads it cell by cell and says what
-is wrong. Both give the same x and the same answer.
+is wrong. Both give the same x and the same answer. A table may also be written as the training file was.
 """
 
 import csv
@@ -10,7 +10,8 @@ import io
 import math
 from array import array
 from codecs import BOM_UTF8
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import NamedTuple, TypeVar
 
 import msgspec
@@ -23,7 +24,10 @@ from passfail.errors import InvalidInstance, MalformedBody, Problem
 from passfail.manifest import Manifest
 
 T = TypeVar("T")
+Texts = dict[bool | None, bytes]
+UTF8 = "utf-8"
 WORDS = {True: "true", False: "false", None: ""}
+LONGEST_HEAD = 2**20  # characters in which the header must be, if its layout is to be found
 SLICE = 2**15  # bytes taken at a time: about a thousand rows, so that what is made of them stays in the CPU's cache
 CELLS = bytes(set(range(256)) - set(b",\n"))  # all bytes that end no cell and no line
 NUMBERS, NULLABLE_NUMBERS = msgspec.json.Decoder(list[float]), msgspec.json.Decoder(list[float | None])
@@ -36,10 +40,24 @@ class CsvTable(NamedTuple):
     ----------
     header : the columns' names.
     slices : makes an iterator over the rows as lines of UTF-8, in lists, none of them empty.
+    separator, decimal : what the answer is written with.
+    unseen : of each row that is right the features whose level is unseen, as `Columns.unseen`.
     """
 
     header: list[str]
     slices: Callable[[], Iterable[list[bytes]]]
+    separator: str = ","
+    decimal: str = "."
+    unseen: Sequence[Sequence[str]] | None = None
+
+
+class Layout(NamedTuple):
+    """How a table that was sent is written: see passfail.manifest.Dialect."""
+
+    separator: str
+    decimal: str
+    skipped: int = 0
+    header: bool = True
 
 
 class CsvRows:
@@ -47,11 +65,19 @@ class CsvRows:
 
     def __init__(self, manifest: Manifest, columns: Columns) -> None:
         self._columns, self._answer_names = columns, names(manifest)
-        labels, identity = manifest.target.labels, [manifest.name, str(manifest.version)]
-        self._verdicts: dict[bool | None, bytes] = {
-            flag: f",{csv_line([WORDS[flag], labels[flag]])},".encode() for flag in (False, True)
-        }
-        self._stables = {flag: f",{csv_line([WORDS[flag], *identity])}\n".encode() for flag in WORDS}
+        self._labels, self._identity = manifest.target.labels, [manifest.name, str(manifest.version)]
+        self._texts = self._answer_texts(",", b"\n")
+        dialect = columns.dialect  # where plain cells could mean something else, every table is read with care
+        self._plainly = not dialect.missing and (dialect.separator, dialect.decimal) != (",", ",")
+
+    def _answer_texts(self, mark: str, end: bytes) -> tuple[Texts, Texts]:
+        """What stands before the two numbers of an answer, by its verdict, and what behind them, by its stability."""
+        before = {flag: [WORDS[flag], self._labels[flag]] for flag in (False, True)}
+        behind = {flag: [WORDS[flag], *self._identity] for flag in WORDS}
+        return (
+            {flag: f"{mark}{csv_line(cells, mark)}{mark}".encode() for flag, cells in before.items()},
+            {flag: f"{mark}{csv_line(cells, mark)}".encode() + end for flag, cells in behind.items()},
+        )
 
     def read(self, body: bytes) -> tuple[Floats, CsvTable]:
         """Decode a table whose header line names the features in any order.
@@ -64,9 +90,39 @@ class CsvRows:
         ------
         MalformedBody, BodyTooLarge, InvalidInstance : the last names the places that are wrong.
         """
+        return self._read(body, None)
+
+    def read_some(self, body: bytes) -> tuple[Floats, CsvTable, dict[int, str]]:
+        """Decode a table as `read` does, but leave out the rows that are wrong.
+
+        Returns
+        -------
+        x, float64 (m, d), of the m rows that are right; the table of all rows; and {row: what is wrong with it}.
+
+        Raises
+        ------
+        MalformedBody, BodyTooLarge, InvalidInstance : the table as a whole can't be read.
+        """
+        faults: dict[int, str] = {}
+        return *self._read(body, faults), faults
+
+    def _read(self, body: bytes, faults: dict[int, str] | None) -> tuple[Floats, CsvTable]:
         body = body.removeprefix(BOM_UTF8)
-        found = None if b'"' in body else self._plain(body)
-        return found or self._careful(body)
+        encoding = self._encoding(body)
+        plainly = self._plainly and encoding == UTF8 and b'"' not in body
+        x, table = (self._plain(body) if plainly else None) or self._careful(body, encoding, faults)
+        table = table._replace(unseen=self._columns.unseen(x))
+        return self._columns.pooled(x), table
+
+    def _encoding(self, body: bytes) -> str:
+        """UTF-8, or else the training file's encoding."""
+        other = self._columns.dialect.encoding
+        if other == "utf-8-sig":
+            return UTF8
+        try:
+            return UTF8 if "\0" not in body.decode(UTF8) else other  # UTF-16 often is UTF-8, with NUL characters
+        except UnicodeDecodeError:
+            return other
 
     def write(
         self,
@@ -76,24 +132,41 @@ class CsvRows:
         stable: Bools | None,
         table: CsvTable,
         outside: Sequence[Sequence[str]] | None = None,
+        faults: Mapping[int, str] | None = None,
     ) -> bytes:
-        """Encode the table as it was sent, with the answer's columns added; (n,) each, as `JsonRows.write`.
+        """Encode the table as it was sent, with the answer's columns added; (m,) each, as `JsonRows.write`.
 
-        The column `outside` is there where some row has such features.
+        outside : the column is there where some row has such features.
+        faults : {row: what is wrong with it}, as of `read_some`: these have no answer, and a column `error` is added.
         """
-        given = self._answer_names if outside is None else [*self._answer_names, "outside"]
-        header = [*table.header, *added(table.header, given)]
-        parts, at = [csv_line(header).encode(), b"\n"], 0
+        mark, lists = table.separator, {"outside": outside, "unseen": table.unseen}
+        listed = {name: some for name, some in lists.items() if some is not None}
+        given = [*self._answer_names, *listed, *(["error"] if faults is not None else [])]
+        end = b"\n" if faults is None else f"{mark}\n".encode()
+        plain = mark == "," and end == b"\n"
+        before, behind = self._texts if plain and not listed else self._answer_texts(mark, b"" if listed else end)
+        parts = [csv_line([*table.header, *added(table.header, given)], mark).encode(), b"\n"]
+        at = row = 0
         for lines in table.slices():
-            n, rows = len(lines), slice(at, at + len(lines))
+            wrong = {i: faults[i] for i in range(row, row + len(lines)) if i in faults} if faults else {}
+            n = len(lines) - len(wrong)
+            rows = slice(at, at + n)
             pieces = [b""] * (4 * n)
-            pieces[0::4] = lines
-            pieces[1::4] = chosen(self._verdicts, verdict[rows], n)
-            pieces[2::4] = _pairs(probability[rows], logit[rows])
-            ends = chosen(self._stables, None if stable is None else stable[rows], n)
-            pieces[3::4] = ends if outside is None else list(map(_with_outside, outside[rows], ends))
+            pieces[0::4] = [line for i, line in enumerate(lines, row) if i not in wrong] if wrong else lines
+            pieces[1::4] = chosen(before, verdict[rows], n)
+            pieces[2::4] = _pairs(probability[rows], logit[rows], mark, table.decimal)
+            pieces[3::4] = chosen(behind, None if stable is None else stable[rows], n)
+            if listed:
+                said = zip(*(some[rows] for some in listed.values()), strict=True)
+                cells = (csv_line(["", *map(", ".join, names)], mark).encode() + end for names in said)
+                pieces[3::4] = map(bytes.__add__, pieces[3::4], cells)
+            if wrong:
+                empty = mark * len(given)
+                refused = {i: f"{empty}{csv_line([why], mark)}\n".encode() for i, why in wrong.items()}
+                answered = (b"".join(pieces[i : i + 4]) for i in range(0, 4 * n, 4))
+                pieces = [line + refused[i] if i in wrong else next(answered) for i, line in enumerate(lines, row)]
             parts.append(b"".join(pieces))
-            at += n
+            at, row = at + n, row + len(lines)
         return b"".join(parts)
 
     def _plain(self, body: bytes) -> tuple[Floats, CsvTable] | None:
@@ -148,63 +221,117 @@ class CsvRows:
                 x[:, j] = _decoded(NUMBERS, ",".join(some).encode(), n)
         return x
 
-    def _careful(self, body: bytes) -> tuple[Floats, CsvTable]:
+    def _careful(
+        self, body: bytes, encoding: str = UTF8, faults: dict[int, str] | None = None
+    ) -> tuple[Floats, CsvTable]:
+        layout = self._layout(body, encoding)
         header: list[str] = []
         lines: list[bytes] = []
-        values, problems = array("d"), list[Problem]()
+        values, problems, mark = array("d"), list[Problem](), layout.separator
         try:
-            reader = csv.reader(self._lines(body), strict=True)
+            given = islice(self._lines(body, encoding, mark), layout.skipped, None)
+            reader = csv.reader(given, delimiter=mark, strict=True)
             for row in filter(None, reader):
-                if not header:
+                if not header and layout.header:
                     header = [name.strip() for name in row]
-                    order = self._order(header)
+                    order = self._order(header, layout.skipped + 1)
                     continue
+                if not lines:
+                    header = self._widened(header, len(row))
+                    order = self._order(header, layout.skipped + 1)
                 self._columns.check_rows(len(lines) + 1)
-                lines.append(csv_line(row).encode())
+                line, found = reader.line_num + layout.skipped, list[Problem]()
                 if len(row) != len(header):
-                    detail = f"{len(row)} cells where the header has {len(header)}"
-                    problems.append(Problem(f"line {reader.line_num}", detail))
+                    found = [Problem(f"line {line}", f"{len(row)} cells where the header has {len(header)}")]
                 else:
-                    values.extend(self._row(reader.line_num, [row[at].strip() for at in order], problems))
+                    numbers = self._row(line, [row[at].strip() for at in order], layout.decimal, found)
+                if not found:
+                    values.extend(numbers)
+                elif faults is None:
+                    problems += found
+                else:
+                    faults[len(lines)] = "; ".join(": ".join(filter(None, [_column(one), one.detail])) for one in found)
+                    row = (row + [""] * len(header))[: len(header)]
+                lines.append(csv_line(row, mark).encode())
                 if len(problems) > InvalidInstance.LIMIT:  # no more are named
                     break
-        except UnicodeDecodeError as error:
-            raise MalformedBody("not CSV in UTF-8: not UTF-8") from error
+        except UnicodeError as error:
+            also = "" if encoding == UTF8 else f" or {encoding}, which the training file is in"
+            raise MalformedBody(f"not CSV in UTF-8{also or ': not UTF-8'}") from error
         except csv.Error as error:
             raise MalformedBody(f"not CSV in UTF-8: {error}") from error
         if not header:
             raise MalformedBody("an empty body; CSV needs a header line")
         if fault := invalid(problems):
             raise fault
-        x = np.frombuffer(values).reshape(len(lines), len(self._columns))
-        return x, CsvTable(header, lambda: [lines] if lines else [])
+        x = np.frombuffer(values).reshape(-1, len(self._columns))
+        decimal = layout.decimal if mark != "," else "."
+        return x, CsvTable(header, lambda: [lines] if lines else [], mark, decimal)
 
-    def _order(self, header: Sequence[str]) -> list[int]:
-        """Where in a header each feature stands. Raises InvalidInstance."""
-        if any(header.count(name) != 1 for name in self._columns.by_name):  # other columns go back as they came
-            self._columns.check_names(header, "line 1", "the header doesn't name the model's features")
+    def _order(self, header: Sequence[str], line: int) -> list[int]:
+        """Where in a header, which is in that line, each feature stands. Raises InvalidInstance."""
+        names = self._columns.expanded(header)
+        if any(names.count(name) != 1 for name in self._columns.by_name):  # other columns go back as they came
+            self._columns.check_names(header, f"line {line}", "the header doesn't name the model's features")
         return self._columns.order(header)
 
-    def _lines(self, body: bytes) -> Iterator[str]:
+    def _layout(self, body: bytes, encoding: str) -> Layout:
+        """How a table is written: with commas, or as the training file was, whichever finds more of the features."""
+        known = self._columns.dialect
+        if (known.separator, known.decimal, known.skipped, known.header) == (",", ".", 0, True):
+            return Layout(",", ".")
+        head = io.TextIOWrapper(io.BytesIO(body[:LONGEST_HEAD]), encoding, "replace", newline="")
+        lines = list(islice(head, known.skipped + 1))
+        decimal = known.decimal if known.separator == "," else "."
+        ways = [Layout(",", decimal), *(Layout(known.separator, known.decimal, n) for n in (0, known.skipped))]
+
+        def named(way: Layout) -> int:
+            cells = self._columns.expanded(_cells(lines[way.skipped :], way.separator))
+            return len(self._columns.by_name.keys() & cells)
+
+        best = max(ways, key=named)
+        return best if known.header or named(best) else ways[-1]._replace(header=False)
+
+    def _widened(self, header: list[str], width: int) -> list[str]:
+        """The names of the columns of rows with that many cells."""
+        if not header:
+            return [f"column{index}" for index in range(1, width + 1)]
+        extra = self._columns.dialect.extra if width == len(header) + 1 else ""
+        return {"first": ["", *header], "last": [*header, ""], "": header}[extra]
+
+    def _lines(self, body: bytes, encoding: str, mark: str) -> Iterator[str]:
         """The lines. Raises MalformedBody or BodyTooLarge where reading them would take long, for nothing."""
         most, empty = 10_000 + 20 * len(self._columns), 0
-        for number, line in enumerate(io.TextIOWrapper(io.BytesIO(body), "utf-8", newline=""), 1):
+        for number, line in enumerate(io.TextIOWrapper(io.BytesIO(body), encoding, newline=""), 1):
             empty += line in ("\n", "\r", "\r\n")
             self._columns.check_rows(empty)
-            if line.count(",") > most:
+            if line.count(mark) > most:
                 raise MalformedBody(f"line {number} has more than {most} cells; the model has {len(self._columns)}")
             yield line
 
-    def _row(self, line: int, cells: Sequence[str], problems: list[Problem]) -> list[float]:
+    def _row(self, line: int, cells: Sequence[str], decimal: str, problems: list[Problem]) -> list[float]:
         """One line's cells, in the features' order, as numbers; the problems are appended."""
         numbers = []
         for column, cell in zip(self._columns, cells, strict=True):
             try:
-                numbers.append(column.cell(cell))
+                numbers.append(column.cell(cell, decimal))
             except InvalidValue as error:
                 numbers.append(math.nan)
                 problems.append(column.problem(f"line {line}, {column.name}", error))
         return numbers
+
+
+def _column(problem: Problem) -> str:
+    """The column that a problem of a line names."""
+    return problem.pointer.partition(", ")[2]
+
+
+def _cells(lines: Sequence[str], separator: str) -> set[str]:
+    """The cells of the first of the lines, as far as they can be read."""
+    try:
+        return {cell.strip() for cell in next(iter(csv.reader(lines[:1], delimiter=separator)), [])}
+    except csv.Error:
+        return set()
 
 
 def _decoded(decoder: msgspec.json.Decoder[list[T]], text: bytes, n: int) -> list[T]:
@@ -224,22 +351,21 @@ def _slices(body: bytes) -> Iterator[bytes]:
         at = end + 1
 
 
-def csv_line(cells: Sequence[str]) -> str:
+def csv_line(cells: Sequence[str], mark: str = ",") -> str:
+    """Cells as one line of CSV, without its end."""
     """Cells as one line of CSV, without its end."""
     text = io.StringIO()
     # Python before 3.13 quotes a cell with a line's end in it only where its own lines end so: \r\n, cut off here.
-    csv.writer(text, lineterminator="\r\n").writerow(cells)
+    csv.writer(text, delimiter=mark, lineterminator="\r\n").writerow(cells)
     return text.getvalue()[:-2]
 
 
-def _with_outside(outside: Sequence[str], end: bytes) -> bytes:
-    """The end of a line, with the features outside the training range in a cell of their own."""
-    return b"%b,%b\n" % (end[:-1], csv_line([", ".join(outside)]).encode() if outside else b"")
-
-
-def _pairs(first: Floats, second: Floats) -> list[bytes]:
-    """Two float64 (n,) -> n times both as text, a comma between: the shortest that reads back as the same number."""
+def _pairs(first: Floats, second: Floats, mark: str, decimal: str) -> list[bytes]:
+    """Two float64 (n,) -> n times both as text, a mark between: the shortest that reads back as the same number."""
     numbers: list[float | None] = [None] * (3 * len(first))  # and a null behind each pair, to cut at
     numbers[0::3] = first.tolist()
     numbers[1::3] = second.tolist()
-    return msgspec.json.encode(numbers)[1:-6].split(b",null,")
+    pairs = msgspec.json.encode(numbers)[1:-6].split(b",null,") if len(first) else []
+    if (mark, decimal) == (",", "."):
+        return pairs
+    return [pair.replace(b",", mark.encode()).replace(b".", decimal.encode()) for pair in pairs]

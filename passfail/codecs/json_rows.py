@@ -7,7 +7,7 @@ of the columns, reads rows a slice at a time; what it refuses, a slow one reads 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache, partial
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 import msgspec
@@ -68,6 +68,11 @@ class JsonRows:
         ------
         MalformedBody, BodyTooLarge, InvalidInstance : the last names the places that are wrong.
         """
+        if self._columns.parts:
+            rows, single, faults = self._slowly(body)
+            if faults:
+                raise invalid(self.problems(body)) or MalformedBody(UNREADABLE)
+            return rows[0] if single else self._columns.matrix(rows)
         if body.lstrip(WHITE)[:1] == b"[":
             return self.read_objects(body)
         try:
@@ -79,10 +84,42 @@ class JsonRows:
             raise invalid(self.problems(body)) or MalformedBody(UNREADABLE) from error
         if self._may_repeat(body, [row]) and (fault := invalid(self.problems(body))):
             raise fault
-        return self._numbers([row])[0]
+        try:
+            return self._numbers([row])[0]
+        except KeyError as error:  # no level, where the type takes any text
+            raise invalid(self.problems(body)) or MalformedBody(UNREADABLE) from error
+
+    def read_some(self, body: bytes) -> tuple[Floats, bool, dict[int, str], list[list[str]] | None]:
+        """Decode a body as `read` does, but leave out the objects of an array that are wrong.
+
+        Returns
+        -------
+        x (m, d) of the rows that are right, whether the body was one object, {row: what is wrong with it}, and the
+        features of each right row whose level is unseen, as `Columns.unseen`.
+        """
+        rows, single, faults = self._slowly(body)
+        if single and faults:
+            raise invalid(self.problems(body)) or MalformedBody(UNREADABLE)
+        return self._columns.matrix(rows), single, faults, self._columns.unseen(rows)
+
+    def _slowly(self, body: bytes) -> tuple[list[Row], bool, dict[int, str]]:
+        values, single = strict_json.values(body, self._most_characters)
+        rows: list[Row] = []
+        faults: dict[int, str] = {}
+        for index, value in enumerate(values):
+            self._columns.check_rows(index + 1)
+            problems = list(islice(self._row_problems(value, "$"), InvalidInstance.LIMIT))
+            if problems:
+                faults[index] = "; ".join(f"{one.pointer[2:] or 'row'}: {one.detail}" for one in problems)
+            elif isinstance(value, Fields):
+                cells = {feature: cell for name, cell in value for feature in self._columns.expanded([name])}
+                rows.append([column.number(cells[column.name]) for column in self._columns])
+        return rows, single, faults
 
     def read_objects(self, array: bytes) -> Floats:
         """Decode an array of objects to x, as `read`."""
+        if self._columns.parts:
+            return np.array(self.read(array), dtype=np.float64)
         # Before anything is decoded: a row has a brace, and its texts have few.
         if array.count(b"{") > self._most_braces:
             self._columns.check_rows(self._columns.max_rows + 1)
@@ -276,8 +313,9 @@ class JsonRows:
             return
         yield from self._columns.name_problems([name for name, _ in row], place)
         for name, value in row:
-            if column := self._columns.by_name.get(name):
-                yield from _value_problem(column, value, place)
+            for feature in self._columns.expanded([name])[:1]:
+                if column := self._columns.by_name.get(feature):
+                    yield from _value_problem(column, value, place)
 
     def _array_problems(
         self, array: bytes, order: Sequence[int], place: str, start: int, index: int

@@ -126,7 +126,7 @@ class TensorRows:
         columns = [_column(tensors[column.name], column) for column in self._columns]
         if len({len(column) for column in columns}) > 1:
             raise wrong("$.inputs", "the tensors differ in their number of rows")
-        return np.stack(columns, axis=1)
+        return self._columns.pooled(np.stack(columns, axis=1))
 
     def _tensors(self, inputs: Sequence[Input], binary: bytes | memoryview) -> dict[str, Tensor]:
         """The inputs by name, decoded."""

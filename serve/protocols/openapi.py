@@ -17,6 +17,7 @@ from passfail.columns import row
 from passfail.manifest import Feature, Manifest
 from serve.http.auth import METRICS
 from serve.protocols import mlflow, vertex
+from serve.protocols.predict import FLAG, VALUES
 from serve.registry import Served
 from serve.settings import Config
 
@@ -28,7 +29,6 @@ Schema = dict[str, Any]
 VERSION = "3.1.0"
 REF = "#/components/schemas/{name}"
 KEYS = ("bearer", "basic")  # how an API key is brought: serve/http/auth.py
-FLAG = {"type": "string", "enum": ["true", "false"]}
 STATUSES = {
     400: "The body can't be read, or the query is unknown",
     401: "No API key, or an unknown one",
@@ -112,7 +112,13 @@ def _parameters(route: Route, manifest: Manifest) -> list[Schema]:
     path = [{"name": name, "in": "path", "required": True, **segments[name]}
             for name in re.findall(r"<(\w+)>", route.rule)]  # fmt: skip
     return path + [
-        {"name": name, "in": "query", "schema": FLAG, "description": about} for name, about in route.query.items()
+        {
+            "name": name,
+            "in": "query",
+            "description": about,
+            "schema": {"type": "string", "enum": list(VALUES.get(name, FLAG))},
+        }
+        for name, about in route.query.items()
     ]
 
 
@@ -142,11 +148,14 @@ def _schemas(served: Served, config: Config) -> Schema:
     """The schemas that depend on the model."""
     manifest = served.model.manifest
     verdict, *_ = fields = answers.names(manifest)
+    refused: Schema = {"type": "object", "properties": {"error": {"type": "string"}}, "required": ["error"]}
+    dated = {f"{name}.{part}" for name, parts in manifest.dates.items() for part in parts}
     return {
         "Row": {
             "type": "object",
-            "properties": {feature.name: _value(feature, manifest.units) for feature in manifest.features},
-            "required": [feature.name for feature in manifest.features],
+            "properties": {feature.name: _value(feature, manifest) for feature in manifest.features}
+            | {name: {"type": "string", "description": "a date: 2024-05-31"} for name in manifest.dates},
+            "required": [feature.name for feature in manifest.features if feature.name not in dated],
             "additionalProperties": False,
         },
         "Answer": {
@@ -163,21 +172,24 @@ def _schemas(served: Served, config: Config) -> Schema:
                 "interval": {"type": "object"},
                 "explanation": {"type": "object"},
                 "evidence": {"type": ["object", "null"]},
+                "unseen": {"type": "array", "items": {"enum": list(manifest.pooled)}},
             },
             "required": fields,
         },
         "Rows": {"oneOf": [_ref("Row"), {"type": "array", "items": _ref("Row"), "maxItems": config.max_rows}]},
         "Table": {"type": "string", "minLength": 1},
-        "Answers": {"oneOf": [_ref("Answer"), {"type": "array", "items": _ref("Answer")}]},
+        "Answers": {"oneOf": [_ref("Answer"), {"type": "array", "items": {"anyOf": [_ref("Answer"), refused]}}]},
     }  # fmt: skip
 
 
-def _value(feature: Feature, units: Mapping[str, str]) -> Schema:
+def _value(feature: Feature, manifest: Manifest) -> Schema:
     """The schema of one feature's value; the range is of the training rows, which a request may leave."""
     if feature.kind == "categorical":
-        levels = [*feature.levels, None] if feature.nullable else list(feature.levels)
-        return {"enum": levels}
-    kind, unit = ["number", "null"] if feature.nullable else "number", units.get(feature.name)
+        if feature.name in manifest.pooled:
+            levels = {"type": ["string", "null"] if feature.nullable else "string", "examples": list(feature.levels)}
+            return levels | {"description": f"any other text is {manifest.pooled[feature.name]}"}
+        return {"enum": [*feature.levels, None] if feature.nullable else list(feature.levels)}
+    kind, unit = ["number", "null"] if feature.nullable else "number", manifest.units.get(feature.name)
     said = " ".join(filter(None, [f"from {feature.minimum:g} to {feature.maximum:g}", unit, "in training"]))
     schema = {"type": kind, "description": said, "examples": [feature.minimum, feature.maximum]}
     return schema | ({"x-unit": unit} if unit else {})

@@ -1,22 +1,24 @@
 """POST /predict: rows in, verdicts out, as JSON or CSV. POST /explain: the same, and why."""
 
 import re
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from functools import partial
 from urllib.parse import parse_qsl
 
 import numpy as np
 
-from passfail.arrays import Floats
+from passfail.arrays import Floats, Row
 from passfail.codecs.answers import names
+from passfail.codecs.csv_rows import CsvTable
 from passfail.errors import BodyTooLarge, InvalidInstance, Problem, RequestError
 from passfail.explain import evidence, explain
 from serve.http.errors import UnknownParameter, UnsupportedMediaType
 from serve.http.messages import CSV, JSON, JSON_LINES, Answer, Pending, Request, json_answer, refusal
 from serve.http.receipt import digest, stamped
-from serve.protocols.table_formats import as_csv, as_json_lines, media_types, read_json_lines
+from serve.protocols.table_formats import as_csv, as_json_lines, media_types, read_json_lines, with_faults
 from serve.registry import RowAnswer, Served, Service
 
+Unseen = Sequence[Sequence[str]] | None  # of each row, as `Columns.unseen`
 AS_CSV = ((b"Content-Type", b"text/csv; charset=utf-8"),)
 EXPLAINED = 1000  # rows of one request: each is asked of the model some hundred times
 # The query's parameters, and what each asks for.
@@ -24,16 +26,20 @@ QUERY = {
     "explain": "what each feature contributes, and what would change the verdict",
     "evidence": "the calibration bin that the probability falls in",
     "interval": "the 95 % interval of the probability",
+    "errors": "row: a row that is wrong gets its error, and the others are answered; the headers X-Rows-Answered and "
+    "X-Rows-Refused count them",
     "watch": "false: the rows are no traffic, and the metrics of rows and the drift leave them out",
 }
+FLAG = ("true", "false")
+VALUES = {"errors": ("row",)}  # of a parameter that is no flag
 
 
 def predict(service: Service, request: Request) -> Answer | Pending:
     """POST /predict: an object answers an object, an array an array, and CSV is answered with columns added to it.
 
     JSON lines are answered by JSON lines. Accept may ask for another of the three. ?explain=true, ?evidence=true
-    (passfail/explain.py) and ?interval=true (passfail/intervals.py) add to an answer in JSON. ?watch=false keeps rows
-    that are no traffic out of the metrics and the drift.
+    (passfail/explain.py) and ?interval=true (passfail/intervals.py) add to an answer in JSON. ?errors=row answers the
+    rows that are right, of JSON and CSV. ?watch=false keeps rows that are no traffic out of the metrics and the drift.
     """
     served = service.served
     request_digest = digest(request)
@@ -43,28 +49,55 @@ def predict(service: Service, request: Request) -> Answer | Pending:
         kind, wanted = media_types(request)
         if wanted == CSV and (more := sorted({"explain", "evidence", "interval"}.intersection(asked))):
             raise UnsupportedMediaType(f"only {JSON} has room for {' and '.join(more)}: send that")
-        if kind == wanted == CSV:
-            answer = _table(served, request.body, request_digest, asked)
-        elif kind == JSON:
-            found = served.codecs.json.read(request.body)
-            if isinstance(found, np.ndarray):
-                answer = _answers(served, found, "$[{}]".format, request_digest, asked, wanted)
-            elif wanted == JSON and not asked and served.shadow is None:  # the shadow compares whole requests
-                return Pending(served, found, partial(_row, served, request, request_digest))
-            else:
-                x = served.codecs.columns.matrix([found])
-                answer = _answers(served, x, "$".format, request_digest, asked, wanted, single=True)
+        codecs, some = served.codecs, "errors" in asked
+        single, place = False, _nth("line" if kind == JSON_LINES else "row")
+        faults: dict[int, str] | None = None
+        unseen: Unseen = None
+        if kind == JSON:
+            row, x, single, faults, unseen = _json(served, request.body, some)
+            if row is not None and wanted == JSON and not asked and served.shadow is None:
+                return Pending(served, row, partial(_row, served, request, request_digest))
+            place = "$".format if single else "$[{}]".format
         elif kind == CSV:
-            x, _ = served.codecs.csv.read(request.body)
-            answer = _answers(served, x, _nth("row"), request_digest, asked, wanted)
+            x, sent, faults = codecs.csv.read_some(request.body) if some else (*codecs.csv.read(request.body), None)
+            unseen = sent.unseen
         else:
-            x = read_json_lines(served.codecs, request.body)
-            answer = _answers(served, x, _nth("line"), request_digest, asked, wanted)
+            x = read_json_lines(codecs, request.body)
+        if faults is not None:
+            x, left = served.model.answerable(x, faults)
+            unseen = unseen and [unseen[row] for row in left]
+        if kind == wanted == CSV:
+            answer = _table(served, x, sent._replace(unseen=unseen), request_digest, asked, faults)
+        else:
+            answer = _answers(served, x, place, request_digest, asked, wanted, single, unseen, faults)
+        if faults is not None:
+            counts = (b"X-Rows-Answered", b"%d" % len(x)), (b"X-Rows-Refused", b"%d" % len(faults))
+            answer = answer._replace(headers=(*answer.headers, *counts))
     except RequestError as error:
         answer = refusal(_with_hint(error, request))
         if "unwatched" in asked:
             answer = answer._replace(error=None)
     return stamped(answer, served.model.manifest, request, request_digest)
+
+
+def _json(served: Served, body: bytes, some: bool) -> tuple[Row | None, Floats, bool, dict[int, str] | None, Unseen]:
+    """A body in JSON: the row that it is, if it is one; x; whether it is one; its faults; and its unseen levels.
+
+    some : whether rows that are wrong are left out.
+    """
+    codecs, faults = served.codecs, None
+    try:
+        found = codecs.json.read(body)
+    except InvalidInstance:
+        if not some:
+            raise
+    else:
+        if not codecs.columns.pools:
+            if isinstance(found, np.ndarray):
+                return None, found, False, {} if some else None, None
+            return found, codecs.columns.matrix([found]), True, None, None
+    x, single, faults, unseen = codecs.json.read_some(body)
+    return None, x, single, faults if some and not single else None, unseen
 
 
 def explained(service: Service, request: Request) -> Answer | Pending:
@@ -88,9 +121,15 @@ def _answers(
     request_digest: str,
     asked: Set[str],
     wanted: str,
-    single: bool = False,
+    single: bool,
+    unseen: Unseen,
+    faults: Mapping[int, str] | None,
 ) -> Answer:
-    """Answer rows x, float64 (n, d), in the media type that is wanted; `place` names a row in an error."""
+    """Answer rows x, float64 (n, d), in the media type that is wanted; `place` names a row in an error.
+
+    unseen : of each row, as `Columns.unseen`.
+    faults : {row: what is wrong with it} of rows that are not in x, None where one would have refused the request.
+    """
     model, manifest = served.model, served.model.manifest
     intervals = model.intervals if "interval" in asked else None
     logit, probability = served.predict(x, place, request_digest, "unwatched" not in asked)
@@ -103,24 +142,31 @@ def _answers(
         more["explanation"] = explain(model, x, logit)
     if "evidence" in asked:
         more["evidence"] = evidence(manifest.training.calibration, probability)
+    if unseen is not None:
+        more["unseen"] = unseen
     single = single and wanted == JSON
     stable, outside = model.stable(x, logit), model.outside(x)
-    verdict, codec = model.verdict(logit), served.codecs.json
+    verdict, columns = model.verdict(logit), [*names(manifest), *(["unseen"] if unseen is not None else [])]
+    pieces: Iterable[bytes] = served.codecs.json.pieces(verdict, logit, probability, stable, more, outside)
+    if faults is not None:
+        pieces, columns = [with_faults(pieces, faults)], [*columns, "error"]
     if wanted == JSON:
-        return json_answer(codec.write(verdict, logit, probability, stable, single, more, outside), rows=len(x))
-    pieces = codec.pieces(verdict, logit, probability, stable, more, outside)
+        body = b",".join(piece[1:-1] for piece in pieces)
+        return json_answer(body if single else b"[%b]" % body, rows=len(x))
     if wanted == CSV:
-        return Answer(200, AS_CSV, as_csv(pieces, names(manifest), outside is not None), len(x))
+        return Answer(200, AS_CSV, as_csv(pieces, columns, outside is not None), len(x))
     return Answer(200, ((b"Content-Type", JSON_LINES.encode()),), as_json_lines(pieces), len(x))
 
 
-def _table(served: Served, body: bytes, request_digest: str, asked: Set[str]) -> Answer:
+def _table(
+    served: Served, x: Floats, sent: CsvTable, request_digest: str, asked: Set[str], faults: Mapping[int, str] | None
+) -> Answer:
     """Answer a CSV with the same table and the answer's columns added."""
-    model, codecs = served.model, served.codecs
-    x, sent = codecs.csv.read(body)
+    model = served.model
     logit, probability = served.predict(x, _nth("row"), request_digest, "unwatched" not in asked)
     stable, outside = model.stable(x, logit), model.outside(x)
-    table = codecs.csv.write(model.verdict(logit), logit, probability, stable, sent, outside)
+    verdict = model.verdict(logit)
+    table = served.codecs.csv.write(verdict, logit, probability, stable, sent, outside, faults)
     return Answer(200, AS_CSV, table, len(x))
 
 
@@ -139,16 +185,16 @@ def _with_hint(error: RequestError, request: Request) -> RequestError:
 
 
 def _asked(query: str) -> Set[str]:
-    """What a query asks for: some of explain, evidence, interval and unwatched. Raises UnknownParameter."""
+    """What a query asks for: some of explain, evidence, interval, errors and unwatched. Raises UnknownParameter."""
     pairs = parse_qsl(query, keep_blank_values=True)
     problems, (*others, last) = [], QUERY
     for name, value in pairs:
         if name not in QUERY:
             place = f"?{name}" if name.isidentifier() and name.isascii() and len(name) <= 64 else "?"
             problems.append(Problem(place, f"unknown; there are {', '.join(others)} and {last}"))
-        elif value not in ("true", "false"):
-            problems.append(Problem(f"?{name}", "expected true or false"))
+        elif value not in VALUES.get(name, FLAG):
+            problems.append(Problem(f"?{name}", f"expected {' or '.join(VALUES.get(name, FLAG))}"))
     if problems:
         raise UnknownParameter(f"{len(problems)} unknown or malformed query parameter(s)", problems)
-    asked = {name for name, value in pairs if value == "true"} - {"watch"}
+    asked = {name for name, value in pairs if value in ("true", "row")} - {"watch"}
     return asked | {"unwatched"} if ("watch", "false") in pairs else asked

@@ -33,7 +33,7 @@ class Route:
     endpoint : None: Flask answers with a page (serve/web/views.py).
     summary : what the route is for, in OpenAPI.
     takes, gives : the body of the request ({}: none) and of the answer.
-    query : {parameter: what it is for}; each is "true" or "false".
+    query : {parameter: what it is for}; each is "true" or "false" unless predict.VALUES has it.
     refusals : the statuses of its errors.
     shape : how its errors are written.
     hot : whether the server answers it itself, without Flask.

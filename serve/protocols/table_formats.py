@@ -3,7 +3,7 @@
 import csv
 import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -84,6 +84,13 @@ def read_headerless(codecs: Codecs, body: bytes) -> Floats:
     except InvalidInstance as error:  # the first line of the body is the second one that was read
         places = [Problem(_line_before(found.pointer), found.detail, found.unseen) for found in error.problems]
         raise InvalidInstance(str(error), places) from error
+
+
+def with_faults(pieces: Iterable[bytes], faults: Mapping[int, str]) -> bytes:
+    """Answers in JSON arrays -> one array; a row of {row: what is wrong with it} has an object of that in its place."""
+    found = [answer for piece in pieces for answer in ANSWERS.decode(piece)]
+    rows, left = range(len(found) + len(faults)), iter(found)
+    return msgspec.json.encode([{"error": faults[row]} if row in faults else next(left) for row in rows])
 
 
 def as_json_lines(pieces: Iterable[bytes]) -> bytes:

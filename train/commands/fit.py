@@ -70,6 +70,10 @@ def fitted_model(args: Namespace, log: Log) -> Fitted:
         measured,
         _raw(args.data or LECTURE_DATA, reading_of(args), table, fitted, judged.threshold),
         _arguments(args),
+        table.dialect,
+        dict(table.dates),
+        dict(table.pooled),
+        args.fold_case,
     )
     return Fitted(description, fitted.model.eval(), kept)
 
@@ -105,7 +109,8 @@ class Judgement(NamedTuple):
 def _held_out(args: Namespace, table: Table, fitted: Fit, options: Options, log: Log) -> HeldOut | None:
     """The scores of the rows of --test, or, without it, of rows held out of the fit if there are enough."""
     if args.test is None:
-        return held_out(table.features, table.x, table.y, table.weight, options, args.folds, table.parts)
+        rows = table.x, table.y, table.weight
+        return held_out(table.features, *rows, options, args.folds, table.parts, table.group, table.time)
     x, y, weight = read_rows(args.test, table, reading_of(args), log)
     logit, y, weight = gather(logits(fitted.model, x), y, weight)
     return HeldOut(f"the rows of {args.test.name}", logit, y, weight, 0.0)

@@ -11,6 +11,7 @@ import torch
 from passfail.arrays import Bools, Floats
 from passfail.manifest import Feature
 from train import distributed
+from train.errors import FitError
 from train.model.logistic import LogisticModel
 from train.solvers.fit import fit
 from train.solvers.options import Options
@@ -46,6 +47,8 @@ def held_out(
     options: Options,
     folds: int = 5,
     parts: Sequence[tuple[int, int]] = (),
+    group: Floats | None = None,
+    time: Floats | None = None,
 ) -> HeldOut | None:
     """Score rows held out of the fit: all of them by cross-validation, or a fifth of a very long table.
 
@@ -56,6 +59,8 @@ def held_out(
     x : float64 (n, d). y, weight : float64 (n,).
     folds : of the cross-validation, >= 2.
     parts : (number, rows) of each part of the table that this process has; by default it has one.
+    group : float64 (n,), rows of one group are in one fold. time : float64 (n,), a fold is tested by a fit to earlier
+        rows.
 
     Returns
     -------
@@ -66,10 +71,19 @@ def held_out(
     if min(negative, positive) < max(HELD_OUT_OF_EACH, folds):
         return None
     crossed = negative + positive <= MOST_CROSS_VALIDATED
-    fold = assign_folds(y, folds if crossed else 5, options.seed, parts)
-    logit = out_of_fold(features, x, y, weight, options, fold, range(folds) if crossed else [0])
-    rows = ~np.isnan(logit)
+    count = folds if crossed else 5
     how = f"{folds}-fold cross-validation" if crossed else "a fifth of the rows held out"
+    if time is not None:
+        fold, wanted = later_folds(time, count), list(range(1, count + 1)) if crossed else [count]
+        how = f"{len(wanted)} times, each by the rows before"
+    else:
+        fold = assign_folds(y, count, options.seed, parts) if group is None else group_folds(y, group, count)
+        how, wanted = (
+            how + (", groups kept together" if group is not None else ""),
+            list(range(count if crossed else 1)),
+        )
+    logit = out_of_fold(features, x, y, weight, options, fold, wanted, later=time is not None)
+    rows = ~np.isnan(logit)
     duplicates, out = _duplicates(x, y, fold, rows), distributed.total(torch.tensor(rows.sum())).item()
     logit, outcome, counts = gather(logit[rows], y[rows], weight[rows])
     return HeldOut(how, logit, outcome, counts, duplicates / out)
@@ -90,13 +104,20 @@ def out_of_fold(
     options: Options,
     fold: npt.NDArray[np.integer],
     wanted: Iterable[int],
+    later: bool = False,
 ) -> Floats:
-    """The logits (n,) of the rows whose fold (n,) is wanted, each from a fit to the other folds; NaN for the rest."""
+    """The logits (n,) of the rows whose fold (n,) is wanted, each from a fit to the other folds; NaN for the rest.
+
+    later : whether to fit to the folds before only.
+    """
     logit = np.full(len(y), np.nan)
     for one in wanted:
         out = fold == one
-        kept, counts = taken(x, ~out), weight[~out]
-        fitted = fit(impute(features, kept, counts), kept, y[~out], counts, options, log=lambda line: None)
+        used = fold < one if later else ~out
+        kept, counts = taken(x, used), weight[used]
+        if later and len(set(chain(*distributed.gathered(np.unique(y[used]).tolist())))) < 2:
+            raise FitError(f"--time: the rows before fold {one} all have one outcome; use fewer --folds")
+        fitted = fit(impute(features, kept, counts), kept, y[used], counts, options, log=lambda line: None)
         logit[out] = logits(fitted.model, taken(x, out))
     return logit
 
@@ -128,6 +149,44 @@ def assign_folds(y: Floats, folds: int, seed: int, parts: Sequence[tuple[int, in
         for (part, _), rows in zip(parts, own, strict=True):
             fold[rows] = order[found[part] : found[part] + len(rows)]
     return fold
+
+
+def group_folds(y: Floats, group: Floats, folds: int) -> npt.NDArray[np.integer]:
+    """The fold (n,) of each row, so that rows of a group share one and each fold has its share of either outcome.
+
+    The groups are dealt out as by scikit-learn's StratifiedGroupKFold: those whose outcomes are most unequal first,
+    each to the fold that leaves the shares of the outcomes most even.
+    """
+    outcome, groups = gather(y, group)
+    names, place = np.unique(groups, return_inverse=True)
+    if len(names) < folds:
+        raise FitError(f"--group: {len(names)} groups can't make {folds} folds; use fewer --folds")
+    rows = np.stack([np.bincount(place, outcome == value, len(names)) for value in (0, 1)], axis=1)
+    totals, dealt, found = rows.sum(0), np.zeros((folds, 2)), np.empty(len(names), dtype=np.min_scalar_type(folds))
+    for one in np.argsort(-rows.std(axis=1), kind="mergesort"):
+        tried = np.repeat(dealt[None], folds, axis=0)  # (fold it is added to, fold, outcome)
+        tried[np.arange(folds), np.arange(folds)] += rows[one]
+        uneven, size, best = (tried / totals).std(axis=1).mean(axis=1).tolist(), dealt.sum(1).tolist(), 0
+        for fold in range(1, folds):
+            close = abs(uneven[fold] - uneven[best]) <= 1e-8 + 1e-5 * uneven[best]
+            best = fold if uneven[fold] < uneven[best] or (close and size[fold] < size[best]) else best
+        found[one] = best
+        dealt[best] += rows[one]
+    return found[np.searchsorted(names, group)]
+
+
+def later_folds(time: Floats, folds: int) -> npt.NDArray[np.integer]:
+    """The fold (n,) of each row in the order of time, as scikit-learn's TimeSeriesSplit: 0 is never tested.
+
+    The folds 1 to `folds` have n // (folds + 1) rows each, fold 0 the rest; rows of one time stay in the table's order.
+    """
+    lengths = distributed.gathered(len(time))
+    (every,) = gather(time)
+    size = len(every) // (folds + 1)
+    fold = np.empty(len(every), dtype=np.min_scalar_type(folds))
+    fold[np.argsort(every, kind="stable")] = np.maximum(0, folds - (len(every) - 1 - np.arange(len(every))) // size)
+    start = sum(lengths[: distributed.rank()])
+    return fold[start : start + len(time)]
 
 
 def _duplicates(x: Floats, y: Floats, fold: npt.NDArray[np.integer], rows: Bools) -> float:

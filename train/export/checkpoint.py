@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from passfail.arrays import Floats
 from passfail.files import replacing
-from passfail.manifest import Feature, Metrics, Struct, Target, Training
+from passfail.manifest import PLAIN, Dialect, Feature, Metrics, Struct, Target, Training
 from train.errors import FitError
 from train.evaluation.metrics import Evaluation
 from train.model.logistic import LogisticModel
@@ -69,6 +69,10 @@ class Description(Struct, frozen=True):
     kept: Metrics | None = None
     raw: tuple[Raw, ...] = ()
     arguments: dict[str, Any] = {}
+    dialect: Dialect = PLAIN
+    dates: dict[str, tuple[str, ...]] = {}
+    pooled: dict[str, str] = {}
+    fold_case: bool = False
 
 
 def save(folder: Path, description: Description, model: LogisticModel, kept: Kept) -> Path:

@@ -114,6 +114,10 @@ def _describe(description: Description, model: LogisticModel, kept: Kept, files:
         training=description.training,
         units=description.units,
         arguments=description.arguments,
+        dialect=description.dialect,
+        dates=description.dates,
+        pooled=description.pooled,
+        fold_case=description.fold_case,
     )
     if faults := [*chain.faults(draft, kept, description.kept), *chain.word_faults(draft, description.raw)]:
         raise ExportError(f"the export is not the model that was fitted: {'; '.join(faults)}; train it again")

@@ -5,9 +5,12 @@ import csv
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Literal
 
-from passfail.manifest import MISSING
+from msgspec.structs import replace
+
+from passfail.manifest import MISSING, Dialect
 from train.table.values import plain_number
 
 HEAD = 1 << 16  # bytes of a file that its dialect is found from
@@ -21,32 +24,18 @@ DECIMAL_COMMA = re.compile(r"[+-]?(\d+|\d{1,3}(\.\d{3})+),(\d{1,2}|\d{4,})")
 DECIMAL_POINT = re.compile(r"[+-]?\d*\.(\d{1,2}|\d{4,})")
 
 
-@dataclass(frozen=True)
-class Dialect:
-    """How a CSV file is written.
-
-    skipped: lines above the header. header: whether there is one. extra: a column that only the rows have: "" (none),
-    "first" (row names, as R writes them) or "last" (each row ends with a separator).
-    """
-
-    encoding: str = UTF8
-    separator: str = ","
-    decimal: str = "."
-    skipped: int = 0
-    header: bool = True
-    extra: str = ""
-
-    def __str__(self) -> str:
-        """What differs from UTF-8 with commas below a header, for people; "" if nothing does."""
-        found = [
-            f"separator {NAMES.get(self.separator, repr(self.separator))}" if self.separator != "," else "",
-            "decimal comma" if self.decimal != "." else "",
-            f"encoding {self.encoding}" if self.encoding != UTF8 else "",
-            f"{self.skipped} line{'s' * (self.skipped > 1)} above the header skipped" if self.skipped else "",
-            "no header" if not self.header else "",
-            {"first": "row names in the first column", "last": "each row ends with a separator"}.get(self.extra, ""),
-        ]
-        return ", ".join(filter(None, found))
+def describe(dialect: Dialect) -> str:
+    """What differs from UTF-8 with commas below a header, for people; "" if nothing does."""
+    skipped = dialect.skipped
+    found = [
+        f"separator {NAMES.get(dialect.separator, repr(dialect.separator))}" if dialect.separator != "," else "",
+        "decimal comma" if dialect.decimal != "." else "",
+        f"encoding {dialect.encoding}" if dialect.encoding != UTF8 else "",
+        f"{skipped} line{'s' * (skipped > 1)} above the header skipped" if skipped else "",
+        "no header" if not dialect.header else "",
+        {"first": "row names in the first column", "last": "each row ends with a separator"}.get(dialect.extra, ""),
+    ]
+    return ", ".join(filter(None, found))
 
 
 def encoding_of(head: bytes, whole: bool) -> str:
@@ -63,7 +52,7 @@ def encoding_of(head: bytes, whole: bool) -> str:
     return UTF8
 
 
-def sniff(lines: Sequence[str], known: Dialect, separator: str | None, decimal: str | None) -> Dialect:
+def sniff(lines: Sequence[str], known: Dialect, separator: str | None, decimal: Literal[".", ","] | None) -> Dialect:
     """Find the dialect of a file's first lines, with their ends; separator, decimal: as the user gave them, or None."""
     above = 0
     if lines and (given := SEPARATOR_LINE.match(lines[0].rstrip("\r\n"))):
@@ -108,7 +97,7 @@ def _try(lines: Sequence[str], separator: str) -> _Try:
     return _Try(separator, rows, width, (width > 1, counts[width] / max(1, len(rows)), width))
 
 
-def _header(rows: Sequence[tuple[int, list[str]]], width: int) -> tuple[int, str]:
+def _header(rows: Sequence[tuple[int, list[str]]], width: int) -> tuple[int, Literal["", "first", "last"]]:
     """Which of the rows is the header, and the extra column of the rows below it; width: the cells that most have."""
     for index, (_, row) in enumerate(rows):
         if len(row) == width and sum(map(bool, row)) > 1:  # else a title, saved with the cells beside it

@@ -21,14 +21,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from msgspec import structs
 from openpyxl import load_workbook
 from pyarrow import csv as arrow_csv
 
 from passfail.arrays import Floats
-from passfail.manifest import MISSING
+from passfail.manifest import MISSING, Dialect
 from train.errors import DataError
 from train.table import values
-from train.table.dialects import FALLBACK, HEAD, UTF8, Dialect, encoding_of, sniff
+from train.table.dialects import FALLBACK, HEAD, UTF8, describe, encoding_of, sniff
 from train.table.schema import Reading
 
 CHUNK = 4 << 20  # bytes of CSV parsed at a time; its columns stay in the processor's cache
@@ -43,14 +44,16 @@ class Cells:
 
     kind: "number"; "text"; "date" (a date or a time); "other", what must be read again as text, since reading it as a
     number would change it; None where every cell is missing.
-    numbers: float64 (m,), the number, or the index of the text in `texts`, or 0 for a date; NaN for missing.
-    unit: that all numbers have, "" for none.
+    numbers: float64 (m,), the number, or the index of the text in `texts`, or microseconds since 1970 for a date, or 0
+    for a time of day; NaN for missing.
+    unit: that all numbers have, "" for none. thousands: the marks between the thousands of some.
     """
 
     kind: Literal["number", "text", "date", "other"] | None
     numbers: Floats
     texts: tuple[str, ...] = ()
     unit: str = ""
+    thousands: str = ""
 
 
 Block = dict[str, Cells]
@@ -88,6 +91,7 @@ class Part(ABC):
     def __init__(self, path: Path, reading: Reading) -> None:
         self.path, self.reading = path, reading
         self.missing = sorted({*MISSING, *reading.na})
+        self.dialect = Dialect(missing=reading.na)
         self.warnings: list[str] = []
 
     @property
@@ -123,6 +127,9 @@ class Part(ABC):
         if pa.types.is_null(kind):
             return Cells(None, np.full(len(array), np.nan))
         if not as_text and pa.types.is_temporal(kind):
+            if pa.types.is_date(kind) or pa.types.is_timestamp(kind):
+                array = array.cast(pa.timestamp("us", getattr(kind, "tz", None)), safe=False).cast(pa.int64())
+                return Cells("date", array.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False))
             return Cells("date", np.where(array.is_valid().to_numpy(zero_copy_only=False), 0.0, np.nan))
         if not as_text and (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
             return self._numbers(array)
@@ -135,7 +142,7 @@ class Part(ABC):
         if not found:
             return Cells(None, np.full(len(array), np.nan))
         if not as_text and (read := values.numbers(found, decimal)):
-            return Cells("number", _recoded(codes, read[0]), unit=read[1])
+            return Cells("number", _recoded(codes, read[0]), unit=read[1], thousands=read[2])
         return Cells("text", codes, found)
 
     def _numbers(self, array: pa.Array) -> Cells:
@@ -158,7 +165,7 @@ class Csv(Part):
 
     @property
     def note(self) -> str:
-        return str(self.dialect)
+        return describe(self.dialect)
 
     def _found(self) -> Dialect:
         with self._bytes() as file:
@@ -167,7 +174,7 @@ class Csv(Part):
         try:
             encoding = self.reading.encoding or encoding_of(head, whole)
             encoding = UTF8 if codecs.lookup(encoding).name == "utf-8" else encoding
-            known = Dialect(encoding=encoding, header=self.reading.header)
+            known = Dialect(encoding=encoding, header=self.reading.header, missing=self.reading.na)
             lines = head.decode(known.encoding, "replace").splitlines(keepends=True)
         except LookupError as error:
             raise DataError(f"{self.path}: unknown encoding '{self.reading.encoding}'; correct --encoding") from error
@@ -294,7 +301,7 @@ class Csv(Part):
 
     def fall_back(self) -> bool:
         """Take the file to be in Windows-1252, if it was taken to be in UTF-8 so far; returns whether it was."""
-        was, self.dialect = self.dialect, replace(self.dialect, encoding=FALLBACK)
+        was, self.dialect = self.dialect, structs.replace(self.dialect, encoding=FALLBACK)
         return was != self.dialect
 
     def _chunks(self) -> Iterator[bytes]:

@@ -1,11 +1,13 @@
 """What each column of a table is: the target, the weights, a feature, or left out; or why it can't be used."""
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
-from passfail.columns import BOOLEANS
+from msgspec import structs
+
+from passfail.columns import BOOLEANS, date_number
 from passfail.manifest import Feature, Target
 from train.table import values
 
@@ -16,6 +18,7 @@ MAX_ASKED = 1000  # levels of a column that --categorical names
 FEW = 20  # levels that are never too many for the rows
 MOST_TEXTS = 100_000  # different texts of a column that are counted; with more, it can't be categorical
 MANY = 5  # values that an error lists
+OTHER = "other"  # the level of all rare ones
 
 # What makes two texts of a target the same value: first the spelling of numbers and booleans, then case as well.
 SPELLINGS: tuple[Callable[[str], str], ...] = (values.canonical, lambda text: values.canonical(text).casefold())
@@ -32,7 +35,9 @@ class Reading:
     weights, cluster: the columns of the rows' weights and of their groups. missing: {column, or "" for all others: what
     a missing cell becomes, see passfail.manifest.Feature, or "drop" for its row}; by default the mean or the most
     frequent level, where a cell is missing. reference: {column: its reference level}. order: {column: its levels in
-    order}. strict: refuse what is left out with a warning otherwise. na: cells that are missing, besides
+    order}. rare: a level of fewer rows becomes OTHER. fold_case: whether levels are spelt in small letters. dates:
+    {column: parts of its dates that become features, see passfail.columns.date_number}. group, time: columns that say
+    how rows are held out. strict: refuse what is left out with a warning otherwise. na: cells that are missing, besides
     passfail.manifest.MISSING. separator, decimal, encoding: of CSV, found if None. header: whether CSV has one. sheet:
     of an Excel file, the first if None.
     """
@@ -47,10 +52,15 @@ class Reading:
     missing: Mapping[str, Missing] = field(default_factory=dict)
     reference: Mapping[str, str] = field(default_factory=dict)
     order: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    rare: int = 0
+    fold_case: bool = False
+    dates: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    group: str | None = None
+    time: str | None = None
     strict: bool = False
     na: tuple[str, ...] = ()
     separator: str | None = None
-    decimal: str | None = None
+    decimal: Literal[".", ","] | None = None
     encoding: str | None = None
     header: bool = True
     sheet: str | None = None
@@ -80,6 +90,7 @@ class Summary:
 
     kinds: set[str] = field(default_factory=set)
     units: set[str] = field(default_factory=set)
+    thousands: set[str] = field(default_factory=set)
     count: int = 0
     missing: int = 0
     first_missing: Place | None = None
@@ -94,6 +105,7 @@ class Summary:
         """Take in what is known of other rows."""
         self.kinds |= other.kinds
         self.units |= other.units
+        self.thousands |= other.thousands
         self.count += other.count
         self.missing += other.missing
         self.minimum = min(self.minimum, other.minimum)
@@ -167,8 +179,11 @@ def known_target(known: Target, column: Summary) -> dict[str, float]:
     return y
 
 
-def known_feature(known: Feature, column: Summary) -> dict[str, float]:
-    """The index of the level of each text of a column of another table, for a Feature. Raises Fault."""
+def known_feature(known: Feature, column: Summary, fold_case: bool, other: str | None) -> dict[str, float]:
+    """The index of the level of each text of a column of another table, for a Feature; other: that of unseen ones.
+
+    Raises Fault.
+    """
     if column.missing and not known.nullable:
         option = f"--missing '{known.name}={'mean' if known.kind == 'numeric' else 'most-frequent'}'"
         raise Fault(
@@ -181,7 +196,8 @@ def known_feature(known: Feature, column: Summary) -> dict[str, float]:
         return {}
     codes = {}
     for text, level in column.levels.items():
-        value = text if text in known.levels else values.canonical(text)
+        value = text.casefold() if fold_case else text if text in known.levels else values.canonical(text)
+        value = other if other and value not in known.levels else value
         if value not in known.levels:
             found = f"{text!r} is not a level of the training rows"
             raise Fault(level.first, found, f"leave its rows out; the levels are {', '.join(known.levels[:MANY])}")
@@ -247,8 +263,10 @@ def groups(column: Summary) -> dict[str, float]:
     return {text: float(index) for index, text in enumerate(column.levels)}
 
 
-def feature(reading: Reading, name: str, column: Summary) -> tuple[Feature, dict[str, float]]:
-    """The Feature of a column, and the index of the level of each of its texts. Raises Fault or LeftOut.
+def feature(reading: Reading, name: str, column: Summary) -> tuple[Feature, dict[str, float], str]:
+    """The Feature of a column, the index of the level of each of its texts, and the level of rare ones ("" for none).
+
+    Raises Fault or LeftOut.
 
     Where cells may be missing they become 0 here, until train.table.imputation knows better.
     """
@@ -265,9 +283,10 @@ def feature(reading: Reading, name: str, column: Summary) -> tuple[Feature, dict
         if column.infinite:
             raise Fault(column.infinite, "not a finite number", "correct the cell or empty it")
         strategy = way if nullable and way and way != "drop" else "mean" if nullable else "error"
-        return Feature(name, "numeric", (), column.minimum, column.maximum, imputed, strategy), {}
-    _check_texts(name, column, asked)
-    groups = _spellings(column)
+        return Feature(name, "numeric", (), column.minimum, column.maximum, imputed, strategy), {}, ""
+    groups = _spellings(column, reading.fold_case)
+    pooled = _pool_rare(reading.rare, column, groups)
+    _check_texts(name, column, len(groups), asked)
     if len(groups) == 1:
         raise LeftOut(f"every row has {next(iter(groups))!r}; it predicts nothing; --drop '{name}' silences this")
     levels = _ordered(reading, name, list(groups))
@@ -276,13 +295,62 @@ def feature(reading: Reading, name: str, column: Summary) -> tuple[Feature, dict
         raise Fault(None, f"levels have no {way}", f"use {option} or indicator", option)
     strategy = "error" if not nullable else "indicator" if way == "indicator" else "most-frequent"
     codes = {text: float(levels.index(level)) for level, texts in groups.items() for text in texts}
-    return Feature(name, "categorical", tuple(levels), None, None, imputed, strategy), codes
+    return Feature(name, "categorical", tuple(levels), None, None, imputed, strategy), codes, pooled
 
 
-def _check_texts(name: str, column: Summary, asked: bool) -> None:
-    """Raise LeftOut or Fault unless a column of texts can be categorical; asked: whether the user says that it is."""
+def date_features(reading: Reading, name: str, column: Summary) -> Iterator[tuple[Feature, dict[str, float]]]:
+    """The Feature of each part of a column's dates, and its number for each of the texts. Raises Fault or LeftOut."""
+    for part in reading.dates[name]:
+        codes = date_numbers(column, part)
+        low, high = min(codes.values(), default=0.0), max(codes.values(), default=0.0)
+        numbers = replace(column, kinds={"number"}, levels={}, minimum=low, maximum=high)
+        yield structs.replace(feature(reading, name, numbers)[0], name=f"{name}.{part}"), codes
+
+
+def date_numbers(column: Summary, part: str) -> dict[str, float]:
+    """The number of each text of a column of dates. Raises Fault."""
+    if column.too_many:
+        raise Fault(None, f"more than {MOST_TEXTS} different dates", "leave its time of day out, or drop the column")
+    codes = {}
+    for text, level in column.levels.items():
+        try:
+            codes[text] = date_number(text, part)
+        except ValueError as error:
+            raise Fault(level.first, f"{text!r} is not a date in ISO 8601", "write it as 2024-05-31") from error
+    return codes
+
+
+def check_order(column: Summary, time: bool) -> dict[str, float]:
+    """The number of each text of the column of --group, or --time. Raises Fault."""
+    if column.missing:
+        raise Fault(column.first_missing, "missing", "every row needs a value of --group or --time")
+    if column.too_many:
+        raise Fault(None, f"more than {MOST_TEXTS} different texts", "use numbers")
+    if time and column.levels:
+        first = min(level.first for level in column.levels.values())
+        raise Fault(first, "not a time", "--time takes numbers, and dates in ISO 8601: 2024-05-31")
+    return {text: float(index) for index, text in enumerate(sorted(column.levels))}
+
+
+def _pool_rare(least: int, column: Summary, groups: dict[str, list[str]]) -> str:
+    """Merge the levels of fewer than `least` rows in {level: its texts}; returns their new name, "" for none."""
+    rare = [level for level, texts in groups.items() if sum(column.levels[text].rows for text in texts) < least]
+    if not rare:
+        return ""
+    texts = [text for level in rare for text in groups.pop(level)]
+    name = OTHER if OTHER not in groups else f"({OTHER})"
+    groups[name] = texts
+    return name
+
+
+def _check_texts(name: str, column: Summary, count: int, asked: bool) -> None:
+    """Raise LeftOut or Fault unless a column of texts can be categorical.
+
+    count: of its levels. asked: whether the user says that it is categorical.
+    """
     if column.kinds == {"date"} or (not asked and values.is_date(column.levels)):
-        raise LeftOut("its cells are dates or times; each would be a level of its own; make numbers of them to use it")
+        remedy = f"--date '{name}=year,month' makes numbers of dates"
+        raise LeftOut(f"its cells are dates or times; each would be a level of its own; {remedy}")
     levels, rows = column.levels, column.count + column.missing
     numeric = {text for text in levels if values.plain_number(text) is not None}
     if not asked and not column.too_many:
@@ -297,17 +365,17 @@ def _check_texts(name: str, column: Summary, asked: bool) -> None:
             remedy = f"write it in decimal digits, or use --categorical '{name}'"
             raise Fault(levels[first].first, f"{first!r} is hexadecimal", remedy, f"--categorical '{name}'")
     most = MAX_ASKED if asked else MAX_LEVELS
-    if column.too_many or len(levels) > most or (len(levels) > FEW and len(levels) > rows / 2):
-        count = f"more than {MOST_TEXTS}" if column.too_many else str(len(levels))
+    if column.too_many or count > most or (count > FEW and count > rows / 2):
+        found = f"more than {MOST_TEXTS}" if column.too_many else str(len(levels))
         what = "identifiers" if not asked and all(text.isdecimal() for text in levels) and levels else "texts"
         use = MAX_LEVELS < len(levels) <= min(MAX_ASKED, rows / 2) and not column.too_many and not asked
         remedy = f"--categorical '{name}' uses it" if use else f"--drop '{name}' silences this"
-        raise LeftOut(f"{count} different {what} in {rows} rows are too many for levels; {remedy}")
+        raise LeftOut(f"{found} different {what} in {rows} rows are too many for levels; {remedy}")
 
 
-def _spellings(column: Summary) -> dict[str, list[str]]:
-    """{level: the texts that mean it}: booleans have one spelling each, other texts only their own."""
-    if {text.casefold() for text in column.levels} <= BOOLEANS:
+def _spellings(column: Summary, fold_case: bool) -> dict[str, list[str]]:
+    """{level: the texts that mean it}: one spelling for each boolean, small letters if asked, else each its own."""
+    if fold_case or {text.casefold() for text in column.levels} <= BOOLEANS:
         groups: dict[str, list[str]] = {}
         for text in column.levels:
             groups.setdefault(text.casefold(), []).append(text)
@@ -316,17 +384,14 @@ def _spellings(column: Summary) -> dict[str, list[str]]:
 
 
 def _ordered(reading: Reading, name: str, levels: list[str]) -> list[str]:
-    """The levels in the order asked for, else by number or by the alphabet; the reference level comes first."""
+    """The levels in the order asked for, else by number and then by the alphabet; the reference level comes first."""
     if given := reading.order.get(name):
         if set(given) != set(levels) or len(given) != len(levels):
             option = f"--order '{name}={','.join(sorted(levels))}'"
             raise Fault(None, "--order names other levels than the column has", f"name each once: {option}", option)
         return list(given)
     numbers = {level: values.plain_number(level.lstrip("+0") or "0") for level in levels}
-    if None not in numbers.values():
-        levels = sorted(levels, key=lambda level: (numbers[level] or 0.0, level))
-    else:
-        levels = sorted(levels)
+    levels = sorted(levels, key=lambda level: (numbers[level] is None, numbers[level] or 0.0, level))
     if (first := reading.reference.get(name)) is None:
         return levels
     if first not in levels:

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from msgspec import structs
 
 from passfail.arrays import Bools, Floats
-from passfail.manifest import Feature, Target
+from passfail.manifest import PLAIN, Dialect, Feature, Target
 from train import distributed
 from train.errors import DataError
 from train.table import schema
@@ -36,9 +37,10 @@ class Table:
     --weights. They lie in a temporary file (out_of_core.py). features: d of them, in the order of x's columns. rows,
     positives: of the whole table, of which x, y and weight are this process's share. sha256: the file's, or, for a
     folder, that of what `sha256sum *` prints for its parts. missing: {feature: its missing cells}. units: {feature: the
-    unit that its cells name}. cluster float64 (n,): the number of each row's group, None without --cluster. parts:
-    (number, rows) of each part of this share. notes: how the table was read, where that is unusual; warnings: what was
-    left out.
+    unit that its cells name}. cluster float64 (n,): the number of each row's group, None without --cluster. dialect:
+    the first part's. dates: {column: the parts of its dates that are features}. pooled: {feature: the rare level}.
+    group, time: float64 (n,), see Reading. parts: (number, rows) of each part of this share. notes: how the table was
+    read, where that is unusual; warnings: what was left out.
     """
 
     source: str
@@ -53,6 +55,11 @@ class Table:
     missing: Mapping[str, int] = field(default_factory=dict)
     units: Mapping[str, str] = field(default_factory=dict)
     cluster: Floats | None = None
+    dialect: Dialect = PLAIN
+    dates: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    pooled: Mapping[str, str] = field(default_factory=dict)
+    group: Floats | None = None
+    time: Floats | None = None
     parts: tuple[tuple[int, int], ...] = ()
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -80,6 +87,7 @@ def read_table(path: Path, reading: Reading | None = None, log: Log = lambda lin
         raise DataError("\n".join([none_left, *found.warnings]))
     x, y, weight = share.arrays(found)
     y_of = found.codes[share.target]
+    thousands = set().union(*(columns[found.source(f.name)].thousands for f in found.features))
     notes = [f"{part.path}: {part.note}" for part in parts if part.note]
     if share.dropped:
         notes.append(f"{path}: {share.dropped} rows left out: {share.why_dropped}")
@@ -93,9 +101,14 @@ def read_table(path: Path, reading: Reading | None = None, log: Log = lambda lin
         target=found.target,
         rows=columns[share.target].count,
         positives=sum(level.rows for text, level in columns[share.target].levels.items() if y_of[text]),
-        missing={name: columns[name].missing for name in names},
-        units={f.name: unit for f in found.features for unit in columns[f.name].units if unit},
-        cluster=share.cluster,
+        cluster=share.other(reading.cluster),
+        missing={f.name: columns[found.source(f.name)].missing for f in found.features},
+        units={f.name: unit for f in found.features for unit in columns[found.source(f.name)].units if unit},
+        dialect=structs.replace(parts[0].dialect, thousands="".join(sorted(thousands))),
+        dates=reading.dates,
+        pooled=found.pooled,
+        group=share.other(reading.group),
+        time=share.other(reading.time),
         parts=tuple(share.lengths),
         notes=tuple(notes),
         warnings=(*(sentence for part in parts for sentence in part.warnings), *found.warnings),
@@ -107,14 +120,16 @@ def read_rows(path: Path, table: Table, reading: Reading, log: Log = lambda line
 
     Raises DataError where a column or a level is not one of the table's.
     """
-    names = [feature.name for feature in table.features]
+    sources = {f"{name}.{part}": name for name, parts in table.dates.items() for part in parts}
+    names = list(dict.fromkeys(sources.get(feature.name, feature.name) for feature in table.features))
     parts = open_parts(path, reading)
     header = parts[0].header()
     wanted = [*names, table.target.name, *([reading.weights] if reading.weights else [])]
     if lacking := [name for name in wanted if name not in header]:
         raise DataError(f"{path}: line 1: there is no column '{lacking[0]}'; the model was fitted with it")
     categorical = tuple(feature.name for feature in table.features if feature.kind == "categorical")
-    reading = replace(reading, target=table.target.name, categorical=categorical, order={}, cluster=None)
+    known = {"target": table.target.name, "categorical": categorical, "order": {}, "dates": table.dates}
+    reading = replace(reading, **known, cluster=None, group=None, time=None)  # type: ignore[arg-type]
     share = _Share(parts, header, names, reading, log)
     columns, _ = share.read()
     rows = list(share.arrays(_match(table, share, columns)))
@@ -151,6 +166,9 @@ def _resolved(reading: Reading, header: Sequence[str], where: str) -> Reading:
         missing={name and one(name): way for name, way in reading.missing.items()},
         reference={one(name): level for name, level in reading.reference.items()},
         order={one(name): levels for name, levels in reading.order.items()},
+        dates={one(name): parts for name, parts in reading.dates.items()},
+        group=reading.group and one(reading.group),
+        time=reading.time and one(reading.time),
     )
     if wrong:
         raise DataError("\n".join(wrong))
@@ -166,11 +184,15 @@ def _feature_names(reading: Reading, header: Sequence[str], path: Path) -> list[
         raise DataError(f"{path}: column '{weights}' has the weights; it can't be the target, categorical or dropped")
     if reading.cluster and reading.cluster in {target, weights}:
         raise DataError(f"{path}: column '{reading.cluster}' has the groups; it can't be the target or the weights")
-    names = [name for name in header if name not in {target, weights, reading.cluster, *drop}]
+    others = [name for name in (reading.group, reading.time) if name]
+    if len(others) > 1 or {target, weights, *drop}.intersection(others):
+        raise DataError(f"{path}: --group or --time needs a column of its own; choose one of the two")
+    names = [name for name in header if name not in {target, weights, reading.cluster, *others, *drop}]
     for option, given in (
         ("--missing", reading.missing),
         ("--reference", reading.reference),
         ("--order", reading.order),
+        ("--date", reading.dates),
     ):
         if strange := [name for name in given if name and name not in names]:
             raise DataError(f"{path}: column '{strange[0]}' is not one to predict from; take it out of {option}")
@@ -181,12 +203,21 @@ def _feature_names(reading: Reading, header: Sequence[str], path: Path) -> list[
 
 @dataclass
 class _Found:
-    """What the columns turn out to be: features, the target, the number of each text of a column, and warnings."""
+    """What the columns turn out to be: features, the target, the number of each text of a column, and warnings.
+
+    sources: {feature: its column}, of parts of dates. pooled: as in Table.
+    """
 
     target: Target
     features: list[Feature] = field(default_factory=list)
     codes: dict[str, dict[str, float]] = field(default_factory=dict)
+    sources: dict[str, str] = field(default_factory=dict)
+    pooled: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+
+    def source(self, feature: str) -> str:
+        """The column that a feature is made of."""
+        return self.sources.get(feature, feature)
 
 
 def _infer(reading: Reading, share: "_Share", columns: Mapping[str, Summary]) -> _Found:
@@ -201,11 +232,20 @@ def _infer(reading: Reading, share: "_Share", columns: Mapping[str, Summary]) ->
     if reading.cluster:
         with _noted(faults, reading.cluster):
             found.codes[reading.cluster] = schema.groups(columns[reading.cluster])
+    for name in filter(None, (reading.group, reading.time)):
+        with _noted(faults, name):
+            found.codes[name] = schema.check_order(columns[name], name == reading.time)
     for name in share.features:
         with _noted(faults, name):
             try:
-                feature, found.codes[name] = schema.feature(reading, name, columns[name])
+                if name in reading.dates:
+                    for part, codes in schema.date_features(reading, name, columns[name]):
+                        found.features.append(part)
+                        found.codes[part.name], found.sources[part.name] = codes, name
+                    continue
+                feature, found.codes[name], pooled = schema.feature(reading, name, columns[name])
                 found.features.append(feature)
+                found.pooled |= {name: pooled} if pooled else {}
             except LeftOut as why:
                 if reading.strict:
                     option = f"--drop '{name}'"
@@ -222,9 +262,16 @@ def _match(table: Table, share: "_Share", columns: Mapping[str, Summary]) -> _Fo
     found = _Found(table.target, list(table.features))
     with _noted(faults, share.target):
         found.codes[share.target] = schema.known_target(table.target, columns[share.target])
+    found.sources = {f"{name}.{part}": name for name, parts in table.dates.items() for part in parts}
     for feature in table.features:
+        column = columns[found.source(feature.name)]
         with _noted(faults, feature.name):
-            found.codes[feature.name] = schema.known_feature(feature, columns[feature.name])
+            if feature.name in found.sources:
+                codes = schema.date_numbers(column, feature.name.removeprefix(f"{found.source(feature.name)}."))
+            else:
+                other = table.pooled.get(feature.name)
+                codes = schema.known_feature(feature, column, share.reading.fold_case, other)
+            found.codes[feature.name] = codes
     if faults:
         raise share.error(faults)
     return found
@@ -248,8 +295,8 @@ class _Share:
         assert reading.target is not None
         self.parts, self.header, self.reading, self.log = parts, header, reading, log
         self.features, self.target = features, reading.target
-        self.names = [*features, reading.target, *filter(None, (reading.weights, reading.cluster))]
-        self.cluster: Floats | None = None
+        others = filter(None, (reading.target, reading.weights, reading.cluster, reading.group, reading.time))
+        self.names = [*features, *dict.fromkeys(others)]
         dropping = [n for n in features if reading.missing.get(n, reading.missing.get("")) == "drop"]
         self.required = [reading.target, *dropping]  # a row that lacks one of these is left out
         self.dropped = 0
@@ -260,7 +307,7 @@ class _Share:
 
         Returns ({name: its Summary over all processes}, the SHA-256 of the table).
         """
-        as_text = {self.target, *self.reading.categorical, *self.reading.order}
+        as_text = {self.target, *self.reading.categorical, *self.reading.order, *self.reading.dates}
         while True:
             try:
                 fault, mine = None, self._pass(as_text)
@@ -359,21 +406,33 @@ class _Share:
         orders = {
             name: [codes[text] for text in self.columns[name].levels]
             for name, codes in found.codes.items()
-            if self.columns[name].levels
+            if name in self.columns and self.columns[name].levels
         }
-        kept = [self.features.index(feature.name) for feature in found.features]
-        narrow = TemporaryArray() if len(kept) < len(self.features) else None
+        origin = [found.source(feature.name) for feature in found.features]
+        kept = [self.features.index(name) for name in origin]
+        dated = [(at, f.name) for at, f in enumerate(found.features) if f.name in found.sources]
+        for at, name in dated:
+            orders[name] = [found.codes[name][text] for text in self.columns[origin[at]].levels]
+        narrow = TemporaryArray() if dated or len(kept) < len(self.features) else None
         for part in pieces(self.rows, 1 << 16, x, *others):
             for column, name in zip([*x[part].T, *(other[part] for other in others)], self.names, strict=True):
                 if name in orders:
                     column[:] = _renumbered(column, orders[name])
             if narrow:
-                narrow.append(x[part][:, kept])
+                block = x[part][:, kept]
+                for at, name in dated:
+                    block[:, at] = _renumbered(block[:, at], orders[name])
+                narrow.append(block)
         x, y = narrow.array(self.rows, len(kept)) if narrow else x, others[0]
-        weight = others[1] if self.reading.weights else ones(self.rows)
-        self.cluster = others[-1] if self.reading.cluster else None
+        self._other = dict(zip(self.names[len(self.features) :], others, strict=True))
+        weight = self.other(self.reading.weights)
+        weight = ones(self.rows) if weight is None else weight
         self._check_outcomes(y, weight, found.target)
         return x, y, weight
+
+    def other(self, name: str | None) -> Floats | None:
+        """The values (n,) of a column that is no feature; None for none."""
+        return self._other[name] if name else None
 
     def _check_outcomes(self, y: Floats, weight: Floats, target: Target) -> None:
         """Raise DataError where all rows of a weight above 0, in every process, have the same outcome."""
@@ -425,7 +484,7 @@ class _Summarized:
                 summary.levels = _levels(cells.texts, numbers, known, rows)
                 self.values[index] = _renumbered(numbers, _positions(cells.texts, summary.levels))
             elif count:
-                summary.units = {cells.unit}
+                summary.units, summary.thousands = {cells.unit}, set(cells.thousands)
                 present = numbers if count == len(numbers) else numbers[known]
                 summary.minimum, summary.maximum = float(present.min()), float(present.max())
                 if summary.minimum < 0:

@@ -4,23 +4,11 @@ import math
 import re
 from collections.abc import Collection, Iterable
 
-from passfail.columns import BOOLEANS, NUMBER
+from passfail.columns import BOOLEANS, NUMBER, written
 
 EXACT = 2**53  # beyond it float64 skips integers
 PADDED = re.compile(r"[+-]?0\d+")  # a code with leading zeros: 01100
 HEXADECIMAL = re.compile(r"[+-]?0[xX][0-9a-fA-F]+")
-# A number to a reader only: a currency before it, groups of thousands, and a unit without digits behind it.
-_BODY = r"(?:\d{{1,3}}(?:[{group}]\d{{3}})+|\d+)(?:{point}\d*)?(?:[eE][+-]?\d+)?|{point}\d+"
-_FORMATTED = (
-    r"(?P<sign>[+-]?)(?P<before>[$€£¥]?) ?(?P<body>"
-    + _BODY
-    + r") ?(?P<after>[^\W\d_/²³]{{0,12}}(?:/[^\W\d_]{{1,6}})?[²³]?|[%‰°$€£¥])"
-)
-FORMATTED = {
-    ".": re.compile(_FORMATTED.format(group=",' \u00a0\u202f", point=r"\.")),
-    ",": re.compile(_FORMATTED.format(group=".' \u00a0\u202f", point=",")),
-}
-GROUPS = re.compile(r"[,.' \u00a0\u202f]")
 _MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?"
 _CLOCK = r"\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?: ?[ap]m)?"
 DATE = re.compile(
@@ -45,29 +33,24 @@ def is_exact(text: str) -> bool:
     return len(digits) < 16 or not digits.isdecimal() or int(text) == int(float(text))
 
 
-def numbers(texts: Iterable[str], decimal: str) -> tuple[list[float], str] | None:
-    """The numbers that all texts are, and the unit that all have ("" for none); None if some text is none.
+def numbers(texts: Iterable[str], decimal: str) -> tuple[list[float], str, str] | None:
+    """The numbers that all texts are, the unit that all have ("" for none), and the marks between their thousands.
 
-    `62.9 kg`, `12 %`, `$5`, `1,234.50` and `1.234,50` (decimal ",") are numbers.
+    None if some text is no number, or there is no text. `62.9 kg`, `12 %`, `$5`, `1,234.50` and `1.234,50` (decimal
+    ",") are numbers.
     """
     found: list[float] = []
     units: set[str] = set()
+    marks: set[str] = set()
     for text in texts:
-        match = FORMATTED[decimal].fullmatch(text)
-        if match is None or (match["before"] and match["after"]):
+        number = written(text, decimal)
+        value = plain_number(number.number) if number else None
+        if number is None or value is None:
             return None
-        body = match["body"]
-        if decimal == ",":
-            whole, _, fraction = body.partition(",")
-            body = f"{GROUPS.sub('', whole)}.{fraction}" if fraction else GROUPS.sub("", whole)
-        else:
-            body = re.sub(r"[,' \u00a0\u202f]", "", body)
-        value = plain_number(match["sign"] + body)
-        units.add(match["before"] or match["after"])
-        if value is None or len(units) > 1:
-            return None
+        units.add(number.unit)
+        marks.update(number.thousands)
         found.append(value)
-    return (found, units.pop()) if found else None
+    return (found, units.pop(), "".join(sorted(marks))) if len(units) == 1 else None
 
 
 def is_date(texts: Collection[str]) -> bool:

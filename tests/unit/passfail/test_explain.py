@@ -147,11 +147,14 @@ def test_predict_explains_and_cites_when_asked(client):
     [
         (
             "?explian=true",
-            [{"pointer": "?explian", "detail": "unknown; there are explain, evidence, interval and watch"}],
+            [{"pointer": "?explian", "detail": "unknown; there are explain, evidence, interval, errors and watch"}],
         ),
         ("?explain=yes", [{"pointer": "?explain", "detail": "expected true or false"}]),
         ("?explain", [{"pointer": "?explain", "detail": "expected true or false"}]),
-        ("?%3Cb%3E=1", [{"pointer": "?", "detail": "unknown; there are explain, evidence, interval and watch"}]),
+        (
+            "?%3Cb%3E=1",
+            [{"pointer": "?", "detail": "unknown; there are explain, evidence, interval, errors and watch"}],
+        ),
     ],
 )
 def test_a_query_that_is_not_understood_is_refused(client, query, expected):

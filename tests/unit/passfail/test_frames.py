@@ -55,7 +55,11 @@ def test_explain_names_the_row_and_column_that_is_wrong(model: Model) -> None:
     ("rows", "pointer", "detail"),
     [
         ([{**ROWS[0], "gre": "x"}], "row 0, gre", "expected a number, got a string"),
-        ([ROWS[0], {**ROWS[1], "gre": float("nan")}], "row 1, gre", "may not be null"),
+        (
+            [ROWS[0], {**ROWS[1], "gre": float("nan")}],
+            "row 1, gre",
+            "may not be null: no training row lacked it; train with --missing gre=mean to allow it",
+        ),
         ([{**ROWS[0], "rank": "9"}], "rows, rank, row 0", "not one of the levels: 1, 2, 3, 4"),
         ([ROWS[0], {"gre": 1}], "row 1", "expected the fields of row 0"),
         ({"gre": [1], "gpa": [1]}, "columns, rank", "missing"),

@@ -3,6 +3,8 @@
 No call holds the interpreter's lock for more than some 50 ms of processor time; HOLD is what a slow machine may take.
 """
 
+import csv
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -63,6 +65,7 @@ def test_no_json_takes_long_to_refuse(decoders, body):
 
 @pytest.mark.parametrize("body", TABLES.values(), ids=TABLES)
 def test_no_table_takes_long_to_refuse(decoders, body):
+    csv.field_size_limit(131_072)  # Python's own, as in the service; the trainer's reading raises it
     hold, seconds = longest_hold(refuse, decoders.csv.read, body)
     assert (hold < HOLD, seconds < SECONDS) == (True, True), (hold, seconds)
 

@@ -19,6 +19,7 @@ from serve.settings import Config
 from train.__main__ import main
 
 GOOD = {"gre": 800, "gpa": 4.0, "rank": 1}
+LACKED = ": no training row lacked it; train with --missing {} to allow it"
 
 
 def post(client, body, content_type="application/json"):
@@ -85,7 +86,7 @@ def test_csv_answers_csv_with_columns_added(client):
         ('{"gre":1,"gpa":3,"rank":"1","rank":"1"}', [("$.rank", "given more than once")]),
         ({**GOOD, "gre": "800"}, [("$.gre", "expected a number, got a string")]),
         ({**GOOD, "gre": True}, [("$.gre", "expected a number, got a boolean")]),
-        ({**GOOD, "gre": None}, [("$.gre", "may not be null")]),
+        ({**GOOD, "gre": None}, [("$.gre", f"may not be null{LACKED.format('gre=mean')}")]),
         ({**GOOD, "gre": [1]}, [("$.gre", "expected a number, got an array")]),
         ({**GOOD, "gre": {}}, [("$.gre", "expected a number, got an object")]),
         ('{"gre":NaN,"gpa":-Infinity,"rank":1}', [("$.gre", "not a finite number"), ("$.gpa", "not a finite number")]),
@@ -94,7 +95,7 @@ def test_csv_answers_csv_with_columns_added(client):
         ({**GOOD, "rank": 5}, [("$.rank", "not one of the levels: 1, 2, 3, 4")]),
         ({**GOOD, "rank": "first"}, [("$.rank", "not one of the levels: 1, 2, 3, 4")]),
         ({**GOOD, "rank": True}, [("$.rank", "expected one of the levels, as a string: 1, 2, 3, 4; got a boolean")]),
-        ({**GOOD, "rank": None}, [("$.rank", "may not be null")]),
+        ({**GOOD, "rank": None}, [("$.rank", f"may not be null{LACKED.format('rank=most-frequent')}")]),
         ([GOOD, {**GOOD, "gpa": "x"}, 7], [("$[1].gpa", "expected a number, got a string"),
                                            ("$[2]", "expected an object, got a number")]),
         (7, [("$", "expected an object or an array of objects, got a number")]),
@@ -131,10 +132,10 @@ def test_broken_json_is_malformed(client, body, status):
         ("gre,gpa,rank\n1,2\n", [("line 2", "2 cells where the header has 3")]),
         ("gre,gpa,rank\n1,x,1\n\n1,1_0,9\n,0x1,1\n", [("line 2, gpa", "expected a number"),
             ("line 4, gpa", "expected a number"), ("line 4, rank", "not one of the levels: 1, 2, 3, 4"),
-            ("line 5, gre", "may not be empty"), ("line 5, gpa", "expected a number")]),
+            ("line 5, gre", f"may not be empty{LACKED.format('gre=mean')}"), ("line 5, gpa", "expected a number")]),
         ("gre,gpa,rank\n1,2,1\n\n1,1.5e308,1\n", [("row 2", "its logit is beyond what float64 can carry")]),
         ("gre,gpa,rank\n1e999,2,1\nnan,inf,1\n", [("line 2, gre", "not a finite number"),
-            ("line 3, gre", "may not be empty"), ("line 3, gpa", "expected a number")]),
+            ("line 3, gre", f"may not be empty{LACKED.format('gre=mean')}"), ("line 3, gpa", "expected a number")]),
     ],
 )  # fmt: skip
 def test_csv_names_every_line_and_column(client, body, expected):
@@ -300,3 +301,31 @@ def test_the_two_decoders_agree(models, document):
 
 def test_compressed_bodies_are_not_guessed(client):
     assert post(client("hours"), gzip.compress(b'{"hours": 1}')).status_code == 400
+
+
+@pytest.mark.parametrize("accept", ["application/json", "text/csv", "application/jsonlines"])
+@pytest.mark.parametrize("kind", ["application/json", "text/csv"])
+def test_rows_that_are_wrong_get_their_error_in_their_place(client, kind, accept):
+    body = json.dumps([GOOD, {**GOOD, "gpa": "x"}, {**GOOD, "gpa": 1.7e308}, GOOD])
+    if kind == "text/csv":
+        body = "gre,gpa,rank\n800,4.0,1\n800,x,1\n800,1.7e308,1\n800,4.0,1\n"
+    served = client("admissions")
+    response = served.post("/predict?errors=row", data=body, content_type=kind, headers={"Accept": accept})
+    plain = served.post("/predict", json=GOOD).json
+
+    assert response.status_code == 200
+    assert (response.headers["X-Rows-Answered"], response.headers["X-Rows-Refused"]) == ("2", "2")
+    if accept == "text/csv":
+        rows = list(csv.DictReader(io.StringIO(response.text)))
+        assert [row["label"] for row in rows] == [plain["label"], "", "", plain["label"]]
+    else:
+        rows = response.json if accept == "application/json" else list(map(json.loads, response.text.splitlines()))
+        assert [rows[0], rows[3]] == [plain, plain]
+    assert [row.get("error") or "" for row in rows][::3] == ["", ""]
+    assert rows[1]["error"].startswith("gpa: expected a number")
+    assert rows[2]["error"] == "the logit is beyond what float64 can carry"
+
+
+def test_one_row_that_is_wrong_is_refused_as_ever(client):
+    for query in ("", "?errors=row"):
+        assert client("admissions").post(f"/predict{query}", json={**GOOD, "gpa": "x"}).status_code == 422

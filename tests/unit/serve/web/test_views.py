@@ -129,7 +129,7 @@ def test_no_browser_or_proxy_keeps_a_row_and_its_answer(page):
     ("query", "said"),
     [
         ("gre=x&gpa=3&rank=1", 'id="f0-note" class="error" data-live>expected a number<'),
-        ("gre=7&gpa=&rank=1", 'id="f1-note" class="error" data-live>may not be empty<'),
+        ("gre=7&gpa=&rank=1", 'id="f1-note" class="error" data-live>may not be empty: no training row lacked it'),
         ("gre=7&gpa=3&rank=9", 'id="f2-note" class="error" data-live>not one of the levels: 1, 2, 3, 4<'),
         ("gre=7&gre=8&gpa=3&rank=1", 'id="f0-note" class="error" data-live>given more than once<'),
         ("gre=7&gpa=3", 'id="f2-note" class="error" data-live>missing<'),

@@ -5,8 +5,9 @@ import pytest
 
 from passfail.manifest import Feature
 from tests.support import DATA
+from train.errors import FitError
 from train.evaluation import cross_validation
-from train.evaluation.cross_validation import assign_folds, held_out
+from train.evaluation.cross_validation import assign_folds, group_folds, held_out, later_folds
 from train.solvers.fit import fit
 from train.solvers.options import Options
 from train.table.schema import Reading
@@ -98,3 +99,46 @@ def test_a_column_of_large_numbers_does_not_make_rows_equal(far):
     again, y = np.vstack([x, x[:50]]), np.append(y, y[:50])
     again[:50, 0], again[200:, 0] = -0.0, 0.0
     assert held_out(features, again, y, np.ones(250), Options(l2=1.0)).repeated > 0.2
+
+
+def test_groups_are_dealt_to_folds_as_by_scikit_learn():
+    """StratifiedGroupKFold(3) of scikit-learn 1.9.1 gives these folds."""
+    rows = np.arange(60)
+    y, group = (rows % 3 == 0).astype(np.float64), (rows * rows % 11).astype(np.float64)
+    fold = group_folds(y, group, 3)
+
+    assert {int(name): set(fold[group == name].tolist()) for name in np.unique(group)} == {
+        0: {2}, 1: {2}, 3: {1}, 4: {1}, 5: {0}, 9: {0},
+    }  # fmt: skip
+    with pytest.raises(FitError, match="6 groups can't make 7 folds"):
+        group_folds(y, group, 7)
+
+
+def test_folds_of_times_are_those_of_scikit_learn():
+    """TimeSeriesSplit(4) of scikit-learn 1.9.1 tests these rows, in the order of time."""
+    time = np.arange(23) * 7.0 % 23
+
+    assert "".join(map(str, later_folds(time, 4)[np.argsort(time)])) == "00000001111222233334444"
+
+
+@pytest.mark.parametrize("kind", ["group", "time"])
+def test_rows_are_scored_by_fits_to_other_groups_or_to_earlier_rows(admissions, monkeypatch, kind):
+    """Each row's gre is made its own, so that a fit's rows can be told."""
+    n, seen = len(admissions.y), []
+    x = np.column_stack([np.arange(n, dtype=np.float64), admissions.x[:, 1:]])
+    column = np.arange(n) * 7.0 % n if kind == "time" else np.arange(n) // 4 * 1.0
+
+    def watched(features, part, *arguments, **keywords):
+        seen.append(part[:, 0].astype(int))
+        return fit(features, part, *arguments, **keywords)
+
+    monkeypatch.setattr(cross_validation, "fit", watched)
+    scores = held_out(admissions.features, x, admissions.y, admissions.weight, Options(), 4, **{kind: column})
+
+    assert len(seen) == 4
+    if kind == "group":
+        assert all(not set(column[used]) & set(np.delete(column, used)) for used in seen)
+        assert (len(scores.logit), scores.how) == (n, "4-fold cross-validation, groups kept together")
+    else:
+        assert [sorted(column[used]) for used in seen] == [list(range(k * 80)) for k in range(1, 5)]
+        assert (len(scores.logit), scores.how) == (4 * 80, "4 times, each by the rows before")

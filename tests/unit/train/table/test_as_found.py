@@ -330,3 +330,41 @@ def test_a_sheet_of_an_excel_workbook_is_read_as_its_csv(tmp_path):
     (tmp_path / "t.xlsx").write_bytes(b"PK\3\4 and nothing else")
     with pytest.raises(DataError, match=r"t\.xlsx: not an Excel workbook: .*; save it again, or as CSV"):
         read_table(tmp_path / "t.xlsx")
+
+
+def test_groups_and_times_are_read_beside_the_features(tmp_path):
+    rows = [(f"2024-02-{i % 28 + 1:02}", f"p{i % 7}", x, y) for i, (x, _, y) in enumerate(ROWS)]
+    grouped = read(tmp_path, csv(rows, "day,person,x,y"), group="Person", drop=("day",))
+    timed = read(tmp_path, csv(rows, "day,person,x,y"), time="day", drop=("person",))
+
+    assert [[feature.name for feature in table.features] for table in (grouped, timed)] == [["x"], ["x"]]
+    assert grouped.group.tolist() == [i % 7 for i in range(40)]
+    assert (np.diff(timed.time[:28]) == 86_400e6).all()
+    for options, said in (
+        ({"group": "day", "time": "person"}, "choose one of the two"),
+        ({"time": "person"}, "line 2: column 'person': not a time"),
+        ({"group": "y"}, "needs a column of its own"),
+    ):
+        with pytest.raises(DataError, match=said):
+            read(tmp_path, csv(rows, "day,person,x,y"), **options)
+
+
+def test_parts_of_dates_are_features_and_faults_name_their_line(tmp_path):
+    rows = [(f"2024-02-{i % 28 + 1:02}T10:30:00", x, y) for i, (x, _, y) in enumerate(ROWS)]
+    table = read(tmp_path, csv(rows, "day,x,y"), dates={"day": ("day", "hour")}, missing={"day": "median"})
+
+    assert [feature.name for feature in table.features] == ["day.day", "day.hour", "x"]
+    assert table.x[:28, 0].tolist() == list(range(1, 29))
+    assert (table.features[0].range, table.features[0].fill, set(table.x[:, 1])) == ((1, 28), 10.5, {10})
+    test = read_rows(tmp_path / "t.csv", table, Reading())
+    assert test[0].tobytes() == table.x.tobytes()
+    with pytest.raises(DataError, match=r"line 4: column 'day': '31\.2\.2024' is not a date in ISO 8601"):
+        read(tmp_path, csv([*rows[:2], ("31.2.2024", 1, 1), *rows[3:]], "day,x,y"), dates={"day": ("day",)})
+
+
+def test_unseen_and_folded_levels_of_a_test_file_are_those_of_the_table(tmp_path):
+    table = read(tmp_path, csv([(x, g.upper() if x > 25 else g, y) for x, g, y in ROWS[:-1]] + [(1, "Mars", 1)]),
+                 rare=2, fold_case=True)  # fmt: skip
+    assert table.features[1].levels == ("east", "north", "other", "south")
+    (tmp_path / "t.csv").write_text("x,g,y\n1,venus,1\n2,NORTH,0\n")
+    assert read_rows(tmp_path / "t.csv", table, Reading(fold_case=True))[0].tolist() == [[1, 2], [2, 1]]

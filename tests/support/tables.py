@@ -1,0 +1,68 @@
+"""Tables as spreadsheets and other programs write them, and the manifest that a model of a table has."""
+
+from passfail.manifest import Manifest, Parameters
+from train.table.table import Table
+
+ROWS = [(20.5 + i * 7 % 13, ["north", "south", "east"][i % 3], int(i % 4 == 0 or i % 5 == 0)) for i in range(40)]
+
+
+def text(rows=ROWS, header="x,g,y", separator=","):
+    """The rows below the header."""
+    return "".join(separator.join(map(str, row)) + "\n" for row in [header.split(","), *rows])
+
+
+def with_x(spelling):
+    """The table as text, with each x spelt so."""
+    return text([(spelling(x), g, y) for x, g, y in ROWS])
+
+
+def comma(x):
+    return str(x).replace(".", ",")
+
+
+# {what is unusual: (the file, the options that it needs)}
+WRITTEN = {
+    "semicolons": (text(separator=";"), {}),
+    "tabs": (text(separator="\t"), {}),
+    "a sep= line": ("sep=;\n" + text(separator=";"), {}),
+    "decimal commas": (text([(comma(x), g, y) for x, g, y in ROWS], separator=";"), {}),
+    "quoted decimal commas": (with_x(lambda x: f'"{comma(x)}"'), {}),
+    "comments": ("# exported\n# by me\n" + text(), {}),
+    "a title": ("Customer export\n\n" + text(), {}),
+    "UTF-16": (text().encode("utf-16"), {}),
+    "UTF-16 without a mark": (text().encode("utf-16-le"), {}),
+    "Windows-1252": (text([(x, f"Zürich {g}", y) for x, g, y in ROWS]).encode("windows-1252"), {}),
+    "another encoding": (text([(x, f"Zürich {g}", y) for x, g, y in ROWS]).encode("cp850"), {"encoding": "cp850"}),
+    "separators at the end": (text([(x, g, f"{y},") for x, g, y in ROWS]), {}),
+    "row names": (text([(i, *row) for i, row in enumerate(ROWS, 1)]), {}),
+    "an index without a name": (text([(i, *row) for i, row in enumerate(ROWS, 1)], ",x,g,y"), {}),
+    "no header": (text().partition("\n")[2], {"header": False}),
+    "thousands": (with_x(lambda x: f'"{1000 * x:,.1f}"'), {}),
+    "thousands and decimal commas": (
+        text([(f"{1000 * x:,.2f}".translate({44: ".", 46: ","}), g, y) for x, g, y in ROWS], separator=";"), {},
+    ),
+    "a unit": (with_x(lambda x: f"{x} kg"), {}),
+    "percent": (with_x(lambda x: f"{x}%"), {}),
+    "a currency": (with_x(lambda x: f"${x}"), {}),
+    "blanks": (with_x(lambda x: "  " if x == 20.5 else x), {}),
+    "question marks": (with_x(lambda x: "?" if x == 20.5 else x), {}),
+    "a word of one's own": (with_x(lambda x: "999" if x == 20.5 else x), {"na": ("999",)}),
+    "booleans": (text([(x, ["TRUE", "FALSE"][i % 2], y) for i, (x, _, y) in enumerate(ROWS)]), {}),
+    "leading zeros": (text([(x, f"0{i % 3}10", y) for i, (x, _, y) in enumerate(ROWS)]), {}),
+    "texts in all cases": (
+        text([(x, g.upper() if i % 2 else g, y) for i, (x, g, y) in enumerate(ROWS)]), {"fold_case": True},
+    ),
+    "dates": (
+        text([(f"2024-{i % 12 + 1:02}-0{i % 7 + 1}", g, y) for i, (_, g, y) in enumerate(ROWS)]),
+        {"dates": {"x": ("year", "month", "weekday", "days-since-2020-01-01")}},
+    ),
+}  # fmt: skip
+
+
+def manifest_of(table: Table, fold_case: bool = False) -> Manifest:
+    """The manifest of a model of a table, without parameters."""
+    head = (3, "", "m", 1, "", table.features, table.target, "logit", 0.5, Parameters(0.0, ()))
+    return Manifest(
+        *head, {}, (), None, None, units=dict(table.units), dialect=table.dialect, dates=dict(table.dates),
+        pooled=dict(table.pooled), fold_case=fold_case,
+    )  # fmt: skip
