@@ -8,6 +8,7 @@ from serve.server.flask_app import create_app
 from serve.settings import Config
 from tests.support.browser import browser  # noqa: F401  (a fixture)
 from tests.support.models import export_awkward, export_models, made_once, written
+from tests.support.proxies import behind_nginx  # noqa: F401  (a fixture)
 
 
 @pytest.fixture(scope="session")

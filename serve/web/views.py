@@ -147,10 +147,7 @@ def answer() -> Response:
 def docs() -> str:
     """GET /openapi.json for people."""
     service, routes = _service(), current_app.extensions["routes"]
-    api, address = (
-        openapi.document(service.served, service.config, routes),
-        request.host_url.rstrip("/") + _service().config.root_path,
-    )
+    api, address = openapi.document(service.served, service.config, routes), _address()
     return render_template("docs.html", api=api, address=address, groups=operations(api, address))
 
 
@@ -181,6 +178,13 @@ def _service() -> Service:
     return service
 
 
+def _address() -> str:
+    """The service's address as its clients have it: a proxy in front says whether they use TLS."""
+    said = request.headers.get("X-Forwarded-Proto")
+    scheme = said if said in ("http", "https") else request.scheme
+    return f"{scheme}://{request.host}{_service().config.root_path}"
+
+
 def _answered(template: str, pairs: list[tuple[str, str]], traffic: bool, **more: object) -> Response:
     """A template with the row of a form's (name, text) pairs, and its answer or its errors."""
     served = _service().served
@@ -200,7 +204,7 @@ def _answered(template: str, pairs: list[tuple[str, str]], traffic: bool, **more
         answer=shown,
         errors=errors,
         general=general,
-        address=request.host_url.rstrip("/") + _service().config.root_path,
+        address=_address(),
         href=lambda changed: "./?" + urlencode(values | changed),
         first=FIRST,
         searched=(LEVELS, FEATURES),

@@ -144,6 +144,18 @@ def test_errors_stand_at_their_fields(page, query, said):
     assert said in answer.text
 
 
+@pytest.mark.parametrize(
+    ("said", "scheme"), [("https", "https"), ("http", "http"), ("javascript", "http"), (None, "http")]
+)
+@pytest.mark.parametrize("path", ["/", "/docs"])
+def test_the_address_in_the_code_is_the_proxys(page, path, said, scheme):
+    headers = {"Host": "models.example.org"} | ({"X-Forwarded-Proto": said} if said else {})
+
+    shown = page.get(path, headers=headers).text
+
+    assert f"{scheme}://models.example.org/predict" in shown
+
+
 def test_names_and_levels_are_text_not_html(models, monkeypatch):
     app = create_app(Config(models=models, model_name="admissions"))
     model = app.service.served.model
