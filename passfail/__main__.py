@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from passfail import signing
-from passfail.errors import ConfigError, RequestError, StartupError
+from passfail.errors import CertificateError, ConfigError, RequestError, StartupError
 from passfail.loading import open_model
-from passfail.repository import choices, find, model_name, pin, read_manifest
+from passfail.repository import choices, find, model_name, pin, read_manifest, read_verified
 from passfail.runtimes import MODEL_FILES
 from passfail.signing import PublicKey
 
@@ -92,10 +92,18 @@ def _ready(service: str) -> dict[str, Any]:
 
 
 def run_verify(options: argparse.Namespace, signed_by: PublicKey | None) -> str:
-    """Open a version as the service does: verify every file, and certify its answers on this machine."""
+    """Open a version as the service does, and prove it in every engine that is installed here."""
+    from passfail.proof.engines import prove, table
+
     folder = find(options.models, options.model, options.version)
     manifest = open_model(folder, options.runtime, signed_by).manifest
-    return f"{folder}: {len(manifest.files)} files verified; answers on {options.runtime} as it was certified"
+    proofs = list(prove(manifest, read_verified(folder, manifest)))
+    if wrong := [one.engine for one in proofs if one.logits or one.verdicts]:
+        raise CertificateError(
+            f"{folder}: {', '.join(wrong)} answer otherwise than the parameters say\n{table(proofs)}"
+        )
+    found = f"{folder}: {len(manifest.files)} files verified; answers on {options.runtime} as it was certified"
+    return f"{found}\n{table(proofs)}"
 
 
 def run_score(options: argparse.Namespace, signed_by: PublicKey | None) -> str:
