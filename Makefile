@@ -100,8 +100,12 @@ PYTEST := $(PY) -m pytest -q
 ALL := -n auto --maxprocesses 4 --dist loadscope --durations 10
 
 .PHONY: test
-test: $(VENV)/test $(VENV)-clients/installed $(VENV)-docs/installed lint ## run all tests but Docker's and the engines'
-	@$(PYTEST) -m "not docker and not engines" $(ALL) $(ARGS)
+test: $(VENV)/test $(VENV)-clients/installed $(VENV)-docs/installed lint ## run the tests: types and style, units, services, clients, documents
+	@$(PYTEST) -m "not heavy and not docker and not engines" $(ALL) $(ARGS)
+
+.PHONY: test-heavy
+test-heavy: $(VENV)/test $(VENV)-clients/installed ## run the proofs on a million rows, and the tests that install environments
+	@$(PYTEST) -m heavy $(ALL) $(ARGS)
 
 .PHONY: test-unit
 test-unit: $(VENV)/test ## run the unit tests alone: no process, no network, under a minute

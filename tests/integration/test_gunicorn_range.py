@@ -14,6 +14,9 @@ RANGE = re.search(r'"(gunicorn[^"]*)"', (ROOT / "pyproject.toml").read_text())[1
 OLDEST = re.search(r">=\s*([\d.]+)", RANGE)[1]
 
 
+pytestmark = pytest.mark.heavy
+
+
 @pytest.fixture(scope="module", params=[f"gunicorn=={OLDEST}", RANGE], ids=["oldest", "newest"])
 def path(request, tmp_path_factory):
     """PYTHONPATH with that gunicorn before the installed one."""

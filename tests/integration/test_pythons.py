@@ -28,6 +28,7 @@ def interpreter(version):
     pytest.skip(f"Python {version} is not installed here")
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("version", ["3.11", "3.12", "3.13"])
 def test_serves_from_the_locked_set_alone(models, version):
     python = interpreter(version)

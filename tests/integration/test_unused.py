@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from tests.support import ROOT
 
@@ -37,6 +38,7 @@ UNUSED = [
 ]  # fmt: skip
 
 
+@pytest.mark.heavy
 def test_only_what_nothing_opens_is_removed(tmp_path):
     done = subprocess.run([sys.executable, "-c", OPENED, tmp_path], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
