@@ -42,6 +42,7 @@ WRITTEN = {
         text([(f"{1000 * x:,.2f}".translate({44: ".", 46: ","}), g, y) for x, g, y in ROWS], separator=";"), {},
     ),
     "a unit": (with_x(lambda x: f"{x} kg"), {}),
+    "a unit and decimal commas": (text([(f"{comma(x)} kg", g, y) for x, g, y in ROWS], separator=";"), {}),
     "percent": (with_x(lambda x: f"{x}%"), {}),
     "a currency": (with_x(lambda x: f"${x}"), {}),
     "blanks": (with_x(lambda x: "  " if x == 20.5 else x), {}),

@@ -19,6 +19,9 @@ SURPRISING = 5  # repeated numbers that chance would make; that it makes none th
 IDENTIFIER = re.compile(r"(?i:(^|[\W_])id$)|[a-z]I[Dd]$")  # id, customer_id, customerId
 REPEATED = 0.01  # the share of duplicates across the folds from which on held-out figures look too good
 
+SCALES = [text.split() for text in ("low medium high", "small medium large", "never rarely sometimes often always",
+                                    "poor fair good excellent", "none mild moderate severe")]  # fmt: skip
+
 
 def warnings(features: Sequence[Feature], x: Floats, whole: bool, evaluation: Evaluation | None) -> tuple[str, ...]:
     """A sentence for each warning about a table.
@@ -59,11 +62,18 @@ def _of_levels(feature: Feature, column: Floats, whole: bool) -> list[str]:
             f"{feature.name}: only one row has {', '.join(rare)}; its coefficient rests on that row; "
             "merge it into another level"
         )
+    own = [sorted(feature.levels, key=lambda level: scale.index(level.casefold())) for scale in SCALES
+           if {level.casefold() for level in feature.levels} <= set(scale)]  # fmt: skip
+    if own and own[0] != list(feature.levels) and list(feature.levels) == sorted(feature.levels):
+        found.append(
+            f"{feature.name}: its levels stand in the order of the alphabet, {', '.join(feature.levels)}; the first is "
+            f"the reference; --order '{feature.name}={','.join(own[0])}' gives their own"
+        )
     spelt = Counter(level.casefold() for level in feature.levels)
     if alike := [level for level in feature.levels if spelt[level.casefold()] > 1]:
         found.append(
             f"{feature.name}: {', '.join(alike)} differ only in case; each has a coefficient of its own; "
-            "spell them alike if they mean the same"
+            "use --fold-case if they mean the same"
         )
     return found
 

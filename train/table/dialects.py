@@ -6,10 +6,12 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import permutations
 from typing import Literal
 
 from msgspec.structs import replace
 
+from passfail.columns import FORMATTED
 from passfail.manifest import MISSING, Dialect
 from train.table.values import plain_number
 
@@ -20,8 +22,6 @@ UTF8 = "utf-8-sig"  # UTF-8 with a byte order mark or without
 ENCODINGS = {codecs.BOM_UTF8: UTF8, codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 FALLBACK = "windows-1252"  # of text that is not UTF-8, as spreadsheets on Windows write it
 SEPARATOR_LINE = re.compile(r"sep=(.)$")  # Excel's line above the header
-DECIMAL_COMMA = re.compile(r"[+-]?(\d+|\d{1,3}(\.\d{3})+),(\d{1,2}|\d{4,})")
-DECIMAL_POINT = re.compile(r"[+-]?\d*\.(\d{1,2}|\d{4,})")
 
 
 def describe(dialect: Dialect) -> str:
@@ -65,10 +65,10 @@ def sniff(lines: Sequence[str], known: Dialect, separator: str | None, decimal: 
     start, extra = (0, "") if not known.header else _header(rows, best.width)
     skipped = above + (rows[start][0] if rows else 0)
     cells = [cell.strip() for _, row in rows[start + known.header :] for cell in row]
-    if decimal is None:
-        decimal = (
-            "," if any(map(DECIMAL_COMMA.fullmatch, cells)) and not any(map(DECIMAL_POINT.fullmatch, cells)) else "."
-        )
+    if decimal is None:  # a number that is one only with a decimal comma, and none only with a point
+        only = [any(ours.fullmatch(cell) and not other.fullmatch(cell) for cell in cells)
+                for ours, other in permutations((FORMATTED[","], FORMATTED["."]))]  # fmt: skip
+        decimal = "," if only == [True, False] else "."
     return replace(known, separator=best.separator, decimal=decimal, skipped=skipped, extra=extra)
 
 

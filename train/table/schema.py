@@ -288,7 +288,8 @@ def feature(reading: Reading, name: str, column: Summary) -> tuple[Feature, dict
     pooled = _pool_rare(reading.rare, column, groups)
     _check_texts(name, column, len(groups), asked)
     if len(groups) == 1:
-        raise LeftOut(f"every row has {next(iter(groups))!r}; it predicts nothing; --drop '{name}' silences this")
+        found = f"every level has fewer than {reading.rare} rows" if pooled else f"every row has {next(iter(groups))!r}"
+        raise LeftOut(f"{found}; it predicts nothing; --drop '{name}' silences this")
     levels = _ordered(reading, name, list(groups))
     if name in reading.missing and way in ("mean", "median"):
         option = f"--missing '{name}=most-frequent'"

@@ -78,8 +78,17 @@ def test_levels_that_differ_only_in_case_are_warned_of():
         return found_in({"vip": list(levels) * (200 // len(levels)), "size": size.tolist()}, y < 0.5)
 
     (found,) = said("TRUE", "no", "True", "Groß", "true")
-    assert found.startswith("vip: TRUE, True, true differ only in case; each has a coefficient of its own; spell them")
+    assert found.startswith("vip: TRUE, True, true differ only in case; each has a coefficient of its own; use --fold")
     assert said("TRUE", "no", "Straße", "Groß") == ()
+
+
+def test_levels_of_a_scale_in_the_order_of_the_alphabet_are_told():
+    y, size = np.random.default_rng(5).random((2, 200))
+    columns = {"risk": ["low", "Medium", "high", "low"] * 50, "size": size.tolist()}
+
+    (found,) = found_in(columns, y < 0.5)
+    assert found.startswith("risk: its levels stand in the order of the alphabet, Medium, high, low; the first is")
+    assert found.endswith("--order 'risk=low,Medium,high' gives their own")
 
 
 def test_a_row_in_the_place_of_the_header_is_warned_of():
