@@ -27,7 +27,7 @@ from serve.web.code import JSON, requests
 from serve.web.docs import operations
 
 FOLDER = Path(__file__).parent
-STATIC = ("style.css", "page.js", "table.js", "draw.js", "docs.js")
+STATIC = ("style.css", "noscript.css", "page.js", "table.js", "draw.js", "docs.js")
 # The page's own scripts, styles and requests are allowed in a browser, and nothing else.
 OWN = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -132,7 +132,6 @@ def index() -> Response:
         metrics=service.config.metrics_port is None,
         versions=sorted(service.kept),
         slice_rows=min(SLICE_ROWS, service.config.max_rows),
-        named_errors=RequestError.LIMIT,
         slice_bytes=service.config.max_body_bytes,
     )
 

@@ -51,13 +51,28 @@ def offline(page: Page) -> None:
     page.wait_for_selector("#offline:not([hidden])")
 
 
+def slow(page: Page) -> None:
+    """A service that doesn't answer: the browser does."""
+    row(page)
+    page.route("**/answer*", lambda route: None)
+    page.fill("input[name=gpa]", "3.5")
+    page.wait_for_selector("#answer[data-by=browser]")
+
+
 def table(page: Page) -> None:
     """An answered file."""
     row(page)
     lines = (ROOT / "data" / "admissions.csv").read_text().splitlines()[:9]
     rows = "".join(f"{line.rpartition(',')[0]}\n" for line in lines).encode()
     page.set_input_files("#file", [{"name": "applicants.csv", "mimeType": "text/csv", "buffer": rows}])
-    page.wait_for_selector("#download:not([hidden])")
+    page.wait_for_selector("#found:not([hidden])")
+
+
+def judged(page: Page) -> None:
+    """An answered file that has the outcomes, too."""
+    row(page)
+    page.set_input_files("#file", ROOT / "data" / "admissions.csv")
+    page.wait_for_selector("#truth table")
 
 
 def wrong_table(page: Page) -> None:
@@ -80,7 +95,9 @@ STATES: dict[str, tuple[str, Callable[[Page], object]]] = {
     "outside": (f"/?{ROW}", outside),
     "wrong": (f"/?{ROW}", wrong),
     "offline": (f"/?{ROW}", offline),
+    "slow": (f"/?{ROW}", slow),
     "table": (f"/?{ROW}", table),
+    "judged": (f"/?{ROW}", judged),
     "wrong-table": (f"/?{ROW}", wrong_table),
     "opened": (f"/?{ROW}", opened),
     "docs": ("/docs", lambda page: None),

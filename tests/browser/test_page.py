@@ -3,12 +3,15 @@
 import csv
 import io
 import json
+import math
 import urllib.error
 import urllib.parse
 import urllib.request
 
 import pytest
 
+from tests.browser import shots
+from tests.support import DATA
 from tests.support.service import service
 
 
@@ -266,7 +269,7 @@ def test_a_table_is_answered_and_downloaded(page, address, tmp_path):
     rows = [[300 + n % 500, 2 + n % 20 / 10, 1 + n % 4, "=1+1" if n == 7 else f"n{n}"] for n in range(6000)]
     lines = "gre,gpa,rank,note\n" + "".join(",".join(map(str, row)) + "\n" for row in rows)
     page.locator("#file").set_input_files({"name": "mine.csv", "mimeType": "text/csv", "buffer": lines.encode()})
-    page.wait_for_selector("#download:not([hidden])", timeout=60_000)
+    page.wait_for_selector("#found:not([hidden])", timeout=60_000)
 
     with page.expect_download() as waiting:
         page.locator("#download").click()
@@ -281,7 +284,7 @@ def test_a_table_is_answered_and_downloaded(page, address, tmp_path):
     assert (found[0]["note"], found[0]["gre"]) == ("n0", "300")
 
 
-def test_mistakes_in_a_table_are_said_at_their_cells(page):
+def test_mistakes_in_a_table_are_said_at_their_cells_and_the_other_rows_answered(page, address, tmp_path):
     """In the order of the file's lines, whatever is wrong there."""
     lines = "name,gre,gpa,rank\nA,500,3,1\nB,much,3,7\nC,500,3\nD,,3,1\n"
     dropped = page.evaluate_handle(
@@ -289,14 +292,122 @@ def test_mistakes_in_a_table_are_said_at_their_cells(page):
     )
     page.dispatch_event("#drop", "drop", {"dataTransfer": dropped})
 
-    page.locator("#told").get_by_text("4 cells are wrong").wait_for()
+    page.locator("#told").get_by_text("3 rows have an error").wait_for()
     assert page.locator("#rows thead th").all_text_contents() == ["line", "name", "gre", "gpa", "rank"]
-    assert [row.locator("th, td").all_text_contents() for row in page.locator("#rows tbody tr").all()] == [
-        ["3", "B", "muchexpected a number", "3", "7not one of the levels: 1, 2, 3, 4"],
-        ["43 cells where the header has 4", "C", "500", "3", ""],
-        ["5", "D", "may not be empty", "3", "1"],
+    shown = [row.locator("th, td").all_text_contents() for row in page.locator("#rows tbody tr").all()]
+    assert [row[:3] for row in shown] == [
+        ["3", "B", "muchexpected a number"],
+        ["43 cells where the header has 4", "C", "500"],
+        ["5", "D", shown[2][2]],
     ]
+    assert shown[0][4] == "7not one of the levels: 1, 2, 3, 4"
+    assert shown[2][2].startswith("may not be empty")
     assert page.locator("#rows .wrong").count() == 4
+
+    found = downloaded(page, tmp_path)
+    answer = ask(address, {"gre": 500, "gpa": 3, "rank": "1"})
+    assert [row["name"] for row in found] == ["A", "B", "C", "D"]
+    assert (float(found[0]["probability"]), found[0]["error"]) == (answer["probability"], "")
+    assert [row["label"] for row in found[1:]] == ["", "", ""]
+    assert found[2]["error"] == "3 cells where the header has 4"
+    assert "gre: expected a number" in found[1]["error"]
+    assert "rank: not one of the levels" in found[1]["error"]
+
+
+def test_rows_are_sorted_and_filtered_by_their_verdict(page):
+    lines = "gre,gpa,rank\n" + "".join(
+        f"{gre},{gpa},{rank}\n" for gre, gpa, rank in [(400, 3, 2), (800, 4, 1), (90, 2, 4)]
+    )
+    choose(page, lines)
+    assert column(page, 5) == sorted(column(page, 5), key=lambda p: column(page, 5).index(p))
+
+    page.locator("#rows thead").get_by_role("button", name="probability").click()
+    assert column(page, 5) == sorted(column(page, 5))
+    assert page.locator("#rows th[aria-sort=ascending]").text_content() == "probability"
+    page.locator("#rows thead").get_by_role("button", name="gre").click()
+    page.locator("#rows thead").get_by_role("button", name="gre").click()
+    assert column(page, 1) == ["800", "400", "90"]  # numbers by size
+
+    page.get_by_label("Show", exact=True).select_option("yes")
+    assert column(page, 1) == ["800"]
+    page.get_by_label("Show", exact=True).select_option("no")
+    assert column(page, 1) == ["400", "90"]
+    assert page.locator("#spread rect").count() == 20
+
+
+def test_a_table_with_the_target_is_judged(page, address):
+    """The training file itself, scored back."""
+    choose(page, (DATA / "admissions.csv").read_text())
+    page.locator("#truth caption").wait_for()
+
+    rows = list(csv.DictReader(io.StringIO((DATA / "admissions.csv").read_text())))
+    answers = ask(address, [{"gre": float(r["gre"]), "gpa": float(r["gpa"]), "rank": r["rank"]} for r in rows])
+    p = [answer["probability"] for answer in answers]
+    loss = -sum(math.log(q if row["admit"] == "1" else 1 - q) for q, row in zip(p, rows, strict=True)) / len(rows)
+    said = page.locator("#truth caption").text_content()
+    assert f"log loss {loss:.4f}" in said
+    assert said.startswith("400 rows with a known admit")
+    cells = [int(text) for text in page.locator("#truth td.number").all_text_contents()]
+    pairs = [(row["admit"], answer["admit"]) for row, answer in zip(rows, answers, strict=True)]
+    assert cells == [pairs.count(pair) for pair in [("1", True), ("1", False), ("0", True), ("0", False)]]
+
+
+LATIN = "Näme;gre;gpa;rank\nJosé;500;3,5;1\n"
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        (LATIN.encode("latin-1"), "windows-1252"),
+        (LATIN.encode(), ""),
+        (LATIN.encode("utf-16"), "utf-16le"),
+        (LATIN.replace(",", ".").replace(";", "\t").encode(), ""),
+    ],
+    ids=["Latin-1", "semicolons and decimal commas", "UTF-16", "tabs"],
+)
+def test_a_file_is_read_as_spreadsheets_write_it(page, address, tmp_path, data, name):
+    choose(page, data)
+
+    [found] = downloaded(page, tmp_path)
+    assert found["Näme"] == "José"
+    assert float(found["probability"]) == ask(address, {"gre": 500, "gpa": 3.5, "rank": "1"})["probability"]
+    assert (f"Read as {name}." in page.locator("#told").text_content()) == bool(name)
+
+
+def test_an_excel_file_is_named_as_such(page):
+    page.locator("#file").set_input_files({"name": "mine.xlsx", "mimeType": "", "buffer": b"PK\x03\x04..."})
+
+    page.locator("#told").get_by_text("This is an Excel file").wait_for()
+
+
+def test_the_sample_file_can_be_answered(page, tmp_path):
+    with page.expect_download() as waiting:
+        page.locator("#sample").click()
+    waiting.value.save_as(tmp_path / "sample.csv")
+    assert waiting.value.suggested_filename == "admissions_sample.csv"
+
+    choose(page, (tmp_path / "sample.csv").read_text())
+    assert page.locator("#rows tbody tr").count() == 5
+    assert "error" not in page.locator("#told").text_content()
+
+
+def column(page, at):
+    return [row.locator("th, td").nth(at).text_content() for row in page.locator("#rows tbody tr").all()]
+
+
+def choose(page, text):
+    """Choose a file, and wait until it is answered."""
+    data = text if isinstance(text, bytes) else text.encode()
+    page.locator("#file").set_input_files({"name": "mine.csv", "mimeType": "text/csv", "buffer": data})
+    page.locator("#download").wait_for()
+
+
+def downloaded(page, folder):
+    with page.expect_download() as waiting:
+        page.locator("#download").click()
+    waiting.value.save_as(folder / "answers.csv")
+    with (folder / "answers.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
 
 
 def test_the_rows_of_a_table_are_no_traffic(page, address):
@@ -309,7 +420,7 @@ def test_the_rows_of_a_table_are_no_traffic(page, address):
     before = counted()
     lines = "gre,gpa,rank\n" + "800,4,1\n" * 500
     page.locator("#file").set_input_files({"name": "mine.csv", "mimeType": "text/csv", "buffer": lines.encode()})
-    page.wait_for_selector("#download:not([hidden])")
+    page.wait_for_selector("#found:not([hidden])")
 
     assert counted() == before
 
@@ -335,11 +446,12 @@ def test_a_request_can_be_tried_in_the_documentation(browser, address):
     page.close()
 
 
-def test_more_mistakes_than_the_service_names_are_not_counted_as_so_many(page):
-    lines = "gre,gpa,rank\n" + "x,3,1\n" * 30
-    page.locator("#file").set_input_files({"name": "mine.csv", "mimeType": "text/csv", "buffer": lines.encode()})
+def test_each_mistake_of_many_is_told(page, tmp_path):
+    choose(page, "gre,gpa,rank\n" + "x,3,1\n" * 130)
 
-    page.locator("#told").get_by_text("At least 20 cells are wrong").wait_for()
+    assert "130 rows have an error" in page.locator("#told").text_content()
+    assert page.locator("#shown").text_content() == "100 of 130 rows"
+    assert {row["error"] for row in downloaded(page, tmp_path)} == {"gre: expected a number"}
 
 
 def test_a_long_table_shows_how_far_it_is(page):
@@ -352,7 +464,7 @@ def test_a_long_table_shows_how_far_it_is(page):
     }""")
     lines = "gre,gpa,rank\n" + "500,3,1\n" * 40_000
     page.locator("#file").set_input_files({"name": "mine.csv", "mimeType": "text/csv", "buffer": lines.encode()})
-    page.wait_for_selector("#download:not([hidden])")
+    page.wait_for_selector("#found:not([hidden])")
 
     seen = page.evaluate("window.seen")
     assert len(set(seen)) >= 8
@@ -371,14 +483,13 @@ def test_the_cell_is_found_in_a_later_slice(page):
     page.get_by_text("not one of the levels").wait_for()
     assert page.locator("#rows tbody th").text_content() == "5103"
     assert "not one of the levels: 1, 2, 3, 4" in page.locator("#rows td.wrong").text_content()
-    assert not page.locator("#download").is_visible()
 
 
 def test_no_text_in_the_download_is_a_formula_and_numbers_stay(page, tmp_path):
     texts = ["=1+1", "-1", "+x", "@x", "\tx", "plain, quoted", "-2.5e3", "-x"]
     lines = "gre,gpa,rank,=note\n" + "".join(f'400,3,1,"{text}"\n' for text in texts)
     page.locator("#file").set_input_files({"name": "mine.csv", "mimeType": "text/csv", "buffer": lines.encode()})
-    page.wait_for_selector("#download:not([hidden])")
+    page.wait_for_selector("#found:not([hidden])")
     with page.expect_download() as waiting:
         page.locator("#download").click()
     waiting.value.save_as(tmp_path / "answers.csv")
@@ -390,7 +501,7 @@ def test_no_text_in_the_download_is_a_formula_and_numbers_stay(page, tmp_path):
 def test_each_column_of_the_download_has_a_name_of_its_own(page, tmp_path):
     lines = "gre,gpa,rank,label,predicted_label,predicted_logit\n400,3,1,a,b,c\n"
     page.locator("#file").set_input_files({"name": "mine.csv", "mimeType": "text/csv", "buffer": lines.encode()})
-    page.wait_for_selector("#download:not([hidden])")
+    page.wait_for_selector("#found:not([hidden])")
     with page.expect_download() as waiting:
         page.locator("#download").click()
     waiting.value.save_as(tmp_path / "answers.csv")
@@ -448,7 +559,7 @@ def test_a_table_chosen_before_the_script_is_ready_is_answered(browser, address)
         page.wait_for_timeout(10)
     assert page.locator("body.live").count() == 0
     held[0].continue_()
-    page.wait_for_selector("#download:not([hidden])")
+    page.wait_for_selector("#found:not([hidden])")
     page.close()
 
 
@@ -463,7 +574,7 @@ def test_behind_a_key_the_browser_asks_for_it_once(browser, models, tmp_path):
         shown(page, "%")
         lines = b"gre,gpa,rank\n400,3,1\n"
         page.locator("#file").set_input_files({"name": "mine.csv", "mimeType": "text/csv", "buffer": lines})
-        page.wait_for_selector("#download:not([hidden])")
+        page.wait_for_selector("#found:not([hidden])")
         assert page.goto(f"{address}/report").status == 200
         page.close()
         page = browser.new_page(http_credentials={"username": "me", "password": "wrong"})
@@ -471,33 +582,60 @@ def test_behind_a_key_the_browser_asks_for_it_once(browser, models, tmp_path):
         page.close()
 
 
-PHONE = {"viewport": {"width": 360, "height": 740}}
-LOOKS = [{}, {"color_scheme": "dark"}, PHONE, {**PHONE, "color_scheme": "dark"}]
-
-
-@pytest.mark.parametrize("page", LOOKS, ids=["light", "dark", "phone", "dark phone"], indirect=True)
-def test_axe_finds_nothing(page, address):
-    """axe-core: labels, contrast, roles, order; on the page with an answer, with an error, and on the documentation."""
+@pytest.mark.parametrize("state", shots.STATES)
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 390)], ids=["light", "dark phone"])
+def test_axe_finds_nothing_in_any_state(browser, address, state, scheme, width):
+    """axe-core: labels, contrast, roles, order."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
-    page.wait_for_selector("#picture svg")
-    for summary in page.locator("summary").all():
-        summary.click()
-    lines = b"gre,gpa,rank\n400,3,1\n"
-    page.locator("#file").set_input_files({"name": "mine.csv", "mimeType": "text/csv", "buffer": lines})
-    page.wait_for_selector("#rows td")
-    for path in (None, None, f"{address}/docs"):
-        if path:
-            page.goto(path)
-            page.locator("summary").first.click()
-        found = axe.run(page).response["violations"]
-        assert [(one["id"], one["nodes"][0]["html"][:200]) for one in found] == []
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")  # nothing sticks out
-        if page.locator("#form").count():
-            fill(page, gre="x")
-            shown(page, "No answer")
-            lines = b"gre,gpa,rank\n400,x,1\n400,3\n"
-            page.locator("#file").set_input_files({"name": "mine.csv", "mimeType": "text/csv", "buffer": lines})
-            page.wait_for_selector("#rows .wrong")
+    page = shots.show(browser, address, state, scheme, width)
+    found = axe.run(page).response["violations"]
+    assert [(one["id"], one["nodes"][0]["html"][:200]) for one in found] == []
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")  # nothing sticks out
+    page.context.close()
+
+
+def test_the_page_is_small_and_nothing_moves_when_an_answer_comes(browser, address):
+    """150 kB in all, and a cumulative layout shift below 0.1, which web.dev calls good."""
+    page, bodies = browser.new_page(), []
+    page.add_init_script(
+        "window.shift = 0; new PerformanceObserver((list) => list.getEntries().forEach((one) => "
+        "window.shift += one.value)).observe({ type: 'layout-shift', buffered: true })"
+    )
+    page.on("response", lambda response: bodies.append(response.body()))
+    page.goto(address)
+    answered(page)
+    assert sum(map(len, bodies)) < 150_000
+
+    for value in ("640", "800", "300"):
+        page.get_by_label("gre", exact=True).evaluate(  # as no key does: a shift after one would not count
+            "(field, value) => { field.value = value; field.dispatchEvent(new Event('input', { bubbles: true })) }",
+            value,
+        )
+        answered(page)
+    assert page.evaluate("window.shift") < 0.1
+    page.close()
+
+
+def test_everything_is_reached_by_the_tab_key_and_shows_that_it_has_the_focus(page):
+    """In the order of the page, and the last is followed by none: nothing holds the focus."""
+    choose(page, "gre,gpa,rank\n400,3,1\n")
+    every = page.evaluate(
+        """() => [...document.querySelectorAll("a[href], button, input, select, summary, [tabindex='0']")]
+        .filter((one) => one.checkVisibility()).map((one) => one.outerHTML.slice(0, 90))"""
+    )
+    page.evaluate("document.body.focus()")
+    reached = []
+    for _ in range(len(every) + 5):
+        page.keyboard.press("Tab")
+        here = page.evaluate(
+            "(() => { const here = document.activeElement;"
+            " return [here.outerHTML.slice(0, 90), getComputedStyle(here).outlineStyle] })()"
+        )
+        if here[0].startswith("<body"):
+            break
+        assert here[1] != "none", here
+        reached.append(here[0])
+    assert reached == every
 
 
 def test_headers_forbid_everything_from_elsewhere(address):

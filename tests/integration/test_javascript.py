@@ -4,9 +4,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from passfail.columns import Column, InvalidValue
+from passfail.columns import Column, Columns, InvalidValue
 from passfail.manifest import Column as Term
-from passfail.manifest import Feature, Parameters, decode
+from passfail.manifest import Dialect, Feature, Parameters, decode
 from passfail.proof import certificate, reference, samples
 from tests.support.javascript import answers, node
 from train.export.javascript import to_javascript
@@ -17,17 +17,19 @@ FEATURES = (
     Feature("rank", "categorical", ("1", "2", "10"), None, None, None),
     Feature("member", "categorical", ("false", "true"), None, None, 1.0),
     Feature("town <b>", "categorical", ("Köln", "NA", "a,b"), None, None, None),
+    Feature("team", "categorical", ("red", "other", "blue"), None, None, 0.0),
 )
 TERMS = (
     Term(0, None, 5.1, 2.9, 0.3, 5.1), Term(1, None, 41.7, 13.3, -0.7, 41.7), Term(1, None, 0.0, 1.0, 0.1, 0.1, True),
     Term(2, 1, 0.0, 1.0, 0.21, 0.3), Term(2, 2, 0.0, 1.0, -0.37, 0.3), Term(3, 1, 0.0, 1.0, 1.1, 0.5),
-    Term(4, 1, 0.0, 1.0, 0.9, 0.1), Term(4, 2, 0.0, 1.0, 0.7, 0.1),
+    Term(4, 1, 0.0, 1.0, 0.9, 0.1), Term(4, 2, 0.0, 1.0, 0.7, 0.1), Term(5, 1, 0.0, 1.0, -0.3, 0.1),
+    Term(5, 2, 0.0, 1.0, 0.5, 0.1),
 )  # fmt: skip
-ROW: dict[str, object] = {"hours": 3, "age": 30, "rank": "2", "member": True, "town <b>": "Köln"}
+ROW: dict[str, object] = {"hours": 3, "age": 30, "rank": "2", "member": True, "town <b>": "Köln", "team": "blue"}
 VALUES = [None, 0, 1, 2.5, "1", "2", "x", "", True, False, [], {}, "true", "Köln", "NA"]
 TEXTS = [
     "", " 1 ", "1.", ".5", "+1e3", "-2.5E-3", "1e999", "NA", "nan", "-", "true", "TRUE", "True", "tRUE", "10", "0x10",
-    "1_000", "1,5", "\u0661", "Infinity", "Köln", "köln", "a,b",
+    "1_000", "-99", "1,5", "Infinity", "Köln", "köln", "a,b",
 ]  # fmt: skip
 
 
@@ -35,7 +37,13 @@ TEXTS = [
 def manifest(models):
     """The admissions' manifest with a feature of every kind."""
     found = decode((models / "admissions/1/manifest.json").read_bytes())
-    return msgspec.structs.replace(found, features=FEATURES, parameters=Parameters(-0.4, TERMS))
+    return msgspec.structs.replace(
+        found,
+        features=FEATURES,
+        parameters=Parameters(-0.4, TERMS),
+        dialect=Dialect(missing=("-99",)),
+        pooled={"team": "other"},
+    )
 
 
 @pytest.mark.parametrize("link", ["logit", "probit", "cloglog", "cauchit"])
@@ -71,16 +79,16 @@ def test_each_value_becomes_the_services_number_or_its_error(manifest, tmp_path,
 
 def expected(manifest, row, read):
     """The answer without its probability, or the errors."""
-    x, errors = [], []
-    for feature in FEATURES:
-        value = row[feature.name]
+    x, errors, columns = [], [], Columns(manifest, 1)
+    for column in columns:
+        value = row[column.name]
         try:
-            x.append(read(Column(feature), value.strip() if read is Column.cell else value))
+            x.append(read(column, value.strip() if read is Column.cell else value))
         except InvalidValue as error:
-            errors.append([feature.name, str(error)])
+            errors.append([column.name, str(error).partition(": no training row")[0]])  # and how to train otherwise
     if errors:
         return errors
-    logit = float(reference.logit(manifest, np.array([x]))[0])
+    logit = float(reference.logit(manifest, columns.pooled(np.array([x])))[0])
     verdict = logit > manifest.logit_threshold
     numeric = [(f, value) for f, value in zip(FEATURES, x, strict=True) if f.kind == "numeric"]
     outside = [f.name for f, value in numeric if value < f.minimum or value > f.maximum]

@@ -20,7 +20,7 @@ def to_javascript(manifest: Manifest) -> bytes | None:
         return None
     model = {
         "name": manifest.name,
-        "features": [_feature(feature) for feature in manifest.features],
+        "features": [_feature(feature, manifest.pooled.get(feature.name)) for feature in manifest.features],
         "columns": [
             {
                 "feature": column.feature,
@@ -38,19 +38,21 @@ def to_javascript(manifest: Manifest) -> bytes | None:
         "labels": manifest.target.labels,
         "link": manifest.link,
         "polynomial": POLYNOMIALS[manifest.link],
-        "missing": sorted(MISSING),
+        "missing": sorted(MISSING.union(manifest.dialect.missing)),
     }
     # json writes the shortest digits that read back as the same float. No text may end the script of a page.
     text = json.dumps(model, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
     return _TEMPLATE.read_text(encoding="utf-8").replace(_PLACE, text).encode()
 
 
-def _feature(feature: Feature) -> dict[str, object]:
+def _feature(feature: Feature, pooled: str | None) -> dict[str, object]:
+    """pooled: the level of any level that training did not see."""
     return {
         "name": feature.name,
         "levels": feature.levels,
         "boolean": feature.kind == "categorical" and BOOLEANS.issuperset(feature.levels),
         "nullable": feature.nullable,
+        "pooled": None if pooled is None else feature.levels.index(pooled),
         "fill": feature.fill,
         "minimum": feature.minimum,
         "maximum": feature.maximum,

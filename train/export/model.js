@@ -32,26 +32,26 @@ function answer(row, read) {
 }
 
 // The number of x that a value becomes, NaN where it is missing; or, as a text, what is wrong (passfail/columns.py).
-function fromJson({ levels, boolean, nullable }, value) {
+function fromJson({ levels, boolean, nullable, pooled }, value) {
   if (value === null) return nullable ? NaN : "may not be null";
   if (!levels.length) return typeof value === "number" ? finite(value) : `expected a number, got ${kind(value)}`;
   if (typeof value !== "string" && !Number.isSafeInteger(value) && !(boolean && typeof value === "boolean"))
     return `expected one of the levels, as a string: ${levels.join(", ")}; got ${kind(value)}`;
-  return index(levels, (level) => level === String(value));
+  return index(levels, pooled, (level) => level === String(value));
 }
 
-function fromText({ levels, boolean, nullable }, value) {
+function fromText({ levels, boolean, nullable, pooled }, value) {
   const text = value.trim();
-  const at = index(levels, (level) => level === text || (boolean && (level.toUpperCase() === text || title(level) === text)));
-  if (levels.length && typeof at === "number") return at;
-  if (missing.includes(text)) return nullable ? NaN : "may not be empty";
-  if (levels.length) return at;
+  const same = (level) => level === text || (boolean && (level.toUpperCase() === text || title(level) === text));
+  if (missing.includes(text) && !levels.some(same)) return nullable ? NaN : "may not be empty";
+  if (levels.length) return index(levels, pooled, same);
   return NUMBER.test(text) ? finite(Number(text)) : "expected a number";
 }
 
-function index(levels, same) {
+// pooled: of a feature that has one, the level of those that training did not see.
+function index(levels, pooled, same) {
   const at = levels.findIndex(same);
-  return at < 0 ? `not one of the levels: ${levels.join(", ")}` : at;
+  return at < 0 ? (pooled ?? `not one of the levels: ${levels.join(", ")}`) : at;
 }
 
 const finite = (value) => (Number.isFinite(value) ? value : "not a finite number");

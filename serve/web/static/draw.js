@@ -22,12 +22,12 @@ function shape(name, attributes, text) {
   return made;
 }
 
-// The probability (0 to 1, upwards) against x from low to high; ticks: [[x, text]]; names: of the axes.
-function axes(low, high, ticks, names, title) {
+// A share (0 to top, upwards) against x from low to high; ticks: [[x, text]]; names: of the axes.
+function axes(low, high, ticks, names, title, top = 1) {
   const x = (value) => LEFT + ((value - low) / (high - low || 1)) * (WIDTH - LEFT - RIGHT);
-  const y = (p) => HEIGHT - BOTTOM - p * (HEIGHT - TOP - BOTTOM);
+  const y = (p) => HEIGHT - BOTTOM - (p / top) * (HEIGHT - TOP - BOTTOM);
   const svg = shape("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": title });
-  for (const p of [0, 0.2, 0.4, 0.6, 0.8, 1]) {
+  for (const p of [0, 0.2, 0.4, 0.6, 0.8, 1].map((part) => part * top)) {
     svg.append(shape("line", { class: "grid", x1: LEFT, x2: WIDTH - RIGHT, y1: y(p), y2: y(p) }));
     svg.append(shape("text", { class: "y", x: LEFT - 8, y: y(p) + 4, "text-anchor": "end" }, percent(p)));
   }
@@ -102,6 +102,22 @@ export function columns(points, here, feature, { threshold: limit, target }) {
   });
   threshold(plot, limit);
   readout(plot, points.map(([level, p], at) => [at, `${level}: ${percent(p, 1)}`]));
+  return svg;
+}
+
+// How many of n rows have their probability in each bin, in the colour of the verdict there.
+export function histogram(bins, n, { threshold: limit, target }) {
+  const ticks = [0, 0.2, 0.4, 0.6, 0.8, 1].map((p) => [p, percent(p)]), step = 1 / bins.length;
+  const label = target.labels[1], title = `How the probabilities of ${label} are distributed`;
+  const top = Math.ceil((20 * Math.max(...bins)) / n) / 20;
+  const plot = axes(0, 1, ticks, [`probability of ${label}`, "share of the rows"], title, top);
+  const { svg, x, y } = plot;
+  bins.forEach((count, at) => {
+    const kind = (at + 0.5) * step > limit ? "yes" : "no";
+    svg.append(shape("rect", { class: kind, x: x(at * step) + 1, y: y(count / n), width: x(step) - x(0) - 2, height: y(0) - y(count / n) }));
+  });
+  svg.append(shape("line", { class: "limit", x1: x(limit), x2: x(limit), y1: TOP, y2: y(0) }));
+  readout(plot, bins.map((count, at) => [(at + 0.5) * step, `${percent(at * step)} to ${percent((at + 1) * step)}: ${count} rows`]));
   return svg;
 }
 

@@ -7,7 +7,7 @@ const POINTS = 101; // of the curve: one request
 const SLOW = 120; // milliseconds without an answer of the service, after which this browser answers
 const get = (id) => document.getElementById(id);
 const form = get("form");
-const fields = [...form.querySelectorAll("input, select")];
+const fields = [...form.querySelectorAll("[name]")];
 const manifest = await (await fetch("model")).json();
 const model = "module" in document.body.dataset ? await import("./model.js") : null; // the export's own
 let pending = new AbortController(); // the latest change's requests; the next change aborts them
@@ -131,6 +131,7 @@ function answerHere() {
     note.textContent = wrong ?? (outside.includes(field.name) ? "outside the training range" : "");
   }
   mark();
+  get("why").inert = true; // it explains an earlier row
   by("browser");
 }
 
@@ -144,6 +145,7 @@ function show(fresh) {
     for (const { name, value } of part.attributes) old.setAttribute(name, value);
   }
   mark();
+  get("why").inert = false;
   get("stale").hidden = get("why").dataset.version === document.body.dataset.version;
 }
 
@@ -195,15 +197,11 @@ function across({ minimum, maximum }, here) {
   return Array.from({ length: POINTS }, (_, at) => low + (high - low) * (at / (POINTS - 1)));
 }
 
-// A slider beside each number, over the training range; the number itself may be any.
+// A slider goes over the training range; the number beside it may be any.
 function addSliders() {
-  manifest.features.forEach(({ name, kind, minimum, maximum }, at) => {
-    if (kind !== "numeric" || !(maximum > minimum)) return;
-    const slider = element("input", { type: "range", min: minimum, max: maximum, step: "any", "aria-label": `${name}, slider` });
-    const follow = () => (slider.value = fields[at].value);
-    slider.addEventListener("input", () => (fields[at].value = String(Number(Number(slider.value).toPrecision(4)))));
-    for (const event of ["input", "filled"]) fields[at].addEventListener(event, follow);
-    follow();
-    fields[at].after(slider);
-  });
+  for (const slider of form.querySelectorAll("[data-for]")) {
+    const field = get(slider.dataset.for), follow = () => (slider.value = field.value);
+    slider.addEventListener("input", () => (field.value = String(Number(Number(slider.value).toPrecision(4)))));
+    for (const event of ["input", "filled"]) field.addEventListener(event, follow);
+  }
 }

@@ -1,12 +1,12 @@
 // Answers a CSV of any size: reads it in pieces, sends it in slices, and makes a table and a file to download.
 
-import { element } from "./draw.js";
+import { element, histogram, percent } from "./draw.js";
 
-const SHOWN = 100; // rows, answered or at fault
+const SHOWN = 100; // rows in the page
+const KEPT = 20_000; // rows that can be sorted and filtered
+const SEPARATORS = [",", ";", "\t", "|"];
 const get = (id) => document.getElementById(id);
 const NUMBER = /^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$/;
-// One field and what ends it, as RFC 4180 and Python's csv have it.
-const FIELD = /(?:"((?:[^"]|"")*)"|([^,\r\n]*))(,|\r\n|\n|\r|$)/y;
 
 // A spreadsheet reads text that begins so as a formula: it gets an apostrophe, but a number stays one (OWASP).
 export const harmless = (cell) => (/^\s*[=+\-@\t\r\n]/.test(cell) && !NUMBER.test(cell) ? `'${cell}` : cell);
@@ -19,6 +19,11 @@ class Records {
   #rest = "";
   #start = 0; // of the record that is read, in it
   #line = 0;
+  #field; // one field and what ends it, as RFC 4180 and Python's csv have it
+
+  constructor(separator) {
+    this.#field = new RegExp(`(?:"((?:[^"]|"")*)"|([^${separator}\\r\\n]*))([${separator}]|\\r\\n|\\n|\\r|$)`, "y");
+  }
 
   // Characters that are in no record yet.
   get waiting() {
@@ -26,19 +31,21 @@ class Records {
   }
 
   *take(text, last) {
+    const field = this.#field;
     this.#rest += text;
     let at = 0, cells = [];
     while (at < this.#rest.length) {
-      FIELD.lastIndex = at;
-      const found = FIELD.exec(this.#rest);
-      if (!found || (FIELD.lastIndex === this.#rest.length && !last)) {
+      field.lastIndex = at;
+      const found = field.exec(this.#rest);
+      if (!found || (field.lastIndex === this.#rest.length && !last)) {
         if (!found && last) throw new Error(`line ${this.#line + 1}: a quoted cell is not closed, or text follows its closing quote`);
         break;
       }
       cells.push(found[1]?.replaceAll('""', '"') ?? found[2]);
-      at = FIELD.lastIndex;
-      if (found[3] === "," && at < this.#rest.length) continue;
-      if (found[3] === ",") cells.push("");
+      at = field.lastIndex;
+      const more = found[3] !== "" && !/[\r\n]/.test(found[3]);
+      if (more && at < this.#rest.length) continue;
+      if (more) cells.push("");
       this.#line += newlines(this.#rest.slice(this.#start, at)) || 1;
       this.#start = at;
       if (cells.length > 1 || cells[0] !== "") yield { line: this.#line, cells };
@@ -62,7 +69,7 @@ export function acceptTables(manifest) {
       if (mine.signal.aborted) return;
       get("progress").hidden = true;
       get("told").className = "error";
-      get("told").textContent = error instanceof TypeError ? "The file is not UTF-8 text, or the service can't be reached." : error.message;
+      get("told").textContent = error instanceof TypeError ? "The service can't be reached. Choose the file again later." : error.message;
     }
   };
   const choose = () => file.files[0] && start(file.files[0]);
@@ -75,148 +82,217 @@ export function acceptTables(manifest) {
       if (name === "drop" && event.dataTransfer.files[0]) start(event.dataTransfer.files[0]);
     });
   }
+  const names = manifest.features.map(({ name }) => name);
+  const rows = manifest.examples.map(({ instance }) => names.map((name) => String(instance[name] ?? "")));
+  offer("sample", [[names, ...rows].map(line).join("")], `${manifest.name}_sample.csv`);
+}
+
+function offer(id, parts, name) {
+  const link = get(id);
+  if (link.href) URL.revokeObjectURL(link.href);
+  link.href = URL.createObjectURL(new Blob(parts, { type: "text/csv" }));
+  link.download = name;
+  link.hidden = false;
+}
+
+async function* pieces(file) {
+  const reader = file.stream().getReader();
+  for (let piece = await reader.read(); !piece.done; piece = await reader.read()) yield piece.value;
+}
+
+// UTF-16 says so in its first bytes; other bytes that are not UTF-8 are what Windows writes.
+async function encodingOf(file) {
+  const start = [...new Uint8Array(await file.slice(0, 2).arrayBuffer())].join();
+  if (start === "80,75") throw new Error("This is an Excel file or another archive. Save the sheet as CSV, and choose that file.");
+  if (start === "255,254" || start === "254,255") return start === "255,254" ? "utf-16le" : "utf-16be";
+  const decoder = new TextDecoder("utf-8", { fatal: true });
+  try {
+    for await (const piece of pieces(file)) decoder.decode(piece, { stream: true });
+    decoder.decode();
+    return "utf-8";
+  } catch {
+    return "windows-1252";
+  }
+}
+
+// The one that finds most of the features in the first line.
+function separatorOf(text, names) {
+  const cells = (mark) => text.split(/\r|\n/, 1)[0].split(mark).map((cell) => cell.trim().replace(/^"(.*)"$/, "$1"));
+  const found = SEPARATORS.map((mark) => names.filter((name) => cells(mark).includes(name)).length);
+  return SEPARATORS[found.indexOf(Math.max(...found))];
 }
 
 async function answerTable(manifest, file, signal) {
   const names = manifest.features.map((feature) => feature.name);
   const limits = { rows: Number(document.body.dataset.rows), bytes: Number(document.body.dataset.bytes) / 4 };
-  const table = { header: null, added: null, shown: [], faults: [], more: false, untold: false, parts: [], rows: 0 };
+  const table = { names, manifest, header: null, added: null, kept: [], parts: [], answered: 0, positive: 0, wrong: 0, bins: Array(20).fill(0), truth: null };
   begin();
-  const records = new Records();
-  let slice = [], size = 0, read = 0;
+  const encoding = await encodingOf(file), decoder = new TextDecoder(encoding);
+  let records, separator, slice = [], size = 0, read = 0;
   const send = async () => {
     if (slice.length) await answerSlice(table, slice, signal);
     slice = [];
     size = 0;
-    get("progress").value = file.size ? (read - records.waiting) / file.size : 1;
-    get("told").textContent = `${table.rows} rows answered`;
+    get("progress").value = file.size ? Math.max(0, read - records.waiting) / file.size : 1;
+    get("told").textContent = `${table.answered} rows answered`;
   };
-  const accept = async (found) => {
-    for (const record of found) {
-      if (!table.header) readHeader(table, record.cells, names);
+  const accept = async (text, last) => {
+    separator ??= separatorOf(text, names);
+    records ??= new Records(separator);
+    for (const record of records.take(text, last)) {
+      if (!table.header) readHeader(table, record.cells);
       else {
+        if (separator === ";") record.cells = record.cells.map((cell) => (/^\s*[+-]?\d+,\d+\s*$/.test(cell) ? cell.replace(",", ".") : cell));
         slice.push(record);
         size += record.cells.reduce((sum, cell) => sum + cell.length + 3, 0);
         if (slice.length >= limits.rows || size >= limits.bytes) await send();
       }
-      if (table.more) return;
     }
   };
-  const reader = file.stream().getReader();
-  const decoder = new TextDecoder("utf-8", { fatal: true });
-  for (let piece = await reader.read(); !piece.done && !table.more; piece = await reader.read()) {
-    read += piece.value.length;
-    await accept(records.take(decoder.decode(piece.value, { stream: true }), false));
+  for await (const piece of pieces(file)) {
+    read += piece.length;
+    await accept(decoder.decode(piece, { stream: true }), false);
   }
-  if (!table.more) {
-    await accept(records.take(decoder.decode(), true));
-    if (!table.header) throw new Error("The file is empty. Its first line must name the columns.");
-    await send();
-  } else await reader.cancel();
-  end(table, file.name);
+  await accept(decoder.decode(), true);
+  if (!table.header) throw new Error("The file is empty. Its first line must name the columns.");
+  await send();
+  end(table, file.name, encoding);
 }
 
-function readHeader(table, cells, names) {
+function readHeader(table, cells) {
+  const { names, manifest: { target } } = table;
   table.header = cells.map((cell) => cell.trim());
   const missing = names.filter((name) => !table.header.includes(name));
   const twice = names.filter((name) => table.header.indexOf(name) !== table.header.lastIndexOf(name));
   const wrong = [...missing.map((name) => `column ${name} is missing`), ...twice.map((name) => `column ${name} is duplicated`)];
   if (wrong.length) throw new Error(`line 1: ${wrong.join(", ")}. The model needs the columns ${names.join(", ")}.`);
   table.order = names.map((name) => table.header.indexOf(name));
-  table.names = names;
+  if (!names.includes(target.name) && table.header.includes(target.name)) table.truth = { at: table.header.indexOf(target.name), matrix: [[0, 0], [0, 0]], loss: 0, rows: 0 };
 }
 
 // Only the features' cells are sent; the download copies the others.
 async function answerSlice(table, slice, signal) {
-  const whole = slice.filter((record) => record.cells.length === table.header.length);
-  const faults = slice
-    .filter((record) => record.cells.length !== table.header.length)
-    .map((record) => ({ record, detail: `${record.cells.length} cells where the header has ${table.header.length}` }));
-  let text = line(table.names), at = newlines(text);
-  const ends = new Map([[0, null]]); // the slice's line -> its record; "row 3" counts records
-  for (const record of whole) {
-    const sent = line(table.order.map((column) => record.cells[column]));
-    at += newlines(sent);
-    ends.set(at, record);
-    text += sent;
-  }
-  const options = { method: "POST", headers: { "Content-Type": "text/csv" }, body: text, signal };
-  const answered = await fetch("predict?watch=false", options);
-  if (answered.ok) {
-    const [header, ...rows] = [...new Records().take(await answered.text(), true)].map((record) => record.cells.slice(table.names.length));
-    table.added ??= header.reduce((added, name) => [...added, freed(name, [...table.header, ...added])], []);
-    if (!table.parts.length) table.parts.push(line([...table.header, ...table.added].map(harmless)));
-    table.parts.push(new Blob(rows.map((cells, index) => line([...whole[index].cells, ...cells].map(harmless)))));
-    rows.slice(0, SHOWN - table.shown.length).forEach((cells, index) => table.shown.push([...whole[index].cells, ...cells]));
-    table.rows += rows.length;
-  } else {
-    const { detail, errors } = await answered.json();
-    if (!errors) throw new Error(detail);
-    for (const { pointer, detail: why } of errors) {
-      const [, kind, number, name] = /^(line|row) (\d+)(?:, ([^]*))?$/.exec(pointer) ?? [];
-      const record = kind === "row" ? whole[number - 1] : ends.get(Number(number));
-      if (!record) throw new Error(`${pointer}: ${why}`);
-      faults.push({ record, name, detail: why });
-    }
-    table.untold ||= errors.length >= Number(document.body.dataset.errors); // the service lists no more than so many
-  }
-  table.faults.push(...faults);
-  table.more = table.faults.length >= SHOWN;
+  const { names, header, order } = table;
+  const whole = slice.filter(({ cells }) => cells.length === header.length);
+  const body = line(names) + whole.map(({ cells }) => line(order.map((column) => cells[column]))).join("");
+  const options = { method: "POST", headers: { "Content-Type": "text/csv" }, body, signal };
+  const response = await fetch("predict?watch=false&errors=row", options);
+  if (!response.ok) throw new Error((await response.json()).detail);
+  const [found, ...answers] = [...new Records(",").take(await response.text(), true)].map(({ cells }) => cells.slice(names.length));
+  table.added ??= found.reduce((added, name) => [...added, freed(name, [...header, ...added])], []);
+  if (!table.parts.length) table.parts.push(line([...header, ...table.added].map(harmless)));
+  const blank = (detail) => [...Array(found.length - 1).fill(""), detail];
+  const text = slice.map((record) => {
+    const lengths = `${record.cells.length} cells where the header has ${header.length}`;
+    record.answer = record.cells.length === header.length ? answers.shift() : blank(lengths);
+    count(table, record);
+    return line([...header.map((_, at) => record.cells[at] ?? ""), ...record.answer].map(harmless));
+  });
+  table.parts.push(new Blob(text));
+  if (table.kept.length < KEPT) table.kept.push(...slice);
 }
 
 // If the file already has a column of that name, the answer's is called predicted_*.
 const freed = (name, taken) => (taken.includes(name) ? freed(`predicted_${name}`, taken) : name);
+
+function count(table, record) {
+  record.error = record.answer.at(-1);
+  if (record.error) return (table.wrong += 1);
+  const { truth, manifest: { target } } = table, p = Number(record.answer[2]);
+  record.positive = record.answer[0] === "true";
+  record.probability = p;
+  table.answered += 1;
+  table.positive += record.positive;
+  table.bins[Math.min(19, Math.floor(20 * p))] += 1;
+  const cell = truth && record.cells[truth.at].trim();
+  const outcome = truth ? target.values.findIndex((value) => value === cell || (cell !== "" && Number(value) === Number(cell))) : -1;
+  if (outcome < 0) return;
+  truth.rows += 1;
+  truth.matrix[outcome][Number(record.positive)] += 1;
+  truth.loss -= Math.log(Math.max(outcome ? p : 1 - p, 1e-15));
+}
 
 function begin() {
   get("progress").hidden = false;
   get("progress").value = 0;
   get("told").className = "";
   get("told").textContent = "Reading";
-  get("download").hidden = get("rows").hidden = true;
+  get("found").hidden = true;
 }
 
-function end(table, name) {
-  const { faults, header, added, shown, rows } = table;
+function end(table, name, encoding) {
+  const { header, answered, positive, wrong, kept, manifest: { target } } = table, [no, yes] = target.labels;
   get("progress").hidden = true;
-  if (faults.length) {
-    get("told").className = "error";
-    const more = table.more || table.untold ? "At least " : "";
-    get("told").textContent = `${more}${faults.length} ${faults.length > 1 ? "cells are" : "cell is"} wrong. Correct the file and choose it again.`;
-    return fill(["line", ...header], [...group(faults)].sort(([a], [b]) => a.line - b.line).slice(0, SHOWN).map(([record, found]) => faulty(record, found, header)));
-  }
-  const extra = header.filter((column) => !table.names.includes(column));
-  get("told").textContent = `${rows} rows answered${rows > SHOWN ? `, the first ${SHOWN} shown` : ""}.${extra.length ? ` Copied, but not used: ${extra.join(", ")}.` : ""}`;
-  if (!rows) return;
-  const download = get("download");
-  if (download.href) URL.revokeObjectURL(download.href);
-  download.href = URL.createObjectURL(new Blob(table.parts, { type: "text/csv" }));
-  download.download = name.replace(/(\.csv)?$/i, "_answered.csv");
-  download.hidden = false;
-  const label = header.length + 1, probability = header.length + 2; // after the verdict, as true or false
-  fill(
-    [...header, added[1], added[2]],
-    shown.map((cells) => element("tr", {}, ...cells.slice(0, header.length).map((cell) => element("td", {}, cell)), element("td", { class: "ours" }, cells[label]), element("td", { class: "ours number" }, Number(cells[probability]).toFixed(4)))),
-  );
+  const extra = header.filter((column) => !table.names.includes(column) && column !== target.name);
+  const told = [`${answered} rows answered: ${positive} ${yes}, ${answered - positive} ${no}.`];
+  if (wrong) told.push(`${wrong} ${wrong > 1 ? "rows have an error: they have" : "row has an error: it has"} no answer, and the column error says why.`);
+  if (kept.length < answered + wrong) told.push(`The first ${kept.length} can be sorted.`);
+  if (encoding !== "utf-8") told.push(`Read as ${encoding}.`);
+  if (extra.length) told.push(`Copied, but not used: ${extra.join(", ")}.`);
+  get("told").className = wrong ? "error" : "";
+  get("told").textContent = told.join(" ");
+  if (!answered && !wrong) return;
+  offer("download", table.parts, name.replace(/(\.[a-z]+)?$/i, "_answered.csv"));
+  get("spread").replaceChildren(...(answered ? [histogram(table.bins, answered, table.manifest)] : []));
+  get("truth").replaceChildren(...(table.truth?.rows ? [matrix(table.truth, target)] : []));
+  const only = get("only"), order = { column: null, down: false };
+  only.value = wrong ? "error" : "";
+  const draw = () => fill(table, only.value, order, draw);
+  only.onchange = draw;
+  draw();
+  get("found").hidden = false;
 }
 
-function group(faults) {
-  const records = new Map();
-  for (const fault of faults) records.set(fault.record, [...(records.get(fault.record) ?? []), fault]);
-  return records;
+function matrix({ matrix: [negative, positive], loss, rows }, { name, values, labels }) {
+  const row = (title, [no, yes]) => element("tr", {}, element("th", { scope: "row" }, title), element("td", { class: "number" }, yes), element("td", { class: "number" }, no));
+  const head = element("tr", {}, element("td"), ...[labels[1], labels[0]].map((label) => element("th", { scope: "col" }, `answered ${label}`)));
+  const right = percent((negative[0] + positive[1]) / rows, 1);
+  return element("table", {}, element("caption", {}, `${rows} rows with a known ${name}: ${right} right, log loss ${(loss / rows).toFixed(4)}`), element("thead", {}, head), element("tbody", {}, row(`${name} is ${values[1]}`, positive), row(`${name} is ${values[0]}`, negative)));
+}
+
+const KINDS = { yes: (record) => record.positive, no: (record) => record.positive === false, error: (record) => record.error, "": () => true };
+
+// The rows that the filter lets through, in the order of a column: the file's own, or a column's, numbers by size.
+function fill(table, kind, order, draw) {
+  const { header, added } = table, titles = ["line", ...header, ...(kind === "error" ? [] : [added[1], added[2]])];
+  const cells = ({ line: at, cells: own, answer }) => [String(at), ...header.map((_, index) => own[index] ?? ""), answer[1], answer[2]];
+  const compare = (a, b) => Number(a) - Number(b) || a.localeCompare(b);
+  const rows = table.kept.filter(KINDS[kind]);
+  if (order.column !== null) rows.sort((a, b) => compare(cells(a)[order.column], cells(b)[order.column]) * (order.down ? -1 : 1));
+  const sorted = (at) => (order.column === at ? { "aria-sort": order.down ? "descending" : "ascending" } : {});
+  const heads = titles.map((title, at) => {
+    const button = element("button", { type: "button", class: "sort" }, title);
+    button.addEventListener("click", () => {
+      Object.assign(order, { column: at, down: order.column === at && !order.down });
+      draw();
+      get("rows").querySelectorAll("th button")[at].focus();
+    });
+    return element("th", { scope: "col", ...sorted(at) }, button);
+  });
+  get("shown").textContent = rows.length > SHOWN ? `${SHOWN} of ${rows.length} rows` : `${rows.length} rows`;
+  const body = rows.slice(0, SHOWN).map((record) => (record.error ? faulty(record, table, titles.length) : answered(cells(record))));
+  get("rows").replaceChildren(element("table", {}, element("thead", {}, element("tr", {}, ...heads)), element("tbody", {}, ...body)));
+}
+
+function answered(cells) {
+  const own = cells.slice(1, -2).map((cell) => element("td", {}, cell));
+  return element("tr", {}, element("th", { scope: "row" }, cells[0]), ...own, element("td", { class: "ours" }, cells.at(-2)), element("td", { class: "ours number" }, Number(cells.at(-1)).toFixed(4)));
 }
 
 // A row with each fault at its cell, or at the line's number if the whole row is at fault.
-function faulty(record, found, header) {
+function faulty({ line: at, cells, error }, { header, names }, width) {
+  const faults = new Map();
+  let name;
+  for (const part of error.split("; ")) {
+    const found = names.find((one) => part.startsWith(`${one}: `));
+    if (found) faults.set((name = found), [part.slice(found.length + 2)]);
+    else faults.set(name, [[...(faults.get(name) ?? []), part].join("; ")]);
+  }
   const mark = (name, text, tag) => {
-    const here = found.filter((fault) => fault.name === name).map((fault) => fault.detail);
+    const here = faults.get(name) ?? [];
     return element(tag, here.length ? { class: "wrong" } : {}, text, ...here.map((detail) => element("span", { class: "error" }, detail)));
   };
-  const cells = header.map((name, at) => mark(name, record.cells[at] ?? "", "td"));
-  return element("tr", {}, mark(undefined, String(record.line), "th"), ...cells);
-}
-
-function fill(header, rows) {
-  const head = element("thead", {}, element("tr", {}, ...header.map((name) => element("th", { scope: "col" }, name))));
-  get("rows").replaceChildren(element("table", {}, head, element("tbody", {}, ...rows)));
-  get("rows").hidden = false;
+  const own = header.map((name, column) => mark(name, cells[column] ?? "", "td"));
+  const none = Array.from({ length: width - own.length - 1 }, () => element("td", { class: "ours" }));
+  return element("tr", {}, mark(undefined, String(at), "th"), ...own, ...none);
 }
