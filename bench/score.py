@@ -4,8 +4,8 @@ python bench/score.py models/admissions                          a CSV of 1e6 ro
 python bench/score.py models/admissions --rows 10000000 --parquet
 
 Each runs in a process of its own, its imports included, on all cores. Rounds are interleaved, and the median of each
-one's ratio to ours counts. Needs bench/requirements.txt, polars, duckdb and sqlglot. Ours also writes label, stable, outside,
-errors and a receipt; the others write logit and probability alone, and check nothing.
+one's ratio to ours counts. Needs bench/requirements.txt, polars, duckdb and sqlglot. Ours also writes label, stable,
+outside, errors and a receipt; the others write logit and probability alone, and check nothing.
 """
 
 import argparse

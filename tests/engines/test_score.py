@@ -1,0 +1,29 @@
+"""A million rows of CSV are scored, block by block, to the bytes that one request would be answered with."""
+
+import io
+import random
+from pathlib import Path
+
+import pytest
+
+from passfail.codecs import codecs
+from passfail.loading import load
+from passfail.score import Files
+
+pytestmark = pytest.mark.engines
+ROWS = 1_000_000
+
+
+def test_a_million_rows_have_the_bytes_of_one_request(models: Path) -> None:
+    draw = random.Random(1)
+    lines = [f"{draw.uniform(-1e4, 1e4)!r},{draw.randint(1, 4)},{draw.uniform(2, 4)!r}" for _ in range(ROWS)]
+    body = "gre,rank,gpa\n{}\n".format("\n".join(lines)).encode()
+    model, out = load(models / "admissions"), io.BytesIO()
+    Files(model, strict=True).csv(io.BytesIO(body), out.write)
+
+    request = codecs(model.manifest, ROWS).csv
+    x, table = request.read(body)
+    logit, probability = model.score(x)
+    answer = request.write(model.verdict(logit), logit, probability, model.stable(x, logit), table, model.outside(x))
+
+    assert out.getvalue() + b"\n" == answer
