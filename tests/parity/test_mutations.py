@@ -342,3 +342,19 @@ def test_words_that_are_not_the_tables_are_refused(checkpoints, tmp_path, fault)
     with pytest.raises(ExportError, match=r"not the model that was fitted: .* the table"):
         publish.export(WORDS[fault](description), model, kept, tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_parity_prints_each_link_and_what_it_compared(checkpoints, tmp_path, capsys):
+    chosen = ["--name", "admissions", "--models", str(tmp_path / "models")]
+    assert main(["export", *chosen, "--checkpoints", str(checkpoints)]) == 0
+    capsys.readouterr()
+
+    assert main(["parity", *chosen, "--checkpoints", str(checkpoints)]) == 0
+    table, fit, exact, *_ = capsys.readouterr().out.splitlines()
+    assert table == "table to export: 200 rows as CSV, JSON and tensors: the same"
+    assert fit.startswith("fit to export: 400 logits, ")
+    assert fit.endswith(": the same")
+    assert exact.startswith("export to exact arithmetic: the largest error of a logit is 0.")
+
+    assert main(["parity", *chosen, "--checkpoints", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.startswith("table and fit to export: not compared: ")

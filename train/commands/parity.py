@@ -1,12 +1,40 @@
-"""The command parity: prove a published version again on this machine."""
+"""The command parity: prove a published version again on this machine, and print what each link compared."""
 
 from argparse import Namespace
+from collections.abc import Iterator
+from pathlib import Path
 
+from passfail.manifest import Manifest
 from train.arguments import model_name
-from train.export import parity
+from train.errors import FitError
+from train.export import chain, checkpoint, parity
 
 
 def run(args: Namespace) -> None:
-    """Prove a published version again, on this machine, and print its certificate as a table."""
+    """Prove a published version again, and print what each link compared, and the certificate as a table."""
     certificate, manifest = parity.again(args.models, model_name(args), args.version)
+    for link in _links(args.checkpoints, manifest):
+        print(link)
+    figures = certificate.engines.values()
+    print(
+        f"export to exact arithmetic: the largest error of a logit is {max(f.logit_error for f in figures):.2f} of its "
+        f"bound, that of a probability is {max(f.probability_ulp for f in figures)} units in the last place"
+    )
     print(parity.table(certificate, manifest.link))
+
+
+def _links(checkpoints: Path, manifest: Manifest) -> Iterator[str]:
+    """The links from the table to the export, each with what was compared and how it differs."""
+    try:
+        description, _, kept = checkpoint.load(checkpoints, manifest.name)
+    except FitError as error:
+        yield f"table and fit to export: not compared: {error}"
+        return
+    if description.training != manifest.training:
+        yield f"table and fit to export: not compared: the checkpoint in {checkpoints} is of another fit"
+        return
+    words = chain.word_faults(manifest, description.raw)
+    figures = chain.faults(manifest, kept, description.kept)
+    compared = f"{len(kept.logit)} logits, the coefficient table, the metrics and the calibration bins"
+    yield f"table to export: {len(description.raw)} rows as CSV, JSON and tensors: {'; '.join(words) or 'the same'}"
+    yield f"fit to export: {compared}: {'; '.join(figures) or 'the same'}"
