@@ -107,6 +107,7 @@ class Connection(asyncio.Protocol):
             self._dispatcher.release(call)
             if call.future is not None:
                 call.future.cancel()
+        self._forget_call()
 
     def data_received(self, data: bytes) -> None:
         if self._closing:
@@ -347,11 +348,15 @@ class Connection(asyncio.Protocol):
     def _finish(self, call: Call) -> None:
         if call.admitted or call.large:
             self._dispatcher.release(call)
-        self._call = None
+        self._forget_call()
         if not call.keep_alive or (self._ended and self._at == len(self._unread)):
             self._close()
         else:
             self._wait(self._worker.cfg.keepalive)
+
+    def _forget_call(self) -> None:
+        """Hold no request, and its body, for longer than it takes: it refers to this object, so it would stay."""
+        self._call, self._parsed = None, cast(Call, None)
 
     def _wait(self, seconds: float) -> None:
         """Let the connection be idle, the last of all to give way to others."""

@@ -1,6 +1,7 @@
 """Where each request is answered: in the event loop, in the batch thread, or by Flask in another."""
 
 import asyncio
+import gc
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -9,7 +10,7 @@ import pytest
 from serve.http.messages import Answer, Pending
 from serve.protocols.predict import predict
 from serve.protocols.routes import Routes
-from serve.server import dispatch
+from serve.server import connection, dispatch
 from serve.server.dispatch import SMALL, target
 from serve.server.flask_app import create_app
 from serve.settings import Config
@@ -167,3 +168,31 @@ def test_no_more_is_in_flight_than_may_be_and_all_of_it_is_given_back(app):
         return found
 
     assert asyncio.run(ask()) == [[200] * 8 + [503] * 12] * 2
+
+
+@pytest.mark.parametrize("sent", [GOOD["an object"], raw(body=ROW.ljust(SMALL + 1))], ids=["small", "large"])
+@pytest.mark.parametrize("lost", [False, True], ids=["idle", "lost"])
+def test_an_answered_request_is_not_held(app, monkeypatch, sent, lost):
+    """Nor by a cycle of references, which only the garbage collector would find, after megabytes."""
+    ended = []
+
+    class Noted(dispatch.Call):
+        def __del__(self):
+            ended.append(self)
+
+    monkeypatch.setattr(connection, "Call", Noted)
+
+    async def ask():
+        client = Client(Worker(app))
+        client.send(sent)
+        await client.statuses(1)
+        if lost:
+            client.leave()
+        await asyncio.sleep(0)
+        return len(ended)
+
+    gc.disable()
+    try:
+        assert asyncio.run(ask()) == 1
+    finally:
+        gc.enable()
