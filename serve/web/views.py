@@ -38,6 +38,7 @@ MODULE = "model.js"  # of the export: the page answers with it while the service
 POLICY = re.compile(rb'http-equiv="Content-Security-Policy" content="([^"]+)"')
 ANSWERS = ("/", "/answer")  # what the browser must not keep: a row and its answer
 FIRST = 8  # contributions and flips that are not folded away
+FORM_BYTES = 256 * 1024  # of the page's form: reading it takes forty times its memory
 LEVELS, FEATURES = 15, 12  # with more levels a feature has a search instead of a list; with more features the form has
 SLICE_ROWS = 5000  # rows of a table that the page sends at a time
 QUANTILES = {"low": 0.1, "middle": 0.5, "high": 0.9}  # of the training rows: values of no single person
@@ -139,6 +140,8 @@ def index() -> Response:
 @PAGE.post("/answer")
 def answer() -> Response:
     """The page's form and answer alone, for its script; the row is traffic only with ?watch=true."""
+    if len(request.get_data()) > FORM_BYTES:  # Werkzeug's limits on forms leave out those of this media type
+        abort(413, f"the form has more than {FORM_BYTES} bytes")
     return _answered("one.html", list(request.form.items(multi=True)), request.args.get("watch") == "true")
 
 

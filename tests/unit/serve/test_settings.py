@@ -120,7 +120,7 @@ def test_workers_and_the_size_of_bodies_follow_the_memory(monkeypatch, worker_cl
 
 @pytest.mark.parametrize(
     "environ",
-    [{"WEB_CONCURRENCY": "2", "MAX_BODY_BYTES": "16777216"}, {"MAX_BODY_BYTES": "99999999"}, {"WEB_CONCURRENCY": "9"}],
+    [{"WEB_CONCURRENCY": "4", "MAX_BODY_BYTES": "16777216"}, {"MAX_BODY_BYTES": "99999999"}, {"WEB_CONCURRENCY": "9"}],
     ids=str,
 )
 def test_settings_beyond_the_memory_are_refused_with_what_they_need(monkeypatch, environ):

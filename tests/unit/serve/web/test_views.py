@@ -243,3 +243,11 @@ def test_card_that_was_altered_is_not_shown(models, tmp_path):
 
     assert "Limits of use" not in page.get("/").text
     assert json.loads(page.get("/model").data)["name"] == "admissions"
+
+
+def test_a_form_of_many_fields_is_refused_before_it_is_read(page):
+    """Reading one of 16 MiB took 700 MiB and half a minute."""
+    answered = page.post("/answer", data=b"a=&" * 100_000, content_type="application/x-www-form-urlencoded")
+
+    assert answered.status_code == 413
+    assert "the form has more than 262144 bytes" in answered.text
