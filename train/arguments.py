@@ -23,6 +23,7 @@ from train.table.schema import Reading
 
 LECTURE_DATA = Path("data/hours.csv")
 LECTURE = Options(solver="sgd", standardize=False, lr=0.01, epochs=1000)
+AUTO = "auto"  # the value of --l2 that lets cross-validation choose
 MISSING = ("mean", "median", "most-frequent", "indicator", "drop", "error")
 
 
@@ -85,6 +86,8 @@ def reading_of(args: Namespace) -> Reading:
 def options_of(args: Namespace) -> Options:
     """The options given, over the lecture's for the lecture's data, over the solver's own."""
     given = {name: getattr(args, name) for name in vars(Options()) if getattr(args, name) is not None}
+    if given.get("l2") == AUTO:
+        given["l2"] = 1.0  # until it is chosen
     if args.data is None and args.solver in (None, "sgd"):
         return replace(LECTURE, **given)
     solver = given.setdefault("solver", "newton" if Options(**given).linear else "lbfgs")
@@ -241,7 +244,9 @@ def _add_fitting(parser: ArgumentParser) -> None:
         "--robust", action="store_true", default=None, help="robust standard errors, by the sandwich estimator"
     )
     group.add_argument("--cluster", metavar="COLUMN", help="column of groups; standard errors allow for them")
-    group.add_argument("--l2", type=_at_least(float, 0), help="L2 penalty on the scaled weights (default: 0)")
+    group.add_argument(
+        "--l2", type=_penalty, help="L2 penalty on the scaled weights, or auto: by cross-validation (default: 0)"
+    )
     group.add_argument(
         "--standardize", action=argparse.BooleanOptionalAction, default=None,
         help="scale the numeric columns first (default: yes)",
@@ -288,6 +293,13 @@ def _add_comparison(parser: ArgumentParser) -> None:
         "--results", type=Path, default=Path("compare.jsonl"), help="file that keeps results (default: %(default)s)"
     )
     parser.add_argument("--picture", type=Path, default=Path("compare.png"), help="picture file (default: %(default)s)")
+
+
+def _penalty(text: str) -> float | str:
+    return AUTO if text == AUTO else _at_least(float, 0)(text)
+
+
+_penalty.__name__ = "float"
 
 
 def _labels(text: str) -> tuple[str, ...]:

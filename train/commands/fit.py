@@ -3,6 +3,7 @@
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -13,13 +14,14 @@ import numpy as np
 from passfail.arrays import Floats
 from passfail.links import score_at
 from passfail.manifest import Feature, Metrics, Statistics, Training
-from train.arguments import LECTURE_DATA, model_name, options_of, parse, reading_of, signer_of
+from train.arguments import AUTO, LECTURE_DATA, model_name, options_of, parse, reading_of, signer_of
 from train.errors import FitError
 from train.evaluation.coefficients import fit_warnings, lines, statistics
 from train.evaluation.cross_validation import HELD_OUT_OF_EACH, HeldOut, gather, held_out, logits
 from train.evaluation.cross_validation import sample as take_sample
 from train.evaluation.drift_baseline import baseline
 from train.evaluation.metrics import Evaluation, constant_log_loss, evaluate, metrics
+from train.evaluation.penalty import choose_penalty
 from train.evaluation.thresholds import Threshold, at_threshold, least_cost, reaching
 from train.export import checkpoint
 from train.fitted import Fitted
@@ -50,7 +52,13 @@ def fitted_model(args: Namespace, log: Log) -> Fitted:
     table = read_table(args.data or LECTURE_DATA, reading_of(args), log)
     units = _units(args, table)
     _print_table(table, args.data or LECTURE_DATA, units, log)
-    fitted = fit(table.features, table.x, table.y, table.weight, options, log)
+    rows, path = (table.features, table.x, table.y, table.weight), ""
+    if args.l2 == AUTO:
+        options.check()
+        l2, path = choose_penalty(*rows, options, args.folds, table.group)
+        options = replace(options, l2=l2)
+    fitted = fit(*rows, options, log)
+    fitted = replace(fitted, notes=tuple(filter(None, (path, *fitted.notes))))
     found = _print_coefficients(table, fitted, options, log)
     scores = _held_out(args, table, fitted, options, log)
     judged = _judge(table, fitted, options, goal, scores)
@@ -125,14 +133,19 @@ def _judge(table: Table, fitted: Fit, options: Options, goal: Goal, scores: Held
     if scores is not None:
         chosen = at_threshold(options.link, threshold, scores.logit, scores.y, scores.weight)
         outside = evaluate(scores, options.link, threshold, fitted.losses, table.features, fitted.model, *sample)
+    measured = metrics(logit, y, options.link, threshold, weight)
+    found = warnings(table.features, sample[0], len(sample[0]) == table.rows, outside)
+    if outside and outside.metrics.log_loss > max(1.5 * measured.log_loss, measured.log_loss + 0.1):
+        found = (*found, f"held-out log loss {outside.metrics.log_loss:.4f} is far above that of all rows, "
+                 f"{measured.log_loss:.4f}; the model has learnt rows by heart; --l2 auto shrinks it")  # fmt: skip
     return Judgement(
         threshold=threshold,
-        metrics=metrics(logit, y, options.link, threshold, weight),
+        metrics=measured,
         evaluation=outside,
         chosen=chosen,
         sample=sample,
         score=logits(fitted.model, sample[0]),
-        warnings=(*table.warnings, *warnings(table.features, sample[0], len(sample[0]) == table.rows, outside)),
+        warnings=(*table.warnings, *found),
     )
 
 

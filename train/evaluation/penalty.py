@@ -1,0 +1,56 @@
+"""The L2 penalty chosen by cross-validation: the largest that predicts about as well as the best."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from passfail.arrays import Floats
+from passfail.manifest import Feature
+from train import distributed
+from train.errors import FitError
+from train.evaluation.cross_validation import assign_folds, group_folds, out_of_fold
+from train.evaluation.metrics import metrics
+from train.solvers.options import Options
+
+PENALTIES = tuple(10.0 ** (half / 2) for half in range(-6, 9))  # 0.001 to 10,000
+
+
+def choose_penalty(
+    features: Sequence[Feature],
+    x: Floats,
+    y: Floats,
+    weight: Floats,
+    options: Options,
+    folds: int,
+    group: Floats | None = None,
+) -> tuple[float, str]:
+    """Choose l2 by the one-standard-error rule (Breiman et al., Classification and Regression Trees, 1984, 3.4.3).
+
+    Parameters
+    ----------
+    x : float64 (n, d). y, weight : float64 (n,). group : as of `held_out`.
+
+    Returns
+    -------
+    The largest of PENALTIES whose held-out log loss is within a standard error of the least; and the path in words.
+    """
+    if distributed.ranks() > 1:
+        raise FitError("--l2 auto needs one process: choose a number, or start without torchrun")
+    if min(y.sum(), len(y) - y.sum()) < folds:
+        raise FitError(f"--l2 auto: an outcome has fewer rows than the {folds} folds; use fewer --folds, or a number")
+    fold = assign_folds(y, folds, options.seed) if group is None else group_folds(y, group, folds)
+    losses = np.empty((len(PENALTIES), folds))
+    for index, l2 in enumerate(PENALTIES):
+        logit = out_of_fold(features, x, y, weight, replace(options, l2=l2), fold, range(folds))
+        for one in range(folds):
+            out = fold == one
+            losses[index, one] = metrics(logit[out], y[out], options.link, 0.5, weight[out]).log_loss
+    mean, error = losses.mean(axis=1), losses.std(axis=1, ddof=1) / np.sqrt(folds)
+    best = int(mean.argmin())
+    chosen = PENALTIES[int(np.flatnonzero(mean <= mean[best] + error[best])[-1])]
+    path = ", ".join(f"{l2:.3g}: {loss:.4f}" for l2, loss in zip(PENALTIES, mean, strict=True))
+    return chosen, (
+        f"--l2 {chosen:.6g} was chosen by {folds}-fold cross-validation: the largest whose log loss is within one "
+        f"standard error ({error[best]:.4f}) of the least. Held-out log loss by penalty: {path}."
+    )
