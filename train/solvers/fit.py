@@ -32,6 +32,7 @@ SAMPLE = 1 << 16  # rows of a much longer table that the first fit is made to
 RUN = 256  # of them that are adjacent
 # Where half of a column's values lie within this share of the farthest value's distance, float64 can't resolve them.
 UNRESOLVED = 1e-7
+LARGE = 1e4  # values of a column that is not standardised, beside the intercept's 1
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,8 @@ def fit(features: Sequence[Feature], x: Floats, y: Floats, weight: Floats, optio
         _, outcome, counts = table.block(model.columns, slice(None))
         converged, notes, losses = descend(model, model.design(torch.from_numpy(x)), outcome, counts, options, log)
     _check_range(*model.parameters())
-    return Fit(model, table, converged, (*notes, *_reweighted(table, options)), losses, solution)
+    unscaled = () if converged or options.standardize else _unscaled(features)
+    return Fit(model, table, converged, (*notes, *unscaled, *_reweighted(table, options)), losses, solution)
 
 
 @dataclass(frozen=True)
@@ -212,6 +214,18 @@ def _unresolved(features: Sequence[Feature], x: Floats) -> str | None:
                 f"or leave the column out with --drop '{feature.name}'."
             )
     return None
+
+
+def _unscaled(features: Sequence[Feature]) -> tuple[str, ...]:
+    """What keeps a fit to columns that are not standardised from converging: the column of the largest values."""
+    sizes = {f.name: max(map(abs, f.range)) for f in features if f.kind == "numeric"}
+    name = max(sizes, key=sizes.__getitem__, default="")
+    if sizes.get(name, 0.0) < LARGE:
+        return ()
+    return (
+        f"The values of {name} reach {sizes[name]:g}, and the other terms are lost beside them. "
+        "Fit again without --no-standardize: the coefficients are printed in the table's own units all the same.",
+    )
 
 
 def _moments(blocks: Iterable[Callable[[], Rows]]) -> tuple[Tensor, Tensor]:

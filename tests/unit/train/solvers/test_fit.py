@@ -109,3 +109,21 @@ def test_every_link_is_measured_on_its_own_scale(link, loss):
     assert measured.log_loss == pytest.approx(own, rel=1e-12)
     assert 400 * measured.log_loss == pytest.approx(loss, abs=1e-8)
     assert measured.accuracy == ((probability > 0.5) == (table.y == 1)).mean()
+
+
+@pytest.mark.parametrize("options", [{}, {"solver": "sgd", "epochs": 5, "lr": 0.01}], ids=["newton", "sgd"])
+def test_a_timestamp_that_is_not_standardised_is_named_where_the_fit_does_not_converge(tmp_path, options):
+    generator = np.random.default_rng(0)
+    time = 1.6e9 + generator.uniform(0, 3e7, 200).round()
+    y = (time - 1.615e9) / 1e7 + generator.logistic(size=200) > 0
+    rows = "".join(f"{a:.0f},{b:.4f},{c:d}\n" for a, b, c in zip(time, generator.normal(size=200), y, strict=True))
+    (tmp_path / "t.csv").write_text(f"seen,x,y\n{rows}")
+    table = read_table(tmp_path / "t.csv")
+
+    def fitted(**more):
+        return fit(table.features, table.x, table.y, table.weight, Options(**options, **more), log=lambda line: None)
+
+    found = fitted(standardize=False)
+    assert not found.converged
+    assert any("The values of seen reach 1.6" in note and "without --no-standardize" in note for note in found.notes)
+    assert not any("The values of" in note for note in fitted().notes)
