@@ -26,6 +26,7 @@ def volume():
     compose("down", "--volumes", project=PROJECT)
 
 
+@pytest.mark.xfail(reason="several large bodies in a row leave memory behind, up to the limit", strict=False)
 @pytest.mark.parametrize(
     ("memory", "cpus", "settings"),
     [(1024, 2, []), (512, 1, []), (1024, 2, ["-e", "WORKER_CLASS=gthread"])],
