@@ -168,7 +168,7 @@ soak: $(VENV)/test ## measure a worker's memory over a million requests, two min
 
 .PHONY: chaos
 chaos: $(VENV)/train ## break processes, versions, disks, networks and containers under load: SECONDS=180
-	@$(PY) bench/chaos.py --seconds $(or $(SECONDS),180)
+	@$(PY) bench/chaos.py --seconds $(or $(SECONDS),180) $(if $(SYSTEM),--system $(SYSTEM))
 
 ##@ Lock and audit the packages
 
