@@ -24,7 +24,7 @@ Value = float | str | None  # a number, a level's text, or None: missing
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 BOOLEANS = frozenset(["true", "false"])  # levels that a boolean of JSON and every spelling of one in CSV mean
 # A number to a reader only: a currency before it, groups of thousands, and a unit without digits behind it.
-_BODY = r"(?:\d{{1,3}}(?:[{group}]\d{{3}})+|\d+)(?:{point}\d*)?(?:[eE][+-]?\d+)?|{point}\d+"
+_BODY = r"(?:[0-9]{{1,3}}(?:[{group}][0-9]{{3}})+|[0-9]+)(?:{point}[0-9]*)?(?:[eE][+-]?[0-9]+)?|{point}[0-9]+"
 _FORMATTED = (
     r"(?P<sign>[+-]?)(?P<before>[$€£¥]?) ?(?P<body>"
     + _BODY
@@ -35,7 +35,7 @@ FORMATTED = {
     ",": re.compile(_FORMATTED.format(group=".' \u00a0\u202f", point=",")),
 }
 GROUPS = re.compile(r"[,.' \u00a0\u202f]")
-WHOLE = re.compile(r"0|-?[1-9]\d{0,17}")
+WHOLE = re.compile(r"0|-?[1-9][0-9]{0,17}")
 LIKE = 0.8  # difflib's similarity from which on an unknown name counts as a feature's, misspelt
 MOST_ADDED = 2  # characters that a misspelt name has more or fewer: what is longer could carry a value
 MOST_NAMES, MOST_COMPARED, LONGEST_NAME = 3, 100, 64  # names, features and characters: comparing takes long

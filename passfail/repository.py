@@ -44,7 +44,7 @@ def choices(models: Path, name: str | None = None, version: int | None = None, l
         some = "exported version" if lowest == 1 else f"version from LOWEST_VERSION, {lowest}, on"
         raise ConfigError(f"{home} holds no {some}: run make train export, or set MODEL_NAME")
     chosen = pinned(home) if version is None else version
-    if chosen is not None and chosen < lowest:
+    if chosen is not None and 1 <= chosen < lowest:
         raise ConfigError(f"{home}: version {chosen} is below LOWEST_VERSION, {lowest}: choose a higher one")
     if chosen is None:
         return [home / str(number) for number in reversed(held)]

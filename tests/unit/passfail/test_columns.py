@@ -5,7 +5,7 @@ import math
 import msgspec
 import pytest
 
-from passfail.columns import Column, InvalidValue
+from passfail.columns import Column, InvalidValue, written
 from passfail.manifest import Feature
 
 
@@ -29,3 +29,8 @@ def test_a_boolean_is_one_in_every_spelling() -> None:
 def test_other_levels_take_no_boolean(levels: tuple[str, ...]) -> None:
     with pytest.raises(InvalidValue, match="expected one of the levels"):
         column(*levels).number(True)
+
+
+@pytest.mark.parametrize("text", ["\u0661", "\u0661.\u0665", "1\u0662", "\u0663 kg"])
+def test_a_digit_of_another_script_makes_no_number(text: str) -> None:
+    assert written(text, ".") is None
