@@ -27,9 +27,9 @@ WORKER_CLASSES = ("asgi", "gthread")
 MOST_PORT = 65535
 MOST_WORKERS = 256  # serve/telemetry/shared_counters.py has a row for twice as many
 OPEN_FILES_KEPT = 128  # of a worker's open files for all that is no connection: models, sockets, logs
-# The memory that is left to serving (tests/docker/test_memory.py; not yet enough): gunicorn itself; each worker,
+# The memory that serving takes at the most, which tests/docker/test_memory.py holds: gunicorn itself; each worker,
 # by its runtime; and of each body that a worker reads at a time so many times its bytes.
-MASTER_BYTES, WORKER_BYTES, PER_BODY_BYTE = 96 << 20, {"onnx": 96 << 20, "torchscript": 320 << 20}, 40
+MASTER_BYTES, WORKER_BYTES, PER_BODY_BYTE = 96 << 20, {"onnx": 96 << 20, "torchscript": 320 << 20}, 20
 BODIES_AT_ONCE = {
     "asgi": 1,
     "gthread": 4,

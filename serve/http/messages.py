@@ -171,6 +171,8 @@ def compressed(answer: Answer, request_headers: Mapping[bytes, bytes]) -> Answer
 def refusal(error: RequestError, shape: Shape = problem) -> Answer:
     """The Answer to a RequestError."""
     answer = shape(status(error), title(error), str(error), error.problems)
+    # Its traceback refers to frames that hold the body, and they to it: it would stay until the next full collection.
+    error.__traceback__ = error.__cause__ = error.__context__ = None
     return answer._replace(headers=(*answer.headers, *headers(error)), error=error)
 
 
