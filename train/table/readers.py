@@ -462,11 +462,13 @@ def _recoded(codes: Floats, numbers: Sequence[float]) -> Floats:
 
 def _has_padded(chunk: bytes, separator: str) -> bool:
     """Whether some cell may start with a 0 that a digit or an x follows."""
-    data = np.frombuffer(chunk, dtype=np.uint8)
-    zeros = np.flatnonzero(data[:-1] == ord("0"))
-    before, after = np.where(zeros > 0, data[zeros - 1], ord("\n")), data[zeros + 1]
-    starts = np.isin(before, np.frombuffer(f'{separator}\n" '.encode(), dtype=np.uint8))
-    return bool((starts & np.isin(after, np.frombuffer(b"0123456789xX", dtype=np.uint8))).any())
+    data = np.frombuffer(b"\n" + chunk, dtype=np.uint8)
+    zeros = data[1:-1] == ord("0")
+    starts = np.zeros_like(zeros)
+    for mark in f'{separator}\n" '.encode():
+        starts |= data[:-2] == mark
+    after = data[2:][starts & zeros]
+    return bool(np.isin(after, np.frombuffer(b"0123456789xX", dtype=np.uint8)).any())
 
 
 def _faithful(text: str) -> bool:
