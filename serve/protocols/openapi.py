@@ -172,7 +172,7 @@ def _schemas(served: Served, config: Config) -> Schema:
                 "interval": {"type": "object"},
                 "explanation": {"type": "object"},
                 "evidence": {"type": ["object", "null"]},
-                "unseen": {"type": "array", "items": {"enum": list(manifest.pooled)}},
+                **({"unseen": {"type": "array", "items": {"enum": list(manifest.pooled)}}} if manifest.pooled else {}),
             },
             "required": fields,
         },

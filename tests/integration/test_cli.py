@@ -330,7 +330,7 @@ def test_ctrl_c_is_told_as_such_where_a_library_made_another_error_of_it(run, mo
         except KeyboardInterrupt:
             raise AttributeError("partially initialized module")  # noqa: B904
 
-    monkeypatch.setattr(export_command, "export", export)
+    monkeypatch.setattr(export_command, "run", export)
 
     assert run("export") == (130, "", "interrupted: nothing was written\n")
 

@@ -203,14 +203,14 @@ def test_a_worker_without_its_parent_stops_within_two_seconds(models):
 
 HANGS = """
 import time
-from serve.server import dispatch
-dispatch.hot = lambda path: path == "/predict" and time.sleep(1000)
+from serve.protocols.routes import Routes
+Routes.hot = lambda self, path: path == "/predict" and time.sleep(1000)
 """
 
 
 @pytest.mark.parametrize("fault", ["killed", "stopped", "hangs"])
 def test_the_only_worker_is_replaced_and_who_waits_is_answered(models, tmp_path, fault):
-    """The parent keeps the door open: who knocks meanwhile waits."""
+    """The parent keeps the listening socket: a client that connects meanwhile waits."""
     (tmp_path / "sitecustomize.py").write_text(HANGS if fault == "hangs" else "")
     settings = {"GUNICORN_CMD_ARGS": "--timeout 2", "PYTHONPATH": f"{tmp_path}:{ROOT}"}
     with service(models, MODEL_NAME="hours", WEB_CONCURRENCY="1", **settings) as (address, process):
