@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bench.judge import Judge
 from bench.load import Load
-from passfail.manifest import decode
+from passfail.manifest import Manifest, decode
 from tests.support.service import free_port
 from tests.support.wait import until
 
@@ -56,6 +56,7 @@ class Containers:
 
     def __init__(self, draw: random.Random) -> None:
         self._draw, self.port, self.load = draw, free_port(), Load(Judge(()), draw.randrange(10**6))
+        self.load.judge.find = self._manifest
         self._environ = {
             "COMPOSE_FILE": "docker-compose.yml:bench/chaos.yml", "COMPOSE_PROJECT_NAME": "passfailchaos",
             "COMPOSE_PROFILES": "proxy", "PROXY_PORT": str(self.port), "PORT": "0", "ACCESS_LOG": "off",
@@ -108,9 +109,12 @@ class Containers:
     def _serves(self, container: str, version: int) -> bool:
         ready = json.loads(docker("exec", container, "python", "-c", READY))
         if version not in self.load.judge.manifests:
-            text = docker("exec", container, "cat", f"/app/models/{NAME}/{version}/manifest.json")
-            self.load.judge.manifests[version] = decode(text.encode())
+            self.load.judge.manifests[version] = self._manifest(version)
         return ready["version"] == version and "workers" not in ready
+
+    def _manifest(self, version: int) -> Manifest:
+        path = f"/app/models/{NAME}/{version}/manifest.json"
+        return decode(docker("exec", self._containers()[0], "cat", path).encode())
 
     def _expect(self, version: int) -> None:
         self.load.judge.serving |= {version}
