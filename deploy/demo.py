@@ -51,8 +51,8 @@ def show(address: str) -> None:
     with urllib.request.urlopen(request) as response:
         answer = response.read().decode()
     curl = f"curl -H 'Content-Type: application/json' -d {shlex.quote(body)} {address}/predict"
-    print(f"\n$ {curl}\n{answer}\n\npage  {address}/\ndocs  {address}/docs\n")
-    print("The service runs until Ctrl-C.", flush=True)
+    shown = f"\n$ {curl}\n{answer}\n\npage  {address}/\ndocs  {address}/docs\n\nThe service runs until Ctrl-C.\n"
+    print(shown, end="", flush=True)  # in one piece: the service's log goes to the same terminal
 
 
 if __name__ == "__main__":
