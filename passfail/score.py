@@ -126,7 +126,7 @@ class Files:
         return receipt if same else None
 
     def _asked(self, source: Path) -> dict[str, Any]:
-        """What a receipt says of the model and the input."""
+        """Describe the model and the input, for a receipt."""
         return {
             "model": self.manifest.name, "version": self.manifest.version, "digest": self.manifest.digest,
             "answer": self.scorer.names, "input": _described(source),

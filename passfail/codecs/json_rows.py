@@ -232,7 +232,7 @@ class JsonRows:
         return b"".join(pieces)
 
     def problems(self, body: bytes, start: int = 0, index: int = 0) -> Iterator[Problem]:
-        """What is wrong with a body, row by row, as the slow decoder finds it.
+        """Find each row of a body that is wrong, with the slow decoder.
 
         Parameters
         ----------

@@ -56,7 +56,7 @@ def pieces(array: bytes, most: int) -> Iterator[tuple[int, bytes]]:
 
 
 def _element_end(array: bytes, at: int, last: int, most: int) -> int:
-    """Where the piece that begins at a place ends: at the comma behind an element, or at the last bracket."""
+    """Find where the piece that begins at a place ends: a comma behind an element, or the last bracket."""
     seen, end, quotes = at, at + SLICE, 0
     while end < last:
         found = ELEMENT_END.search(array, end, end + most)

@@ -46,7 +46,7 @@ from serve.registry import RowAnswer, Served, Service
 VERSION = "3.0.0"  # of MLflow, whose protocol this is
 
 
-# What is not used is not decoded: it may be of any size.
+# The decoder skips fields that the endpoint does not use: they may be of any size.
 Unused = Annotated[msgspec.Raw, described(type=["object", "null"])]
 
 

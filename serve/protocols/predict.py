@@ -185,7 +185,7 @@ def _with_hint(error: RequestError, request: Request) -> RequestError:
 
 
 def _asked(query: str) -> Set[str]:
-    """What a query asks for: some of explain, evidence, interval, errors and unwatched. Raises UnknownParameter."""
+    """Read a query: some of explain, evidence, interval, errors and unwatched. Raises UnknownParameter."""
     pairs = parse_qsl(query, keep_blank_values=True)
     problems, (*others, last) = [], QUERY
     for name, value in pairs:
