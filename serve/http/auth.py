@@ -1,4 +1,7 @@
-"""Authentication: API keys, and the port that alone serves the metrics. Asked before a body is read."""
+"""Authentication: API keys, and the port that alone serves the metrics.
+
+The server calls it before it reads a body.
+"""
 
 from __future__ import annotations
 
@@ -40,20 +43,20 @@ def read_keys(path: str) -> tuple[bytes, ...]:
 
 
 class Auth:
-    """Asks a key of every request except probes, and keeps the metrics to a port of their own.
+    """Requires an API key of each request except a probe, and restricts the metrics to one port.
 
-    Probes are health and the metrics. Health is on both ports: a probe that asks elsewhere proves little.
+    Probes are health and the metrics. Both ports serve health, so that a probe tests the port that it asks.
 
     Parameters
     ----------
-    is_probe : whether a path is a probe's.
+    is_probe : whether a path belongs to a probe.
     """
 
     def __init__(self, config: Config, is_probe: Callable[[str], bool]) -> None:
         self._keys, self._metrics_port, self._is_probe = config.api_keys, config.metrics_port, is_probe
 
     def serves(self, path: str, port: int | None) -> bool:
-        """Whether the path may be asked for on that port."""
+        """Whether that port serves the path."""
         if self._metrics_port is None:
             return True
         if path == METRICS:
@@ -61,17 +64,17 @@ class Auth:
         return port != self._metrics_port or self._is_probe(path)
 
     def admits(self, path: str, headers: Mapping[bytes, bytes]) -> bool:
-        """Whether the path takes no key, or the headers (names in lower case) bring one."""
+        """Whether the path needs no key, or the headers (names in lower case) hold a valid one."""
         return not self._keys or self._is_probe(path) or self._is_key(_given(headers))
 
     def _is_key(self, given: bytes) -> bool:
-        # All digests are compared: the time depends neither on a key's length nor on which key it is.
+        # Compare all digests: the time must reveal neither a key's length nor which key matches.
         found = hashlib.sha256(given).digest()
         return sum(hmac.compare_digest(found, key) for key in self._keys) > 0
 
 
 def _given(headers: Mapping[bytes, bytes]) -> bytes:
-    """The key of `Authorization: Bearer KEY` or, for browsers, of Basic as any user's password."""
+    """The key in `Authorization: Bearer KEY`, or the password in Basic, which browsers send."""
     scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
     if scheme.lower() == b"bearer":
         return given.strip()

@@ -1,4 +1,7 @@
-"""Content-Encoding and Accept (RFC 9110, 8.4 and 12.5): bodies decoded within bounds, what a client wants chosen."""
+"""Content-Encoding and Accept (RFC 9110, 8.4 and 12.5).
+
+The service decodes bodies within a size limit, and chooses the media type of a response.
+"""
 
 import gzip
 import zlib
@@ -8,8 +11,8 @@ from functools import lru_cache
 from passfail.errors import BodyTooLarge, MalformedBody
 from serve.http.errors import NotAcceptable, UnsupportedEncoding
 
-WORTHWHILE = 32 * 1024  # bytes of an answer: a smaller one is sent sooner than it is compressed
-LEVEL = 1  # of gzip: most of the size for the least of the time
+WORTHWHILE = 32 * 1024  # bytes: compressing a smaller response takes longer than sending it
+LEVEL = 1  # gzip's fastest level, which gives most of the reduction
 ZLIB, RAW, GZIP = 15, -15, 31  # zlib's wbits
 
 
@@ -20,7 +23,7 @@ def decoded(body: bytes, encoding: bytes, limit: int) -> bytes:
     ------
     UnsupportedEncoding : the encoding is neither gzip nor deflate.
     MalformedBody : the body is not in that encoding.
-    BodyTooLarge : it decodes to more than `limit` bytes; no more are made of it.
+    BodyTooLarge : the body decodes to more than `limit` bytes; decoding stops there.
     """
     name = encoding.strip().lower()
     if name in (b"", b"identity"):
@@ -35,21 +38,21 @@ def decoded(body: bytes, encoding: bytes, limit: int) -> bytes:
     if len(found) > limit:
         raise BodyTooLarge(f"the body decodes to more than {limit} bytes: send several smaller requests")
     if not decoder.eof or decoder.unused_data:
-        raise MalformedBody(f"the body ends before its {name.decode()} data does, or goes on behind it")
+        raise MalformedBody(f"the body's {name.decode()} data is truncated, or bytes follow it")
     return found
 
 
 def compressed(body: bytes, accepted: bytes) -> bytes | None:
-    """An answer in gzip, or None where Accept-Encoding does not take it or the body is too small to gain by it."""
+    """The body in gzip; None if Accept-Encoding excludes gzip, or if the body is small."""
     if len(body) < WORTHWHILE or quality(accepted, "gzip") == 0:
         return None
     return gzip.compress(body, LEVEL, mtime=0)
 
 
 def chosen(accepted: bytes, offers: Sequence[str]) -> str:
-    """The media type that an Accept header prefers of those that we can send; the first where it does not care.
+    """The offered media type that an Accept header prefers; in a tie, the first.
 
-    Raises NotAcceptable if it accepts none of them.
+    Raises NotAcceptable if the header accepts none of them.
     """
     if accepted in (b"", b"*/*"):
         return offers[0]
@@ -78,5 +81,9 @@ def quality(accepted: bytes, offer: str) -> float:
 
 
 def _deflate(body: bytes) -> int:
-    """RFC 9110 has deflate in zlib's format (RFC 1950), whose header adds up; some clients send it bare (RFC 1951)."""
+    """The wbits that zlib needs for a deflate body.
+
+    RFC 9110 defines deflate as zlib's format (RFC 1950): its 16-bit header is a multiple of 31. Some clients send raw
+    deflate (RFC 1951).
+    """
     return ZLIB if len(body) > 1 and body[0] & 15 == 8 and int.from_bytes(body[:2], "big") % 31 == 0 else RAW

@@ -1,4 +1,4 @@
-"""What each error means over HTTP, and the errors that only a service has.
+"""The HTTP status of each error, and the errors that only the service raises.
 
 RequestError (passfail/errors.py)
  +- MalformedBody        400
@@ -18,11 +18,11 @@ from passfail.errors import BodyTooLarge, InvalidInstance, MalformedBody, NoInte
 
 
 class UnknownParameter(RequestError):
-    """The query asks for something that the endpoint does not know."""
+    """The query has a parameter or a value that the endpoint does not know."""
 
 
 class Unauthenticated(RequestError):
-    """The request brings no API key, or an unknown one, where a key is required."""
+    """The path requires an API key, and the request holds no valid one."""
 
 
 class UnknownModel(RequestError):
@@ -59,7 +59,7 @@ MEANINGS: dict[type[RequestError], tuple[int, str]] = {
     NoInterval: (422, "No interval"),
     Overloaded: (503, "Overloaded"),
 }
-# Error -> the headers that its response carries. Two challenges, not a list in one: browsers read only the first.
+# Error -> the headers of its response. Each challenge has its own header: browsers read only the first of a list.
 HEADERS: dict[type[RequestError], tuple[tuple[bytes, bytes], ...]] = {
     Unauthenticated: (
         (b"WWW-Authenticate", b'Bearer realm="passfail"'),
@@ -81,5 +81,5 @@ def title(error: RequestError) -> str:
 
 
 def headers(error: RequestError) -> tuple[tuple[bytes, bytes], ...]:
-    """The headers that the response to an error carries beside its media type."""
+    """The headers of an error's response, in addition to its media type."""
     return HEADERS.get(type(error), ())

@@ -1,4 +1,4 @@
-"""A request and its answer as plain values, the same for every server and framework that carries them."""
+"""A request and its response as plain values, independent of server and framework."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class Request(NamedTuple):
     ----------
     query : as sent, without the question mark.
     headers : as sent; names in lower case.
-    sent : the body, or the error that it is. An endpoint that reads a body beyond the limit answers in its own shape.
+    sent : the body, or the error that the server met; the endpoint reports it in its protocol's format.
     limit : the most bytes that a compressed body may decode to.
     """
 
@@ -44,7 +44,7 @@ class Request(NamedTuple):
     def body(self) -> bytes:
         """The body, without its Content-Encoding.
 
-        Raises BodyTooLarge, MalformedBody or UnsupportedEncoding where it is one.
+        Raises BodyTooLarge, MalformedBody or UnsupportedEncoding if the body can't be read.
         """
         if isinstance(self.sent, RequestError):
             raise self.sent
@@ -53,17 +53,17 @@ class Request(NamedTuple):
 
     @property
     def media_type(self) -> str:
-        """The Content-Type without its parameters, in lower case; empty where there is none."""
+        """The Content-Type without its parameters, in lower case; "" if it is absent."""
         return _media_type(self.headers.get(b"content-type", b""))
 
 
-@lru_cache(64)  # nearly all requests have one of a few
+@lru_cache(64)  # nearly all requests send one of a few types
 def _media_type(text: bytes) -> str:
     return text.partition(b";")[0].strip().lower().decode("latin-1")
 
 
 class Answer(NamedTuple):
-    """What an endpoint answers.
+    """An endpoint's response.
 
     Attributes
     ----------
@@ -82,11 +82,11 @@ class Answer(NamedTuple):
 
 
 class Pending(NamedTuple):
-    """A request for one row that the model has not answered yet, so that several can share one run of the model.
+    """A request for one row that waits for the model, so that several can share one run.
 
     Attributes
     ----------
-    finish : makes the Answer from the model's answer, or from the error that the row is.
+    finish : makes the Answer from the model's answer, or from the row's error.
     """
 
     served: "Served"
@@ -100,12 +100,12 @@ Endpoint = Callable[..., Answer | Pending]
 
 @dataclass(frozen=True)
 class Shape:
-    """How one protocol writes an error.
+    """The error format of one protocol.
 
     Attributes
     ----------
     protocol : its name.
-    document : makes what is written in JSON, from the status, its title, the detail and the places.
+    document : makes the JSON document from the status, its title, the detail and the places.
     schema : the type that `document` returns, which OpenAPI describes.
     """
 
@@ -120,7 +120,7 @@ class Shape:
 
 
 class ProblemPlace(msgspec.Struct):
-    """One place that is wrong: `$[3].hours`, and what is wrong there."""
+    """One wrong place in a request, such as `$[3].hours`, and its fault."""
 
     pointer: str
     detail: str
@@ -145,7 +145,7 @@ problem = Shape("passfail", ProblemDocument, _document, PROBLEM)
 
 
 def completed(answer: Answer | Pending) -> Answer:
-    """The Answer of an endpoint whose row shares the model's run with no other."""
+    """The Answer of an endpoint; the model runs a pending row alone."""
     if isinstance(answer, Answer):
         return answer
     (found,), observe = answer.served.answer_rows([answer.row])
@@ -160,7 +160,7 @@ def json_answer(document: object, status: int = 200, rows: int = 0) -> Answer:
 
 
 def compressed(answer: Answer, request_headers: Mapping[bytes, bytes]) -> Answer:
-    """The answer, in gzip where the client accepts it and it is worthwhile."""
+    """The answer, compressed with gzip if the client accepts it and the body is large."""
     body = content.compressed(answer.body, request_headers.get(b"accept-encoding", b""))
     if body is None:
         return answer
@@ -171,23 +171,23 @@ def compressed(answer: Answer, request_headers: Mapping[bytes, bytes]) -> Answer
 def refusal(error: RequestError, shape: Shape = problem) -> Answer:
     """The Answer to a RequestError."""
     answer = shape(status(error), title(error), str(error), error.problems)
-    # Its traceback refers to frames that hold the body, and they to it: it would stay until the next full collection.
+    # The traceback and the frames that hold the body refer to each other: the body would wait for a full collection.
     error.__traceback__ = error.__cause__ = error.__context__ = None
     return answer._replace(headers=(*answer.headers, *headers(error)), error=error)
 
 
 def failure(logger: Logger, method: str, path: str) -> Answer:
-    """The Answer to an error that is ours. Call it while the error is handled: the log gets its traceback."""
+    """Log the exception that is being handled, and return an Answer with status 500."""
     logger.exception("%s %s failed", method, path)
     return problem(500, "Internal server error", "the service failed; its log says why")
 
 
 def too_large(limit: int) -> BodyTooLarge:
-    """The error of a body that has more than `limit` bytes."""
+    """The error for a body that has more than `limit` bytes."""
     return BodyTooLarge(f"the body has more than {limit} bytes: send several smaller requests")
 
 
 def in_one_line(detail: str, problems: Sequence[Problem]) -> str:
-    """An error's detail and all its places, for protocols whose errors are one text."""
+    """An error's detail and all its places, for protocols with one text in an error."""
     places = "; ".join(f"{found.pointer}: {found.detail}" for found in problems)
     return f"{detail}: {places}" if places else detail

@@ -1,4 +1,7 @@
-"""Receipts: response headers that name the model and the request, so that an answer can be repeated (replay.py)."""
+"""Receipts: response headers that name the model and the request.
+
+`python -m serve replay` (serve/replay.py) repeats the decision that a receipt names.
+"""
 
 import hashlib
 import random
@@ -15,7 +18,7 @@ TRACEPARENT = re.compile(b"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9
 
 
 def digest(request: Request) -> str:
-    """The SHA-256 of a request's body as sent, in hex, as `sha256sum` prints it; "" for a body that was not read."""
+    """The SHA-256 of a request's body as sent, in hex; "" for a body that was not read."""
     return hashlib.sha256(request.sent).hexdigest() if isinstance(request.sent, bytes) else ""
 
 
@@ -29,21 +32,24 @@ def stamped(answer: Answer, manifest: Manifest, request: Request, request_digest
 
 
 def identified(answer: Answer, headers: Mapping[bytes, bytes]) -> Answer:
-    """The answer with the request's id and, as it came, the caller's traceparent; `headers` are the request's."""
+    """The answer with the id and the traceparent that belong to a request with these headers."""
     return answer._replace(headers=[*answer.headers, *_ids(headers)])
 
 
 def _ids(headers: Mapping[bytes, bytes]) -> Iterator[tuple[bytes, bytes]]:
-    """A request's id, the caller's if it has up to 128 printable ASCII characters, and traceparent (W3C)."""
+    """The response headers with a request's id and its traceparent (W3C).
+
+    The caller's id is kept if it has 1 to 128 printable ASCII characters; else the service makes one.
+    """
     request_id = headers.get(b"x-request-id")
     if request_id is None or not REQUEST_ID.fullmatch(request_id):
-        request_id = b"%032x" % random.getrandbits(128)  # an id, no secret; Python seeds it anew in each worker
+        request_id = b"%032x" % random.getrandbits(128)  # not a secret; Python seeds `random` again after a fork
     yield b"X-Request-Id", request_id
     if parent := traceparent(headers):
         yield b"traceparent", parent
 
 
 def traceparent(headers: Mapping[bytes, bytes]) -> bytes | None:
-    """The caller's traceparent, from a request's headers; None where there is none that is well formed."""
+    """The caller's traceparent, from a request's headers; None if it is absent or malformed."""
     found = headers.get(b"traceparent")
     return found if found is not None and TRACEPARENT.fullmatch(found) else None

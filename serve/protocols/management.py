@@ -1,4 +1,4 @@
-"""Health, the metrics, the drift and the manifest: endpoints for whoever runs the service."""
+"""Endpoints for operators: health, the metrics, the drift and the manifest."""
 
 import msgspec
 
@@ -15,9 +15,10 @@ class Live(msgspec.Struct):
 
 
 class Ready(msgspec.Struct, omit_defaults=True):
-    """Whether requests should come here, the model that answers them, and {version: why it was refused}.
+    """The readiness of the process, and the model in service.
 
-    Where the workers do not serve the same version: {version, or "opening" while it opens one: how many workers}.
+    `refused` gives the reason for each refused version. While the workers serve different versions, `workers` counts
+    them for each version, and for "opening".
     """
 
     ready: bool
@@ -28,7 +29,7 @@ class Ready(msgspec.Struct, omit_defaults=True):
 
 
 class ServerReady(msgspec.Struct):
-    """Whether requests should come here, as the Open Inference Protocol has it."""
+    """The readiness of the server, as the Open Inference Protocol defines it."""
 
     ready: bool
     live: bool = True
@@ -40,7 +41,10 @@ def live(service: Service, request: Request) -> Answer:
 
 
 def ready(service: Service, request: Request) -> Answer:
-    """GET /health/ready. The model was opened, verified and replayed before the first request could come in."""
+    """GET /health/ready: 200, or 503 once the process is about to stop.
+
+    The service opens, verifies and replays a model before it accepts the first request.
+    """
     manifest = service.served.model.manifest
     workers = telemetry(service).versions()
     differing = workers if len(workers) > 1 else {}
@@ -53,7 +57,7 @@ def server_ready(service: Service, request: Request) -> Answer:
 
 
 def health(service: Service, document: object) -> Answer:
-    """The document, with status 503 once the process is about to stop."""
+    """The document with status 200, or 503 once the process is about to stop."""
     return json_answer(document, 503 if service.leaving else 200)
 
 
@@ -71,12 +75,12 @@ def metrics(service: Service, request: Request) -> Answer:
 
 
 def drift(service: Service, request: Request) -> Answer:
-    """GET /drift: how far the rows of the last hours are from the training rows."""
+    """GET /drift: the distance between the rows of the last hours and the training rows."""
     return json_answer(telemetry(service).drift.report(service.served.model.manifest))
 
 
 def telemetry(service: Service) -> Recorder:
-    """The service's recorder. serve/replay.py's service has none, and answers no such request."""
+    """The service's recorder; only the service of serve/replay.py has none."""
     if service.recorder is None:
         raise RuntimeError("this service was started without telemetry")
     return service.recorder

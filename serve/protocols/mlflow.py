@@ -1,4 +1,4 @@
-"""MLflow's scoring protocol, which SageMaker speaks as well: a table in JSON or CSV in, predictions out.
+"""MLflow's scoring protocol, which SageMaker also uses: a table in, predictions out.
 
 https://mlflow.org/docs/latest/ml/deployment/deploy-model-locally/ (`/invocations`, `/ping`, `/version`);
 https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-inference-code.html.
@@ -43,15 +43,15 @@ from serve.protocols.table_formats import (
 )  # fmt: skip
 from serve.registry import RowAnswer, Served, Service
 
-VERSION = "3.0.0"  # of MLflow, whose protocol this is
+VERSION = "3.0.0"  # of MLflow, which defines this protocol
 
 
-# The decoder skips fields that the endpoint does not use: they may be of any size.
+# The endpoint does not use these fields, so the decoder skips them, whatever their size.
 Unused = Annotated[msgspec.Raw, described(type=["object", "null"])]
 
 
 class Split(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """A table as pandas' to_dict(orient="split") has it."""
+    """A table in the format of pandas' to_dict(orient="split")."""
 
     columns: Annotated[msgspec.Raw, described(type="array", items={"type": "string"})]
     data: Annotated[msgspec.Raw, described(type="array", items={"type": "array", "items": {}})]
@@ -80,7 +80,7 @@ class Predictions(msgspec.Struct):
 
 
 class MlflowError(msgspec.Struct):
-    """An error as MLflow has it."""
+    """An error in MLflow's format."""
 
     error_code: str
     message: str
@@ -103,24 +103,26 @@ def invocations(service: Service, request: Request) -> Answer | Pending:
 
 
 def ping(service: Service, request: Request) -> Answer:
-    """GET /ping: 200 from before the first request can come in until the service shuts down."""
+    """GET /ping: 200 until the service shuts down, then 503."""
     return management.health(service, {})
 
 
 def version(service: Service, request: Request) -> Answer:
-    """GET /version: the version of MLflow whose protocol this is, as text."""
+    """GET /version: the version of MLflow that defines this protocol, as text."""
     return Answer(200, ((b"Content-Type", b"text/plain; charset=utf-8"),), VERSION.encode())
 
 
 def score(
     service: Service, request: Request, read: Callable[[Codecs, Request], Floats], error_shape: Shape
 ) -> Answer | Pending:
-    """Answer the rows of a request with {"predictions": [...]}, or in CSV or JSON lines where Accept prefers that.
+    """Answer the rows of a request in the format that the Accept header prefers.
+
+    The formats are JSON, {"predictions": [...]}, CSV and JSON lines.
 
     Parameters
     ----------
-    read : makes x, float64 (n, d), of the request's body; raises a RequestError.
-    error_shape : how the protocol writes that error.
+    read : makes x, float64 (n, d), from the request's body; raises a RequestError.
+    error_shape : the protocol's error format.
     """
     served = service.served
     model, codecs = served.model, served.codecs
@@ -150,7 +152,7 @@ def score(
 def _row(
     served: Served, request: Request, request_digest: str, error_shape: Shape, found: RowAnswer | RequestError
 ) -> Answer:
-    """The Answer of a request for a single row, from the model's answer or the error that the row is."""
+    """The Answer to a request for one row, from the model's answer or the row's error."""
     if isinstance(found, RequestError):
         answer = refusal(found, error_shape)
     else:
@@ -159,13 +161,13 @@ def _row(
 
 
 def read_rows(codecs: Codecs, raw: msgspec.Raw | UnsetType, name: str) -> Floats:
-    """The rows of a field -> x, float64 (n, d): objects, or arrays in the features' order."""
+    """Read a field's rows, objects or arrays in feature order, as x, float64 (n, d)."""
     text = b"" if isinstance(raw, UnsetType) else bytes(raw).lstrip()
     return read_json_rows(codecs, text, f"$.{name}")
 
 
 def check_unused(raw: msgspec.Raw | UnsetType, name: str, first: bytes = b"{") -> None:
-    """Raise MalformedBody where a field that is not used begins otherwise, and is not null."""
+    """Raise MalformedBody if an unused field neither begins with `first` nor is null."""
     if not isinstance(raw, UnsetType) and bytes(memoryview(raw)[:1]) not in (first, b"n"):
         raise MalformedBody(
             f"invalid request body: expected {'an object' if first == b'{' else 'an array'} at $.{name}"
@@ -185,7 +187,7 @@ def _read(codecs: Codecs, request: Request) -> Floats:
     check_unused(asked.params, "params")
     given = [name for name in TABLES if getattr(asked, name) not in (UNSET, None)]
     if len(given) != 1:
-        raise MalformedBody(f"the body needs exactly one of {', '.join(TABLES)}")
+        raise MalformedBody(f"the request body must have exactly one of {', '.join(TABLES)}")
     if split := asked.dataframe_split:
         check_unused(split.index, "dataframe_split.index", b"[")
         columns = strict_json.decode(NAMES, split.columns) if len(bytes(split.columns)) <= MOST_NAMES else []

@@ -1,4 +1,4 @@
-"""The Open Inference Protocol, version 2, over HTTP, with the binary extension and the repository index.
+"""The Open Inference Protocol V2 over HTTP, with binary tensors and the repository index.
 
 https://github.com/kserve/open-inference-protocol; binary tensors as in Triton's "binary data" extension.
 """
@@ -31,13 +31,13 @@ PLATFORMS = {"onnx": "onnx_onnxv1", "torchscript": "pytorch_torchscript"}
 
 
 class Error(msgspec.Struct):
-    """An error as the protocol has it; KServe's client shows it only as application/json."""
+    """An error in the protocol's format; KServe's client shows it only as application/json."""
 
     error: str
 
 
 class Server(msgspec.Struct):
-    """The server, its version of the protocol, and the extensions that it has."""
+    """The server, its protocol version and its extensions."""
 
     name: str
     version: str
@@ -45,7 +45,7 @@ class Server(msgspec.Struct):
 
 
 class TensorMetadata(msgspec.Struct):
-    """An input or an output; in its shape -1 stands for any number of rows."""
+    """An input or an output; -1 in its shape stands for any number of rows."""
 
     name: str
     datatype: str
@@ -64,7 +64,7 @@ class ModelMetadata(msgspec.Struct):
 
 
 class OutputTensor(msgspec.Struct, omit_defaults=True):
-    """A tensor of an answer, its data as JSON or, with parameters.binary_data_size, behind the JSON."""
+    """An output tensor; its data is JSON or, with parameters.binary_data_size, binary."""
 
     name: str
     shape: list[int]
@@ -87,14 +87,14 @@ class Inferred(msgspec.Struct):
 
 
 class ModelReady(msgspec.Struct):
-    """Whether requests for the model should come here."""
+    """The readiness of a model."""
 
     name: str
     ready: bool
 
 
 class IndexEntry(msgspec.Struct):
-    """A version that can be asked for, or that was refused for a reason."""
+    """A version that can be requested, or a refused version with the reason."""
 
     name: str
     version: str
@@ -103,13 +103,13 @@ class IndexEntry(msgspec.Struct):
 
 
 class IndexRequest(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """Which versions a client wants to see; {"ready": true}: those that can be asked for."""
+    """A filter on the versions; {"ready": true} leaves the refused ones out."""
 
     ready: bool | UnsetType | None = UNSET
 
 
 class ConfigTensor(msgspec.Struct):
-    """An input or an output, as Triton's model configuration has it."""
+    """An input or an output, in the format of Triton's model configuration."""
 
     name: str
     data_type: str
@@ -117,7 +117,7 @@ class ConfigTensor(msgspec.Struct):
 
 
 class ModelConfig(msgspec.Struct):
-    """A model, as far as Triton's model configuration applies to it."""
+    """A model, in the format of Triton's model configuration."""
 
     name: str
     platform: str
@@ -127,7 +127,7 @@ class ModelConfig(msgspec.Struct):
 
 
 class Duration(msgspec.Struct):
-    """A number of requests, and the time that they took in nanoseconds."""
+    """A number of requests, and their total duration in nanoseconds."""
 
     count: int
     ns: int
@@ -156,9 +156,9 @@ INDEX = msgspec.json.Decoder(IndexRequest)
 
 
 def infer(service: Service, request: Request, name: str, version: str | None = None) -> Answer | Pending:
-    """POST /v2/models/{name}[/versions/{version}]/infer: tensors in, tensors out; JSON or binary, each as asked.
+    """POST /v2/models/{name}[/versions/{version}]/infer: tensors in, tensors out.
 
-    passfail/codecs/tensors.py says which inputs and outputs there are.
+    Each tensor is JSON or binary. passfail/codecs/tensors.py defines the inputs and the outputs.
     """
     try:
         served = service.find(name, version)
@@ -196,7 +196,7 @@ def model(service: Service, request: Request, name: str, version: str | None = N
 
 
 def ready(service: Service, request: Request, name: str, version: str | None = None) -> Answer:
-    """GET /v2/models/{name}[/versions/{version}]/ready: 200 where it is served, 503 once the service shuts down."""
+    """GET /v2/models/{name}[/versions/{version}]/ready: 503 once the service shuts down."""
     try:
         manifest = service.find(name, version).model.manifest
     except RequestError as error:
@@ -205,7 +205,7 @@ def ready(service: Service, request: Request, name: str, version: str | None = N
 
 
 def index(service: Service, request: Request) -> Answer:
-    """POST /v2/repository/index: the versions that can be asked for, and those that were refused, with the reason."""
+    """POST /v2/repository/index: the versions that can be requested, and the refused ones."""
     name = service.served.model.manifest.name
     try:
         asked = strict_json.decode_once(INDEX, request.body) if request.body.strip() else IndexRequest()
@@ -218,7 +218,7 @@ def index(service: Service, request: Request) -> Answer:
 
 
 def config(service: Service, request: Request, name: str, version: str | None = None) -> Answer:
-    """GET /v2/models/{name}[/versions/{version}]/config: the signature as Triton's model configuration has it."""
+    """GET /v2/models/{name}[/versions/{version}]/config: Triton's model configuration."""
     try:
         manifest = service.find(name, version).model.manifest
     except RequestError as error:
@@ -230,7 +230,10 @@ def config(service: Service, request: Request, name: str, version: str | None = 
 
 
 def stats(service: Service, request: Request, name: str | None = None, version: str | None = None) -> Answer:
-    """GET /v2/models[/{name}[/versions/{version}]]/stats: the counts of this process's workers, of all versions."""
+    """GET /v2/models[/{name}[/versions/{version}]]/stats: the counts of requests and rows.
+
+    They are sums over all workers and all versions.
+    """
     try:
         manifest = (service.served if name is None else service.find(name, version)).model.manifest
     except RequestError as error:
@@ -275,7 +278,7 @@ def _row(
     wanted: Mapping[str, bool],
     found: RowAnswer | RequestError,
 ) -> Answer:
-    """The Answer of a request for a single row, from the model's answer or the error that the row is."""
+    """The Answer to a request for one row, from the model's answer or the row's error."""
     manifest = served.model.manifest
     if isinstance(found, RequestError):
         answer = refusal(found, ERROR)
@@ -315,7 +318,7 @@ def _answer(
 
 
 def _parts(request: Request) -> tuple[bytes, bytes | memoryview]:
-    """The request's JSON, and the bytes behind it. Raises MalformedBody, BodyTooLarge."""
+    """Split a body into its JSON and the bytes behind it. Raises MalformedBody, BodyTooLarge."""
     body = request.body
     length = request.headers.get(HEADER_LENGTH)
     if not length:

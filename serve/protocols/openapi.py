@@ -1,4 +1,4 @@
-"""GET /openapi.json: what the service takes and answers, made from the loaded model (OpenAPI 3.1)."""
+"""GET /openapi.json: the service's description in OpenAPI 3.1, made from the loaded model."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Schema = dict[str, Any]
 
 VERSION = "3.1.0"
 REF = "#/components/schemas/{name}"
-KEYS = ("bearer", "basic")  # how an API key is brought: serve/http/auth.py
+KEYS = ("bearer", "basic")  # the schemes of an API key: serve/http/auth.py
 STATUSES = {
     400: "The body can't be read, or the query is unknown",
     401: "No API key, or an unknown one",
@@ -44,7 +44,7 @@ NOT_READY = "Not ready: the process is about to stop"
 
 
 def document(served: Served, config: Config, routes: Iterable[Route]) -> Schema:
-    """The description of a service as plain values: its columns, levels, training ranges, examples that run."""
+    """Describe a service: its columns, levels, training ranges, and examples that run."""
     manifest = served.model.manifest
     routes = [route for route in routes if route.endpoint and not (config.metrics_port and route.rule == METRICS)]
     models = _schemas(served, config)
@@ -127,7 +127,7 @@ def _ref(name: str) -> Schema:
 
 
 def _examples(served: Served) -> dict[object, Schema]:
-    """{what a body holds: a media type's example or examples}. Each request is answered with 200."""
+    """{schema: the example or examples of its bodies}; the service answers each with 200."""
     manifest = served.model.manifest
     one = manifest.examples[0].instance
     found = served.model.predict_rows([row(manifest.features, one)])
@@ -183,7 +183,7 @@ def _schemas(served: Served, config: Config) -> Schema:
 
 
 def _value(feature: Feature, manifest: Manifest) -> Schema:
-    """The schema of one feature's value; the range is of the training rows, which a request may leave."""
+    """The schema of one feature's value; a value may lie outside the training range."""
     if feature.kind == "categorical":
         if feature.name in manifest.pooled:
             levels = {"type": ["string", "null"] if feature.nullable else "string", "examples": list(feature.levels)}

@@ -1,4 +1,4 @@
-"""POST /predict: rows in, verdicts out, as JSON or CSV. POST /explain: the same, and why."""
+"""POST /predict: rows in, verdicts out. POST /explain: the same with explanations."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
@@ -20,26 +20,25 @@ from serve.registry import RowAnswer, Served, Service
 
 Unseen = Sequence[Sequence[str]] | None  # of each row, as `Columns.unseen`
 AS_CSV = ((b"Content-Type", b"text/csv; charset=utf-8"),)
-EXPLAINED = 1000  # rows of one request: each is asked of the model some hundred times
-# The query's parameters, and what each asks for.
+EXPLAINED = 1000  # rows of one request: explaining a row takes about a hundred runs of the model
+# {query parameter: its description}.
 QUERY = {
-    "explain": "what each feature contributes, and what would change the verdict",
-    "evidence": "the calibration bin that the probability falls in",
-    "interval": "the 95 % interval of the probability",
-    "errors": "row: a row that is wrong gets its error, and the others are answered; the headers X-Rows-Answered and "
+    "explain": "add each feature's contribution, and the changes that flip the verdict",
+    "evidence": "add the calibration bin of the probability",
+    "interval": "add the 95 % interval of the probability",
+    "errors": "row: report the error of each invalid row, and answer the others; the headers X-Rows-Answered and "
     "X-Rows-Refused count them",
-    "watch": "false: the rows are no traffic, and the metrics of rows and the drift leave them out",
+    "watch": "false: leave the rows out of the row metrics and of the drift",
 }
 FLAG = ("true", "false")
-VALUES = {"errors": ("row",)}  # of a parameter that is no flag
+VALUES = {"errors": ("row",)}  # of a parameter that is not a flag
 
 
 def predict(service: Service, request: Request) -> Answer | Pending:
-    """POST /predict: an object answers an object, an array an array, and CSV is answered with columns added to it.
+    """POST /predict: answer JSON, CSV or JSON lines, in the same format unless Accept differs.
 
-    JSON lines are answered by JSON lines. Accept may ask for another of the three. ?explain=true, ?evidence=true
-    (passfail/explain.py) and ?interval=true (passfail/intervals.py) add to an answer in JSON. ?errors=row answers the
-    rows that are right, of JSON and CSV. ?watch=false keeps rows that are no traffic out of the metrics and the drift.
+    An object gets an object, an array an array, and a CSV gets the same table with the answer's columns added.
+    QUERY lists the parameters: passfail/explain.py and passfail/intervals.py compute what they add to JSON.
     """
     served = service.served
     request_digest = digest(request)
@@ -81,9 +80,16 @@ def predict(service: Service, request: Request) -> Answer | Pending:
 
 
 def _json(served: Served, body: bytes, some: bool) -> tuple[Row | None, Floats, bool, dict[int, str] | None, Unseen]:
-    """A body in JSON: the row that it is, if it is one; x; whether it is one; its faults; and its unseen levels.
+    """Decode a JSON body into its rows.
 
-    some : whether rows that are wrong are left out.
+    Parameters
+    ----------
+    some : whether to leave invalid rows out.
+
+    Returns
+    -------
+    (row, x, single, faults, unseen). row : the only row, if the model can batch it, else None. x : float64 (n, d).
+    single : whether the body is one row. faults : {row: its fault}, or None. unseen : the unseen levels, or None.
     """
     codecs, faults = served.codecs, None
     try:
@@ -106,7 +112,7 @@ def explained(service: Service, request: Request) -> Answer | Pending:
 
 
 def _row(served: Served, request: Request, request_digest: str, found: RowAnswer | RequestError) -> Answer:
-    """The Answer of a request for a single row, from the model's answer or the error that the row is."""
+    """The Answer to a request for one row, from the model's answer or the row's error."""
     if isinstance(found, RequestError):
         answer = refusal(found)
     else:
@@ -125,10 +131,13 @@ def _answers(
     unseen: Unseen,
     faults: Mapping[int, str] | None,
 ) -> Answer:
-    """Answer rows x, float64 (n, d), in the media type that is wanted; `place` names a row in an error.
+    """Answer rows x, float64 (n, d), in the wanted media type.
 
+    Parameters
+    ----------
+    place : names a row in an error.
     unseen : of each row, as `Columns.unseen`.
-    faults : {row: what is wrong with it} of rows that are not in x, None where one would have refused the request.
+    faults : {row: its fault} of the rows that are not in x; None unless the query has errors=row.
     """
     model, manifest = served.model, served.model.manifest
     intervals = model.intervals if "interval" in asked else None
@@ -175,7 +184,7 @@ def _nth(what: str) -> Callable[[int], str]:
 
 
 def _with_hint(error: RequestError, request: Request) -> RequestError:
-    """The error; where the body is another protocol's, it says where that one is spoken."""
+    """The error; if the body is in another protocol's format, with that protocol's path."""
     if isinstance(error, InvalidInstance) and isinstance(request.sent, bytes):
         found = re.match(rb'\s*\{\s*"(instances|inputs|dataframe_split|dataframe_records)"', request.sent)
         if found:
@@ -185,7 +194,7 @@ def _with_hint(error: RequestError, request: Request) -> RequestError:
 
 
 def _asked(query: str) -> Set[str]:
-    """Read a query: some of explain, evidence, interval, errors and unwatched. Raises UnknownParameter."""
+    """Parse a query: explain, evidence, interval, errors, unwatched. Raises UnknownParameter."""
     pairs = parse_qsl(query, keep_blank_values=True)
     problems, (*others, last) = [], QUERY
     for name, value in pairs:

@@ -1,4 +1,7 @@
-"""The one table of all routes. It feeds Flask, the server's own endpoints, authentication, error shapes and OpenAPI."""
+"""The table of all routes.
+
+Flask, the server's own endpoints, authentication, the error formats and OpenAPI use it.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ from serve.registry import Service
 from serve.settings import Config
 from serve.telemetry.prometheus import CONTENT_TYPE
 
-# {media type: what is in it}: a type that msgspec describes, or the name of a schema that depends on the model.
+# {media type: content}: a type that msgspec describes, or the name of a schema that depends on the model.
 Content = Mapping[str, object]
 
 
@@ -29,13 +32,13 @@ class Route:
 
     Attributes
     ----------
-    rule : the path; `<name>` is one segment, which the endpoint takes by that name.
-    endpoint : None: Flask answers with a page (serve/web/views.py).
-    summary : what the route is for, in OpenAPI.
+    rule : the path; `<name>` is one segment, which the endpoint receives under that name.
+    endpoint : the function that answers; None: Flask renders a page (serve/web/views.py).
+    summary : the route's purpose, in OpenAPI.
     takes, gives : the body of the request ({}: none) and of the answer.
-    query : {parameter: what it is for}; each is "true" or "false" unless predict.VALUES has it.
+    query : {parameter: its description}; each is "true" or "false" unless predict.VALUES has it.
     refusals : the statuses of its errors.
-    shape : how its errors are written.
+    shape : the format of its errors.
     hot : whether the server answers it itself, without Flask.
     probe : whether it takes no API key and is answered even at capacity.
     """
@@ -57,13 +60,13 @@ class Route:
         return re.compile(re.sub(r"<(\w+)>", r"(?P<\1>[^/]+)", re.escape(self.rule)))
 
     def names_in(self, path: str) -> dict[str, str] | None:
-        """The segments of a path by their names in the rule; None for a path that is another's."""
+        """The segments of a path by their names in the rule; None if the rule does not match."""
         found = self._pattern.fullmatch(path)
         return None if found is None else found.groupdict()
 
 
 class Match(NamedTuple):
-    """What a path leads to."""
+    """The route that a path matches."""
 
     rule: str
     endpoint: Endpoint
@@ -93,7 +96,7 @@ ROUTES = (
           probe=True),
     Route("GET", "/health/ready", management.ready, "Whether the model answers, and what was refused",
           gives={JSON: management.Ready}, refusals=(503,), probe=True),
-    Route("GET", "/drift", management.drift, "How far the rows of the last hours are from the training rows"),
+    Route("GET", "/drift", management.drift, "Distance between the rows of the last hours and the training rows"),
     Route("GET", METRICS, management.metrics, "The metrics, for Prometheus", gives={CONTENT_TYPE: str}, probe=True),
     Route("GET", "/openapi.json", _describe, "This description"),
     Route("GET", "/v2", v2.server, "The server", gives={JSON: v2.Server}, shape=v2.ERROR),
@@ -128,9 +131,9 @@ ROUTES = (
 
 
 class Routes:
-    """The routes of a service with these settings, which may name two more for Vertex AI.
+    """The routes of a service; the settings may add two for Vertex AI.
 
-    Raises ConfigError where one of those two is no path, or is taken.
+    Raises ConfigError if one of those two is not a path, or is already a route.
     """
 
     def __init__(self, config: Config) -> None:
@@ -145,32 +148,32 @@ class Routes:
         return [route for route in self._routes if route.names_in(path) is not None]
 
     def hot(self, path: str) -> Match | None:
-        """The endpoint that the server itself asks for a POST to that path, or None."""
+        """The endpoint that answers a POST to that path without Flask, or None."""
         for route in self.at(path):
             if route.hot and route.endpoint is not None:
                 return Match(route.rule, route.endpoint, route.names_in(path) or {})
         return None
 
     def is_probe(self, path: str) -> bool:
-        """Whether the path is one of health or the metrics: open to all, and answered even at capacity."""
+        """Whether the path is health or the metrics: it needs no key and is always admitted."""
         return _is_probe(self, path)
 
     def shape(self, path: str) -> Shape:
-        """How an error is written at a path, also where there is no such route."""
+        """The format of errors at a path, also at a path without a route."""
         for route in self.at(path):
             return route.shape
         return v2.ERROR if path.startswith("/v2/") else problem
 
     def refusal(self, path: str, error: RequestError) -> Answer:
-        """The Answer to a RequestError, as the path's protocol writes it."""
+        """The Answer to a RequestError, in the format of the path's protocol."""
         return refusal(error, self.shape(path))
 
     def overloaded(self, path: str) -> Answer:
-        """The Answer to a request beyond capacity, as the path's protocol writes it."""
+        """The Answer to a request beyond capacity, in the format of the path's protocol."""
         return self.refusal(path, Overloaded("the service is at capacity: retry after 1 second"))
 
     def _vertex(self, config: Config) -> Iterator[Route]:
-        """The routes that Vertex AI names when it starts the container; its health may be one of ours."""
+        """The routes that Vertex AI names when it starts the container."""
         if config.vertex_predict is not None:
             self._check_free("AIP_PREDICT_ROUTE", config.vertex_predict)
             yield Route("POST", config.vertex_predict, vertex.predict, "Predictions", takes={JSON: vertex.Prediction},
@@ -188,6 +191,6 @@ class Routes:
             raise ConfigError(f"{setting} names {path}, which is a route of this service: choose another path")
 
 
-@lru_cache(1024)  # asked of each request, before its key is compared
+@lru_cache(1024)  # called for each request, before its API key is checked
 def _is_probe(routes: Routes, path: str) -> bool:
     return any(route.probe for route in routes.at(path))

@@ -1,4 +1,4 @@
-"""Tables and answers beside JSON: CSV without a header, JSON lines, and the answers in what the client accepts."""
+"""CSV without a header, JSON lines, and the choice of a response's format."""
 
 import csv
 import io
@@ -18,14 +18,14 @@ from serve.http.messages import CSV, JSON, JSON_LINES, Request
 
 READ = (JSON, CSV, JSON_LINES)
 LINES = ("application/jsonlines", "application/jsonl", "application/x-ndjson")
-ALIASES = re.compile(rb"application/(jsonl|x-ndjson)(?![\w-])", re.I)  # of JSON lines, which has no registered type
+ALIASES = re.compile(rb"application/(jsonl|x-ndjson)(?![\w-])", re.I)  # names of JSON lines, an unregistered type
 LONGEST_LINE = 100_000  # bytes of a CSV's first line; the csv module refuses a cell of more than 131,072
 ANSWERS = msgspec.json.Decoder(list[msgspec.Raw])
 RECORDS = msgspec.json.Decoder(list[dict[str, Any]])
 
 
 def media_types(request: Request) -> tuple[str, str]:
-    """What the request is in, and what its answer is to be in: each of READ.
+    """The media types of the request and of its response, each one of READ.
 
     Raises UnsupportedMediaType or NotAcceptable.
     """
@@ -36,17 +36,17 @@ def media_types(request: Request) -> tuple[str, str]:
 
 
 def answer_type(request: Request, first: str) -> str:
-    """What the answer is to be in: one of READ, `first` where the client does not care. Raises NotAcceptable."""
+    """The response's media type, one of READ; `first` in a tie. Raises NotAcceptable."""
     return _answer_type(request.headers.get(b"accept", b""), first)
 
 
-@lru_cache(64)  # nearly all requests have one of a few
+@lru_cache(64)  # nearly all requests send one of a few types
 def _answer_type(accepted: bytes, first: str) -> str:
     return chosen(ALIASES.sub(JSON_LINES.encode(), accepted), (first, *(offer for offer in READ if offer != first)))
 
 
 def read_json_rows(codecs: Codecs, text: bytes, place: str) -> Floats:
-    """A JSON array of objects, or of arrays in the features' order -> x, float64 (n, d)."""
+    """Read a JSON array of objects, or of arrays in feature order, as x, float64 (n, d)."""
     if text[:1] != b"[":
         raise InvalidInstance("1 place is wrong", [Problem(place, "expected an array")])
     if text[1:].lstrip()[:1] == b"[":
@@ -55,8 +55,8 @@ def read_json_rows(codecs: Codecs, text: bytes, place: str) -> Floats:
 
 
 def read_json_lines(codecs: Codecs, body: bytes) -> Floats:
-    """One row a line, an object or an array in the features' order -> x, float64 (n, d)."""
-    codecs.columns.check_rows(body.count(b"\n") // 2)  # as many lines may be empty
+    """Read lines, each an object or an array in feature order, as x, float64 (n, d)."""
+    codecs.columns.check_rows(body.count(b"\n") // 2)  # at most half of the lines are taken for empty
     lines = [line for line in body.split(b"\n") if line.strip()]
     x = read_json_rows(codecs, b"[" + b",".join(lines) + b"]", "$")
     if len(x) != len(lines):
@@ -65,7 +65,10 @@ def read_json_lines(codecs: Codecs, body: bytes) -> Floats:
 
 
 def is_headerless(codecs: Codecs, request: Request) -> bool:
-    """Whether a CSV has no header: it says header=absent, or no cell of its first line is a feature's name."""
+    """Whether a CSV has no header line.
+
+    The Content-Type's parameter `header` decides. Without it, a header must have the name of a feature.
+    """
     said = re.search(rb";\s*header\s*=\s*\"?(absent|present)", request.headers.get(b"content-type", b""), re.I)
     if said:
         return said[1].lower() == b"absent"
@@ -76,32 +79,32 @@ def is_headerless(codecs: Codecs, request: Request) -> bool:
 
 
 def read_headerless(codecs: Codecs, body: bytes) -> Floats:
-    """A CSV without a header, its cells in the features' order -> x, float64 (n, d)."""
+    """Read a CSV without a header, its cells in feature order, as x, float64 (n, d)."""
     header = io.StringIO()
     csv.writer(header, lineterminator="\n").writerow(codecs.columns.by_name)
     try:
         return codecs.csv.read(header.getvalue().encode() + body.removeprefix(b"\xef\xbb\xbf"))[0]
-    except InvalidInstance as error:  # the first line of the body is the second one that was read
+    except InvalidInstance as error:  # the body's first line is the second of what was read
         places = [Problem(_line_before(found.pointer), found.detail, found.unseen) for found in error.problems]
         raise InvalidInstance(str(error), places) from error
 
 
 def with_faults(pieces: Iterable[bytes], faults: Mapping[int, str]) -> bytes:
-    """Answers in JSON arrays -> one array; a row of {row: what is wrong with it} has an object of that in its place."""
+    """Merge answers in JSON arrays and {row: its fault} into one array, in the order of rows."""
     found = [answer for piece in pieces for answer in ANSWERS.decode(piece)]
     rows, left = range(len(found) + len(faults)), iter(found)
     return msgspec.json.encode([{"error": faults[row]} if row in faults else next(left) for row in rows])
 
 
 def as_json_lines(pieces: Iterable[bytes]) -> bytes:
-    """Answers in JSON arrays -> each on a line."""
+    """Write answers in JSON arrays as JSON lines."""
     return b"".join(bytes(answer) + b"\n" for piece in pieces for answer in ANSWERS.decode(piece))
 
 
 def as_csv(pieces: Iterable[bytes], names: Sequence[str], outside: bool, header: bool = True) -> bytes:
-    """Answers in JSON arrays -> a table with a column for each of their fields.
+    """Write answers in JSON arrays as CSV, with a column for each field.
 
-    A table without a header has always the same columns, so that its parts fit together; `outside` is none of them.
+    A table without a header leaves `outside` out: all its parts then have the same columns.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

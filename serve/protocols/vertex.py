@@ -14,7 +14,7 @@ from serve.registry import Service
 
 
 class Prediction(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """The rows of a request; the parameters are not used."""
+    """The rows of a request; the service ignores `parameters`."""
 
     instances: Rows
     parameters: Unused | UnsetType = UNSET
@@ -33,7 +33,7 @@ PREDICTION = msgspec.json.Decoder(Prediction)
 
 
 def predict(service: Service, request: Request) -> Answer | Pending:
-    """POST to AIP_PREDICT_ROUTE. Vertex AI does not always name the Content-Type of its JSON."""
+    """POST to AIP_PREDICT_ROUTE; Vertex AI does not always send a Content-Type."""
     return score(service, request, _read, ERROR)
 
 
