@@ -222,6 +222,34 @@ class Bin(Struct, frozen=True):
     high: float
 
 
+class Share(Struct, frozen=True):
+    """A share of rows, or of pairs of rows, and its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Group(Struct, frozen=True):
+    """The figures of the held-out rows with one value of a column, which need not be a feature; rows count by weight.
+
+    positives: the share that was positive. probability: the mean predicted one. selection_rate: the share that was
+    answered positive; of the positive rows, that is the true positive rate, of the negative rows the false positive
+    rate. Intervals are Wilson's, that of the AUC is DeLong's. None where the group has no such row.
+    """
+
+    column: str
+    value: str
+    rows: int
+    positives: Share
+    probability: float
+    calibration_error: float
+    selection_rate: Share
+    true_positive_rate: Share | None
+    false_positive_rate: Share | None
+    auc: Share | None
+
+
 class Coefficient(Struct, frozen=True):
     """What the fit says of one term, in the table's own units: `gre`, `rank=2` or `(intercept)`.
 
@@ -326,6 +354,7 @@ class Manifest(Struct, frozen=True, omit_defaults=True):
     default that of Parquet and of plain CSV. dates: {column: the parts of its dates that are features}, each a numeric
     feature called column.part. pooled: {feature: the level that its rare levels are, and any level that training did
     not see}. fold_case: whether levels are spelt in small letters, and case does not count in a level that is sent.
+    groups: the figures of the groups of --by.
     """
 
     format: int
@@ -348,6 +377,7 @@ class Manifest(Struct, frozen=True, omit_defaults=True):
     dates: dict[str, tuple[str, ...]] = {}
     pooled: dict[str, str] = {}
     fold_case: bool = False
+    groups: tuple[Group, ...] = ()
 
     @property
     def logit_threshold(self) -> float:

@@ -79,7 +79,7 @@ def model_name(args: Namespace) -> str:
 def reading_of(args: Namespace) -> Reading:
     """How the options say that the table is read."""
     given = {name: getattr(args, name) for name in vars(Reading()) if hasattr(args, name)}
-    given |= {name: tuple(given[name]) for name in ("categorical", "drop", "na")}
+    given |= {name: tuple(given[name]) for name in ("categorical", "drop", "na", "by") if name in given}
     return Reading(**given | {name: dict(given[name]) for name in ("missing", "reference", "order", "dates")})
 
 
@@ -264,6 +264,10 @@ def _add_judging(parser: ArgumentParser) -> None:
     )
     group.add_argument("--group", metavar="COLUMN", help="column whose groups of rows stay together in every split")
     group.add_argument("--time", metavar="COLUMN", help="column of times; rows are tested by a fit to earlier rows")
+    group.add_argument(
+        "--by", action="append", default=[], metavar="COLUMN",
+        help="column, or several: a,b; print figures of each group of held-out rows; it need not be a feature",
+    )  # fmt: skip
     group.add_argument("--test", type=Path, metavar="FILE", help="table to measure on, in place of held-out rows")
     group.add_argument("--cost-fp", type=cost, metavar="COST", help="cost of a false positive (default: 1)")
     group.add_argument("--cost-fn", type=cost, metavar="COST", help="cost of a false negative (default: 1)")

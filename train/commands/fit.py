@@ -13,13 +13,15 @@ import numpy as np
 
 from passfail.arrays import Floats
 from passfail.links import score_at
-from passfail.manifest import Feature, Metrics, Statistics, Training
+from passfail.manifest import Feature, Group, Metrics, Statistics, Training
 from train.arguments import AUTO, LECTURE_DATA, model_name, options_of, parse, reading_of, signer_of
 from train.errors import FitError
 from train.evaluation.coefficients import fit_warnings, lines, statistics
 from train.evaluation.cross_validation import HELD_OUT_OF_EACH, HeldOut, gather, held_out, logits
 from train.evaluation.cross_validation import sample as take_sample
 from train.evaluation.drift_baseline import baseline
+from train.evaluation.groups import by_group
+from train.evaluation.groups import lines as group_lines
 from train.evaluation.metrics import Evaluation, constant_log_loss, evaluate, metrics
 from train.evaluation.penalty import choose_penalty
 from train.evaluation.thresholds import Threshold, at_threshold, least_cost, reaching
@@ -28,6 +30,7 @@ from train.fitted import Fitted
 from train.solvers.fit import Fit, fit
 from train.solvers.options import Options
 from train.table.checks import warnings
+from train.table.groups import Groups
 from train.table.raw import raw_rows
 from train.table.schema import Reading
 from train.table.table import Table, read_rows, read_table
@@ -60,8 +63,8 @@ def fitted_model(args: Namespace, log: Log) -> Fitted:
     fitted = fit(*rows, options, log)
     fitted = replace(fitted, notes=tuple(filter(None, (path, *fitted.notes))))
     found = _print_coefficients(table, fitted, options, log)
-    scores = _held_out(args, table, fitted, options, log)
-    judged = _judge(table, fitted, options, goal, scores)
+    scores, by = _held_out(args, table, fitted, options, log)
+    judged = _judge(table, fitted, options, goal, scores, by)
     _print_figures(judged, table, args.folds, log)
     training = _training(table, fitted, options, found, judged)
     kept = checkpoint.Kept(*(checkpoint.sample(part) for part in (*judged.sample, judged.score)))
@@ -82,6 +85,7 @@ def fitted_model(args: Namespace, log: Log) -> Fitted:
         dict(table.dates),
         dict(table.pooled),
         args.fold_case,
+        judged.groups,
     )
     return Fitted(description, fitted.model.eval(), kept)
 
@@ -102,7 +106,7 @@ class Judgement(NamedTuple):
 
     sample: at most some 100,000 rows of all processes, (x, y, weight). metrics: on all rows; evaluation: on held-out
     rows, None where there are too few. score: the sample's logits. chosen: what the
-    threshold does to the held-out rows.
+    threshold does to the held-out rows. groups: the figures of the groups of --by.
     """
 
     threshold: float
@@ -112,19 +116,28 @@ class Judgement(NamedTuple):
     sample: list[Floats]
     score: Floats
     warnings: tuple[str, ...]
+    groups: tuple[Group, ...]
 
 
-def _held_out(args: Namespace, table: Table, fitted: Fit, options: Options, log: Log) -> HeldOut | None:
-    """The scores of the rows of --test, or, without it, of rows held out of the fit if there are enough."""
+def _held_out(
+    args: Namespace, table: Table, fitted: Fit, options: Options, log: Log
+) -> tuple[HeldOut | None, Mapping[str, Groups]]:
+    """The scores of the rows of --test, or, without it, of rows held out of the fit if there are enough.
+
+    And the groups of --by of the rows that these are of.
+    """
     if args.test is None:
         rows = table.x, table.y, table.weight
-        return held_out(table.features, *rows, options, args.folds, table.parts, table.group, table.time)
-    x, y, weight = read_rows(args.test, table, reading_of(args), log)
+        scores = held_out(table.features, *rows, options, args.folds, table.parts, table.group, table.time)
+        return scores, table.by
+    x, y, weight, by = read_rows(args.test, table, reading_of(args), log)
     logit, y, weight = gather(logits(fitted.model, x), y, weight)
-    return HeldOut(f"the rows of {args.test.name}", logit, y, weight, 0.0)
+    return HeldOut(f"the rows of {args.test.name}", logit, y, weight, 0.0), by
 
 
-def _judge(table: Table, fitted: Fit, options: Options, goal: Goal, scores: HeldOut | None) -> Judgement:
+def _judge(
+    table: Table, fitted: Fit, options: Options, goal: Goal, scores: HeldOut | None, by: Mapping[str, Groups]
+) -> Judgement:
     """Choose the threshold, and measure the fit on all rows and on held-out rows."""
     threshold = _threshold(goal, scores, options.link)
     logit, y, weight = gather(logits(fitted.model, table.x), table.y, table.weight)
@@ -146,6 +159,7 @@ def _judge(table: Table, fitted: Fit, options: Options, goal: Goal, scores: Held
         sample=sample,
         score=logits(fitted.model, sample[0]),
         warnings=(*table.warnings, *found),
+        groups=by_group(scores, options.link, threshold, by),
     )
 
 
@@ -207,6 +221,8 @@ def _print_figures(judged: Judgement, table: Table, folds: int, log: Log) -> Non
         least = max(HELD_OUT_OF_EACH, folds)
         log(f"held-out rows: none, since only {count} have {table.target.name} = {value}; {least} are needed")
         log(threshold)
+    for line in group_lines(judged.groups):
+        log(line)
     for warning in judged.warnings:
         log("warning:", warning)
 

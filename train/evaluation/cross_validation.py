@@ -29,7 +29,7 @@ class HeldOut(NamedTuple):
     """Held-out rows of all processes, and their scores by fits that have not seen them.
 
     how: in words. logit (on the link's scale), y, weight: float64 (n,) each. repeated: the share of these rows with an
-    exact duplicate, outcome included, among the rows of their fit.
+    exact duplicate, outcome included, among the rows of their fit. rows: which of this process's rows they are.
     """
 
     how: str
@@ -37,6 +37,7 @@ class HeldOut(NamedTuple):
     y: Floats
     weight: Floats
     repeated: float
+    rows: Bools | slice = slice(None)
 
 
 def held_out(
@@ -86,7 +87,7 @@ def held_out(
     rows = ~np.isnan(logit)
     duplicates, out = _duplicates(x, y, fold, rows), distributed.total(torch.tensor(rows.sum())).item()
     logit, outcome, counts = gather(logit[rows], y[rows], weight[rows])
-    return HeldOut(how, logit, outcome, counts, duplicates / out)
+    return HeldOut(how, logit, outcome, counts, duplicates / out, rows)
 
 
 def cross_validated(

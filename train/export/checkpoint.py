@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from passfail.arrays import Floats
 from passfail.files import replacing
-from passfail.manifest import PLAIN, Dialect, Feature, Metrics, Struct, Target, Training
+from passfail.manifest import PLAIN, Dialect, Feature, Group, Metrics, Struct, Target, Training
 from train.errors import FitError
 from train.evaluation.metrics import Evaluation
 from train.model.logistic import LogisticModel
@@ -73,6 +73,7 @@ class Description(Struct, frozen=True):
     dates: dict[str, tuple[str, ...]] = {}
     pooled: dict[str, str] = {}
     fold_case: bool = False
+    groups: tuple[Group, ...] = ()
 
 
 def save(folder: Path, description: Description, model: LogisticModel, kept: Kept) -> Path:

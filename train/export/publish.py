@@ -118,6 +118,7 @@ def _describe(description: Description, model: LogisticModel, kept: Kept, files:
         dates=description.dates,
         pooled=description.pooled,
         fold_case=description.fold_case,
+        groups=description.groups,
     )
     if faults := [*chain.faults(draft, kept, description.kept), *chain.word_faults(draft, description.raw)]:
         raise ExportError(f"the export is not the model that was fitted: {'; '.join(faults)}; train it again")

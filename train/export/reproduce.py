@@ -59,7 +59,7 @@ def compare(
         "parameters": (manifest.parameters, parameters(model)),
         "coefficient table": (training.statistics, fit.statistics),
         "metrics": ((training.metrics, training.rows, training.positives), (fit.metrics, fit.rows, fit.positives)),
-        "held-out metrics": (training.held_out, fit.held_out),
+        "held-out metrics": ((training.held_out, manifest.groups), (fit.held_out, description.groups)),
         "calibration": (training.calibration, fit.calibration),
         "drift baseline": (training.baseline, fit.baseline),
         "notes and warnings": ((training.notes, training.warnings), (fit.notes, fit.warnings)),

@@ -8,6 +8,7 @@ version or the digest, which are known only after them: the folder's name is the
 
 import base64
 import hashlib
+import itertools
 import json
 import re
 import shlex
@@ -18,7 +19,7 @@ from typing import Any, NamedTuple
 import jinja2
 from scipy.special import chdtrc
 
-from passfail.manifest import Coefficient, Feature, Manifest, Training
+from passfail.manifest import Coefficient, Feature, Manifest, Share, Training
 from passfail.proof.certificate import FIGURES
 from train.evaluation.metrics import Evaluation, constant_log_loss
 from train.export.javascript import to_javascript
@@ -81,6 +82,7 @@ def _context(manifest: Manifest, evaluation: Evaluation | None) -> dict[str, obj
         "coefficients": _coefficients(manifest),
         "effects": effects,
         "reach": (low, high, -low / (high - low)),
+        "groups": [(name, list(some)) for name, some in itertools.groupby(manifest.groups, lambda one: one.column)],
         "warnings": training.warnings,
         "limits": _limits(manifest, evaluation),
         "proof": [
@@ -204,7 +206,11 @@ def _limits(manifest: Manifest, evaluation: Evaluation | None) -> Iterator[str]:
     else:
         yield "The score is linear in each number, so the model can't represent a U-shaped effect."
         yield "A coefficient is an association in this table. It is not a cause."
-    yield "Errors were not compared between groups of people. Compare them before the model decides about people."
+    if not manifest.groups:
+        yield (
+            "Errors were not compared between groups of people. "
+            "Compare them with --by before the model decides about people."
+        )
 
 
 def _charts(threshold: float, evaluation: Evaluation) -> dict[str, object]:
@@ -243,6 +249,10 @@ def _p(value: float | None) -> str:
     return _number(value, ".4f") if value is None or value >= 0.0001 else "< 0.0001"
 
 
+def _interval(share: Share | None) -> str:
+    return "none" if share is None else f"{share.value:.3f} ({share.low:.3f} to {share.high:.3f})"
+
+
 def _points(points: Iterable[tuple[float, float]]) -> str:
     return " ".join(f"{x:.4g},{y:.4g}" for x, y in points)
 
@@ -252,7 +262,7 @@ def _environment(**settings: Any) -> jinja2.Environment:
     found = jinja2.Environment(
         loader=loader, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, **settings
     )
-    found.filters |= {"number": _number, "p": _p, "points": _points}
+    found.filters |= {"number": _number, "p": _p, "points": _points, "interval": _interval}
     return found
 
 

@@ -37,9 +37,9 @@ class Reading:
     frequent level, where a cell is missing. reference: {column: its reference level}. order: {column: its levels in
     order}. rare: a level of fewer rows becomes OTHER. fold_case: whether levels are spelt in small letters. dates:
     {column: parts of its dates that become features, see passfail.columns.date_number}. group, time: columns that say
-    how rows are held out. strict: refuse what is left out with a warning otherwise. na: cells that are missing, besides
-    passfail.manifest.MISSING. separator, decimal, encoding: of CSV, found if None. header: whether CSV has one. sheet:
-    of an Excel file, the first if None.
+    how rows are held out. by: columns whose groups get figures of their own, features or not. strict: refuse what is
+    left out with a warning otherwise. na: cells that are missing, besides passfail.manifest.MISSING. separator,
+    decimal, encoding: of CSV, found if None. header: whether CSV has one. sheet: of an Excel file, the first if None.
     """
 
     target: str | None = None
@@ -57,6 +57,7 @@ class Reading:
     dates: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     group: str | None = None
     time: str | None = None
+    by: tuple[str, ...] = ()
     strict: bool = False
     na: tuple[str, ...] = ()
     separator: str | None = None
@@ -330,6 +331,13 @@ def check_order(column: Summary, time: bool) -> dict[str, float]:
     if time and column.levels:
         first = min(level.first for level in column.levels.values())
         raise Fault(first, "not a time", "--time takes numbers, and dates in ISO 8601: 2024-05-31")
+    return {text: float(index) for index, text in enumerate(sorted(column.levels))}
+
+
+def check_groups(column: Summary) -> dict[str, float]:
+    """The number of each text of a column of --by. Raises Fault."""
+    if column.too_many:
+        raise Fault(None, f"more than {MOST_TEXTS} different texts", "--by takes a column of few groups")
     return {text: float(index) for index, text in enumerate(sorted(column.levels))}
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +19,7 @@ from passfail.manifest import PLAIN, Dialect, Feature, Target
 from train import distributed
 from train.errors import DataError
 from train.table import schema
+from train.table.groups import Groups, groups
 from train.table.imputation import impute
 from train.table.out_of_core import TemporaryArray, in_order, ones, pieces
 from train.table.readers import MOST_FAULTS, Block, Csv, Part, UndecodableError, open_parts
@@ -39,8 +41,8 @@ class Table:
     folder, that of what `sha256sum *` prints for its parts. missing: {feature: its missing cells}. units: {feature: the
     unit that its cells name}. cluster float64 (n,): the number of each row's group, None without --cluster. dialect:
     the first part's. dates: {column: the parts of its dates that are features}. pooled: {feature: the rare level}.
-    group, time: float64 (n,), see Reading. parts: (number, rows) of each part of this share. notes: how the table was
-    read, where that is unusual; warnings: what was left out.
+    group, time: float64 (n,), see Reading. by: {column: the groups of its rows}. parts: (number, rows) of each part of
+    this share. notes: how the table was read, where that is unusual; warnings: what was left out.
     """
 
     source: str
@@ -60,9 +62,19 @@ class Table:
     pooled: Mapping[str, str] = field(default_factory=dict)
     group: Floats | None = None
     time: Floats | None = None
+    by: Mapping[str, Groups] = field(default_factory=dict)
     parts: tuple[tuple[int, int], ...] = ()
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+
+
+class Rows(NamedTuple):
+    """The rows of another table, as Table has them."""
+
+    x: Floats
+    y: Floats
+    weight: Floats
+    by: Mapping[str, Groups]
 
 
 def read_table(path: Path, reading: Reading | None = None, log: Log = lambda line: None) -> Table:
@@ -109,14 +121,15 @@ def read_table(path: Path, reading: Reading | None = None, log: Log = lambda lin
         pooled=found.pooled,
         group=share.other(reading.group),
         time=share.other(reading.time),
+        by=share.groups(found, x),
         parts=tuple(share.lengths),
         notes=tuple(notes),
         warnings=(*(sentence for part in parts for sentence in part.warnings), *found.warnings),
     )
 
 
-def read_rows(path: Path, table: Table, reading: Reading, log: Log = lambda line: None) -> list[Floats]:
-    """Read another table's rows as rows of `table`: [x (n, d), y (n,), weight (n,)], with its features and levels.
+def read_rows(path: Path, table: Table, reading: Reading, log: Log = lambda line: None) -> Rows:
+    """Read another table's rows as rows of `table`, with its features and levels.
 
     Raises DataError where a column or a level is not one of the table's.
     """
@@ -124,18 +137,20 @@ def read_rows(path: Path, table: Table, reading: Reading, log: Log = lambda line
     names = list(dict.fromkeys(sources.get(feature.name, feature.name) for feature in table.features))
     parts = open_parts(path, reading)
     header = parts[0].header()
-    wanted = [*names, table.target.name, *([reading.weights] if reading.weights else [])]
+    wanted = [*names, table.target.name, *([reading.weights] if reading.weights else []), *table.by]
     if lacking := [name for name in wanted if name not in header]:
         raise DataError(f"{path}: line 1: there is no column '{lacking[0]}'; the model was fitted with it")
     categorical = tuple(feature.name for feature in table.features if feature.kind == "categorical")
     known = {"target": table.target.name, "categorical": categorical, "order": {}, "dates": table.dates}
-    reading = replace(reading, **known, cluster=None, group=None, time=None)  # type: ignore[arg-type]
+    unused = {"cluster": None, "group": None, "time": None}
+    reading = replace(reading, **known, **unused, by=tuple(table.by))  # type: ignore[arg-type]
     share = _Share(parts, header, names, reading, log)
     columns, _ = share.read()
-    rows = list(share.arrays(_match(table, share, columns)))
-    if len(set(rows[1].tolist())) < 2:
+    found = _match(table, share, columns)
+    x, y, weight = share.arrays(found)
+    if len(set(y.tolist())) < 2:
         raise DataError(f"{path}: every row has the same {table.target.name}; add rows of the other outcome")
-    return rows
+    return Rows(x, y, weight, share.groups(found, x))
 
 
 def _resolved(reading: Reading, header: Sequence[str], where: str) -> Reading:
@@ -169,6 +184,7 @@ def _resolved(reading: Reading, header: Sequence[str], where: str) -> Reading:
         dates={one(name): parts for name, parts in reading.dates.items()},
         group=reading.group and one(reading.group),
         time=reading.time and one(reading.time),
+        by=some(reading.by),
     )
     if wrong:
         raise DataError("\n".join(wrong))
@@ -187,6 +203,8 @@ def _feature_names(reading: Reading, header: Sequence[str], path: Path) -> list[
     others = [name for name in (reading.group, reading.time) if name]
     if len(others) > 1 or {target, weights, *drop}.intersection(others):
         raise DataError(f"{path}: --group or --time needs a column of its own; choose one of the two")
+    if {target, weights}.intersection(reading.by):
+        raise DataError(f"{path}: --by names the target or the weights; choose another column")
     names = [name for name in header if name not in {target, weights, reading.cluster, *others, *drop}]
     for option, given in (
         ("--missing", reading.missing),
@@ -235,6 +253,7 @@ def _infer(reading: Reading, share: "_Share", columns: Mapping[str, Summary]) ->
     for name in filter(None, (reading.group, reading.time)):
         with _noted(faults, name):
             found.codes[name] = schema.check_order(columns[name], name == reading.time)
+    _infer_groups(share, columns, found, faults)
     for name in share.features:
         with _noted(faults, name):
             try:
@@ -272,9 +291,19 @@ def _match(table: Table, share: "_Share", columns: Mapping[str, Summary]) -> _Fo
                 other = table.pooled.get(feature.name)
                 codes = schema.known_feature(feature, column, share.reading.fold_case, other)
             found.codes[feature.name] = codes
+    _infer_groups(share, columns, found, faults)
     if faults:
         raise share.error(faults)
     return found
+
+
+def _infer_groups(
+    share: "_Share", columns: Mapping[str, Summary], found: _Found, faults: list[tuple[str, Fault]]
+) -> None:
+    """Number the texts of the columns of --by that are nothing else."""
+    for name in set(share.reading.by) - {*share.features, *found.codes}:
+        with _noted(faults, name):
+            found.codes[name] = schema.check_groups(columns[name])
 
 
 @contextmanager
@@ -296,7 +325,7 @@ class _Share:
         self.parts, self.header, self.reading, self.log = parts, header, reading, log
         self.features, self.target = features, reading.target
         others = filter(None, (reading.target, reading.weights, reading.cluster, reading.group, reading.time))
-        self.names = [*features, *dict.fromkeys(others)]
+        self.names = [*features, *dict.fromkeys([*others, *(name for name in reading.by if name not in features)])]
         dropping = [n for n in features if reading.missing.get(n, reading.missing.get("")) == "drop"]
         self.required = [reading.target, *dropping]  # a row that lacks one of these is left out
         self.dropped = 0
@@ -433,6 +462,20 @@ class _Share:
     def other(self, name: str | None) -> Floats | None:
         """The values (n,) of a column that is no feature; None for none."""
         return self._other[name] if name else None
+
+    def groups(self, found: _Found, x: Floats) -> dict[str, Groups]:
+        """The groups of rows of each column of --by: a feature's, or another column's."""
+        by: dict[str, Groups] = {}
+        faults: list[tuple[str, Fault]] = []
+        features = {feature.name: (x[:, at], feature.levels) for at, feature in enumerate(found.features)}
+        for name in self.reading.by:
+            with _noted(faults, name):
+                if name in self.features and name not in features:
+                    raise Fault(None, "it is no feature", f"--drop '{name}' lets --by use it", f"--drop '{name}'")
+                by[name] = groups(*(features.get(name) or (self._other[name], tuple(found.codes.get(name, ())))))
+        if faults:
+            raise self.error(faults)
+        return by
 
     def _check_outcomes(self, y: Floats, weight: Floats, target: Target) -> None:
         """Raise DataError where all rows of a weight above 0, in every process, have the same outcome."""

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from passfail.manifest import Bin, Feature, Figures, decode
+from passfail.manifest import Bin, Feature, Figures, Group, Share, decode
 from tests.support import DATA
 from train.__main__ import main
 from train.evaluation.coefficients import fit_warnings
@@ -190,6 +190,24 @@ def test_what_was_said_of_its_use_stands_before_its_limits(manifest, evaluation)
         assert f"{words}: {text}" in page
         assert f"{words}: {text}" in card
     assert "Owner" not in report.card(manifest, evaluation)
+
+
+def test_figures_by_group_are_a_table_for_each_column(manifest, evaluation):
+    share = Share(0.25, 0.125, 0.5)
+    group = Group("sex", "f", 466, share, 0.4198, 0.0101, share, Share(0.4163, 0.3652, 0.4692), None, share)
+    groups = (group, *(msgspec.structs.replace(group, column=NASTY, value=f"{n}{NASTY}") for n in range(2)))
+    told = msgspec.structs.replace(manifest, groups=groups)
+
+    text, card = report.html(told, evaluation), report.card(told, evaluation)
+
+    page = Page(text)
+    assert len(re.findall("<table>", text.split('id="groups"')[1].split("</section>")[0])) == 2
+    for said in ("f4660.4200.250 (0.125 to 0.500)0.0100.250", "0.416 (0.365 to 0.469)none0.250", f"1{NASTY}"):
+        assert said in page.text
+    assert "| f | 466 | 0.420 | 0.250 \\(0.125 to 0.500\\) | 0.010 |" in card
+    assert "img" not in page.tags
+    assert "not compared between groups" in report.card(manifest, evaluation)
+    assert "not compared between groups" not in page.text + card
 
 
 def test_it_says_how_to_ask_the_model(manifest):

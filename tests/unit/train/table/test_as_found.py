@@ -295,7 +295,7 @@ def test_rows_of_another_length_are_all_named(tmp_path):
 def test_a_test_file_is_read_as_rows_of_the_table(tmp_path):
     table = read(tmp_path, csv([(x, ["TRUE", "false"][y], g, y) for x, g, y in ROWS], "x,b,g,y"))
     (tmp_path / "test.csv").write_text("y;b;g;x;more\n1;True;south;1,5;a\n0;false;east;2,5;b\n")
-    x, y, weight = read_rows(tmp_path / "test.csv", table, Reading())
+    x, y, weight, _ = read_rows(tmp_path / "test.csv", table, Reading())
 
     assert x.tolist() == [[1.5, 1, 2], [2.5, 0, 0]]
     assert (y.tolist(), weight.tolist()) == ([1, 0], [1, 1])
