@@ -19,7 +19,7 @@ from serve.http.receipt import identified
 from serve.protocols.routes import Routes
 from serve.registry import Service
 from serve.settings import Config
-from serve.telemetry.recorder import Recorder
+from serve.telemetry.recorder import Ended, Recorder
 from serve.telemetry.shared_counters import SHARED
 from serve.telemetry.tracing import tracer
 from serve.web.views import PAGE
@@ -105,7 +105,7 @@ class Application(Flask):
     def _end(self, response: Response) -> Response:
         rule = request.url_rule.rule if request.url_rule else None
         answer = g.get("answer") or Answer(response.status_code, (), b"")
-        self.recorder.end(g.began, request.method, request.path, rule, g.headers, answer)
+        self.recorder.end([Ended(g.began, request.method, request.path, rule, g.headers, answer)])
         if "X-Request-Id" not in response.headers:
             response.headers.extend(_texts(identified(Answer(0, (), b""), g.headers)))
         return response

@@ -37,6 +37,7 @@ class Worker(BaseWorker):  # type: ignore[misc]  # gunicorn has no types
     connections : all that are open.
     idle : those without a request, the one that has been idle longest first.
     date : the Date field of a response.
+    keepalive : seconds after which an idle connection is closed.
     """
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
@@ -44,6 +45,7 @@ class Worker(BaseWorker):  # type: ignore[misc]  # gunicorn has no types
         self.connections: set[Connection] = set()
         self.idle: dict[Connection, None] = {}
         self.date = b""
+        self.keepalive = settings.keepalive
         self._times = (float(settings.drain_seconds), float(self.cfg.graceful_timeout))
 
     def init_process(self) -> None:

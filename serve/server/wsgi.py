@@ -34,7 +34,7 @@ def respond(app: WSGIApplication, call: Call, length: int | None) -> Answer:
     headers = [
         (name.encode("latin-1"), value.encode("latin-1"))
         for name, value in head
-        if name != "Content-Length" or call.method == "HEAD"
+        if name != "Content-Length" or call.head.method == "HEAD"
     ]
     return Answer(int(status[:3]), headers, body)
 
@@ -43,7 +43,7 @@ def _environ(call: Call, length: int | None) -> dict[str, Any]:
     # A name with an underscore would stand for the one with a hyphen, which a proxy may have checked (CVE-2015-0219).
     environ: dict[str, Any] = {
         f"HTTP_{name.decode('latin-1').upper().replace('-', '_')}": value.decode("latin-1")
-        for name, value in call.headers.items()
+        for name, value in call.head.headers.items()
         if b"_" not in name
     }
     for name in ("CONTENT_TYPE", "CONTENT_LENGTH"):
@@ -53,13 +53,13 @@ def _environ(call: Call, length: int | None) -> dict[str, Any]:
         environ["CONTENT_LENGTH"] = str(length)
     host, port = call.connection.server
     return environ | {
-        "REQUEST_METHOD": call.method,
+        "REQUEST_METHOD": call.head.method,
         "SCRIPT_NAME": "",
-        "PATH_INFO": call.target.path_info,
-        "QUERY_STRING": call.target.query,
+        "PATH_INFO": call.head.target.path_info,
+        "QUERY_STRING": call.head.target.query,
         "SERVER_NAME": host,
         "SERVER_PORT": str(port),
-        "SERVER_PROTOCOL": f"HTTP/{call.version.decode()}",
+        "SERVER_PROTOCOL": f"HTTP/{call.head.version.decode()}",
         "REMOTE_ADDR": call.connection.client,
         "wsgi.version": (1, 0),
         "wsgi.url_scheme": "http",

@@ -75,27 +75,32 @@ class Metrics:
         self._statuses = {status: index for index, status in enumerate(STATUSES)}
         self._lock = threading.Lock()  # adding to a cell is not atomic, and several threads answer
 
-    def begin(self) -> float:
-        """Count a request as in flight; return the time that `end` takes."""
+    def begin(self, requests: int = 1) -> float:
+        """Count requests as in flight; return the time that `end` takes."""
         with self._lock:
-            self._counters.mine[IN_FLIGHT] += 1
+            self._counters.mine[IN_FLIGHT] += requests
         return time.perf_counter()
 
-    def end(self, began: float, rule: str | None, status: int | str) -> float:
-        """Count a request as answered with that status, and return its duration in seconds.
+    def end(self, ended: Sequence[tuple[float, str | None, int]]) -> list[float]:
+        """Count requests as answered, and return the duration of each in seconds.
 
-        rule: the endpoint's, or None where no endpoint took the request.
+        Parameters
+        ----------
+        ended : of each request what `begin` returned, its endpoint's rule (None: no endpoint took it) and its status.
         """
-        seconds = time.perf_counter() - began
-        first = self._endpoints.get(rule or OTHER) or self._endpoints[OTHER]
-        histogram = first + len(STATUSES)
-        mine = self._counters.mine
+        now, mine = time.perf_counter(), self._counters.mine
+        durations = []
         with self._lock:
-            mine[IN_FLIGHT] -= 1
-            mine[first + self._statuses.get(status, len(STATUSES) - 1)] += 1
-            mine[histogram + bisect_left(SECONDS, seconds)] += 1
-            mine[histogram + len(SECONDS) + 1] += seconds
-        return seconds
+            mine[IN_FLIGHT] -= len(ended)
+            for began, rule, status in ended:
+                seconds = now - began
+                durations.append(seconds)
+                first = self._endpoints.get(rule or OTHER) or self._endpoints[OTHER]
+                mine[first + self._statuses.get(status, len(STATUSES) - 1)] += 1
+                histogram = first + len(STATUSES)
+                mine[histogram + bisect_left(SECONDS, seconds)] += 1
+                mine[histogram + len(SECONDS) + 1] += seconds
+        return durations
 
     def predicted(self, verdict: Bools | Sequence[bool], probability: Floats | Sequence[float]) -> None:
         """Count answered rows: verdict and probability (n,), both arrays, or both lists where the rows are few."""

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from passfail.arrays import Bools, Floats
 from passfail.manifest import Manifest
@@ -15,6 +15,24 @@ from serve.telemetry.shared_counters import OPENING, SERVED, SharedCounters
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Tracer
+
+
+class Ended(NamedTuple):
+    """A request that is answered.
+
+    Attributes
+    ----------
+    began : what `Recorder.begin` returned.
+    rule : the endpoint's, or None where no endpoint took the request.
+    headers : the request's, names in lower case.
+    """
+
+    began: float
+    method: str
+    path: str
+    rule: str | None
+    headers: Mapping[bytes, bytes]
+    answer: Answer
 
 
 class Recorder:
@@ -59,32 +77,18 @@ class Recorder:
         self.metrics.predicted(verdict, probability)
         self.drift.note(manifest, x, logit)
 
-    def end(
-        self,
-        began: float,
-        method: str,
-        path: str,
-        rule: str | None,
-        headers: Mapping[bytes, bytes],
-        answer: Answer,
-        lines: list[bytes] | None = None,
-    ) -> None:
-        """Record that a request is answered.
-
-        Parameters
-        ----------
-        began : what `begin` returned.
-        rule : the endpoint's, or None where no endpoint took the request.
-        headers : the request's, names in lower case.
-        lines : where its line of the access log is put, for `serve.telemetry.logs.write`; None writes it at once.
-        """
-        seconds = self.metrics.end(began, rule, answer.status)
-        if answer.error is not None:
-            for problem in answer.error.problems:
-                if problem.unseen is not None:
-                    self.drift.note_unseen(problem.unseen)
-        if self._access_log:
-            line = logs.access(method, path, seconds, answer, traceparent(headers))
-            logs.write([line]) if lines is None else lines.append(line)
-        if self._tracer is not None:
-            tracing.span(self._tracer, seconds, method, rule, headers, answer)
+    def end(self, ended: Sequence[Ended]) -> None:
+        """Record requests that are answered."""
+        durations = self.metrics.end([(one.began, one.rule, one.answer.status) for one in ended])
+        lines = []
+        for (_, method, path, rule, headers, answer), seconds in zip(ended, durations, strict=True):
+            if answer.error is not None:
+                for problem in answer.error.problems:
+                    if problem.unseen is not None:
+                        self.drift.note_unseen(problem.unseen)
+            if self._access_log:
+                lines.append(logs.access(method, path, seconds, answer, traceparent(headers)))
+            if self._tracer is not None:
+                tracing.span(self._tracer, seconds, method, rule, headers, answer)
+        if lines:
+            logs.write(lines)

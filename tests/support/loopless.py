@@ -15,8 +15,8 @@ class Worker:
         self.loop = asyncio.get_running_loop()
         self.dispatcher = Dispatcher(app, app.service, app.recorder, app.auth, app.routes, self.loop)
         self.connections, self.idle = set(), {}
-        self.alive, self.date, self.nr = True, b"", 0
-        self.cfg = SimpleNamespace(keepalive=75, worker_connections=1000, **settings)
+        self.alive, self.date, self.nr, self.keepalive = True, b"", 0, 75
+        self.cfg = SimpleNamespace(worker_connections=1000, **settings)
 
     def make_room(self):
         return True

@@ -11,8 +11,9 @@ from serve.http.messages import Answer, Pending
 from serve.protocols.predict import predict
 from serve.protocols.routes import Routes
 from serve.server import connection, dispatch
-from serve.server.dispatch import SMALL, target
+from serve.server.dispatch import SMALL
 from serve.server.flask_app import create_app
+from serve.server.head import target
 from serve.settings import Config
 from tests.support.http import BAD, GOOD, INFER, ROW, chunked, raw
 from tests.support.loopless import Client, Worker
@@ -117,15 +118,14 @@ def test_an_endpoint_that_fails_takes_no_other_of_its_turn_with_it(app, monkeypa
     def breaks_later(service, request):
         return Pending(service.served, (700.0, 3.5, 0.0), lambda found: 1 / 0)
 
-    endpoints = [predict, breaks, predict, breaks_later, predict]
+    endpoints = {"/1": predict, "/2": breaks, "/3": predict, "/4": breaks_later, "/5": predict}
+    monkeypatch.setattr(Routes, "hot", lambda self, path: ("/predict", endpoints[path], {}))
 
     async def together():
         worker = Worker(app)
         clients = [Client(worker) for _ in endpoints]
-        for client, endpoint in zip(clients, endpoints, strict=True):
-            monkeypatch.setattr(dispatch, "target", lambda *sent, endpoint=endpoint: target(*sent)._replace(
-                found=("/predict", endpoint, {})))  # fmt: skip
-            client.send(GOOD["an object"])
+        for client, path in zip(clients, endpoints, strict=True):
+            client.send(raw(path=path, body=ROW))
         return [(await client.statuses(1))[0] for client in clients], {client.body() for client in clients[::2]}
 
     statuses, bodies = asyncio.run(together())
@@ -136,7 +136,7 @@ def test_an_endpoint_that_fails_takes_no_other_of_its_turn_with_it(app, monkeypa
 def test_what_its_client_leaves_before_its_turn_is_not_begun(app, monkeypatch):
     """It counts as a request without an answer."""
     begun, ended = [], []
-    monkeypatch.setattr(app.recorder, "end", lambda *arguments: ended.append(arguments[5]))
+    monkeypatch.setattr(app.recorder, "end", lambda some: ended.extend(one.answer for one in some))
     monkeypatch.setattr(dispatch, "completed", lambda found: begun.append(found) or Answer(200, (), b""))
 
     async def leave():

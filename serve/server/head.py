@@ -1,0 +1,222 @@
+"""The head of a request, and a chunked body: bytes to values, by httptools (llhttp) and by what gunicorn adds to it.
+
+llhttp and gunicorn's parser differ; the stricter of the two holds here:
+
+- gunicorn's rules, which llhttp doesn't have: one space between the parts of the request line; HTTP/1.0 or HTTP/1.1
+  only; a target of printable ASCII; one Host and one Content-Type; no transfer coding but chunked, none in HTTP/1.0; an
+  Expect that is 100-continue; no trailer that changes routing, framing or authentication; limits on the request
+  line, on a field and on the number of fields. Header names with an underscore don't reach Flask.
+- llhttp's rules, which gunicorn doesn't have: only methods that are registered (others: 501), and so no CONNECT; no
+  Transfer-Encoding beside a Content-Length even where they agree; chunk extensions and sizes as RFC 9112 has them.
+- 64 KiB for a whole head, or for a trailer section.
+
+An Upgrade (h2c, WebSocket) is ignored, as RFC 9110 (7.8) lets a server do: the request is answered over HTTP/1.1.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import unquote_to_bytes
+
+import httptools
+
+if TYPE_CHECKING:
+    from serve.http.messages import Answer, Pending
+    from serve.protocols.routes import Routes
+
+LINE = re.compile(rb"([A-Z-]+) ([!-~]+) HTTP/(1\.[01])\r\n")
+LINE_MOST, FIELD_MOST, FIELDS_MOST, HEAD_MOST = 4094, 8190, 100, 65_536
+SHORT = 400  # bytes of a head that is within each limit: of 100 fields, each has four
+KNOWN = 256  # heads that a worker remembers
+SINGLE = {b"host", b"content-type"}  # fields that have one value (RFC 9110, 5.3)
+NO_TRAILERS = {b"host", b"trailer", b"authorization", b"te"}  # RFC 9110, 6.5.1; llhttp refuses those of framing
+UPGRADE = re.compile(rb"\r\nupgrade:[^\r]*", re.IGNORECASE)
+
+
+class Refused(Exception):
+    """What was sent is no request that can be answered; the connection ends. Arguments: the status, and why."""
+
+
+class Target(NamedTuple):
+    """A request target, taken apart.
+
+    Attributes
+    ----------
+    path : decoded, as Flask has it.
+    path_info : decoded, as WSGI has it (PEP 3333): each byte a character.
+    query : as sent, without the question mark.
+    found : the rule, the endpoint and the names in the path of the hot endpoint there, or None.
+    """
+
+    path: str
+    path_info: str
+    query: str
+    found: tuple[str, Callable[..., Answer | Pending], Mapping[str, str]] | None
+
+
+@lru_cache(256)
+def target(routes: Routes, sent: bytes) -> Target:
+    """Take a target apart; of one in absolute form (RFC 9112, 3.2.2) the scheme and the authority are dropped."""
+    text = sent.decode("latin-1").partition("#")[0]
+    if not text.startswith("/") and "://" in text:
+        text = "/" + text.partition("://")[2].partition("/")[2]
+    raw, _, query = text.partition("?")
+    decoded = unquote_to_bytes(raw)
+    path = "/" + decoded.decode("utf-8", "replace").lstrip("/")
+    return Target(path, decoded.decode("latin-1"), query, routes.hot(path))
+
+
+class Head(NamedTuple):
+    """A head. Requests whose heads are the same bytes share one, so nobody may change it.
+
+    Attributes
+    ----------
+    method, target, version : of the request line; version: b"1.0" or b"1.1".
+    headers : names in lower case -> values; the values of a repeated name are joined by commas, as WSGI joins them.
+    size : the body's Content-Length; None for a chunked body.
+    keep_alive : whether the connection may outlive the response.
+    """
+
+    method: str
+    target: Target
+    version: bytes
+    headers: Mapping[bytes, bytes]
+    size: int | None
+    keep_alive: bool
+
+
+class Heads:
+    """Reads heads, and remembers the short ones: the requests of one client mostly have the same.
+
+    A head is remembered as a whole, once it is found right. One with an API key is not: no copy of a key may stay.
+    """
+
+    def __init__(self, routes: Routes) -> None:
+        self._routes = routes
+        self._known: dict[bytes, Head] = {}
+
+    def read(self, data: bytes) -> Head:
+        """Read a complete head. Raises Refused."""
+        head = self._known.get(data)
+        if head is None:
+            if len(data) > SHORT:
+                check(data, complete=True)
+            head = self._read(data)
+            if len(data) <= SHORT and b"authorization" not in head.headers:
+                if len(self._known) == KNOWN:
+                    self._known.clear()
+                self._known[data] = head
+        return head
+
+    def _read(self, data: bytes) -> Head:
+        line = LINE.match(data)
+        if line is None:
+            raise Refused(400, "the request line is not of HTTP/1.1")
+        method, sent, version = line.groups()
+        found = _Fields(data)
+        if found.upgrade:
+            found = _Fields(UPGRADE.sub(b"", data))
+            if found.upgrade:
+                raise Refused(501, "the method is not implemented")
+        headers, size = found.headers, int(found.headers.get(b"content-length", b"0"))
+        coding = headers.get(b"transfer-encoding")
+        if coding is not None and coding.lower() != b"chunked":
+            raise Refused(501, "the only transfer coding is chunked")
+        if coding is not None and version == b"1.0":
+            raise Refused(400, "HTTP/1.0 has no transfer codings")
+        if headers.get(b"expect", b"100-continue").lower() != b"100-continue":
+            raise Refused(417, "the only expectation is 100-continue")
+        return Head(
+            method.decode(), target(self._routes, sent), version, headers, size if coding is None else None, found.kept
+        )
+
+
+class _Fields:
+    """What llhttp finds in a head. Raises Refused."""
+
+    def __init__(self, data: bytes) -> None:
+        self.headers: dict[bytes, bytes] = {}
+        self.kept = self.upgrade = False
+        self._parser = httptools.HttpRequestParser(self)
+        try:
+            _feed(self._parser, data)
+        finally:
+            del self._parser  # it refers to this object
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        name, value = name.lower(), value.rstrip()
+        if name not in self.headers:
+            self.headers[name] = value
+        elif name in SINGLE:
+            raise Refused(400, "a field that has one value is given twice")
+        else:
+            self.headers[name] += b"," + value
+
+    def on_headers_complete(self) -> None:
+        self.kept, self.upgrade = self._parser.should_keep_alive(), self._parser.should_upgrade()
+
+
+class ChunkedBody:
+    """Decodes one chunked body."""
+
+    def __init__(self) -> None:
+        self._found = _Chunks()
+        self._parser = httptools.HttpRequestParser(self._found)
+        self._parser.feed_data(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n")
+
+    def read(self, data: memoryview) -> tuple[list[bytes], bool]:
+        """Decode a further piece; return what it holds, and whether the body ends with it. Raises Refused."""
+        found = self._found
+        found.pieces, found.unframed = [], found.unframed + len(data)
+        _feed(self._parser, data)
+        if found.unframed > HEAD_MOST:
+            raise Refused(431, "the trailers are too long")
+        return found.pieces, found.whole
+
+
+class _Chunks:
+    """What llhttp finds in a chunked body; `unframed` are the bytes since the last that was a chunk's."""
+
+    pieces: list[bytes]
+    unframed = 0
+    whole = False
+
+    def on_body(self, data: bytes) -> None:
+        self.unframed = 0
+        self.pieces.append(data)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if name.lower() in NO_TRAILERS:
+            raise Refused(400, "a trailer has a field that must be in the head")
+
+    def on_message_complete(self) -> None:
+        self.whole = True
+
+
+def check(data: bytes, complete: bool = False) -> None:
+    """Raise Refused for a head, or for what has arrived of one, that is too long or can't become a request's."""
+    line, end = LINE.match(data), data.find(b"\n", 0, LINE_MOST + 2) + 1
+    if (line.end() if line else end or len(data)) > LINE_MOST + 2:
+        raise Refused(414, "the request line is too long")
+    if line is None and (end or (data and not data[:1].isupper() and data[:1] != b"\r")):
+        raise Refused(400, "the request line is not of HTTP/1.1")
+    if len(data) > HEAD_MOST or (complete and data.count(b"\r\n") - 2 > FIELDS_MOST):
+        raise Refused(431, "the head is too long")
+    if complete and len(data) > FIELD_MOST and max(map(len, data.split(b"\r\n")[1:])) > FIELD_MOST - 2:
+        raise Refused(431, "a field is too long")
+
+
+def _feed(parser: httptools.HttpRequestParser, data: bytes | memoryview) -> None:
+    try:
+        parser.feed_data(data)
+    except httptools.HttpParserUpgrade:
+        pass
+    except httptools.HttpParserInvalidMethodError as error:
+        raise Refused(501, "the method is not implemented") from error
+    except httptools.HttpParserCallbackError as error:
+        raise error.__context__ or error from None
+    except httptools.HttpParserError as error:
+        raise Refused(400, str(error)) from error
