@@ -56,8 +56,8 @@ def _none(manifest: Manifest) -> str | None:
         return "only a converged fit by --solver newton has a covariance"
     if found.factor:
         return None
-    if training.options.get("l2"):
-        return "the penalty --l2 shrinks the estimates towards 0"
+    if penalties := [f"--{name}" for name in ("l1", "l2") if training.options.get(name)]:
+        return f"the penalty {' and '.join(penalties)} shrinks the estimates towards 0"
     if found.separation != "none":
         return "its columns separate the outcomes, so its estimates are infinite"
     if found.collinear:

@@ -23,7 +23,7 @@ from train.table.schema import Reading
 
 LECTURE_DATA = Path("data/hours.csv")
 LECTURE = Options(solver="sgd", standardize=False, lr=0.01, epochs=1000)
-AUTO = "auto"  # the value of --l2 that lets cross-validation choose
+AUTO = "auto"  # the value of --l1 or --l2 that lets cross-validation choose
 MISSING = ("mean", "median", "most-frequent", "indicator", "drop", "error")
 
 
@@ -86,14 +86,18 @@ def reading_of(args: Namespace) -> Reading:
 def options_of(args: Namespace) -> Options:
     """The options given, over the lecture's for the lecture's data, over the solver's own."""
     given = {name: getattr(args, name) for name in vars(Options()) if getattr(args, name) is not None}
-    if given.get("l2") == AUTO:
-        given["l2"] = 1.0  # until it is chosen
+    given |= dict.fromkeys(chosen_by_folds(args), 1.0)  # until they are chosen
     if args.data is None and args.solver in (None, "sgd"):
         return replace(LECTURE, **given)
     solver = given.setdefault("solver", "newton" if Options(**given).linear else "lbfgs")
     if solver in OPTIMIZERS:
         given.setdefault("lr", OPTIMIZERS[solver].lr)
     return Options(**given)
+
+
+def chosen_by_folds(args: Namespace) -> list[str]:
+    """The penalties that cross-validation is to choose."""
+    return [name for name in ("l1", "l2") if getattr(args, name, None) == AUTO]
 
 
 def signer_of(args: Namespace) -> Sign | None:
@@ -244,6 +248,9 @@ def _add_fitting(parser: ArgumentParser) -> None:
         "--robust", action="store_true", default=None, help="robust standard errors, by the sandwich estimator"
     )
     group.add_argument("--cluster", metavar="COLUMN", help="column of groups; standard errors allow for them")
+    group.add_argument(
+        "--l1", type=_penalty, help="L1 penalty on the scaled weights, which leaves columns out; auto: as for --l2"
+    )
     group.add_argument(
         "--l2", type=_penalty, help="L2 penalty on the scaled weights, or auto: by cross-validation (default: 0)"
     )

@@ -14,10 +14,10 @@ import numpy as np
 from passfail.arrays import Floats
 from passfail.links import score_at
 from passfail.manifest import Feature, Group, Metrics, Statistics, Training
-from train.arguments import AUTO, LECTURE_DATA, model_name, options_of, parse, reading_of, signer_of
+from train.arguments import LECTURE_DATA, chosen_by_folds, model_name, options_of, parse, reading_of, signer_of
 from train.errors import FitError
 from train.evaluation.coefficients import fit_warnings, lines, statistics
-from train.evaluation.cross_validation import HELD_OUT_OF_EACH, HeldOut, gather, held_out, logits
+from train.evaluation.cross_validation import HeldOut, gather, held_out, logits
 from train.evaluation.cross_validation import sample as take_sample
 from train.evaluation.drift_baseline import baseline
 from train.evaluation.groups import by_group
@@ -56,15 +56,15 @@ def fitted_model(args: Namespace, log: Log) -> Fitted:
     units = _units(args, table)
     _print_table(table, args.data or LECTURE_DATA, units, log)
     rows, path = (table.features, table.x, table.y, table.weight), ""
-    if args.l2 == AUTO:
+    if names := chosen_by_folds(args):
         options.check()
-        l2, path = choose_penalty(*rows, options, args.folds, table.group)
-        options = replace(options, l2=l2)
+        options, path = choose_penalty(*rows, options, names, args.folds, table.group)
     fitted = fit(*rows, options, log)
     fitted = replace(fitted, notes=tuple(filter(None, (path, *fitted.notes))))
     found = _print_coefficients(table, fitted, options, log)
     scores, by = _held_out(args, table, fitted, options, log)
-    judged = _judge(table, fitted, options, goal, scores, by)
+    threshold = _threshold(goal, scores, options.link, _too_few(table, args.folds))
+    judged = _judge(table, fitted, options, threshold, scores, by)
     _print_figures(judged, table, args.folds, log)
     training = _training(table, fitted, options, found, judged)
     kept = checkpoint.Kept(*(checkpoint.sample(part) for part in (*judged.sample, judged.score)))
@@ -136,10 +136,9 @@ def _held_out(
 
 
 def _judge(
-    table: Table, fitted: Fit, options: Options, goal: Goal, scores: HeldOut | None, by: Mapping[str, Groups]
+    table: Table, fitted: Fit, options: Options, threshold: float, scores: HeldOut | None, by: Mapping[str, Groups]
 ) -> Judgement:
-    """Choose the threshold, and measure the fit on all rows and on held-out rows."""
-    threshold = _threshold(goal, scores, options.link)
+    """Measure the fit on all rows and on held-out rows."""
     logit, y, weight = gather(logits(fitted.model, table.x), table.y, table.weight)
     sample = take_sample(table.x, table.y, table.weight)
     outside = chosen = None
@@ -217,9 +216,7 @@ def _print_figures(judged: Judgement, table: Table, folds: int, log: Log) -> Non
             f"{chosen.false_positives} false positives, {chosen.false_negatives} false negatives"
         )
     else:
-        count, value = min(zip((table.rows - table.positives, table.positives), table.target.values, strict=True))
-        least = max(HELD_OUT_OF_EACH, folds)
-        log(f"held-out rows: none, since only {count} have {table.target.name} = {value}; {least} are needed")
+        log(f"held-out rows: none, since {_too_few(table, folds)}")
         log(threshold)
     for line in group_lines(judged.groups):
         log(line)
@@ -254,13 +251,19 @@ def _goal(args: Namespace) -> Goal:
     return "cost", least_cost(*(1.0 if cost is None else cost for cost in costs))
 
 
-def _threshold(goal: Goal, scores: HeldOut | None, link: str) -> float:
+def _too_few(table: Table, folds: int) -> str:
+    """Why no rows are held out: the outcome that is too rare, and how many rows have it."""
+    count, value = min(zip((table.rows - table.positives, table.positives), table.target.values, strict=True))
+    return f"only {count} have {table.target.name} = {value}, and {folds} folds need {folds}"
+
+
+def _threshold(goal: Goal, scores: HeldOut | None, link: str, too_few: str) -> float:
     """The threshold on the probability that reaches the goal."""
     what, wanted = goal
     if what == "cost":
         return wanted
     if scores is None:
-        raise FitError(f"--{what} needs held-out rows, and there are too few: choose the threshold by cost")
+        raise FitError(f"--{what} needs held-out rows: {too_few}; choose the threshold by cost")
     threshold: float = reaching(what, wanted, scores, link)
     return threshold
 

@@ -49,7 +49,7 @@ def statistics(
     error = torch.sqrt(torch.diagonal(to_raw @ covariance @ to_raw.T).clamp(min=0))
     estimate = to_raw @ model.beta
 
-    relations, flat = ({}, []) if options.l2 else collinear(solution.start.information)
+    relations, flat = ({}, []) if options.penalty else collinear(solution.start.information)
     kept = [index for index in range(len(names)) if index not in relations]
     found = model_separation(rows, kept, solution.recession) if solution.separated else None
     notes = _infinite(to_raw, estimate, found) if solution.separated else [""] * len(names)
@@ -86,7 +86,7 @@ def statistics(
         standard_errors="cluster" if clusters else "sandwich" if options.reweighted else "information",
         clusters=clusters,
         intervals="profile" if profiled else "wald",
-        factor=() if options.l2 or relations or solution.separated else _factor(covariance),
+        factor=() if options.penalty or relations or solution.separated else _factor(covariance),
     )
 
 
@@ -175,8 +175,8 @@ def lines(found: Statistics, options: Options) -> Iterator[str]:
         yield "standard errors are robust (the sandwich estimator of Huber and White)"
     if found.standard_errors == "cluster":
         yield f"standard errors are robust, with the {found.clusters} groups of {options.cluster} as clusters"
-    if options.l2:
-        yield "standard errors are not given: the penalty --l2 shrinks the estimates towards 0"
+    if options.penalty:
+        yield f"standard errors are not given: the penalty {options.penalty} shrinks the estimates towards 0"
     yield from unidentified(found, options.link)
 
 
@@ -253,7 +253,7 @@ def _coefficient(
     ratio = None
     if options.link == "logit" and term != INTERCEPT and abs(estimate) < 700:
         ratio = math.exp(estimate)
-    if options.l2 or error == 0:
+    if options.penalty or error == 0:
         return Coefficient(term, estimate, None, None, None, None, None, ratio, "")
     z = estimate / error
     lower, upper, p = estimate - Z95 * error, estimate + Z95 * error, math.erfc(abs(z) * 0.5**0.5)

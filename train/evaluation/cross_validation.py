@@ -18,7 +18,6 @@ from train.solvers.options import Options
 from train.table.imputation import impute
 from train.table.out_of_core import BLOCK, blockwise, pieces, taken
 
-HELD_OUT_OF_EACH = 10  # with fewer rows of an outcome, a held-out figure would be noise
 # With more rows than these, a fifth of them says as much as all, for one fit instead of one a fold.
 MOST_CROSS_VALIDATED = 100_000
 MIXER = np.uint64(0x9E3779B97F4A7C15)  # odd, 2^64 / the golden ratio (Knuth, TAOCP 3, section 6.4)
@@ -69,7 +68,7 @@ def held_out(
     """
     counted = y[weight > 0]
     negative, positive = distributed.total(torch.tensor([len(counted) - counted.sum(), counted.sum()])).tolist()
-    if min(negative, positive) < max(HELD_OUT_OF_EACH, folds):
+    if min(negative, positive) < folds:  # a fold without an outcome measures nothing
         return None
     crossed = negative + positive <= MOST_CROSS_VALIDATED
     count = folds if crossed else 5

@@ -1,4 +1,4 @@
-"""The L2 penalty chosen by cross-validation: the largest that predicts about as well as the best."""
+"""The L1 or L2 penalty chosen by cross-validation: the largest that predicts about as well as the best."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,35 +22,41 @@ def choose_penalty(
     y: Floats,
     weight: Floats,
     options: Options,
+    names: Sequence[str],
     folds: int,
     group: Floats | None = None,
-) -> tuple[float, str]:
-    """Choose l2 by the one-standard-error rule (Breiman et al., Classification and Regression Trees, 1984, 3.4.3).
+) -> tuple[Options, str]:
+    """Choose l1, l2 or both by the one-standard-error rule (Breiman et al., CART, 1984, section 3.4.3).
 
     Parameters
     ----------
     x : float64 (n, d). y, weight : float64 (n,). group : as of `held_out`.
+    names : "l1", "l2" or both, which are then equal.
 
     Returns
     -------
-    The largest of PENALTIES whose held-out log loss is within a standard error of the least; and the path in words.
+    The options with the largest of PENALTIES whose held-out log loss is within a standard error of the least; and the
+    path in words.
     """
+    given = " and ".join(f"--{name}" for name in names)
     if distributed.ranks() > 1:
-        raise FitError("--l2 auto needs one process: choose a number, or start without torchrun")
-    if min(y.sum(), len(y) - y.sum()) < folds:
-        raise FitError(f"--l2 auto: an outcome has fewer rows than the {folds} folds; use fewer --folds, or a number")
+        raise FitError(f"{given} auto needs one process: choose a number, or start without torchrun")
+    if (rarer := int(min(y.sum(), len(y) - y.sum()))) < folds:
+        found = f"only {rarer} rows are {'positive' if y.sum() == rarer else 'negative'}, for {folds} folds"
+        raise FitError(f"{given} auto: {found}; use fewer --folds, or a number")
     fold = assign_folds(y, folds, options.seed) if group is None else group_folds(y, group, folds)
     losses = np.empty((len(PENALTIES), folds))
-    for index, l2 in enumerate(PENALTIES):
-        logit = out_of_fold(features, x, y, weight, replace(options, l2=l2), fold, range(folds))
+    for index, penalty in enumerate(PENALTIES):
+        tried = replace(options, **dict.fromkeys(names, penalty))
+        logit = out_of_fold(features, x, y, weight, tried, fold, range(folds))
         for one in range(folds):
             out = fold == one
             losses[index, one] = metrics(logit[out], y[out], options.link, 0.5, weight[out]).log_loss
     mean, error = losses.mean(axis=1), losses.std(axis=1, ddof=1) / np.sqrt(folds)
     best = int(mean.argmin())
     chosen = PENALTIES[int(np.flatnonzero(mean <= mean[best] + error[best])[-1])]
-    path = ", ".join(f"{l2:.3g}: {loss:.4f}" for l2, loss in zip(PENALTIES, mean, strict=True))
-    return chosen, (
-        f"--l2 {chosen:.6g} was chosen by {folds}-fold cross-validation: the largest whose log loss is within one "
+    path = ", ".join(f"{penalty:.3g}: {loss:.4f}" for penalty, loss in zip(PENALTIES, mean, strict=True))
+    return replace(options, **dict.fromkeys(names, chosen)), (
+        f"{given} {chosen:.6g} was chosen by {folds}-fold cross-validation: the largest whose log loss is within one "
         f"standard error ({error[best]:.4f}) of the least. Held-out log loss by penalty: {path}."
     )

@@ -187,7 +187,7 @@ def _limits(manifest: Manifest, evaluation: Evaluation | None) -> Iterator[str]:
     columns = len(manifest.parameters.columns)
     yield f"The model predicts whether {target.name} is {target.values[1]} or {target.values[0]}, and nothing else."
     if evaluation is None:
-        yield f"There were too few rows ({training.rows}) to hold some out. Its quality on new rows is unknown."
+        yield f"There were too few rows of one outcome ({rarer}) to hold some out. Its quality on new rows is unknown."
     else:
         yield "Its quality was measured on other rows of the same table. Rows of another time or place may differ."
     if rarer < EVENTS * columns:

@@ -15,6 +15,7 @@ from passfail.manifest import Feature
 from train import distributed
 from train.errors import FitError
 from train.model.logistic import LogisticModel
+from train.model.terms import terms
 from train.solvers.collinearity import nearly_collinear
 from train.solvers.gradient_descent import OPTIMIZERS, descend, initialize
 from train.solvers.newton import NewtonSolver, Solution
@@ -32,6 +33,7 @@ SAMPLE = 1 << 16  # rows of a much longer table that the first fit is made to
 RUN = 256  # of them that are adjacent
 # Where half of a column's values lie within this share of the farthest value's distance, float64 can't resolve them.
 UNRESOLVED = 1e-7
+MANY = 20  # columns that a note names
 LARGE = 1e4  # values of a column that is not standardised, beside the intercept's 1
 
 
@@ -82,7 +84,8 @@ def fit(features: Sequence[Feature], x: Floats, y: Floats, weight: Floats, optio
     solution = None
     if options.solver == "newton":
         solution = _newton(features, model, table, options, log)
-        converged, notes, losses = solution.converged, solution.notes, solution.losses
+        converged, losses = solution.converged, solution.losses
+        notes = (*solution.notes, *_left_out(features, model, options))
     else:
         initialize(model, options.seed)
         _, outcome, counts = table.block(model.columns, slice(None))
@@ -172,6 +175,14 @@ def _newton(features: Sequence[Feature], model: LogisticModel, table: Blocks, op
     return solution
 
 
+def _left_out(features: Sequence[Feature], model: LogisticModel, options: Options) -> Iterator[str]:
+    """Say which columns the L1 penalty leaves out, at most MANY of them by name."""
+    if options.l1:
+        names = [name for name, weight in zip(terms(features, False), model.weight.tolist(), strict=True) if not weight]
+        listed = f": {', '.join(names[:MANY])}{', ...' if len(names) > MANY else ''}" if names else ""
+        yield f"--l1 {options.l1:g} leaves out {len(names)} of {len(model.weight)} columns{listed}."
+
+
 def _start(model: LogisticModel, table: Blocks, options: Options, log: Log) -> None:
     """Start a long table at the best fit to a sample of its rows, if there is one.
 
@@ -182,7 +193,7 @@ def _start(model: LogisticModel, table: Blocks, options: Options, log: Log) -> N
     step = rows // SAMPLE
     if step < 5:
         return
-    softer = replace(options, l2=options.l2 / step)  # the penalty is relative to the sum over all rows
+    softer = replace(options, l1=options.l1 / step, l2=options.l2 / step)  # relative to the sum over all rows
     if NewtonSolver(model, table.sample(step).matrices, softer, log=lambda line: None).solve().converged:
         log(f"starts from the best fit to {rows // step} of the rows")
     else:

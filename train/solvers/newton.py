@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from train.model.logistic import LogisticModel
+from train.solvers.lasso import lasso_step, subgradient
 from train.solvers.objective import Objective, Point, inverse
 from train.solvers.options import Options
 from train.solvers.recession import Recession, recession
@@ -47,7 +48,8 @@ class NewtonSolver:
 
     Each step solves curvature * step = gradient (McCullagh & Nelder, Generalized Linear Models, 1989, section 2.5).
     Where the curvature is not positive, as the cauchit's may be, the information takes its place. A step that raises
-    the objective is halved.
+    the objective is halved. With an L1 penalty the step is to the minimum of the quadratic model with that penalty
+    (proximal Newton: Lee, Sun & Saunders, SIAM Journal on Optimization 24, 2014).
 
     If the outcomes are separated there is no optimum, and each step makes the model steeper. After some steps it is
     tested whether that goes on without end (`recession`).
@@ -58,7 +60,7 @@ class NewtonSolver:
     batches : yields, from the first row at every call, functions without argument that may run in any thread. Each
         returns the next Rows, whose matrix is `LogisticModel.matrix`. Each process (train/distributed.py) has its own
         rows; the sums are over all.
-    options : link, l2, firth.
+    options : link, l1, l2, firth.
     log : takes one line of text a step.
     """
 
@@ -80,7 +82,7 @@ class NewtonSolver:
     def setup(self) -> None:
         """Evaluate the start, and fix the units that later steps are measured in."""
         self.objective = Objective(self.model, self.batches, self.options)
-        self.start, self.penalty = self.objective.start, self.objective.penalty
+        self.start, self.penalty, self.lasso = self.objective.start, self.objective.penalty, self.objective.lasso
         self.unit = self.start.weight / self.start.rows  # a mean row's weight: differences of losses are relative to it
         variance = torch.diagonal(self.start.information)
         self.units = torch.sqrt(variance / variance.max().clamp(min=1e-300))
@@ -94,8 +96,9 @@ class NewtonSolver:
     def check_convergence(self) -> bool:
         """Whether the gradient is no larger than its own rounding error."""
         beta, sums = self.point.beta, self.point.sums
-        limit = ROUNDING * (sums.rounding + self.penalty * beta.abs())
-        self.converged = bool((self.point.gradient.abs() <= limit).all())
+        limit = ROUNDING * (sums.rounding + self.penalty * beta.abs() + self.lasso)
+        self.gradient = subgradient(beta, self.point.gradient, self.lasso)
+        self.converged = bool((self.gradient.abs() <= limit).all())
         return self.converged
 
     def inner_solve(self) -> Tensor:
@@ -109,6 +112,9 @@ class NewtonSolver:
         if not convex:
             second = sums.information + torch.diag(self.penalty)
             inverted, _ = inverse(second)
+        if self.options.l1:
+            self.flat = False
+            return lasso_step(self.point.beta, gradient, second, self.lasso)
         step = inverted @ gradient
         self.flat = bool(((gradient - second @ step).abs() > 1e-13 * sums.rounding).any())
         if self.steps == 1:
@@ -152,7 +158,7 @@ class NewtonSolver:
         self.still = self.still + 1 if self.length < STILL else 0
         flat = self.length < 1e-12 and self.flat and not self.collinear
         stalled = self.idle == 2 or self.still == 3 or flat
-        if not (self.options.l2 or self.options.firth):
+        if not (self.options.penalty or self.options.firth):
             if self.recession is None and (stalled or self.steps in TESTED):
                 self.recession = recession(self.options.link, self.batches, self.point.beta, self.objective.sizes)
                 self.proved = self.steps
@@ -175,7 +181,7 @@ class NewtonSolver:
                 f"Use {remedy} for a finite fit.",
             )
         elif not self.converged:
-            size = (self.point.gradient.abs() / self.point.sums.rounding.clamp(min=1e-300)).max().item()
+            size = (self.gradient.abs() / self.point.sums.rounding.clamp(min=1e-300)).max().item()
             notes = (
                 f"Not converged after {self.steps} steps: {self.reason}. The gradient is {size:.1e} of its terms' "
                 "size.",

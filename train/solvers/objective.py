@@ -26,16 +26,18 @@ class Point:
 
 
 class Objective:
-    """The log loss over all rows, plus l2 / 2 * sum(weight^2), minus log(det(information)) / 2 with options.firth.
+    """The log loss over all rows, plus l1 * sum(|weight|) + l2 / 2 * sum(weight^2), and Firth's penalty.
 
-    The intercept is not penalised by l2. start: the Sums at the model's parameters. sizes (P,): the columns', there.
+    Firth's, with options.firth, is -log(det(information)) / 2. The intercept is not penalised by l1 and l2. The
+    gradient of a Point is without l1 (train.solvers.lasso). lasso, penalty (P,): l1 and l2 of each parameter. start:
+    the Sums at the model's parameters. sizes (P,): the columns', there.
     """
 
     def __init__(self, model: LogisticModel, batches: Batches, options: Options) -> None:
         self.options, self.batches = options, batches
-        self.penalty = torch.full_like(model.beta, options.l2)
+        self.lasso, self.penalty = (torch.full_like(model.beta, weight) for weight in (options.l1, options.l2))
         if model.intercept:
-            self.penalty[0] = 0.0
+            self.lasso[0] = self.penalty[0] = 0.0
         self.start = total(options.link, batches, model.beta)
         self.sizes = torch.sqrt(torch.diagonal(self.start.information))
 
@@ -45,7 +47,7 @@ class Objective:
 
     def point(self, beta: Tensor, sums: Sums) -> Point:
         """Add the penalties to the Sums at beta."""
-        value = sums.loss + (self.penalty * beta**2).sum().item() / 2
+        value = sums.loss + (self.lasso * beta.abs() + self.penalty * beta**2 / 2).sum().item()
         gradient = sums.gradient + self.penalty * beta
         curvature = sums.curvature + torch.diag(self.penalty)
         if self.options.firth:

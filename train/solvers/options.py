@@ -11,12 +11,12 @@ class Options:
     """How to fit a model.
 
     solver: "newton", for the log loss without a hidden layer, or a key of gradient_descent.py's OPTIMIZERS.
-    l2: weight of the penalty, >= 0: l2 / 2 * sum(weight^2) over the scaled columns is added to the log loss summed over
-    the rows; the intercept is not penalised. standardize: scale the numeric columns first. loss: a key of LOSSES.
-    hidden: number of units of the hidden layer, 0 for none; activation: its activation, a key of ACTIVATIONS.
-    lr: learning rate of the optimizers; epochs: number of steps, each over all rows. seed: of the optimizers' starting
-    point and of the choice of held-out rows. link: a key of LINKS. intercept: whether the model has one.
-    firth: Firth's penalty, log(det(information)) / 2, for the logit link.
+    l1, l2: weights of the penalties, >= 0: l1 * sum(|weight|) + l2 / 2 * sum(weight^2) over the scaled columns is added
+    to the log loss summed over the rows; the intercept is not penalised. standardize: scale the numeric columns first.
+    loss: a key of LOSSES. hidden: number of units of the hidden layer, 0 for none; activation: its activation, a key of
+    ACTIVATIONS. lr: learning rate of the optimizers; epochs: number of steps, each over all rows. seed: of the
+    optimizers' starting point and of the choice of held-out rows. link: a key of LINKS. intercept: whether the model
+    has one. firth: Firth's penalty, log(det(information)) / 2, for the logit link.
     robust: standard errors by the sandwich estimator. cluster: the column of the groups whose rows are not independent,
     for standard errors. intervals: "wald", "profile", or "" for the default: profile
     with firth, else wald.
@@ -25,6 +25,7 @@ class Options:
     """
 
     solver: str = "newton"
+    l1: float = 0.0
     l2: float = 0.0
     standardize: bool = True
     loss: str = "log"
@@ -47,6 +48,11 @@ class Options:
         return not self.hidden and self.loss == "log"
 
     @property
+    def penalty(self) -> str:
+        """The options of the penalties in use, "" for none."""
+        return " and ".join(name for name, weight in (("--l1", self.l1), ("--l2", self.l2)) if weight)
+
+    @property
     def profile(self) -> bool:
         """Whether intervals and tests are those of the profile likelihood."""
         return self.intervals == "profile" or (not self.intervals and self.firth and not self.reweighted)
@@ -58,11 +64,11 @@ class Options:
 
     def check(self) -> None:
         """Raise FitError if the options don't go together."""
-        if self.firth and (self.link != "logit" or self.l2):
-            raise FitError("--firth needs the logit link without --l2: remove one of these options")
-        if self.intervals == "profile" and (self.reweighted or self.l2):
+        if self.firth and (self.link != "logit" or self.penalty):
+            raise FitError("--firth needs the logit link without --l1 and --l2: remove one of these options")
+        if self.intervals == "profile" and (self.reweighted or self.penalty):
             raise FitError(
-                "--intervals profile needs a likelihood: remove --l2, --robust, --cluster and --class-weight"
+                "--intervals profile needs a likelihood: remove --l1, --l2, --robust, --cluster and --class-weight"
             )
         if self.solver == "newton":
             if not self.linear:
@@ -74,6 +80,7 @@ class Options:
             "--link": self.link != "logit",
             "--no-intercept": not self.intercept,
             "--firth": self.firth,
+            "--l1": self.l1,
             "--robust": self.robust,
             "--cluster": self.cluster,
             "--intervals": self.intervals,

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
+from itertools import chain, islice
 from typing import Any, TypeVar
 
 import numpy as np
@@ -87,13 +88,18 @@ def pieces(n: int, rows: int, *arrays: npt.NDArray[Any]) -> Iterator[slice]:
 
 def in_order(jobs: Iterable[Job[Result]], threads: int) -> Iterator[Result]:
     """Run the jobs in threads and yield their results in the jobs' order; at most 2 * threads are under way."""
+    jobs = iter(jobs)
+    first = list(islice(jobs, 2))
+    if len(first) < 2:  # a short table: starting a thread takes longer than the job
+        yield from (job() for job in first)
+        return
     # Once a piece of 32 MB is freed, glibc keeps what the blocks free (mallopt(3), M_MMAP_THRESHOLD). Otherwise it
     # returns it to the system and gets it anew, zeroed, at every operation, which takes longer than the operations.
     np.empty(31 << 20, dtype=np.uint8)
     waiting: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(threads) as pool:
         try:
-            for job in jobs:
+            for job in chain(first, jobs):
                 waiting.append(pool.submit(job))
                 if len(waiting) > 2 * threads:
                     yield waiting.popleft().result()

@@ -65,15 +65,17 @@ def test_every_row_is_held_out_once_and_each_fold_has_its_share(admissions, monk
     assert len(parts) == 5
 
 
-def test_too_few_rows_of_an_outcome_are_not_split(admissions):
-    first = np.flatnonzero(admissions.y)[:9]
-    rows = np.r_[first, np.flatnonzero(admissions.y == 0)]
+def test_nine_positive_rows_are_spread_over_five_folds_and_four_are_too_few(admissions):
+    for count, answered in ((9, True), (4, False)):
+        rows = np.r_[np.flatnonzero(admissions.y)[:count], np.flatnonzero(admissions.y == 0)]
+        x, y, weight = admissions.x[rows], admissions.y[rows], np.ones(len(rows))
 
-    assert held_out(admissions.features, admissions.x[rows], admissions.y[rows], np.ones(len(rows)), Options()) is None
+        assert (held_out(admissions.features, x, y, weight, Options()) is not None) == answered
+        assert max(np.bincount(assign_folds(y, 5, 0)[y == 1], minlength=5)) == -(-count // 5)
 
 
 def test_rows_of_weight_0_are_not_held_out(admissions):
-    weight = np.where(np.cumsum(admissions.y) <= 9, 1.0, 0.0)  # nine positive rows
+    weight = np.where(np.cumsum(admissions.y) <= 4, 1.0, 0.0)  # four positive rows
     assert held_out(admissions.features, admissions.x, admissions.y, weight, Options()) is None
 
 

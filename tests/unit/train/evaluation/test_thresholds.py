@@ -78,7 +78,7 @@ def test_the_service_decides_by_the_chosen_threshold(tmp_path, capsys):
     ("arguments", "said"),
     [
         (["--precision", "0.9", "--recall", "0.9"], "--precision, --recall: choose one of them"),
-        (["--data", str(DATA / "hours.csv"), "--l2", "1", "--recall", "0.9"], "needs held-out rows"),
+        (["--data", str(DATA / "hours.csv"), "--l2", "1", "--recall", "0.9"], "only 2 have passed = 0, and 5 folds"),
     ],
 )
 def test_thresholds_that_cannot_be_chosen(tmp_path, capsys, arguments, said):
