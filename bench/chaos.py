@@ -115,7 +115,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
         for system in chosen:
             if system == "processes":
-                from bench.processes import running, train
+                from bench.processes import running
+                from bench.versions import train
             else:
                 from bench.containers import running, train
             templates = train(Path(folder, system))

@@ -1,5 +1,6 @@
 """python -m bench.inside: the service with a clock that can be set, or with a fault of its own put into it.
 
+CHAOS_HUNG is the file that a worker makes before it hangs, which HANG makes it do.
 CHAOS_CLOCK is a file of one float64: the seconds that the service's clock (not the monotonic one) is ahead.
 CHAOS_MUTANT is the name of a fault that make chaos must find: one of MUTANTS.
 """
@@ -8,11 +9,14 @@ import mmap
 import os
 import random
 import runpy
+import signal
 import struct
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+HANG = signal.SIGRTMIN + 5  # gunicorn and Python leave it alone
 
 
 def set_clock(path: Path, seconds: float) -> None:
@@ -27,6 +31,14 @@ def _fake_clock(path: str) -> None:
     real, real_ns = time.time, time.time_ns
     time.time = lambda: real() + struct.unpack("d", shared[:8])[0]
     time.time_ns = lambda: real_ns() + int(1e9 * struct.unpack("d", shared[:8])[0])
+
+
+def _hang_in_c(path: str) -> None:
+    def hang(*_: object) -> None:
+        Path(path).touch()
+        sum(range(10**15))  # one call of C: it gives up no lock, and looks at no signal
+
+    signal.signal(HANG, hang)
 
 
 def _seldom(share: float) -> bool:
@@ -128,6 +140,8 @@ MUTANTS: dict[str, Callable[[], None]] = {
 if __name__ == "__main__":
     if path := os.environ.get("CHAOS_CLOCK"):
         _fake_clock(path)
+    if path := os.environ.get("CHAOS_HUNG"):
+        _hang_in_c(path)
     if name := os.environ.get("CHAOS_MUTANT"):
         MUTANTS[name]()
     runpy.run_module("serve", run_name="__main__", alter_sys=True)

@@ -11,18 +11,18 @@ RESET = struct.pack("ii", 1, 0)  # SO_LINGER: closing sends RST
 
 
 class Relay:
-    """Carries the bytes of each connection to `to`, a port of this machine, in a thread of its own.
+    """Carries the bytes of each connection to a port of this machine, in a thread of its own.
 
     Attributes
     ----------
-    port : where it listens.
+    to, port : where it carries to, and where it listens.
     delay : seconds before each piece is passed on.
     stalled : whether nothing is passed on.
     carried : connections carried so far.
     """
 
     def __init__(self, to: int) -> None:
-        self._to, self._cut, self._open = to, False, set[socket.socket]()
+        self.to, self._cut, self._open = to, False, set[socket.socket]()
         self.delay, self.stalled, self.carried = 0.0, False, 0
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
@@ -59,7 +59,7 @@ class Relay:
 
     def _carry(self, near: socket.socket) -> None:
         self.carried += 1
-        with near, contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self._to), 5) as far:
+        with near, contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.to), 5) as far:
             far.settimeout(None)
             self._open |= {near, far}
             other, waiting = {near: far, far: near}, selectors.DefaultSelector()

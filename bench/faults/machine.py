@@ -1,0 +1,102 @@
+"""The clock, the disks and the log's reader."""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+import sys
+import time
+import urllib.request
+from typing import TYPE_CHECKING
+
+from bench import disks
+from bench.faults.registry import DISKS, fault
+from bench.inside import set_clock
+from bench.services import ROOT
+from tests.support.wait import until
+
+if TYPE_CHECKING:
+    from bench.processes import Processes
+
+PIPE_BYTES = 65536  # of Linux
+
+
+@fault("clock jumps")
+def clock_jumps(system: Processes) -> str:
+    seen = []
+    for years in (10, -10, 0):
+        set_clock(system.clock, years * 365.25 * 86400)
+        time.sleep(1)
+        with urllib.request.urlopen(f"http://127.0.0.1:{system.services['asgi'].port}/health/live") as answer:
+            seen.append(answer.headers["Date"][12:16])
+    if int(seen[0]) - int(seen[1]) not in (19, 20, 21):
+        raise RuntimeError(f"the service's clock did not follow: {seen}")
+    return f"the service's clock in the years {', '.join(seen)}"
+
+
+@fault("disk full for models", DISKS)
+def disk_full_for_models(system: Processes) -> str:
+    """An export on a full disk says so, and leaves nothing behind."""
+    with disks.full(system.folder / "models"):
+        command = [sys.executable, "-m", "train", "export", "--data", "data/admissions.csv"]
+        where = ["--checkpoints", str(system.checkpoints), "--models", str(system.folder / "models")]
+        done = subprocess.run([*command, *where], cwd=ROOT, capture_output=True, text=True)
+    told = done.stderr.strip().splitlines()
+    if done.returncode == 0 or "Traceback" in done.stderr or not told:
+        raise RuntimeError(f"the export ended with status {done.returncode}: {done.stderr[-300:]}")
+    if found := [one.name for one in system.versions.home.iterdir() if not one.name.isdigit()]:
+        raise RuntimeError(f"the export has left {found}")
+    return f"export: {told[-1].rpartition(': ')[2]}"
+
+
+@fault("disk full for logs", DISKS)
+def disk_full_for_logs(system: Processes) -> str:
+    service = system.services["asgi"]
+    before = service.metric("log_lines_dropped_total")
+    with disks.full(system.folder / "logs"):
+        until(lambda: service.metric("log_lines_dropped_total") > before, 20)
+    os.truncate(system.folder / "logs" / "log", 0)
+    return f"{service.metric('log_lines_dropped_total') - before:.0f} lines of the log dropped"
+
+
+@fault("stuck log reader")
+def stuck_log_reader(system: Processes) -> str:
+    service = system.services["gthread"]
+    service.stuck.set()
+    try:
+        until(lambda: service.unread() > PIPE_BYTES - select.PIPE_BUF, 60)
+        time.sleep(1)
+    finally:
+        service.stuck.clear()
+    return "its pipe was full, for 1 s"
+
+
+@fault("disk full for TMPDIR", DISKS)
+def disk_full_for_tmpdir(system: Processes) -> str:
+    with disks.full(system.folder / "tmp"):
+        hit = sum(map(system.kill_worker, system.services.values()))
+    return f"workers killed and replaced meanwhile, with {hit} requests in flight"
+
+
+@fault("models become read-only", DISKS)
+def models_become_read_only(system: Processes) -> str:
+    models = system.folder / "models"
+    subprocess.run(["mount", "-o", "remount,ro", models], check=True)
+    try:
+        command = [
+            sys.executable,
+            "-m",
+            "passfail",
+            "pin",
+            str(system.versions.newest),
+            "--model",
+            system.versions.name,
+        ]
+        done = subprocess.run([*command, "--models", models], cwd=ROOT, capture_output=True, text=True)
+        time.sleep(1)
+    finally:
+        subprocess.run(["mount", "-o", "remount,rw", models], check=True)
+    if done.returncode != 2 or "Traceback" in done.stderr:
+        raise RuntimeError(f"the pin ended with status {done.returncode}: {done.stderr[-300:]}")
+    return f"pin: {done.stderr.strip().rpartition(': ')[2]}"

@@ -1,0 +1,111 @@
+"""Processes that end or stand still."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import TYPE_CHECKING
+
+from bench.faults.registry import fault
+from bench.inside import HANG
+from bench.services import alive, clients_of
+from tests.support.wait import until
+
+if TYPE_CHECKING:
+    from bench.processes import Processes
+
+MASTER_ENDS = 4  # seconds for workers to end whose master was killed
+
+
+@fault("nothing")
+def nothing(system: Processes) -> str:
+    time.sleep(2)
+    return "2 s of load"
+
+
+@fault("kill workers")
+def kill_workers(system: Processes) -> str:
+    hit = [system.kill_worker(service) for service in system.services.values()]
+    return f"{len(hit)} workers killed, with {sum(hit)} requests in flight"
+
+
+@fault("hang a worker")
+def hang_a_worker(system: Processes) -> str:
+    """It stands still until gunicorn kills it."""
+    service = system.draw.choice(list(system.services.values()))
+    victim = system.draw.choice(service.workers())
+    os.kill(victim, signal.SIGSTOP)
+    began, hit = time.monotonic(), system.load.killed(clients_of(victim, service.port))
+    until(lambda: victim not in service.workers())
+    service.wait()
+    return f"killed by gunicorn after {time.monotonic() - began:.0f} s, with {hit} requests in flight"
+
+
+@fault("hang a worker in C")
+def hang_a_worker_in_c(system: Processes) -> str:
+    """It runs in C, with the interpreter's lock, and sees no signal, until gunicorn kills it."""
+    service = system.draw.choice(list(system.services.values()))
+    victim = system.draw.choice(service.workers())
+    os.kill(victim, HANG)
+    began = time.monotonic()
+    until(lambda: system.hung.exists())
+    hit = system.load.killed(clients_of(victim, service.port))
+    until(lambda: victim not in service.workers())
+    service.wait()
+    system.hung.unlink()
+    return f"killed by gunicorn after {time.monotonic() - began:.0f} s, with {hit} requests in flight"
+
+
+@fault("pause workers")
+def pause_workers(system: Processes) -> str:
+    victims = [service.workers()[0] for service in system.services.values()]
+    for victim in victims:
+        os.kill(victim, signal.SIGSTOP)
+    time.sleep(2)
+    for victim in victims:
+        os.kill(victim, signal.SIGCONT)
+    if not all(map(alive, victims)):
+        raise RuntimeError("a worker that was only paused is gone")
+    return f"{len(victims)} workers stopped for 2 s"
+
+
+@fault("kill the master")
+def kill_the_master(system: Processes) -> str:
+    """Its workers answer what they have, and stop within two seconds."""
+    service = system.services["asgi"]
+    orphans = service.workers()
+    service.process.kill()
+    service.process.wait()
+    time.sleep(0.3)
+    with system.load.paused("asgi"):
+        began = time.monotonic()
+        until(lambda: not any(map(alive, orphans)), MASTER_ENDS)
+        took = time.monotonic() - began + 0.3
+        service.start()
+    return f"{len(orphans)} workers ended {took:.1f} s after their master"
+
+
+@fault("stop and start")
+def stop_and_start(system: Processes) -> str:
+    """Clients go on asking for a second of DRAIN_SECONDS: new connections, too, are answered."""
+    for service in system.services.values():
+        service.process.terminate()
+        time.sleep(1)
+        with system.load.paused(service.name):
+            if status := service.process.wait(40):
+                raise RuntimeError(f"{service.name} ended with status {status}")
+            service.start()
+    return f"{len(system.services)} services drained, status 0"
+
+
+@fault("reload")
+def reload(system: Processes) -> str:
+    """SIGHUP: gunicorn replaces its workers, one service after the other; no client waits."""
+    for service in system.services.values():
+        old = set(service.workers())
+        service.process.send_signal(signal.SIGHUP)
+        until(
+            lambda service=service, old=old: len(set(service.workers()) - old) == 2 and not old & set(service.workers())
+        )
+    return f"{2 * len(system.services)} workers replaced"

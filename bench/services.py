@@ -1,0 +1,149 @@
+"""The programs that make chaos breaks on this machine: a service, as a user starts it, and HAProxy before it."""
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
+import termios
+import threading
+import time
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.support.service import free_port
+from tests.support.wait import until
+
+ROOT = Path(__file__).parent.parent
+OPEN_FILES = 256  # MAX_CONNECTIONS is then 128 a worker
+PATH = f"{os.environ['PATH']}:/usr/sbin"  # Debian's HAProxy
+
+
+class Service:
+    """A service on this machine: started, signalled and started again on the same port.
+
+    Attributes
+    ----------
+    log : the file that its output goes to; None: a pipe, whose reader can be stuck.
+    """
+
+    def __init__(self, worker_class: str, log: Path | None = None, **settings: str) -> None:
+        self.name, self.port, self._log = worker_class, free_port(), log
+        self._settings = {"WORKER_CLASS": worker_class, "PORT": str(self.port), **settings}
+        self.stuck = threading.Event()
+        self.process: subprocess.Popen[bytes]
+
+    def start(self) -> None:
+        environ = {name: value for name, value in os.environ.items() if name != "CI"} | self._settings
+        with contextlib.ExitStack() as stack:
+            out = subprocess.PIPE if self._log is None else stack.enter_context(self._log.open("ab"))
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "bench.inside"], cwd=ROOT, env=environ, stdout=out, stderr=subprocess.STDOUT,
+                preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES, OPEN_FILES)),
+            )  # fmt: skip
+        if self._log is None:
+            threading.Thread(target=self._read, args=(self.process,), daemon=True).start()
+        self.wait()
+
+    def _read(self, process: "subprocess.Popen[bytes]") -> None:
+        assert process.stdout is not None
+        with process.stdout as output:
+            while output.read1(65536):
+                while self.stuck.is_set():
+                    time.sleep(0.02)
+
+    def unread(self) -> int:
+        """The bytes of its log that its pipe holds."""
+        assert self.process.stdout is not None
+        size = fcntl.ioctl(self.process.stdout.fileno(), termios.FIONREAD, bytes(4))
+        return int.from_bytes(size, sys.byteorder)
+
+    def wait(self) -> None:
+        def ready() -> bool:
+            if self.process.poll() is not None:
+                raise SystemExit(f"{self.name} stopped with status {self.process.returncode}")
+            return self.ready().get("ready") is True and len(self.workers()) == 2
+
+        until(ready)
+
+    def ready(self) -> dict[str, object]:
+        """What GET /health/ready answers."""
+        found: dict[str, object] = json.loads(self.get("/health/ready"))
+        return found
+
+    def get(self, path: str) -> str:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=20) as answer:
+            return str(answer.read().decode())
+
+    def metric(self, name: str) -> float:
+        found = re.search(rf"^passfail_{name} (.*)$", self.get("/metrics"), re.M)
+        return float(found[1]) if found else 0.0
+
+    def workers(self) -> list[int]:
+        return children(self.process.pid)
+
+    def stop(self) -> int:
+        """End it by SIGTERM; its exit status."""
+        self.process.terminate()
+        return self.process.wait(40)
+
+    def kill(self) -> None:
+        """End all of it."""
+        for pid in [self.process.pid, *(self.workers() if self.process.poll() is None else [])]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.process.wait()
+
+
+def children(pid: int) -> list[int]:
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def clients_of(pid: int, port: int) -> set[int]:
+    """The ports from which clients are connected to a process at its port."""
+    sockets = set()
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            sockets.update(re.findall(r"socket:\[(\d+)\]", os.readlink(link)))
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return {int(row[2][9:], 16) for row in rows if row[9] in sockets and row[1].endswith(f":{port:04X}")}
+
+
+class Proxy:
+    """HAProxy with the configuration that deploy/ has, its servers replaced."""
+
+    def __init__(self, folder: Path, ports: Sequence[int]) -> None:
+        self.port = free_port()
+        text = (ROOT / "deploy" / "proxy" / "haproxy.cfg").read_text()
+        text = re.sub(r"^resolvers .*?\n\n", "", text, flags=re.M | re.S).replace(
+            "bind :8080", f"bind 127.0.0.1:{self.port}"
+        )
+        text = text.replace(" resolvers docker init-addr none", "")
+        servers = [f"    server s{port} 127.0.0.1:{port}" for port in ports]
+        self._file = folder / "haproxy.cfg"
+        self._file.write_text(re.sub(r"^ *server-template .*$", "\n".join(servers), text, flags=re.M))
+        self.process: subprocess.Popen[bytes]
+
+    def start(self) -> None:
+        command = ["haproxy", "-db", "-f", str(self._file)]
+        path = {"PATH": f"{os.environ['PATH']}:/usr/sbin"}
+        self.process = subprocess.Popen(
+            command, env=os.environ | path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        address = f"http://127.0.0.1:{self.port}/health/ready"
+        until(lambda: urllib.request.urlopen(address, timeout=5).close() is None)
