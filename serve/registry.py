@@ -155,7 +155,7 @@ class Service:
         refused: Refused = {}
         if not self._serve_first(refused):
             raise next(iter(refused.values()))
-        self._report(refused)
+        self.look()  # so that what can be asked for by number is there with the first request
 
     def find(self, name: str, version: str | None = None) -> Served:
         """The model of that name and version (None: the version in service). Raises UnknownModel."""

@@ -43,6 +43,14 @@ def test_a_dropped_version_is_opened_anew_when_it_is_pinned(home):
     assert not service.refused
 
 
+def test_a_worker_that_starts_has_the_versions_that_can_be_asked_for_by_number(home):
+    publish(home, 2)
+
+    one = Service(Config(models=home.parent))
+
+    assert [one.find("hours", text).model.manifest.version for text in (None, "1", "2")] == [2, 1, 2]
+
+
 def test_the_versions_are_there_again_when_the_folder_comes_back(home):
     publish(home, 2)
     service = Service(Config(models=home.parent))
