@@ -56,6 +56,7 @@ def slow_object_storage(system: Processes) -> str:
         system.versions.home = behind / system.versions.name
         try:
             hit = sum(map(system.kill_worker, system.services.values()))
+            system.follow(system.versions.newest, 60)
             started = time.monotonic() - began
             number = system.versions.publish()
             system.follow(number, 60)

@@ -6,6 +6,8 @@ import logging.config
 import os
 import signal
 import socket
+import threading
+import time
 from importlib import import_module
 from typing import Any
 
@@ -59,6 +61,7 @@ if settings.worker_class == "asgi":
     worker_connections = settings.max_connections
 else:
     threads = 4  # they share one single-threaded runtime session; a slow sender holds a thread, not the worker
+LOADING_SECONDS = 300  # for a worker that loads its models, from storage that answers slowly, until it counts as hung
 keepalive = settings.keepalive
 graceful_timeout = 25  # orchestrators kill after 30 s
 timeout = 30  # a worker whose loop stands still for so long is killed and replaced; so is a body that stops coming
@@ -117,7 +120,19 @@ def pre_fork(server: Any, worker: Any) -> None:
     # gunicorn 27.0.1 compares its own clock with the file's, which has the time of day until the worker first writes to
     # it: a worker that hangs while it starts would never be killed.
     worker.tmp.notify()
+    if worker.age > server.num_workers:  # the service has begun: a replacement that can't open a model is tried again
+        server.WORKER_BOOT_ERROR = None
     signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+
+
+def _report_while_it_loads(worker: Any) -> None:
+    """Tell the parent that a worker is alive until its loop does."""
+    with contextlib.suppress(ValueError):  # the worker ends, and its file is closed
+        for _ in range(LOADING_SECONDS):
+            if worker.booted:
+                return
+            worker.notify()
+            time.sleep(1)
 
 
 def child_exit(server: Any, worker: Any) -> None:
@@ -126,6 +141,7 @@ def child_exit(server: Any, worker: Any) -> None:
 
 def post_fork(server: Any, worker: Any) -> None:
     SHARED.use(worker.counters_row)
+    threading.Thread(target=_report_while_it_loads, args=[worker], name="loading", daemon=True).start()
     logs.EVENTS.start()
     if settings.access_log:
         logs.ACCESS.start()

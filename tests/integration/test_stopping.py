@@ -2,7 +2,9 @@
 
 import contextlib
 import http.client
+import json
 import os
+import shutil
 import signal
 import socket
 import threading
@@ -61,6 +63,12 @@ def ready(address):
             return error.code
     except OSError:
         return None
+
+
+def all_agree(address):
+    """Whether every worker serves the version that this one does."""
+    with urllib.request.urlopen(f"{address}/health/ready", timeout=30) as answer:
+        return "workers" not in json.load(answer)
 
 
 def workers(process):
@@ -126,6 +134,38 @@ def test_a_worker_that_hangs_while_it_starts_is_replaced(models):
         os.kill(hung, signal.SIGSTOP)
 
         until(lambda: hung not in workers(process))
+
+
+SLOW_STORAGE = """
+import time
+import serve.registry
+opened = serve.registry.open_models
+serve.registry.open_models = lambda *given: time.sleep(4) or opened(*given)
+"""
+
+
+def test_a_worker_whose_models_come_slowly_is_not_taken_for_one_that_hangs(models, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(SLOW_STORAGE)
+    settings = {"GUNICORN_CMD_ARGS": "--timeout 2", "PYTHONPATH": f"{tmp_path}:{ROOT}"}
+    with service(models, MODEL_NAME="hours", WEB_CONCURRENCY="1", **settings) as (address, _):
+        assert ready(address) == 200
+
+
+def test_a_replacement_that_finds_no_models_is_tried_again_and_the_service_goes_on(models, tmp_path):
+    home = shutil.copytree(models / "hours", tmp_path / "models" / "hours")
+    with service(tmp_path / "models", MODEL_NAME="hours", WEB_CONCURRENCY="2") as (address, process):
+        first, _ = until(lambda: len(found := workers(process)) == 2 and sorted(found))
+        away = home.rename(tmp_path / "away")
+        os.kill(first, signal.SIGKILL)
+        for _ in range(2):  # one fails, and one more is tried
+            before = set(workers(process))
+            until(lambda before=before: set(workers(process)) - before)
+        assert ready(address) == 200
+
+        away.rename(home)
+
+        until(lambda: all_agree(address))
+        assert process.poll() is None
 
 
 def test_a_connection_that_was_accepted_before_the_stop_is_served(models):
