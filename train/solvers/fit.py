@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial, reduce
 from itertools import islice
@@ -21,7 +22,7 @@ from train.solvers.gradient_descent import OPTIMIZERS, descend, initialize
 from train.solvers.newton import NewtonSolver, Solution
 from train.solvers.options import Options
 from train.solvers.sums import Rows
-from train.table.out_of_core import BLOCK, each, pieces
+from train.table.out_of_core import BLOCK, each, one_thread, pieces
 
 Log = Callable[[str], object]
 Moments = tuple[Tensor, Tensor, Tensor]  # of some rows: the weights' sum, the columns' mean and squares about it
@@ -89,7 +90,8 @@ def fit(features: Sequence[Feature], x: Floats, y: Floats, weight: Floats, optio
     else:
         initialize(model, options.seed)
         _, outcome, counts = table.block(model.columns, slice(None))
-        converged, notes, losses = descend(model, model.design(torch.from_numpy(x)), outcome, counts, options, log)
+        with one_thread() if len(y) <= BLOCK else nullcontext():
+            converged, notes, losses = descend(model, model.design(torch.from_numpy(x)), outcome, counts, options, log)
     _check_range(*model.parameters())
     unscaled = () if converged or options.standardize else _unscaled(features)
     return Fit(model, table, converged, (*notes, *unscaled, *_reweighted(table, options)), losses, solution)

@@ -78,6 +78,20 @@ def test_separated_hours_stop_and_say_so():
     assert -intercept / slope == pytest.approx(2.5)
 
 
+def test_a_small_table_is_fitted_on_one_thread_and_torch_has_its_threads_back():
+    table = read_table(DATA / "hours.csv")
+    before, during = torch.get_num_threads(), []
+    torch.set_num_threads(2)
+    try:
+        options = Options(solver="sgd", epochs=2)
+        fit(
+            table.features, table.x, table.y, table.weight, options, lambda line: during.append(torch.get_num_threads())
+        )
+        assert (during, torch.get_num_threads()) == ([1, 1], 2)
+    finally:
+        torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize(
     ("printed", "start"),
     [(HEAD, (-0.76751917, -0.31732264)), (TAIL, (0.86932323, -1.71036386))],
