@@ -10,10 +10,12 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import numpy as np
 
 from passfail.codecs import answers
 from passfail.codecs.tensors import Inference
 from passfail.columns import row
+from passfail.explain import explain
 from passfail.manifest import Feature, Manifest
 from serve.http.auth import METRICS
 from serve.protocols import mlflow, vertex
@@ -86,7 +88,8 @@ def _operation(
     if route.takes:
         content = {kind: {"schema": schemas[what], **examples[what]} for kind, what in route.takes.items()}
         operation["requestBody"] = {"required": True, "content": content}
-    content = {kind: {"schema": schemas[what], **examples.get(what, {})} for kind, what in route.gives.items()}
+    content = {kind: {"schema": schemas[what], **examples.get(route.rule, examples.get(what, {}))}
+               for kind, what in route.gives.items()}  # fmt: skip
     answer = {"description": "The answer", "content": content}
     operation["responses"] = {"200": answer} if route.gives else {}
     operation["responses"] |= {str(status): _refusal(route, status, schemas) for status in route.refusals}
@@ -127,15 +130,18 @@ def _ref(name: str) -> Schema:
 
 
 def _examples(served: Served) -> dict[object, Schema]:
-    """{schema: the example or examples of its bodies}; the service answers each with 200."""
+    """{schema, or rule of a route: the example or examples of its bodies}; the service answers each with 200."""
     manifest = served.model.manifest
     one = manifest.examples[0].instance
     found = served.model.predict_rows([row(manifest.features, one)])
+    why = explain(served.model, found.x, np.array(found.logits))
     answer = next(zip(found.verdicts, found.logits, found.probabilities, found.stable, found.outside, strict=True))
+    written = json.loads(served.codecs.json.write_row(*answer))
     several = [example.instance for example in manifest.examples]
     instances: Schema = {"example": {"instances": [one]}}
     return {
-        "Answers": {"example": json.loads(served.codecs.json.write_row(*answer))},
+        "Answers": {"example": written},
+        "/explain": {"example": written | {"explanation": why[0]}},
         "Rows": {"examples": {"one": {"value": one}, "several": {"value": several}}},
         "Table": {"example": _csv(manifest, one)},
         Inference: {"example": _inference(manifest, one)},

@@ -1,20 +1,29 @@
-"""The documentation page's view of /openapi.json: operations by protocol, each with requests that run."""
+"""The documentation page's view of /openapi.json: operations by protocol, each with requests and their responses."""
 
+import copy
 import json
 import re
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
+from serve.http.messages import Request, completed
+from serve.protocols.routes import Routes
+from serve.registry import Service
 from serve.web.code import JSON, requests
+
+LINES = 30  # of a response; the manifest has thousands
+Ask = Callable[[str, str, str, str], str]
 
 
 @dataclass(frozen=True)
 class Body:
-    """A kind of request body: an example, and the request with it in three languages."""
+    """A kind of request body: an example, the request with it in three languages, and the response to it."""
 
     kind: str
     text: str
     code: dict[str, str]
+    response: str
 
 
 @dataclass(frozen=True)
@@ -26,7 +35,6 @@ class Operation:
     path, url : the path with the names of its parameters, and the URL with their values.
     bodies : the kinds of request body; one with empty texts where there is none.
     responses : status -> what it means.
-    example : an example of the response, or "".
     """
 
     id: str
@@ -37,22 +45,48 @@ class Operation:
     query: list[dict[str, Any]]
     bodies: list[Body]
     responses: dict[str, str]
-    example: str
 
 
-def operations(api: dict[str, Any], address: str) -> dict[str, list[Operation]]:
-    """Group the operations of an OpenAPI document by their first tag. address: of the service, such as http://host."""
+def operations(api: dict[str, Any], address: str, ask: Ask) -> dict[str, list[Operation]]:
+    """Group the operations of an OpenAPI document by their first tag.
+
+    Parameters
+    ----------
+    address : of the service, such as http://host.
+    ask : (method, path, Content-Type or "", body) -> the response's text.
+    """
     groups: dict[str, list[Operation]] = {}
     for path, methods in api["paths"].items():
         for method, about in methods.items():
-            groups.setdefault(about["tags"][0], []).append(_operation(method.upper(), path, about, address))
+            groups.setdefault(about["tags"][0], []).append(_operation(method.upper(), path, about, address, ask))
     return groups
 
 
-def _operation(method: str, path: str, about: dict[str, Any], address: str) -> Operation:
+def asking(service: Service, routes: Routes) -> Ask:
+    """An Ask that a service answers without counting the rows as traffic; a long response is cut."""
+    quiet = copy.copy(service)
+    quiet.served, *kept = (replace(one, shadow=None, recorder=None) for one in (service.served, *service.kept.values()))
+    quiet.kept = dict(zip(service.kept, kept, strict=True))
+
+    def ask(method: str, path: str, kind: str, body: str) -> str:
+        route = next(route for route in routes.at(path) if route.method == method)
+        assert route.endpoint is not None
+        request = Request(path, "", {b"content-type": kind.encode()} if kind else {}, body.encode())
+        answer = completed(route.endpoint(quiet, request, **(route.names_in(path) or {})))
+        text = answer.body.decode()
+        if b"json" in dict(answer.headers)[b"Content-Type"]:
+            text = json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+        lines = text.splitlines()
+        return "\n".join([*lines[:LINES], "..."] if len(lines) > LINES else lines)
+
+    return ask
+
+
+def _operation(method: str, path: str, about: dict[str, Any], address: str, ask: Ask) -> Operation:
     values = {one["name"]: one.get("example") or one["schema"]["const"] for one in about["parameters"]
               if one["in"] == "path"}  # fmt: skip
-    url = address + re.sub(r"{(\w+)}", lambda name: str(values[name[1]]), path)
+    place = re.sub(r"{(\w+)}", lambda name: str(values[name[1]]), path)
+    url = address + place
     answers: dict[str, Any] = about["responses"].get("200", {}).get("content", {})
     first = next(iter(answers), JSON)
     sent: dict[str, Any] = about.get("requestBody", {}).get("content", {})
@@ -60,7 +94,7 @@ def _operation(method: str, path: str, about: dict[str, Any], address: str) -> O
     for kind, media in sent.items():
         text = _text(media)
         answered = kind if kind in answers else first
-        bodies.append(Body(kind, text, requests(method, url, kind, text, answered)))
+        bodies.append(Body(kind, text, requests(method, url, kind, text, answered), ask(method, place, kind, text)))
     return Operation(
         id=re.sub(r"\W+", "-", f"{method} {path}").strip("-").lower(),
         method=method,
@@ -68,9 +102,8 @@ def _operation(method: str, path: str, about: dict[str, Any], address: str) -> O
         url=url,
         summary=about["summary"],
         query=[one for one in about["parameters"] if one["in"] == "query"],
-        bodies=bodies or [Body("", "", requests(method, url, answers=first))],
+        bodies=bodies or [Body("", "", requests(method, url, answers=first), ask(method, place, "", ""))],
         responses={status: response["description"] for status, response in about["responses"].items()},
-        example=_text(answers[first]) if first in answers else "",
     )
 
 

@@ -17,14 +17,14 @@ from passfail.arrays import Floats
 from passfail.columns import Value, instance
 from passfail.errors import IntegrityError, RequestError
 from passfail.explain import LevelFlip, ValueFlip, evidence, explain
-from passfail.manifest import Manifest
+from passfail.manifest import Feature, Manifest
 from passfail.model import Model
 from passfail.repository import read_file
 from serve.protocols import openapi
 from serve.registry import Served, Service
 from serve.telemetry.recorder import Recorder
 from serve.web.code import JSON, requests
-from serve.web.docs import operations
+from serve.web.docs import asking, operations
 
 FOLDER = Path(__file__).parent
 STATIC = ("style.css", "noscript.css", "page.js", "table.js", "draw.js", "docs.js")
@@ -39,7 +39,8 @@ POLICY = re.compile(rb'http-equiv="Content-Security-Policy" content="([^"]+)"')
 ANSWERS = ("/", "/answer")  # what the browser must not keep: a row and its answer
 FIRST = 8  # contributions and flips that are not folded away
 FORM_BYTES = 256 * 1024  # of the page's form: reading it takes forty times its memory
-LEVELS, FEATURES = 15, 12  # with more levels a feature has a search instead of a list; with more features the form has
+# With more levels a feature has a search instead of a list; with more features the form has one, and groups.
+LEVELS, FEATURES = 15, 12
 SLICE_ROWS = 5000  # rows of a table that the page sends at a time
 QUANTILES = {"low": 0.1, "middle": 0.5, "high": 0.9}  # of the training rows: values of no single person
 DIGITS = range(3, 17)  # significant digits to which a suggested value is rounded: as few as still flip the verdict
@@ -127,7 +128,7 @@ def index() -> Response:
         pairs or list(_middle(manifest).items()),
         traffic=bool(pairs),
         drift=recorder.drift.report(manifest),
-        card=card and card.decode(),
+        card=card and card.decode().split("---\n", 2)[-1],  # without the front matter, which is for programs
         report="report.html" in manifest.files,
         module=MODULE in manifest.files,
         metrics=service.config.metrics_port is None,
@@ -150,7 +151,8 @@ def docs() -> str:
     """GET /openapi.json for people."""
     service, routes = _service(), current_app.extensions["routes"]
     api, address = openapi.document(service.served, service.config, routes), _address()
-    return render_template("docs.html", api=api, address=address, groups=operations(api, address))
+    groups = operations(api, address, asking(service, routes))
+    return render_template("docs.html", api=api, address=address, groups=groups)
 
 
 @PAGE.get("/page/<name>")
@@ -209,6 +211,7 @@ def _answered(template: str, pairs: list[tuple[str, str]], traffic: bool, **more
         address=_address(),
         href=lambda changed: "./?" + urlencode(values | changed),
         first=FIRST,
+        groups=_groups(manifest),
         searched=(LEVELS, FEATURES),
         quantiles={name: "./?" + urlencode(_quantile(manifest, share)) for name, share in QUANTILES.items()},
         **more,
@@ -290,6 +293,18 @@ def _rounded(model: Model, x: Floats, column: int, value: float, up: bool) -> st
     verdict, inside = model.verdict(logit), (rows[:, column] >= least) & (rows[:, column] <= most)
     flips = (verdict != verdict[-1]) & np.isfinite(logit) & (inside == (least <= value <= most))
     return texts[int(flips.argmax())] if flips.any() else repr(value)
+
+
+def _groups(manifest: Manifest) -> dict[str, list[tuple[int, Feature]]]:
+    """Group many features by the first word of their names: {word: [(index, feature)]}, the others last, under ""."""
+    features = list(enumerate(manifest.features))
+    if len(features) <= FEATURES:
+        return {"": features}
+    words = [re.split(r"[\W_]", feature.name, maxsplit=1)[0] for _, feature in features]
+    found: dict[str, list[tuple[int, Feature]]] = {word: [] for word in words if words.count(word) > 1} | {"": []}
+    for word, one in zip(words, features, strict=True):
+        found[word if word in found else ""].append(one)
+    return {word: some for word, some in found.items() if some}
 
 
 def _middle(manifest: Manifest) -> dict[str, str]:

@@ -34,7 +34,7 @@ def test_a_mistake_and_an_extrapolation_are_named(page):
     page.locator("#try [name=gre]").fill("much")
     assert page.locator("#told").text_content() == "gre: expected a number"
     page.locator("#try [name=gre]").fill("1200")
-    assert "the training rows had no such gre" in page.locator("#told").text_content()
+    assert "outside the training range of gre" in page.locator("#told").text_content()
 
 
 def test_the_threshold_moves_the_matrix_the_cost_and_the_dot_on_the_roc_curve(page):

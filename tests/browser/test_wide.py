@@ -34,6 +34,7 @@ def answered(page):
 def test_a_feature_and_a_level_are_found_by_their_name(page):
     page.get_by_label("Find a feature").fill("measure_17")
     assert page.locator("#form .field:visible label").all_text_contents() == ["measure_17"]
+    assert page.locator(".group:visible summary").all_text_contents() == ["measure 38 features"]
     page.get_by_label("Find a feature").fill("")
     assert page.locator("#form .field:visible").count() == len(NAMES)
 
@@ -45,6 +46,20 @@ def test_a_feature_and_a_level_are_found_by_their_name(page):
     town.fill("Atlantis")
     answered(page)
     assert "not one of the levels" in page.locator(f"#f{NAMES.index('town')}-note").text_content()
+
+
+def test_features_of_one_first_word_are_a_group_that_folds_and_opens_for_a_mistake(page):
+    measures, others = page.locator(".group").all()
+    assert measures.locator(".field").count() == 38
+    assert others.locator("label").all_text_contents() == [LONG, "town"]
+
+    measures.locator("summary").click()
+    assert page.locator("#form .field:visible").count() == 2
+    page.evaluate("field = document.querySelector('[name=measure_3]'); field.value = 'much'; field.dispatchEvent("
+                  "new Event('input', { bubbles: true }))")  # fmt: skip
+    answered(page)
+    assert page.get_by_label("measure_3", exact=True).is_visible()
+    assert page.locator("#tries thead th").all_text_contents()[:40] == NAMES
 
 
 def test_the_largest_contributions_come_first_and_all_stay_unfolded(page):

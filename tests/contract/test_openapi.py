@@ -104,6 +104,15 @@ def test_its_columns_are_the_models(served):
     assert row["properties"]["gre"]["examples"] == [220.0, 800.0]
 
 
+@pytest.mark.parametrize("path", ["/predict", "/explain"])
+def test_the_example_of_an_answer_is_the_answer(served, path):
+    client = served.test_client()
+    operation = client.get("/openapi.json").json["paths"][path]["post"]
+    row = operation["requestBody"]["content"]["application/json"]["examples"]["one"]["value"]
+
+    assert operation["responses"]["200"]["content"]["application/json"]["example"] == client.post(path, json=row).json
+
+
 def test_its_examples_run(served):
     client = served.test_client()
     ran = 0

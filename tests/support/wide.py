@@ -5,7 +5,8 @@ from pathlib import Path
 
 LONG = "share_of_the_invoices_of_the_last_twelve_months_paid_too_late"[:60]
 NAMES = [f"measure_{number}" for number in range(1, 39)] + [LONG, "town"]
-LEVELS = [f"Town {number} upon the river of a long name"[: 20 + number % 30].strip() for number in range(1, 61)]
+RIVER = "upon the long river that has the longest name of all rivers"
+LEVELS = [f"Town {number} {RIVER}"[: 20 + number % 41].strip() for number in range(1, 61)]
 
 
 def write_wide(path: Path, rows: int = 1500) -> Path:

@@ -9,7 +9,7 @@ function ask() {
     one("label").className = verdict ? "yes" : "no";
     one("label").textContent = label;
     one("told").textContent = `${(100 * share).toFixed(1)} % for ${labels[1]}.`;
-    if (outside.length) one("told").append(` The answer is an extrapolation: the training rows had no such ${outside.join(", ")}.`);
+    if (outside.length) one("told").append(` The answer is an extrapolation, outside the training range of ${outside.join(", ")}.`);
   } catch (error) {
     one("label").className = "";
     one("label").textContent = "No answer";

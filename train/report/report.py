@@ -31,6 +31,10 @@ SCRIPT = Path(__file__).with_name("report.js")
 LEVELS = 12  # at most so many levels of a feature are printed; the manifest has all
 # Rows of the rarer outcome for each column; with fewer, estimates are unstable (Peduzzi et al., J Clin Epi 49, 1996).
 EVENTS = 10
+BAND = (
+    "The certified band is the narrow range around the threshold in which rounding can decide a verdict. "
+    "A verdict in it may be wrong; the service marks it with stable: false."
+)
 
 USES = {"owner": "Owner", "intended_use": "Intended use", "out_of_scope": "Out of scope"}  # options of the command fit
 MISSING = {
@@ -85,6 +89,7 @@ def _context(manifest: Manifest, evaluation: Evaluation | None) -> dict[str, obj
         "groups": [(name, list(some)) for name, some in itertools.groupby(manifest.groups, lambda one: one.column)],
         "warnings": training.warnings,
         "limits": _limits(manifest, evaluation),
+        "band": BAND,
         "proof": [
             (words, [f"{getattr(figures, name):.3g}" for figures in manifest.certificate.engines.values()])
             for name, words in FIGURES.items()

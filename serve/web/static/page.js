@@ -7,7 +7,8 @@ const POINTS = 101; // of the curve: one request
 const SLOW = 120; // milliseconds without an answer of the service, after which this browser answers
 const get = (id) => document.getElementById(id);
 const form = get("form");
-const fields = [...form.querySelectorAll("[name]")];
+const fields = [...form.querySelectorAll("[name]")].sort((a, b) => a.id.slice(1) - b.id.slice(1)); // as the model has them
+const groups = form.querySelectorAll(".group");
 const manifest = await (await fetch("model")).json();
 const model = "module" in document.body.dataset ? await import("./model.js") : null; // the export's own
 let pending = new AbortController(); // the latest change's requests; the next change aborts them
@@ -40,6 +41,10 @@ get("along").addEventListener("change", () => answer());
 get("search")?.addEventListener("input", ({ target }) => {
   const wanted = target.value.trim().toLowerCase();
   for (const { name, id } of fields) get(id).closest(".field").hidden = !name.toLowerCase().includes(wanted);
+  for (const group of groups) {
+    group.hidden = !group.querySelector(".field:not([hidden])");
+    group.open ||= wanted !== "";
+  }
 });
 for (const field of fields) if (field.list) field.addEventListener("focus", () => field.select()); // a list shows what matches
 for (const button of document.querySelectorAll(".copy")) {
@@ -119,7 +124,7 @@ function answerHere() {
     outside = found.outside;
     const share = element("span", {}, element("span", { id: "probability" }, (100 * found.probability).toFixed(1)), ` % for ${manifest.target.labels[1]}`);
     const parts = [element("p", { class: `verdict ${found.verdict ? "yes" : "no"}` }, element("b", { id: "label" }, found.label), share)];
-    if (outside.length) parts.push(element("p", { class: "warning" }, `The answer is an extrapolation: the training rows had no such ${outside.join(", ")}.`));
+    if (outside.length) parts.push(element("p", { class: "warning" }, `The answer is an extrapolation, outside the training range of ${outside.join(", ")}.`));
     get("verdict").replaceChildren(...parts);
   } catch (error) {
     errors = error.errors;
@@ -151,8 +156,10 @@ function show(fresh) {
 
 function mark() {
   for (const field of fields) {
-    if (get(`${field.id}-note`).matches(".error:not(:empty)")) field.setAttribute("aria-invalid", "true");
+    const wrong = get(`${field.id}-note`).matches(".error:not(:empty)"), group = field.closest(".group");
+    if (wrong) field.setAttribute("aria-invalid", "true");
     else field.removeAttribute("aria-invalid");
+    if (wrong && group) group.open = true;
   }
 }
 

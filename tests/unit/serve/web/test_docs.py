@@ -1,5 +1,6 @@
 """The documentation page: every operation, with requests that run."""
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -9,7 +10,7 @@ from flask.testing import FlaskClient
 
 from serve.server.flask_app import create_app
 from serve.settings import Config
-from serve.web.docs import Operation, operations
+from serve.web.docs import LINES, Operation, asking, operations
 
 ADDRESS = "http://localhost"
 
@@ -21,7 +22,8 @@ def client(models: Path) -> FlaskClient:
 
 @pytest.fixture(scope="module")
 def found(client: FlaskClient) -> list[Operation]:
-    groups = operations(client.get("/openapi.json").json, ADDRESS)
+    app = client.application
+    groups = operations(client.get("/openapi.json").json, ADDRESS, asking(app.service, app.routes))
     assert list(groups)[:2] == ["passfail", "Open Inference Protocol"]
     return [operation for group in groups.values() for operation in group]
 
@@ -50,6 +52,24 @@ def test_each_curl_line_asks_what_it_says(client: FlaskClient, found: list[Opera
             )
             response = client.open(url.removeprefix(ADDRESS), method=operation.method, headers=headers, data=body.text)
             assert str(response.status_code) == next(iter(operation.responses)), operation.path
+            shown, changes = body.response.splitlines(), ("metrics", "stats", "drift")  # what a request itself changes
+            if "json" in response.content_type:
+                whole = json.dumps(response.json, indent=2, ensure_ascii=False).splitlines()
+            else:
+                whole = response.text.splitlines()
+            if not any(part in operation.path for part in changes):
+                assert shown == (whole if len(whole) <= LINES else [*whole[:LINES], "..."]), operation.path
+
+
+def test_the_responses_shown_are_no_traffic(client: FlaskClient) -> None:
+    def rows() -> list[str]:
+        return [line for line in client.get("/metrics").text.splitlines() if line.startswith("passfail_rows_total")]
+
+    before = rows()
+    shown = client.get("/docs").text
+    assert rows() == before
+    for said in ("&#34;explanation&#34;: {", "220.0,2.26,1,false,no,", "&#34;outputs&#34;: ["):
+        assert said in shown
 
 
 def test_the_examples_of_python_are_python(found: list[Operation]) -> None:

@@ -56,7 +56,7 @@ def test_a_value_outside_the_training_range_is_marked_at_its_field_and_at_the_an
     shown = page.get(f"/?gre={value}&gpa=3&rank=1").text
 
     assert ('id="f0-note" class="warning" data-live>outside the training range<' in shown) == caution
-    assert ("extrapolation: the training rows had no such gre." in shown) == caution
+    assert ("extrapolation, outside the training range of gre." in shown) == caution
 
 
 @pytest.mark.parametrize("row", ["gre=500&gpa=3&rank=2", "gre=800&gpa=4&rank=1", "gre=220&gpa=2.3&rank=4"])

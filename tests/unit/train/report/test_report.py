@@ -334,6 +334,7 @@ def test_every_number_of_the_certificate_is_shown(manifest):
     numbers = {str(getattr(f, name)) for f in figures.values() for name in names} | {"97", "89"}
     for text in (report.html(changed, None), report.card(changed, None)):
         assert numbers <= set(re.findall(r"\d+", text))
+        assert "marks it with stable: false" in text
 
 
 def test_the_export_has_both_and_the_manifest_vouches_for_them(models):
@@ -348,6 +349,10 @@ def test_the_export_has_both_and_the_manifest_vouches_for_them(models):
                 manifest.files[name].bytes,
             )
         Page((folder / report.PAGE).read_text())
+        card = (folder / report.CARD).read_text()
+        assert re.findall("^---$", card, re.M) == ["---"] * 2  # the front matter, once
+        assert json.loads(card.split("---")[1])["pipeline_tag"] == "tabular-classification"
+        assert card.split("---\n")[2].startswith("# ")
 
 
 def test_report_prints_the_newest_and_opens_it_at_a_terminal_only(models, tmp_path, capsys, monkeypatch):
