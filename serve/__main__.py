@@ -1,4 +1,4 @@
-"""python -m serve: run the service under gunicorn. python -m serve replay: see there."""
+"""python -m serve: run the service under gunicorn, or replay a recorded request."""
 
 import errno
 import os
@@ -14,7 +14,7 @@ def _cannot_start(why: object) -> NoReturn:
 
 
 def _check_free(address: str, port_name: str) -> None:
-    """Exit with one line where nothing can listen on an address: gunicorn would try for five seconds."""
+    """Exit with one line if the address can't be bound: gunicorn would retry for 5 seconds."""
     host, _, port = address.rpartition(":")
     if host == "unix":
         folder = os.path.dirname(port) or "."
@@ -31,7 +31,7 @@ def _check_free(address: str, port_name: str) -> None:
 
 
 if __name__ == "__main__":
-    # Until gunicorn hears it: while modules are imported Ctrl-C would be a traceback, or lost in one of them.
+    # Until gunicorn handles SIGINT: during an import, Ctrl-C would print a traceback or get lost.
     signal.signal(signal.SIGINT, lambda *_: os._exit(128 + signal.SIGINT))
 
     if sys.argv[1:2] == ["replay"]:
@@ -41,7 +41,7 @@ if __name__ == "__main__":
     if sys.argv[1:]:
         print("usage: python -m serve [replay ...]", file=sys.stderr)
         sys.exit(2)
-    # A wrong setting ends here, in one line: gunicorn reads some of the same variables, and less kindly.
+    # Report a wrong setting here, in one line: gunicorn reads some of the same variables and prints a traceback.
     from serve.server import gunicorn_conf  # isort: split
     from passfail.errors import StartupError
     from passfail.repository import choices
@@ -56,13 +56,13 @@ if __name__ == "__main__":
     for address in gunicorn_conf.bind:
         _check_free(address, "METRICS_PORT" if address.endswith(f":{settings.metrics_port}") else "PORT")
 
-    # Rows are no work for a pool of threads, which each worker would have to make again; read when NumPy is imported.
+    # NumPy reads this at its import. A few rows gain nothing from a pool of threads, and each worker would start one.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
     from gunicorn import __main__ as gunicorn
     from gunicorn.app.wsgiapp import run
 
-    # What USR2 starts anew, a script beside which lies a folder, http, that must not stand for Python's own.
+    # On USR2 gunicorn runs this script again. Its folder holds gunicorn's `http`, which must not shadow Python's.
     sys.argv = [gunicorn.__file__, "-c", f"python:{gunicorn_conf.__name__}"]
     os.environ["PYTHONSAFEPATH"] = "1"
     run()

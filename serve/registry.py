@@ -1,4 +1,7 @@
-"""Which versions are in service: opened, followed as the repository changes, and swapped without a lost request."""
+"""The versions in service: opened, followed in the repository, and replaced.
+
+A replacement loses no request.
+"""
 
 import dataclasses
 import logging
@@ -19,7 +22,7 @@ from serve.telemetry.recorder import Recorder
 from serve.telemetry.shadow import Shadow
 
 LOG = logging.getLogger(__name__)
-KEPT = 3  # of the highest versions that open, so many can be asked for by number; and the one in service
+KEPT = 3  # the highest versions that open, besides the one in service: a client may request each by number
 LOOK_SECONDS = 1.0  # between two looks at the repository
 
 Signature = tuple[tuple[str, int, int, int, int], ...]
@@ -29,13 +32,13 @@ RowAnswer = tuple[bool, float, float, bool | None, tuple[str, ...]]  # verdict, 
 
 @dataclass(frozen=True, eq=False)
 class Served:
-    """A model in service, with what reads and writes its rows, and what is told of its answers.
+    """A model in service with its codecs, its shadow and the telemetry.
 
-    A request takes it once, so that all of its response is one model's. Compared and hashed as the object that it is.
+    A request takes it once, so that one model makes the whole response. Two are equal only if they are one object.
 
     Attributes
     ----------
-    shadow : the second runtime that a share of the requests is compared on, or None.
+    shadow : the comparison with a second runtime, or None.
     recorder : the telemetry, or None.
     """
 
@@ -51,13 +54,13 @@ class Served:
         request_digest: str | None = None,
         traffic: bool = True,
     ) -> tuple[Floats, Floats]:
-        """Answer rows, tell the telemetry, and offer them to the shadow.
+        """Answer rows, record them, and offer them to the shadow.
 
         Parameters
         ----------
         x : float64 (n, d), as `Model.predict` takes it.
         place : names a row, by its index, in an error.
-        request_digest : what the shadow logs where the runtimes differ.
+        request_digest : the shadow logs it if the runtimes differ.
         traffic : whether the rows count in the metrics and in the drift.
 
         Returns
@@ -66,7 +69,7 @@ class Served:
 
         Raises
         ------
-        InvalidInstance : the logit of some row is beyond float64.
+        InvalidInstance : the logit of a row overflows float64.
         """
         try:
             logit, probability = self.model.score(x)
@@ -83,8 +86,8 @@ class Served:
 
         Returns
         -------
-        For each row its answer, or the InvalidInstance that it is; and a function that tells the telemetry of them,
-        to be called when there is time. The shadow is offered none.
+        For each row its answer or its InvalidInstance; and a function that records the rows, to call after the
+        responses. The shadow compares none of them.
         """
         try:
             found = self.model.predict_rows(rows)
@@ -104,7 +107,7 @@ class Served:
         return answers, observe
 
     def close(self) -> None:
-        """End what goes on beside a model that is served no longer: its shadow's thread."""
+        """End the shadow's thread: the model is no longer in service."""
         if self.shadow is not None:
             self.shadow.close()
 
@@ -120,7 +123,7 @@ def _no_answer(error: NonFiniteLogit, place: Callable[[int], str]) -> InvalidIns
 
 
 class Service:
-    """The models in service: opened, and followed as the repository changes.
+    """The models in service, which follow the changes of the repository.
 
     Parameters
     ----------
@@ -129,9 +132,9 @@ class Service:
     Attributes
     ----------
     served : the model that answers.
-    kept : {version: model} of all that can be asked for by number, `served` among them.
-    refused : {version, or "pinned" or "all": why}.
-    leaving : whether the process is about to stop, and not ready any more.
+    kept : {version: model} that a client may request by number; `served` is one of them.
+    refused : {version, or "pinned" or "all": the reason}.
+    leaving : whether the process is about to stop; it is then not ready.
 
     `served`, `kept` and `refused` are replaced as a whole, never changed: any thread may read them.
 
@@ -145,7 +148,7 @@ class Service:
     def __init__(self, config: Config, recorder: Recorder | None = None) -> None:
         self.recorder = recorder
         self.leaving = False
-        # Settled here: a second model that comes into the folder later must not make the name ambiguous.
+        # Fixed here: a second model that appears in the folder later must not make the name ambiguous.
         self.config = dataclasses.replace(config, model_name=model_name(config.models, config.model_name))
         self._home = config.models / str(self.config.model_name)
         self.kept: dict[int, Served] = {}
@@ -158,33 +161,33 @@ class Service:
         self.look()  # so that what can be asked for by number is there with the first request
 
     def find(self, name: str, version: str | None = None) -> Served:
-        """The model of that name and version (None: the version in service). Raises UnknownModel."""
+        """The model with that name and version (None: the one in service). Raises UnknownModel."""
         kept = self.kept
         if name == self.config.model_name:
             if version is None:
                 return self.served
             if re.fullmatch("[0-9]{1,15}", version) and int(version) in kept:
                 return kept[int(version)]
-        raise UnknownModel("no such model or version is served here; POST /v2/repository/index lists what is")
+        raise UnknownModel("no such model or version is served here; POST /v2/repository/index lists the versions")
 
     def follow(self) -> None:
-        """Look at the repository until the process is about to stop, in a thread of its own."""
+        """Look at the repository every LOOK_SECONDS until the process is about to stop."""
         while not self.leaving:
             time.sleep(LOOK_SECONDS)
             try:
                 self.look()
-            except Exception:  # whatever it is, the model in service goes on
+            except Exception:  # whatever failed, the model in service goes on
                 LOG.exception("looking at the models failed")
 
     def look(self) -> None:
-        """Serve what the repository asks for now; what can't be served is refused, and the old version goes on."""
+        """Serve what the repository asks for now; refuse what can't be served, and keep the rest."""
         refused: Refused = {}
         held = versions(self._home, self.config.lowest_version)
         try:
             self._serve_first(refused)
         except ConfigError as error:
             refused["pinned" if held else "all"] = error
-        if held:  # else the folder is away: what is in memory stays
+        if held:  # else the folder is missing: the models in memory stay
             newest: set[int] = set()
             for number in reversed(held):
                 if len(newest) < KEPT and self._open(number, refused) is not None:
@@ -193,7 +196,7 @@ class Service:
         self._report(refused)
 
     def _serve_first(self, refused: Refused) -> bool:
-        """Answer with the best version that opens; whether there is one. Raises ConfigError."""
+        """Serve the best version that opens; return whether one opens. Raises ConfigError."""
         config = self.config
         for folder in choices(config.models, config.model_name, config.model_version, config.lowest_version):
             served = self._open(int(folder.name), refused)
@@ -209,17 +212,17 @@ class Service:
         return False
 
     def _open(self, number: int, refused: Refused) -> Served | None:
-        """The model of a version; or None, and in `refused` why.
+        """The model of a version; or None, with the reason in `refused`.
 
-        A version is opened where it is not in service, or its files have changed. Where changed files are wrong, the
-        model that answers stays.
+        A version is opened if it is not in service, or if its files have changed. If changed files are wrong, the model
+        in service stays.
         """
         folder = self._home / str(number)
         signature = _signature(folder)
         if number in self.kept and self._opened[number] == signature:
             return self.kept[number]
         seen, error = self._failed.get(number, (None, None))
-        if error is None or seen != signature or isinstance(error.__cause__, OSError):  # reading is tried again
+        if error is None or seen != signature or isinstance(error.__cause__, OSError):  # a failed read is retried
             try:
                 self._keep(number, self._load(folder), signature)
                 return self.kept[number]
@@ -250,7 +253,7 @@ class Service:
             old.close()
 
     def _drop(self, numbers: Set[int]) -> None:
-        """Serve these versions no longer; a request that has one of them goes on."""
+        """Stop serving these versions; a request that has one of them completes."""
         dropped = [self.kept[number] for number in numbers]
         self.kept = {number: one for number, one in self.kept.items() if number not in numbers}
         for one in dropped:
@@ -258,7 +261,7 @@ class Service:
 
     def _report(self, refused: Refused) -> None:
         """Replace `refused`, and log each reason that is new."""
-        # The folder's place on this machine concerns nobody who asks for the health.
+        # Health needs no key, so its answer leaves out the folder's path on this machine.
         reasons = {version: str(error).replace(f"{self.config.models}/", "") for version, error in refused.items()}
         for version, reason in reasons.items():
             if self.refused.get(version) != reason:
@@ -267,7 +270,7 @@ class Service:
 
 
 def _signature(folder: Path) -> Signature:
-    """What changes when a file of the folder does, its permissions too; no file is read."""
+    """The size, times and inode of each file: they change with its content and permissions."""
     try:
         found = [(path.name, path.stat()) for path in sorted(folder.iterdir())]
     except OSError:

@@ -19,7 +19,7 @@ ASKED = {"explain=true": b'"explanation":', "evidence=true": b'"evidence":', "in
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The exit status: SAME, also where there was nothing to compare with, DIFFERENT or IMPOSSIBLE."""
+    """Return the exit status: SAME (also without --answer), DIFFERENT or IMPOSSIBLE."""
     parser = argparse.ArgumentParser(prog="python -m serve replay", description=__doc__.partition(": ")[2])
     parser.add_argument("request", type=Path, help="the request's body as it was sent: .json, or .csv")
     parser.add_argument("--answer", type=Path, help="the answer's body as it was received")
@@ -48,11 +48,11 @@ def main(arguments: Sequence[str]) -> int:
         return _say(SAME, "no --answer to compare with")
     if past.strip() == answer.body.strip():
         return _say(SAME, "the same, bit for bit")
-    return _say(DIFFERENT, f"different: {', '.join(_differences(past, answer.body)) or 'in how it is written'}")
+    return _say(DIFFERENT, f"different: {', '.join(_differences(past, answer.body)) or 'only in formatting'}")
 
 
 def _request(path: Path, body: bytes, past: bytes | None) -> Request:
-    """The request again. What the past answer has beside the decision was asked for, and so is asked for again."""
+    """The request, with the query parameters that the fields of the past answer imply."""
     if path.suffix == ".csv":
         return Request("/predict", "", {b"content-type": CSV.encode()}, body)
     asked = [query for query, mark in ASKED.items() if mark in (past or b"")]

@@ -1,4 +1,7 @@
-"""Every setting of the service and of gunicorn, read from the environment; all problems are reported at once."""
+"""The settings of the service and of gunicorn, read from the environment.
+
+The reader reports all problems at once.
+"""
 
 from __future__ import annotations
 
@@ -26,21 +29,21 @@ RUNTIMES = ("onnx", "torchscript")
 WORKER_CLASSES = ("asgi", "gthread")
 MOST_PORT = 65535
 MOST_WORKERS = 256  # serve/telemetry/shared_counters.py has a row for twice as many
-OPEN_FILES_KEPT = 128  # of a worker's open files for all that is no connection: models, sockets, logs
-# The memory that serving takes at the most, which tests/docker/test_memory.py holds: gunicorn itself; each worker,
-# by its runtime; and of each body that a worker reads at a time so many times its bytes.
+OPEN_FILES_KEPT = 128  # open files that a worker keeps for models, sockets and logs
+# Upper bounds of the memory, which tests/docker/test_memory.py holds: gunicorn's parent; each worker, by its runtime;
+# and the bytes for each byte of a body that a worker decodes.
 MASTER_BYTES, WORKER_BYTES, PER_BODY_BYTE = 96 << 20, {"onnx": 96 << 20, "torchscript": 320 << 20}, 20
 BODIES_AT_ONCE = {
     "asgi": 1,
     "gthread": 4,
 }  # that a worker decodes: serve/server/dispatch.py, serve/server/gunicorn_conf.py
-LEAST_BODY_BYTES = 1 << 20  # that as many workers as there are CPUs must leave room for
+LEAST_BODY_BYTES = 1 << 20  # the body that the default number of workers leaves memory for
 NO_LIMIT = 1 << 60
-LIKE = 0.85  # difflib's similarity from which on a variable counts as a setting that is misspelt
+LIKE = 0.85  # difflib's similarity above which a variable counts as a misspelt setting
 
 
 def available_cpus(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
-    """The number of CPUs that the container's quota (cgroup v2 or v1) and the scheduler let this process use."""
+    """The CPUs that the container's quota (cgroup v2 or v1) and the scheduler allow."""
     cpus = len(os.sched_getaffinity(0))
     try:
         quota, period = (cgroup / "cpu.max").read_text().split()
@@ -55,7 +58,7 @@ def available_cpus(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
 
 
 def available_memory(cgroup: Path = Path("/sys/fs/cgroup")) -> int | None:
-    """The bytes that the container's limit (cgroup v2 or v1) lets this process and its workers use; None: no limit."""
+    """The container's memory limit in bytes (cgroup v2 or v1); None without a limit."""
     for name in ("memory.max", "memory/memory.limit_in_bytes"):
         with contextlib.suppress(OSError):
             text = (cgroup / name).read_text().strip()
@@ -64,7 +67,7 @@ def available_memory(cgroup: Path = Path("/sys/fs/cgroup")) -> int | None:
 
 
 def affordable_connections() -> int:
-    """The number of connections that the limit on open files leaves to one worker, at most 10,000."""
+    """The connections that the limit on open files allows one worker, at most 10,000."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = 10_000
     return most if soft == resource.RLIM_INFINITY else max(1, min(most, soft - OPEN_FILES_KEPT))
@@ -182,7 +185,7 @@ class Config:
 
 
 def read_or_exit() -> Config:
-    """Read the settings for a command: where they are wrong, one line on stderr and exit status 3."""
+    """Read the settings; if they are wrong, print one line on stderr and exit with status 3."""
     try:
         return Config.from_env()
     except ConfigError as error:
@@ -191,44 +194,45 @@ def read_or_exit() -> Config:
 
 
 class _Room(NamedTuple):
-    """What a container's memory has room for: `memory` in bytes, or None where there is no limit."""
+    """The workers and bodies that fit into `memory`, in bytes; None: no limit."""
 
     memory: int | None
     runtimes: Sequence[str]
     worker_class: str
 
     def needed(self, workers: int, body_bytes: int) -> int:
-        """The most bytes that so many workers take, each with the worst bodies of that size."""
+        """The most bytes that so many workers need for bodies of that size."""
         each = max(WORKER_BYTES.get(name, 0) for name in self.runtimes)
         return MASTER_BYTES + workers * (each + BODIES_AT_ONCE.get(self.worker_class, 1) * PER_BODY_BYTE * body_bytes)
 
     def workers(self, most: int) -> int:
-        """How many workers, at most `most` and at least one."""
+        """The number of workers that fit, at least one and at most `most`."""
         if self.memory is None:
             return most
         each = self.needed(1, LEAST_BODY_BYTES) - MASTER_BYTES
         return max(1, min(most, (self.memory - MASTER_BYTES) // each))
 
     def body_bytes(self, workers: int, most: int) -> int:
-        """How large a body may be, at most `most` bytes and at least LEAST_BODY_BYTES."""
+        """The largest body that fits, in bytes, from LEAST_BODY_BYTES to `most`."""
         if self.memory is None:
             return most
         each = workers * BODIES_AT_ONCE.get(self.worker_class, 1) * PER_BODY_BYTE
         return max(LEAST_BODY_BYTES, min(most, (self.memory - self.needed(workers, 0)) // each))
 
     def faults(self, workers: int, body_bytes: int) -> list[str]:
-        """Why the memory is too small, if it is."""
+        """The error if the memory is too small, in a list; else an empty list."""
         needed = self.needed(workers, body_bytes)
         if self.memory is None or needed <= self.memory:
             return []
         return [
             f"{workers} worker(s) (WEB_CONCURRENCY) that read {body_bytes} bytes (MAX_BODY_BYTES) need "
-            f"{(needed >> 20) + 1} MiB of memory, and the limit is {self.memory >> 20} MiB: raise it, or lower one"
+            f"{(needed >> 20) + 1} MiB of memory, and the limit is {self.memory >> 20} MiB: "
+            "raise the limit, or lower one setting"
         ]
 
 
 class _Reader:
-    """Reads settings one by one and collects every fault. An empty variable counts as not set."""
+    """Reads settings one by one and collects every fault; an empty variable is not set."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
@@ -240,7 +244,7 @@ class _Reader:
         return self._environ.get(name) or None
 
     def parsed(self, name: str, parse: Callable[[str], T]) -> T | None:
-        """What `parse` makes of the setting; None where it is not set, or `parse` raises ConfigError."""
+        """The parsed setting; None if it is not set, or if `parse` raises ConfigError."""
         text = self.text(name)
         try:
             return None if text is None else parse(text)
@@ -253,14 +257,14 @@ class _Reader:
         return default if found is None else found
 
     def choice(self, name: str, values: Sequence[str]) -> str:
-        """One of the values; the first where the setting is not there."""
+        """One of the values; the first if the setting is not set."""
         found = self.text(name) or values[0]
         if found not in values:
             self.faults.append(f"{name} must be {' or '.join(sorted(values))}")
         return found
 
     def misspelt(self) -> tuple[str, ...]:
-        """A sentence for each variable that is no setting and nearly has the name of one."""
+        """A warning for each variable that is not a setting but resembles one."""
         found = []
         for name in sorted(self._environ.keys() - self._names):
             for like in difflib.get_close_matches(name.upper(), sorted(self._names), 1, LIKE):
@@ -298,7 +302,7 @@ def _writable_folder(text: str) -> Path:
 def _metrics_port(text: str, port: int) -> int:
     found = _whole("METRICS_PORT", text, most=MOST_PORT)
     if found == port:
-        raise ConfigError("METRICS_PORT must be another port than PORT")
+        raise ConfigError("METRICS_PORT must differ from PORT")
     return found
 
 

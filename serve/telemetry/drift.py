@@ -1,8 +1,8 @@
-"""Drift: whether the rows of the traffic still look like the training rows.
+"""Drift: the distance between the rows answered and the training rows.
 
-Each feature, and the score, is counted in the bins of its training baseline (`passfail.manifest.Spread`). A count
-halves every HALF_LIFE, so that the last hours dominate and the memory is bounded. The population stability index (PSI)
-measures how far two distributions are apart: below 0.1 they hardly differ; above 0.25 the model should be reviewed
+The service counts each feature and the score in the bins of its training baseline (`passfail.manifest.Spread`). A
+count halves every HALF_LIFE, so that the last hours dominate and the memory is bounded. The population stability index
+(PSI) measures the distance of two distributions. Below 0.1 they hardly differ; above 0.25 the model should be reviewed
 (Siddiqi, Credit Risk Scorecards, 2006, chapter 8).
 """
 
@@ -49,7 +49,7 @@ class Column(TypedDict):
 
 
 class Report(TypedDict):
-    """What GET /drift answers."""
+    """The body of GET /drift."""
 
     model: str
     version: int
@@ -60,7 +60,7 @@ class Report(TypedDict):
 
 
 class Bins(NamedTuple):
-    """Where the counts of the score (name and column are None) or of one feature stand in ROOM."""
+    """The place in ROOM of the counts of one feature, or of the score (name and column None)."""
 
     first: int
     last: int  # the count after the bins': rows refused for an unseen level
@@ -70,7 +70,9 @@ class Bins(NamedTuple):
 
 
 class Drift:
-    """Counts the rows that the model in service answers; a request only stores its rows until the next fold.
+    """Counts the rows that the model in service answers.
+
+    A request only stores its rows; `fold` counts them later, in a thread.
 
     Parameters
     ----------
@@ -84,12 +86,12 @@ class Drift:
         self._reset()
 
     def _reset(self) -> None:
-        # The model's digest -> (values of x, logits). Not the arrays that came: ten thousand small ones take megabytes.
+        # The model's digest -> (values of x, logits). They are copied: ten thousand small arrays take megabytes.
         self._waiting: dict[str, tuple[array[float], array[float]]] = defaultdict(lambda: (array("d"), array("d")))
         self._values = 0
 
     def note(self, manifest: Manifest, x: Floats, logit: Floats | Sequence[float]) -> None:
-        """Store rows x (n, d) and their logits (n,), an array, or a list where the rows are few.
+        """Store rows x (n, d) and their logits (n,), an array, or a list if the rows are few.
 
         It takes no lock: a fold at the same moment may lose some rows.
         """
@@ -117,7 +119,7 @@ class Drift:
             waiting = self._waiting[manifest.digest]
             self._reset()
             unseen, self._unseen = self._unseen, []
-            # Copied: an array can't grow while NumPy reads it, and a note at the same moment makes it grow.
+            # Copy: an array can't grow while NumPy reads it, and `note` may add to it at the same moment.
             x, logit = (np.frombuffer(values.tobytes()) for values in waiting)
             x = x.reshape(-1, len(manifest.features))
             for first, last, name, spread, column in _layout(manifest):
@@ -126,7 +128,7 @@ class Drift:
                     counts[last] += unseen.count(name)
 
     def keep_folding(self, manifest: Callable[[], Manifest]) -> None:
-        """Fold every second and whenever a worker makes a report, for ever, in a thread of its own."""
+        """Fold every second, and whenever a worker makes a report; a daemon thread runs this."""
         calls = self._counters.calls()
         self._counters.mine[FOLDING] = 1.0
         while True:
@@ -139,7 +141,8 @@ class Drift:
     def report(self, manifest: Manifest) -> Report:
         """Compute the index, the shares and the bins of the score and of each feature, over all workers.
 
-        The other workers fold first, so that all rows answered before are counted; one that hangs is not waited for.
+        The other workers fold first, so that all rows answered before are counted. The report waits
+        at most REPLY_SECONDS for them.
         """
         self.fold(manifest)
         self._call_the_others()
@@ -252,5 +255,5 @@ def _layout(manifest: Manifest) -> Iterator[Bins]:
 
 
 def _key(manifest: Manifest) -> float:
-    """A number for the model that the counts are of; 0 is none."""
+    """A number that identifies the counted model; 0 means no model."""
     return float(int(manifest.digest[:12], 16) + 1)

@@ -1,8 +1,8 @@
-"""The log: a line for each event on stderr and, with ACCESS_LOG on, a line for each request on stdout.
+"""The log: events on stderr and, with ACCESS_LOG on, requests on stdout; one line each.
 
-The lines are plain text on a terminal and JSON elsewhere. No line holds a feature's value or a query string: the page's
-form has values there. A thread of each worker writes them, so that a reader that is stuck, or a full disk, costs lines
-and no answers. gunicorn's parent has no thread, because it forks: it writes what the stream takes at once.
+The lines are plain text on a terminal and JSON elsewhere. No line holds a feature's value or a query string, because
+the page's form puts values there. Each worker writes its lines in a thread: a stuck reader or a full disk loses lines,
+but delays no response. gunicorn's parent forks, so it has no such thread: it writes what the stream takes at once.
 """
 
 import atexit
@@ -29,7 +29,14 @@ EXIT = 1.0  # seconds that the end of the process waits for the reader
 
 
 class Line(msgspec.Struct):
-    """One request. time: UTC, of the response; milliseconds: its duration; rows: the rows answered."""
+    """One request in the access log.
+
+    Attributes
+    ----------
+    time : of the response, in UTC.
+    milliseconds : the request's duration.
+    rows : the rows answered.
+    """
 
     time: str
     method: str
@@ -47,7 +54,7 @@ class Line(msgspec.Struct):
 
 
 def access(method: str, path: str, seconds: float, answer: Answer, traceparent: bytes | None) -> bytes:
-    """Make the line of a request that took so many seconds."""
+    """Make the access log's line of a request; `seconds` is its duration."""
     now, milliseconds = moment(time.time()), int(1e6 * seconds + 0.5) / 1000
     if on_terminal(STDOUT):
         model = "" if answer.version is None else f", {answer.rows} rows by {answer.model} {answer.version}"
@@ -64,7 +71,7 @@ def access(method: str, path: str, seconds: float, answer: Answer, traceparent: 
 
 
 class Writer:
-    """Writes lines to a stream, which processes may share: at once, or, once it is started, in a thread.
+    """Writes lines to a stream that processes may share: at once or, after `start`, in a thread.
 
     Parameters
     ----------
@@ -80,13 +87,16 @@ class Writer:
         self._started = False
 
     def start(self) -> None:
-        """Write in a thread from now on. Call it in a process that is not forked again: no thread survives a fork."""
+        """Start a thread that writes from now on.
+
+        Call it in a process that does not fork again: no thread survives a fork.
+        """
         self._started = True
         threading.Thread(target=self._run, name=f"log {self._stream}", daemon=True).start()
         atexit.register(self.flush)
 
     def write(self, lines: Iterable[bytes]) -> None:
-        """Write or queue lines, or drop them where the reader is too far behind; never wait for it."""
+        """Write or queue lines without waiting; drop them if the reader is too far behind."""
         with self._lock:
             for line in lines:
                 if self._queued - self._written + len(line) <= BUFFER:
@@ -99,7 +109,7 @@ class Writer:
         self._some.set()
 
     def flush(self, seconds: float = EXIT) -> None:
-        """Wait until all lines are written, at most so long."""
+        """Wait until all lines are written, at most so many seconds."""
         deadline = time.monotonic() + seconds
         while self._written < self._queued and time.monotonic() < deadline:
             time.sleep(0.001)
@@ -121,7 +131,7 @@ class Writer:
             self._write_some()
 
     def _write_some(self) -> None:
-        """Write as many lines as the kernel keeps together in a pipe; then report those that were dropped."""
+        """Write as many lines as a pipe keeps together, then report the dropped lines."""
         together = [self._lines.popleft()]
         size = len(together[0])
         while self._lines and size + len(self._lines[0]) <= select.PIPE_BUF:
@@ -132,8 +142,9 @@ class Writer:
             with self._lock:
                 dropped, self._dropped = self._dropped, 0
             if dropped:
-                self._write(notice(f"{dropped} lines of the log were dropped: reader stuck or gone, or disk full"))
-        except OSError:  # a full disk, a reader that has gone or, where no thread may wait for it, one that is stuck
+                why = "its reader is stuck or gone, or the disk is full"
+                self._write(notice(f"{dropped} lines of the log were dropped: {why}"))
+        except OSError:  # disk full, reader gone or, without a thread that may wait, reader stuck
             with self._lock:
                 self._drop(len(together))
         self._written += size
@@ -152,7 +163,7 @@ def _text(value: bytes | None) -> str | None:
 
 @lru_cache
 def on_terminal(stream: int) -> bool:
-    """Return whether that file descriptor is a terminal, so that a person reads the log there."""
+    """Return whether that file descriptor is a terminal."""
     return os.isatty(stream)
 
 
@@ -171,7 +182,7 @@ def _second(seconds: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
 
 
-# gunicorn's event for an invalid request, up to where it repeats what was sent.
+# gunicorn's event for an invalid request; the last part repeats the client's bytes.
 INVALID = re.compile(r"^(Invalid request from ip=\S+ [^:]*): .*", re.DOTALL)
 
 

@@ -1,6 +1,6 @@
-"""What the service counts: requests, rows, verdicts, probabilities and the shadow's comparisons.
+"""The service's counters: requests, rows, verdicts, probabilities, shadow comparisons.
 
-No value of a feature is among them. serve/telemetry/prometheus.py writes them as text.
+They hold no value of a feature. serve/telemetry/prometheus.py writes them as text.
 """
 
 import threading
@@ -25,11 +25,14 @@ TENTHS = tuple(tenth / 10 for tenth in range(1, 10))
 ROWS, CHECKED_ROWS, FLIPS, ULP_MAX, VERDICTS, PROBABILITY = 3, 4, 5, 6, 7, 9
 ENDPOINTS = PROBABILITY + len(TENTHS) + 2
 PER_ENDPOINT = len(STATUSES) + len(SECONDS) + 2
-OTHER = "other"  # the label of requests that no endpoint took, and of statuses that STATUSES doesn't list
+OTHER = "other"  # the label of requests that no endpoint answered, and of statuses that STATUSES doesn't list
 
 
 class Histogram(NamedTuple):
-    """Upper bounds (k,), the counts (k + 1,) of the buckets, the last of them unbounded, and the sum of the values."""
+    """A histogram: upper bounds (k,), counts (k + 1,), and the sum of the values.
+
+    The last bucket has no upper bound.
+    """
 
     bounds: tuple[float, ...]
     counts: list[float]
@@ -42,7 +45,7 @@ class Totals:
 
     Attributes
     ----------
-    requests : endpoint -> {status: requests answered}; without the statuses that never occurred.
+    requests : endpoint -> {status: requests answered}, for the statuses that occurred.
     seconds : endpoint -> the duration of its requests, in seconds.
     verdicts : rows answered negative and positive.
     ulp_max : the largest distance of two runtimes' probabilities, in units in the last place.
@@ -62,7 +65,7 @@ class Totals:
 
 
 class Metrics:
-    """Counts into the shared counters.
+    """Adds to this worker's shared counters.
 
     Parameters
     ----------
@@ -86,7 +89,7 @@ class Metrics:
 
         Parameters
         ----------
-        ended : of each request what `begin` returned, its endpoint's rule (None: no endpoint took it) and its status.
+        ended : for each request, the result of `begin`, the rule of its endpoint (None: no endpoint answered), its status.
         """
         now, mine = time.perf_counter(), self._counters.mine
         durations = []
@@ -103,7 +106,7 @@ class Metrics:
         return durations
 
     def predicted(self, verdict: Bools | Sequence[bool], probability: Floats | Sequence[float]) -> None:
-        """Count answered rows: verdict and probability (n,), both arrays, or both lists where the rows are few."""
+        """Count answered rows: verdict and probability (n,), both arrays or, if few, both lists."""
         n = len(probability)
         counts: Iterable[tuple[int, int]]
         if isinstance(probability, np.ndarray):
@@ -124,7 +127,10 @@ class Metrics:
             mine[PROBABILITY + len(TENTHS) + 1] += total
 
     def compared(self, rows: int, ulp: int, flips: int) -> None:
-        """Count rows that the shadow answered too, with their largest distance in ulp and their flipped verdicts."""
+        """Count rows that the shadow compared.
+
+        ulp: the largest distance of two probabilities. flips: the rows whose verdict differs.
+        """
         mine = self._counters.mine
         with self._lock:
             mine[CHECKED_ROWS] += rows

@@ -24,7 +24,7 @@ def exposition(totals: Totals, manifest: Manifest, runtime: str, refused: int, d
     totals : the sums over all workers.
     manifest, runtime : the model in service.
     refused : the number of versions that this worker refuses to serve.
-    drift : what GET /drift answers.
+    drift : the body of GET /drift.
     """
     return "\n".join([*_traffic(totals), *_model(manifest, runtime, refused), *_parity(totals), *_drift(drift)]) + "\n"
 

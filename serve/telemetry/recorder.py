@@ -1,4 +1,4 @@
-"""What is recorded of each answered request: counts, drift, a line of the access log, a span."""
+"""The record of each answered request: counts, drift, access log, span."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -61,7 +61,7 @@ class Recorder:
         self._counters.mine[SERVED] = OPENING if version is None else version
 
     def versions(self) -> dict[str, int]:
-        """The versions that the workers serve: {version, or "opening": how many workers}."""
+        """The versions that the workers serve: {version, or "opening": number of workers}."""
         served = (row[SERVED] for row in self._counters.rows() if row[SERVED])
         return Counter("opening" if version == OPENING else str(int(version)) for version in served)
 
@@ -73,7 +73,7 @@ class Recorder:
         verdict: Bools | Sequence[bool],
         probability: Floats | Sequence[float],
     ) -> None:
-        """Record answered rows: x (n, d), the others (n,) each, all arrays, or all lists where the rows are few."""
+        """Record answered rows: x (n, d), the others (n,), all arrays or, if few, all lists."""
         self.metrics.predicted(verdict, probability)
         self.drift.note(manifest, x, logit)
 

@@ -1,4 +1,7 @@
-"""The live shadow: answers a share of the traffic on the other runtime too, off the request's path, and compares."""
+"""The shadow: repeats a share of the requests on the second runtime, and compares.
+
+It runs in a thread of its own, after the response.
+"""
 
 import hashlib
 import json
@@ -38,7 +41,7 @@ class Shadow:
     ----------
     checked_rows, verdict_flips : rows compared by this process, and those whose verdict differs.
     ulp_max : the largest distance of two probabilities, in units in the last place; below 1e-300 all count as equal.
-    dropped : requests that the queue had no room for.
+    dropped : requests that were not compared because the queue was full.
     """
 
     def __init__(
@@ -115,7 +118,7 @@ class Shadow:
         )  # fmt: skip
 
     def _save(self, x: Floats) -> str:
-        """Write the row as a request for `python -m serve replay`: the log must hold no feature's value."""
+        """Save the row as a request for `python -m serve replay`; the log must hold no value."""
         if self._flips is None:
             return "SHADOW_FLIPS is not set, so the row is not saved"
         manifest = self._model.manifest

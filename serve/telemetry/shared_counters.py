@@ -1,9 +1,9 @@
-"""Counters that all workers share: a table of float64 in memory, with one row for each worker.
+"""Counters that all workers share: a table of float64 in memory, one row for each worker.
 
 The table is an anonymous memory mapping that gunicorn's parent makes before it forks. Any worker can thus answer for
 all of them, without files (a full disk, a read-only root or a missing /dev/shm breaks nothing) and without messages.
-Each worker writes to its own row only, and the sum over the rows is what is read. When a worker dies, its replacement
-takes over its row: counters never fall.
+Each worker writes to its own row only; readers sum over the rows. When a worker dies, its replacement takes over its
+row, so that counters never fall.
 """
 
 import mmap
@@ -56,7 +56,7 @@ class SharedCounters:
         self.mine = self._cells[row * CELLS : (row + 1) * CELLS]
 
     def first(self) -> bool:
-        """Return True to exactly one caller of all workers: it reports a message that all would print."""
+        """Return True to exactly one caller of all workers: that one reports for all."""
         try:
             return os.eventfd_read(self._unreported) == 1
         except BlockingIOError:
@@ -67,7 +67,10 @@ class SharedCounters:
         os.eventfd_write(self._calls, 1)
 
     def calls(self) -> select.epoll:
-        """Return what a thread polls to wait for the next call; edge-triggered, so that each call wakes all workers."""
+        """Return an epoll object with which a thread waits for the next call.
+
+        It is edge-triggered, so that each call wakes all workers.
+        """
         waiting = select.epoll()
         waiting.register(self._calls, select.EPOLLIN | select.EPOLLET)
         return waiting

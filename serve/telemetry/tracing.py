@@ -1,4 +1,7 @@
-"""OpenTelemetry: a span for each request, below the caller's, if its environment variables name an endpoint."""
+"""OpenTelemetry: a span for each request, as a child of the caller's span.
+
+It is on if OpenTelemetry's environment variables name an endpoint.
+"""
 
 import atexit
 import threading
@@ -18,7 +21,7 @@ EXIT = 2.0  # seconds that the end of the process waits for the collector; furth
 
 
 def tracer(environ: Mapping[str, str]) -> "Tracer | None":
-    """Make the tracer that `span` writes to; None where no endpoint is set.
+    """Make the tracer that `span` writes to; None if no endpoint is set.
 
     OpenTelemetry's SDK reads its other variables itself: service name, sampler, headers, batches.
 
@@ -46,9 +49,10 @@ def tracer(environ: Mapping[str, str]) -> "Tracer | None":
 
 
 def _send_the_rest_at_exit(provider: "TracerProvider") -> None:
-    """Shut the provider down at exit, for EXIT seconds: the SDK waits for a stuck collector without a limit.
+    """Shut the provider down at exit, within EXIT seconds.
 
-    The thread is started now, because Python 3.12 starts none at exit.
+    The SDK would wait for a stuck collector without a limit. The thread starts now, because Python 3.12 starts none
+    at exit.
     """
     ending = threading.Event()
 

@@ -1,4 +1,4 @@
-"""The documentation page's view of /openapi.json: operations by protocol, each with requests and their responses."""
+"""The page /docs: the operations of /openapi.json by protocol, with requests and responses."""
 
 import copy
 import json
@@ -33,8 +33,8 @@ class Operation:
     Attributes
     ----------
     path, url : the path with the names of its parameters, and the URL with their values.
-    bodies : the kinds of request body; one with empty texts where there is none.
-    responses : status -> what it means.
+    bodies : the kinds of request body; one with empty texts if there is no body.
+    responses : status -> its description.
     """
 
     id: str
@@ -52,7 +52,7 @@ def operations(api: dict[str, Any], address: str, ask: Ask) -> dict[str, list[Op
 
     Parameters
     ----------
-    address : of the service, such as http://host.
+    address : the service's address, such as http://host.
     ask : (method, path, Content-Type or "", body) -> the response's text.
     """
     groups: dict[str, list[Operation]] = {}

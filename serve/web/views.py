@@ -1,4 +1,4 @@
-"""The page for people at /, which answers without JavaScript too; /docs, and the export's report."""
+"""The page at /, which also answers without JavaScript; /docs, and the export's report."""
 
 import csv
 import io
@@ -28,22 +28,22 @@ from serve.web.docs import asking, operations
 
 FOLDER = Path(__file__).parent
 STATIC = ("style.css", "noscript.css", "page.js", "table.js", "draw.js", "docs.js")
-# The page's own scripts, styles and requests are allowed in a browser, and nothing else.
+# The browser may use the page's own scripts, styles and requests, and nothing else.
 OWN = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
-MODULE = "model.js"  # of the export: the page answers with it while the service doesn't
-# The report says itself what it may do: its own styles, and one script, which it names by its digest.
+MODULE = "model.js"  # the export's script: the page computes answers with it while the service does not answer
+# The report states its own policy: its styles, and one script, which it names by its digest.
 POLICY = re.compile(rb'http-equiv="Content-Security-Policy" content="([^"]+)"')
-ANSWERS = ("/", "/answer")  # what the browser must not keep: a row and its answer
-FIRST = 8  # contributions and flips that are not folded away
-FORM_BYTES = 256 * 1024  # of the page's form: reading it takes forty times its memory
-# With more levels a feature has a search instead of a list; with more features the form has one, and groups.
+ANSWERS = ("/", "/answer")  # these hold a row and its answer, so the browser must not cache them
+FIRST = 8  # contributions and flips that the page shows unfolded
+FORM_BYTES = 256 * 1024  # of the page's form: parsing it takes forty times as much memory
+# With more levels, a feature gets a search instead of a list. With more features, the form gets one, and groups.
 LEVELS, FEATURES = 15, 12
 SLICE_ROWS = 5000  # rows of a table that the page sends at a time
 QUANTILES = {"low": 0.1, "middle": 0.5, "high": 0.9}  # of the training rows: values of no single person
-DIGITS = range(3, 17)  # significant digits to which a suggested value is rounded: as few as still flip the verdict
+DIGITS = range(3, 17)  # significant digits of a suggested value: the fewest that still flip the verdict
 
 PAGE = Blueprint("page", __name__, template_folder=FOLDER / "templates")
 
@@ -69,7 +69,14 @@ class Flip:
 
 @dataclass(frozen=True)
 class Evidence:
-    """Held-out rows with a probability in [lower, upper): how many had the answer's label, with a 95 % interval."""
+    """The held-out rows with a similar probability, and the share with the answer's label.
+
+    Attributes
+    ----------
+    lower, upper : their probabilities are in [lower, upper).
+    agreeing : the rows that have the answer's label.
+    low, high : the 95 % interval of their share.
+    """
 
     lower: float
     upper: float
@@ -117,7 +124,7 @@ def _guard(response: Response) -> Response:
 
 @PAGE.get("/")
 def index() -> Response:
-    """The whole page; with a query, its form is filled in from it and answered as traffic."""
+    """The whole page; a query fills in the form, and its answer counts as traffic."""
     service = _service()
     recorder: Recorder = current_app.extensions["recorder"]
     manifest = service.served.model.manifest
@@ -140,8 +147,8 @@ def index() -> Response:
 
 @PAGE.post("/answer")
 def answer() -> Response:
-    """The page's form and answer alone, for its script; the row is traffic only with ?watch=true."""
-    if len(request.get_data()) > FORM_BYTES:  # Werkzeug's limits on forms leave out those of this media type
+    """The form and the answer alone, for page.js; ?watch=true counts the row as traffic."""
+    if len(request.get_data()) > FORM_BYTES:  # Werkzeug's limits on forms do not cover this media type
         abort(413, f"the form has more than {FORM_BYTES} bytes")
     return _answered("one.html", list(request.form.items(multi=True)), request.args.get("watch") == "true")
 
@@ -183,14 +190,14 @@ def _service() -> Service:
 
 
 def _address() -> str:
-    """The service's address as its clients have it: a proxy in front says whether they use TLS."""
+    """The service's address for its clients; a proxy's header says whether they use TLS."""
     said = request.headers.get("X-Forwarded-Proto")
     scheme = said if said in ("http", "https") else request.scheme
     return f"{scheme}://{request.host}{_service().config.root_path}"
 
 
 def _answered(template: str, pairs: list[tuple[str, str]], traffic: bool, **more: object) -> Response:
-    """A template with the row of a form's (name, text) pairs, and its answer or its errors."""
+    """Render a template with a form's (name, text) pairs, and their answer or their errors."""
     served = _service().served
     manifest = served.model.manifest
     shown, errors, general = None, {}, ""
@@ -220,7 +227,7 @@ def _answered(template: str, pairs: list[tuple[str, str]], traffic: bool, **more
 
 
 def _shown(served: Served, pairs: list[tuple[str, str]], traffic: bool) -> Shown:
-    """Answer a form's (name, text) pairs, read as strictly as a table of one row. Raises RequestError."""
+    """Answer a form's (name, text) pairs, read as a CSV of one row. Raises RequestError."""
     model, manifest = served.model, served.model.manifest
     names = [name for name, _ in pairs]
     served.codecs.columns.check_names(names, "line 1", "the form's fields are not the model's features")
@@ -251,7 +258,7 @@ def _whole(value: Value) -> Value:
 
 
 def _evidence(manifest: Manifest, probability: Floats, positive: bool) -> Evidence | None:
-    """The calibration bin of the answer, counted for the label that it has."""
+    """The calibration bin of the answer's probability, counted for the answer's label."""
     found = evidence(manifest.training.calibration, probability)[0]
     if found is None:
         return None
@@ -278,9 +285,10 @@ def _flips(model: Model, x: Floats, column: int, flip: LevelFlip | ValueFlip) ->
 
 
 def _rounded(model: Model, x: Floats, column: int, value: float, up: bool) -> str:
-    """Round a value that flips the row's verdict away from the row, to as few digits as the model still flips at.
+    """Round a value that flips the verdict to the fewest digits that still flip it.
 
-    A rounded value stays on the exact value's side of the training range. Where none flips, it is exact.
+    The rounding goes away from the row's own value. It does not cross an end of the training range. If no rounded value
+    flips the verdict, the exact value is returned.
     """
     least, most = model.manifest.features[column].range
     largest = max(abs(value), most - least) or 1.0
@@ -308,7 +316,7 @@ def _groups(manifest: Manifest) -> dict[str, list[tuple[int, Feature]]]:
 
 
 def _middle(manifest: Manifest) -> dict[str, str]:
-    """The row that the page begins with: each mean of the training rows, to three digits, and each first level."""
+    """The page's first row: each feature's training mean, to three digits, or first level."""
     row = {feature.name: feature.levels[0] if feature.levels else "0" for feature in manifest.features}
     for column in manifest.parameters.columns:
         feature = manifest.features[column.feature]
@@ -319,7 +327,7 @@ def _middle(manifest: Manifest) -> dict[str, str]:
 
 
 def _quantile(manifest: Manifest, share: float) -> dict[str, str]:
-    """The row that has this quantile of each feature's training rows, to three digits, and each most frequent level."""
+    """The row with this quantile of each feature, to three digits, or its most frequent level."""
     row = {}
     for feature, spread in zip(manifest.features, manifest.training.baseline.features, strict=True):
         if feature.kind == "categorical":
@@ -333,7 +341,7 @@ def _quantile(manifest: Manifest, share: float) -> dict[str, str]:
 
 
 def _exported(service: Service, manifest: Manifest, name: str) -> bytes | None:
-    """The bytes of a file of the export; None if it does not exist, or is not the one that was exported."""
+    """The bytes of a file of the export; None if it is missing or was changed."""
     if name not in manifest.files:
         return None
     try:

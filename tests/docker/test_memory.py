@@ -116,4 +116,4 @@ def test_limits_that_do_not_fit_are_refused_with_what_they_need(volume):
     finally:
         docker("rm", "--force", name)
     assert "2 worker(s) (WEB_CONCURRENCY) that read 16777216 bytes (MAX_BODY_BYTES) need" in said
-    assert "and the limit is 512 MiB: raise it, or lower one" in said
+    assert "and the limit is 512 MiB: raise the limit, or lower one setting" in said

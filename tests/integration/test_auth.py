@@ -191,7 +191,7 @@ def test_the_same_port_for_both_is_refused(models):
     output, _ = process.communicate(timeout=40)
 
     assert process.returncode == 3
-    assert output.strip() == "passfail can't start: METRICS_PORT must be another port than PORT"
+    assert output.strip() == "passfail can't start: METRICS_PORT must differ from PORT"
 
 
 def test_tritons_client_brings_a_key_either_way(running):

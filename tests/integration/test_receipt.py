@@ -152,7 +152,7 @@ def test_where_answers_differ_is_named(kept, replay):
     answer.write_bytes(b"[]")
     assert replay(request, "--answer", answer)[1].startswith("different: $ length, $[0].")
     answer.write_bytes(text.replace(b",", b", "))
-    assert replay(request, "--answer", answer) == (1, "different: in how it is written")
+    assert replay(request, "--answer", answer) == (1, "different: only in formatting")
     request, answer = kept(b"gre,gpa,rank\n500,3.2,1\n", suffix=".csv")
     answer.write_bytes(answer.read_bytes().replace(b"no", b"yes"))
     assert replay(request, "--answer", answer) == (1, "different: line 2")
