@@ -1,4 +1,4 @@
-"""Bytes to rows of numbers and answers to bytes: JSON, CSV and tensors, each by the same rule for each column."""
+"""Codecs of rows and answers: JSON, CSV and tensors, with one rule for each column."""
 
 from dataclasses import dataclass
 

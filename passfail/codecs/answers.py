@@ -1,4 +1,4 @@
-"""What the answers to rows have in common, as JSON and as CSV."""
+"""The names and texts that answers in JSON and in CSV share."""
 
 from collections.abc import Mapping, Sequence
 from typing import cast
@@ -13,13 +13,19 @@ OPTIONAL = ("outside", "interval", "explanation", "evidence", "unseen", "error")
 
 
 def names(manifest: Manifest) -> list[str]:
-    """The names of an answer's fields: the verdict is called as the target, unless another field is called so."""
+    """The names of an answer's fields.
+
+    The verdict has the target's name; if another field has that name, it gets the prefix `predicted_`.
+    """
     target = manifest.target.name
     return [f"predicted_{target}" if target in FIELDS + OPTIONAL else target, *FIELDS]
 
 
 def added(header: Sequence[str], names: Sequence[str]) -> list[str]:
-    """The names of the columns that an answer adds to a table; one that the table has is called predicted_..."""
+    """The names of the columns that an answer adds to a table.
+
+    A name that the table already has gets the prefix `predicted_`.
+    """
     taken = list(header)
     for name in names:
         while name in taken:
@@ -29,7 +35,7 @@ def added(header: Sequence[str], names: Sequence[str]) -> list[str]:
 
 
 def chosen(texts: Mapping[bool | None, bytes], flags: Bools | None, n: int) -> list[bytes]:
-    """For each of n flags its text; where the flags are None, that of None."""
+    """The text of each of n flags; if `flags` is None, n times the text of None."""
     if flags is None:
         return [texts[None]] * n
     return cast(list[bytes], np.array([texts[False], texts[True]], dtype=object).take(flags).tolist())

@@ -1,8 +1,8 @@
-"""CSV to x, strictly, and the table back with the answer's columns.
+"""The codec of rows in CSV: a table to x, strictly, and back with the answer's columns.
 
-A table of plain cells, which is nearly every table, is split by the bytes' own methods and read as JSON; where that
-fails, be it a quoted cell, a number written otherwise or a mistake, the csv module reads it cell by cell and says what
-is wrong. Both give the same x and the same answer. A table may also be written as the training file was.
+Nearly every table has plain cells only: methods of `bytes` split it, and msgspec reads the numbers as JSON. If that
+fails, because of a quoted cell, another notation or a fault, the csv module reads the table cell by cell and names the
+faults. Both ways give the same x and the same answer. A table may also have the training file's dialect.
 """
 
 import csv
@@ -27,21 +27,21 @@ T = TypeVar("T")
 Texts = dict[bool | None, bytes]
 UTF8 = "utf-8"
 WORDS = {True: "true", False: "false", None: ""}
-LONGEST_HEAD = 2**20  # characters in which the header must be, if its layout is to be found
-SLICE = 2**15  # bytes taken at a time: about a thousand rows, so that what is made of them stays in the CPU's cache
-CELLS = bytes(set(range(256)) - set(b",\n"))  # all bytes that end no cell and no line
+LONGEST_HEAD = 2**20  # bytes in which the reader looks for the header
+SLICE = 2**15  # bytes decoded at a time: the values of about a thousand rows stay in the CPU's cache
+CELLS = bytes(set(range(256)) - set(b",\n"))  # all bytes except those that end a cell or a line
 NUMBERS, NULLABLE_NUMBERS = msgspec.json.Decoder(list[float]), msgspec.json.Decoder(list[float | None])
 
 
 class CsvTable(NamedTuple):
-    """A table as it was sent.
+    """A table as the client sent it.
 
     Attributes
     ----------
     header : the columns' names.
-    slices : makes an iterator over the rows as lines of UTF-8, in lists, none of them empty.
-    separator, decimal : what the answer is written with.
-    unseen : of each row that is right the features whose level is unseen, as `Columns.unseen`.
+    slices : makes an iterator over the rows as lines of UTF-8, in non-empty lists.
+    separator, decimal : the answer's separator and decimal mark.
+    unseen : the features with an unseen level of each valid row, as `Columns.unseen`.
     """
 
     header: list[str]
@@ -52,7 +52,7 @@ class CsvTable(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """How a table that was sent is written: see passfail.manifest.Dialect."""
+    """The layout of a table that was sent: see passfail.manifest.Dialect."""
 
     separator: str
     decimal: str
@@ -67,11 +67,11 @@ class CsvRows:
         self._columns, self._answer_names = columns, names(manifest)
         self._labels, self._identity = manifest.target.labels, [manifest.name, str(manifest.version)]
         self._texts = self._answer_texts(",", b"\n")
-        dialect = columns.dialect  # where plain cells could mean something else, every table is read with care
+        dialect = columns.dialect  # if plain cells could mean something else, the csv module reads every table
         self._plainly = not dialect.missing and (dialect.separator, dialect.decimal) != (",", ",")
 
     def _answer_texts(self, mark: str, end: bytes) -> tuple[Texts, Texts]:
-        """What stands before the two numbers of an answer, by its verdict, and what behind them, by its stability."""
+        """The texts before an answer's two numbers, by verdict, and after them, by stability."""
         before = {flag: [WORDS[flag], self._labels[flag]] for flag in (False, True)}
         behind = {flag: [WORDS[flag], *self._identity] for flag in WORDS}
         return (
@@ -88,16 +88,16 @@ class CsvRows:
 
         Raises
         ------
-        MalformedBody, BodyTooLarge, InvalidInstance : the last names the places that are wrong.
+        MalformedBody, BodyTooLarge, InvalidInstance : the last names the wrong places.
         """
         return self._read(body, None)
 
     def read_some(self, body: bytes) -> tuple[Floats, CsvTable, dict[int, str]]:
-        """Decode a table as `read` does, but leave out the rows that are wrong.
+        """Decode a table as `read` does, but leave out the invalid rows.
 
         Returns
         -------
-        x, float64 (m, d), of the m rows that are right; the table of all rows; and {row: what is wrong with it}.
+        x, float64 (m, d), of the m valid rows; the table of all rows; and {row: its fault}.
 
         Raises
         ------
@@ -134,10 +134,13 @@ class CsvRows:
         outside: Sequence[Sequence[str]] | None = None,
         faults: Mapping[int, str] | None = None,
     ) -> bytes:
-        """Encode the table as it was sent, with the answer's columns added; (m,) each, as `JsonRows.write`.
+        """Encode the table as it was sent, with the answer's columns added.
 
-        outside : the column is there where some row has such features.
-        faults : {row: what is wrong with it}, as of `read_some`: these have no answer, and a column `error` is added.
+        Parameters
+        ----------
+        verdict, logit, probability, stable : (m,) each, as in `JsonRows.write`.
+        outside : m lists of features; None: the table gets no such column.
+        faults : {row: its fault}, as from `read_some`. These rows have no answer, and a column `error` is added.
         """
         mark, lists = table.separator, {"outside": outside, "unseen": table.unseen}
         listed = {name: some for name, some in lists.items() if some is not None}
@@ -170,7 +173,7 @@ class CsvRows:
         return b"".join(parts)
 
     def _plain(self, body: bytes) -> tuple[Floats, CsvTable] | None:
-        """What `read` returns, or None where the table is not plain."""
+        """The result of `read`; None if the table is not plain."""
         body = body.replace(b"\r\n", b"\n")
         if b"\r" in body or b"\0" in body:
             return None
@@ -179,7 +182,7 @@ class CsvRows:
             return None
         header = [name.strip() for name in first.decode(errors="replace").split(",")]
         ends = rest.count(b"\n")
-        self._columns.check_rows(ends // 2)  # as many lines may be empty
+        self._columns.check_rows(ends // 2)  # at most half of the lines are taken for empty
         if ends > self._columns.max_rows:
             self._columns.check_rows(sum(1 for lines in _slices(rest) for line in lines.split(b"\n") if line))
         if sorted(header) != sorted(self._columns.by_name):
@@ -197,9 +200,9 @@ class CsvRows:
         return x, CsvTable(header, lambda: (lines.split(b"\n") for lines in _slices(rest)))
 
     def _numbers(self, lines: bytes, order: Sequence[int]) -> Floats:
-        """Lines, of the features in that order -> float64 (n, d).
+        """Decode lines, with the features in that order, as float64 (n, d).
 
-        Raises MsgspecError or KeyError where a cell is not plainly right, or a line has another number of them.
+        Raises MsgspecError or KeyError if a cell is not plain, or a line has another number of cells.
         """
         d, marks = len(order), lines.translate(None, CELLS) + b"\n"
         n = len(marks) // d
@@ -209,7 +212,7 @@ class CsvRows:
         if not (self._columns.nullable or self._columns.categorical):
             return floats(_decoded(NUMBERS, text, d * n)).reshape(n, d).take(order, axis=1)
         x, cells = np.empty((n, d)), text.decode().split(",")
-        if d == 1 and "" in cells:  # an empty line, which is no row
+        if d == 1 and "" in cells:  # an empty line is not a row
             raise KeyError
         for j, (at, column) in enumerate(zip(order, self._columns, strict=True)):
             some = cells[at::d]
@@ -253,7 +256,7 @@ class CsvRows:
                     faults[len(lines)] = "; ".join(": ".join(filter(None, [_column(one), one.detail])) for one in found)
                     row = (row + [""] * len(header))[: len(header)]
                 lines.append(csv_line(row, mark).encode())
-                if len(problems) > InvalidInstance.LIMIT:  # no more are named
+                if len(problems) > InvalidInstance.LIMIT:  # the error names no more
                     break
         except UnicodeError as error:
             also = "" if encoding == UTF8 else f" or {encoding}, which the training file is in"
@@ -269,14 +272,14 @@ class CsvRows:
         return x, CsvTable(header, lambda: [lines] if lines else [], mark, decimal)
 
     def _order(self, header: Sequence[str], line: int) -> list[int]:
-        """Where in a header, which is in that line, each feature stands. Raises InvalidInstance."""
+        """The index of each feature in a header, which is in that line. Raises InvalidInstance."""
         names = self._columns.expanded(header)
-        if any(names.count(name) != 1 for name in self._columns.by_name):  # other columns go back as they came
+        if any(names.count(name) != 1 for name in self._columns.by_name):  # other columns are copied to the answer
             self._columns.check_names(header, f"line {line}", "the header doesn't name the model's features")
         return self._columns.order(header)
 
     def _layout(self, body: bytes, encoding: str) -> Layout:
-        """How a table is written: with commas, or as the training file was, whichever finds more of the features."""
+        """The layout of a table: commas or the training file's, whichever finds more features."""
         known = self._columns.dialect
         if (known.separator, known.decimal, known.skipped, known.header) == (",", ".", 0, True):
             return Layout(",", ".")
@@ -293,14 +296,14 @@ class CsvRows:
         return best if known.header or named(best) else ways[-1]._replace(header=False)
 
     def _widened(self, header: list[str], width: int) -> list[str]:
-        """The names of the columns of rows with that many cells."""
+        """The names of the columns in a table whose rows have that many cells."""
         if not header:
             return [f"column{index}" for index in range(1, width + 1)]
         extra = self._columns.dialect.extra if width == len(header) + 1 else ""
         return {"first": ["", *header], "last": [*header, ""], "": header}[extra]
 
     def _lines(self, body: bytes, encoding: str, mark: str) -> Iterator[str]:
-        """The lines. Raises MalformedBody or BodyTooLarge where reading them would take long, for nothing."""
+        """The lines. Raises MalformedBody or BodyTooLarge before a long, useless read."""
         most, empty = 10_000 + 20 * len(self._columns), 0
         for number, line in enumerate(io.TextIOWrapper(io.BytesIO(body), encoding, newline=""), 1):
             empty += line in ("\n", "\r", "\r\n")
@@ -310,7 +313,7 @@ class CsvRows:
             yield line
 
     def _row(self, line: int, cells: Sequence[str], decimal: str, problems: list[Problem]) -> list[float]:
-        """One line's cells, in the features' order, as numbers; the problems are appended."""
+        """One line's cells, in feature order, as numbers; problems are appended to `problems`."""
         numbers = []
         for column, cell in zip(self._columns, cells, strict=True):
             try:
@@ -327,7 +330,7 @@ def _column(problem: Problem) -> str:
 
 
 def _cells(lines: Sequence[str], separator: str) -> set[str]:
-    """The cells of the first of the lines, as far as they can be read."""
+    """The cells of the first line; empty if they can't be read."""
     try:
         return {cell.strip() for cell in next(iter(csv.reader(lines[:1], delimiter=separator)), [])}
     except csv.Error:
@@ -336,13 +339,13 @@ def _cells(lines: Sequence[str], separator: str) -> set[str]:
 
 def _decoded(decoder: msgspec.json.Decoder[list[T]], text: bytes, n: int) -> list[T]:
     values = decoder.decode(b"[%b]" % text)
-    if len(values) != n:  # a single cell of white space is an array of none
+    if len(values) != n:  # a single cell of white space is an empty array
         raise KeyError
     return values
 
 
 def _slices(body: bytes) -> Iterator[bytes]:
-    """Lines, in pieces of about SLICE bytes each, without the last line's end."""
+    """Cut lines into pieces of about SLICE bytes, each without its last line's end."""
     at = 0
     while at < len(body):
         end = body.find(b"\n", at + SLICE)
@@ -352,17 +355,16 @@ def _slices(body: bytes) -> Iterator[bytes]:
 
 
 def csv_line(cells: Sequence[str], mark: str = ",") -> str:
-    """Cells as one line of CSV, without its end."""
-    """Cells as one line of CSV, without its end."""
+    """Write cells as one line of CSV, without its end."""
     text = io.StringIO()
-    # Python before 3.13 quotes a cell with a line's end in it only where its own lines end so: \r\n, cut off here.
+    # Python before 3.13 quotes a cell with a line's end only if its own lines end alike: hence \r\n, cut off here.
     csv.writer(text, delimiter=mark, lineterminator="\r\n").writerow(cells)
     return text.getvalue()[:-2]
 
 
 def _pairs(first: Floats, second: Floats, mark: str, decimal: str) -> list[bytes]:
-    """Two float64 (n,) -> n times both as text, a mark between: the shortest that reads back as the same number."""
-    numbers: list[float | None] = [None] * (3 * len(first))  # and a null behind each pair, to cut at
+    """Write n pairs of float64 as text, with a mark between, in the shortest exact form."""
+    numbers: list[float | None] = [None] * (3 * len(first))  # with a null behind each pair, as the place to cut
     numbers[0::3] = first.tolist()
     numbers[1::3] = second.tolist()
     pairs = msgspec.json.encode(numbers)[1:-6].split(b",null,") if len(first) else []

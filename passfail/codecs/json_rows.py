@@ -1,7 +1,8 @@
-"""JSON to rows of numbers, strictly, and answers to JSON.
+"""The codec of rows in JSON: strict decoding to numbers, and answers to JSON.
 
 A row is an object with exactly the model's features, or an array of their values. A fast decoder, a msgspec type made
-of the columns, reads rows a slice at a time; what it refuses, a slow one reads again, to say what is wrong and where.
+from the columns, reads rows a slice at a time. If it refuses a slice, a slow decoder reads the slice again and names
+the faults and their places.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,7 +22,7 @@ from passfail.columns import Column, Columns, InvalidValue, invalid, kind
 from passfail.errors import InvalidInstance, MalformedBody, Problem
 from passfail.manifest import Manifest
 
-WRITTEN = 10_000  # answers that are encoded at a time
+WRITTEN = 10_000  # answers encoded at a time
 ANY = msgspec.json.Decoder(list[Any])
 
 
@@ -45,7 +46,7 @@ class JsonRows:
 
         texts = [text for column in columns for text in (column.name, *column.feature.levels)]
         self._most_braces = columns.max_rows * (1 + sum(text.count("{") for text in texts))
-        # Of one row: escapes, numbers and white space included.
+        # The limit of one row, with its escapes, numbers and white space.
         self._most_characters = 65_536 + 16 * sum(32 + len(text) for text in texts)
 
         text, (verdict, *_) = msgspec.json.encode, names(manifest)
@@ -61,8 +62,8 @@ class JsonRows:
 
         Returns
         -------
-        Of an object the row: d numbers in the features' order, of a category the index of its level; None is missing.
-        Of an array x, float64 (n, d).
+        For an object the row: d numbers in feature order, the level's index for a category, None for a missing value.
+        For an array x, float64 (n, d).
 
         Raises
         ------
@@ -80,22 +81,22 @@ class JsonRows:
                 raise ValueError
             row = msgspec.structs.astuple(self._row.decode(body))
         except FAULTS as error:
-            # Where the two decoders disagree, it is refused with as much as is known.
+            # If the slow decoder finds no fault, refuse the body without a place.
             raise invalid(self.problems(body)) or MalformedBody(UNREADABLE) from error
         if self._may_repeat(body, [row]) and (fault := invalid(self.problems(body))):
             raise fault
         try:
             return self._numbers([row])[0]
-        except KeyError as error:  # no level, where the type takes any text
+        except KeyError as error:  # an unknown level; the type takes any text
             raise invalid(self.problems(body)) or MalformedBody(UNREADABLE) from error
 
     def read_some(self, body: bytes) -> tuple[Floats, bool, dict[int, str], list[list[str]] | None]:
-        """Decode a body as `read` does, but leave out the objects of an array that are wrong.
+        """Decode a body as `read` does, but leave out the invalid objects of an array.
 
         Returns
         -------
-        x (m, d) of the rows that are right, whether the body was one object, {row: what is wrong with it}, and the
-        features of each right row whose level is unseen, as `Columns.unseen`.
+        x (m, d) of the valid rows; whether the body was one object; {row: its fault}; and the features with an unseen
+        level of each valid row, as `Columns.unseen`.
         """
         rows, single, faults = self._slowly(body)
         if single and faults:
@@ -117,10 +118,10 @@ class JsonRows:
         return rows, single, faults
 
     def read_objects(self, array: bytes) -> Floats:
-        """Decode an array of objects to x, as `read`."""
+        """Decode an array of objects to x, as `read` does."""
         if self._columns.parts:
             return np.array(self.read(array), dtype=np.float64)
-        # Before anything is decoded: a row has a brace, and its texts have few.
+        # Check before decoding: each row has one brace, and its texts have few.
         if array.count(b"{") > self._most_braces:
             self._columns.check_rows(self._columns.max_rows + 1)
         return self._matrix(array, self._decode_objects, partial(self.problems, array))
@@ -131,7 +132,8 @@ class JsonRows:
         Parameters
         ----------
         columns : the columns' names, in any order.
-        array : each row's values, in that order; an error calls row i f"{place}[{i}]".
+        array : each row's values, in that order.
+        place : the array's place; an error names row i as f"{place}[{i}]".
 
         Returns
         -------
@@ -146,7 +148,7 @@ class JsonRows:
         return self._matrix(array, self._arrays(order), partial(self._array_problems, array, order, place))
 
     def read_columns(self, text: bytes, place: str) -> Floats:
-        """Decode an object with an array of values for each feature; as `read_arrays`."""
+        """Decode an object with an array of values for each feature, as `read_arrays` does."""
         max_rows = self._columns.max_rows
         levels = "".join(level for column in self._columns for level in column.feature.levels)
         if text.count(b"]") > 1000 + len(self._columns) + max_rows * levels.count("]"):
@@ -190,10 +192,10 @@ class JsonRows:
 
         Parameters
         ----------
-        verdict, logit, probability, stable : (n,) each; stable is None where it is not known.
+        verdict, logit, probability, stable : (n,) each; stable is None if it is not known.
         single : whether to write an object.
-        more : {a field to add to each answer: its n values}.
-        outside : n lists of features; each that has some is added to its answer.
+        more : {field to add to each answer: its n values}.
+        outside : n lists of features; each non-empty list is added to its answer.
         """
         answers = b",".join(
             piece[1:-1] for piece in self.pieces(verdict, logit, probability, stable, more or {}, outside)
@@ -209,12 +211,12 @@ class JsonRows:
         more: Mapping[str, Sequence[object]],
         outside: Sequence[Sequence[str]] | None,
     ) -> Iterator[bytes]:
-        """Encode the answers as `write`, in arrays of at most WRITTEN answers each."""
+        """Encode the answers as `write` does, in arrays of at most WRITTEN answers each."""
         for at in range(0, len(logit), WRITTEN):
             rows = slice(at, at + WRITTEN)
             n = len(logit[rows])
             ends = _ends({name: some[rows] for name, some in more.items()}) if more else [b"},"] * n
-            # Joined from pieces, not encoded from objects: each answer is the same but for a few of them.
+            # Join pieces instead of encoding objects: answers differ in few of the pieces.
             pieces = [b',"logit":'] * (6 * n)
             pieces[0::6] = chosen(self._verdicts, verdict[rows], n)
             pieces[1::6] = _texts(probability[rows])
@@ -226,17 +228,17 @@ class JsonRows:
     def write_row(
         self, verdict: bool, logit: float, probability: float, stable: bool | None, outside: Sequence[str] = ()
     ) -> bytes:
-        """Encode the answer to a single row, from plain values: the same bytes as those of `write`."""
+        """Encode the answer to a single row, from plain values, with the same bytes as `write`."""
         text, end = msgspec.json.encode, _with_outside(outside, b"}")
         pieces = self._verdicts[verdict], text(probability), b',"logit":', text(logit), self._stables[stable], end
         return b"".join(pieces)
 
     def problems(self, body: bytes, start: int = 0, index: int = 0) -> Iterator[Problem]:
-        """Find each row of a body that is wrong, with the slow decoder.
+        """Find the faults of a body's rows with the slow decoder.
 
         Parameters
         ----------
-        start, index : of an array, where a row begins before which nothing is wrong, and which row that is.
+        start, index : in an array, the byte at which to start and the index of the row there.
         """
         rows, single = strict_json.values(body, self._most_characters, start)
         for i, row in enumerate(rows, index):
@@ -256,8 +258,8 @@ class JsonRows:
 
         Parameters
         ----------
-        decode : decodes a piece, whose first row is the n-th; raises FAULTS.
-        problems : the slow decoder, from a place of the array and a row on.
+        decode : decodes a piece, given the index of its first row; raises FAULTS.
+        problems : the slow decoder, given a start byte and the row's index.
         """
         parts, n, at = [], 0, 0
         try:
@@ -280,7 +282,7 @@ class JsonRows:
         return rows
 
     def _decode_arrays(self, order: tuple[int, ...]) -> Callable[[bytes, int], list[Any]]:
-        """What decodes arrays in which the features stand in that order."""
+        """Make a decoder of arrays whose features have that order."""
         types: list[Any] = [None] * len(order)
         for column, at in zip(self._columns, order, strict=True):
             types[at] = column.json_type
@@ -290,7 +292,7 @@ class JsonRows:
         return lambda piece, _: [[row[at] for at in order] for row in decoder.decode(piece)]
 
     def _numbers(self, rows: list[Any]) -> list[Row]:
-        """Rows of decoded values -> rows of numbers: a level becomes its index."""
+        """Rows of decoded values as rows of numbers: a level becomes its index."""
         if not self._columns.categorical:
             return rows
         return [
@@ -299,10 +301,10 @@ class JsonRows:
         ]
 
     def _may_repeat(self, body: bytes, rows: list[tuple[object, ...]]) -> bool:
-        """Whether some object may hold a duplicate field, of which msgspec keeps the last value.
+        """Whether an object may have a duplicate field; msgspec would keep its last value.
 
-        A row of d features holds 2 d quotes for the names and 2 for each text; any more is a duplicate or an escaped
-        quote, and then the slow decoder tells which.
+        A row of d features has 2 d quotes for the names and 2 for each text. More quotes mean a duplicate field or an
+        escaped quote; the slow decoder tells which.
         """
         texts = sum(isinstance(value, str) for row in rows for value in row) if self._columns.categorical else 0
         return body.count(b'"') != 2 * (len(self._columns) * len(rows) + texts)
@@ -343,13 +345,13 @@ def _value_problem(column: Column, value: object, place: str) -> Iterator[Proble
 
 
 def _ends(more: Mapping[str, Sequence[object]]) -> list[bytes]:
-    """{name: n values} -> what ends each of n answers."""
+    """The end of each of n answers, from {field: its n values}."""
     rows = zip(*more.values(), strict=True)
     return [b"," + msgspec.json.encode(dict(zip(more, values, strict=True)))[1:] + b"," for values in rows]
 
 
 def _with_outside(outside: Sequence[str], end: bytes) -> bytes:
-    """The end of an answer, with the features outside the training range, if there are any."""
+    """The end of an answer, with the features outside the training range, if any."""
     return _outside(tuple(outside)) + end if outside else end
 
 
@@ -359,5 +361,5 @@ def _outside(names: tuple[str, ...]) -> bytes:
 
 
 def _texts(numbers: Floats) -> list[bytes]:
-    """float64 (n,) -> each as JSON: the shortest text that reads back as the same number."""
+    """Write each float64 (n,) as JSON, in the shortest exact form."""
     return msgspec.json.encode(numbers.tolist())[1:-1].split(b",") if len(numbers) else []

@@ -1,4 +1,4 @@
-"""JSON as RFC 8259 has it, each field of an object at most once: msgspec would take the last of several."""
+"""JSON after RFC 8259 without duplicate fields; msgspec would take the last of several."""
 
 import json
 import re
@@ -11,22 +11,22 @@ from passfail.errors import BodyTooLarge, MalformedBody
 
 T = TypeVar("T")
 UNREADABLE = "invalid request body: not JSON that this endpoint can read"
-MOST_DIGITS = 400  # of a whole number: float64 ends at 309, and reading more takes long
-SLICE = 2**17  # bytes that are decoded at a time: no call holds the interpreter's lock for more than milliseconds
+MOST_DIGITS = 400  # of an integer: float64 ends at 309, and parsing more takes long
+SLICE = 2**17  # bytes decoded at a time: no call holds the interpreter's lock for more than milliseconds
 WHITE = b" \t\n\r"
 ELEMENT_END = re.compile(rb"[}\]][ \t\n\r]*,")
-# What decoding raises where a body is not plainly right.
+# The errors that decoding raises if a body is not plainly right.
 FAULTS = (msgspec.MsgspecError, ValueError, RecursionError)
 
 
 class Fields(list[tuple[str, object]]):
-    """A JSON object as its (name, value) pairs, so that a duplicate field is seen."""
+    """A JSON object as its (name, value) pairs, which keep duplicate fields."""
 
 
 SPACE = re.compile(r"[ \t\n\r]*")
 DECODER = json.JSONDecoder(
     object_pairs_hook=Fields,
-    parse_constant=lambda name: float("nan"),  # found again as "not a finite number"
+    parse_constant=lambda name: float("nan"),  # reported later as "not a finite number"
     parse_int=lambda text: int(text) if len(text) < MOST_DIGITS else float("inf"),
 )
 
@@ -36,15 +36,15 @@ def pieces(array: bytes, most: int) -> Iterator[tuple[int, bytes]]:
 
     Parameters
     ----------
-    most : the bytes that an element may have.
+    most : the largest number of bytes in an element.
 
     Yields
     ------
-    Where the piece's first element begins in the array, and the piece.
+    The byte of the array at which the piece's first element begins, and the piece.
 
     Raises
     ------
-    ValueError : an element has more, or something stands behind the array.
+    ValueError : an element is larger, or text follows the array.
     """
     at, last = array.find(b"[") + 1, array.rfind(b"]")
     if array[last + 1 :].strip(WHITE):
@@ -56,7 +56,7 @@ def pieces(array: bytes, most: int) -> Iterator[tuple[int, bytes]]:
 
 
 def _element_end(array: bytes, at: int, last: int, most: int) -> int:
-    """Find where the piece that begins at a place ends: a comma behind an element, or the last bracket."""
+    """Find the end of the piece that begins at `at`: a comma after an element, or `last`."""
     seen, end, quotes = at, at + SLICE, 0
     while end < last:
         found = ELEMENT_END.search(array, end, end + most)
@@ -65,7 +65,7 @@ def _element_end(array: bytes, at: int, last: int, most: int) -> int:
         if found is None or end > at + SLICE + most:
             raise ValueError
         part, end = array[seen : found.end()], found.end()
-        # An odd number of quotes: the comma stands in a text. Escaped ones are none.
+        # With an odd number of unescaped quotes, the comma is inside a text.
         quotes += part.replace(b"\\\\", b"").replace(b'\\"', b"").count(b'"') if b"\\" in part else part.count(b'"')
         if quotes % 2 == 0:
             return end - 1
@@ -74,19 +74,17 @@ def _element_end(array: bytes, at: int, last: int, most: int) -> int:
 
 
 def values(body: bytes, most: int, start: int = 0) -> tuple[Iterator[object], bool]:
-    """Decode JSON value by value, objects as Fields, NaN and infinities as floats.
-
-    What is found early needs nothing of the rest.
+    """Decode JSON lazily, value by value: objects as Fields, NaN and infinities as floats.
 
     Parameters
     ----------
-    most : the characters that one of the values may have.
-    start : where the first element to be decoded begins; 0: at the beginning.
+    most : the largest number of characters in a value.
+    start : the byte at which the first element to decode begins; 0: the first element.
 
     Returns
     -------
-    The elements of an array, or the one value that the body is; and whether it is no array. The iterator raises
-    MalformedBody, and BodyTooLarge where a value may have more than `most` characters.
+    The elements of an array, or the body's only value; and whether the body is not an array. The iterator raises
+    MalformedBody, and BodyTooLarge if a value may have more than `most` characters.
     """
     try:
         text = body.decode("utf-8")
@@ -103,7 +101,7 @@ def values(body: bytes, most: int, start: int = 0) -> tuple[Iterator[object], bo
 def _values(text: str, at: int, most: int, single: bool, more: bool) -> Iterator[object]:
     base, window = at, text[at : at + 2 * most]
     while more:
-        if at - base > most:  # a window moves on, so that no value is read further than it may reach
+        if at - base > most:  # move the window, so that a value is read at most as far as it may reach
             base, window = at, text[at : at + 2 * most]
         found, end = _value(text, base, window, at - base)
         yield found
@@ -120,7 +118,7 @@ def _values(text: str, at: int, most: int, single: bool, more: bool) -> Iterator
 
 
 def _value(text: str, base: int, window: str, at: int) -> tuple[object, int]:
-    """The value that begins at a place of the window, which begins at `base` in the text; and where it ends."""
+    """Decode the value at `at` in a window that begins at `base`; return it and its end."""
     try:
         found, end = DECODER.raw_decode(window, at)
     except json.JSONDecodeError as error:
@@ -145,32 +143,32 @@ def _malformed(message: str, text: str, at: int) -> MalformedBody:
 
 
 def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
-    """Decode JSON. Raises MalformedBody, which repeats nothing of what was sent."""
+    """Decode JSON. Raises MalformedBody, which repeats nothing of the body."""
     try:
         return decoder.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        # msgspec names the place and the types; but of an unknown field it repeats the name.
+        # msgspec names the place and the types; for an unknown field it would repeat the name.
         reason = "unknown field" if "unknown field" in str(error) else error
         raise MalformedBody(f"invalid request body: {reason}") from error
 
 
 def decode_once(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
-    """Decode JSON whose objects (Structs) have each field once. Raises MalformedBody."""
+    """Decode JSON without duplicate fields into Structs. Raises MalformedBody."""
     document = decode(decoder, body)
     if may_repeat(body, document):
-        if len(body) > SLICE:  # json holds the interpreter's lock; nobody writes so long a body with escaped quotes
+        if len(body) > SLICE:  # json would hold the interpreter's lock; no client escapes quotes in so long a body
             raise MalformedBody("invalid request body: duplicate field, or a quote that is escaped by its number")
         try:
             json.loads(body, object_pairs_hook=_check_once, parse_int=len, parse_float=len)
-        except (ValueError, RecursionError) as error:  # msgspec does not look into the values that it drops
+        except (ValueError, RecursionError) as error:  # msgspec does not decode values that it skips
             raise MalformedBody(UNREADABLE) from error
     return document
 
 
 def may_repeat(body: bytes, document: object) -> bool:
-    """Whether a body may hold a duplicate field: it has more quotes than the document that msgspec made of it.
+    """Whether a body may have a duplicate field: it has more quotes than its document.
 
-    Structs must leave out what was not sent (omit_defaults). A quote that is escaped by its number counts, too.
+    The Structs must omit absent fields (omit_defaults). A quote escaped as \\u0022 changes the count, too.
     """
     return body.count(b'"') != msgspec.json.encode(document).count(b'"')
 

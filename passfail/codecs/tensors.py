@@ -1,4 +1,4 @@
-"""Tensors of the Open Inference Protocol, version 2, to rows of numbers, strictly, and answers to tensors.
+"""The codec of tensors of the Open Inference Protocol V2: inputs to rows, answers to outputs.
 
 https://github.com/kserve/open-inference-protocol; binary tensors as in Triton's "binary data" extension.
 """
@@ -22,7 +22,7 @@ INTEGERS = {f"{sign}INT{bits}": f"<{sign.lower() or 'i'}{bits // 8}" for sign in
 EXACT = 2**53  # float64 holds every whole number up to here
 OTHER_COUNT = "doesn't hold as many values as the shape says"
 
-# What an answer holds, unless it is asked for less. `stable` is false also where it is not known: with a hidden layer.
+# The outputs of an answer, unless the request names fewer. `stable` is also false if it is unknown (hidden layer).
 OUTPUTS = {"probability": "FP64", "logit": "FP64", "verdict": "BOOL", "label": "BYTES", "stable": "BOOL"}
 
 Texts = list[str | int | None]
@@ -30,16 +30,19 @@ Values = Floats | Bools | list[str]  # an output's values, (n,)
 
 
 def described(**schema: object) -> msgspec.Meta:
-    """What OpenAPI says of a field beyond its type. The decoder does not check it: our own errors name the place."""
+    """OpenAPI's description of a field beyond its type.
+
+    msgspec does not check it; our own errors name the place.
+    """
     return msgspec.Meta(extra_json_schema=schema)
 
 
-# Not decoded with the rest of a request: it may be of any size.
+# Not decoded with the rest of a request, because it may be of any size.
 Parameters = Annotated[msgspec.Raw, described(type=["object", "null"])] | UnsetType
 
 
 class Input(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """A tensor of a request, its data as JSON or, with parameters.binary_data_size, behind the JSON."""
+    """A tensor of a request; its data is JSON or, with parameters.binary_data_size, binary."""
 
     name: str
     shape: Annotated[msgspec.Raw, described(type="array", items={"type": "integer"})]
@@ -49,7 +52,7 @@ class Input(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
 
     @property
     def values(self) -> msgspec.Raw:
-        """The data; empty where there is none."""
+        """The data; empty if the tensor has none."""
         return msgspec.Raw() if isinstance(self.data, UnsetType) else self.data
 
 
@@ -61,7 +64,7 @@ class Output(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
 
 
 class Inference(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """A request's JSON."""
+    """The JSON of an inference request."""
 
     inputs: Annotated[list[Input], described(minItems=1)]
     outputs: list[Output] | UnsetType | None = UNSET
@@ -74,7 +77,7 @@ class Inference(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
 INFERENCE = msgspec.json.Decoder(Inference)
 SHAPE = msgspec.json.Decoder(list[int])
 PARAMETERS = msgspec.json.Decoder(dict[str, Any] | None)
-FLOAT = msgspec.json.Decoder(list[float])  # nearly always
+FLOAT = msgspec.json.Decoder(list[float])  # for nearly all tensors
 NULLABLE = msgspec.json.Decoder(list[float | None])
 WHOLE = msgspec.json.Decoder(list[int])
 TEXTS = msgspec.json.Decoder(list[str | int | list[str | int | None] | None])
@@ -84,7 +87,13 @@ NO_BRACKETS = bytes.maketrans(b"[]", b"  ")
 
 
 class Tensor(NamedTuple):
-    """An input that is decoded: where it stands in the request, and its values in that shape, or, of BYTES, flat."""
+    """A decoded input.
+
+    Attributes
+    ----------
+    place : its place in the request.
+    values : float64 in that shape, or a flat list for BYTES.
+    """
 
     place: str
     datatype: str
@@ -95,8 +104,8 @@ class Tensor(NamedTuple):
 class TensorRows:
     """The decoder of one model's rows in tensors.
 
-    Either one tensor x [n, d], a category as the index of its level; or one tensor [n] a feature, a category as its
-    level in BYTES. NaN, null and an empty text are a missing value.
+    A request has either one tensor x [n, d], with the index of a category's level, or one tensor [n] for each feature,
+    with a category's level as BYTES. NaN, null and an empty text are missing values.
     """
 
     def __init__(self, columns: Columns) -> None:
@@ -106,7 +115,7 @@ class TensorRows:
         self._most_braces = 1000 + 2 * len(columns) + (braces - 1) * columns.max_rows
 
     def decode(self, body: bytes) -> Inference:
-        """Decode a request's JSON, but for what its tensors hold. Raises MalformedBody."""
+        """Decode a request's JSON, except its tensors' data. Raises MalformedBody."""
         if body.count(b"{") > self._most_braces:
             raise MalformedBody("invalid request body: more inputs and outputs than a request for this model can have")
         return strict_json.decode_once(INFERENCE, body)
@@ -114,7 +123,7 @@ class TensorRows:
     def read(self, inputs: Sequence[Input], binary: bytes | memoryview = b"") -> Floats:
         """Decode a request's inputs, with the bytes behind its JSON, to x, float64 (n, d).
 
-        Raises MalformedBody, or InvalidInstance naming the places that are wrong.
+        Raises MalformedBody, or InvalidInstance with the wrong places.
         """
         tensors = self._tensors(inputs, binary)
         d, names = len(self._columns), list(self._columns.by_name)
@@ -162,7 +171,7 @@ class TensorRows:
         d = len(self._columns)
         if shape[1:] != [d] or isinstance(values, list):
             raise wrong(f"{place}.shape", f"expected numbers in the shape [n, {d}]")
-        whole = np.isfinite(values).all()  # nearly always, and then no numeric column has to be looked at
+        whole = np.isfinite(values).all()  # true for nearly all tensors; no numeric column needs a check then
         for j, column in enumerate(self._columns):
             if not whole or column.codes is not None:
                 column.check(values[:, j], place)
@@ -170,16 +179,16 @@ class TensorRows:
 
 
 def outputs(asked: Inference) -> dict[str, bool]:
-    """The outputs that a request asks for: all, or some, each once; and whether each is to stand behind the JSON.
+    """The outputs that a request asks for: {name: whether its data is binary}.
 
-    Raises InvalidInstance or MalformedBody.
+    A request without `outputs` asks for all. Raises InvalidInstance or MalformedBody.
     """
     everywhere = parameter(asked.parameters, "binary_data_output") is True
     if not isinstance(asked.outputs, list):
         return dict.fromkeys(OUTPUTS, everywhere)
     found: dict[str, bool] = {}
     for i, output in enumerate(asked.outputs):
-        if output.name not in OUTPUTS or output.name in found:  # more would be a response of any size
+        if output.name not in OUTPUTS or output.name in found:  # duplicates would make a response of any size
             detail = "given more than once" if output.name in OUTPUTS else f"there are {', '.join(OUTPUTS)}"
             raise wrong(f"$.outputs[{i}].name", detail)
         found[output.name] = parameter(output.parameters, "binary_data", everywhere) is True
@@ -193,7 +202,7 @@ def write(
 
     Parameters
     ----------
-    wanted : what `outputs` found.
+    wanted : as from `outputs`.
     values : {output: its n values}.
     head : the fields before the outputs.
     """
@@ -220,12 +229,12 @@ def parameter(parameters: Parameters, name: str, default: object = None) -> obje
 
 
 def wrong(place: str, detail: str) -> InvalidInstance:
-    """The error of one place."""
+    """The error for one wrong place."""
     return InvalidInstance("1 place is wrong", [Problem(place, detail)])
 
 
 def _shape(raw: msgspec.Raw) -> list[int]:
-    """A shape; empty where it is none."""
+    """Decode a shape; empty if it is malformed."""
     try:
         return SHAPE.decode(raw) if len(memoryview(raw)) <= LONGEST_ABOUT else []
     except msgspec.MsgspecError:
@@ -233,7 +242,7 @@ def _shape(raw: msgspec.Raw) -> list[int]:
 
 
 def _column(tensor: Tensor, column: Column) -> Floats:
-    """One feature's tensor -> float64 (n,)."""
+    """Convert one feature's tensor to float64 (n,)."""
     place, _, shape, values = tensor
     if shape[1:] not in ([], [1]):
         raise wrong(f"{place}.shape", "expected [n]")
@@ -247,9 +256,9 @@ def _column(tensor: Tensor, column: Column) -> Floats:
 
 
 def _from_json(text: bytes, datatype: str, shape: list[int], place: str, most_commas: int) -> Floats | Texts:
-    """A tensor's data -> float64 in that shape, or, of BYTES, a flat list.
+    """Decode a tensor's data as float64 in that shape or, for BYTES, as a flat list.
 
-    most_commas: that a text of it may have, and 1.
+    most_commas: the largest number of commas in one text, plus 1.
     """
     try:
         if datatype == "BYTES":
@@ -273,15 +282,15 @@ def _from_json(text: bytes, datatype: str, shape: list[int], place: str, most_co
         return _exact(values, place)
     if datatype == "FP64":
         return values
-    with np.errstate(over="ignore"):  # beyond FP32 is infinite, and refused as that
+    with np.errstate(over="ignore"):  # a number beyond FP32 becomes infinite, and is refused as such
         return values.astype(FLOATS[datatype]).astype(np.float64)
 
 
 def _slices(text: bytes, shape: list[int], place: str) -> Iterator[bytes]:
-    """The numbers of a tensor's data, flat or an array for each row, as flat arrays of about SLICE bytes each."""
+    """Cut a tensor's data, flat or nested by row, into flat arrays of about SLICE bytes."""
     rows, count = shape[0], prod(shape)
     width = prod(shape[1:])
-    marks = text.translate(None, UNMARKED)  # `text` is JSON: these show where its numbers stand
+    marks = text.translate(None, UNMARKED)  # `text` is JSON: the marks show the places of its numbers
     if len(marks) == max(count + 1, 2):
         right = marks == b"[%b]" % (b"," * (count - 1))
     else:
@@ -298,7 +307,7 @@ def _slices(text: bytes, shape: list[int], place: str) -> Iterator[bytes]:
 
 
 def _floats(array: bytes) -> Floats:
-    """A flat JSON array of n numbers -> float64 (n,); null is NaN."""
+    """Decode a flat JSON array of n numbers as float64 (n,); null becomes NaN."""
     try:
         return floats(FLOAT.decode(array))
     except msgspec.ValidationError:
@@ -306,7 +315,7 @@ def _floats(array: bytes) -> Floats:
 
 
 def _flat(values: list[Any], shape: Sequence[int], place: str) -> list[Any]:
-    """The values without the nesting, which must be the shape's."""
+    """Flatten values; their nesting must be the shape's."""
     if not values or not isinstance(values[0], list):
         if len(values) != prod(shape) or any(isinstance(value, list) for value in values):
             raise wrong(f"{place}.data", OTHER_COUNT)
@@ -317,7 +326,7 @@ def _flat(values: list[Any], shape: Sequence[int], place: str) -> list[Any]:
 
 
 def _from_binary(buffer: bytes | memoryview, datatype: str, shape: list[int], place: str) -> Floats | Texts:
-    """A tensor's little-endian buffer -> as `_from_json`."""
+    """Decode a tensor's little-endian buffer, with the result of `_from_json`."""
     count = prod(shape)
     if datatype == "BYTES":
         return _texts(buffer, count, place)
@@ -331,14 +340,14 @@ def _from_binary(buffer: bytes | memoryview, datatype: str, shape: list[int], pl
 
 
 def _exact(values: "np.ndarray[Any, np.dtype[Any]]", place: str) -> Floats:
-    """Whole numbers as float64, where it holds them."""
+    """Integers as float64. Raises InvalidInstance if float64 would round one."""
     if values.size and (values.max() > EXACT or values.min() < -EXACT):
         raise wrong(place, "a whole number is beyond 2^53: float64 would round it")
     return values.astype(np.float64)
 
 
 def _texts(buffer: bytes | memoryview, count: int, place: str) -> Texts:
-    """BYTES elements: a 4-byte little-endian length and so many bytes each."""
+    """Decode BYTES elements, each a 4-byte little-endian length and its bytes."""
     texts: list[bytes] = []
     at = 0
     while at < len(buffer) and len(texts) <= count:
@@ -358,7 +367,7 @@ def _unknown_datatype(place: str) -> InvalidInstance:
 
 
 def _bytes(values: Values) -> bytes:
-    """An output's values as a little-endian buffer."""
+    """Encode an output's values as a little-endian buffer."""
     if isinstance(values, list):
         packed = {text: struct.pack("<I", len(text.encode())) + text.encode() for text in set(values)}
         return b"".join(map(packed.__getitem__, values))

@@ -1,10 +1,10 @@
-"""The activations of the hidden layer, by the names and formulas of torch.nn, from operations that IEEE 754 fixes.
+"""The activations of torch.nn, written with operations that IEEE 754 defines exactly.
 
-exp, log and tanh differ between engines by units in the last place, which a hidden layer would carry into the logit.
-So they are spelled out here in +, -, *, /, floor, comparisons and a table: the same bits in every engine, alone or in
-a batch, as for the linear model. tests/unit/passfail/proof/test_activations.py holds each to torch.nn's own.
+Engines compute exp, log and tanh with different last bits, and a hidden layer would carry them into the logit. This
+module therefore uses only +, -, *, /, floor, comparisons and a table. The bits are then the same in every engine, alone
+or in a batch, as for the linear model. tests/unit/passfail/proof/test_activations.py compares each with torch.nn's own.
 
-train/model/logistic.py runs them in torch, and so they get into the exports; reference.py runs them in NumPy.
+train/model/logistic.py runs them in torch, from where they get into the exports; reference.py runs them in NumPy.
 """
 
 import math
@@ -20,7 +20,10 @@ Scalar: TypeAlias = Any  # a float64 of the same library
 
 
 class Arithmetic(Protocol):
-    """Who computes: NumPy (NUMPY below) or PyTorch (train/model/logistic.py). power(k): exp(-k / STEPS)."""
+    """The operations of a library: NumPy (NUMPY below) or PyTorch (train/model/logistic.py).
+
+    power(k) is exp(-k / STEPS).
+    """
 
     def where(self, condition: Vector, a: Vector, b: Vector) -> Vector: ...
     def floor(self, v: Vector) -> Vector: ...
@@ -50,7 +53,7 @@ LOG_TERMS = [2 / (2 * k + 1) for k in range(17, -1, -1)]  # (1/3)^37 / 37 is 6e-
 PRELU_START = 0.25  # torch.nn.PReLU's
 SELU = 1.0507009873554804934193349852946, 1.6732632423543772848170429916717  # (scale, alpha), arXiv 1706.02515
 
-# name -> f(m, v, slope), v float64 (n, H) -> (n, H), NaN for NaN. m: who computes, NUMPY or logistic.py's TORCH.
+# name -> f(m, v, slope), v float64 (n, H) -> (n, H), NaN for NaN. m: the library, NUMPY or logistic.py's TORCH.
 # slope is PReLU's parameter. Softmin, Softmax and LogSoftmax go across a row's H units, fewer than 2^16.
 ACTIVATIONS: dict[str, Callable[[Arithmetic, Vector, Any], Vector]] = {
     "ReLU": lambda m, v, slope: _above(m, v, 0.0),
@@ -92,7 +95,7 @@ def _power(m: Arithmetic, t: Vector) -> tuple[Vector, Vector]:
     t = _below(m, t, float(FARTHEST))
     step = m.floor(t * STEPS + 0.5)
     r = step / STEPS - t
-    term = m.power(m.where(step == step, step, 0.0))  # NaN has no place in the table; r carries it on
+    term = m.power(m.where(step == step, step, 0.0))  # NaN is no index of the table; r is NaN then
     return term, _polynomial(m, EXP_TERMS, r) * r
 
 
@@ -102,7 +105,7 @@ def _exp(m: Arithmetic, t: Vector) -> Vector:
 
 
 def _expm1(m: Arithmetic, t: Vector) -> Vector:
-    """exp(-t) - 1, in which nothing cancels near t = 0."""
+    """exp(-t) - 1, without cancellation near t = 0."""
     term, share = _power(m, t)
     return (term - 1.0) + term * share
 
@@ -114,7 +117,7 @@ def _log1p(m: Arithmetic, u: Vector) -> Vector:
 
 
 def _log(m: Arithmetic, v: Vector) -> Vector:
-    """log(v) for 1 <= v < 2^16: powers of two are taken out until _log1p reaches."""
+    """log(v) for 1 <= v < 2^16: powers of two are factored out, and _log1p does the rest."""
     log = 0.0 * v
     for power in (256.0, 16.0, 4.0, 2.0):
         log = m.where(v >= power, log + m.number(math.log(power)), log)

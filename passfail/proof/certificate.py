@@ -1,7 +1,7 @@
-"""The proof that an engine answers as the parameters say, measured against exact arithmetic.
+"""The proof that an engine computes the model, measured against exact arithmetic.
 
-The trainer runs it at length before it publishes (train/export/parity.py); the service runs it in short, on the machine
-and with the runtime that will answer, before it is ready.
+The trainer runs the long form before it publishes (train/export/parity.py). The service runs the short form before it
+is ready, on the machine and with the runtime that will answer.
 """
 
 from collections.abc import Callable
@@ -22,9 +22,9 @@ from passfail.runtimes import Runtime
 Verdict = Callable[[Floats], Bools]
 Claim = Callable[[Floats, Floats], Bools | None]
 
-LONG_ROWS, LONG_VALUES = 65_537, 2**19  # of the longest batch at the start: it must take few milliseconds
+LONG_ROWS, LONG_VALUES = 65_537, 2**19  # limits of the longest batch at the start, so that it takes few milliseconds
 
-# What each figure is, in words, wherever it is shown.
+# {figure: its description}, for every message and page that shows it.
 FIGURES = {
     "logit_differences": "logits whose bits differ from the closed form's",
     "logit_error": "largest error of a logit, as a share of its rounding bound",
@@ -40,7 +40,7 @@ FIGURES = {
 
 
 def limits(link: str) -> dict[str, float]:
-    """What each figure may be at most, of those that a certificate needs."""
+    """The largest allowed value of each figure that a certificate requires."""
     return {
         "logit_differences": 0,
         "logit_error": 1.0,
@@ -55,7 +55,7 @@ def limits(link: str) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Truth:
-    """What is known about the rows that every engine answers.
+    """The exact answers to the rows that every engine answers.
 
     With a hidden layer the closed form's logits stand for the exact ones, and the band is 0.
 
@@ -63,14 +63,15 @@ class Truth:
     ----------
     x : the rows (n, d).
     logit : of the closed form (n,).
-    sample : the indices (m,) of the rows whose logits are measured exactly, of those with a finite logit.
-    high, low : their exact logits (m,), as passfail/proof/exact.py has them.
-    band : how far each of them may be off (m,).
+    sample : the indices (m,) of rows with a finite logit, for which the exact logit is computed.
+    high, low : their exact logits (m,), as a pair of passfail/proof/exact.py.
+    band : the rounding bound of each (m,).
     finite : the indices (k,) of all rows with a finite logit.
-    p, q : their exact probabilities (k,), high and low, given the closed form's logits; None where there are none here.
-    ladders, signs : `samples.ladders`.
-    sizes : of the batches that are compared with single rows.
-    alone : indices of the rows asked one by one.
+    p, q : their exact probabilities (k,), high and low, from the closed form's logits; None if this machine can't
+        compute them.
+    ladders, signs : as from `samples.ladders`.
+    sizes : the sizes of the batches that are compared with single rows.
+    alone : the indices of the rows asked one by one.
     """
 
     subject: Subject
@@ -94,10 +95,10 @@ def truth(subject: Subject, x: Floats, exact_rows: int, steps: int, sizes: tuple
 
     Parameters
     ----------
-    exact_rows : how many rows' logits to measure exactly, at most; probabilities are, of all rows.
-    steps : how many rows each feature's ladder has.
-    sizes : of the batches.
-    alone : how many rows to ask one by one, at most.
+    exact_rows : the largest number of exact logits; probabilities are exact for all rows.
+    steps : the number of rows in each feature's ladder.
+    sizes : the sizes of the batches.
+    alone : the largest number of rows to ask one by one.
     """
     logit = reference.logit(subject, x)
     finite = np.flatnonzero(np.isfinite(logit))
@@ -117,7 +118,7 @@ def truth(subject: Subject, x: Floats, exact_rows: int, steps: int, sizes: tuple
 
 
 def certify(name: str, runtime: Runtime, verdict: Verdict, subject: Subject, stable: Claim | None = None) -> None:
-    """The short form, well under 0.1 s. Raises CertificateError saying by how much the runtime misses."""
+    """Run the short form, well under 0.1 s. Raises CertificateError with the failed limits."""
     x, _ = samples.rows(subject, 60)
     sizes = (*batch_sizes(1024), min(LONG_ROWS, LONG_VALUES // len(subject.features)))
     figures = measure(runtime, verdict, truth(subject, x, exact_rows=200, steps=32, sizes=sizes, alone=7), stable)
@@ -126,26 +127,29 @@ def certify(name: str, runtime: Runtime, verdict: Verdict, subject: Subject, sta
 
 
 def batch_sizes(most: int) -> tuple[int, ...]:
-    """The sizes up to `most` around each power of two: engines change their way at such sizes, and at vector widths."""
+    """The sizes up to `most` around each power of two.
+
+    Engines switch their code path at such sizes and at vector widths.
+    """
     around = {2**k + d for k in range(most.bit_length()) for d in (-1, 0, 1)}
     return tuple(sorted(size for size in around | {most} if size <= most))
 
 
 def faults(figures: Figures, link: str) -> list[str]:
-    """What the figures miss, each in words with what is measured and what is allowed; empty where all is met."""
+    """The limits that the figures exceed, each with the measured value and the limit."""
     measured = ((FIGURES[name], getattr(figures, name), limit) for name, limit in limits(link).items())
     return [f"{words}: {value:.6g} (at most {limit:g})" for words, value, limit in measured if not value <= limit]
 
 
 def measure(runtime: Runtime, verdict: Verdict, truth: Truth, stable: Claim | None = None) -> Figures:
-    """The Figures of a runtime, and of what decides on its logits.
+    """Measure the Figures of a runtime and of the verdicts from its logits.
 
     Parameters
     ----------
     verdict : logits (n,) -> bool (n,).
-    stable : rows (n, d) and their logits (n,) -> whether each verdict is said to be stable, bool (n,), or None.
+    stable : rows (n, d) and their logits (n,) -> whether each verdict is reported as stable, bool (n,), or None.
 
-    Raises CertificateError where it can't answer at all.
+    Raises CertificateError if the runtime can't answer.
     """
     z, p = _answer(runtime, truth.x)
     at, threshold = truth.sample, truth.subject.logit_threshold
@@ -157,7 +161,7 @@ def measure(runtime: Runtime, verdict: Verdict, truth: Truth, stable: Claim | No
     sure = distance > truth.band
     wrong = verdict(z[at]) != right
     claimed = None if stable is None else stable(truth.x[at], z[at])
-    # The band is twice what rounding can do: a row whose computed logit is outside it is exactly at least half as far.
+    # The band is twice the rounding bound: if a computed logit is outside it, the exact one is outside half of it.
     false_stable = 0 if claimed is None else int((claimed & ~(distance > truth.band / 2)).sum())
     edge = np.array([np.nextafter(threshold, -np.inf), threshold, np.nextafter(threshold, np.inf)])
     wrong_at_edge = verdict(edge) != [False, False, True]  # positive where the logit exceeds the threshold's
@@ -176,9 +180,9 @@ def measure(runtime: Runtime, verdict: Verdict, truth: Truth, stable: Claim | No
 
 
 def ulp(p: Floats | float, q: Floats | float) -> int:
-    """The largest distance of two probabilities, or arrays of them, in units in the last place; NaN equals NaN.
+    """The largest distance between probabilities p and q, in units in the last place.
 
-    Below 1e-300 all count as equal, since there 1 / (1 + exp(-z)) runs out of exponents.
+    NaN equals NaN. All values below 1e-300 are equal, because 1 / (1 + exp(-z)) underflows there.
     """
     p, q = np.atleast_1d(p), np.atleast_1d(q)
     if (np.isnan(p) != np.isnan(q)).any():
@@ -188,7 +192,7 @@ def ulp(p: Floats | float, q: Floats | float) -> int:
 
 
 def non_monotone(logit: Floats, probability: Floats) -> int:
-    """How many rows have a lower probability than some row of a lower logit."""
+    """The number of rows with a lower probability than a row with a lower logit."""
     known = ~np.isnan(logit)
     order = np.lexsort((probability[known], logit[known]))
     z, p = logit[known][order], probability[known][order]
@@ -198,7 +202,7 @@ def non_monotone(logit: Floats, probability: Floats) -> int:
 
 
 def _answer(runtime: Runtime, x: Floats) -> tuple[Floats, Floats]:
-    """The runtime's answer, checked for its shape and type: engines fail in as many ways as there are engines."""
+    """The runtime's answer, with its shape and type checked. Raises CertificateError."""
     try:
         answer: list[npt.NDArray[np.generic]] = [np.asarray(part) for part in runtime(x)]
     except Exception as error:
@@ -211,7 +215,7 @@ def _answer(runtime: Runtime, x: Floats) -> tuple[Floats, Floats]:
 
 
 def _probability_error(p: Floats, truth: Truth) -> float:
-    """The largest error of probabilities p (k,) of rows with a finite logit; 0 where the exact ones can't be had."""
+    """The largest error of probabilities p (k,); 0 if this machine can't compute exact ones."""
     if truth.p is None or truth.q is None:
         return 0.0
     with np.errstate(all="ignore"):
@@ -219,7 +223,7 @@ def _probability_error(p: Floats, truth: Truth) -> float:
 
 
 def _batch_differences(runtime: Runtime, z: Floats, p: Floats, truth: Truth) -> int:
-    """How many rows answer otherwise than z, p (n,) in batches of the sizes, or alone."""
+    """The number of rows whose answer alone or in another batch differs from z, p (n,)."""
     n, count = len(truth.x), 0
     batches = [slice(size) if size <= n else np.resize(np.arange(n), size) for size in truth.sizes]
     for which in [*batches, *truth.alone.reshape(-1, 1)]:
@@ -230,7 +234,7 @@ def _batch_differences(runtime: Runtime, z: Floats, p: Floats, truth: Truth) -> 
 
 
 def _falls(runtime: Runtime, truth: Truth) -> int:
-    """How many steps of the ladders lead the wrong way, of the logit or the probability."""
+    """The number of ladder steps in which logit or probability goes the wrong way."""
     features, steps, d = truth.ladders.shape
     if features == 0:
         return 0
@@ -245,5 +249,5 @@ def _same(a: Floats, b: Floats) -> Bools:
 
 
 def _largest(values: Floats) -> float:
-    """The largest of them, NaN where one is."""
+    """The largest value; NaN if one is NaN."""
     return float(values.max(initial=0.0))

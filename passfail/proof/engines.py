@@ -1,4 +1,4 @@
-"""Every engine installed here that an export can travel to, asked the same rows."""
+"""The proof that each engine installed here answers the same rows alike."""
 
 import shutil
 import sqlite3
@@ -18,7 +18,7 @@ from passfail.manifest import Manifest
 from passfail.proof import certificate, reference, samples
 from passfail.runtimes import MODEL_FILES, load_runtime
 
-ROWS, ACROSS = 2_000, 10_000  # of each kind that can be drawn at will, and across the probabilities
+ROWS, ACROSS = 2_000, 10_000  # of each random kind, and across the probabilities
 Answer = tuple[Floats, Floats | None]  # logit and probability (n,); None: the engine gives no probability
 SCRIPT = """
 import * as model from './model.mjs';
@@ -34,11 +34,13 @@ fs.writeFileSync('out', out);
 
 
 class Proof(NamedTuple):
-    """How an engine answered: the rows asked, the logits and verdicts that differ, and its probabilities' error.
+    """The comparison of one engine with the closed form.
 
     Attributes
     ----------
-    absent : why the engine was not asked; "" where it was.
+    absent : the reason why the engine was not asked; "" if it was.
+    rows : the number of rows asked.
+    logits, verdicts : the number that differ.
     ulp : the largest distance of a probability from ONNX Runtime's, in units in the last place.
     """
 
@@ -51,11 +53,14 @@ class Proof(NamedTuple):
 
 
 def prove(manifest: Manifest, files: Mapping[str, bytes]) -> Iterator[Proof]:
-    """Ask each engine some 20,000 rows and compare it with the closed form: boundary rows, extremes, missing values."""
+    """Compare each engine with the closed form on some 20,000 rows.
+
+    Boundary rows, extremes and missing values are among them.
+    """
     x, _ = samples.rows(manifest, ROWS, seed=2, across=ACROSS)
     with np.errstate(all="ignore"):
         expected = reference.logit(manifest, x)
-    # What a table of SQL can't hold, or PostgreSQL and BigQuery refuse to multiply: the service refuses it, or nearly.
+    # Leave out rows that a SQL table can't hold, or that PostgreSQL and BigQuery refuse to multiply.
     usual = np.isfinite(expected) & ~(np.abs(x) > 1e150).any(axis=1)
     x, expected = x[usual], expected[usual]
     threshold = score_at(manifest.link, manifest.threshold)
@@ -73,7 +78,7 @@ def prove(manifest: Manifest, files: Mapping[str, bytes]) -> Iterator[Proof]:
 
 
 def table(proofs: list[Proof]) -> str:
-    """The proofs as text, a line each, and what they say together."""
+    """The proofs as a table in plain text, with a line of totals."""
     lines = [f"{'engine':16} {'rows':>7} {'logits differ':>14} {'verdicts differ':>16} {'probability, ulp':>17}"]
     for one in proofs:
         ulp = "-" if one.ulp is None else str(one.ulp)

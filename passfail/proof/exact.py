@@ -1,7 +1,7 @@
-"""Exact arithmetic, from the very bits of the parameters: the truth that every engine is measured against.
+"""Exact arithmetic from the bits of the parameters, the reference for every engine.
 
-A number comes back as a pair of float64 arrays, (high, low): high is the float64 nearest to it, infinite where that
-is, and high + low is the number itself to about 106 bits.
+A result is a pair of float64 arrays, (high, low). `high` is the nearest float64, which may be infinite. high + low is
+the exact number to about 106 bits.
 """
 
 import importlib.util
@@ -24,9 +24,13 @@ WHOLE = 1074  # every float64 times 2^1074 is a whole number
 
 
 def logits(subject: Subject, columns: Floats) -> tuple[Floats, Floats]:
-    """The exact logits of rows given as `reference.values` (n, D), finite, of a model without a hidden layer.
+    """The exact logits of a model without a hidden layer.
 
-    Whole numbers throughout: weight / scale are brought to one denominator, and a float64 is a whole number of 2^-1074.
+    All numbers are integers: weight / scale gets a common denominator, and a float64 is a multiple of 2^-1074.
+
+    Parameters
+    ----------
+    columns : float64 (n, D), finite, as from `reference.values`.
 
     Returns
     -------
@@ -44,7 +48,7 @@ def logits(subject: Subject, columns: Floats) -> tuple[Floats, Floats]:
         for value, center, slope in zip(row, centers, slopes, strict=True):
             number += (_whole(value) - center) * slope
         try:
-            high.append(number / unit)  # of whole numbers, Python's division is rounded correctly
+            high.append(number / unit)  # Python rounds a division of integers correctly
             low.append((number - _whole(high[-1]) * denominator) / unit)
         except OverflowError:
             high.append(math.copysign(math.inf, number))
@@ -53,7 +57,7 @@ def logits(subject: Subject, columns: Floats) -> tuple[Floats, Floats]:
 
 
 def can(link: str) -> bool:
-    """Whether this link's probabilities can be had exactly here: two of them take mpmath, which trainers have."""
+    """Whether exact probabilities of this link are available: two links need mpmath."""
     return link in ("logit", "cloglog") or importlib.util.find_spec("mpmath") is not None
 
 
@@ -68,7 +72,10 @@ def probabilities(link: str, z: Floats) -> tuple[Floats, Floats]:
 
 
 def rounded(link: str, z: Floats) -> Floats:
-    """The scores z (n,) as the link takes them: all but the logit round them first (train/model/links.py says why)."""
+    """The scores z (n,) as the link uses them.
+
+    Each link except the logit rounds them first; train/model/links.py gives the reason.
+    """
     if link == "logit":
         return z
     held = np.clip(z, LINKS[link].least, LINKS[link].most)
@@ -79,10 +86,10 @@ def rounded(link: str, z: Floats) -> Floats:
 
 
 def _logistic(z: Floats) -> tuple[Floats, Floats]:
-    """1 / (1 + exp(-z)) for z (n,), to 80 bits or more; below 1e-290, where pairs lose digits, to 53.
+    """1 / (1 + exp(-z)) for z (n,), to 80 bits or more; to 53 bits below 1e-290.
 
-    Pairs of float64 are added and multiplied without error, then shortened (Dekker, Numerische Mathematik 18, 1971).
-    exp(-|z|) is 2^-k exp(r), and exp(r) the 256th power of a Taylor series of 1 / 256 of r.
+    Pairs of float64 are added and multiplied without error, then rounded (Dekker, Numerische Mathematik 18, 1971).
+    exp(-|z|) is 2^-k exp(r), and exp(r) is the 256th power of a Taylor series at r / 256.
     """
     size = np.minimum(np.abs(z), 745.0)
     k = np.round(size / LN2[0])
@@ -103,7 +110,7 @@ def _logistic(z: Floats) -> tuple[Floats, Floats]:
 
 
 def _cloglog(z: float) -> Decimal:
-    if z < -40:  # 1 - exp(-u) = u - u^2 / 2 + ..., of which 40 digits would leave too few
+    if z < -40:  # 1 - exp(-u) = u - u^2 / 2 + ...; the difference in 40 digits would cancel too many
         u = DIGITS.exp(Decimal(max(z, -9999.0)))
         return DIGITS.subtract(u, DIGITS.divide(DIGITS.multiply(u, u), 2))
     u = DIGITS.exp(Decimal(min(z, 9.0)))

@@ -7,11 +7,11 @@ import numpy as np
 from passfail.arrays import Bools, Floats, Ints
 
 LARGEST = float(np.finfo(np.float64).max)
-TINY = float(np.finfo(np.float64).tiny)  # the least positive number that is not subnormal
+TINY = float(np.finfo(np.float64).tiny)  # the smallest positive normal number
 
 
 def ordinal(value: Floats | float) -> Ints:
-    """The place of each float64 among all floats; -0 and 0 share one."""
+    """The rank of each float64 among all floats; -0 and 0 have the same rank."""
     bits = np.asarray(value, dtype=np.float64).view(np.int64)
     return np.where(bits < 0, np.int64(-(2**63)) - bits, bits)
 
@@ -27,7 +27,7 @@ def bisect(here: Floats, there: Floats, stays: Callable[[Floats], Bools]) -> tup
     Parameters
     ----------
     here, there : (n,), finite.
-    stays : values (n,) -> whether each is still on the side of `here`, as `here` itself is and `there` is not.
+    stays : values (n,) -> whether each is on the side of `here`; true for `here`, false for `there`.
 
     Returns
     -------

@@ -1,6 +1,7 @@
-"""The model written out in NumPy from the manifest's parameters: what every engine is compared with.
+"""The closed form: the model in NumPy, computed from the manifest's parameters.
 
-It does not answer requests. Its logits are those of the engines to the bit, because all of them add in one order.
+Each engine is compared with it; it does not answer requests. Its logits have the engines' bits, because all of them add
+in the same order.
 """
 
 import math
@@ -14,7 +15,7 @@ from passfail.proof.floats import LARGEST, bisect
 
 
 class Subject(Protocol):
-    """What a proof needs to know of a model; a Manifest has it all."""
+    """The properties of a model that a proof uses; a Manifest has them."""
 
     @property
     def features(self) -> tuple[Feature, ...]: ...
@@ -30,9 +31,9 @@ class Subject(Protocol):
 
 
 def values(subject: Subject, x: Floats) -> Floats:
-    """x (n, d) -> the columns of the design matrix before they are scaled (n, D).
+    """The unscaled columns of the design matrix (n, D) for rows x (n, d).
 
-    A missing value becomes its feature's fill; where there is none, and for a level never seen, it is NaN.
+    A missing value becomes its feature's fill. Without a fill, and for a level never seen, the value is NaN.
     """
     columns = np.empty((len(x), len(subject.parameters.columns)))
     for index, column in enumerate(subject.parameters.columns):
@@ -50,7 +51,7 @@ def values(subject: Subject, x: Floats) -> Floats:
 
 
 def terms(subject: Subject, x: Floats) -> Floats:
-    """x (n, d) -> the terms that add up to the logit (n, D), the intercept left out."""
+    """The terms (n, D) that add up to the logit of rows x (n, d), without the intercept."""
     center, scale, weight = scaling(subject)
     with np.errstate(all="ignore"):
         return np.asarray((values(subject, x) - center) / scale * weight)
@@ -62,9 +63,9 @@ def scaling(subject: Subject) -> Floats:
 
 
 def total(subject: Subject, terms: Floats) -> Floats:
-    """terms (n, D) -> the logit (n,): added up in the order of the columns, the intercept last.
+    """The logit (n,): the sum of terms (n, D) in the order of the columns, the intercept last.
 
-    With a hidden layer its units take the terms, and it is their sum.
+    With a hidden layer, its units transform the terms, and the logit is the sum of the units.
     """
     with np.errstate(all="ignore"):
         if subject.parameters.hidden:
@@ -74,7 +75,7 @@ def total(subject: Subject, terms: Floats) -> Floats:
 
 
 def _units(hidden: Hidden, terms: Floats) -> Floats:
-    """What each unit of the hidden layer adds to the logit: terms (n, D) -> (n, H)."""
+    """The contributions (n, H) of the hidden layer's units to the logit, from terms (n, D)."""
     from passfail.proof.activations import ACTIVATIONS, NUMPY  # only here: few models need its tables
 
     inputs = np.array([unit.inputs for unit in hidden.units]).T
@@ -84,29 +85,29 @@ def _units(hidden: Hidden, terms: Floats) -> Floats:
 
 
 def logit(subject: Subject, x: Floats) -> Floats:
-    """x (n, d) -> the logit (n,), NaN where a row has no answer."""
+    """The logits (n,) of rows x (n, d); NaN if a row has no answer."""
     return total(subject, terms(subject, x))
 
 
 def verdict(subject: Subject, x: Floats) -> Bools:
-    """x (n, d) -> whether the logit exceeds the threshold's (n,)."""
+    """Whether the logits (n,) of rows x (n, d) exceed the threshold's logit."""
     return logit(subject, x) > subject.logit_threshold
 
 
 def flip(subject: Subject, x: Floats, column: Ints) -> tuple[Floats, Floats]:
-    """For each row, the two neighbouring values of one of its features between which the verdict changes.
+    """Find the two neighbouring values of a feature between which a row's verdict changes.
 
-    Every operation of the logit is monotone, so there is one such place at most; bisection finds it.
+    Each operation of the logit is monotone, so there is at most one such place; bisection finds it.
 
     Parameters
     ----------
     x : (n, d).
-    column : (n,), which column of the design matrix to move, a numeric one.
+    column : (n,), the column of the design matrix to move in each row, a numeric one.
 
     Returns
     -------
-    The last value from the row's own on that has the row's verdict, and the first that has the other, (n,) each; NaN
-    where no value has it.
+    The last value with the row's verdict, going away from the row's own value, and the first with the other verdict,
+    (n,) each; NaN if no value has the other verdict.
     """
     each = np.arange(len(x))
     center, scale, weight = (part[column] for part in scaling(subject))

@@ -1,4 +1,4 @@
-"""Whether a verdict would stand if the logit were computed without any rounding."""
+"""The certified band: whether rounding could change a verdict."""
 
 import math
 from sys import float_info
@@ -10,17 +10,16 @@ from passfail.links import SCORE_ULP
 from passfail.proof import reference
 from passfail.proof.reference import Subject
 
-U = float_info.epsilon / 2  # the most by which one operation rounds, relative to its result
+U = float_info.epsilon / 2  # the largest relative rounding error of one operation
 
 
 class Stability:
-    """The band around the threshold's logit in which a verdict may be due to rounding, for one model's rows.
+    """The band around the threshold's logit in which rounding could decide a verdict.
 
-    A column's term is rounded three times, and the sum of D terms and the intercept D times: together the logit is off
-    by at most g * (sum |term| + |intercept|), g = k U / (1 - k U), k = D + 3 (Higham, Accuracy and Stability of
-    Numerical Algorithms, 2002, section 3.1). Twice that is taken, which also covers the bound's own rounding. The
-    threshold's logit is rounded too; that error is added.
-    For a hidden layer there is no such bound here.
+    A column's term is rounded three times, and the sum of D terms and the intercept D times. The logit's error is thus
+    at most g * (sum |term| + |intercept|), with g = k U / (1 - k U) and k = D + 3 (Higham, Accuracy and Stability of
+    Numerical Algorithms, 2002, section 3.1). The band is twice that, which also covers the bound's own rounding. The
+    rounding error of the threshold's logit is added. There is no bound for a hidden layer.
     """
 
     def __init__(self, subject: Subject) -> None:
@@ -44,11 +43,11 @@ class Stability:
         )
 
     def stable(self, x: Floats, logit: Floats) -> Bools | None:
-        """For rows x (n, d) and their logits (n,): whether each verdict stands (n,); None where it is not known."""
+        """Whether each verdict is stable (n,), for rows x (n, d) and logits (n,); None: unknown."""
         if not self._linear:
             return None
         filled = x if self._fill is None else np.where(np.isnan(x), self._fill, x)
-        # First one bound for all rows, from the length of all of x: enough for any but those close to the threshold.
+        # First one bound for all rows, from the norm of all of x: it suffices for rows far from the threshold.
         reach = math.sqrt(np.vdot(filled, filled))
         coarse = self._g * (self._steepness * reach + self._constant) + self._threshold_error
         distance = np.abs(logit - self._threshold)
@@ -59,7 +58,7 @@ class Stability:
         return stable
 
     def one(self, row: Row, logit: float) -> bool | None:
-        """`stable` of one row, d numbers or None for missing."""
+        """Whether the verdict of one row is stable; the row has d numbers, None for missing."""
         if not self._linear:
             return None
         if None not in row:
@@ -70,7 +69,7 @@ class Stability:
         return None if stable is None else bool(stable[0])
 
     def band(self, x: Floats) -> Floats:
-        """How far the logits of rows x (n, d), less the threshold's, may be from exact, (n,)."""
+        """The largest error (n,) of the logits of rows x (n, d), minus the threshold's logit."""
         with np.errstate(over="ignore"):
             total: Floats = np.abs(reference.terms(self._subject, x)).sum(axis=1) + self._intercept
             return self._g * total + self._threshold_error

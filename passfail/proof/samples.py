@@ -1,4 +1,4 @@
-"""The rows on which a model is put to the proof: seeded, made from the manifest alone."""
+"""The rows of the proof, drawn with a seed from the manifest alone."""
 
 import random
 from collections.abc import Iterator, Sequence
@@ -18,7 +18,10 @@ NUMBERS = [0.0, -0.0, LEAST, -LEAST, TINY / 2, TINY, -TINY, 1e300, -1e300, 1e308
 
 
 class Draws:
-    """Random numbers, called as NumPy's generator calls them; that is 3.5 MiB of each worker, for a few draws."""
+    """Random numbers with the method names of NumPy's generator.
+
+    NumPy's own would take 3.5 MiB of each worker, for a few draws.
+    """
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)
@@ -41,16 +44,16 @@ class Draws:
         return np.array(values)[self.integers(len(values), n)]
 
     def permutation(self, n: int) -> Ints:
-        """The whole numbers below n in any order."""
+        """The integers below n in random order."""
         return self.random(n).argsort()
 
 
 def rows(subject: Subject, n: int, seed: int = 0, across: int = 0) -> tuple[Floats, dict[str, int]]:
-    """Draw rows: x float64 (rows, d), and what they are, {kind: count}, in their order.
+    """Draw rows x, float64 (rows, d), and count them by kind: {kind: count}, in their order.
 
-    n over the training range; n beyond it, by up to 12 orders of magnitude; n on the decision boundary; `across` over
-    the range of probabilities; then each feature in turn at its extremes, missing, at each of its levels, and at levels
-    never seen.
+    There are n rows in the training range, n beyond it by up to 12 orders of magnitude, n on the decision boundary, and
+    `across` over the range of probabilities. Then each feature takes its extremes, a missing value, each of its levels
+    and unknown levels.
     """
     generator = Draws(seed)
     typical = np.column_stack([_typical(feature, n, generator) for feature in subject.features])
@@ -66,11 +69,11 @@ def rows(subject: Subject, n: int, seed: int = 0, across: int = 0) -> tuple[Floa
 
 
 def boundary(subject: Subject, x: Floats, generator: Draws) -> Floats:
-    """Six rows for each of x (n, d), one numeric feature moved to where the verdict changes.
+    """Make six rows from each row of x (n, d): one numeric feature moves to the boundary.
 
-    The two neighbouring floats between which it does, the next one on each side, and one at any distance from
-    there, from the last bit to a tenth, on each side. No rows where no numeric feature can change the verdict.
-    With a hidden layer, whose logit may turn back: two rows of different verdicts brought together.
+    The feature takes the two neighbouring floats between which the verdict changes, the next float on each side, and
+    one farther value on each side, from the last bit to a tenth away. A row is left out if no numeric feature changes
+    its verdict. A hidden layer's logit need not be monotone: `_bisected` then makes the rows.
     """
     if subject.parameters.hidden:
         return _bisected(subject, x, generator)
@@ -92,11 +95,11 @@ def boundary(subject: Subject, x: Floats, generator: Draws) -> Floats:
 
 
 def _across(subject: Subject, x: Floats, generator: Draws) -> Floats:
-    """Rows x (n, d), one numeric feature moved so that the log-odds of the probabilities cover RANGE evenly.
+    """Move one numeric feature of rows x (n, d) so that their log-odds cover RANGE evenly.
 
-    One row falls anywhere in each of n equal parts of RANGE. A fault in an interval of width w of the log-odds is
-    missed with a probability of at most (1 - w / (2 parts))^2, and never where w is two parts. No rows with a hidden
-    layer, or without a numeric feature that moves the logit.
+    Each of n equal parts of RANGE gets one row at a random place. The rows miss a fault in an interval of width w of
+    the log-odds with a probability of at most (1 - w / (2 parts))^2, and never if w is two parts. There are no rows for
+    a hidden layer, or without a numeric feature that moves the logit.
     """
     movable = [i for i, c in enumerate(subject.parameters.columns) if _rises(c)]
     if subject.parameters.hidden or not movable:
@@ -115,14 +118,14 @@ def _across(subject: Subject, x: Floats, generator: Draws) -> Floats:
 
 
 def _rises(column: Column) -> bool:
-    """Whether the logit rises or falls with the column's feature throughout."""
+    """Whether the logit is strictly monotone in the column's feature."""
     return column.level is None and not column.missing and column.weight != 0
 
 
 def _bisected(subject: Subject, x: Floats, generator: Draws) -> Floats:
-    """Pairs of rows of different verdicts, brought together until no float is between their shares of the way.
+    """Bisect between pairs of rows with different verdicts, down to neighbouring floats.
 
-    Only numeric features move; a row whose pair has the same verdict, or a missing value, is left out.
+    Only numeric features move. A pair with equal verdicts or with a missing value is left out.
     """
     moves = np.array([feature.kind == "numeric" for feature in subject.features])
     ends = np.where(moves, x[generator.permutation(len(x))], x)
@@ -138,9 +141,12 @@ def _bisected(subject: Subject, x: Floats, generator: Draws) -> Floats:
 
 
 def ladders(subject: Subject, n: int, seed: int = 0) -> tuple[Floats, Floats]:
-    """For each numeric feature, n rows in which it alone rises: (x (features, n, d), whether the logit rises: +-1).
+    """For each numeric feature, make n rows in which only that feature rises.
 
-    None with a hidden layer, whose logit may turn back.
+    Returns
+    -------
+    x (features, n, d), and +1 or -1 for each feature: whether the logit rises or falls. Both are empty for a hidden
+    layer, whose logit need not be monotone.
     """
     generator = Draws(seed)
     climbs, signs = [], []

@@ -127,7 +127,7 @@ def test_settings_beyond_the_memory_are_refused_with_what_they_need(monkeypatch,
     monkeypatch.setattr("serve.settings.available_memory", lambda: 1 << 30)
 
     with pytest.raises(
-        ConfigError, match=r"worker\(s\) .* need \d+ MiB of memory, and the limit is 1024 MiB: raise it"
+        ConfigError, match=r"worker\(s\) .* need \d+ MiB of memory, and the limit is 1024 MiB: raise the limit"
     ):
         Config.from_env(environ)
 
