@@ -1,4 +1,4 @@
-"""What an exported model is, why it can be trusted, and how it answers: the library that train and serve share.
+"""The library that train and serve share: exports, their proof, and their answers.
 
 >>> from passfail import load
 >>> model = load("models/admissions")
@@ -50,7 +50,7 @@ _MODULES = {"load": "loading", "Manifest": "manifest", "Model": "model"}  # the 
 
 
 def __getattr__(name: str) -> object:
-    """Import a public name when it is first asked for: the service's first process needs no NumPy."""
+    """Import a public name at its first use: the service's first process needs no NumPy."""
     if name not in __all__:
         raise AttributeError(f"module 'passfail' has no attribute {name!r}")
     return getattr(import_module(f"passfail.{_MODULES.get(name, 'errors')}"), name)

@@ -20,13 +20,13 @@ from passfail.repository import choices, find, model_name, pin, read_manifest, r
 from passfail.runtimes import MODEL_FILES
 from passfail.signing import PublicKey
 
-FOLLOW_SECONDS = 5  # for a running service to serve what is pinned
+FOLLOW_SECONDS = 5  # for a running service to serve the pinned version
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit status: 0, or 2 with one line on standard error."""
+    """Run one command; return the exit status: 0, or 2 with one line on standard error."""
     options = _parser(os.environ).parse_args(arguments)
-    # What score writes may go to standard output.
+    # The command score may write its rows to standard output.
     log = sys.stderr if options.command == "score" else sys.stdout
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run_pin(options: argparse.Namespace, signed_by: PublicKey | None) -> str:
-    """Pin the model to a version, after it was opened: a version that can't be served is not pinned."""
+    """Open a version, then pin the model to it: a version that can't be served is not pinned."""
     name = model_name(options.models, options.model)
     if options.version is not None:
         open_model(find(options.models, name, options.version), options.runtime, signed_by)
@@ -54,7 +54,12 @@ def run_pin(options: argparse.Namespace, signed_by: PublicKey | None) -> str:
 
 
 def _unlike(options: argparse.Namespace, name: str, signed_by: PublicKey | None) -> str | None:
-    """Wait until a running service, if there is one, serves what is pinned; after FOLLOW_SECONDS, why it does not."""
+    """Wait until a running service, if any, serves the pinned version.
+
+    Returns
+    -------
+    None, or after FOLLOW_SECONDS the reason why it does not.
+    """
     ready = _ready(options.service)
     if ready.get("model") != name:
         return None
@@ -79,10 +84,10 @@ def _highest(options: argparse.Namespace, name: str, signed_by: PublicKey | None
 
 
 def _ready(service: str) -> dict[str, Any]:
-    """What GET /health/ready answers; {} where no service answers."""
-    import urllib.request  # only here: it takes as long as the rest of a small command
+    """The body of GET /health/ready; {} if no service answers."""
+    import urllib.request  # only here: the import takes as long as the rest of a small command
 
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # the service is near: no proxy between
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # the service is local: use no proxy
     try:
         with opener.open(f"{service}/health/ready", timeout=2) as answer:
             found = json.load(answer)
@@ -99,9 +104,7 @@ def run_verify(options: argparse.Namespace, signed_by: PublicKey | None) -> str:
     manifest = open_model(folder, options.runtime, signed_by).manifest
     proofs = list(prove(manifest, read_verified(folder, manifest)))
     if wrong := [one.engine for one in proofs if one.logits or one.verdicts]:
-        raise CertificateError(
-            f"{folder}: {', '.join(wrong)} answer otherwise than the parameters say\n{table(proofs)}"
-        )
+        raise CertificateError(f"{folder}: {', '.join(wrong)} do not answer as the parameters say\n{table(proofs)}")
     found = f"{folder}: {len(manifest.files)} files verified; answers on {options.runtime} as it was certified"
     return f"{found}\n{table(proofs)}"
 
@@ -182,7 +185,7 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     )
     scores.add_argument("-o", "--output", type=Path, required=True, help="CSV or Parquet, a folder for a folder, or -")
     scores.add_argument("--version", type=_version, help="default: the version that would be served")
-    scores.add_argument("--strict", action="store_true", help="write nothing where a row is wrong, and no column error")
+    scores.add_argument("--strict", action="store_true", help="write nothing if a row is invalid, and no column error")
     scores.add_argument("--explain", action="store_true", help="add each feature's contribution to the logit")
     scores.set_defaults(run=run_score)
     queries = commands.add_parser("sql", parents=[both], help="write an export as one SELECT over a table")

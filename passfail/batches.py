@@ -1,7 +1,7 @@
-"""Arrow record batches answered: what files, Spark, Ray and Dask share.
+"""Answers to Arrow record batches, for files, Spark, Ray and Dask.
 
-A column of numbers, levels or booleans follows the rule of JSON; a column of texts follows the rule of CSV's cells. A
-row that the service would refuse carries its error in the column `error`, and the others are answered.
+A column of numbers, levels or booleans follows the rule of JSON; a column of texts follows the rule of CSV cells. A row
+that the service would refuse gets its error in the column `error`; the other rows are answered.
 """
 
 import tempfile
@@ -25,21 +25,21 @@ from passfail.loading import open_model
 from passfail.model import Model, Outside
 from passfail.repository import locate, read_manifest, read_verified
 
-ERROR = "error"  # the column that says why a row was refused
+ERROR = "error"  # the column with the reason why a row was refused
 TEXT = pa.string()
-Refused = dict[int, list[tuple[str, InvalidValue]]]  # {row: [(column, what is wrong)]}
+Refused = dict[int, list[tuple[str, InvalidValue]]]  # {row: [(column, its fault)]}
 
 
 class Answers(NamedTuple):
-    """The answers to n rows; those of refused rows mean nothing.
+    """The answers to n rows; the values in refused rows have no meaning.
 
     Attributes
     ----------
-    x : float64 (n, d); NaN where missing or wrong.
-    verdict, logit, probability, stable : (n,) each; stable is None where it is not known.
-    outside : the features of each row outside the training range, or whose level is unseen (n,); None: no row has any.
-    more : {name: float64 (n,)} of the explanation, if it was asked for.
-    refused : the rows without an answer, and why.
+    x : float64 (n, d); NaN if missing or invalid.
+    verdict, logit, probability, stable : (n,) each; stable is None if it is not known.
+    outside : (n,), each row's features outside the training range or with an unseen level; None: no row has any.
+    more : {name: float64 (n,)} of the explanation, if it was requested.
+    refused : the rows without an answer, and their faults.
     """
 
     x: Floats
@@ -62,7 +62,7 @@ class Scorer:
 
     Parameters
     ----------
-    strict : raise InvalidInstance for a batch with a row that is wrong, and add no column `error`.
+    strict : raise InvalidInstance for a batch with an invalid row, and add no column `error`.
     explained : add each feature's contribution to the logit.
     """
 
@@ -85,7 +85,7 @@ class Scorer:
         return self.extended(table, answers)
 
     def check(self, names: Sequence[str], place: str) -> None:
-        """Raise InvalidInstance where a table's columns don't include each feature once; others ride along."""
+        """Raise InvalidInstance unless a table's columns include each feature exactly once."""
         features = [name for name in names if name in self.columns.by_name or name in self.columns.parts]
         self.columns.check_names(features, place, "the columns don't include the model's features")
 
@@ -95,7 +95,7 @@ class Scorer:
         return self.answer([array(table.column(at)) for at in self.columns.order(table.column_names)])
 
     def answer(self, values: Sequence[pa.Array], refused: Mapping[int, InvalidValue] | None = None) -> Answers:
-        """Answer rows, given a column of n values for each feature, and rows that are refused already."""
+        """Answer rows, given n values for each feature, and the rows that are refused already."""
         wrong: Refused = {row: [("", why)] for row, why in (refused or {}).items()}
         x = np.empty((len(values[0]), len(values)))
         for index, (column, some) in enumerate(zip(self.columns, values, strict=True)):
@@ -150,14 +150,14 @@ class Scorer:
         return table
 
     def types(self, taken: Sequence[str]) -> dict[str, str]:
-        """{column: Spark's name of its type} of the answer's columns, for a table that has the columns `taken`."""
+        """The answer's columns as {name: Spark's type}, for a table with the columns `taken`."""
         kinds = ["boolean", "string", "double", "double", "boolean", "string", "long", "string"]
         kinds += ["double"] * len(self.parts) + ["string"] * (not self.strict)
         return dict(zip(added(taken, self.names), kinds, strict=True))
 
 
 def numbers(column: Column, values: pa.Array) -> tuple[Floats, dict[int, InvalidValue]]:
-    """One Arrow column -> float64 (n,), NaN where missing, and the rows whose value is wrong."""
+    """Convert an Arrow column to float64 (n,), NaN if missing, and {row: its fault}."""
     if pa.types.is_dictionary(values.type):
         values = values.dictionary_decode()
     if (plain := _plain(column, values)) is not None:
@@ -182,12 +182,12 @@ def _number(column: Column, value: Any) -> float:
     if isinstance(value, Decimal):
         value = float(value)
     if isinstance(value, float) and column.codes is not None and value.is_integer():
-        value = int(value)  # pandas makes floats of whole numbers among which some are missing
+        value = int(value)  # pandas converts integers to floats if some are missing
     return column.number(None if value != value else value)
 
 
 def _plain(column: Column, values: pa.Array) -> Floats | None:
-    """What `numbers` returns, where no value is wrong and each is written plainly; else None."""
+    """The numbers of a column if each value is valid and plain; else None."""
     text = pa.types.is_string(values.type) or pa.types.is_large_string(values.type)
     if column.codes is not None:
         keys, codes = _cells(column)
@@ -196,7 +196,7 @@ def _plain(column: Column, values: pa.Array) -> Floats | None:
     if text:
         words = pc.is_in(values, value_set=pa.array(sorted(column.missing), values.type))
         values = pc.if_else(words, None, values)
-        try:  # it takes a part of what column.cell takes, and reads it as the same number
+        try:  # the cast takes a subset of column.cell's texts, and reads the same numbers
             values = values.cast(pa.float64())
         except pa.ArrowInvalid:
             return None
@@ -210,23 +210,26 @@ def _plain(column: Column, values: pa.Array) -> Floats | None:
 
 
 def _cells(column: Column) -> tuple[pa.Array, Floats]:
-    """The cells that a column takes, and the number of each."""
+    """The cells that a column accepts, and the number of each."""
     return pa.array([str(cell) for cell in column.cells]), np.array(list(column.cells.values()))
 
 
 def problems(refused: Refused, before: int = 0) -> list[Problem]:
-    """The places that are wrong, given how many rows came before: the first row of all is row 1."""
+    """The wrong places, after `before` earlier rows; the first row of all is row 1."""
     return [Problem(f"row {before + row + 1}{name and ', '}{name}", str(why), name if why.unseen else None)
             for row, found in sorted(refused.items()) for name, why in found]  # fmt: skip
 
 
 def array(column: pa.ChunkedArray) -> pa.Array:
-    """A table's column in one piece."""
+    """A table's column as one array."""
     return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks or [pa.array([], column.type)])
 
 
 class Export:
-    """An export's files as bytes, to send to other processes; each verifies them, and opens the model once."""
+    """An export's files as bytes, to send to other processes.
+
+    Each process verifies them, and opens the model once.
+    """
 
     def __init__(self, files: Mapping[str, bytes]) -> None:
         self._files = tuple(files.items())
@@ -239,7 +242,7 @@ class Export:
         return cls({contract.FILENAME: manifest.encode(), **read_verified(folder, manifest)})
 
     def open(self) -> Model:
-        """The model, verified and certified in this process when it is first asked for. Raises StartupError."""
+        """The model; the first call verifies and certifies it in this process. Raises StartupError."""
         return _opened(self._files)
 
 

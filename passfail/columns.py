@@ -1,4 +1,4 @@
-"""The rule of each column: which values it takes, and which number of x each becomes. Every decoder uses it."""
+"""The rule of each column, for every decoder: the accepted values, and their numbers in x."""
 
 import difflib
 import math
@@ -22,8 +22,8 @@ Codes = dict[str | float | None, float]
 Value = float | str | None  # a number, a level's text, or None: missing
 
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
-BOOLEANS = frozenset(["true", "false"])  # levels that a boolean of JSON and every spelling of one in CSV mean
-# A number to a reader only: a currency before it, groups of thousands, and a unit without digits behind it.
+BOOLEANS = frozenset(["true", "false"])  # the levels of JSON's booleans and of every spelling in CSV
+# A number formatted for people: a currency before it, groups of thousands, and a unit without digits behind it.
 _BODY = r"(?:[0-9]{{1,3}}(?:[{group}][0-9]{{3}})+|[0-9]+)(?:{point}[0-9]*)?(?:[eE][+-]?[0-9]+)?|{point}[0-9]+"
 _FORMATTED = (
     r"(?P<sign>[+-]?)(?P<before>[$€£¥]?) ?(?P<body>"
@@ -36,14 +36,14 @@ FORMATTED = {
 }
 GROUPS = re.compile(r"[,.' \u00a0\u202f]")
 WHOLE = re.compile(r"0|-?[1-9][0-9]{0,17}")
-LIKE = 0.8  # difflib's similarity from which on an unknown name counts as a feature's, misspelt
-MOST_ADDED = 2  # characters that a misspelt name has more or fewer: what is longer could carry a value
-MOST_NAMES, MOST_COMPARED, LONGEST_NAME = 3, 100, 64  # names, features and characters: comparing takes long
+LIKE = 0.8  # difflib's similarity above which an unknown name counts as a misspelt feature
+MOST_ADDED = 2  # more or fewer characters in a misspelt name: a longer one could carry a value
+MOST_NAMES, MOST_COMPARED, LONGEST_NAME = 3, 100, 64  # names, features and characters: comparing is slow
 KINDS = {bool: "a boolean", int: "a number", float: "a number", str: "a string", list: "an array", type(None): "null"}
 
 
 class InvalidValue(ValueError):
-    """A value that its column does not take; the message says what is wrong, and never repeats the value.
+    """A value that its column does not accept; the message never repeats the value.
 
     Attributes
     ----------
@@ -56,7 +56,7 @@ class InvalidValue(ValueError):
 
 
 class Written(NamedTuple):
-    """A number as it was written for people: its plain text, its unit, and the marks between its thousands."""
+    """A number formatted for people: its plain text, its unit, its marks between thousands."""
 
     number: str
     unit: str
@@ -64,7 +64,7 @@ class Written(NamedTuple):
 
 
 def written(text: str, decimal: str) -> Written | None:
-    """The number that a text such as `62.9 kg`, `12 %`, `$5` or `1.234,50` (decimal ",") is; None if it is none."""
+    """Parse a text such as `62.9 kg`, `12 %`, `$5` or `1.234,50` (decimal ","); None: no number."""
     match = FORMATTED[decimal].fullmatch(text)
     if match is None or (match["before"] and match["after"]):
         return None
@@ -78,7 +78,10 @@ SINCE = re.compile(r"days-since-(\d{4}-\d{2}-\d{2})")
 
 
 def date_number(text: str, part: str) -> float:
-    """A part of a date in ISO 8601 (2024-05-31, with a time or without), weekday 1 for Monday. Raises ValueError."""
+    """A part of an ISO 8601 date, with or without a time; weekday 1 is Monday.
+
+    Raises ValueError.
+    """
     if text[4:5] != "-":  # 20240531 could be a number
         raise ValueError
     when = datetime.fromisoformat(text)
@@ -90,9 +93,9 @@ def date_number(text: str, part: str) -> float:
 
 
 class Texts(dict[Any, float]):
-    """The numbers of a feature's values, where a text may be spelt in another case, or have the number `unseen`.
+    """The numbers of a feature's values; it may ignore case, and map other texts to `unseen`.
 
-    missing : the texts that are neither.
+    missing : the texts that are neither a level nor unseen.
     """
 
     def __init__(self, codes: Mapping[Any, float], fold_case: bool, unseen: float | None, missing: Set[str]) -> None:
@@ -109,7 +112,7 @@ class Texts(dict[Any, float]):
         return self._unseen
 
     def get(self, value: object, default: Any = None) -> Any:
-        """As that of a dict, which does not ask __missing__."""
+        """Like dict.get, but with __missing__."""
         try:
             return self[value]
         except KeyError:
@@ -119,18 +122,17 @@ class Texts(dict[Any, float]):
 class Column:
     """The rule of one feature.
 
-    A numeric feature takes finite numbers. A categorical one takes its levels, as text or, where the level is a whole
-    number, as that number, or, where the levels are true and false, as booleans; x has the level's index. A nullable
-    feature may be missing; x has NaN. A part of a date is a number, or computed from the date as text.
+    A numeric feature accepts finite numbers. A categorical feature accepts its levels as text. A level that is an
+    integer may also be sent as a number, and the levels true and false as booleans; x has the level's index. A nullable
+    feature may be missing; x has NaN. A part of a date is a number, or is computed from the date's text.
 
     Attributes
     ----------
-    unseen : the number of a level that training did not see, where the feature has a level for those; None otherwise.
-        Columns.pooled replaces it.
-    codes : of a categorical feature, the number of each value in JSON; None for a numeric feature.
-    cells : the number of each CSV cell that is a level or a missing value.
-    texts : of a categorical feature, the number of each element of a tensor of texts.
-    open : whether a categorical feature takes other texts than its levels.
+    unseen : the number of an unseen level, if the feature pools them; else None. Columns.pooled replaces it.
+    codes : {value in JSON: its number} of a categorical feature; None for a numeric feature.
+    cells : {CSV cell that is a level or a missing value: its number}.
+    texts : {element of a tensor of texts: its number} of a categorical feature.
+    open : whether a categorical feature accepts other texts than its levels.
     """
 
     def __init__(
@@ -142,7 +144,11 @@ class Column:
         fold_case: bool = False,
         pooled: bool = False,
     ) -> None:
-        """source: the column of dates that the feature is a part of. pooled: whether unseen levels have a level."""
+        """Make the rule.
+
+        source : the column of dates to which the feature belongs.
+        pooled : whether unseen levels have a level.
+        """
         self.feature, self.name, self.nullable = feature, feature.name, feature.nullable
         self.missing, self.unit, self.thousands = MISSING.union(dialect.missing), unit, set(dialect.thousands)
         self.source, self.part = source, feature.name.removeprefix(f"{source}.") if source else ""
@@ -168,7 +174,7 @@ class Column:
 
     @property
     def json_type(self) -> object:
-        """The type of the column's values in JSON, as msgspec takes it."""
+        """The type of the column's values in JSON, for msgspec."""
         if self.open:
             return str | int | None if self.nullable else str | int
         if self.codes is not None:
@@ -177,7 +183,7 @@ class Column:
         return float | None if self.nullable else float
 
     def number(self, value: object) -> float:
-        """The number of x that a value of JSON or Python becomes. Raises InvalidValue."""
+        """The number in x of a JSON or Python value. Raises InvalidValue."""
         if value is None:
             return self._missing("null")
         if self.codes is None:
@@ -189,14 +195,14 @@ class Column:
         if (isinstance(value, bool) and not self.boolean) or not isinstance(value, (str, int)):
             levels = ", ".join(self.feature.levels)
             raise InvalidValue(f"expected one of the levels, as a string: {levels}; got {kind(value)}")
-        if self.boolean and type(value) is int:  # to a dict 0 is False
+        if self.boolean and type(value) is int:  # 0 == False as a key of a dict
             raise self._unseen()
         return self._known(self.codes, value)
 
     def cell(self, text: str, decimal: str = ".") -> float:
-        """The number of x that a CSV cell becomes, without white space around it. Raises InvalidValue.
+        """The number in x of a CSV cell without white space around it. Raises InvalidValue.
 
-        A number may have the column's unit, and marks between thousands if some of the training file had them.
+        A number may have the column's unit, and marks between thousands if the training file had them.
         """
         if text in self.cells:
             return self.cells[text]
@@ -214,13 +220,13 @@ class Column:
         return _finite(float(found.number))
 
     def levels(self, values: Sequence[str | float | None], place: str) -> Floats:
-        """A tensor of levels, as text or as whole numbers (n,) -> the levels' indices (n,). Raises InvalidInstance."""
+        """The indices (n,) of levels given as texts or integers (n,). Raises InvalidInstance."""
         numbers = [self.texts.get(None if value != value else value) for value in values]  # NaN: missing
         self._refuse([number is None for number in numbers], place, self._unseen())
         return np.array(numbers, dtype=np.float64)
 
     def check(self, numbers: Floats, place: str) -> None:
-        """Raise InvalidInstance where numbers of x (n,) are no numbers of this column."""
+        """Raise InvalidInstance if a number of x (n,) is not valid in this column."""
         self._refuse(np.isinf(numbers), place, InvalidValue("not a finite number"))
         if not self.nullable:
             self._refuse(np.isnan(numbers), place, self._lacking("missing, and is not a number"))
@@ -230,7 +236,7 @@ class Column:
             self._refuse(~known, place, InvalidValue(f"not the index of one of its {count} levels"))
 
     def value(self, number: float) -> Value:
-        """The value that becomes this number of x: the reverse of `number`."""
+        """The value of this number in x: the inverse of `number`."""
         if math.isnan(number):
             return None
         return number if self.codes is None else self.feature.levels[int(number)]
@@ -248,7 +254,7 @@ class Column:
         try:
             return date_number(text, self.part)
         except ValueError:
-            raise InvalidValue("expected a date as ISO 8601 has it: 2024-05-31") from None
+            raise InvalidValue("expected a date in ISO 8601, such as 2024-05-31") from None
 
     def _missing(self, name: str) -> float:
         if not self.nullable:
@@ -270,7 +276,7 @@ class Column:
 
 
 class Columns:
-    """The columns of one model's rows, in the features' order; at most max_rows rows at a time."""
+    """The columns of one model's rows, in feature order; at most max_rows rows at a time."""
 
     def __init__(self, manifest: Manifest, max_rows: int) -> None:
         self.max_rows, self.dialect = max_rows, manifest.dialect
@@ -297,38 +303,38 @@ class Columns:
         return iter(self._columns)
 
     def order(self, names: Sequence[str]) -> list[int]:
-        """Where in `names`, which hold each feature's once, each feature stands."""
+        """The index in `names` of each feature; `names` must have each feature once."""
         return [names.index(c.name if c.name in names else c.source) for c in self._columns]
 
     def expanded(self, names: Iterable[str]) -> list[str]:
-        """The names, with the features that are parts of a date in place of the date's column."""
+        """The names, with each column of dates replaced by its features."""
         return [feature for name in names for feature in self.parts.get(name, [name])]
 
     def unseen(self, rows: Sequence[Row] | Floats) -> list[list[str]] | None:
-        """The features of each row (n, d) whose level training did not see; None if the model pools no levels."""
+        """The features of each row (n, d) with an unseen level; None if the model pools no levels."""
         if not self.pools:
             return None
         return [[name for index, name, unseen, _ in self.pools if row[index] == unseen] for row in rows]
 
     def pooled(self, x: Floats) -> Floats:
-        """x (n, d) with each unseen level as the level that stands for those; changed in place."""
+        """Replace each unseen level in x (n, d), in place, with the level that pools them."""
         for index, _, unseen, level in self.pools:
             x[x[:, index] == unseen, index] = level
         return x
 
     def matrix(self, rows: Sequence[Row]) -> Floats:
-        """Rows of numbers, None where missing -> x float64 (n, d)."""
-        flat: list[Any] = list(chain.from_iterable(rows))  # several times faster to convert than the tuples
+        """Convert rows of numbers, None for missing, to x, float64 (n, d)."""
+        flat: list[Any] = list(chain.from_iterable(rows))  # converts several times faster than the tuples
         x = np.array(flat, dtype=np.float64) if self.nullable else floats(flat)
         return self.pooled(x.reshape(len(rows), len(self._columns)))
 
     def check_rows(self, n: int) -> None:
-        """Raise BodyTooLarge where there are more rows than one request may have."""
+        """Raise BodyTooLarge if a request has more than max_rows rows."""
         if n > self.max_rows:
             raise BodyTooLarge(f"more than {self.max_rows} rows; send them in several requests")
 
     def check_names(self, names: Sequence[str], place: str, message: str) -> None:
-        """Raise InvalidInstance with this message where a table's column names are not exactly the features'."""
+        """Raise InvalidInstance with this message unless the column names are the features'."""
         if problems := list(self.name_problems(names, place)):
             raise InvalidInstance(message, problems)
 
@@ -344,7 +350,7 @@ class Columns:
                 yield Problem(f"{place}.{name}" if place[0] == "$" else f"{place}, {name}", detail)
 
     def _meant(self, unknown: Sequence[str]) -> str:
-        """The unknown names that nearly are a feature's; any other could be a value, and is not repeated."""
+        """The unknown names that resemble a feature's; others could be values, and are left out."""
         if len(self) > MOST_COMPARED:
             return ""
         pairs = [(name, _alike(name, tuple(self.by_name))) for name in unknown[:MOST_NAMES]]
@@ -354,7 +360,7 @@ class Columns:
 
 @lru_cache(256)
 def _alike(name: str, features: tuple[str, ...]) -> str | None:
-    """The feature whose name an unknown name nearly is; the case of letters does not count."""
+    """The feature whose name resembles an unknown name, ignoring case; or None."""
     if len(name) > LONGEST_NAME or not name.isprintable():
         return None
     names = {feature.lower(): feature for feature in features if abs(len(feature) - len(name)) <= MOST_ADDED}
@@ -363,17 +369,17 @@ def _alike(name: str, features: tuple[str, ...]) -> str | None:
 
 
 def row(features: Sequence[Feature], instance: Mapping[str, Value]) -> list[float]:
-    """The row of x (d numbers, NaN for missing) of an `Example.instance`."""
+    """The row of x (d numbers, NaN for missing) for an `Example.instance`."""
     return [Column(feature).number(instance[feature.name]) for feature in features]
 
 
 def instance(features: Sequence[Feature], row: Sequence[float]) -> dict[str, Value]:
-    """The instance, as `Example.instance`, of a row of x: the reverse of `row`."""
+    """The `Example.instance` for a row of x: the inverse of `row`."""
     return {feature.name: Column(feature).value(number) for feature, number in zip(features, row, strict=True)}
 
 
 def invalid(problems: Iterable[Problem]) -> InvalidInstance | None:
-    """The error that these places make, or None where there are none: no more are looked for than are named."""
+    """The error for these places, or None; it reads at most one more than it names."""
     most = InvalidInstance.LIMIT
     found = list(islice(problems, most + 1))
     count = f"more than {most}" if len(found) > most else str(len(found))
@@ -382,14 +388,14 @@ def invalid(problems: Iterable[Problem]) -> InvalidInstance | None:
 
 
 def floats(values: Sequence[float]) -> Floats:
-    """A list of n numbers, none of them None -> float64 (n,): what np.array does, in a third of the time."""
+    """Convert n numbers, none of them None, to float64 (n,), three times as fast as np.array."""
     x = np.empty(len(values))
     struct.pack_into(f"{len(values)}d", x.data, 0, *values)
     return x
 
 
 def kind(value: object) -> str:
-    """What a value is called in JSON."""
+    """The name of a value's type in JSON."""
     return KINDS.get(type(value), "an object")
 
 

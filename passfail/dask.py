@@ -1,4 +1,4 @@
-"""Dask: the partitions of a DataFrame are answered where they are."""
+"""Dask: answers the partitions of a DataFrame in the processes that hold them."""
 
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,18 @@ from passfail.batches import Export, Scorer
 
 
 def score(frame: dd.DataFrame, path: str | Path, version: int | None = None, explained: bool = False) -> dd.DataFrame:
-    """Add the answer's columns, of Arrow's types, to a DataFrame that has the model's features among its columns.
+    """Add the answer's columns, with Arrow's types, to a DataFrame with the model's features.
 
-    A row that the service would refuse carries its error in the column `error`. path and version are those of
-    `passfail.load`, and are read here. explained adds each feature's contribution. Raises StartupError.
+    A row that the service would refuse gets its error in the column `error`.
+
+    Parameters
+    ----------
+    path, version : as `passfail.load` takes them; they are read here.
+    explained : add each feature's contribution to the logit.
+
+    Raises
+    ------
+    StartupError : the export must not be used.
     """
     export = Export.read(path, version)
     return frame.map_partitions(_answered, export, explained, meta=_answered(frame._meta, export, explained))

@@ -1,20 +1,20 @@
-"""Why an export can't be used, and why rows can't be answered.
+"""The errors of exports that can't be used, and of rows that can't be answered.
 
 PassfailError
- +- StartupError             the export must not be used; the message is the one line that an operator reads
+ +- StartupError             the export must not be used; the message is one line for the operator
  |   +- ConfigError          a setting is missing or wrong
  |   +- ManifestError        manifest.json is missing, altered or not of this format
  |   +- IntegrityError       a model file is missing, or is not the one that was exported
- |   +- CertificateError     the model does not answer here as it was certified
+ |   +- CertificateError     the model does not answer as certified on this machine
  |   +- RuntimeUnavailable   the chosen runtime is not installed
- +- NonFiniteLogit           the logit of a row is beyond float64
- +- RequestError             the caller can fix it; carries the places that are wrong
+ +- NonFiniteLogit           the logit of a row overflows float64
+ +- RequestError             the caller can fix it; it names the wrong places
      +- MalformedBody        the body is not JSON, CSV or tensors at all
      +- BodyTooLarge         the body has too many bytes or rows
      +- InvalidInstance      the rows are not rows of this model
      +- NoInterval           the model has no intervals
 
-What each means over HTTP stands in serve/http/errors.py.
+serve/http/errors.py has the HTTP status of each.
 """
 
 from collections.abc import Iterable, Sequence
@@ -26,7 +26,7 @@ class PassfailError(Exception):
 
 
 class StartupError(PassfailError):
-    """The export must not be used; the message is the one line that an operator reads."""
+    """The export must not be used; the message is one line for the operator."""
 
 
 class ConfigError(StartupError):
@@ -42,7 +42,7 @@ class IntegrityError(StartupError):
 
 
 class CertificateError(StartupError):
-    """The model does not answer its recorded examples, or the short certificate, as it was certified."""
+    """The model does not answer its recorded examples or the short certificate as certified."""
 
 
 class RuntimeUnavailable(StartupError):
@@ -50,25 +50,25 @@ class RuntimeUnavailable(StartupError):
 
 
 class NonFiniteLogit(PassfailError):
-    """The logit of a row is beyond what float64 can carry.
+    """The logit of a row overflows float64.
 
     Attributes
     ----------
-    rows : the indices of all such rows, rising.
+    rows : the indices of all such rows, in ascending order.
     """
 
     def __init__(self, rows: Sequence[int]) -> None:
-        super().__init__("the logit is beyond what float64 can carry")
+        super().__init__("the logit overflows float64")
         self.rows = rows
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One fault in a request: where it is (`$[3].hours`) and what is wrong; never the value sent.
+    """One fault in a request: its place (`$[3].hours`) and a description without the value.
 
     Attributes
     ----------
-    unseen : the feature whose training rows had no such level, if that is what is wrong.
+    unseen : the feature, if the fault is a level that its training rows did not have.
     """
 
     pointer: str
@@ -77,12 +77,11 @@ class Problem:
 
 
 class RequestError(PassfailError):
-    """The caller can fix it.
+    """A request that the caller can correct.
 
     Attributes
     ----------
-    problems : the places at fault, at most `LIMIT` of them; the message says how many there are, or that there are
-        more.
+    problems : the wrong places, at most `LIMIT`; the message gives their number, or says that there are more.
     """
 
     LIMIT = 20
@@ -93,13 +92,13 @@ class RequestError(PassfailError):
 
     @property
     def text(self) -> str:
-        """The message and all places in one line, for protocols whose errors are a text."""
+        """The message and all places in one line, for protocols whose errors are one text."""
         places = "; ".join(f"{found.pointer}: {found.detail}" for found in self.problems)
         return f"{self}: {places}" if places else str(self)
 
 
 class MalformedBody(RequestError):
-    """The body is not JSON, CSV or tensors at all."""
+    """The body is not JSON, CSV or tensors."""
 
 
 class BodyTooLarge(RequestError):
@@ -111,4 +110,4 @@ class InvalidInstance(RequestError):
 
 
 class NoInterval(RequestError):
-    """The model has no intervals for its probabilities; the message says why."""
+    """The model has no intervals for its probabilities; the message gives the reason."""

@@ -1,4 +1,7 @@
-"""Why a row is answered as it is: contributions to the logit, what would change the verdict, calibration evidence."""
+"""The explanation of an answer: contributions to the logit, flips, calibration evidence.
+
+A flip is a change of one feature that changes the verdict.
+"""
 
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -15,8 +18,8 @@ if TYPE_CHECKING:
     from passfail.model import Model
 
 CHUNK = 200  # rows at a time, so that memory stays small
-NO_SUM = "a hidden layer's logit is no sum over the features"
-STEPS = 65  # values across the training range at which a hidden layer is asked for another verdict
+NO_SUM = "a hidden layer's logit is not a sum over the features"
+STEPS = 65  # values across the training range at which a hidden layer is searched for another verdict
 
 
 @final
@@ -28,7 +31,10 @@ class LevelFlip(TypedDict):
 
 @final
 class ValueFlip(TypedDict):
-    """The number that flips the verdict, and whether it is outside the training range; or None, and the reason."""
+    """The number that flips the verdict, and whether it lies outside the training range.
+
+    If no number flips it, both are None, and `reason` tells why.
+    """
 
     value: float | None
     outside: bool | None
@@ -36,7 +42,7 @@ class ValueFlip(TypedDict):
 
 
 class Contributions(TypedDict):
-    """The parts that add up to a row's logit; None with a hidden layer, and the reason."""
+    """The parts that add up to a row's logit; with a hidden layer, None and the reason."""
 
     baseline: float | None
     contributions: dict[str, float] | None
@@ -45,14 +51,17 @@ class Contributions(TypedDict):
 
 
 class Explanation(Contributions):
-    """Why a row has its verdict: the parts of its logit, the threshold's logit, and each feature's flip."""
+    """The explanation of one verdict: the logit's parts, the threshold's logit, and the flips."""
 
     threshold: float
     flips: dict[str, LevelFlip | ValueFlip]
 
 
 class Evidence(TypedDict):
-    """A calibration bin: of `rows` held-out rows `positives` were positive; `low` to `high` is the 95 % interval."""
+    """A calibration bin: `positives` of its `rows` held-out rows were positive.
+
+    `low` and `high` bound the 95 % interval of their share.
+    """
 
     lower: float
     upper: float
@@ -67,7 +76,7 @@ def explain(model: "Model", x: Floats, logit: Floats) -> list[Explanation]:
 
     Parameters
     ----------
-    x : float64 (n, d), NaN where missing.
+    x : float64 (n, d), NaN if missing.
     logit : the model's answers (n,), finite.
     """
     explanations: list[Explanation] = []
@@ -80,10 +89,10 @@ def explain(model: "Model", x: Floats, logit: Floats) -> list[Explanation]:
 
 
 def _contributions(manifest: Manifest, x: Floats, logit: Floats) -> list[Contributions]:
-    """For each row the parts that add up to its logit: baseline + contributions + residual.
+    """The parts that add up to each row's logit: baseline + contributions + residual.
 
-    baseline: the logit at the mean of the training rows. A feature contributes, over its columns,
-    weight * (value - mean) / scale. residual: what rounding leaves.
+    The baseline is the logit at the mean of the training rows. A feature contributes the sum over its columns of
+    weight * (value - mean) / scale. The residual is the rounding error.
     """
     if manifest.parameters.hidden:
         return [{"baseline": None, "contributions": None, "residual": None, "reason": NO_SUM}] * len(x)
@@ -97,7 +106,10 @@ def _contributions(manifest: Manifest, x: Floats, logit: Floats) -> list[Contrib
 
 
 def contributions(manifest: Manifest, x: Floats) -> tuple[float, Floats]:
-    """The baseline, and what each feature adds to it in rows x (n, d): (n, d); for a model without a hidden layer."""
+    """The baseline, and each feature's contribution (n, d) in rows x (n, d).
+
+    The model must not have a hidden layer.
+    """
     baseline = manifest.parameters.intercept
     parts = np.zeros(x.shape)
     for column, value in zip(manifest.parameters.columns, reference.values(manifest, x).T, strict=True):
@@ -107,7 +119,7 @@ def contributions(manifest: Manifest, x: Floats) -> tuple[float, Floats]:
 
 
 def _flips(model: "Model", x: Floats, logit: Floats) -> list[dict[str, LevelFlip | ValueFlip]]:
-    """For each row {name: what flips its verdict}, each feature moved alone, as the served model itself answers."""
+    """For each row, {feature: its flip}; the served model answers with each feature moved alone."""
     verdict = model.verdict(logit)
     flips: list[dict[str, LevelFlip | ValueFlip]] = [{} for _ in x]
     for index, feature in enumerate(model.manifest.features):
@@ -119,7 +131,7 @@ def _flips(model: "Model", x: Floats, logit: Floats) -> list[dict[str, LevelFlip
 
 
 def _levels(model: "Model", x: Floats, verdict: Bools, index: int) -> list[LevelFlip]:
-    """For each row the levels that flip the verdict."""
+    """For each row, the levels that flip the verdict."""
     levels = model.manifest.features[index].levels
     logit = _ask(model, x, index, np.tile(np.arange(len(levels), dtype=np.float64), (len(x), 1)))
     flips = (model.verdict(logit) != verdict[:, None]) & np.isfinite(logit)
@@ -127,11 +139,10 @@ def _levels(model: "Model", x: Floats, verdict: Bools, index: int) -> list[Level
 
 
 def _values(model: "Model", x: Floats, verdict: Bools, index: int) -> list[ValueFlip]:
-    """For each row the number that flips the verdict; a missing value is moved from its fill.
+    """For each row, the number that flips the verdict; a missing value starts at its fill.
 
-    Without a hidden layer the logit, rounding and all, never turns back as one value rises, so that bisection finds
-    the flip that is nearest. With one it finds a flip, in the training range, where some of STEPS values has another
-    verdict.
+    Without a hidden layer, the computed logit is monotone in each value, so bisection finds the nearest flip. With a
+    hidden layer, it finds a flip in the training range if one of STEPS values has another verdict.
     """
     feature = model.manifest.features[index]
     here = x[:, index] if not feature.nullable else np.where(np.isnan(x[:, index]), feature.fill or 0.0, x[:, index])
@@ -144,10 +155,10 @@ def _values(model: "Model", x: Floats, verdict: Bools, index: int) -> list[Value
         columns = model.manifest.parameters.columns
         weight = next(column.weight for column in columns if column.feature == index and not column.missing)
         reason = "no finite number flips it" if weight else "its weight is 0"
-    # The value itself is among them: with an indicator, giving a missing value may be enough.
+    # The starting value is among them: with an indicator, replacing a missing value may suffice.
     tried = np.column_stack([here, np.tile(far, (len(x), 1))])
     flips = model.verdict(_ask(model, x, index, tried)) != verdict[:, None]
-    halves = np.abs(tried / 2 - here[:, None] / 2)  # whose differences don't overflow
+    halves = np.abs(tried / 2 - here[:, None] / 2)  # halved, so that differences don't overflow
     distance = np.where(flips, halves, np.inf)
     nearest = np.take_along_axis(tried, distance.argmin(axis=1)[:, None], axis=1)[:, 0]
 
@@ -174,7 +185,7 @@ def _ask(model: "Model", x: Floats, index: int, values: Floats) -> Floats:
 
 
 def evidence(calibration: Sequence[Bin], probability: Floats) -> list[Evidence | None]:
-    """Find the calibration bin of each probability (n,); None where no held-out row came near.
+    """Find the calibration bin of each probability (n,); None if no held-out row is near.
 
     calibration: the manifest's bins, in order.
     """

@@ -1,4 +1,4 @@
-"""How well a model predicts rows whose outcome is known, counted block by block, in flat memory."""
+"""The metrics of rows whose outcome is known, counted block by block, in constant memory."""
 
 import math
 from typing import Any
@@ -12,9 +12,9 @@ BINS = 2**20  # of the logit, for the AUC
 
 
 class Figures:
-    """Counts of scored rows, and the figures that they make.
+    """Counts of scored rows, and the metrics computed from them.
 
-    The AUC counts pairs of rows whose logits share one of BINS bins as ties. `auc_error` says how far that may be off.
+    The AUC counts pairs of rows whose logits share one of BINS bins as ties. `auc_error` is the largest error of that.
     """
 
     def __init__(self, link: str) -> None:
@@ -26,7 +26,7 @@ class Figures:
         self._bins: Any = 0  # (2, BINS): rows of each outcome
 
     def add(self, y: Floats, verdict: Bools, logit: Floats, probability: Floats) -> None:
-        """Count rows: y (n,) is 1 or 0, or NaN where the outcome is not known."""
+        """Count rows: y (n,) is 1 or 0, or NaN if the outcome is not known."""
         known = ~np.isnan(y)
         y, z, p = y[known], logit[known], probability[known]
         if self._link == "logit":
@@ -40,12 +40,12 @@ class Figures:
         self._confusion += np.bincount(2 * outcome + verdict[known], minlength=4).reshape(2, 2)
         tenth = np.minimum((p * 10).astype(np.int64), 9)
         self._tenths += [np.bincount(tenth, weight, 10) for weight in (np.ones(len(y)), y, p)]
-        # Squashed, so that bins are narrow where probabilities are not extreme, whichever the link.
+        # The logit is squashed, so that bins are narrow if probabilities are not extreme, for each link.
         at = np.minimum((0.5 + z / (2 + 2 * np.abs(z))) * BINS, BINS - 1).astype(np.int64)
         self._bins = self._bins + np.bincount(outcome * BINS + at, minlength=2 * BINS).reshape(2, BINS)
 
     def measured(self) -> dict[str, Any]:
-        """The figures by name; of rows > 0. The AUC is None where only one outcome occurs."""
+        """The metrics by name, for rows > 0; the AUC is None if only one outcome occurs."""
         (true_negatives, false_positives), (false_negatives, true_positives) = self._confusion.tolist()
         negative, positive = np.asarray(self._bins, dtype=np.float64)
         pairs = positive.sum() * negative.sum()
@@ -72,7 +72,7 @@ class Figures:
 
 
 def wilson(n: float, share: float) -> tuple[float, float]:
-    """The 95 % interval of a share seen in n > 0 rows (Wilson, JASA 22, 1927)."""
+    """The 95 % interval of a share observed in n > 0 rows (Wilson, JASA 22, 1927)."""
     middle = share + Z95**2 / (2 * n)
     reach = Z95 * math.sqrt(share * (1 - share) / n + Z95**2 / (4 * n * n))
     low, high = ((middle + side * reach) / (1 + Z95**2 / n) for side in (-1, 1))

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and files that are read within bounds."""
+"""Files that are replaced in one step, and files that are read within limits."""
 
 import errno
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path in the same folder; the file written there replaces `path` when the block ends.
+    """Yield a temporary path in the same folder, whose file replaces `path` after the block.
 
     If the block fails, `path` stays as it was, and the temporary file is removed.
     """
@@ -25,16 +25,16 @@ def replacing(path: Path) -> Iterator[Path]:
 def read_bounded(path: Path, most: int) -> bytes:
     """Read a regular file of at most `most` bytes that lies in its folder.
 
-    A link to a file in the same folder is followed: Kubernetes' volumes have such.
+    It follows a link to a file in the same folder, because Kubernetes' volumes have such links.
 
     Raises
     ------
-    OSError : the file can't be read, is no regular file or is larger, or is a link out of its folder.
+    OSError : the file can't be read, is not a regular file, is larger, or is a link out of its folder.
     """
     real = path.resolve(strict=True)
     if not real.is_relative_to(path.parent.resolve()):
         raise OSError(errno.ELOOP, "it is a link out of its folder")
-    # Without O_NONBLOCK the open of a FIFO waits until somebody writes to it.
+    # Without O_NONBLOCK, opening a FIFO would wait for a writer.
     with open(os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):

@@ -1,6 +1,6 @@
-"""Rows of Python to x: a DataFrame of pandas or polars, an Arrow table, a dict of columns, a list of dicts, or x.
+"""Rows in Python to x: pandas, polars or Arrow tables, dicts of columns, lists of dicts, or x.
 
-By the same rule for each column as a request's. None of these packages is imported here.
+Each column follows the same rule as in a request. This module imports none of these packages.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,9 +14,9 @@ from passfail.errors import InvalidInstance, Problem
 
 
 def matrix(columns: Columns, data: Any) -> Floats:
-    """Decode rows to x, float64 (n, d); an unseen level has the number that Columns.pooled replaces.
+    """Decode rows to x, float64 (n, d); `Columns.pooled` must then replace unseen levels.
 
-    Raises InvalidInstance, which names the rows and columns that are wrong, or BodyTooLarge.
+    Raises InvalidInstance, which names the wrong rows and columns, or BodyTooLarge.
     """
     if isinstance(data, np.ndarray):
         if data.ndim != 2 or data.shape[1] != len(columns) or data.dtype.kind not in "iuf":
@@ -33,7 +33,7 @@ def matrix(columns: Columns, data: Any) -> Floats:
 
 
 def _columns(data: Any) -> dict[str, Sequence[Any]]:
-    """{name: values} of whatever holds a table."""
+    """The columns {name: values} of any kind of table."""
     if isinstance(data, Mapping):
         return {name: _values(values) for name, values in data.items()}
     names = getattr(data, "column_names", None) or getattr(data, "columns", None)
@@ -49,7 +49,7 @@ def _columns(data: Any) -> dict[str, Sequence[Any]]:
 
 
 def _values(column: Any) -> list[Any]:
-    """A column's values as Python's own: NumPy, pandas, polars and Arrow each name the way."""
+    """A column's values as Python objects; NumPy, pandas, polars and Arrow name the method."""
     for way in ("to_pylist", "to_list", "tolist"):
         if hasattr(column, way):
             return list(getattr(column, way)())
@@ -57,7 +57,7 @@ def _values(column: Any) -> list[Any]:
 
 
 def _numbers(column: Column, values: Sequence[Any]) -> Floats:
-    """One column's values -> float64 (n,)."""
+    """Convert one column's values to float64 (n,)."""
     plain = [None if value is None or repr(value) in ("nan", "<NA>", "NaT") else value for value in values]
     if column.codes is not None:
         return column.levels(plain, "rows")

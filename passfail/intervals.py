@@ -1,4 +1,4 @@
-"""The 95 % interval of a row's probability, by the delta method from the covariance of the fitted parameters."""
+"""The 95 % interval of a row's probability, from the covariance of the parameters."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from passfail.links import LINKS
 from passfail.manifest import Manifest
 from passfail.proof import reference
 
-MOST = 128  # parameters of a model whose manifest has their covariance
+MOST = 128  # parameters; for a larger model the manifest has no covariance
 Z95 = 1.959963984540054  # the standard normal's quantile of 97.5 %
 CHUNK = 8192  # rows at a time
 
@@ -16,10 +16,11 @@ CHUNK = 8192  # rows at a time
 class Intervals:
     """The intervals of one model's probabilities.
 
-    The score is a sum over the parameters, so its variance is that of the same sum (McCullagh & Nelder, Generalized
-    Linear Models, 1989, section 4.4). The link, which rises, takes the ends of the score's interval to probabilities.
+    The score is linear in the parameters, so its variance follows from their covariance (McCullagh & Nelder,
+    Generalized Linear Models, 1989, section 4.4). The inverse link is monotone, so it maps the ends of the score's
+    interval to probabilities.
 
-    Raises NoInterval where the fit has no covariance.
+    Raises NoInterval if the fit has no covariance.
     """
 
     def __init__(self, manifest: Manifest) -> None:
@@ -49,7 +50,7 @@ class Intervals:
 
 
 def _none(manifest: Manifest) -> str | None:
-    """Why the model has no intervals; None where it has them."""
+    """The reason why the model has no intervals; None if it has them."""
     training = manifest.training
     found = training.statistics
     if found is None:

@@ -1,11 +1,11 @@
-"""The links in plain numbers: the score of a probability, the range of scores, and how far probabilities may be off."""
+"""The links in plain numbers: the score of a probability, the range, the error allowed."""
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import NormalDist
 
-BITS = 2.0**48  # where a polynomial stands in for a function, the score is first rounded to 48 binary digits
+BITS = 2.0**48  # if a polynomial replaces a function, the score is first rounded to 48 binary digits
 
 
 @dataclass(frozen=True)
@@ -14,9 +14,9 @@ class Link:
 
     Attributes
     ----------
-    score : of a probability p, 0 < p < 1: what the output called `logit` is where the probability is p. It is within
-        SCORE_ULP * 2^-53 * (1 + |score|) of exact; tests/unit/passfail/proof/test_rounding.py measures it.
-    probability : of a score, for intervals; a row's own comes from the runtime.
+    score : the score (the output `logit`) of a probability p, 0 < p < 1. Its error is at most
+        SCORE_ULP * 2^-53 * (1 + |score|); tests/unit/passfail/proof/test_rounding.py measures it.
+    probability : the probability of a score, for intervals; the runtime computes a row's own.
     least, most : the scores beyond which the probability no longer changes.
     ulp : the largest error of a probability, given its score, in units in the last place.
     """
@@ -32,7 +32,7 @@ SCORE_ULP = 8
 
 
 def _cauchit(p: float) -> float:
-    """tan(pi (p - 1/2)), in the tails from the nearer of 0 and 1, where the difference would lose digits."""
+    """tan(pi (p - 1/2)); in the tails from the distance to 0 or 1, which keeps the digits."""
     if 0.25 <= p <= 0.75:
         return math.tan(math.pi * (p - 0.5))
     return -1 / math.tan(math.pi * p) if p < 0.25 else 1 / math.tan(math.pi * (1 - p))

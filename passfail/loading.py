@@ -1,4 +1,4 @@
-"""From a version's folder to a model that has shown that it answers as certified: read, verify, start, certify."""
+"""Opens an export: reads and verifies its files, starts the runtime, certifies the answers."""
 
 import logging
 import time
@@ -35,7 +35,7 @@ def load(
 
     Raises
     ------
-    StartupError : one line that says what is wrong.
+    StartupError : the export must not be used; one line gives the reason.
     """
     key = None if signed_by is None else signing.public_key(signed_by, "signed_by")
     return open_model(locate(Path(path), version), runtime, key)
@@ -48,11 +48,11 @@ def open_model(folder: Path, runtime: str = "onnx", signed_by: PublicKey | None 
     ----------
     folder : models/<name>/<version>.
     runtime : "onnx" or "torchscript".
-    signed_by : the Ed25519 public key whose signature the manifest must carry; None: no signature is asked for.
+    signed_by : the Ed25519 public key that must have signed the manifest; None: no signature is required.
 
     Raises
     ------
-    StartupError : one line that says what is wrong.
+    StartupError : the export must not be used; one line gives the reason.
     """
     return open_models(folder, [runtime], signed_by)[0]
 
@@ -65,10 +65,10 @@ def open_models(folder: Path, runtimes: Sequence[str], signed_by: PublicKey | No
 
 
 def _start(folder: Path, manifest: Manifest, files: Mapping[str, bytes], name: str) -> Runtime:
-    """The runtime of that name, after it answered the recorded examples and the short certificate."""
+    """Start a runtime, and check its answers by the recorded examples and the certificate."""
     try:
         runtime = load_runtime(name, files[MODEL_FILES[name]])
-    except IntegrityError as error:  # its bytes are verified: this engine is too old, or too new, for them
+    except IntegrityError as error:  # the bytes are verified: this engine is too old or too new for them
         raise IntegrityError(f"{folder}: {error}") from error
     began = time.perf_counter()
     try:
@@ -83,7 +83,10 @@ def _start(folder: Path, manifest: Manifest, files: Mapping[str, bytes], name: s
 
 
 def replay(manifest: Manifest, runtime: Runtime) -> None:
-    """Answer the recorded examples as JSON, which warms up the runtime. Raises CertificateError where one differs."""
+    """Answer the recorded examples from JSON, which also warms up the runtime.
+
+    Raises CertificateError if an answer differs.
+    """
     decoders = codecs(manifest, len(manifest.examples))
     try:
         x = decoders.json.read_objects(msgspec.json.encode([example.instance for example in manifest.examples]))

@@ -1,8 +1,7 @@
-"""The manifest: all that the trainer and the service share about a model.
+"""The manifest: the contract between the trainer and the service about one model.
 
-`manifest.json` is written once by the export and read by everything else. Its text is canonical: decoding it and
-encoding it again gives the same bytes, and `digest` is the SHA-256 of that text with the digest left empty, so a
-change of any byte is noticed.
+The export writes `manifest.json` once. Its text is canonical: decoding it and encoding it again gives the same bytes.
+`digest` is the SHA-256 of that text with the digest left empty, so that a change of any byte is detected.
 """
 
 import hashlib
@@ -18,13 +17,13 @@ from passfail.errors import ManifestError
 FORMAT = 3
 FILENAME = "manifest.json"
 
-# What a CSV cell may have in place of a value, in training and in serving alike; white space around it is ignored.
+# CSV cells that mean a missing value, in training and in serving; white space around them is ignored.
 MISSING = frozenset([
     "", "?", "-", "--", ".", "NA", "N/A", "n/a", "#N/A", "#NA", "<NA>", "NULL", "null", "None", "none", "NaN", "nan",
     "-NaN", "-nan", "NaT", "#DIV/0!", "#VALUE!", "#REF!", "#NUM!", "#NAME?", "#NULL!",
 ])  # fmt: skip
 
-# A model's name is a folder, a part of URLs and a label in logs.
+# A model's name is used as a folder, in URLs and as a label in logs.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
@@ -35,11 +34,13 @@ class Struct(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Feature(Struct, frozen=True):
     """One input of the model, in the order of the columns of x.
 
-    A numeric feature's value is a finite number in the table's own unit; `minimum` and `maximum` are those of the
-    training rows. A categorical feature's value in x is the index of its level in `levels`; index 0 is the reference
-    level. `missing` says what was chosen for missing values: "error" (there may be none), or what they become, whose
-    value is `fill` (a number, or a level's index); "indicator" becomes the mean or the most frequent level, and adds a
-    column to the design that says where it did.
+    Attributes
+    ----------
+    levels : the levels of a categorical feature; its value in x is the level's index, and level 0 is the reference.
+    minimum, maximum : the range of a numeric feature in the training rows, in the table's own unit.
+    fill : the number, or the level's index, that replaces a missing value; None: no value may be missing.
+    missing : the rule that chose `fill`. "indicator" uses the mean or the most frequent level, and adds a column to the
+        design matrix that marks the missing values.
     """
 
     name: str
@@ -52,19 +53,25 @@ class Feature(Struct, frozen=True):
 
     @property
     def nullable(self) -> bool:
-        """Whether a row may lack the value."""
+        """Whether the value may be missing."""
         return self.fill is not None
 
     @property
     def range(self) -> tuple[float, float]:
-        """The least and the largest value of a numeric feature in the training rows."""
+        """The smallest and the largest value of a numeric feature in the training rows."""
         assert self.minimum is not None, self.name
         assert self.maximum is not None, self.name
         return self.minimum, self.maximum
 
 
 class Target(Struct, frozen=True):
-    """The yes/no column: its two values in the table, and the two labels of an answer, (negative, positive) each."""
+    """The yes/no column.
+
+    Attributes
+    ----------
+    values : its (negative, positive) values in the table.
+    labels : the (negative, positive) labels of an answer.
+    """
 
     name: str
     values: tuple[str, str]
@@ -72,12 +79,18 @@ class Target(Struct, frozen=True):
 
 
 class Dialect(Struct, frozen=True, omit_defaults=True):
-    """How the CSV file is written that the model was trained on; the service reads such a file, too.
+    """The layout of the CSV file that the model was trained on; the service reads it too.
 
-    encoding: as Python calls it. separator, decimal: one character each. thousands: the marks between thousands that
-    some number has. skipped: lines above the header. header: whether there is one; the columns are called column1,
-    column2, ... otherwise. extra: a column that only the rows have: "" (none), "first" (row names, as R writes them) or
-    "last" (each row ends with a separator). missing: cells that are missing, besides MISSING.
+    Attributes
+    ----------
+    encoding : Python's name of it.
+    separator, decimal : one character each.
+    thousands : the marks between thousands that some numbers have.
+    skipped : the number of lines above the header.
+    header : whether there is a header; without one, the columns are named column1, column2, ...
+    extra : a column that only the rows have: "" (none), "first" (row names, as R writes them) or "last" (each row ends
+        with a separator).
+    missing : further cells that mean a missing value, besides MISSING.
     """
 
     encoding: str = "utf-8-sig"
@@ -94,10 +107,14 @@ PLAIN = Dialect()
 
 
 class Column(Struct, frozen=True):
-    """One column of the design matrix: weight * (value - center) / scale, added into the logit.
+    """One column of the design matrix, which adds weight * (value - center) / scale to the logit.
 
-    `value` is the feature itself, or, where `level` is given, 1 for rows of that level (an index) and 0 for others, or,
-    with `missing`, 1 for rows where the feature is missing. `mean` is the value's over the training rows.
+    Attributes
+    ----------
+    feature : the index of its feature. The value is the feature itself if `level` is None and `missing` is false.
+    level : the index of a level; the value is 1 in rows with that level, else 0.
+    mean : the mean of the value over the training rows.
+    missing : the value is 1 in rows without the feature's value, else 0.
     """
 
     feature: int
@@ -110,7 +127,10 @@ class Column(Struct, frozen=True):
 
 
 class Unit(Struct, frozen=True):
-    """One unit of the hidden layer: weight * activation((sum of inputs * columns, added in order) + bias)."""
+    """One unit of the hidden layer: weight * activation(sum of inputs * columns + bias).
+
+    The sum is added in the order of the columns.
+    """
 
     bias: float
     inputs: tuple[float, ...]
@@ -118,7 +138,13 @@ class Unit(Struct, frozen=True):
 
 
 class Hidden(Struct, frozen=True):
-    """A hidden layer, its activation called as torch.nn calls it (proof/activations.py); `slope` is PReLU's."""
+    """A hidden layer.
+
+    Attributes
+    ----------
+    activation : its name in torch.nn (passfail/proof/activations.py).
+    slope : PReLU's parameter.
+    """
 
     activation: str
     slope: float | None
@@ -126,10 +152,10 @@ class Hidden(Struct, frozen=True):
 
 
 class Parameters(Struct, frozen=True, omit_defaults=True):
-    """logit = (sum of the columns, added in order) + intercept.
+    """The parameters: logit = (sum of the columns, added in order) + intercept.
 
-    With a hidden layer, whose units take the columns (their own weights are then 1), it is the sum of the units.
-    The name stands for the linear score, on the scale of the model's link, whichever that is.
+    With a hidden layer, its units take the columns (whose weights are then 1), and the logit is the sum of the units.
+    The name `logit` stands for the linear score on the scale of the model's link, whichever link it is.
     """
 
     intercept: float
@@ -138,7 +164,7 @@ class Parameters(Struct, frozen=True, omit_defaults=True):
 
 
 class File(Struct, frozen=True, omit_defaults=True):
-    """A file of the version, beside the manifest; about: what it is, and what becomes of it."""
+    """A file of the version, beside the manifest; `about` describes its purpose."""
 
     sha256: str
     bytes: int
@@ -146,7 +172,7 @@ class File(Struct, frozen=True, omit_defaults=True):
 
 
 class Example(Struct, frozen=True, omit_defaults=True):
-    """A row and what the exported model answered; the service replays it before it is ready.
+    """A row and the exported model's answer, which the service replays before it is ready.
 
     `instance` maps a feature's name to a number, a level's text or None (missing).
     """
@@ -158,7 +184,10 @@ class Example(Struct, frozen=True, omit_defaults=True):
 
 
 class Figures(Struct, frozen=True):
-    """How far an engine is from exact arithmetic; passfail/proof/certificate.py says what each is, and its limit."""
+    """The distance of an engine from exact arithmetic.
+
+    passfail/proof/certificate.py defines each figure and its limit.
+    """
 
     logit_differences: int
     logit_error: float
@@ -173,12 +202,17 @@ class Figures(Struct, frozen=True):
 
 
 class Certificate(Struct, frozen=True):
-    """What the export measured before it published (train/export/parity.py).
+    """The measurements of the proof before the version was published (train/export/parity.py).
 
-    rows: how many of each kind; exact: of how many in all exact arithmetic was the judge (with a hidden layer, the
-    closed form of the logit and exact arithmetic of its probability). batches: their sizes. engines: the figures of
-    each that must meet the limits. others: what each further engine that is installed misses, empty where it misses
-    nothing. cpu: its name and its vector instructions.
+    Attributes
+    ----------
+    rows : the number of rows of each kind.
+    exact : the number of rows compared with exact arithmetic (with a hidden layer, with the closed form of the logit
+        and the exact probability).
+    batches : the sizes of the batches.
+    engines : the figures of each engine that must meet the limits.
+    others : the limits that each further installed engine misses.
+    cpu : its name and its vector instructions.
     """
 
     seed: int
@@ -192,10 +226,16 @@ class Certificate(Struct, frozen=True):
 
 
 class Metrics(Struct, frozen=True):
-    """How well the model predicts: mean log loss, accuracy at the threshold, area under the ROC curve.
+    """The metrics of the model's predictions.
 
-    brier: the mean of (p - y)^2. calibration_error: the mean, weighted by rows, of the distance between the mean
-    probability and the share of positives in each calibration bin (Naeini, Cooper & Hauskrecht, AAAI 2015).
+    Attributes
+    ----------
+    log_loss : the mean over the rows.
+    accuracy : at the threshold.
+    auc : the area under the ROC curve.
+    brier : the mean of (p - y)^2.
+    calibration_error : the mean, weighted by rows, of the distance between the mean probability and the share of
+        positives in each calibration bin (Naeini, Cooper & Hauskrecht, AAAI 2015).
     """
 
     rows: int
@@ -207,10 +247,15 @@ class Metrics(Struct, frozen=True):
 
 
 class Bin(Struct, frozen=True):
-    """One bin of the calibration curve: the rows, held out of the fit, with lower <= probability < upper.
+    """One bin of the calibration curve: held-out rows with lower <= probability < upper.
 
-    The last bin's upper is 1 and belongs to it. probability: their mean. positives: how many were positive. low, high:
-    the 95 % interval of the share of positives (Wilson, JASA 22, 1927).
+    The last bin's upper is 1 and belongs to it.
+
+    Attributes
+    ----------
+    positives : the number of positive rows.
+    probability : the mean probability.
+    low, high : the 95 % interval of the share of positives (Wilson, JASA 22, 1927).
     """
 
     lower: float
@@ -231,11 +276,17 @@ class Share(Struct, frozen=True):
 
 
 class Group(Struct, frozen=True):
-    """The figures of the held-out rows with one value of a column, which need not be a feature; rows count by weight.
+    """The metrics of the held-out rows with one value of a column, by weight.
 
-    positives: the share that was positive. probability: the mean predicted one. selection_rate: the share that was
-    answered positive; of the positive rows, that is the true positive rate, of the negative rows the false positive
-    rate. Intervals are Wilson's, that of the AUC is DeLong's. None where the group has no such row.
+    The column need not be a feature. Intervals are Wilson's, and DeLong's for the AUC. A rate or an AUC is None if the
+    group lacks such rows.
+
+    Attributes
+    ----------
+    positives : the share of positive rows.
+    probability : the mean predicted probability.
+    selection_rate : the share of rows answered positive.
+    true_positive_rate, false_positive_rate : the same share, of the positive and of the negative rows.
     """
 
     column: str
@@ -251,12 +302,18 @@ class Group(Struct, frozen=True):
 
 
 class Coefficient(Struct, frozen=True):
-    """What the fit says of one term, in the table's own units: `gre`, `rank=2` or `(intercept)`.
+    """The coefficient of one term, in the table's own units.
 
-    The estimate is what a unit more adds to the score; p is two-sided; lower and upper bound the 95 % interval,
-    None where it is open; odds_ratio is exp(estimate), for the logit link. An estimate that doesn't exist is None, and
-    `note` says why: "+infinite", "-infinite" or "perhaps infinite" (separated), "not unique" (collinear). tests:
-    {"wald", "likelihood ratio" or "score": p} where they were computed.
+    Attributes
+    ----------
+    term : `gre`, `rank=2` or `(intercept)`.
+    estimate : the change of the score for one unit; None if the estimate doesn't exist.
+    p : two-sided.
+    lower, upper : the bounds of the 95 % interval; None for an open end.
+    odds_ratio : exp(estimate), for the logit link.
+    note : the reason of a missing estimate: "+infinite", "-infinite" or "perhaps infinite" (separated), "not unique"
+        (collinear).
+    tests : {"wald", "likelihood ratio" or "score": p}, for the tests that were computed.
     """
 
     term: str
@@ -272,15 +329,22 @@ class Coefficient(Struct, frozen=True):
 
 
 class Statistics(Struct, frozen=True):
-    """The coefficient table of a maximum likelihood fit, and how well that fits the rows it was made of.
+    """The coefficient table of a maximum likelihood fit, and its goodness of fit.
 
-    references: each categorical feature's level that its others are compared with. separation: whether columns tell
-    the outcomes of all rows ("complete") or of some ("quasi") apart without error; `separating` names them, "unknown"
-    where that would take too long. collinear: a sentence for each column that is made of others. standard_errors: from
-    Fisher's information, the sandwich estimator, or that over so many groups of rows (clusters). intervals: the method
-    of the intervals and of p. The figures of the likelihood are None with class weights. factor: the lower triangle of
-    L, row by row, where L L' is the covariance of the intercept, if there is one, and the columns' weights; empty where
-    there is none (passfail/intervals.py).
+    The figures of the likelihood are None with class weights.
+
+    Attributes
+    ----------
+    references : the reference level of each categorical feature.
+    separation : whether columns separate the outcomes of all rows ("complete") or of some ("quasi"); "unknown" if the
+        test would take too long.
+    separating : the columns that separate them.
+    collinear : a sentence for each column that others determine.
+    standard_errors : from Fisher's information, from the sandwich estimator, or from that over groups of rows.
+    clusters : the number of those groups.
+    intervals : the method of the intervals and of p.
+    factor : the lower triangle of L, row by row, with L L' the covariance of the intercept (if there is one) and the
+        columns' weights; empty without a covariance (passfail/intervals.py).
     """
 
     coefficients: tuple[Coefficient, ...]
@@ -302,9 +366,12 @@ class Statistics(Struct, frozen=True):
 
 
 class Spread(Struct, frozen=True):
-    """How some values are spread over bins: edges (k,) rising, shares (k + 2,) of the rows, adding up to 1.
+    """The distribution of values over bins.
 
-    Bin i holds edges[i - 1] <= value < edges[i]; the first and the bin before the last are open; then the missing.
+    Attributes
+    ----------
+    edges : (k,), ascending. Bin i holds edges[i - 1] <= value < edges[i]; bin 0 and bin k have one open end.
+    shares : (k + 2,), the share of the rows in each bin and, last, of missing values; their sum is 1.
     """
 
     edges: tuple[float, ...]
@@ -312,9 +379,12 @@ class Spread(Struct, frozen=True):
 
 
 class Baseline(Struct, frozen=True):
-    """How the training rows, and the model's scores of them, are spread: what drift is measured against.
+    """The distributions of the training rows and of their scores; the baseline of drift.
 
-    rows: how many were looked at. features: in the model's order; a categorical one's values are its levels' indices.
+    Attributes
+    ----------
+    rows : the number of rows counted.
+    features : in the model's order; the values of a categorical feature are its levels' indices.
     """
 
     rows: int
@@ -323,11 +393,13 @@ class Baseline(Struct, frozen=True):
 
 
 class Training(Struct, frozen=True):
-    """Where the model came from.
+    """The origin of the model: its table, options, metrics and versions.
 
-    held_out and calibration are measured on rows that the measured fit had not seen
-    (train/evaluation/metrics.py); None and empty where there are too few. warnings: what may ship tomorrow's trouble,
-    a sentence each.
+    Attributes
+    ----------
+    held_out, calibration : measured on rows held out of the measured fit (train/evaluation/metrics.py); None and empty
+        if there are too few rows.
+    warnings : the warnings about the table, a sentence each.
     """
 
     data: str
@@ -347,14 +419,18 @@ class Training(Struct, frozen=True):
 
 
 class Manifest(Struct, frozen=True, omit_defaults=True):
-    """The contract between train and serve. `created` is UTC, ISO 8601.
+    """The contract between train and serve.
 
-    units: {numeric feature: the unit of its values}, of those whose unit the trainer was told: shown, never calculated.
-    arguments: {argument of the command fit: its value}, of those given, for `make reproduce`. dialect: the table's, by
-    default that of Parquet and of plain CSV. dates: {column: the parts of its dates that are features}, each a numeric
-    feature called column.part. pooled: {feature: the level that its rare levels are, and any level that training did
-    not see}. fold_case: whether levels are spelt in small letters, and case does not count in a level that is sent.
-    groups: the figures of the groups of --by.
+    Attributes
+    ----------
+    created : the time of the export, UTC, ISO 8601.
+    units : {numeric feature: its unit}, shown and never used in a calculation.
+    arguments : {argument of the command fit: its value}, as given, for `make reproduce`.
+    dialect : the table's; by default that of Parquet and of plain CSV.
+    dates : {column of dates: its parts}; each part is a numeric feature named column.part.
+    pooled : {feature: the level that stands for rare and for unseen levels}.
+    fold_case : whether the levels are in lower case, and the case of a level that is sent is ignored.
+    groups : the figures of the groups of --by.
     """
 
     format: int
@@ -381,16 +457,16 @@ class Manifest(Struct, frozen=True, omit_defaults=True):
 
     @property
     def logit_threshold(self) -> float:
-        """The threshold on the link's scale; a row is positive where its score, the output `logit`, is above it."""
+        """The threshold on the link's scale: a row is positive if its `logit` exceeds it."""
         return links.score_at(self.link, self.threshold)
 
     def encode(self) -> bytes:
-        """The text of manifest.json, UTF-8, with the digest filled in."""
+        """The text of manifest.json, in UTF-8, with the digest filled in."""
         return _text(msgspec.structs.replace(self, digest=_digest(self)))
 
 
 def decode(text: bytes) -> Manifest:
-    """Read manifest.json's bytes. Raises ManifestError where they are not exactly what an export wrote."""
+    """Read manifest.json's bytes. Raises ManifestError unless an export wrote exactly these."""
     try:
         found = json.loads(text).get("format")
         if found != FORMAT:
@@ -408,5 +484,5 @@ def _digest(manifest: Manifest) -> str:
 
 
 def _text(manifest: Manifest) -> bytes:
-    # json, not msgspec: it indents for people, and both write the shortest digits that read back as the same float.
+    # json, not msgspec, because it indents for people; both write a float in its shortest exact form.
     return (json.dumps(msgspec.to_builtins(manifest), indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()

@@ -1,4 +1,4 @@
-"""MLflow's python_function flavour: what an export's file MLmodel names as its loader."""
+"""MLflow's python_function flavour: the loader that an export's MLmodel names."""
 
 from pathlib import Path
 
@@ -11,13 +11,13 @@ from passfail.model import Model
 
 
 class PyFunc:
-    """A model as MLflow calls it."""
+    """A model with the interface that MLflow calls."""
 
     def __init__(self, model: Model) -> None:
         self.model = model
 
     def predict(self, model_input: pandas.DataFrame, params: object = None) -> pandas.DataFrame:
-        """The answer's columns for each row. Raises InvalidInstance with the rows and columns that are wrong."""
+        """The answer's columns for each row. Raises InvalidInstance with the wrong places."""
         found = self.model.predict(model_input)
         manifest = self.model.manifest
         stable = found.stable if found.stable is not None else [None] * len(model_input)

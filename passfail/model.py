@@ -1,4 +1,4 @@
-"""A model that answers: an export's manifest, and the runtime that computes its logits and probabilities."""
+"""A model that answers: an export's manifest, and a runtime that has its model file open."""
 
 import sys
 from collections.abc import Sequence
@@ -26,11 +26,11 @@ from passfail.runtimes import Runtime
 if TYPE_CHECKING:
     from passfail.sklearn import Classifier
 
-Outside = list[tuple[str, ...]]  # for each row the features whose value lies outside the training range
+Outside = list[tuple[str, ...]]  # for each row, the features outside the training range
 
 
 class RowAnswers(NamedTuple):
-    """The answers to a few rows as plain values, n each; x float64 (n, d) is what the runtime was given."""
+    """The answers to n rows as plain values; x, float64 (n, d), is the runtime's input."""
 
     x: Floats
     verdicts: list[bool]
@@ -43,10 +43,15 @@ class RowAnswers(NamedTuple):
 class Predictions(NamedTuple):
     """The answers to n rows.
 
-    verdict: bool (n,). label: n texts. probability, logit: float64 (n,). stable: bool (n,), None where not known.
-    outside: n tuples of the features whose value lies outside the training range. interval: float64 (n, 2), the 95 %
-    interval of each probability, None where it was not asked for. unseen: the features of each row whose level
-    training did not see, None if no feature has a level for those.
+    Attributes
+    ----------
+    verdict : bool (n,).
+    label : n texts.
+    probability, logit : float64 (n,).
+    stable : bool (n,); None if it is not known.
+    outside : n tuples of the features outside the training range.
+    interval : float64 (n, 2), the 95 % interval of each probability; None if it was not requested.
+    unseen : n lists of the features with an unseen level; None if no feature pools levels.
     """
 
     verdict: Bools
@@ -61,13 +66,13 @@ class Predictions(NamedTuple):
 
 @dataclass(frozen=True)
 class Model:
-    """An export's manifest and a runtime that has its model file open."""
+    """An exported model, open on one runtime."""
 
     manifest: Manifest
     runtime: Runtime
 
     def predict(self, rows: object, interval: bool = False) -> Predictions:
-        """Answer rows, by the same rule for each column as the service, with the same bits.
+        """Answer rows with the service's rule for each column, and with the same bits.
 
         Parameters
         ----------
@@ -76,9 +81,9 @@ class Model:
 
         Raises
         ------
-        NoInterval : the model has none.
-        InvalidInstance : it names the rows and columns that are wrong.
-        NonFiniteLogit : the logit of some row is beyond float64.
+        NoInterval : the model has no intervals.
+        InvalidInstance : it names the wrong rows and columns.
+        NonFiniteLogit : the logit of a row overflows float64.
         """
         x = matrix(self._columns, rows)
         unseen, x = self._columns.unseen(x), self._columns.pooled(x)
@@ -90,7 +95,7 @@ class Model:
         return Predictions(verdict, label, probability, logit, self.stable(x, logit), outside, intervals, unseen)
 
     def explain(self, rows: object) -> list[Explanation]:
-        """Explain the answer to each row, with the numbers of POST /explain; rows and errors are those of `predict`."""
+        """Explain the answer to each row, as POST /explain does; rows and errors as in `predict`."""
         x = self._columns.pooled(matrix(self._columns, rows))
         return explain(self, x, self.score(x)[0])
 
@@ -109,8 +114,8 @@ class Model:
 
         Parameters
         ----------
-        x : float64 (n, d), C order, columns in the manifest's order of features; a category as the index of its
-            level, NaN where the value is missing.
+        x : float64 (n, d), C order, columns in the manifest's feature order; the level's index for a category, NaN for
+            a missing value.
 
         Returns
         -------
@@ -118,7 +123,7 @@ class Model:
 
         Raises
         ------
-        NonFiniteLogit : the logit of some row is beyond float64.
+        NonFiniteLogit : the logit of a row overflows float64.
         """
         logit, probability = self.runtime(x)
         if not np.isfinite(logit).all():
@@ -126,15 +131,15 @@ class Model:
         return logit, probability
 
     def answerable(self, x: Floats, faults: dict[int, str]) -> tuple[Floats, list[int]]:
-        """Leave out the rows of x (m, d) whose logit is beyond float64, and add them to the faults.
+        """Leave out the rows of x (m, d) whose logit overflows float64, and add them to `faults`.
 
         Parameters
         ----------
-        faults : {row of the table: what is wrong with it}, of the rows that are not in x.
+        faults : {row of the table: its fault}, of the rows that are not in x.
 
         Returns
         -------
-        x without these rows, and which rows of x are left.
+        x without these rows, and the indices of the rows that are left.
         """
         left = list(range(len(x)))
         try:
@@ -146,7 +151,7 @@ class Model:
         return x[left], left
 
     def predict_rows(self, rows: Sequence[Row]) -> RowAnswers:
-        """Answer a few rows, in plain Python: NumPy's fixed costs are most of the time of a single row.
+        """Answer a few rows in plain Python, because NumPy's fixed costs dominate a single row.
 
         The values are the same bits as those of `score`, `verdict` and `stable`. Raises NonFiniteLogit.
         """
@@ -161,9 +166,9 @@ class Model:
         return RowAnswers(x, verdicts, logits, probabilities, stable, list(map(self._outside, x.tolist())))
 
     def verdict(self, logit: Floats) -> Bools:
-        """The verdicts (n,) of logits (n,): true where the logit exceeds the threshold's logit.
+        """The verdicts (n,) of logits (n,): true if the logit exceeds the threshold's logit.
 
-        Decided on the logit, because near the threshold probabilities of different rows round to one float64.
+        The logit decides, because near the threshold the probabilities of different rows round to one float64.
         """
         return logit > self._threshold
 
@@ -172,18 +177,18 @@ class Model:
         return self.manifest.logit_threshold
 
     def stable(self, x: Floats, logit: Floats) -> Bools | None:
-        """Whether the verdicts on rows x (n, d) would be the same without any rounding (n,); None: not known."""
+        """Whether each verdict (n,) on rows x (n, d) would be the same without rounding; None: unknown."""
         return self._stability.stable(x, logit)
 
     @cached_property
     def intervals(self) -> Intervals:
-        """The intervals of its probabilities. Raises NoInterval."""
+        """The intervals of the model's probabilities. Raises NoInterval."""
         return Intervals(self.manifest)
 
     def outside(self, x: Floats) -> Outside | None:
-        """The features of each row of x (n, d) whose value lies outside the training range; None: of no row any does.
+        """The features of each row of x (n, d) outside the training range; None: no row has any.
 
-        A missing value, and a level, never does.
+        Missing values and levels are never outside.
         """
         least, most = self._ranges
         beyond = (x < least) | (x > most)
@@ -200,7 +205,7 @@ class Model:
         return found
 
     def _outside(self, row: list[float]) -> tuple[str, ...]:
-        """`outside` of one row, d numbers, NaN for missing, in plain Python."""
+        """The features of one row (d numbers, NaN for missing) outside the training range."""
         least, most = self._range_lists
         if any(map(lt, row, least)) or any(map(gt, row, most)):
             beyond = (value < low or value > high for value, low, high in zip(row, least, most, strict=True))
@@ -214,7 +219,7 @@ class Model:
 
     @cached_property
     def _ranges(self) -> Floats:
-        """The least and the largest value of each feature in the training rows, (2, d)."""
+        """The smallest and the largest value of each feature in the training rows, (2, d)."""
         numeric = [feature.kind == "numeric" for feature in self.manifest.features]
         ranges = [f.range if own else (-inf, inf) for f, own in zip(self.manifest.features, numeric, strict=True)]
         return np.array(ranges).T

@@ -1,4 +1,4 @@
-"""Ray Data: the rows of a Dataset are answered by actors that hold the model."""
+"""Ray Data: actors that hold the model answer the rows of a Dataset."""
 
 from pathlib import Path
 from typing import Any
@@ -22,15 +22,15 @@ class Scorer:
 def score(
     dataset: Dataset, path: str | Path, version: int | None = None, explained: bool = False, **options: Any
 ) -> Dataset:
-    """Add the answer's columns to a Dataset that has the model's features among its columns.
+    """Add the answer's columns to a Dataset with the model's features.
 
-    A row that the service would refuse carries its error in the column `error`.
+    A row that the service would refuse gets its error in the column `error`.
 
     Parameters
     ----------
     path, version : as `passfail.load` takes them; they are read here.
     explained : add each feature's contribution to the logit.
-    options : of `Dataset.map_batches`, such as compute or num_cpus.
+    options : further options of `Dataset.map_batches`, such as compute or num_cpus.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""models/<name>/<version>/ on disk: list, choose and pin versions; read and verify an export's files."""
+"""The repository models/<name>/<version>/: list, choose, pin, read and verify versions."""
 
 import hashlib
 import re
@@ -19,7 +19,7 @@ PINNED = "pinned"  # the file in a model's folder that names the version to serv
 def model_name(models: Path, name: str | None = None) -> str:
     """The name of the model: `name`, or the only one in the repository.
 
-    Raises ConfigError if it is no name, or if the repository holds no model or several.
+    Raises ConfigError if the name is not valid, or if the repository holds no model or several.
     """
     found = name or _only_model(models)
     if not contract.NAME.fullmatch(found):
@@ -28,15 +28,17 @@ def model_name(models: Path, name: str | None = None) -> str:
 
 
 def versions(home: Path, lowest: int = 1) -> list[int]:
-    """The numbers of the versions in a model's folder, from `lowest` on, rising."""
+    """The numbers of the versions in a model's folder, from `lowest` on, in ascending order."""
     numbers = (int(path.name) for path in home.glob("[0-9]*") if re.fullmatch("[1-9][0-9]{0,14}", path.name))
     return sorted(number for number in numbers if number >= lowest)
 
 
 def choices(models: Path, name: str | None = None, version: int | None = None, lowest: int = 1) -> list[Path]:
-    """The folders to serve from, the best first: `version` or the pinned one alone, else from the highest down.
+    """The folders to serve from, the best first.
 
-    Raises ConfigError if there is none from the version `lowest` on.
+    With `version` or a pinned version, that folder alone; else all, from the highest version down.
+
+    Raises ConfigError if there is no version from `lowest` on.
     """
     home = models / model_name(models, name)
     held = versions(home, lowest)
@@ -54,12 +56,18 @@ def choices(models: Path, name: str | None = None, version: int | None = None, l
 
 
 def find(models: Path, name: str | None = None, version: int | None = None) -> Path:
-    """The folder of a model's version: `version`, else the pinned one, else the highest. Raises ConfigError."""
+    """The folder of `version`, else of the pinned version, else of the highest.
+
+    Raises ConfigError.
+    """
     return choices(models, name, version)[0]
 
 
 def locate(path: Path, version: int | None = None) -> Path:
-    """The folder of a version, given that folder, its model's folder, or a repository. Raises ConfigError."""
+    """The folder of a version, from that folder, its model's folder, or a repository.
+
+    Raises ConfigError.
+    """
     if (path / contract.FILENAME).exists():
         if version not in (None, int(path.name) if path.name.isdecimal() else 0):
             raise ConfigError(f"{path} is not version {version}: give the model's folder")
@@ -70,7 +78,10 @@ def locate(path: Path, version: int | None = None) -> Path:
 
 
 def pinned(home: Path) -> int | None:
-    """The version that the model's folder is pinned to, or None. Raises ConfigError if the file holds no number."""
+    """The pinned version of a model's folder, or None.
+
+    Raises ConfigError if the file holds no number.
+    """
     path = home / PINNED
     try:
         text = read_bounded(path, 100).decode("ascii").strip()
@@ -84,7 +95,10 @@ def pinned(home: Path) -> int | None:
 
 
 def pin(home: Path, version: int | None) -> None:
-    """Pin the model's folder to a version, or with None to none; at once or not at all. Raises ConfigError."""
+    """Pin the model's folder to a version, in one step; None removes the pin.
+
+    Raises ConfigError.
+    """
     path = home / PINNED
     try:
         if version is None:
@@ -101,8 +115,8 @@ def read_manifest(folder: Path, signed_by: PublicKey | None = None) -> Manifest:
 
     Raises
     ------
-    ManifestError : it is not exactly as exported, or belongs to another folder.
-    IntegrityError : `signed_by` is given, and did not sign it.
+    ManifestError : the manifest is not exactly as exported, or belongs to another folder.
+    IntegrityError : `signed_by` is given, and that key did not sign the manifest.
     """
     path = folder / contract.FILENAME
     try:
@@ -120,9 +134,9 @@ def read_manifest(folder: Path, signed_by: PublicKey | None = None) -> Manifest:
 
 
 def read_verified(folder: Path, manifest: Manifest) -> Mapping[str, bytes]:
-    """The bytes of every file of the export, {name: bytes}, compared with the manifest before any engine sees them.
+    """Read every file of the export, {name: bytes}, and compare its SHA-256 with the manifest.
 
-    Files that no runtime here opens are verified too: an export that was touched anywhere is not the one proven.
+    Files that no runtime opens are verified too: the proof is valid only for an export without any change.
     Raises IntegrityError.
     """
     return {name: read_file(folder, manifest, name) for name in manifest.files}

@@ -1,7 +1,7 @@
-"""Files scored: CSV, Parquet, or a folder of parts, block by block, on all cores, in flat memory.
+"""Scores files: CSV, Parquet, or a folder of parts, on all cores, in constant memory.
 
-A row of CSV comes back as it came, with the cells that POST /predict adds to it. Nothing is half-written: a file
-appears under its name when it is complete, and its receipt after it.
+A row of CSV is copied to the output, with the cells that POST /predict would add. A file appears under its name only
+when it is complete, and its receipt after it.
 """
 
 import csv
@@ -37,8 +37,8 @@ from passfail.files import replacing
 from passfail.manifest import Feature
 from passfail.model import Model
 
-BLOCK, ROWS = 2**20, 2**16  # bytes of CSV, or rows of Parquet, that are answered at a time
-LONGEST = 2**26  # bytes of a record; a quote that is never closed must not fill the memory
+BLOCK, ROWS = 2**20, 2**16  # bytes of CSV, or rows of Parquet, answered at a time
+LONGEST = 2**26  # bytes of a record: an unclosed quote must not fill the memory
 CSV_ENDS, PARQUET_END = (".csv", ".csv.gz", ".csv.zst"), ".parquet"
 RECEIPT = ".receipt.json"
 PACKAGES = ("numpy", "onnxruntime", "pyarrow")
@@ -48,12 +48,12 @@ Write = Callable[[Any], object]  # takes a block's `Scored.data`
 
 
 class Scored(NamedTuple):
-    """A block of n rows, answered.
+    """A block of n rows with its answers.
 
     Attributes
     ----------
-    data : what is to be written: an Arrow table, or CSV in which each row follows a line's end.
-    outcome : where the table has the target, 1 or 0 (n,), NaN where it is neither.
+    data : the output: an Arrow table, or CSV in which each row follows a line's end.
+    outcome : the target (n,), 1 or 0, NaN if it is neither; None if the table has no target.
     """
 
     answers: Answers
@@ -66,9 +66,9 @@ class Files:
 
     Parameters
     ----------
-    strict : end with an error, and write nothing, where a row is wrong.
+    strict : end with an error, and write nothing, if a row is invalid.
     explained : add each feature's contribution.
-    progress : is told the rows answered and the seconds taken, after each block.
+    progress : called after each block with the rows answered and the seconds taken.
     """
 
     def __init__(
@@ -81,18 +81,18 @@ class Files:
         self.target = Column(Feature(self.manifest.target.name, "categorical", values, None, None, 0.0))
 
     def score(self, source: Path, out: Path) -> dict[str, Any]:
-        """Score a file and write its receipt beside it; returns the receipt.
+        """Score a file, write its receipt beside it, and return the receipt.
 
         Raises
         ------
-        ConfigError : a file can't be read or written, or is of no kind that is known.
-        RequestError : the rows are not rows of this model; `strict` asks that of every row.
+        ConfigError : a file can't be read or written, or its kind is unknown.
+        RequestError : the rows are not rows of this model; with `strict`, one row is invalid.
         """
         for path in (source, out):
             if not path.name.endswith((*CSV_ENDS, PARQUET_END)):
                 raise ConfigError(f"{path}: its name must end in {', '.join(CSV_ENDS)} or {PARQUET_END}")
         if source.resolve() == out.resolve():
-            raise ConfigError(f"{out}: is the input too; choose another output")
+            raise ConfigError(f"{out}: is also the input; choose another output")
         parquet = out.name.endswith(PARQUET_END)
         try:
             with replacing(out) as temporary, (_parquet_sink if parquet else _csv_sink)(temporary) as write:
@@ -109,7 +109,7 @@ class Files:
             raise ConfigError(f"{source}: {getattr(error, 'strerror', None) or str(error).splitlines()[0]}") from error
 
     def folder(self, source: Path, out: Path) -> list[dict[str, Any]]:
-        """Score each part of a folder into a folder; a part that was scored already, as its receipt says, stays."""
+        """Score each part of a folder into a folder, except parts that a receipt shows as scored."""
         parts = sorted(part for part in source.iterdir() if part.name.endswith((*CSV_ENDS, PARQUET_END)))
         if not parts:
             raise ConfigError(f"{source}: holds no file that ends in {', '.join(CSV_ENDS)} or {PARQUET_END}")
@@ -117,7 +117,7 @@ class Files:
         return [self._done(part, out / part.name) or self.score(part, out / part.name) for part in parts]
 
     def _done(self, source: Path, out: Path) -> dict[str, Any] | None:
-        """The receipt of a part, if this model has scored it, and neither input nor output has changed since."""
+        """The receipt of a part; None unless this model scored it and no file changed since."""
         try:
             receipt: dict[str, Any] = json.loads(_receipt(out).read_bytes())
             same = {**receipt, **self._asked(source), "output": _described(out)} == receipt
@@ -133,7 +133,7 @@ class Files:
         }  # fmt: skip
 
     def csv(self, stream: Any, write: Write, parquet: bool = False) -> dict[str, Any]:
-        """Score CSV from a stream of bytes; write takes each block's `Scored.data`, and at first the header."""
+        """Score CSV from a stream of bytes; `write` takes the header, then each `Scored.data`."""
         header, blocks = _records(stream)
         work = _CsvBlocks(self, header, parquet)
         if not parquet:
@@ -159,11 +159,11 @@ class Files:
         return self._run(work, batches, write)
 
     def outcome(self, values: pa.Array) -> Floats:
-        """The target's column as 1, 0, or NaN where it is neither."""
+        """The target's column as 1 or 0, NaN if it is neither."""
         return numbers(self.target, values)[0]
 
     def _run(self, work: Callable[[Any], Scored], items: Iterable[Any], write: Write) -> dict[str, Any]:
-        """Answer blocks on all cores, and write them in their order; returns the receipt's counts and figures."""
+        """Answer blocks on all cores, write them in order, and return the receipt's counts."""
         began, rows, refused, unseen, figures = time.perf_counter(), 0, 0, Counter[str](), Figures(self.manifest.link)
         with ThreadPoolExecutor(self._threads) as pool:
             for answers, data, outcome in _in_order(pool, work, items, 2 * self._threads):
@@ -215,7 +215,10 @@ class _CsvBlocks:
         return Scored(answers, self._scorer.extended(table, answers), outcome)
 
     def _plain(self, block: bytes) -> tuple[pa.Array, dict[int, pa.Array], dict[int, InvalidValue]] | None:
-        """(each line after the line's end before it, {place in the header: cells}, {}); None where it has quotes."""
+        """Split a block without quotes: (lines, {index of a column: cells}, {}); else None.
+
+        Each line begins with the previous line's end.
+        """
         d, block = len(self._names), block.replace(b"\r\n", b"\n")
         if any(mark in block for mark in (b'"', b"\r", b"\0")) or b"\n\n" in b"\n%b\n" % block:
             return None
@@ -237,7 +240,7 @@ class _CsvBlocks:
         return _binary(data, starts), {at: array(table[names[at]]) for at in self._needed}, {}
 
     def _careful(self, block: bytes) -> tuple[pa.Array, dict[int, pa.Array], dict[int, InvalidValue]]:
-        """The same, by Python's csv module; a row with another number of cells than the header is refused."""
+        """Split a block with Python's csv module; rows with a wrong number of cells are refused."""
         try:
             rows = [row for row in csv.reader(io.StringIO(block.decode(), newline=""), strict=True) if row]
         except (UnicodeDecodeError, csv.Error) as error:
@@ -251,7 +254,7 @@ class _CsvBlocks:
         return lines, {at: pa.array([row[at] for row in rows], pa.string()) for at in self._needed}, ragged
 
     def _written(self, lines: pa.Array, answers: Answers) -> memoryview:
-        """The lines with the answer's cells, joined by Arrow: no object of Python's for a row."""
+        """The lines with the answer's cells, joined by Arrow without a Python object for each row."""
         n, errors = len(lines), answers.errors()
         stables = pa.repeat(self._stables[None], n)
         if answers.stable is not None:
@@ -275,7 +278,7 @@ class _CsvBlocks:
 
 
 def _texts(columns: Sequence[Floats]) -> pa.Array:
-    """k columns of numbers (n,) -> n times `,a,b`: the texts that JSON has, the shortest that read back the same."""
+    """Write k columns of numbers (n,) as n texts `,a,b`, in JSON's shortest exact form."""
     text = msgspec.json.encode(np.column_stack(columns).ravel().tolist())
     data = b"," + text[1:-1]
     commas = np.flatnonzero(np.frombuffer(data, np.uint8) == ord(","))
@@ -283,19 +286,19 @@ def _texts(columns: Sequence[Floats]) -> pa.Array:
 
 
 def _cells(texts: Mapping[int, str], n: int) -> pa.Array:
-    """{row: text} -> n times `,text`, or `,` alone."""
+    """Write {row: text} as n cells, `,text` or `,` alone."""
     cells = {row: f",{csv_line([text])}".encode() for row, text in texts.items()}
     return pa.array([cells.get(row, b",") for row in range(n)], pa.binary())
 
 
 def _binary(data: bytes, starts: Any) -> pa.Array:
-    """Pieces of bytes, each from its start (n,) to the next, as an Arrow array."""
+    """Cut bytes at the starts (n,) into an Arrow array of n pieces."""
     offsets = np.append(starts, len(data)).astype(np.int32)
     return pa.Array.from_buffers(pa.binary(), len(starts), [None, pa.py_buffer(offsets), pa.py_buffer(data)])
 
 
 def _records(stream: Any) -> tuple[list[str], Iterator[bytes]]:
-    """The header of a CSV, and blocks of whole records, without the last line's end."""
+    """The header of a CSV, and an iterator over blocks of whole records."""
     data = stream.read(BLOCK).removeprefix(BOM_UTF8).lstrip(b"\r\n")
     end = data.find(b"\n")
     while end >= 0 and data.count(b'"', 0, end) % 2:
@@ -317,7 +320,7 @@ def _blocks(stream: Any, data: bytes) -> Iterator[bytes]:
         more, end = bool(read), len(data)
         if more:
             end = data.rfind(b"\n") + 1
-            while data.count(b'"', 0, end) % 2:  # within a quoted cell: back to the line in which it begins
+            while data.count(b'"', 0, end) % 2:  # inside a quoted cell: go back to the line in which it begins
                 end = data.rfind(b"\n", 0, data.rfind(b'"', 0, end)) + 1
         if end or not more:
             yield data[:end].removesuffix(b"\n").removesuffix(b"\r")
@@ -336,7 +339,7 @@ def _as_csv(table: pa.Table) -> bytes:
 def _in_order(
     pool: ThreadPoolExecutor, work: Callable[[Any], Scored], items: Iterable[Any], ahead: int
 ) -> Iterator[Scored]:
-    """The results in the items' order; at most `ahead` items are in work, so that memory stays flat."""
+    """Yield results in the items' order, with at most `ahead` items in work."""
     waiting = deque[Any]()
     for item in items:
         waiting.append(pool.submit(work, item))

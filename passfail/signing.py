@@ -1,7 +1,7 @@
-"""Signed exports: Ed25519 (RFC 8032) over manifest.json, which holds the SHA-256 of every other file.
+"""Signed exports: an Ed25519 signature (RFC 8032) of manifest.json.
 
-The 64 bytes lie beside it, so that stock OpenSSL verifies and makes them too. The cryptography package is imported only
-where a key is named.
+The manifest holds the SHA-256 of every other file. The signature is a file of 64 bytes beside it, which OpenSSL can
+make and verify. The package cryptography is imported only if a key is named.
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ else:
 Sign = Callable[[bytes], bytes]  # a manifest's bytes to its signature
 
 FILENAME = "manifest.json.sig"
-MOST_BYTES = 4096  # of a file that is to be a signature
+MOST_BYTES = 4096  # of a signature file
 
 
 def public_key(path: str | Path, setting: str) -> PublicKey:
-    """The Ed25519 public key in a PEM file. Raises ConfigError naming the setting that names the file."""
+    """Read the Ed25519 public key in a PEM file. Raises ConfigError, which names `setting`."""
     return cast(PublicKey, _key(path, setting, "public"))
 
 
 def private_key(path: str | Path, setting: str) -> PrivateKey:
-    """The Ed25519 private key in a PEM file, not encrypted. Raises ConfigError, as `public_key`."""
+    """Read the unencrypted Ed25519 private key in a PEM file. Raises ConfigError."""
     return cast(PrivateKey, _key(path, setting, "private"))
 
 
 def verify(key: PublicKey, folder: Path, text: bytes) -> None:
-    """Raises IntegrityError where the folder holds no signature by this key of its manifest, whose bytes are `text`."""
+    """Raise IntegrityError unless this key signed the folder's manifest, `text`."""
     from cryptography.exceptions import InvalidSignature
 
     path = folder / FILENAME
     try:
         key.verify(read_bounded(path, MOST_BYTES), text)
     except OSError as error:
-        reason = f"can't be read ({error.strerror}), and SIGNED_BY asks for it: export again with SIGN_WITH"
+        reason = f"can't be read ({error.strerror}), and SIGNED_BY requires it: export again with SIGN_WITH"
         raise IntegrityError(f"{path}: {reason}") from error
     except InvalidSignature as error:
         reason = "not a signature of this manifest.json by the key in SIGNED_BY: export again with its private key"

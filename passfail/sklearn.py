@@ -1,4 +1,4 @@
-"""A model as a fitted classifier of scikit-learn, for its tools: permutation importance, calibration plots, scorers."""
+"""A model as a fitted classifier of scikit-learn, for its tools and plots."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 
 class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
-    """An exported model by scikit-learn's conventions; it is fitted already, and fit leaves it as it is.
+    """An exported model with scikit-learn's interface; it is already fitted.
 
     Each method takes rows as `Model.predict` does.
 
     Attributes
     ----------
-    classes_ : the target's two values, rising, as pandas reads them: numbers, booleans or texts.
+    classes_ : the target's two values in ascending order, as pandas reads them: numbers, booleans or texts.
     feature_names_in_ : the features' names (d,); n_features_in_ is d.
     """
 
@@ -43,7 +43,7 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sciki
         return len(self.model.manifest.features)
 
     def predict(self, X: object) -> npt.NDArray[Any]:
-        """The class of each row (n,): the model's verdict, by its own threshold."""
+        """The class of each row (n,): the model's verdict at its own threshold."""
         return self._values[self.model.predict(X).verdict.astype(np.intp)]
 
     def predict_proba(self, X: object) -> Floats:
@@ -52,7 +52,7 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sciki
         return np.column_stack([1 - probability, probability])[:, np.argsort(self._values)]
 
     def decision_function(self, X: object) -> Floats:
-        """The logit less the threshold's, float64 (n,): above 0 where `predict` gives the second class."""
+        """The logit minus the threshold's, float64 (n,); positive for the second class."""
         distance = self.model.predict(X).logit - self.model.manifest.logit_threshold
         return distance if self._values[1] > self._values[0] else -distance
 

@@ -1,4 +1,4 @@
-"""Spark: the rows of a DataFrame are answered where they are."""
+"""Spark: answers the rows of a DataFrame in the processes that hold them."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,10 +11,10 @@ from passfail.batches import Export, Scorer
 
 
 def score(frame: DataFrame, path: str | Path, version: int | None = None, explained: bool = False) -> DataFrame:
-    """Add the answer's columns to a DataFrame that has the model's features among its columns.
+    """Add the answer's columns to a DataFrame with the model's features.
 
-    The export travels to each worker once, by a broadcast; each process verifies it and opens it once. A row that the
-    service would refuse carries its error in the column `error`.
+    A broadcast sends the export to each worker once; each process verifies it and opens it once. A row that the service
+    would refuse gets its error in the column `error`.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
-"""An export as one SELECT: logit, verdict, label and probability from a table's own columns, in an engine's dialect.
+"""An export as one SELECT, which adds logit, verdict, label and probability to a table.
 
-The expression adds in the order of the columns, as the graph does. IEEE 754 then leaves an engine nothing to choose:
-its logits are the export's, bit for bit, and so are its verdicts (tests/engines/test_sql.py, in three engines).
+The expression adds in the order of the columns, as the graph does. IEEE 754 then defines each result: the logits and
+the verdicts have the export's bits (tests/engines/test_sql.py, in three engines).
 """
 
 import math
@@ -14,18 +14,18 @@ from passfail.manifest import Column, Feature, Manifest
 
 DIALECTS = ("bigquery", "duckdb", "postgres", "snowflake", "spark", "sqlite")
 LARGEST = math.nextafter(math.inf, 0.0)
-FAR = 709.0  # exp(-z) neither overflows nor underflows up to here; in PostgreSQL and BigQuery that fails the query
+FAR = 709.0  # exp(-z) neither overflows nor underflows up to here; either fails the query in PostgreSQL and BigQuery
 
 
 def select(manifest: Manifest, dialect: str, table: str) -> str:
     """Write the SELECT that answers every row of a table.
 
-    The answer's columns are NULL in a row that the service would refuse: a missing value that training never lacked,
-    a level that training never saw, a logit beyond float64. Only the logit link has the column `probability`.
+    The answer's columns are NULL in a row that the service would refuse: a value is missing that training always had, a
+    level is unknown, or the logit overflows float64. Only the logit link has the column `probability`.
 
     Parameters
     ----------
-    manifest : of the export.
+    manifest : the export's manifest.
     dialect : one of DIALECTS.
     table : the table's name, `schema.table` if it needs one.
 
@@ -49,11 +49,11 @@ class _Writer:
     """Writes numbers, terms and answers as SQL expressions."""
 
     def __init__(self, exact: bool) -> None:
-        """exact: the engine may read a decimal's last digit wrong, and gets whole numbers and powers of two instead."""
+        """exact: write integers and powers of two, for an engine that may misread a decimal."""
         self._exact = exact
 
     def number(self, value: float) -> exp.Expression:
-        """A float64, as a text or a quotient that every engine reads as that very float64."""
+        """A float64, as a text or a quotient that every engine reads as the same float64."""
         if not self._exact or (value == int(value) and abs(value) < 2**53):
             return exp.cast(exp.Literal.string(repr(value)), "double")
         mantissa, exponent = math.frexp(value)
@@ -68,7 +68,7 @@ class _Writer:
         return product
 
     def logit(self, manifest: Manifest) -> exp.Expression:
-        """The columns' terms added in their order, the intercept last; parentheses forbid any other order."""
+        """The sum of the columns' terms, the intercept last; parentheses fix the order."""
         terms = [self._term(manifest.features[column.feature], column) for column in manifest.parameters.columns]
         total = reduce(lambda total, term: exp.paren(exp.Add(this=total, expression=term)), terms)
         return exp.Add(this=total, expression=self.number(manifest.parameters.intercept))
@@ -80,7 +80,7 @@ class _Writer:
         return exp.paren(exp.Mul(this=term, expression=self.number(column.weight)))
 
     def _value(self, feature: Feature, column: Column) -> exp.Expression:
-        """The value of one column of the design matrix; NULL where the service would refuse the row."""
+        """The value of one column of the design matrix; NULL if the service would refuse the row."""
         cell = exp.column(feature.name, quoted=True)
         zero, one = self.number(0.0), self.number(1.0)
         if column.missing:
@@ -96,7 +96,7 @@ class _Writer:
         return exp.Case().when(here, one).when(known, zero)
 
     def answers(self, manifest: Manifest) -> dict[str, exp.Expression]:
-        """{column: its expression} of the answer, from the column `logit`."""
+        """The answer's columns as {name: expression}, computed from the column `logit`."""
         logit = exp.column("logit")
         verdict = exp.GT(this=logit, expression=self.number(manifest.logit_threshold))
         negative, positive = map(exp.Literal.string, manifest.target.labels)

@@ -118,7 +118,7 @@ def _call_all(functions: Sequence[Callable[[], None]]) -> None:
 
 
 def _no_answer(error: NonFiniteLogit, place: Callable[[int], str]) -> InvalidInstance:
-    problems = [Problem(place(row), "its logit is beyond what float64 can carry") for row in error.rows]
+    problems = [Problem(place(row), "its logit overflows float64") for row in error.rows]
     return InvalidInstance("the model has no finite answer", problems)
 
 

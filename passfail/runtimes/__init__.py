@@ -1,7 +1,7 @@
 """The engines that run a model file, each as one callable.
 
 A runtime is a callable: x float64 (n, d), C order -> (logit, probability), float64 (n,) each, for any n from 0 up.
-Each engine's module is imported only when it is chosen, so that serving ONNX never needs torch.
+An engine's module is imported only when that engine is chosen, so that serving ONNX never needs torch.
 """
 
 from collections.abc import Callable
@@ -33,6 +33,6 @@ def load_runtime(name: str, model: bytes) -> Runtime:
         raise RuntimeUnavailable(f"the runtime {name} needs {error.name}, which is not installed") from error
     try:
         runtime: Runtime = engine.load(model)
-    except Exception as error:  # each engine has its own types, derived from nothing narrower
+    except Exception as error:  # each engine has its own error types, without a common base class
         raise IntegrityError(f"{name} can't load it: {str(error).splitlines()[0]}") from error
     return runtime

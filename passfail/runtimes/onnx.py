@@ -14,7 +14,7 @@ from passfail.runtimes import Runtime
 def load(model: bytes) -> Runtime:
     """Open the bytes of model.onnx."""
     options = onnxruntime.SessionOptions()
-    # Its thread pool would be sized by the host, not by the container, and a request is microseconds of work.
+    # ONNX Runtime would size its thread pool by the host, not by the container, and a request takes microseconds.
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])

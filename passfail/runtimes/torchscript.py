@@ -1,7 +1,7 @@
-"""Runs model.pt on TorchScript, one thread. The only module outside train/ that imports torch.
+"""Runs model.pt on TorchScript, one thread; only this module outside train/ imports torch.
 
-TorchScript is deprecated by PyTorch (2.13 warns at every load): it is here as the compatible artefact and as the
-second opinion that the parity tests need. ONNX is the default.
+PyTorch has deprecated TorchScript (2.13 warns at every load). It stays as the second runtime that the parity tests and
+the shadow need. ONNX is the default.
 """
 
 import io
@@ -18,7 +18,7 @@ def load(model: bytes) -> Runtime:
     torch.set_num_threads(1)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*torch.jit.* is deprecated", category=DeprecationWarning)
-        # Frozen, what is made of constants alone is made once, not for each request: a sixth of a row's time.
+        # Freezing computes constant expressions once, not for each request: it saves a sixth of a row's time.
         module = torch.jit.freeze(torch.jit.load(io.BytesIO(model), map_location="cpu").eval())  # type: ignore[no-untyped-call]
 
     def run(x: Floats) -> tuple[Floats, Floats]:

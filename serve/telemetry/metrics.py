@@ -89,7 +89,7 @@ class Metrics:
 
         Parameters
         ----------
-        ended : for each request, the result of `begin`, the rule of its endpoint (None: no endpoint answered), its status.
+        ended : for each request, what `begin` returned, its endpoint's rule (None: no endpoint answered), and its status.
         """
         now, mine = time.perf_counter(), self._counters.mine
         durations = []

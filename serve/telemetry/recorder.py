@@ -23,7 +23,7 @@ class Ended(NamedTuple):
     Attributes
     ----------
     began : what `Recorder.begin` returned.
-    rule : the endpoint's, or None where no endpoint took the request.
+    rule : the endpoint's rule, or None if no endpoint answered.
     headers : the request's, names in lower case.
     """
 

@@ -183,7 +183,7 @@ def test_a_signed_export_is_served_and_an_unsigned_one_is_not(keys):
     compose("build", **signed_by)
     compose("run", "--rm", "train", NAME="signed")
     said = compose("run", "--rm", "--no-deps", "serve", status=3, **signed_by)
-    assert "signed/1/manifest.json.sig: can't be read (No such file or directory), and SIGNED_BY asks for it" in said
+    assert "signed/1/manifest.json.sig: can't be read (No such file or directory), and SIGNED_BY requires it" in said
 
     compose("run", "--rm", "train", NAME="signed", **keys)
     port = free_port()

@@ -120,7 +120,7 @@ def test_what_the_key_did_not_sign_is_refused_by_name(signed, keys, damage):
         shutil.rmtree(newer)
     else:
         path.write_bytes(path.read_bytes()[: {"empty": 0, "short": 63}[damage]])
-    remedy = "asks for it: export again with SIGN_WITH" if damage == "missing" else "not a signature of this manifest"
+    remedy = "requires it: export again with SIGN_WITH" if damage == "missing" else "not a signature of this manifest"
 
     with pytest.raises(IntegrityError, match=rf"hours/1/manifest\.json\.sig: .*{remedy}"):
         opened_signed(signed, keys)
@@ -180,7 +180,7 @@ def test_the_service_does_not_start_and_says_so(signed, keys):
 
     assert process.returncode == 3, said
     assert "passfail can't start: " in said
-    assert "manifest.json.sig: can't be read (No such file or directory), and SIGNED_BY asks for it" in said
+    assert "manifest.json.sig: can't be read (No such file or directory), and SIGNED_BY requires it" in said
 
 
 def test_replay_asks_for_the_signature_too(signed, keys, tmp_path, monkeypatch, capfd):

@@ -26,7 +26,7 @@ function answer(row, read) {
   ];
   if (errors.length) throw Object.assign(new RangeError(errors.map(({ name, detail }) => `${name}: ${detail}`).join("; ")), { errors });
   const z = logit(x);
-  if (!Number.isFinite(z)) throw Object.assign(new RangeError("the logit is beyond float64"), { errors: [] });
+  if (!Number.isFinite(z)) throw Object.assign(new RangeError("the logit overflows float64"), { errors: [] });
   const outside = features.filter(({ levels, minimum, maximum }, at) => !levels.length && (x[at] < minimum || x[at] > maximum));
   return { verdict: z > threshold, label: labels[Number(z > threshold)], probability: probability(z), logit: z, outside: outside.map(({ name }) => name) };
 }

@@ -83,7 +83,7 @@ def test_a_hidden_layers_flips_flip_and_stay_in_range(case):
     model, x, logit = case
     for row, verdict, found in zip(x, model.verdict(logit), explain(model, x, logit), strict=True):
         assert found["baseline"] is found["contributions"] is found["residual"] is None
-        assert found["reason"] == "a hidden layer's logit is no sum over the features"
+        assert found["reason"] == "a hidden layer's logit is not a sum over the features"
         for index, feature in enumerate(model.manifest.features):
             flip = found["flips"][feature.name]
             if feature.kind == "numeric" and flip["value"] is not None:

@@ -241,7 +241,7 @@ def test_the_command_scores_a_file_and_says_how_it_went(
     [
         ("in.xlsx", "out.csv", "its name must end in .csv"),
         ("in.csv", "out.txt", "its name must end in .csv"),
-        ("in.csv", "in.csv", "is the input too"),
+        ("in.csv", "in.csv", "is also the input"),
         ("-", "out.csv", "give - for both"),
         ("nosuch.csv", "out.csv", "no such file"),
         ("bad.parquet", "out.csv", "bad.parquet: "),

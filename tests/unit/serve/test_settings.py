@@ -170,7 +170,7 @@ def test_reads_the_servers_settings(environ, expected):
     ],
 )
 def test_refuses_a_wrong_server_setting_by_its_name(name, text):
-    with pytest.raises(ConfigError, match=f"^{name} must be "):
+    with pytest.raises(ConfigError, match=f"^{name} must "):
         Config.from_env({name: text})
 
 

@@ -99,8 +99,8 @@ def test_csv_answers_csv_with_columns_added(client):
         ([GOOD, {**GOOD, "gpa": "x"}, 7], [("$[1].gpa", "expected a number, got a string"),
                                            ("$[2]", "expected an object, got a number")]),
         (7, [("$", "expected an object or an array of objects, got a number")]),
-        ({**GOOD, "gpa": -1.5e308}, [("$", "its logit is beyond what float64 can carry")]),
-        ([GOOD, {**GOOD, "gpa": 1.5e308}], [("$[1]", "its logit is beyond what float64 can carry")]),
+        ({**GOOD, "gpa": -1.5e308}, [("$", "its logit overflows float64")]),
+        ([GOOD, {**GOOD, "gpa": 1.5e308}], [("$[1]", "its logit overflows float64")]),
     ],
 )  # fmt: skip
 def test_names_every_place_that_is_wrong(client, body, expected):
@@ -133,7 +133,7 @@ def test_broken_json_is_malformed(client, body, status):
         ("gre,gpa,rank\n1,x,1\n\n1,1_0,9\n,0x1,1\n", [("line 2, gpa", "expected a number"),
             ("line 4, gpa", "expected a number"), ("line 4, rank", "not one of the levels: 1, 2, 3, 4"),
             ("line 5, gre", f"may not be empty{LACKED.format('gre=mean')}"), ("line 5, gpa", "expected a number")]),
-        ("gre,gpa,rank\n1,2,1\n\n1,1.5e308,1\n", [("row 2", "its logit is beyond what float64 can carry")]),
+        ("gre,gpa,rank\n1,2,1\n\n1,1.5e308,1\n", [("row 2", "its logit overflows float64")]),
         ("gre,gpa,rank\n1e999,2,1\nnan,inf,1\n", [("line 2, gre", "not a finite number"),
             ("line 3, gre", f"may not be empty{LACKED.format('gre=mean')}"), ("line 3, gpa", "expected a number")]),
     ],
@@ -323,7 +323,7 @@ def test_rows_that_are_wrong_get_their_error_in_their_place(client, kind, accept
         assert [rows[0], rows[3]] == [plain, plain]
     assert [row.get("error") or "" for row in rows][::3] == ["", ""]
     assert rows[1]["error"].startswith("gpa: expected a number")
-    assert rows[2]["error"] == "the logit is beyond what float64 can carry"
+    assert rows[2]["error"] == "the logit overflows float64"
 
 
 def test_one_row_that_is_wrong_is_refused_as_ever(client):
