@@ -89,7 +89,7 @@ class Metrics:
 
         Parameters
         ----------
-        ended : for each request, what `begin` returned, its endpoint's rule (None: no endpoint answered), and its status.
+        ended : for each request, what `begin` returned, its endpoint's rule (None: no endpoint), and its status.
         """
         now, mine = time.perf_counter(), self._counters.mine
         durations = []

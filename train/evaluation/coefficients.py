@@ -1,4 +1,4 @@
-"""The coefficient table of a maximum likelihood fit, in the table's own units, and where it has no finite estimates."""
+"""The coefficient table of a maximum likelihood fit, in the table's own units."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -22,17 +22,24 @@ from train.solvers.options import Options
 from train.solvers.sums import Sums, add_up, total
 from train.table.out_of_core import BLOCK, one_thread, pieces
 
-PROFILED = 3e7  # rows times the cube of the columns: with more, profiles take many seconds
+PROFILED = 3e7  # rows times the cube of the columns; above it, profiles take many seconds
 
 
 def statistics(
     features: Sequence[Feature], fitted: Fit, options: Options, cluster: Floats | None = None
 ) -> Statistics | None:
-    """Statistics of a fit by newton, from one more pass over its rows; None if it has no maximum to describe.
+    """The statistics of a fit by newton, from one more pass over its rows.
 
-    Standard errors are from Fisher's information at the estimates, or robust. A weight counts as that many rows; class
-    weights do not, so with them there is no likelihood and errors are robust. cluster (n,): the number of each row's
-    group, for options.cluster.
+    Standard errors come from Fisher's information at the estimates, or are robust. A weight counts as that many rows.
+    Class weights do not, so with them there is no likelihood, and errors are robust.
+
+    Parameters
+    ----------
+    cluster : (n,), the number of each row's group, for options.cluster.
+
+    Returns
+    -------
+    None if the solver neither converged nor found separation.
     """
     solution, model, rows = fitted.solution, fitted.model, fitted.rows
     if solution is None or not (solution.converged or solution.separated):
@@ -92,7 +99,7 @@ def statistics(
 
 @one_thread()
 def _factor(covariance: torch.Tensor) -> tuple[float, ...]:
-    """Statistics.factor of a covariance (P, P), unless it is large, or singular within rounding."""
+    """Statistics.factor of a covariance (P, P); empty if it is large, or numerically singular."""
     lower, fault = torch.linalg.cholesky_ex(covariance)
     if len(covariance) > MOST or fault:
         return ()
@@ -100,11 +107,11 @@ def _factor(covariance: torch.Tensor) -> tuple[float, ...]:
 
 
 def sandwich(link: str, rows: Blocks, sums: Sums) -> torch.Tensor:
-    """The covariance (P, P) of the estimates where the weights, or the model, may be wrong.
+    """The sandwich estimator of the covariance (P, P), valid even if the model is wrong.
 
-    It is A^-1 B A^-1, with A the observed information and B the sum of each row's score times itself (Huber, Proc. 5th
-    Berkeley Symposium, 1967; White, Econometrica 50, 1982), without a small-sample factor (HC0). A row that counts for
-    m rows has m scores; its class weight is part of each.
+    It is A^-1 B A^-1. A is the observed information, B the sum of each row's score times its transpose (Huber, Proc.
+    5th Berkeley Symposium, 1967; White, Econometrica 50, 1982). There is no small-sample factor (HC0). A row of weight
+    m has m scores; its class weight is part of each.
     """
     beta = rows.model.beta
 
@@ -117,11 +124,15 @@ def sandwich(link: str, rows: Blocks, sums: Sums) -> torch.Tensor:
 
 
 def clustered(link: str, rows: Blocks, sums: Sums, cluster: Floats, count: float) -> tuple[torch.Tensor, int]:
-    """The covariance (P, P) where rows of one group are not independent, and the number of groups.
+    """The covariance (P, P) for groups of dependent rows, and the number of groups.
 
-    As `sandwich`, with the sum of each group's scores in place of each row's, and times G / (G - 1) * (n - 1) / (n - P)
-    for G groups and n rows (Cameron & Miller, Journal of Human Resources 50, 2015). cluster (n,): the groups' numbers;
-    count: n.
+    It is `sandwich` with the sum of each group's scores in place of each row's, times G / (G - 1) * (n - 1) / (n - P)
+    for G groups and n rows (Cameron & Miller, Journal of Human Resources 50, 2015).
+
+    Parameters
+    ----------
+    cluster : (n,), the number of each row's group.
+    count : n, the sum of the weights.
     """
     beta = rows.model.beta
     names = np.unique(np.concatenate(distributed.gathered(np.unique(cluster))))
@@ -212,7 +223,7 @@ def unidentified(found: Statistics, link: str) -> Iterator[str]:
 
 
 def _infinite(to_raw: torch.Tensor, estimate: torch.Tensor, found: Separation | None) -> list[str]:
-    """Each coefficient's note for separated outcomes: infinite, perhaps infinite (the columns are unknown), or none."""
+    """Each coefficient's note for separated outcomes: infinite, perhaps infinite, or none."""
     if found is None:
         return ["perhaps infinite"] * len(estimate)
     sizes = (to_raw @ found.direction).tolist()
@@ -222,7 +233,7 @@ def _infinite(to_raw: torch.Tensor, estimate: torch.Tensor, found: Separation | 
 
 
 def _to_raw(model: LogisticModel) -> torch.Tensor:
-    """The matrix (P, P) that turns beta of the scaled columns into intercept and slopes of the raw ones."""
+    """The matrix (P, P) that maps beta of the scaled columns to intercept and slopes of raw ones."""
     free = int(model.intercept)
     matrix = torch.diag(torch.cat([torch.ones(free, dtype=torch.float64), 1 / model.scale]))
     if free:
@@ -231,13 +242,13 @@ def _to_raw(model: LogisticModel) -> torch.Tensor:
 
 
 def _moves(to_raw: torch.Tensor, direction: torch.Tensor) -> list[bool]:
-    """Whether a step of beta in this direction moves each raw coefficient by more than rounding does."""
+    """Whether a step of beta in this direction moves each raw coefficient beyond rounding."""
     moved: list[bool] = ((to_raw @ direction).abs() > 1e-7 * (to_raw.abs() @ direction.abs())).tolist()
     return moved
 
 
 def _null_loss(sums: Sums, options: Options) -> float:
-    """The log loss of the best fit of an intercept alone; without an intercept, of the score 0."""
+    """The log loss of the best fit with an intercept alone; without one, of the score 0."""
     parts = sums.weight - sums.positive, sums.positive
     if options.intercept:
         return -sum(part * math.log(part / sums.weight) for part in parts if part > 0)
@@ -260,7 +271,7 @@ def _coefficient(
     tests = {}
     if profiled:
         tests = {"wald": p, "likelihood ratio": profiled.ratio, "score": profiled.score}
-        if options.firth:  # whose likelihood has no score test of its own
+        if options.firth:  # Firth's penalised likelihood has no score test
             del tests["score"]
         lower, upper, p, _ = profiled
     low, high = (bound if math.isfinite(bound) else None for bound in (lower, upper))

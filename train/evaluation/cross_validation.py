@@ -1,4 +1,4 @@
-"""Scores of rows that the scoring fit has not seen: cross-validation, or a fifth of the rows held out."""
+"""Scores of held-out rows: cross-validation, or a fifth of the rows held out."""
 
 from collections.abc import Iterable, Sequence
 from itertools import chain, pairwise
@@ -18,17 +18,21 @@ from train.solvers.options import Options
 from train.table.imputation import impute
 from train.table.out_of_core import BLOCK, blockwise, pieces, taken
 
-# With more rows than these, a fifth of them says as much as all, for one fit instead of one a fold.
+# Above this number of rows, one fit with a fifth held out measures as well as a fit for each fold.
 MOST_CROSS_VALIDATED = 100_000
 MIXER = np.uint64(0x9E3779B97F4A7C15)  # odd, 2^64 / the golden ratio (Knuth, TAOCP 3, section 6.4)
-SAMPLE = 100_000  # rows, or a few more, that stand for a longer table where a sample is enough
+SAMPLE = 100_000  # rows, or a few more, of the sample of a longer table
 
 
 class HeldOut(NamedTuple):
-    """Held-out rows of all processes, and their scores by fits that have not seen them.
+    """The held-out rows of all processes, and their scores.
 
-    how: in words. logit (on the link's scale), y, weight: float64 (n,) each. repeated: the share of these rows with an
-    exact duplicate, outcome included, among the rows of their fit. rows: which of this process's rows they are.
+    Attributes
+    ----------
+    how : the method in words.
+    logit, y, weight : float64 (n,) each; the logit is on the link's scale.
+    repeated : the share of these rows with an exact duplicate, outcome included, in the training folds.
+    rows : selects the held-out rows among this process's rows.
     """
 
     how: str
@@ -50,17 +54,17 @@ def held_out(
     group: Floats | None = None,
     time: Floats | None = None,
 ) -> HeldOut | None:
-    """Score rows held out of the fit: all of them by cross-validation, or a fifth of a very long table.
+    """Score held-out rows: all of them by cross-validation, or a fifth of a very long table.
 
     The split is seeded and keeps the share of positive rows; missing cells are imputed from the rows of the fit.
 
     Parameters
     ----------
     x : float64 (n, d). y, weight : float64 (n,).
-    folds : of the cross-validation, >= 2.
-    parts : (number, rows) of each part of the table that this process has; by default it has one.
-    group : float64 (n,), rows of one group are in one fold. time : float64 (n,), a fold is tested by a fit to earlier
-        rows.
+    folds : the number of folds, >= 2.
+    parts : (number, rows) of each part of the table that this process has; by default one part.
+    group : float64 (n,); the rows of one group are in one fold.
+    time : float64 (n,); a fit to earlier rows scores each fold.
 
     Returns
     -------
@@ -92,7 +96,7 @@ def held_out(
 def cross_validated(
     features: Sequence[Feature], x: Floats, y: Floats, weight: Floats, options: Options, folds: int
 ) -> Floats:
-    """The logit (n,) of every row, from a fit to the folds that it is not in; stratified and seeded."""
+    """The logit (n,) of every row, from a fit to the other folds; stratified and seeded."""
     return out_of_fold(features, x, y, weight, options, assign_folds(y, folds, options.seed), range(folds))
 
 
@@ -106,9 +110,12 @@ def out_of_fold(
     wanted: Iterable[int],
     later: bool = False,
 ) -> Floats:
-    """The logits (n,) of the rows whose fold (n,) is wanted, each from a fit to the other folds; NaN for the rest.
+    """The logits (n,) of the rows in the wanted folds, from fits to the other folds; else NaN.
 
-    later : whether to fit to the folds before only.
+    Parameters
+    ----------
+    fold : (n,), the fold of each row.
+    later : whether to fit to the earlier folds only.
     """
     logit = np.full(len(y), np.nan)
     for one in wanted:
@@ -125,11 +132,11 @@ def out_of_fold(
 def assign_folds(y: Floats, folds: int, seed: int, parts: Sequence[tuple[int, int]] = ()) -> npt.NDArray[np.integer]:
     """The fold (n,) of each row, 0 to folds - 1; each outcome's rows are spread evenly.
 
-    It depends on the row's place in the whole table, not on the number of processes.
+    The fold depends on the row's place in the whole table, not on the number of processes.
 
     Parameters
     ----------
-    parts : (number, rows) of each part of the table that this process has, in order; by default it has one.
+    parts : (number, rows) of each part of the table that this process has, in order; by default one part.
     """
     generator = np.random.default_rng(seed)
     fold = np.empty(len(y), dtype=np.min_scalar_type(folds))
@@ -152,10 +159,10 @@ def assign_folds(y: Floats, folds: int, seed: int, parts: Sequence[tuple[int, in
 
 
 def group_folds(y: Floats, group: Floats, folds: int) -> npt.NDArray[np.integer]:
-    """The fold (n,) of each row, so that rows of a group share one and each fold has its share of either outcome.
+    """The fold (n,) of each row: groups stay together, and each fold has a share of each outcome.
 
-    The groups are dealt out as by scikit-learn's StratifiedGroupKFold: those whose outcomes are most unequal first,
-    each to the fold that leaves the shares of the outcomes most even.
+    The assignment follows scikit-learn's StratifiedGroupKFold. Groups with the most unequal outcomes come first; each
+    goes to the fold that leaves the shares of the outcomes most even.
     """
     outcome, groups = gather(y, group)
     names, place = np.unique(groups, return_inverse=True)
@@ -164,7 +171,7 @@ def group_folds(y: Floats, group: Floats, folds: int) -> npt.NDArray[np.integer]
     rows = np.stack([np.bincount(place, outcome == value, len(names)) for value in (0, 1)], axis=1)
     totals, dealt, found = rows.sum(0), np.zeros((folds, 2)), np.empty(len(names), dtype=np.min_scalar_type(folds))
     for one in np.argsort(-rows.std(axis=1), kind="mergesort"):
-        tried = np.repeat(dealt[None], folds, axis=0)  # (fold it is added to, fold, outcome)
+        tried = np.repeat(dealt[None], folds, axis=0)  # (fold to which the group is added, fold, outcome)
         tried[np.arange(folds), np.arange(folds)] += rows[one]
         uneven, size, best = (tried / totals).std(axis=1).mean(axis=1).tolist(), dealt.sum(1).tolist(), 0
         for fold in range(1, folds):
@@ -176,9 +183,10 @@ def group_folds(y: Floats, group: Floats, folds: int) -> npt.NDArray[np.integer]
 
 
 def later_folds(time: Floats, folds: int) -> npt.NDArray[np.integer]:
-    """The fold (n,) of each row in the order of time, as scikit-learn's TimeSeriesSplit: 0 is never tested.
+    """The fold (n,) of each row in the order of time; fold 0 is never tested.
 
-    The folds 1 to `folds` have n // (folds + 1) rows each, fold 0 the rest; rows of one time stay in the table's order.
+    The folds are those of scikit-learn's TimeSeriesSplit: 1 to `folds` have n // (folds + 1) rows each, and fold 0 has
+    the rest. Rows of one time stay in the table's order.
     """
     lengths = distributed.gathered(len(time))
     (every,) = gather(time)
@@ -190,7 +198,7 @@ def later_folds(time: Floats, folds: int) -> npt.NDArray[np.integer]:
 
 
 def _duplicates(x: Floats, y: Floats, fold: npt.NDArray[np.integer], rows: Bools) -> float:
-    """How many of the rows (n,), of all processes, equal a row of another fold in all of x and in y."""
+    """The number of the rows (n,), of all processes, that equal a row of another fold in x and y."""
     key = y.astype(np.uint64)  # a hash of the row's bits, so that a large column doesn't hide the others
     for part in pieces(len(x), BLOCK, x):
         for column in x[part].T:
@@ -218,7 +226,7 @@ def gather(*arrays: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
 
 
 def sample(x: Floats, y: Floats, weight: Floats) -> list[Floats]:
-    """About SAMPLE rows at most of all processes, evenly spaced: [x, y, weight], each as given."""
+    """Evenly spaced rows of all processes, about SAMPLE at most: [x, y, weight]."""
     total = int(distributed.total(torch.tensor([len(y)])).item())
     step = -(-total // SAMPLE)
     chosen = np.concatenate([x[rows][::step].copy() for rows in pieces(len(x), step * BLOCK, x)])

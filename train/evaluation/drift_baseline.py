@@ -1,4 +1,4 @@
-"""How the training rows are distributed: what the service compares the rows of its requests with."""
+"""The distributions of the training rows, with which the service compares its rows."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""How well a model predicts rows: the metrics, the calibration curve, and all that the report shows of them."""
+"""The metrics of held-out rows, the calibration curve, and the figures of the report."""
 
 import math
 from collections.abc import Sequence
@@ -20,15 +20,23 @@ from train.table.out_of_core import blockwise
 
 
 class Evaluation(Struct, frozen=True):
-    """How the model does on held-out rows; the checkpoint keeps it for the report. Rows count by their weight.
+    """The model's metrics on held-out rows, which count by their weight.
 
-    how: in words, such as "5-fold cross-validation". share: of positive rows. repeated: the share of held-out rows
-    with an exact duplicate, outcome included, among the rows of their fit. roc: (false positive rate, true positive
-    rate), about 200 points that rise from (0, 0) to (1, 1). negatives, positives: how many rows of each outcome
-    have their probability in each of 20 bins of equal width. thresholds: 0.01 to 0.99, and the one in use. losses:
-    the mean loss before each step of the fit to all rows, at most 200 of them, evenly spaced. auc: {feature: the
-    area under the ROC curve of it alone}. auc_interval: `auc_interval`. distributions: {feature: `distribution`}.
-    inflation: {feature: `inflation`}.
+    The checkpoint keeps them for the report.
+
+    Attributes
+    ----------
+    how : the method in words, such as "5-fold cross-validation".
+    share : the share of positive rows.
+    repeated : the share of held-out rows with an exact duplicate, outcome included, in the training folds.
+    roc : (false positive rate, true positive rate), about 200 points from (0, 0) to (1, 1).
+    negatives, positives : the number of rows of each outcome in each of 20 bins of the probability, of equal width.
+    thresholds : 0.01 to 0.99, and the one in use.
+    losses : the mean loss before each step of the fit to all rows; at most 200 values, evenly spaced.
+    auc : {feature: the area under the ROC curve of that feature alone}.
+    auc_interval : as from `auc_interval`.
+    distributions : {feature: its `distribution`}.
+    inflation : {feature: its `inflation`}.
     """
 
     how: str
@@ -55,7 +63,7 @@ def metrics(logit: Floats, y: Floats, link: str, threshold: float, weight: Float
     logit : float64 (n,), on the link's scale.
     y : float64 (n,) of 0 and 1; both occur.
     threshold : on the probability, in (0, 1).
-    weight : float64 (n,), >= 0: how many rows each row counts for.
+    weight : float64 (n,), >= 0: the number of rows for which each row counts.
     """
     total, area = weight.sum(), auc(logit, y, weight)  # first: it takes the most memory
     loss = blockwise(len(y), lambda rows: LINKS[link].terms(*map(torch.from_numpy, (logit[rows], y[rows])))[0])
@@ -72,14 +80,15 @@ def metrics(logit: Floats, y: Floats, link: str, threshold: float, weight: Float
 
 
 def constant_log_loss(share: float) -> float:
-    """The log loss of giving every row the share of positive rows, in (0, 1), as its probability."""
+    """The log loss of a constant probability: the share of positive rows, in (0, 1)."""
     return -share * math.log(share) - (1 - share) * math.log1p(-share)
 
 
 def auc(score: Floats, y: Floats, weight: Floats) -> float:
-    """The area under the ROC curve: the share of (positive, negative) pairs of rows that the score orders right.
+    """The area under the ROC curve.
 
-    Ties count half (Hanley & McNeil, Radiology 143, 1982).
+    It is the share of (positive, negative) pairs of rows that the score orders correctly; ties count half (Hanley &
+    McNeil, Radiology 143, 1982).
     """
     negative, positive = weights_by_score(score, y, weight)
     below = np.cumsum(negative) - negative
@@ -87,14 +96,15 @@ def auc(score: Floats, y: Floats, weight: Floats) -> float:
 
 
 def auc_interval(score: Floats, y: Floats, weight: Floats) -> tuple[float, float]:
-    """The 95 % interval of the area under the ROC curve (DeLong, DeLong & Clarke-Pearson, Biometrics 44, 1988).
+    """The 95 % interval of the area under the ROC curve.
 
-    It is symmetric on the scale of the area's log-odds (Pepe, Statistical Evaluation of Medical Tests, 2003, 5.2.5), so
-    it stays within [0, 1]. Where the order is perfect, the method knows no error: both ends are then the area.
+    The variance is from DeLong, DeLong & Clarke-Pearson (Biometrics 44, 1988). The interval is symmetric on the scale
+    of the area's log-odds (Pepe, Statistical Evaluation of Medical Tests, 2003, 5.2.5), so it stays within [0, 1]. If
+    the order is perfect, the method gives no error, and both ends are the area.
     """
     negative, positive = weights_by_score(score, y, weight)
     no, yes = negative.sum(), positive.sum()
-    below = (np.cumsum(negative) - negative / 2) / no  # of each score, the share of negatives that it exceeds
+    below = (np.cumsum(negative) - negative / 2) / no  # for each score, the share of negatives that it exceeds
     above = (yes - np.cumsum(positive) + positive / 2) / yes
     area = float((positive * below).sum() / yes)
     variances = ((p * (share - area) ** 2).sum() / max(n - 1, 1) / n for p, share, n in
@@ -124,13 +134,13 @@ def calibration(p: Floats, y: Floats, weight: Floats) -> tuple[Bin, ...]:
 
 
 def calibration_error(p: Floats, y: Floats, weight: Floats) -> float:
-    """Metrics.calibration_error, from counts that are not rounded as those of the Bins are."""
+    """Metrics.calibration_error, from unrounded counts."""
     rows, positives, probability = _tenths(p, y, weight)
     return float(np.abs(probability - positives).sum() / rows.sum())
 
 
 def _tenths(p: Floats, y: Floats, weight: Floats) -> tuple[Floats, Floats, Floats]:
-    """(rows, positive rows, sum of p), (10,) each, by weight, of the rows in each tenth of the probability."""
+    """The weighted rows, positive rows and sum of p, (10,) each, in each tenth of p."""
     tenth = np.minimum((p * 10).astype(int), 9)
     return counted(tenth, weight, 10), counted(tenth, weight * y, 10), counted(tenth, weight * p, 10)
 
@@ -148,8 +158,11 @@ def evaluate(
 ) -> Evaluation:
     """The Evaluation of held-out scores at a threshold.
 
-    losses: the mean loss before each step of the fit. model: fitted to all rows. x (n, d), y, weight (n,): some of
-    them, on which each feature alone is measured.
+    Parameters
+    ----------
+    losses : the mean loss before each step of the fit.
+    model : the model fitted to all rows.
+    x, y, weight : (n, d), (n,), (n,), a sample of the rows, on which each feature alone is measured.
     """
     logit, outcome, counts = scores.logit, scores.y, scores.weight
     negative, positive = weights_by_score(logit, outcome, counts)
@@ -176,7 +189,10 @@ def evaluate(
 
 
 def distribution(feature: Feature, column: Floats, weight: Floats) -> tuple[float, ...]:
-    """The shares of the rows with a value at each level, or in each of 20 bins of equal width across the range."""
+    """The share of rows at each level, or in each of 20 bins of equal width across the range.
+
+    Rows without a value do not count.
+    """
     value, counts = column[~np.isnan(column)], weight[~np.isnan(column)]
     if feature.kind == "numeric":
         low, high = feature.range
@@ -186,10 +202,10 @@ def distribution(feature: Feature, column: Floats, weight: Floats) -> tuple[floa
 
 
 def inflation(model: LogisticModel, names: Sequence[str], x: Floats, weight: Floats) -> dict[str, float]:
-    """The variance inflation factor of each feature, given rows x (n, d); none where columns determine each other.
+    """The variance inflation factor of each feature, from rows x (n, d).
 
-    A feature of several columns has the generalised factor, its root of as many columns, so that 5 means the same for
-    all (Fox & Monette, JASA 87, 1992).
+    A feature with k columns has the k-th root of the generalised factor, so that 5 means the same for all (Fox &
+    Monette, JASA 87, 1992). A feature that others determine has no factor.
     """
     columns = model.columns(torch.from_numpy(x)).numpy()
     with np.errstate(all="ignore"):
@@ -206,7 +222,7 @@ def inflation(model: LogisticModel, names: Sequence[str], x: Floats, weight: Flo
 
 
 def _correlation(columns: Floats, weight: Floats) -> Floats:
-    """The correlations (D, D) of columns (n, D) by weight (n,)."""
+    """The weighted correlations (D, D) of columns (n, D)."""
     centered = (columns - np.average(columns, axis=0, weights=weight)) * np.sqrt(weight / weight.sum())[:, None]
     covariance = centered.T @ centered
     deviation = np.sqrt(np.diag(covariance))
@@ -214,9 +230,9 @@ def _correlation(columns: Floats, weight: Floats) -> Floats:
 
 
 def feature_auc(feature: Feature, column: Floats, y: Floats, weight: Floats) -> float:
-    """The area under the ROC curve of one column (n,) alone, 0.5 to 1, over the rows that have a value.
+    """The area under the ROC curve of one column (n,) alone, 0.5 to 1, over rows with a value.
 
-    A level of a categorical feature scores by its own share of positive rows.
+    The score of a categorical feature's level is its share of positive rows.
     """
     known = ~np.isnan(column)
     value, y, weight = column[known], y[known], weight[known]

@@ -1,4 +1,4 @@
-"""The L1 or L2 penalty chosen by cross-validation: the largest that predicts about as well as the best."""
+"""The choice of the L1 or L2 penalty by cross-validation."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -26,11 +26,13 @@ def choose_penalty(
     folds: int,
     group: Floats | None = None,
 ) -> tuple[Options, str]:
-    """Choose l1, l2 or both by the one-standard-error rule (Breiman et al., CART, 1984, section 3.4.3).
+    """Choose l1, l2 or both by the one-standard-error rule.
+
+    The source is Breiman et al., Classification and Regression Trees, 1984, 3.4.3.
 
     Parameters
     ----------
-    x : float64 (n, d). y, weight : float64 (n,). group : as of `held_out`.
+    x : float64 (n, d). y, weight : float64 (n,). group : as in `held_out`.
     names : "l1", "l2" or both, which are then equal.
 
     Returns

@@ -1,7 +1,7 @@
-"""Profile likelihood: intervals and tests for one coefficient, the others fitted anew at each of its values.
+"""Profile likelihood: intervals and tests of one coefficient, with all others refitted.
 
-Unlike Wald's, they do not depend on how the coefficient is measured, and they hold where the likelihood is skewed, as
-it is with few rows or nearly separated outcomes (Heinze & Schemper, Statistics in Medicine 21, 2002).
+Unlike Wald's, they do not depend on the coefficient's scale. They also hold for a skewed likelihood, with few rows or
+nearly separated outcomes (Heinze & Schemper, Statistics in Medicine 21, 2002).
 """
 
 import math
@@ -18,9 +18,13 @@ CLOSE = 1e-10  # of the likelihood's logarithm
 
 
 class Profile(NamedTuple):
-    """A coefficient's 95 % interval, -inf or inf where the likelihood never falls enough, and p-values for 0.
+    """A coefficient's 95 % interval and the p-values of the hypothesis 0.
 
-    ratio: of the likelihood-ratio test. score: of the score test (Rao, Proc. Cambridge Phil. Soc. 44, 1948).
+    Attributes
+    ----------
+    lower, upper : the bounds; -inf or inf if the likelihood never falls enough.
+    ratio : p of the likelihood-ratio test.
+    score : p of the score test (Rao, Proc. Cambridge Phil. Soc. 44, 1948).
     """
 
     lower: float
@@ -41,7 +45,7 @@ def profile(objective: Objective, beta: Tensor, contrast: Tensor) -> Profile:
 
 
 def _bound(objective: Objective, best: Point, contrast: Tensor, sign: float) -> float:
-    """The farthest value to one side whose profile likelihood is within chi2(0.95, 1) / 2 of the best one.
+    """The bound at which the log profile likelihood is chi2(0.95, 1) / 2 below its maximum.
 
     Each step solves the quadratic model of the likelihood for it (Venzon & Moolgavkar, Applied Statistics 37, 1988).
     """
@@ -61,7 +65,7 @@ def _bound(objective: Objective, best: Point, contrast: Tensor, sign: float) -> 
 
 
 def _at_zero(objective: Objective, best: Point, contrast: Tensor) -> Point:
-    """The Point of the least objective where contrast @ beta is 0, by Newton's method in that plane."""
+    """The Point of least objective with contrast @ beta = 0, by Newton's method in that plane."""
     point, value = best, math.inf
     for _ in range(MOST_STEPS):
         inverted, _ = inverse(point.curvature)

@@ -1,7 +1,7 @@
-"""Which columns separate the two outcomes, by linear programming.
+"""The columns that separate the two outcomes, found by linear programming.
 
-Where columns separate them, of all rows or of some, the likelihood has no maximum (Albert & Anderson, Biometrika 71,
-1984). The programs are Konis's (Linear programming algorithms for detecting separated data in binary logistic
+If columns separate the outcomes of all rows or of some, the likelihood has no maximum (Albert & Anderson, Biometrika
+71, 1984). The programs are Konis's (Linear programming algorithms for detecting separated data in binary logistic
 regression models, 2007).
 """
 
@@ -20,17 +20,20 @@ from train.solvers.recession import TOLERANCE, Recession
 
 SECONDS = 5  # of processor time, for all linear programs of one fit
 BUSY = 5  # on a busy machine a program may take so many times its processor time
-NAMED_CELLS = 20_000_000  # of the design matrix; programs over more take too much memory
-SPARED = 20  # columns of which it is tried which can be done without, a program each
-TAKEN = 2000  # rows in a program at first, and at most so many more each time
+NAMED_CELLS = 20_000_000  # of the design matrix; programs over more cells take too much memory
+SPARED = 20  # columns at most for which a program each tests whether the others suffice
+TAKEN = 2000  # rows in the first program; each further one adds at most as many
 
 
 @dataclass(frozen=True)
 class Separation:
-    """How the outcomes are separated.
+    """The separation of the outcomes.
 
-    kind: "complete" (all rows) or "quasi" (some). causes: the indices of the columns that are needed for it. direction
-    float64 (P,): the direction in which beta grows without end.
+    Attributes
+    ----------
+    kind : "complete" (all rows) or "quasi" (some rows).
+    causes : the indices of the columns that cause it.
+    direction : float64 (P,), the direction in which beta grows without end.
     """
 
     kind: Literal["complete", "quasi"]
@@ -39,21 +42,27 @@ class Separation:
 
 
 def separation(matrix: Floats, y: Floats, complete: bool = False) -> Separation | None:
-    """Find how a design matrix (n, P) of full rank separates outcomes y (n,); None if it doesn't, or takes too long.
+    """Find the columns of a design matrix (n, P) of full rank that separate outcomes y (n,).
 
-    complete: whether it is known to separate all rows.
+    Parameters
+    ----------
+    complete : whether the matrix is known to separate all rows.
+
+    Returns
+    -------
+    None if no columns separate them, or if the search takes too long.
     """
     scale = np.abs(matrix).max(0)
     scale[scale == 0] = 1.0
     program = _Program(np.where(y == 1, 1.0, -1.0)[:, None] * (matrix / scale))
     rows, size = program.rows, matrix.shape[1]
-    # The direction: as many rows as far on their own side as a box allows, none on the other.
+    # The direction maximises the rows' distances on their own side within a box, with no row on the other side.
     direction = program.solve(-rows.sum(0), np.zeros(len(rows)), (-1, 1))
     if direction is None or (margin := rows @ direction).max() <= 1e-7:
         return None
-    # The columns it needs: those of the shortest beta that keeps every row (complete), or every row that can be
-    # (quasi), at least 1 from the boundary, without each column that the others can do without.
-    length = np.ones(2 * size)  # beta's positive and negative parts apart
+    # The causes are the columns of the shortest beta that keeps every row (complete), or every row that can be (quasi),
+    # at least 1 from the boundary. A column is removed if the others suffice.
+    length = np.ones(2 * size)  # beta's positive and negative parts, separately
     kind: Literal["complete", "quasi"] = "complete"
     least = np.ones(len(rows))
     if (shortest := program.solve(length, least, (0, None))) is None and not complete:
@@ -69,9 +78,9 @@ def separation(matrix: Floats, y: Floats, complete: bool = False) -> Separation 
 
 
 class _Program:
-    """Linear programs over all rows (n, P), each outcome's on its own side.
+    """Linear programs over all rows (n, P), signed so that each row belongs on the positive side.
 
-    A program is solved over some rows, and again with the rows that its solution violates, until it violates none.
+    Each program is solved over some rows, and again with the rows that its solution violates, until it violates none.
     """
 
     def __init__(self, rows: Floats) -> None:
@@ -82,7 +91,10 @@ class _Program:
     def solve(
         self, cost: Floats, least: Floats, bounds: tuple[int, int | None] | list[tuple[int, int | None]]
     ) -> Floats | None:
-        """The cheapest beta (its two parts, if cost is (2P,)) with rows @ beta >= least; None if there is none."""
+        """The beta of least cost with rows @ beta >= least; None if there is none.
+
+        If cost is (2P,), the result holds beta's positive and negative parts.
+        """
         rows, size = self.rows, self.rows.shape[1]
         while (left := self.until - time.process_time()) > 0:
             above = -np.hstack([rows[self.taken], -rows[self.taken]])[:, : len(cost)]
@@ -100,10 +112,15 @@ class _Program:
 
 
 def model_separation(rows: Blocks, kept: list[int], proof: Recession | None) -> Separation | None:
-    """Find which of a model's scaled columns separate its rows of a weight above 0; None if that is not known.
+    """Find the scaled columns of a model that separate its rows of a weight above 0.
 
-    kept: the columns to use, which are linearly independent; the intercept is column 0 if there is one. The fewest that
-    do it are named, unless there are too many cells; then the proof's.
+    Parameters
+    ----------
+    kept : the columns to use, which are linearly independent; the intercept, if any, is column 0.
+
+    Returns
+    -------
+    The fewest such columns, or the proof's if there are too many cells; None if they are not known.
     """
     size = len(rows.model.beta)
     if distributed.ranks() == 1 and len(rows.y) * size <= NAMED_CELLS:

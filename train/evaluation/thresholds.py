@@ -1,4 +1,4 @@
-"""The threshold on the probability: what each one does to held-out rows, and which one meets a goal."""
+"""Thresholds on the probability: their effect on held-out rows, and the one for a goal."""
 
 from typing import Literal
 
@@ -15,7 +15,10 @@ from train.model.links import LINKS
 
 
 class Threshold(Struct, frozen=True):
-    """What one threshold does to the rows of an Evaluation; precision is 1 where no row is answered positive."""
+    """The effect of one threshold on the rows of an Evaluation.
+
+    Precision is 1 if no row is answered positive.
+    """
 
     threshold: float
     precision: float
@@ -26,24 +29,24 @@ class Threshold(Struct, frozen=True):
 
     @property
     def answered(self) -> bool:
-        """Whether any row is answered positive, so that there is a precision."""
+        """Whether any row is answered positive, so that the precision exists."""
         return self.recall > 0 or self.false_positives > 0
 
 
 def probabilities(link: str, logit: Floats) -> Floats:
-    """The probability (n,) of each score (n,) on the link's scale."""
+    """The probabilities (n,) of scores (n,) on the link's scale."""
     p: Floats = LINKS[link].probability(torch.from_numpy(logit)).numpy()
     return p
 
 
 def weights_by_score(score: Floats, y: Floats, weight: Floats) -> tuple[Floats, Floats]:
-    """Sum the weights of the negative and of the positive rows at each different score, in rising order."""
+    """Sum the weights of negative and of positive rows at each distinct score, ascending."""
     _, group = np.unique(score, return_inverse=True)
     return counted(group, weight * (y == 0)), counted(group, weight * (y == 1))
 
 
 def counted(place: npt.NDArray[np.intp], weight: Floats, places: int = 0) -> Floats:
-    """The sum of the weights (n,) at each place (n,), an index; at least so many places."""
+    """The sum of the weights (n,) at each index in `place` (n,); at least `places` sums."""
     return np.asarray(np.bincount(place, weight, minlength=places), dtype=np.float64)
 
 
@@ -64,7 +67,7 @@ def at_threshold(link: str, threshold: float, logit: Floats, y: Floats, weight: 
 
 
 def least_cost(cost_fp: float, cost_fn: float) -> float:
-    """The threshold of least expected cost where probabilities are right: cost_fp / (cost_fp + cost_fn).
+    """The threshold of least expected cost for true probabilities: cost_fp / (cost_fp + cost_fn).
 
     A row of probability p costs (1 - p) cost_fp if it is answered positive and p cost_fn if not (Elkan, IJCAI 2001).
     """
@@ -72,13 +75,13 @@ def least_cost(cost_fp: float, cost_fn: float) -> float:
 
 
 def reaching(what: Literal["precision", "recall"], wanted: float, scores: HeldOut, link: str) -> float:
-    """Choose the threshold that reaches a wanted precision or recall and loses least of the other.
+    """Choose the threshold that reaches a precision or recall at the least loss of the other.
 
     Parameters
     ----------
-    what : precision, the share of positive answers that are right; recall, the share of positive rows found.
+    what : precision, the share of correct positive answers; recall, the share of positive rows found.
     wanted : in (0, 1].
-    scores : of the held-out rows to reach it on.
+    scores : the scores of the held-out rows.
 
     Returns
     -------
@@ -86,14 +89,14 @@ def reaching(what: Literal["precision", "recall"], wanted: float, scores: HeldOu
 
     Raises
     ------
-    FitError : no threshold reaches it; the message has the best that one reaches.
+    FitError : no threshold reaches it; the message gives the best value.
     """
     negative, positive = (part[::-1].cumsum() for part in weights_by_score(scores.logit, scores.y, scores.weight))
     share = positive / (positive + negative) if what == "precision" else positive / positive[-1]
     reached = np.flatnonzero(share >= wanted)
     if len(reached) == 0:
         raise FitError(f"no threshold reaches a {what} of {wanted:g} on held-out rows; the best is {share.max():.4f}")
-    # For precision as many positive answers as it allows; for recall as few as it needs.
+    # Precision allows as many positive answers as possible; recall needs as few as possible.
     last = reached[-1] if what == "precision" else reached[0]
     score = np.unique(scores.logit)[::-1].copy()
     p = probabilities(link, score)

@@ -1,10 +1,10 @@
-"""The links: from the linear score z (what an export calls `logit`, whatever the link) to the probability.
+"""The links: from the linear score z, which an export calls `logit`, to the probability.
 
-Each probability is written with the operations that ONNX Runtime, TorchScript and torch have in common in float64:
-+, -, *, /, comparisons, rounding and exp (ONNX Runtime 1.32 has no float64 Erf or Atan). Where a polynomial stands in
-for a function, z is first rounded to about 48 binary digits: a step of z then moves the probability by more than the
-polynomial's rounding does, so that the probability can't fall where z rises. That moves a probability by at most
-3e-14 of itself; tests/unit/train/model/test_links.py measures it.
+Each probability uses only operations that ONNX Runtime, TorchScript and torch share in float64: +, -, *, /,
+comparisons, rounding and exp (ONNX Runtime 1.32 has no float64 Erf or Atan). If a polynomial replaces a function, z is
+first rounded to about 48 binary digits. A step of z then changes the probability by more than the polynomial's rounding
+error, so that the probability can't fall when z rises. The rounding changes a probability by at most 3e-14 of itself;
+tests/unit/train/model/test_links.py measures it.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,12 +24,12 @@ Terms = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 def _constants(*values: float) -> list[Tensor]:
-    """Float64 tensors (1,): of a plain number, or a tensor (), the ONNX exporter keeps only a float32."""
+    """Float64 tensors (1,), because the ONNX exporter makes a float32 of a number or a tensor ()."""
     return [torch.tensor([value], dtype=torch.float64) for value in values]
 
 
-# Chebyshev interpolation in 60 digits, turned into powers of v, which runs from -1 to 1 over the range that counts.
-# erfcx(x / sqrt 2) / (2 t) for t = 5 / (5 + x) from 1 / 9 to 1; its error is below 1.3e-17 of it.
+# Chebyshev interpolation in 60 digits, converted to powers of v, which maps the range to -1 ... 1.
+# erfcx(x / sqrt 2) / (2 t) for t = 5 / (5 + x) from 1 / 9 to 1; the relative error is below 1.3e-17.
 # fmt: off
 _MILLS = _constants(
     -2.7083815499111915e-12, -3.592436953869911e-11, 6.089216716882939e-11, 4.5707661381494115e-10,
@@ -39,13 +39,13 @@ _MILLS = _constants(
     0.0022476518484494685, 0.009287969694233582, 0.025896330150119117, 0.05562389639173356,
     0.09687499682856565, 0.14009298543366258, 0.1699391543435441,
 )
-# (1 - exp(-u)) / u for u from 0 to 1 / 2; 5e-17.
+# (1 - exp(-u)) / u for u from 0 to 1 / 2; the relative error is below 5e-17.
 _SHARE = _constants(
     -8.386880432160832e-13, 3.363313225890982e-11, -1.2125090239515906e-09, 3.893804565367828e-08,
     -1.0952542538403864e-06, 2.6446842258996384e-05, -0.0005334786020562109, 0.008645986759048192,
     -0.10599608464297566, 0.8847968677143806,
 )
-# atan(a) / (pi a) in a squared from 0 to 1; 6e-18.
+# atan(a) / (pi a) in a squared from 0 to 1; the relative error is below 6e-18.
 _ARC = _constants(
     3.834370583126469e-12, -1.205701257952672e-11, 1.787143957294054e-11, -5.678844717936475e-11,
     2.263648596105704e-10, -7.220057241640232e-10, 2.2551457714424284e-09, -7.259415980026664e-09,
@@ -62,11 +62,13 @@ _ARC = _constants(
 class Link:
     """A link, for float64 tensors of one shape.
 
-    probability(z): P(positive), within [0, 1], never decreasing in z, exportable; NaN for NaN. The inverse, for one
-    number, is `passfail.links.score_at`.
-    terms(z, y), y of 0 and 1: of each row, its log loss -log P(y | z), computed so that it never overflows; the loss's
-    first and second derivative in z; and the second derivative's expectation under the model, which is the row's
-    share of Fisher's information (McCullagh & Nelder, Generalized Linear Models, 1989, section 2.5).
+    Attributes
+    ----------
+    probability : z -> P(positive), in [0, 1], never decreasing in z, exportable; NaN for NaN. Its inverse, for one
+        number, is `passfail.links.score_at`.
+    terms : (z, y), y of 0 and 1 -> for each row, the log loss -log P(y | z), which never overflows; its first and
+        second derivative in z; and the expected second derivative, the row's share of Fisher's information (McCullagh
+        & Nelder, Generalized Linear Models, 1989, section 2.5).
     """
 
     probability: Callable[[Tensor], Tensor]
@@ -74,16 +76,19 @@ class Link:
 
 
 def _logit(z: Tensor) -> Tensor:
-    """1 / (1 + exp(-z)): 0 only where the true value is below 6e-309.
+    """1 / (1 + exp(-z)); it is 0 only if the true value is below 6e-309.
 
-    Written out because the runtimes' own Sigmoid is neither within [0, 1] nor monotone everywhere
-    (onnxruntime#22557); export/formats.py says what becomes of exp there. Each operation is monotone, so is the whole.
+    It is written out because the runtimes' own Sigmoid is neither within [0, 1] nor monotone everywhere
+    (onnxruntime#22557); train/export/formats.py treats exp. Each operation is monotone, and so is the whole.
     """
     return 1.0 / (1.0 + torch.exp(-z))
 
 
 def _logit_terms(z: Tensor, y: Tensor) -> Terms:
-    """With m = z for a positive row and -z for a negative one: log(1 + exp(-m)); the loss falls by sigmoid(-m)."""
+    """The loss log(1 + exp(-m)), with m = z for a positive row and m = -z for a negative one.
+
+    Its derivative in m is -sigmoid(-m).
+    """
     sign = 2 * y - 1
     m = sign * z
     missed = torch.sigmoid(-m)
@@ -94,8 +99,9 @@ def _logit_terms(z: Tensor, y: Tensor) -> Terms:
 def _probit(z: Tensor) -> Tensor:
     """The normal distribution function, from its upper tail exp(-x^2 / 2) R(x), x = |z|.
 
-    R(x) = erfcx(x / sqrt 2) / 2 is t = 5 / (5 + x) times a polynomial in t. The square's rounding would cost digits in
-    the exponent, so x is split at a sixteenth, whose square is exact (Cody, Mathematics of Computation 23, 1969).
+    R(x) = erfcx(x / sqrt 2) / 2 is t = 5 / (5 + x) times a polynomial in t. Rounding x^2 would lose digits in the
+    exponent, so x is split into a multiple of 1 / 16, whose square is exact, and a rest (Cody, Mathematics of
+    Computation 23, 1969).
     """
     x = torch.round(_within(torch.abs(z), 0.0, PLAIN["probit"].most) * BITS) / BITS
     coarse = torch.round(x * 16.0) / 16.0
@@ -109,19 +115,22 @@ def _probit(z: Tensor) -> Tensor:
 def _probit_terms(z: Tensor, y: Tensor) -> Terms:
     sign = 2 * y - 1
     m = sign * z
-    # phi / Phi at m and at -m: the loss falls by the first per unit of m.
+    # phi / Phi at m and at -m; the first is minus the loss's derivative in m.
     falls, rises = ((2 / PI) ** 0.5 / torch.special.erfcx(-k * SQRT_HALF) for k in (m, -m))
     return -torch.special.log_ndtr(m), -sign * falls, falls * (m + falls), falls * rises
 
 
 def _cloglog(z: Tensor) -> Tensor:
-    """1 - exp(-u) with u = exp(z); where u is below a half, u times a polynomial, so that no digits cancel."""
+    """1 - exp(-u) with u = exp(z); below u = 1/2, a polynomial times u avoids cancellation."""
     u = torch.exp(torch.round(_within(z, PLAIN["cloglog"].least, PLAIN["cloglog"].most) * BITS) / BITS)
     return torch.where(u < 0.5, u * _polynomial(_SHARE, u * 4.0 - 1.0), 1.0 - torch.exp(-u))
 
 
 def _cloglog_terms(z: Tensor, y: Tensor) -> Terms:
-    """A negative row's loss is u = exp(z), a positive one's -log(1 - exp(-u)), which falls by k = u / (exp(u) - 1)."""
+    """The loss, with u = exp(z): u for a negative row, -log(1 - exp(-u)) for a positive one.
+
+    The derivative of the latter in z is -k, k = u / (exp(u) - 1).
+    """
     u = torch.exp(z.clamp(-700.0, 700.0))
     k = u / torch.expm1(u)
     positive = torch.where(u < 0.7, torch.log(-torch.expm1(-u)), torch.log1p(-torch.exp(-u)))
@@ -130,7 +139,7 @@ def _cloglog_terms(z: Tensor, y: Tensor) -> Terms:
 
 
 def _cauchit(z: Tensor) -> Tensor:
-    """1 / 2 + atan(z) / pi, as atan(1 / |z|) / pi in the tails, where that keeps its digits."""
+    """1 / 2 + atan(z) / pi; in the tails atan(1 / |z|) / pi, which keeps the digits."""
     z = _within(z, -_FAR, _FAR)
     wide = z * 33.0
     size = torch.abs(wide - (wide - z))  # z rounded to 48 binary digits (Dekker, Numerische Mathematik 18, 1971)
@@ -147,12 +156,12 @@ def _cauchit_terms(z: Tensor, y: Tensor) -> Terms:
     density = 1 / (PI * (1 + m * m))
     tail, rest = (torch.where(k < -1, torch.atan(-1 / k.clamp(max=-1)) / PI, 0.5 + torch.atan(k) / PI) for k in (m, -m))
     falls = density / tail
-    # Not convex: far on the wrong side the second derivative is negative.
+    # The loss is not convex: far on the wrong side its second derivative is negative.
     return -torch.log(tail), -sign * falls, falls * (falls + 2 * m / (1 + m * m)), falls * density / rest
 
 
 def _within(z: Tensor, least: float | Tensor, most: float | Tensor) -> Tensor:
-    """z held between the two; unlike Clip, whose ONNX kernels differ there, it leaves NaN as it is."""
+    """Clip z to the range, but keep NaN; the ONNX kernels of Clip differ for NaN."""
     return torch.where(z > most, most, torch.where(z < least, least, z))
 
 

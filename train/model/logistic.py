@@ -1,7 +1,7 @@
-"""The model: from raw features to a logit and a probability.
+"""The PyTorch module: from raw features to a logit and a probability.
 
-Imputation, one-hot columns and scaling are inside the module. So both exports contain them, and the service can't
-compute them in another way than training did.
+Imputation, one-hot columns and scaling are inside the module. Both exports therefore contain them, and the service
+computes them as training did.
 """
 
 import math
@@ -17,7 +17,7 @@ from train.model.links import LINKS
 
 _POWERS = torch.tensor(POWERS, dtype=torch.float64)
 
-# What the activations compute with. The ONNX exporter rounds a plain number to float32, hence `number`.
+# The library for the activations. The ONNX exporter rounds a plain number to float32, hence `number`.
 TORCH = SimpleNamespace(
     where=torch.where,
     floor=torch.floor,
@@ -38,11 +38,12 @@ class LogisticModel(nn.Module):
     indicators; its first level is the reference. A feature whose `missing` is "indicator" has one more column, which is
     1 where the value is missing.
 
-    With hidden = H > 0, a layer of H units with an activation stands between the design matrix and the logit.
+    With hidden = H > 0, a layer of H units with an activation is between the design matrix and the logit.
 
-    Parameters: `weight` (D,), `bias` (1,), which stays 0 without an intercept. A hidden layer has `hidden_weight`
-    (D, H), `hidden_bias` (H,), `weight` (H,), `bias` (1,) and, for PReLU alone, `slope` (1,).
-    Buffers: `center` and `scale` (D,), see `standardize`; `mean` (D,), the columns' means over the training rows.
+    Its parameters are `weight` (D,) and `bias` (1,), which stays 0 without an intercept. A hidden layer has
+    `hidden_weight` (D, H), `hidden_bias` (H,), `weight` (H,), `bias` (1,) and, only for PReLU, `slope` (1,). Its
+    buffers are `center` and `scale` (D,), see `standardize`, and `mean` (D,), the columns' means over the training
+    rows.
 
     Parameters
     ----------
@@ -50,14 +51,14 @@ class LogisticModel(nn.Module):
     hidden : the number of hidden units, 0 for none.
     activation : a key of ACTIVATIONS.
     link : a key of LINKS.
-    intercept : whether the linear model has one.
+    intercept : whether the linear model has an intercept.
     """
 
-    fill: Tensor  # (d,), what a missing value becomes; NaN: nothing
-    source: Tensor  # (D,), the index of the feature that a column is made of
-    level: Tensor  # (D,), the level that an indicator stands for; NaN: a numeric column; -1: a missing-value indicator
+    fill: Tensor  # (d,), the replacement of a missing value; NaN: none
+    source: Tensor  # (D,), the index of each column's feature
+    level: Tensor  # (D,), the level of an indicator; NaN: a numeric column; -1: a missing-value indicator
     flag: Tensor  # (D,), whether a column is a missing-value indicator
-    last_level: Tensor  # (D,), the highest index of a level
+    last_level: Tensor  # (D,), the highest level index of each column's feature
     center: Tensor
     scale: Tensor
     mean: Tensor
@@ -100,12 +101,12 @@ class LogisticModel(nn.Module):
             self.hidden_weight = nn.Parameter(torch.zeros(len(level), hidden, dtype=torch.float64))
             self.hidden_bias = nn.Parameter(torch.zeros(hidden, dtype=torch.float64))
         self.weight = nn.Parameter(torch.zeros(hidden or len(level), dtype=torch.float64))
-        # (1,): the ONNX exporter takes a tensor () near 0, or a slope near 1, for 0 or 1 and leaves it out.
+        # (1,), because the ONNX exporter takes a tensor () near 0, or a slope near 1, for 0 or 1 and omits it.
         self.bias = nn.Parameter(constant([0.0]))
 
     @property
     def beta(self) -> Tensor:
-        """The linear model's parameters as one vector (P,): the intercept, if there is one, then the weights."""
+        """The linear model's parameters as one vector (P,): the intercept, if any, then the weights."""
         return torch.cat([self.bias, self.weight] if self.intercept else [self.weight]).detach()
 
     @beta.setter
@@ -117,11 +118,11 @@ class LogisticModel(nn.Module):
     def columns(self, x: Tensor) -> Tensor:
         """Compute the unscaled columns of the design matrix: x (n, d) -> (n, D).
 
-        A missing value becomes its feature's fill. The result is NaN where there is no fill, and where a level's index
-        is none of training.
+        A missing value becomes its feature's fill. The result is NaN without a fill, and for a level's index that
+        training did not see.
 
-        This and what follows works on the transpose, where a column's values are adjacent. Engines are several times
-        faster where a constant applies to a whole column. Only the first transpose gets into the export.
+        This method and `design` work on the transpose, in which a column's values are adjacent. Engines are several
+        times faster if a constant applies to a whole column. Only the first transpose gets into the export.
         """
         x = x.T
         if self.has_missing or self.has_flags:
@@ -145,7 +146,7 @@ class LogisticModel(nn.Module):
     def matrix(self, x: Tensor) -> Tensor:
         """Compute the matrix that `beta` multiplies: x (n, d) -> (n, P).
 
-        It is `design` after a column of ones, if there is an intercept. The solvers read it row by row, so it is
+        It is a column of ones, if there is an intercept, followed by `design`. The solvers read it row by row, so it is
         scaled in place, by a product, which is faster than a quotient.
         """
         columns, first = self.columns(x), int(self.intercept)
@@ -157,8 +158,8 @@ class LogisticModel(nn.Module):
     def standardize(self, mean: Tensor, deviation: Tensor) -> None:
         """Center and scale each numeric column by its mean and population standard deviation, (D,) each.
 
-        A constant column keeps the scale 1, and indicators stay 0 and 1. Without an intercept nothing is centered:
-        that would be another model.
+        A constant column keeps the scale 1, and indicators stay 0 and 1. Without an intercept nothing is centered,
+        because centering would change the model.
         """
         numeric = torch.isnan(self.level)
         self.center.copy_(torch.where(numeric & self.intercept, mean, 0.0))
@@ -183,15 +184,15 @@ class LogisticModel(nn.Module):
 def product_in_order(a: Tensor, b: Tensor) -> Tensor:
     """Compute a @ b by cumsum, column by column: a (n, D) with b (D,) or (D, H) -> (n,) or (n, H).
 
-    Its order is fixed. So IEEE 754 gives the same bits in every engine, on every machine, and for a row alone as for
-    the same row in a batch. A matrix product, or a sum, may add in any order.
+    The order of the additions is fixed. IEEE 754 therefore gives the same bits in every engine, on every machine, alone
+    or in a batch. A matrix product, or a sum, may add in any order.
     """
     terms = a.T * b[:, None] if b.dim() == 1 else a.T[:, :, None] * b[:, None, :]
     return torch.cumsum(terms, dim=0)[-1]
 
 
 def parameters(model: LogisticModel) -> Parameters:
-    """The model's parameters as the manifest records them."""
+    """The model's parameters in the manifest's form."""
     weights = torch.ones_like(model.level) if model.activation else model.weight
     columns = zip(model.source, model.level, model.flag, model.center, model.scale, weights, model.mean, strict=True)
     return Parameters(

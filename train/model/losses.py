@@ -1,13 +1,13 @@
-"""The losses: the twelve of the lecture's table, and torch.nn's that apply to one score and a yes or no.
+"""The losses: the twelve of the lecture's table, and those of torch.nn that apply here.
 
 The table (Janocha & Czarnecki, "On Loss Functions for Deep Neural Networks in Classification", 2017, arXiv
 1702.05659, table 1) is for K classes: labels y one-hot, their signs y^ = +1 and -1, K outputs o, probabilities s(o) by
-softmax. Here K = 2 and the model has one score z, and o is the pair that two free outputs have where the loss is least:
-(1 - z, z) for L1 and L2, (-z/2, z/2) for all others, so that s(o) = (1 - p, p) with p = sigmoid(z). q is the
-probability of the row's own outcome, p or 1 - p, and t its sign, +1 or -1.
+softmax. Here K = 2 and the model has one score z. o is the pair of two free outputs at the least loss: (1 - z, z) for
+L1 and L2, (-z/2, z/2) for all others, so that s(o) = (1 - p, p) with p = sigmoid(z). q is the probability of the row's
+own outcome, p or 1 - p, and t its sign, +1 or -1.
 
-Of torch's, MarginRanking, CosineEmbedding and TripletMargin compare two or three rows, PoissonNLL counts events,
-NLLLoss2d scores images: these don't apply.
+Some losses of torch.nn don't apply: MarginRanking, CosineEmbedding and TripletMargin compare two or three rows,
+PoissonNLL counts events, and NLLLoss2d scores images.
 """
 
 from collections.abc import Callable
@@ -20,11 +20,13 @@ from torch.nn import functional
 
 @dataclass(frozen=True)
 class Loss:
-    """A loss per row and whether it is proper.
+    """A loss for each row, and whether it is proper.
 
-    rows: (z, y) -> the loss of each row; z float64 (n,) the score, y float64 (n,) of 0 and 1. proper: its mean is least
-    where sigmoid(z) is the true probability (Gneiting & Raftery, JASA 102, 2007); else sigmoid(z) is no probability,
-    and train/solvers/gradient_descent.py calibrates the score.
+    Attributes
+    ----------
+    rows : (z, y) -> the loss of each row; z float64 (n,) the score, y float64 (n,) of 0 and 1.
+    proper : whether the mean is least if sigmoid(z) is the true probability (Gneiting & Raftery, JASA 102, 2007). If
+        not, sigmoid(z) is not a probability, and train/solvers/gradient_descent.py calibrates the score.
     """
 
     rows: Callable[[Tensor, Tensor], Tensor]
@@ -32,17 +34,17 @@ class Loss:
 
 
 def l1(z: Tensor, y: Tensor) -> Tensor:
-    """|y - o|_1 = 2 |y - z|: the median."""
+    """|y - o|_1 = 2 |y - z|, which the median minimises."""
     return 2 * (y - z).abs()
 
 
 def l2(z: Tensor, y: Tensor) -> Tensor:
-    """|y - o|_2^2 = 2 (y - z)^2: least squares, z itself estimates the share."""
+    """|y - o|_2^2 = 2 (y - z)^2: least squares; z itself estimates the share of positives."""
     return 2 * (y - z) ** 2
 
 
 def expectation(z: Tensor, y: Tensor) -> Tensor:
-    """|y - s(o)|_1 = 2 (1 - q): the expected share of errors, if one answered at random with p."""
+    """|y - s(o)|_1 = 2 (1 - q): twice the expected error of an answer drawn with probability p."""
     return 2 * torch.sigmoid(-_margin(z, y))
 
 
@@ -52,12 +54,12 @@ def regularised_expectation(z: Tensor, y: Tensor) -> Tensor:
 
 
 def chebyshev(z: Tensor, y: Tensor) -> Tensor:
-    """max_j |s(o)_j - y_j| = 1 - q; with two classes half the expectation loss."""
+    """max_j |s(o)_j - y_j| = 1 - q: with two classes, half the expectation loss."""
     return torch.sigmoid(-_margin(z, y))
 
 
 def hinge(z: Tensor, y: Tensor) -> Tensor:
-    """sum_j max(0, 1/2 - y^_j o_j) = max(0, 1 - t z): the support vector machine's."""
+    """sum_j max(0, 1/2 - y^_j o_j) = max(0, 1 - t z): the support vector machine's loss."""
     return functional.relu(1 - _margin(z, y))
 
 
@@ -72,12 +74,18 @@ def hinge3(z: Tensor, y: Tensor) -> Tensor:
 
 
 def log(z: Tensor, y: Tensor) -> Tensor:
-    """-sum_j y_j log s(o)_j = -log q: the lecture's cross entropy, from the score so that log(0) can't happen."""
+    """-sum_j y_j log s(o)_j = -log q: the lecture's cross entropy.
+
+    It is computed from the score, so that log(0) can't happen.
+    """
     return functional.binary_cross_entropy_with_logits(z, y, reduction="none")
 
 
 def log2(z: Tensor, y: Tensor) -> Tensor:
-    """sum_j (y_j log s(o)_j)^2 = (log q)^2. The table's minus sign, a slip, would reward the worst answers."""
+    """sum_j (y_j log s(o)_j)^2 = (log q)^2.
+
+    The minus sign in the table is a mistake: it would reward the worst answers.
+    """
     return functional.logsigmoid(_margin(z, y)) ** 2
 
 
@@ -93,7 +101,7 @@ def cauchy_schwarz(z: Tensor, y: Tensor) -> Tensor:
 
 
 def _margin(z: Tensor, y: Tensor) -> Tensor:
-    """t z: how far the score is on the row's own side."""
+    """t z: the distance of the score from 0, positive on the row's own side."""
     return (2 * y - 1) * z
 
 
@@ -123,12 +131,12 @@ LOSSES = {
     "log2": Loss(log2, proper=False),
     "tanimoto": Loss(tanimoto, proper=False),
     "cauchy-schwarz": Loss(cauchy_schwarz, proper=False),
-    # torch.nn's, by its names; each is torch.nn.functional's own, of z, of p or of the two classes' outputs.
-    # -y log p - (1 - y) log(1 - p); torch holds each log at -100 or above, where its gradient is lost.
+    # The losses of torch.nn, by its names; each is torch.nn.functional's, of z, of p or of the two classes' outputs.
+    # -y log p - (1 - y) log(1 - p); torch clips each log at -100, where its gradient is lost.
     "BCELoss": Loss(lambda z, y: functional.binary_cross_entropy(torch.sigmoid(z), y, reduction="none"), proper=True),
-    # The same, from z.
+    # The same loss, from z.
     "BCEWithLogitsLoss": Loss(log, proper=True),
-    # -log softmax(o) at the row's class: the same again.
+    # -log softmax(o) at the row's class, which is the same loss.
     "CrossEntropyLoss": Loss(lambda z, y: functional.cross_entropy(_pair(z), _label(y), reduction="none"), proper=True),
     # -(log s(o)) at the row's class.
     "NLLLoss": Loss(
@@ -142,18 +150,18 @@ LOSSES = {
     ),
     # log(1 + exp(-t z)).
     "SoftMarginLoss": Loss(lambda z, y: functional.soft_margin_loss(z, 2 * y - 1, reduction="none"), proper=True),
-    # The mean over the labels, of which there is one, of the cross entropy.
+    # The mean of the cross entropy over the labels; there is one label.
     "MultiLabelSoftMarginLoss": Loss(
         lambda z, y: functional.multilabel_soft_margin_loss(z[:, None], y[:, None], reduction="none"), proper=True
     ),
     # (p - y)^2: the Brier score.
     "MSELoss": Loss(lambda z, y: functional.mse_loss(torch.sigmoid(z), y, reduction="none"), proper=True),
-    # (p - y)^2 / 2, since |p - y| never is above 1, where it would turn into |p - y| - 1/2.
+    # (p - y)^2 / 2; the branch |p - y| - 1/2 needs |p - y| above 1, which can't happen.
     "SmoothL1Loss": Loss(lambda z, y: functional.smooth_l1_loss(torch.sigmoid(z), y, reduction="none"), proper=True),
     "HuberLoss": Loss(lambda z, y: functional.huber_loss(torch.sigmoid(z), y, reduction="none"), proper=True),
     # |p - y| = 1 - q.
     "L1Loss": Loss(lambda z, y: functional.l1_loss(torch.sigmoid(z), y, reduction="none"), proper=False),
-    # Of the distance 1 - p to a yes: 1 - p where there is one, max(0, 1 - (1 - p)) = p where not.
+    # On the distance 1 - p: 1 - p for a positive row, max(0, 1 - (1 - p)) = p for a negative one.
     "HingeEmbeddingLoss": Loss(
         lambda z, y: functional.hinge_embedding_loss(torch.sigmoid(-z), 2 * y - 1, reduction="none"), proper=False
     ),
@@ -161,7 +169,7 @@ LOSSES = {
     "MultiMarginLoss": Loss(
         lambda z, y: functional.multi_margin_loss(_pair(z), _label(y), reduction="none"), proper=False
     ),
-    # The same, where the right classes are a list that -1 ends.
+    # The same loss; the correct classes are a list that -1 ends.
     "MultiLabelMarginLoss": Loss(
         lambda z, y: functional.multilabel_margin_loss(
             _pair(z), torch.stack([_label(y), torch.full_like(_label(y), -1)], dim=1), reduction="none"

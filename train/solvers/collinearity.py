@@ -13,7 +13,7 @@ from train.table.out_of_core import one_thread
 def collinear(information: torch.Tensor) -> tuple[dict[int, list[int]], list[torch.Tensor]]:
     """Find the columns of a design matrix that are linear combinations of the columns before them.
 
-    A column counts as one if the others leave less than 1e-5 of its length.
+    A column counts as such if the others leave less than 1e-5 of its length.
 
     Parameters
     ----------
@@ -21,7 +21,8 @@ def collinear(information: torch.Tensor) -> tuple[dict[int, list[int]], list[tor
 
     Returns
     -------
-    ({index of such a column: the indices it is a combination of}, directions (P,) in which beta moves no score).
+    ({index of such a column: the indices of the columns in the combination}, directions (P,) of beta that change no
+    score).
     """
     scale = torch.sqrt(torch.diagonal(information))
     scale = torch.where(scale > 0, scale, 1.0)
@@ -50,7 +51,7 @@ def collinear(information: torch.Tensor) -> tuple[dict[int, list[int]], list[tor
 
 
 def relations_in_words(relations: dict[int, list[int]], names: Sequence[str]) -> tuple[str, ...]:
-    """One clause for each relation that `collinear` found; names: of the design's columns."""
+    """One clause for each relation from `collinear`; `names` are those of the design's columns."""
     return tuple(
         f"{names[index]} is a linear combination of {', '.join(combined)}"
         if combined
@@ -61,7 +62,7 @@ def relations_in_words(relations: dict[int, list[int]], names: Sequence[str]) ->
 
 
 def nearly_collinear(features: Sequence[Feature], intercept: bool, information: torch.Tensor) -> tuple[str, ...]:
-    """One sentence for each column that is within 1e-5 of its length a linear combination of others."""
+    """One sentence for each column that is a linear combination of others, within 1e-5."""
     relations, _ = collinear(information)
     return tuple(
         f"{clause}, up to 1e-5 of its length: leave it out with --drop."

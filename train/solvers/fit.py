@@ -1,4 +1,4 @@
-"""From the rows of a table to a fitted LogisticModel."""
+"""Fits a LogisticModel to the rows of a table, by the chosen solver."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,25 +25,29 @@ from train.solvers.sums import Rows
 from train.table.out_of_core import BLOCK, each, one_thread, pieces
 
 Log = Callable[[str], object]
-Moments = tuple[Tensor, Tensor, Tensor]  # of some rows: the weights' sum, the columns' mean and squares about it
+Moments = tuple[Tensor, Tensor, Tensor]  # the weights' sum, the columns' means and squared deviations
 
 SOLVERS = ("newton", *OPTIMIZERS)
-# Cells of the design matrix at a time, in at most BLOCK rows: a wide table's blocks fit the processor's cache, too.
+# Cells of the design matrix at a time, in at most BLOCK rows: the blocks of a wide table also fit the CPU's cache.
 CELLS = 1 << 19
-SAMPLE = 1 << 16  # rows of a much longer table that the first fit is made to
-RUN = 256  # of them that are adjacent
-# Where half of a column's values lie within this share of the farthest value's distance, float64 can't resolve them.
+SAMPLE = 1 << 16  # rows in the sample of a much longer table, for the first fit
+RUN = 256  # adjacent rows of that sample
+# If half of a column's values lie within this share of the farthest value's distance, float64 can't resolve them.
 UNRESOLVED = 1e-7
 MANY = 20  # columns that a note names
-LARGE = 1e4  # values of a column that is not standardised, beside the intercept's 1
+LARGE = 1e4  # values of an unstandardised column that are too large beside the intercept's 1
 
 
 @dataclass(frozen=True)
 class Fit:
-    """A fitted model, and the rows it was fitted to.
+    """A fitted model, and the rows of the fit.
 
-    converged: whether the solver reached the optimum. notes: what the user should know about the fit, in words.
-    losses: the mean training loss before each step, for newton without penalties. solution: newton's.
+    Attributes
+    ----------
+    converged : whether the solver reached the optimum.
+    notes : sentences about the fit for the user.
+    losses : the mean training loss before each step; for newton without penalties.
+    solution : newton's Solution, else None.
     """
 
     model: LogisticModel
@@ -57,16 +61,17 @@ class Fit:
 def fit(features: Sequence[Feature], x: Floats, y: Floats, weight: Floats, options: Options, log: Log) -> Fit:
     """Fit a model, with one block of rows in memory at a time.
 
-    The same arguments give the same parameters, bit for bit. Each of several processes has its own share of the rows.
+    The same arguments give the same parameters, bit for bit. With several processes, each has its own share of the
+    rows.
 
     Parameters
     ----------
     features : the d features.
-    x : float64 (n, d), raw values; NaN: missing; a category as the index of its level.
+    x : float64 (n, d), raw values; NaN for missing, the level's index for a category.
     y : float64 (n,) of 0 and 1.
-    weight : float64 (n,), >= 0, how many rows each row counts for, before options.class_weight.
-    options : how to fit.
-    log : takes one line of text at a time.
+    weight : float64 (n,), >= 0, the number of rows for which each row counts, before options.class_weight.
+    options : the options of the solver.
+    log : called with one line of text at a time.
 
     Raises
     ------
@@ -99,9 +104,13 @@ def fit(features: Sequence[Feature], x: Floats, y: Floats, weight: Floats, optio
 
 @dataclass(frozen=True)
 class Blocks:
-    """The rows of this process, in blocks: x (n, d), y (n,), counts (n,), and the model that knows their columns.
+    """The rows of this process, in blocks.
 
-    A row's weight is its count, as the table has it, times the factor of its outcome, negative or positive.
+    Attributes
+    ----------
+    model : the model that computes their columns.
+    x, y, counts : (n, d), (n,), (n,), float64.
+    factors : of the (negative, positive) outcome; a row's weight is its count times the factor of its outcome.
     """
 
     model: LogisticModel
@@ -140,7 +149,7 @@ class Blocks:
 
 
 def class_factors(y: Floats, counts: Floats, class_weight: str) -> tuple[float, float]:
-    """What options.class_weight multiplies the weights of negative and of positive rows by."""
+    """The (negative, positive) factors of the rows' weights for options.class_weight."""
     if not class_weight:
         return 1.0, 1.0
     if class_weight == "balanced":
@@ -152,7 +161,7 @@ def class_factors(y: Floats, counts: Floats, class_weight: str) -> tuple[float, 
 
 
 def _reweighted(table: Blocks, options: Options) -> tuple[str, ...]:
-    """What class weights do to the probabilities."""
+    """A warning that class weights change the probabilities, in a tuple; empty without them."""
     no, yes = table.factors
     if no == yes:
         return ()
@@ -166,7 +175,7 @@ def _reweighted(table: Blocks, options: Options) -> tuple[str, ...]:
 
 
 def _newton(features: Sequence[Feature], model: LogisticModel, table: Blocks, options: Options, log: Log) -> Solution:
-    """Run newton from a good start, and say more about why it failed, if it did."""
+    """Run newton from a good start; if it fails, add notes about the cause."""
     _start(model, table, options, log)
     solution = NewtonSolver(model, table.matrices, options, log).solve()
     if solution.separated and (note := _unresolved(features, table.x)):
@@ -186,10 +195,10 @@ def _left_out(features: Sequence[Feature], model: LogisticModel, options: Option
 
 
 def _start(model: LogisticModel, table: Blocks, options: Options, log: Log) -> None:
-    """Start a long table at the best fit to a sample of its rows, if there is one.
+    """Start a long table at the best fit to a sample of its rows, if that fit converges.
 
-    That is close to the best fit to all rows, and saves two of the six passes that newton needs from 0. Each process
-    takes the same share of its rows.
+    That start is close to the best fit to all rows, and saves two of the six passes that newton needs from 0. Each
+    process samples the same share of its rows.
     """
     rows = int(distributed.total(torch.tensor([len(table.y)])).item())
     step = rows // SAMPLE
@@ -204,15 +213,15 @@ def _start(model: LogisticModel, table: Blocks, options: Options, log: Log) -> N
 
 def _runs(values: Floats, step: int) -> Floats:
     """Every step-th run of an array's rows, in memory."""
-    # Copied one by one, so that the pages of a temporary file are released on the way.
+    # Copy the runs one by one, so that the pages of a temporary file are released meanwhile.
     return np.concatenate([values[run].copy() for run in islice(pieces(len(values), RUN, values), 0, None, step)])
 
 
 def _unresolved(features: Sequence[Feature], x: Floats) -> str | None:
-    """Name the first column with a value so far from the others that float64 can't resolve them beside it.
+    """Name the first column with a value so far away that float64 can't resolve the others.
 
-    newton then ends as if the outcomes were separated: it fits that value's row, whose curvature exceeds the others' by
-    more digits than float64 has.
+    newton then ends as if the outcomes were separated: it fits the row of that value, whose curvature exceeds that of
+    all others by more digits than float64 has.
     """
     some = np.concatenate(distributed.gathered(_runs(x, max(1, len(x) // SAMPLE))))
     for feature, column in zip(features, some.T, strict=True):
@@ -230,7 +239,7 @@ def _unresolved(features: Sequence[Feature], x: Floats) -> str | None:
 
 
 def _unscaled(features: Sequence[Feature]) -> tuple[str, ...]:
-    """What keeps a fit to columns that are not standardised from converging: the column of the largest values."""
+    """A note on the unstandardised column with the largest values, if it prevents convergence."""
     sizes = {f.name: max(map(abs, f.range)) for f in features if f.kind == "numeric"}
     name = max(sizes, key=sizes.__getitem__, default="")
     if sizes.get(name, 0.0) < LARGE:
@@ -242,10 +251,10 @@ def _unscaled(features: Sequence[Feature]) -> tuple[str, ...]:
 
 
 def _moments(blocks: Iterable[Callable[[], Rows]]) -> tuple[Tensor, Tensor]:
-    """The (mean, population standard deviation), (D,) each, of the columns over all rows of all processes.
+    """The mean and population standard deviation, (D,) each, over all rows of all processes.
 
-    Each block's are taken about its first row, so that a constant column's deviation is exactly 0. Two blocks are
-    combined by the distance of their means (Chan, Golub & LeVeque, The American Statistician 37, 1983).
+    Each block is centred on its first row, so that a constant column's deviation is exactly 0. Two blocks are combined
+    by the distance of their means (Chan, Golub & LeVeque, The American Statistician 37, 1983).
     """
 
     def moments(block: Callable[[], Rows]) -> Moments:

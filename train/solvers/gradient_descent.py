@@ -1,4 +1,4 @@
-"""The lecture's solver: gradient descent, by every optimizer that the lecture lists."""
+"""The lecture's solver: gradient descent, with each optimizer that the lecture lists."""
 
 import math
 from collections.abc import Callable
@@ -16,9 +16,9 @@ from train.solvers.options import Options
 
 @dataclass(frozen=True)
 class Optimizer:
-    """One of torch.optim's: its class, the default learning rate, and its other settings.
+    """An optimizer of torch.optim: its class, default learning rate and other settings.
 
-    With these rates, 1000 steps on standardized columns get near the optimum; SGD's is the lecture's.
+    With these rates, 1000 steps on standardised columns get near the optimum. SGD's rate is the lecture's.
     """
 
     make: Callable[..., torch.optim.Optimizer]
@@ -35,7 +35,8 @@ OPTIMIZERS = {
     "adamax": Optimizer(torch.optim.Adamax, 0.1, {}),
     "rmsprop": Optimizer(torch.optim.RMSprop, 0.003, {}),
     "rprop": Optimizer(torch.optim.Rprop, 0.01, {}),
-    # Not in the lecture. One iteration a step, 25 evaluations for its line search; `descend` decides when it converged.
+    # Not in the lecture. Each step is one iteration with 25 evaluations for its line search; `descend` checks
+    # convergence.
     "lbfgs": Optimizer(
         torch.optim.LBFGS,
         1.0,
@@ -50,7 +51,7 @@ OPTIMIZERS = {
 }
 
 CONVERGED = 1e-9  # the largest entry of the mean loss's gradient at convergence
-STILL = 10  # steps that change the loss by less than 1e-12 of itself show that the optimizer can do no more
+STILL = 10  # steps with a relative change of the loss below 1e-12, after which the optimizer counts as stalled
 
 
 def descend(
@@ -59,16 +60,16 @@ def descend(
     """Run the lecture's training cycle over all rows at once: forward, backward, update.
 
     The penalty l2 / 2n * sum(weight^2) is added to the mean loss. The loss logged at an epoch is the one before that
-    epoch's step, as on the slide.
+    epoch's step, as in the lecture.
 
     Parameters
     ----------
-    model : its parameters are the start (`initialize`); they are set.
+    model : its parameters are the start (`initialize`), and are set to the result.
     design : float64 (n, D).
     y : float64 (n,) of 0 and 1.
-    weight : float64 (n,), >= 0, how many rows each row counts for; n in the formulas is their sum.
+    weight : float64 (n,), >= 0, the number of rows for which each row counts; n in the formulas is their sum.
     options : loss, solver, lr, epochs (the number of steps), l2.
-    log : takes one line of text at a time.
+    log : called with one line of text at a time.
 
     Returns
     -------
@@ -119,7 +120,10 @@ def descend(
 
 
 def _calibrate(model: LogisticModel, z: Tensor, y: Tensor, weight: Tensor, loss: str) -> str:
-    """Turn the score of a loss that is not proper into a logit, inside the model's parameters; says so in words."""
+    """Calibrate the score of an improper loss to a logit, in the model's parameters.
+
+    Returns a note about it.
+    """
     slope, intercept = platt(z, y, weight)
     with torch.no_grad():
         model.weight.mul_(slope)
@@ -131,18 +135,21 @@ def _calibrate(model: LogisticModel, z: Tensor, y: Tensor, weight: Tensor, loss:
 
 
 def platt(z: Tensor, y: Tensor, weight: Tensor, max_steps: int = 100) -> tuple[float, float]:
-    """The (slope, intercept) for which sigmoid(slope * z + intercept) best predicts y from the score z.
+    """Platt scaling: the (slope, intercept) with which sigmoid(slope * z + intercept) predicts y.
 
-    Maximum likelihood by Newton's method, with the targets (n1 + 1) / (n1 + 2) for the n1 rows with y = 1 and
-    1 / (n0 + 2) for the others. They keep it finite where z separates the two (Platt, Probabilistic Outputs for
-    Support Vector Machines, 1999; Lin, Lin & Weng, Machine Learning 68, 2007). z, y and weight float64 (n,); a weight
-    counts as that many rows.
+    It is maximum likelihood by Newton's method, with the targets (n1 + 1) / (n1 + 2) for the n1 rows with y = 1 and
+    1 / (n0 + 2) for the others. These targets keep it finite if z separates the outcomes (Platt, Probabilistic Outputs
+    for Support Vector Machines, 1999; Lin, Lin & Weng, Machine Learning 68, 2007).
+
+    Parameters
+    ----------
+    z, y, weight : float64 (n,); a weight counts as that many rows.
     """
     rows, positives = weight.sum(), weight @ y
     target = torch.where(y == 1, (positives + 1) / (positives + 2), 1 / (rows - positives + 2))
     center = weight @ z / rows
     scale = torch.sqrt(weight @ (z - center) ** 2 / rows)
-    if scale <= 1e-12 * (1 + center.abs()):  # all rows have one score: only the share of positives is left
+    if scale <= 1e-12 * (1 + center.abs()):  # all rows have the same score: only the share of positives counts
         return 1.0, (torch.logit(weight @ target / rows) - center).item()
     matrix = torch.stack([(z - center) / scale, torch.ones_like(z)], dim=1)
     beta = torch.zeros(2, dtype=torch.float64)
@@ -164,7 +171,7 @@ def platt(z: Tensor, y: Tensor, weight: Tensor, max_steps: int = 100) -> tuple[f
 
 
 def initialize(model: LogisticModel, seed: int) -> None:
-    """Set each layer's parameters as torch.nn.Linear does, uniform within 1 / sqrt(inputs), from the seed."""
+    """Set each layer's parameters uniformly within 1 / sqrt(inputs), as torch.nn.Linear does."""
     generator = torch.Generator().manual_seed(seed)
     layers = [(model.weight, model.bias)]
     if model.activation:
@@ -183,7 +190,7 @@ def _diverged(options: Options, epoch: int) -> FitError:
 
 
 def _outcome(options: Options, losses: list[float], steepest: float) -> str:
-    """Say whether the optimizer converged, and why not: steepest is the last gradient's largest entry."""
+    """The note on convergence; `steepest` is the last gradient's largest entry."""
     steps = len(losses) - 1
     if steepest <= CONVERGED:
         return f"{options.solver} converged at epoch {steps}: the gradient's largest entry is {steepest:.1e}."

@@ -16,23 +16,28 @@ from train.solvers.sums import Batches, Sums
 MAX_STEPS = 100
 MAX_HALVINGS = 50
 ROUNDING = 8 * torch.finfo(torch.float64).eps
-# Relative changes of the parameters. Below the first, the gradient's rounding error is not computed anew; below the
-# second, the second derivative is not; below the third, the parameters no longer change.
+# Relative changes of the parameters. Below NEAR, the gradient's rounding error is not recomputed; below SAME, the
+# second derivative is not; below STILL, the parameters no longer change.
 NEAR = 0.1
 SAME = 1e-6
 STILL = 1e-14
-# Steps after which outcomes that may be separated are tested; a fit that exists rarely takes more than the first.
+# Steps after which separation is tested; a fit that exists rarely takes more steps than the first.
 TESTED = (8, 12, 16, 24, 32, 48, 64)
 MORE_STEPS = 12  # at most, once separation is proved
 
 
 @dataclass(frozen=True)
 class Solution:
-    """How Newton's method ended.
+    """The result of Newton's method.
 
-    converged: the gradient is at rounding level; otherwise notes say why not. separated: no finite optimum exists;
-    recession: the proof of it, if there is one. start: the Sums at the first parameters, without penalties. losses: the
-    mean log loss before each step.
+    Attributes
+    ----------
+    converged : whether the gradient is at rounding level.
+    notes : the reasons if it is not.
+    separated : whether no finite optimum exists.
+    recession : the proof of separation, if there is one.
+    start : the Sums at the first parameters, without penalties.
+    losses : the mean log loss before each step.
     """
 
     converged: bool
@@ -47,28 +52,28 @@ class NewtonSolver:
     """Maximum likelihood by Newton's method, from the model's parameters.
 
     Each step solves curvature * step = gradient (McCullagh & Nelder, Generalized Linear Models, 1989, section 2.5).
-    Where the curvature is not positive, as the cauchit's may be, the information takes its place. A step that raises
-    the objective is halved. With an L1 penalty the step is to the minimum of the quadratic model with that penalty
+    If the curvature is not positive, which the cauchit allows, the information replaces it. A step that raises the
+    objective is halved. With an L1 penalty, the step leads to the minimum of the quadratic model with that penalty
     (proximal Newton: Lee, Sun & Saunders, SIAM Journal on Optimization 24, 2014).
 
-    If the outcomes are separated there is no optimum, and each step makes the model steeper. After some steps it is
-    tested whether that goes on without end (`recession`).
+    If the outcomes are separated, there is no optimum, and each step makes the model steeper. After some steps the
+    solver tests whether that goes on without end (`recession`).
 
     Parameters
     ----------
     model : its parameters are the start; `solve` sets them.
-    batches : yields, from the first row at every call, functions without argument that may run in any thread. Each
+    batches : yields, from the first row at every call, functions without arguments that may run in any thread. Each
         returns the next Rows, whose matrix is `LogisticModel.matrix`. Each process (train/distributed.py) has its own
         rows; the sums are over all.
     options : link, l1, l2, firth.
-    log : takes one line of text a step.
+    log : called with one line of text for each step.
     """
 
     def __init__(self, model: LogisticModel, batches: Batches, options: Options, log: Callable[[str], object]) -> None:
         self.model, self.batches, self.options, self.log = model, batches, options, log
 
     def solve(self) -> Solution:
-        """Take steps until a check ends them."""
+        """Iterate until a check ends the iteration."""
         with torch.no_grad():
             self.setup()
             for self.steps in range(1, MAX_STEPS + 1):
@@ -80,10 +85,10 @@ class NewtonSolver:
             return self.finalize()
 
     def setup(self) -> None:
-        """Evaluate the start, and fix the units that later steps are measured in."""
+        """Evaluate the start, and fix the units in which later steps are measured."""
         self.objective = Objective(self.model, self.batches, self.options)
         self.start, self.penalty, self.lasso = self.objective.start, self.objective.penalty, self.objective.lasso
-        self.unit = self.start.weight / self.start.rows  # a mean row's weight: differences of losses are relative to it
+        self.unit = self.start.weight / self.start.rows  # a row's mean weight, the unit of losses
         variance = torch.diagonal(self.start.information)
         self.units = torch.sqrt(variance / variance.max().clamp(min=1e-300))
         self.point = self.objective.point(self.model.beta, self.start)
@@ -102,10 +107,10 @@ class NewtonSolver:
         return self.converged
 
     def inner_solve(self) -> Tensor:
-        """Solve for Newton's step (P,), the shortest one where the second derivative is singular.
+        """Solve for Newton's step (P,), the shortest one if the second derivative is singular.
 
-        Sets `flat`: whether the objective falls in a direction without curvature. One that is flat at the first step is
-        due to collinear columns; one that becomes flat later leads to infinity.
+        It sets `flat`: whether the objective falls in a direction without curvature. Such a direction at the first step
+        is due to collinear columns; one that appears later leads to infinity.
         """
         sums, gradient, second = self.point.sums, self.point.gradient, self.point.curvature
         inverted, convex = inverse(second)
@@ -122,7 +127,7 @@ class NewtonSolver:
         return step
 
     def line_search(self, step: Tensor) -> bool:
-        """Move by the step, halved until the objective does not rise; False if it always does."""
+        """Halve the step until the objective does not rise, and move; return False if it always rises."""
         beta, sums, objective = self.point.beta, self.point.sums, self.point.objective
         slack = 1e-12 * max(abs(objective), self.unit)  # the rounding of a sum over all rows
         norm = torch.linalg.vector_norm
@@ -140,7 +145,7 @@ class NewtonSolver:
         return False
 
     def accept(self, point: Point) -> None:
-        """Make the point the present one, and log it."""
+        """Make the point the current one, and log it."""
         self.gain, self.point = self.point.objective - point.objective, point
         self.losses.append(point.sums.loss / point.sums.weight)
         self.log(
@@ -149,10 +154,10 @@ class NewtonSolver:
         )
 
     def check_progress(self) -> bool:
-        """Whether more steps are of no use.
+        """Whether the iteration has stalled.
 
-        That is so if long steps no longer gain, if a direction without curvature is left, or if nothing moves any more.
-        If separation is proved, it ends when the separated rows' loss is nearly 0.
+        It has if long steps no longer reduce the objective, if only a direction without curvature is left, or if the
+        parameters no longer move. If separation is proved, it ends when the separated rows' loss is nearly 0.
         """
         self.idle = self.idle + 1 if self.gain < 1e-8 * self.unit and self.length > 1e-3 else 0
         self.still = self.still + 1 if self.length < STILL else 0
@@ -170,7 +175,7 @@ class NewtonSolver:
         return stalled
 
     def finalize(self) -> Solution:
-        """Set the model's parameters, and say in words why there is no optimum, if there is none."""
+        """Set the model's parameters; if there is no optimum, add a note with the reason."""
         self.model.beta = self.point.beta
         notes: tuple[str, ...] = ()
         if self.separated:

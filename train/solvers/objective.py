@@ -1,4 +1,4 @@
-"""What newton minimises: the log loss with the penalties of the options."""
+"""The objective of newton: the log loss with the penalties of the options."""
 
 from dataclasses import dataclass
 
@@ -13,9 +13,9 @@ from train.table.out_of_core import one_thread
 
 @dataclass(frozen=True)
 class Point:
-    """Parameters beta (P,), the Sums there, and the objective with its gradient (P,) and curvature (P, P).
+    """Parameters beta (P,), with the Sums and the objective there.
 
-    The latter three include the penalties.
+    The objective, its gradient (P,) and its curvature (P, P) include the penalties.
     """
 
     beta: Tensor
@@ -26,11 +26,16 @@ class Point:
 
 
 class Objective:
-    """The log loss over all rows, plus l1 * sum(|weight|) + l2 / 2 * sum(weight^2), and Firth's penalty.
+    """The log loss over all rows plus the penalties.
 
-    Firth's, with options.firth, is -log(det(information)) / 2. The intercept is not penalised by l1 and l2. The
-    gradient of a Point is without l1 (train.solvers.lasso). lasso, penalty (P,): l1 and l2 of each parameter. start:
-    the Sums at the model's parameters. sizes (P,): the columns', there.
+    The penalties are l1 * sum(|weight|) + l2 / 2 * sum(weight^2), without the intercept, and with options.firth
+    -log(det(information)) / 2. The gradient of a Point is without l1 (train.solvers.lasso).
+
+    Attributes
+    ----------
+    lasso, penalty : (P,), l1 and l2 of each parameter.
+    start : the Sums at the model's parameters.
+    sizes : (P,), the sizes of the columns at the start.
     """
 
     def __init__(self, model: LogisticModel, batches: Batches, options: Options) -> None:
@@ -42,7 +47,10 @@ class Objective:
         self.sizes = torch.sqrt(torch.diagonal(self.start.information))
 
     def at(self, beta: Tensor, rounding: Tensor | None = None, second: tuple[Tensor, Tensor] | None = None) -> Point:
-        """Evaluate it at beta (P,), in one pass, two with options.firth; the rest as in `total`."""
+        """Evaluate the objective at beta (P,), in one pass, or two with options.firth.
+
+        rounding, second : as in `total`.
+        """
         return self.point(beta, total(self.options.link, self.batches, beta, rounding, second))
 
     def point(self, beta: Tensor, sums: Sums) -> Point:
@@ -58,12 +66,12 @@ class Objective:
 
 
 def firth_terms(batches: Batches, beta: Tensor, inverse: Tensor) -> tuple[Tensor, Tensor]:
-    """The gradient (P,) of log(det(information)) / 2 for the logit link, and a curvature (P, P) to step by.
+    """The gradient (P,) and a curvature (P, P) of Firth's penalty, for the logit link.
 
-    The gradient is the sum of h (1 / 2 - p) row, where h is a row's leverage (Firth, Biometrika 80, 1993; Heinze &
-    Schemper, Statistics in Medicine 21, 2002). With the leverages held fixed it is that of h more rows, half of them
-    positive; so the curvature is the sum of h p (1 - p) row row'. Without it, steps are up to twice too long where rows
-    are few. inverse (P, P): the information's.
+    The gradient of log(det(information)) / 2 is the sum of h (1 / 2 - p) row, with h a row's leverage (Firth,
+    Biometrika 80, 1993; Heinze & Schemper, Statistics in Medicine 21, 2002). For fixed leverages, it equals that of h
+    further rows, half of them positive, so the curvature is the sum of h p (1 - p) row row'. Without this curvature,
+    steps would be up to twice too long for few rows. inverse (P, P) is that of the information.
     """
     size = len(beta)
 
@@ -80,10 +88,13 @@ def firth_terms(batches: Batches, beta: Tensor, inverse: Tensor) -> tuple[Tensor
 
 @one_thread()
 def inverse(second: Tensor) -> tuple[Tensor, bool]:
-    """Invert a symmetric matrix (P, P); collinear columns make it singular, then the pseudoinverse is taken.
+    """Invert a symmetric matrix (P, P); if it is singular, return the pseudoinverse.
 
-    The matrix is scaled to a unit diagonal first, so that a direction's flatness does not depend on the columns' units.
-    Returns (the inverse, whether the matrix is positive or zero in every direction).
+    The matrix is first scaled to a unit diagonal, so that a direction's flatness does not depend on the columns' units.
+
+    Returns
+    -------
+    (the inverse, whether the matrix is positive semidefinite).
     """
     scale = torch.sqrt(torch.diagonal(second).abs())
     scale = torch.where(scale > 0, scale, 1.0)
@@ -95,9 +106,10 @@ def inverse(second: Tensor) -> tuple[Tensor, bool]:
 
 @one_thread()
 def log_determinant(information: Tensor, sizes: Tensor) -> float:
-    """log(det(information)), up to a constant, over the directions that are not flat; columns divided by sizes (P,).
+    """log(det(information)) up to a constant, over the directions that are not flat.
 
-    Where some directions are flat, its slope is Firth's only if the sizes are the same at every beta.
+    The columns are divided by sizes (P,). If some directions are flat, the slope is Firth's only if the sizes are the
+    same at every beta.
     """
     scale = torch.where(sizes > 0, sizes, 1.0)
     values = torch.linalg.eigvalsh(information / scale / scale[:, None])

@@ -1,4 +1,4 @@
-"""How to fit: every option of the solvers, and which of them go together."""
+"""The options of the solvers, and their valid combinations."""
 
 from dataclasses import dataclass
 
@@ -8,20 +8,28 @@ from train.errors import FitError
 
 @dataclass(frozen=True)
 class Options:
-    """How to fit a model.
+    """The options of a fit.
 
-    solver: "newton", for the log loss without a hidden layer, or a key of gradient_descent.py's OPTIMIZERS.
-    l1, l2: weights of the penalties, >= 0: l1 * sum(|weight|) + l2 / 2 * sum(weight^2) over the scaled columns is added
-    to the log loss summed over the rows; the intercept is not penalised. standardize: scale the numeric columns first.
-    loss: a key of LOSSES. hidden: number of units of the hidden layer, 0 for none; activation: its activation, a key of
-    ACTIVATIONS. lr: learning rate of the optimizers; epochs: number of steps, each over all rows. seed: of the
-    optimizers' starting point and of the choice of held-out rows. link: a key of LINKS. intercept: whether the model
-    has one. firth: Firth's penalty, log(det(information)) / 2, for the logit link.
-    robust: standard errors by the sandwich estimator. cluster: the column of the groups whose rows are not independent,
-    for standard errors. intervals: "wald", "profile", or "" for the default: profile
-    with firth, else wald.
-    class_weight: "" for none; "balanced", rows / (2 * rows of that outcome); or "NO,YES", two factors for the weights
-    of the rows of each outcome.
+    Attributes
+    ----------
+    solver : "newton", for the log loss without a hidden layer, or a key of gradient_descent.py's OPTIMIZERS.
+    l1, l2 : the weights of the penalties, >= 0: l1 * sum(|weight|) + l2 / 2 * sum(weight^2) over the scaled columns,
+        without the intercept, is added to the log loss summed over the rows.
+    standardize : whether to scale the numeric columns first.
+    loss : a key of LOSSES.
+    hidden : the number of units of the hidden layer, 0 for none.
+    activation : the hidden layer's activation, a key of ACTIVATIONS.
+    lr : the optimizers' learning rate.
+    epochs : the optimizers' number of steps, each over all rows.
+    seed : of the optimizers' start and of the choice of held-out rows.
+    link : a key of LINKS.
+    intercept : whether the model has an intercept.
+    firth : whether to add Firth's penalty, log(det(information)) / 2, for the logit link.
+    class_weight : "" for none; "balanced" for rows / (2 * rows of that outcome); or "NO,YES", two factors for the
+        weights of the rows of each outcome.
+    robust : whether standard errors are from the sandwich estimator.
+    cluster : the column of the groups of dependent rows, for standard errors.
+    intervals : "wald", "profile", or "" for the default: profile with firth, else wald.
     """
 
     solver: str = "newton"
@@ -44,7 +52,7 @@ class Options:
 
     @property
     def linear(self) -> bool:
-        """Whether newton can fit it: the log loss without a hidden layer."""
+        """Whether the model has the log loss and no hidden layer, so that newton can fit it."""
         return not self.hidden and self.loss == "log"
 
     @property
@@ -59,11 +67,11 @@ class Options:
 
     @property
     def reweighted(self) -> bool:
-        """Whether standard errors are robust, so that the likelihood has no say."""
+        """Whether standard errors are robust, so that they do not use the likelihood."""
         return self.robust or bool(self.class_weight or self.cluster)
 
     def check(self) -> None:
-        """Raise FitError if the options don't go together."""
+        """Raise FitError if the options contradict one another."""
         if self.firth and (self.link != "logit" or self.penalty):
             raise FitError("--firth needs the logit link without --l1 and --l2: remove one of these options")
         if self.intervals == "profile" and (self.reweighted or self.penalty):

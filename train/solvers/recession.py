@@ -1,4 +1,4 @@
-"""Directions in which the likelihood rises without end: the proof that outcomes are separated."""
+"""Directions in which the likelihood rises without end, as proof of separation."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,16 +12,16 @@ from train.solvers.sums import Batches, add_up
 from train.table.out_of_core import one_thread
 
 SETTLED = 0.01  # a row with a smaller log loss may be one whose loss falls to 0
-ROUNDING = 1e-9  # of a direction's largest component: smaller ones count as 0
-TOLERANCE = 1e-7  # of a row's length: a margin that is no larger counts as 0
+ROUNDING = 1e-9  # of a direction's largest component; smaller ones count as 0
+TOLERANCE = 1e-7  # of a row's length; a margin up to it counts as 0
 MAX_ROUNDS = 8
 
 
 @dataclass(frozen=True)
 class Recession:
-    """A direction (P,) along which no row's loss rises, and that of some rows falls to 0.
+    """A direction (P,) along which no row's loss rises, and some rows' loss falls to 0.
 
-    kind: "complete" if that holds for every row, "quasi" if some rows' scores stay as they are (Albert & Anderson,
+    The kind is "complete" if the loss of every row falls, "quasi" if some rows keep their score (Albert & Anderson,
     Biometrika 71, 1984).
     """
 
@@ -30,13 +30,15 @@ class Recession:
 
 
 def recession(link: str, batches: Batches, beta: Tensor, sizes: Tensor) -> Recession | None:
-    """Find such a direction near beta (P,), and verify it on all rows; None if it is none.
+    """Find such a direction near beta (P,), and verify it on all rows; None if there is none.
 
-    It is beta itself where no row is on the wrong side. Else, rows that are fitted well may be separated, all others
-    keep their score. So the direction is the part of beta that moves none of those others. A row on the wrong side of
-    it joins them, and the direction is computed anew.
+    The direction is beta itself if no row is on the wrong side. Otherwise rows with a small loss may be separated, and
+    all others must keep their score. The direction is then the part of beta that moves none of those others. A row on
+    its wrong side joins them, and the direction is computed again.
 
-    sizes (P,): the columns' sizes, for a test that does not depend on their units.
+    Parameters
+    ----------
+    sizes : (P,), the columns' sizes, which make the test independent of their units.
     """
     scale = torch.where(sizes > 0, sizes, 1.0)
     wrong: list[Tensor] = []
@@ -66,13 +68,13 @@ def _gram(link: str, beta: Tensor, wrong: Sequence[Tensor], matrix: Tensor, y: T
 
 
 def _sides(direction: Tensor, matrix: Tensor, y: Tensor, weight: Tensor) -> Tensor:
-    """How many rows move to the wrong side, to their own, and to neither."""
+    """The number of rows that move to the wrong side, to their own side, and to neither."""
     sign = torch.sign(_margins(direction, matrix, y))[weight > 0]
     return torch.stack([(sign == side).sum() for side in (-1, 1, 0)])
 
 
 def _margins(direction: Tensor, matrix: Tensor, y: Tensor) -> Tensor:
-    """How far each row moves to its own side, (m,); 0 if that is within rounding."""
+    """The distance that each row moves to its own side, (m,); 0 if it is within rounding."""
     margin = (2 * y - 1) * (matrix @ direction)
     length = matrix.abs() @ direction.abs()
     return torch.where(margin.abs() > TOLERANCE * length, margin, torch.zeros_like(margin))

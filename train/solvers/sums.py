@@ -1,4 +1,4 @@
-"""What the solvers add up over all rows of all processes."""
+"""The sums of the solvers over all rows of all processes."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -17,12 +17,16 @@ Batches = Callable[[], Iterable[Callable[[], Rows]]]
 
 @dataclass(frozen=True)
 class Sums:
-    """What one pass over all rows adds up, at parameters beta (P,).
+    """The sums of one pass over all rows, at parameters beta (P,).
 
-    loss: the weighted log loss. rows: how many have a weight above 0. weight, positive: the sum of the weights, and of
-    the positive rows' weights. gradient (P,): the loss's. rounding (P,): the sum of the gradient's terms in absolute
-    value, to which its rounding error is proportional. information, curvature (P, P): the expected and the observed
-    second derivative of the loss.
+    Attributes
+    ----------
+    loss : the weighted log loss.
+    rows : the number of rows with a weight above 0.
+    weight, positive : the sum of all weights, and of the positive rows' weights.
+    gradient : (P,), the loss's.
+    rounding : (P,), the sum of the gradient's absolute terms, to which its rounding error is proportional.
+    information, curvature : (P, P), the expected and the observed second derivative of the loss.
     """
 
     loss: float
@@ -42,10 +46,10 @@ def total(
     rounding: Tensor | None = None,
     second: tuple[Tensor, Tensor] | None = None,
 ) -> Sums:
-    """Pass once over the rows of all processes: the Sums at beta (P,).
+    """Compute the Sums at beta (P,), in one pass over the rows of all processes.
 
-    rounding and second, which is (information, curvature), may be those at a beta close by. To add them up takes most
-    of the time of a pass.
+    rounding and second, (information, curvature), may be given from a nearby beta: computing them takes most of the
+    time of a pass.
     """
     terms = LINKS[link].terms
     size = len(beta)
@@ -73,7 +77,7 @@ def total(
 
 
 def add_up(batches: Batches, share: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Tensor:
-    """Add share(matrix, y, weight) up over all rows of all processes, in their order."""
+    """Sum share(matrix, y, weight) over all rows of all processes, in their order."""
 
     def block(rows: Callable[[], Rows]) -> Tensor:
         with torch.inference_mode():
