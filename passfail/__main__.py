@@ -98,13 +98,13 @@ def _ready(service: str) -> dict[str, Any]:
 
 def run_verify(options: argparse.Namespace, signed_by: PublicKey | None) -> str:
     """Open a version as the service does, and prove it in every engine that is installed here."""
-    from passfail.proof.engines import prove, table
+    from passfail.proof.engines import prove, table, wrong
 
     folder = find(options.models, options.model, options.version)
     manifest = open_model(folder, options.runtime, signed_by).manifest
-    proofs = list(prove(manifest, read_verified(folder, manifest)))
-    if wrong := [one.engine for one in proofs if one.logits or one.verdicts]:
-        raise CertificateError(f"{folder}: {', '.join(wrong)} do not answer as the parameters say\n{table(proofs)}")
+    proofs = prove(manifest, read_verified(folder, manifest))
+    if differ := wrong(proofs):
+        raise CertificateError(f"{folder}: {', '.join(differ)} do not answer as the parameters say\n{table(proofs)}")
     found = f"{folder}: {len(manifest.files)} files verified; answers on {options.runtime} as it was certified"
     return f"{found}\n{table(proofs)}"
 

@@ -7,6 +7,7 @@ The export writes `manifest.json` once. Its text is canonical: decoding it and e
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import msgspec
@@ -201,7 +202,31 @@ class Figures(Struct, frozen=True):
     false_stable: int = 0
 
 
-class Certificate(Struct, frozen=True):
+class Proof(Struct, frozen=True, omit_defaults=True):
+    """The comparison of one engine with the closed form.
+
+    Attributes
+    ----------
+    absent : the reason why the engine was not asked; "" if it was.
+    rows : the number of rows asked.
+    logits, verdicts : the number that differ.
+    ulp : the largest distance of a probability from ONNX Runtime's, in units in the last place; None if it gives none.
+    """
+
+    absent: str = ""
+    rows: int = 0
+    logits: int = 0
+    verdicts: int = 0
+    ulp: int | None = None
+
+
+def claim(targets: Mapping[str, Proof]) -> str:
+    """The totals of some engines' proofs, in one line."""
+    asked = [one for one in targets.values() if not one.absent]
+    return f"one export, {len(asked)} engines, {sum(one.verdicts for one in asked)} verdicts differ"
+
+
+class Certificate(Struct, frozen=True, omit_defaults=True):
     """The measurements of the proof before the version was published (train/export/parity.py).
 
     Attributes
@@ -213,6 +238,7 @@ class Certificate(Struct, frozen=True):
     engines : the figures of each engine that must meet the limits.
     others : the limits that each further installed engine misses.
     cpu : its name and its vector instructions.
+    targets : the proof of every engine that can run the export (passfail/proof/engines.py).
     """
 
     seed: int
@@ -223,6 +249,12 @@ class Certificate(Struct, frozen=True):
     others: dict[str, tuple[str, ...]]
     versions: dict[str, str]
     cpu: tuple[str, ...]
+    targets: dict[str, Proof] = {}
+
+    @property
+    def claim(self) -> str:
+        """What the targets say together, in one line."""
+        return claim(self.targets)
 
 
 class Metrics(Struct, frozen=True):

@@ -1,20 +1,27 @@
 """An export as one SELECT, which adds logit, verdict, label and probability to a table.
 
 The expression adds in the order of the columns, as the graph does. IEEE 754 then defines each result: the logits and
-the verdicts have the export's bits (tests/engines/test_sql.py, in three engines).
+the verdicts have the export's bits (tests/engines/test_sql.py, in four engines).
 """
 
 import math
+from collections.abc import Callable, Sequence
 from functools import reduce
+from types import SimpleNamespace
+from typing import Any
 
 from sqlglot import exp
 
 from passfail.errors import ConfigError
-from passfail.manifest import Column, Feature, Manifest
+from passfail.manifest import Column, Feature, Hidden, Manifest
+from passfail.proof.activations import ACTIVATIONS, Arithmetic
 
 DIALECTS = ("bigquery", "duckdb", "postgres", "snowflake", "spark", "sqlite")
 LARGEST = math.nextafter(math.inf, 0.0)
 FAR = 709.0  # exp(-z) neither overflows nor underflows up to here; either fails the query in PostgreSQL and BigQuery
+MOST = 900  # terms; DuckDB and SQLite take no expression that is deeper than 1,000
+# The others need a table of powers, or the largest of a row's units.
+EXACT = ("Hardtanh", "LeakyReLU", "PReLU", "ReLU", "ReLU6", "Softshrink", "Softsign", "Threshold")
 
 
 def select(manifest: Manifest, dialect: str, table: str) -> str:
@@ -35,14 +42,52 @@ def select(manifest: Manifest, dialect: str, table: str) -> str:
     """
     if dialect not in DIALECTS:
         raise ConfigError(f"--dialect must be one of {', '.join(DIALECTS)}")
-    if manifest.parameters.hidden is not None:
-        raise ConfigError("SQL can't express a hidden layer: train without --hidden")
+    if (hidden := manifest.parameters.hidden) and hidden.activation not in EXACT:
+        raise ConfigError(f"SQL can't express the activation {hidden.activation} exactly, only {', '.join(EXACT)}")
+    terms = len(manifest.parameters.columns) * (len(hidden.units) if hidden else 1)
+    if terms > MOST:
+        raise ConfigError(f"the model has {terms} terms; SQL engines take some {MOST} in one expression")
+    if manifest.fold_case:
+        raise ConfigError("SQL can't compare levels in any case as the service does: train without --fold-case")
     writer = _Writer(exact=dialect == "sqlite")
     scored = exp.select("*", exp.alias_(writer.logit(manifest), "logit")).from_(exp.to_table(table)).subquery("scored")
     finite = exp.LTE(this=exp.func("ABS", exp.column("logit")), expression=writer.number(LARGEST))
     answers = writer.answers(manifest).items()
     columns = [exp.alias_(exp.Case().when(finite.copy(), answer), name) for name, answer in answers]
     return exp.select("*", *columns).from_(scored).sql(dialect=dialect, pretty=True)
+
+
+def _operator(kind: type[exp.Binary]) -> Callable[["_Term", Any], "_Term"]:
+    return lambda term, other: term.of(exp.paren(kind(this=term.sql.copy(), expression=term.lifted(other))))
+
+
+class _Term:
+    """A number in SQL, which Python's operators extend; parentheses keep their order."""
+
+    def __init__(self, sql: exp.Expression, number: Callable[[float], exp.Expression]) -> None:
+        self.sql, self._number = sql, number
+
+    def of(self, sql: exp.Expression) -> "_Term":
+        """Another number."""
+        return _Term(sql, self._number)
+
+    def lifted(self, value: "float | _Term") -> exp.Expression:
+        """The expression of a number of SQL or of Python."""
+        return value.sql.copy() if isinstance(value, _Term) else self._number(value)
+
+    def where(self, condition: "_Term", a: "float | _Term", b: "float | _Term") -> "_Term":
+        """Where the condition is true a, else b: also where it is NULL."""
+        return self.of(exp.paren(exp.Case().when(condition.sql.copy(), self.lifted(a)).else_(self.lifted(b))))
+
+    __add__, __sub__, __mul__, __truediv__ = map(_operator, (exp.Add, exp.Sub, exp.Mul, exp.Div))
+    __lt__, __le__, __gt__ = map(_operator, (exp.LT, exp.LTE, exp.GT))
+    __radd__, __rmul__ = __add__, __mul__
+
+
+def _total(terms: Sequence[_Term], last: float) -> _Term:
+    """The terms added from the left, then last: SQL's own order, since SQLite takes but a hundred parentheses."""
+    parts = [*(term.sql for term in terms), terms[0].lifted(last)]
+    return terms[0].of(exp.paren(reduce(lambda total, part: exp.Add(this=total, expression=part), parts)))
 
 
 class _Writer:
@@ -68,19 +113,38 @@ class _Writer:
         return product
 
     def logit(self, manifest: Manifest) -> exp.Expression:
-        """The sum of the columns' terms, the intercept last; parentheses fix the order."""
-        terms = [self._term(manifest.features[column.feature], column) for column in manifest.parameters.columns]
-        total = reduce(lambda total, term: exp.paren(exp.Add(this=total, expression=term)), terms)
-        return exp.Add(this=total, expression=self.number(manifest.parameters.intercept))
+        """The columns' terms, or the hidden units, added in their order, the intercept last."""
+        fitted = manifest.parameters
+        terms = [self._term(manifest, column) for column in fitted.columns]
+        if fitted.hidden:
+            terms = self._units(fitted.hidden, terms)
+        return _total(terms, fitted.intercept).sql
 
-    def _term(self, feature: Feature, column: Column) -> exp.Expression:
+    def _units(self, hidden: Hidden, terms: Sequence[_Term]) -> list[_Term]:
+        """What each unit of the hidden layer adds to the logit, as `passfail.proof.reference` computes it."""
+        term = terms[0]
+        arithmetic: Arithmetic = SimpleNamespace(
+            where=term.where, abs=lambda v: term.of(exp.Abs(this=v.sql.copy())), number=lambda value: value
+        )  # EXACT needs no more
+        activate = ACTIVATIONS[hidden.activation]
+        scores = [_total([t * by for t, by in zip(terms, unit.inputs, strict=True)], unit.bias)
+                  for unit in hidden.units]  # fmt: skip
+        answers = [activate(arithmetic, score, hidden.slope) for score in scores]
+        return [answer * unit.weight for answer, unit in zip(answers, hidden.units, strict=True)]
+
+    def _term(self, manifest: Manifest, column: Column) -> _Term:
         """(value - center) / scale * weight, as `passfail.proof.reference.terms` computes it."""
-        term = exp.paren(exp.Sub(this=self._value(feature, column), expression=self.number(column.center)))
-        term = exp.paren(exp.Div(this=term, expression=self.number(column.scale)))
-        return exp.paren(exp.Mul(this=term, expression=self.number(column.weight)))
+        feature = manifest.features[column.feature]
+        value = _Term(self._value(feature, column, manifest.pooled.get(feature.name)), self.number)
+        return (value - column.center) / column.scale * column.weight
 
-    def _value(self, feature: Feature, column: Column) -> exp.Expression:
-        """The value of one column of the design matrix; NULL if the service would refuse the row."""
+    def _value(self, feature: Feature, column: Column, pooled: str | None) -> exp.Expression:
+        """The value of one column of the design matrix; NULL if the service would refuse the row.
+
+        Parameters
+        ----------
+        pooled : the level that replaces unseen levels.
+        """
         cell = exp.column(feature.name, quoted=True)
         zero, one = self.number(0.0), self.number(1.0)
         if column.missing:
@@ -91,9 +155,14 @@ class _Writer:
         text: exp.Expression = exp.cast(cell, "text")
         if feature.fill is not None:
             text = exp.Coalesce(this=text, expressions=[exp.Literal.string(feature.levels[int(feature.fill)])])
-        here = exp.EQ(this=text, expression=exp.Literal.string(feature.levels[column.level]))
+        level = feature.levels[column.level]
+        here = exp.EQ(this=text, expression=exp.Literal.string(level))
         known = exp.In(this=text.copy(), expressions=[exp.Literal.string(level) for level in feature.levels])
-        return exp.Case().when(here, one).when(known, zero)
+        case = exp.Case().when(here, one).when(known, zero)
+        if pooled is None:
+            return case
+        unseen = exp.Not(this=exp.Is(this=text.copy(), expression=exp.null()))
+        return case.when(unseen, self.number(float(level == pooled)))
 
     def answers(self, manifest: Manifest) -> dict[str, exp.Expression]:
         """The answer's columns as {name: expression}, computed from the column `logit`."""

@@ -7,14 +7,16 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
 from passfail.columns import Column
 from passfail.errors import ConfigError
 from passfail.model import Model
-from passfail.proof import samples
-from tests.support.models import opened
+from passfail.proof import reference, samples
+from tests.support import ROOT
+from tests.support.models import opened, with_hidden
 
 pytestmark = pytest.mark.engines
 sql = pytest.importorskip("passfail.sql", reason="sqlglot is not installed: the SELECT is NOT tested")
@@ -109,9 +111,38 @@ def postgres() -> Iterator[Ask]:
         shutil.rmtree(folder)
 
 
-@pytest.fixture(params=["duckdb", "sqlite", "postgres"])
+def in_spark(model: Model, rows: list[list[object]]) -> Answers:
+    """Spark runs in an environment of its own; the rows go there and come back as Parquet."""
+    python = ROOT / ".venv-spark" / "bin" / "python"
+    if not python.exists():
+        pytest.skip("Spark is not installed (make test-engines): the SELECT is NOT tested there")
+    pq = pytest.importorskip("pyarrow.parquet")
+    import pyarrow as pa
+
+    with tempfile.TemporaryDirectory() as home:
+        names = [feature.name for feature in model.manifest.features]
+        columns = dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
+        pq.write_table(pa.table({**columns, "row": range(len(rows))}), f"{home}/rows.parquet")
+        Path(home, "query.sql").write_text(sql.select(model.manifest, "spark", "applicants"))
+        command = [
+            python,
+            "-m",
+            "tests.support.clusters",
+            "sql",
+            f"{home}/query.sql",
+            f"{home}/rows.parquet",
+            f"{home}/out",
+        ]
+        done = subprocess.run(list(map(str, command)), cwd=ROOT, capture_output=True, text=True, timeout=600)
+        assert done.returncode == 0, done.stderr[-3000:]
+        found = pq.read_table(f"{home}/out").sort_by("row")
+    logit, probability = (np.array(found[name].to_pylist(), dtype=float) for name in ("logit", "probability"))
+    return logit, found["label"].to_pylist(), probability
+
+
+@pytest.fixture(params=["duckdb", "sqlite", "postgres", "spark"])
 def ask(request: pytest.FixtureRequest) -> Ask:
-    engines = {"duckdb": in_duckdb, "sqlite": in_sqlite}
+    engines = {"duckdb": in_duckdb, "sqlite": in_sqlite, "spark": in_spark}
     return engines.get(request.param) or request.getfixturevalue("postgres")
 
 
@@ -136,6 +167,19 @@ def test_a_row_that_the_service_refuses_is_null(models: Path, ask: Ask) -> None:
     assert np.isnan(logit).tolist() == [True, True, True, False]
     assert label[:3] == [None] * 3
     assert np.isnan(probability).tolist() == [True, True, True, False]
+
+
+def test_a_hidden_layer_and_a_pooled_level_have_the_service_s_bits(models: Path, ask: Ask) -> None:
+    model = opened(models, "admissions")
+    hidden = with_hidden(model.manifest, "Softshrink")
+    x, rows = table(model, 3_000)
+    logit, _, _ = ask(Model(hidden, model.runtime), rows)
+    assert int((logit != reference.logit(hidden, x)).sum()) == 0
+
+    pooled = msgspec.structs.replace(model.manifest, pooled={"rank": "3"})
+    logit, _, _ = ask(Model(pooled, model.runtime), [[500.0, 3.0, "9"], [500.0, 3.0, "3"], [500.0, 3.0, None]])
+    assert logit[0] == logit[1]
+    assert np.isnan(logit[2])
 
 
 def test_an_unknown_dialect_is_refused(models: Path) -> None:

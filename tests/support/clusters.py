@@ -1,6 +1,7 @@
 """Answers a Parquet file on a real local Spark, Ray or Dask; run by an interpreter that has it."""
 
 import sys
+from pathlib import Path
 
 
 def on_spark(export: str, rows: str, out: str) -> None:
@@ -10,6 +11,15 @@ def on_spark(export: str, rows: str, out: str) -> None:
 
     session = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false").getOrCreate()
     spark.score(session.read.parquet(rows), export).write.parquet(out)
+
+
+def sql_on_spark(query: str, rows: str, out: str) -> None:
+    """Run a query's file over the table applicants."""
+    from pyspark.sql import SparkSession
+
+    session = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false").getOrCreate()
+    session.read.parquet(rows).createOrReplaceTempView("applicants")
+    session.sql(Path(query).read_text()).write.parquet(out)
 
 
 def on_ray(export: str, rows: str, out: str) -> None:
@@ -30,4 +40,4 @@ def on_dask(export: str, rows: str, out: str) -> None:
 
 
 if __name__ == "__main__":
-    {"spark": on_spark, "ray": on_ray, "dask": on_dask}[sys.argv[1]](*sys.argv[2:])
+    {"spark": on_spark, "sql": sql_on_spark, "ray": on_ray, "dask": on_dask}[sys.argv[1]](*sys.argv[2:])

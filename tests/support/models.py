@@ -2,15 +2,17 @@
 
 import fcntl
 import os
+import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 import torch
 
 from passfail.loading import open_model
-from passfail.manifest import Feature
+from passfail.manifest import Feature, Hidden, Manifest, Unit
 from passfail.model import Model
 from passfail.repository import find
 from passfail.signing import PublicKey
@@ -83,3 +85,15 @@ def random_hidden_model(name: str) -> tuple[list[Feature], LogisticModel]:
         for parameter in model.parameters():
             parameter.uniform_(-2, 2, generator=generator)
     return table.features, model
+
+
+def with_hidden(manifest: Manifest, activation: str) -> Manifest:
+    """The manifest with a hidden layer of three units, their weights drawn from [-2, 2]."""
+    draw = random.Random(1)
+    columns = tuple(msgspec.structs.replace(column, weight=1.0) for column in manifest.parameters.columns)
+    units = tuple(
+        Unit(draw.uniform(-2, 2), tuple(draw.uniform(-2, 2) for _ in columns), draw.uniform(-2, 2)) for _ in range(3)
+    )
+    hidden = Hidden(activation, 0.25 if activation == "PReLU" else None, units)
+    parameters = msgspec.structs.replace(manifest.parameters, columns=columns, hidden=hidden)
+    return msgspec.structs.replace(manifest, parameters=parameters)

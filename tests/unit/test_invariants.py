@@ -44,7 +44,7 @@ def outside(paths: set[str], *allowed: str) -> set[str]:
         ("uvloop", ("serve/server/",)),
         ("flask", ("serve/server/flask_app.py", "serve/web/")),
         ("werkzeug", ("serve/server/flask_app.py", "serve/web/")),
-        ("torch", ("train/", "passfail/runtimes/torchscript.py")),
+        ("torch", ("train/", "passfail/runtimes/torch")),
         ("onnxruntime", ("passfail/runtimes/onnx.py",)),
     ],
 )

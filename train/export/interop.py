@@ -6,6 +6,7 @@ import numpy as np
 
 from passfail.columns import row
 from passfail.manifest import Manifest
+from passfail.proof.engines import onnx_reference
 from passfail.runtimes import Runtime
 from train.errors import ExportError
 from train.export import parity
@@ -20,7 +21,7 @@ def conform(models: Path, name: str, version: int | None = None) -> list[str]:
     Returns lines of text. Raises ExportError if an engine answers differently.
     """
     folder, manifest, files = parity.published(models, name, version)
-    engines = {"onnx reference": parity.reference(files["model.onnx"]), **parity.others(files)}
+    engines = {"onnx reference": onnx_reference(files["model.onnx"]), **parity.others(files)}
     lines = [f"{folder}: unchanged, {len(manifest.examples)} recorded examples"]
     lines += [replay(manifest, engine, run) for engine, run in engines.items()]
     return lines + ["openvino: not installed (make conform installs it)"] * ("openvino" not in engines)

@@ -5,18 +5,15 @@ own machine. Logits must equal the closed form's to the bit: the graph adds in a
 """
 
 import importlib.util
-import io
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import onnx
 import torch
-from onnx.reference import ReferenceEvaluator
 
 from passfail.arrays import Floats
 from passfail.errors import CertificateError, PassfailError
@@ -24,10 +21,11 @@ from passfail.manifest import Certificate, Feature, Figures, Manifest, Parameter
 from passfail.model import Model
 from passfail.proof import certificate as proofs
 from passfail.proof import samples
+from passfail.proof.engines import onnx_reference
 from passfail.repository import find, read_manifest, read_verified
 from passfail.runtimes import MODEL_FILES, Runtime, load_runtime
+from passfail.runtimes.torchscript import in_torch
 from train.errors import ExportError
-from train.export.javascript import HIDDEN
 
 SEED = 0
 ROWS = 5_000  # of each kind that can be drawn at will
@@ -76,10 +74,7 @@ def certificate(
         exact=len(truth.sample),
         batches=sizes,
         engines=figures,
-        others={
-            **{name: tuple(prove({name: run}, manifest, truth)[1]) for name, run in further.items()},
-            **({"javascript": (HIDDEN,)} if manifest.parameters.hidden else {}),
-        },
+        others={name: tuple(prove({name: run}, manifest, truth)[1]) for name, run in further.items()},
         versions={"python": platform.python_version(), **{name: version(name) for name in (*PACKAGES, *further)}},
         cpu=cpu(),
     )
@@ -122,24 +117,13 @@ def engines(files: Mapping[str, bytes], eager: torch.nn.Module | None = None) ->
     """The engines that must answer alike, {name: runtime}."""
     try:
         every = {name: load_runtime(name, files[file]) for name, file in MODEL_FILES.items()}
+        every["torch.export"] = load_runtime("torchexport", files["model.pt2"])
     except PassfailError as error:
         raise ExportError(f"the export can't be proven: {error}") from error
-    every["onnx reference"] = reference(files["model.onnx"])
-    every["torch.export"] = _torch(torch.export.load(io.BytesIO(files["model.pt2"])).module())
+    every["onnx reference"] = onnx_reference(files["model.onnx"])
     if eager is not None:
-        every["eager"] = _torch(eager)
+        every["eager"] = in_torch(eager)
     return every
-
-
-def reference(model: bytes) -> Runtime:
-    """ONNX's reference evaluator, which defines each operation in NumPy, for the bytes of a model.onnx."""
-    evaluator = ReferenceEvaluator(onnx.load_from_string(model))
-
-    def evaluate(x: Floats) -> tuple[Floats, Floats]:
-        with np.errstate(all="ignore"):
-            return tuple(evaluator.run(["logit", "probability"], {"x": x}))
-
-    return evaluate
 
 
 def others(files: Mapping[str, bytes]) -> dict[str, Runtime]:
@@ -205,12 +189,3 @@ def cpu(info: Path = Path("/proc/cpuinfo")) -> tuple[str, ...]:
     flags = (facts.get("flags") or facts.get("Features") or "").split()
     vector = ("sse", "ssse", "avx", "fma", "f16c", "amx", "asimd", "sve", "neon")
     return (facts.get("model name", platform.machine()), *(flag for flag in flags if flag.startswith(vector)))
-
-
-def _torch(module: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]) -> Runtime:
-    def run(x: Floats) -> tuple[Floats, Floats]:
-        with torch.inference_mode():
-            logit, probability = module(torch.from_numpy(x))
-        return logit.numpy(), probability.numpy()
-
-    return run

@@ -18,6 +18,7 @@ from passfail import signing
 from passfail.columns import row
 from passfail.files import replacing
 from passfail.manifest import Example, Feature, File, Manifest
+from passfail.proof import engines
 from passfail.repository import versions
 from passfail.runtimes import load_runtime
 from train.errors import ExportError
@@ -37,6 +38,8 @@ output [
 ]
 """
 
+
+TARGET_ROWS = 200, 1_000  # that every engine is asked, of each kind and across the probabilities
 
 # The description of a file in the manifest, and so in GET /model and the model card.
 ABOUT = {
@@ -79,7 +82,11 @@ def export(
     manifest = _describe(description, model, kept, files)
     if (module := javascript.to_javascript(manifest)) is not None:
         files[javascript.FILENAME] = module
-    manifest = msgspec.structs.replace(manifest, files=_files(files))
+    targets = engines.prove(manifest, files, *TARGET_ROWS)
+    if liars := engines.wrong(targets):
+        raise ExportError(f"the export does not answer as its parameters say: {', '.join(liars)}")
+    certificate = msgspec.structs.replace(manifest.certificate, targets=targets)
+    manifest = msgspec.structs.replace(manifest, files=_files(files), certificate=certificate)
     pages = {
         report.CARD: (mlmodel.front_matter(manifest) + report.card(manifest, description.evaluation)).encode(),
         report.PAGE: report.html(manifest, description.evaluation).encode(),

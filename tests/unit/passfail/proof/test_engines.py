@@ -5,25 +5,37 @@ from pathlib import Path
 import pytest
 
 from passfail.loading import load
+from passfail.manifest import Proof
 from passfail.proof import engines
-from passfail.proof.engines import Proof, prove, table
+from passfail.proof.engines import prove, table, wrong
 from passfail.repository import read_verified
-
-
-@pytest.fixture(autouse=True)
-def few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engines, "ROWS", 50)
-    monkeypatch.setattr(engines, "ACROSS", 50)
 
 
 @pytest.mark.parametrize("name", ["hours", "admissions"])
 def test_every_engine_gives_the_same_logits_and_verdicts(models: Path, name: str) -> None:
     manifest = load(models / name).manifest
-    proofs = list(prove(manifest, read_verified(models / name / "1", manifest)))
+    proofs = prove(manifest, read_verified(models / name / "1", manifest), 50, 50)
 
-    assert [one.engine for one in proofs] == list(engines.ENGINES)
-    assert all(one.absent or (one.rows > 100 and one.logits == one.verdicts == 0) for one in proofs)
-    assert "6 engines, 0 verdicts differ" in table(proofs) or any(one.absent for one in proofs)
+    assert list(proofs) == [*engines.ENGINES, *engines.ELSEWHERE]
+    asked = [one for one in proofs.values() if not one.absent]
+    assert all(one.rows > 100 and one.logits == one.verdicts == 0 for one in asked)
+    assert table(proofs).endswith(f"one export, {len(asked)} engines, 0 verdicts differ")
+    assert not wrong(proofs)
+
+
+@pytest.mark.parametrize("name", ["hours", "admissions"])
+def test_the_manifest_has_the_figures_of_every_engine(models: Path, name: str) -> None:
+    targets = load(models / name).manifest.certificate.targets
+
+    assert list(targets) == [*engines.ENGINES, *engines.ELSEWHERE]
+    for engine in ("onnx", "torchscript", "torch.export", "onnx reference", "numpy"):
+        assert targets[engine].rows > 1_000
+    assert not wrong(targets)
+    card = (models / name / "1" / "MODEL_CARD.md").read_text()
+    for engine, one in targets.items():
+        row = f"| {engine} | {f'not proven here: {one.absent}' if one.absent else f'{one.rows} | 0 | 0 |'}"
+        assert row in card
+        assert f'<td class="text">{engine}</td>' in (models / name / "1" / "report.html").read_text()
 
 
 def test_an_engine_that_answers_otherwise_is_seen(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,15 +44,17 @@ def test_an_engine_that_answers_otherwise_is_seen(models: Path, monkeypatch: pyt
     turned = {"turned": lambda manifest, files, x: (-onnx(manifest, files, x)[0], None)}
     monkeypatch.setattr(engines, "ENGINES", turned)
 
-    (found,) = prove(manifest, read_verified(models / "hours" / "1", manifest))
-    assert found.logits > 0
-    assert found.verdicts > 0
+    proofs = prove(manifest, read_verified(models / "hours" / "1", manifest), 50, 50)
+    assert proofs["turned"].logits > 0
+    assert proofs["turned"].verdicts > 0
+    assert wrong(proofs) == ["turned"]
 
 
 def test_an_engine_that_is_not_here_says_why(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     manifest = load(models / "hours").manifest
     monkeypatch.setattr("shutil.which", lambda name: None)
-    found = {one.engine: one for one in prove(manifest, read_verified(models / "hours" / "1", manifest))}
+    monkeypatch.setattr(engines, "ENGINES", {"javascript, node": engines.ENGINES["javascript, node"]})
+    found = prove(manifest, read_verified(models / "hours" / "1", manifest), 50, 50)
 
-    assert found["javascript, node"] == Proof("javascript, node", "node is not installed")
-    assert "not asked: node is not installed" in table(list(found.values()))
+    assert found["javascript, node"] == Proof("node is not installed")
+    assert "not proven here: node is not installed" in table(found)

@@ -1,0 +1,13 @@
+"""Runs model.pt2, of torch.export: PyTorch's successor of TorchScript. It is proven, and never serves."""
+
+import io
+
+import torch
+
+from passfail.runtimes import Runtime
+from passfail.runtimes.torchscript import in_torch
+
+
+def load(model: bytes) -> Runtime:
+    """Open the bytes of model.pt2."""
+    return in_torch(torch.export.load(io.BytesIO(model)).module())

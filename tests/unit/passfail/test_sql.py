@@ -1,0 +1,82 @@
+"""The SELECT of an export: every dialect's text is of its dialect, and what SQL can't express is refused."""
+
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+import sqlglot
+
+from passfail.columns import Column
+from passfail.errors import ConfigError
+from passfail.manifest import Manifest
+from passfail.proof import reference, samples
+from passfail.proof.activations import ACTIVATIONS
+from passfail.sql import DIALECTS, EXACT, MOST, select
+from tests.support.models import opened, with_hidden
+
+
+@pytest.fixture(scope="module")
+def manifest(models: Path) -> Manifest:
+    return opened(models, "admissions").manifest
+
+
+def in_sqlite(manifest: Manifest, rows: Sequence[Sequence[object]]) -> np.ndarray:
+    query = select(manifest, "sqlite", "applicants")
+    with sqlite3.connect(":memory:") as engine:
+        engine.execute('CREATE TABLE applicants ("gre" REAL, "gpa" REAL, "rank" TEXT)')
+        engine.executemany("INSERT INTO applicants VALUES (?, ?, ?)", rows)
+        return np.array(engine.execute(f"SELECT logit FROM ({query})").fetchall(), dtype=float)[:, 0]
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("hidden", [False, True], ids=["linear", "hidden layer"])
+def test_every_dialect_s_text_parses_as_that_dialect(manifest: Manifest, dialect: str, hidden: bool) -> None:
+    subject = with_hidden(manifest, "ReLU") if hidden else manifest
+    text = select(subject, dialect, "public.applicants")
+
+    (parsed,) = sqlglot.parse(text, dialect=dialect, error_level=sqlglot.ErrorLevel.RAISE)
+    assert parsed is not None
+    assert parsed.named_selects == ["*", "verdict", "label", "probability"]
+    assert parsed.sql(dialect, pretty=True) == text
+
+
+@pytest.mark.parametrize("activation", EXACT)
+def test_a_hidden_layer_without_tables_has_the_bits_of_the_closed_form(manifest: Manifest, activation: str) -> None:
+    hidden = with_hidden(manifest, activation)
+    x, _ = samples.rows(hidden, 60)
+    expected = reference.logit(hidden, x)
+    x = x[np.isfinite(expected) & (np.abs(x) < 1e150).all(axis=1)]
+    columns = [Column(feature) for feature in hidden.features]
+    cells = [[column.value(number) for column, number in zip(columns, row, strict=True)] for row in x.tolist()]
+
+    assert in_sqlite(hidden, cells).tobytes() == reference.logit(hidden, x).tobytes()
+
+
+@pytest.mark.parametrize("activation", sorted(set(ACTIVATIONS) - set(EXACT)))
+def test_an_activation_that_needs_a_table_is_refused(manifest: Manifest, activation: str) -> None:
+    with pytest.raises(ConfigError, match=f"SQL can't express the activation {activation} exactly"):
+        select(with_hidden(manifest, activation), "duckdb", "t")
+
+
+def test_more_terms_than_an_engine_takes_are_refused(manifest: Manifest) -> None:
+    columns = manifest.parameters.columns * MOST
+    wide = msgspec.structs.replace(manifest, parameters=msgspec.structs.replace(manifest.parameters, columns=columns))
+    with pytest.raises(ConfigError, match=f"{5 * MOST} terms"):
+        select(wide, "duckdb", "t")
+
+
+def test_levels_in_any_case_are_refused(manifest: Manifest) -> None:
+    with pytest.raises(ConfigError, match="train without --fold-case"):
+        select(msgspec.structs.replace(manifest, fold_case=True), "duckdb", "t")
+
+
+def test_an_unseen_level_is_the_level_that_stands_for_it(manifest: Manifest) -> None:
+    rows = [[500.0, 3.0, "9"], [500.0, 3.0, "3"], [500.0, 3.0, None]]
+
+    assert np.isnan(in_sqlite(manifest, rows)).tolist() == [True, False, True]
+    unseen, pooled, missing = in_sqlite(msgspec.structs.replace(manifest, pooled={"rank": "3"}), rows)
+    assert unseen == pooled
+    assert np.isnan(missing)
