@@ -7,34 +7,20 @@ import shlex
 import struct
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
-from datetime import date, datetime
 from functools import lru_cache
 from itertools import chain, islice
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 
 from passfail.arrays import Bools, Floats, Row
 from passfail.errors import BodyTooLarge, InvalidInstance, Problem
 from passfail.manifest import MISSING, PLAIN, Dialect, Feature, Manifest
+from passfail.spelling import BOOLEANS, NUMBER, date_number, written
 
 Codes = dict[str | float | None, float]
 Value = float | str | None  # a number, a level's text, or None: missing
 
-NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
-BOOLEANS = frozenset(["true", "false"])  # the levels of JSON's booleans and of every spelling in CSV
-# A number formatted for people: a currency before it, groups of thousands, and a unit without digits behind it.
-_BODY = r"(?:[0-9]{{1,3}}(?:[{group}][0-9]{{3}})+|[0-9]+)(?:{point}[0-9]*)?(?:[eE][+-]?[0-9]+)?|{point}[0-9]+"
-_FORMATTED = (
-    r"(?P<sign>[+-]?)(?P<before>[$€£¥]?) ?(?P<body>"
-    + _BODY
-    + r") ?(?P<after>[^\W\d_/²³]{{0,12}}(?:/[^\W\d_]{{1,6}})?[²³]?|[%‰°$€£¥])"
-)
-FORMATTED = {
-    ".": re.compile(_FORMATTED.format(group=",' \u00a0\u202f", point=r"\.")),
-    ",": re.compile(_FORMATTED.format(group=".' \u00a0\u202f", point=",")),
-}
-GROUPS = re.compile(r"[,.' \u00a0\u202f]")
 WHOLE = re.compile(r"0|-?[1-9][0-9]{0,17}")
 LIKE = 0.8  # difflib's similarity above which an unknown name counts as a misspelt feature
 MOST_ADDED = 2  # more or fewer characters in a misspelt name: a longer one could carry a value
@@ -53,43 +39,6 @@ class InvalidValue(ValueError):
     def __init__(self, detail: str, unseen: bool = False) -> None:
         super().__init__(detail)
         self.unseen = unseen
-
-
-class Written(NamedTuple):
-    """A number formatted for people: its plain text, its unit, its marks between thousands."""
-
-    number: str
-    unit: str
-    thousands: str
-
-
-def written(text: str, decimal: str) -> Written | None:
-    """Parse a text such as `62.9 kg`, `12 %`, `$5` or `1.234,50` (decimal ","); None: no number."""
-    match = FORMATTED[decimal].fullmatch(text)
-    if match is None or (match["before"] and match["after"]):
-        return None
-    whole, mark, fraction = match["body"].partition(decimal)
-    number = match["sign"] + GROUPS.sub("", whole) + ("." + fraction if mark else "")
-    return Written(number, match["before"] or match["after"], "".join(GROUPS.findall(whole)))
-
-
-DATE_PARTS = ("year", "month", "day", "weekday", "hour")
-SINCE = re.compile(r"days-since-(\d{4}-\d{2}-\d{2})")
-
-
-def date_number(text: str, part: str) -> float:
-    """A part of an ISO 8601 date, with or without a time; weekday 1 is Monday.
-
-    Raises ValueError.
-    """
-    if text[4:5] != "-":  # 20240531 could be a number
-        raise ValueError
-    when = datetime.fromisoformat(text)
-    if since := SINCE.fullmatch(part):
-        return float((when.date() - date.fromisoformat(since[1])).days)
-    if part not in DATE_PARTS:
-        raise ValueError
-    return float(when.isoweekday() if part == "weekday" else getattr(when, part))
 
 
 class Texts(dict[Any, float]):
@@ -143,15 +92,17 @@ class Column:
         source: str = "",
         fold_case: bool = False,
         pooled: bool = False,
+        order: str = "",
     ) -> None:
         """Make the rule.
 
-        source : the column of dates to which the feature belongs.
+        source, order : of the dates to which the feature belongs.
         pooled : whether unseen levels have a level.
         """
         self.feature, self.name, self.nullable = feature, feature.name, feature.nullable
         self.missing, self.unit, self.thousands = MISSING.union(dialect.missing), unit, set(dialect.thousands)
         self.source, self.part = source, feature.name.removeprefix(f"{source}.") if source else ""
+        self._order = order
         self.unseen = float(len(feature.levels)) if pooled else None
         levels: Codes = {level: float(index) for index, level in enumerate(feature.levels)}
         codes = levels | {int(text): levels[text] for text in feature.levels if WHOLE.fullmatch(text)}
@@ -252,9 +203,10 @@ class Column:
 
     def _of_date(self, text: str) -> float:
         try:
-            return date_number(text, self.part)
+            return date_number(text, self.part, self._order)
         except ValueError:
-            raise InvalidValue("expected a date in ISO 8601, such as 2024-05-31") from None
+            also = {"day-first": " or 31/05/2024", "month-first": " or 05/31/2024"}.get(self._order, "")
+            raise InvalidValue(f"expected a date in ISO 8601, such as 2024-05-31{also}") from None
 
     def _missing(self, name: str) -> float:
         if not self.nullable:
@@ -280,11 +232,20 @@ class Columns:
 
     def __init__(self, manifest: Manifest, max_rows: int) -> None:
         self.max_rows, self.dialect = max_rows, manifest.dialect
-        self.parts = {name: [f"{name}.{part}" for part in parts] for name, parts in manifest.dates.items()}
+        self.parts = {name: [f"{name}.{part}" for part in dates.parts] for name, dates in manifest.dates.items()}
         sources = {feature: name for name, features in self.parts.items() for feature in features}
+        orders = {feature: manifest.dates[name].order for feature, name in sources.items()}
         units, fold, pooled = manifest.units, manifest.fold_case, manifest.pooled
         self._columns = [
-            Column(f, self.dialect, units.get(f.name, ""), sources.get(f.name, ""), fold, f.name in pooled)
+            Column(
+                f,
+                self.dialect,
+                units.get(f.name, ""),
+                sources.get(f.name, ""),
+                fold,
+                f.name in pooled,
+                orders.get(f.name, ""),
+            )
             for f in manifest.features
         ]
         self.pools = [

@@ -107,6 +107,19 @@ class Dialect(Struct, frozen=True, omit_defaults=True):
 PLAIN = Dialect()
 
 
+class Dates(Struct, frozen=True, omit_defaults=True):
+    """A column of dates.
+
+    Attributes
+    ----------
+    parts : the parts that are features.
+    order : how dates are written besides ISO 8601.
+    """
+
+    parts: tuple[str, ...]
+    order: Literal["", "day-first", "month-first"] = ""
+
+
 class Column(Struct, frozen=True):
     """One column of the design matrix, which adds weight * (value - center) / scale to the logit.
 
@@ -459,7 +472,7 @@ class Manifest(Struct, frozen=True, omit_defaults=True):
     units : {numeric feature: its unit}, shown and never used in a calculation.
     arguments : {argument of the command fit: its value}, as given, for `make reproduce`.
     dialect : the table's; by default that of Parquet and of plain CSV.
-    dates : {column of dates: its parts}; each part is a numeric feature named column.part.
+    dates : the columns of dates; each part of one is a numeric feature named column.part.
     pooled : {feature: the level that stands for rare and for unseen levels}.
     fold_case : whether the levels are in lower case, and the case of a level that is sent is ignored.
     groups : the figures of the groups of --by.
@@ -482,7 +495,7 @@ class Manifest(Struct, frozen=True, omit_defaults=True):
     units: dict[str, str] = {}
     arguments: dict[str, Any] = {}
     dialect: Dialect = PLAIN
-    dates: dict[str, tuple[str, ...]] = {}
+    dates: dict[str, Dates] = {}
     pooled: dict[str, str] = {}
     fold_case: bool = False
     groups: tuple[Group, ...] = ()

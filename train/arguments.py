@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from passfail import signing
-from passfail.columns import DATE_PARTS, date_number
 from passfail.errors import ConfigError
 from passfail.manifest import NAME
 from passfail.proof.activations import ACTIVATIONS
 from passfail.signing import Sign
+from passfail.spelling import DATE_PARTS, ORDERS, date_number
 from train.errors import ExportError, FitError
 from train.export import checkpoint
 from train.model.links import LINKS
@@ -163,7 +163,8 @@ def _columns() -> ArgumentParser:
     columns.add_argument("--fold-case", action="store_true", help="spell levels in small letters: North is north")
     columns.add_argument(
         "--date", dest="dates", type=_date, action="append", default=[], metavar="COLUMN=PART,...",
-        help=f"make numbers of a column of dates: {', '.join(DATE_PARTS)}, days-since-2020-01-01",
+        help=f"make numbers of a column of dates: {', '.join(DATE_PARTS)}, days-since-2020-01-01; and {ORDERS[0]} or "
+        f"{ORDERS[1]} if both could be",
     )  # fmt: skip
     columns.add_argument(
         "--strict", action="store_true", help="refuse columns that are left out with a warning otherwise"
@@ -204,7 +205,7 @@ def _date(text: str) -> tuple[str, tuple[str, ...]]:
     name, _, given = text.partition("=")
     parts = tuple(part.strip() for part in given.split(","))
     try:
-        for part in parts:
+        for part in set(parts) - set(ORDERS) or {""}:
             date_number("2024-05-31", part)
     except ValueError as error:
         found = f"takes COLUMN=PART,PART,...: {', '.join(DATE_PARTS)}, days-since-2020-01-01"

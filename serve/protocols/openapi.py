@@ -155,7 +155,7 @@ def _schemas(served: Served, config: Config) -> Schema:
     manifest = served.model.manifest
     verdict, *_ = fields = answers.names(manifest)
     refused: Schema = {"type": "object", "properties": {"error": {"type": "string"}}, "required": ["error"]}
-    dated = {f"{name}.{part}" for name, parts in manifest.dates.items() for part in parts}
+    dated = {f"{name}.{part}" for name, dates in manifest.dates.items() for part in dates.parts}
     return {
         "Row": {
             "type": "object",

@@ -110,28 +110,19 @@ def _from_csv(decoders: Codecs, rows: Sequence[Mapping[str, str | None]]) -> Flo
 
 
 def _from_json(decoders: Codecs, rows: Sequence[Mapping[str, str | None]]) -> Floats:
-    values = [{name: _value(decoders, name, cell) for name, cell in row.items()} for row in rows]
+    numeric = {column.name for column in decoders.columns if column.codes is None}
+    values = [
+        {name: float(cell) if cell is not None and name in numeric else cell for name, cell in row.items()}
+        for row in rows
+    ]
     return decoders.json.read_objects(msgspec.json.encode(values))
 
 
 def _from_tensors(decoders: Codecs, rows: Sequence[Mapping[str, str | None]]) -> Floats:
-    inputs = [
-        {
-            "name": name,
-            "shape": [len(rows)],
-            "datatype": "FP64" if _numeric(decoders, name) else "BYTES",
-            "data": [_value(decoders, name, row[name]) for row in rows],
-        }
-        for name in rows[0]
-    ]
+    inputs = []
+    for column in decoders.columns:  # tensors take the parts of a date as numbers
+        cells, numeric = [row[column.source or column.name] for row in rows], column.codes is None
+        data = [column.cell(cell) if numeric and cell is not None else cell for cell in cells]
+        kind = "FP64" if numeric else "BYTES"
+        inputs.append({"name": column.name, "shape": [len(rows)], "datatype": kind, "data": data})
     return decoders.tensors.read(decoders.tensors.decode(msgspec.json.encode({"inputs": inputs})).inputs)
-
-
-def _value(decoders: Codecs, name: str, cell: str | None) -> str | float | None:
-    """A cell as JSON has it: a number where the feature of that name is numeric."""
-    return float(cell) if cell is not None and _numeric(decoders, name) else cell
-
-
-def _numeric(decoders: Codecs, name: str) -> bool:
-    column = decoders.columns.by_name.get(name)
-    return column is not None and column.codes is None

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from passfail.arrays import Floats
 from passfail.files import replacing
-from passfail.manifest import PLAIN, Dialect, Feature, Group, Metrics, Struct, Target, Training
+from passfail.manifest import PLAIN, Dates, Dialect, Feature, Group, Metrics, Struct, Target, Training
 from train.errors import FitError
 from train.evaluation.metrics import Evaluation
 from train.model.logistic import LogisticModel
@@ -46,8 +46,8 @@ class Kept(NamedTuple):
 class Raw(Struct, frozen=True):
     """A row as it stands in the table, and what the fit made of it.
 
-    cells: each feature's cell as text, None where missing. outcome: the target's cell. logit: the fit's own. label:
-    what the fit predicts, by its threshold.
+    cells: of each column that features are made of, as text, None where missing. outcome: the target's cell. logit: the
+    fit's own. label: what the fit predicts, by its threshold.
     """
 
     cells: dict[str, str | None]
@@ -70,7 +70,7 @@ class Description(Struct, frozen=True):
     raw: tuple[Raw, ...] = ()
     arguments: dict[str, Any] = {}
     dialect: Dialect = PLAIN
-    dates: dict[str, tuple[str, ...]] = {}
+    dates: dict[str, Dates] = {}
     pooled: dict[str, str] = {}
     fold_case: bool = False
     groups: tuple[Group, ...] = ()

@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-from passfail.columns import BOOLEANS
 from passfail.manifest import MISSING, Feature, Manifest
+from passfail.spelling import BOOLEANS
 from train.model.links import POLYNOMIALS
 
 FILENAME = "model.js"

@@ -11,8 +11,8 @@ from typing import Literal
 
 from msgspec.structs import replace
 
-from passfail.columns import FORMATTED
 from passfail.manifest import MISSING, Dialect
+from passfail.spelling import FORMATTED
 from train.table.values import plain_number
 
 HEAD = 1 << 16  # bytes of a file that its dialect is found from

@@ -27,9 +27,11 @@ def raw_rows(path: Path, reading: Reading, table: Table) -> list[RawRow]:
 
     Left out are rows with units, commas in numbers or other spellings of a level, and those behind a row left out.
     """
-    if table.dates:  # their numbers stand in no cell
-        return []
-    names = [feature.name for feature in table.features]
+    columns = []
+    for feature in table.features:
+        source = table.sources.get(feature.name, "")
+        columns.append(Column(feature, source=source, order=table.dates[source].order if source else ""))
+    names = list(dict.fromkeys(column.source or column.name for column in columns))
     part = open_parts(path, reading)[0]
     part.header()
     read = [*names, table.target.name]
@@ -37,13 +39,12 @@ def raw_rows(path: Path, reading: Reading, table: Table) -> list[RawRow]:
         block = job()
     if not block:
         return []
-    columns = [Column(feature) for feature in table.features]
     found = []
     for row in range(min(ROWS, len(table.x), len(block[read[0]].numbers))):
         cells = {name: _text(block[name].texts, block[name].numbers[row]) for name in read}
         outcome = cells.pop(table.target.name)
         try:
-            numbers = [column.cell((cells[column.name] or "").strip()) for column in columns]
+            numbers = [column.cell((cells[column.source or column.name] or "").strip()) for column in columns]
         except InvalidValue:
             continue
         known = outcome == table.target.values[int(table.y[row])]

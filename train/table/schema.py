@@ -1,14 +1,15 @@
 """What each column of a table is: the target, the weights, a feature, or left out; or why it can't be used."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Literal, NamedTuple
 
 from msgspec import structs
 
-from passfail.columns import BOOLEANS, date_number
-from passfail.manifest import Feature, Target
+from passfail.manifest import Dates, Feature, Target
+from passfail.spelling import BOOLEANS, ORDERS, date_number, parsed_date
 from train.table import values
 
 # The value that is positive, where a target's two values are not 0 and 1.
@@ -36,7 +37,7 @@ class Reading:
     a missing cell becomes, see passfail.manifest.Feature, or "drop" for its row}; by default the mean or the most
     frequent level, where a cell is missing. reference: {column: its reference level}. order: {column: its levels in
     order}. rare: a level of fewer rows becomes OTHER. fold_case: whether levels are spelt in small letters. dates:
-    {column: parts of its dates that become features, see passfail.columns.date_number}. group, time: columns that say
+    {column: parts of its dates that become features, see passfail.spelling.date_number}. group, time: columns that say
     how rows are held out. by: columns whose groups get figures of their own, features or not. strict: refuse what is
     left out with a warning otherwise. na: cells that are missing, besides passfail.manifest.MISSING. separator,
     decimal, encoding: of CSV, found if None. header: whether CSV has one. sheet: of an Excel file, the first if None.
@@ -300,25 +301,57 @@ def feature(reading: Reading, name: str, column: Summary) -> tuple[Feature, dict
     return Feature(name, "categorical", tuple(levels), None, None, imputed, strategy), codes, pooled
 
 
-def date_features(reading: Reading, name: str, column: Summary) -> Iterator[tuple[Feature, dict[str, float]]]:
+def dates(given: Sequence[str], name: str, column: Summary) -> Dates:
+    """The parts, of --date's, and the order that all texts of a column are written in. Raises Fault."""
+    if column.too_many:
+        raise Fault(None, f"more than {MOST_TEXTS} different dates", "leave its time of day out, or drop the column")
+    parts = tuple(part for part in given if part not in ORDERS)
+    tried = [part for part in given if part in ORDERS] or ["", *ORDERS]
+    wrong = {order: _not_dates(column, order) for order in tried}
+    fitting = [order for order, texts in wrong.items() if not texts]
+    if not fitting:
+        strays = min(wrong.values(), key=lambda texts: len(texts))
+        stray = min(strays, key=lambda text: column.levels[text].first)
+        remedy = "write it as 2024-05-31, or all as 31.05.2024 or as 05/31/2024"
+        raise Fault(column.levels[stray].first, f"{stray!r} is not a date as the others", remedy)
+    if fitting == list(ORDERS):
+        options = [f"--date '{name}={','.join([order, *parts])}'" for order in ORDERS]
+        first = min(column.levels, key=lambda text: column.levels[text].first)
+        found = f"{first!r} may be a day and a month, or a month and a day, and so may all its cells"
+        raise Fault(column.levels[first].first, found, f"use {' or '.join(options)}", options[0])
+    return Dates(parts, fitting[0])  # type: ignore[arg-type]
+
+
+def _not_dates(column: Summary, order: str) -> list[str]:
+    """The texts of a column that are no dates in that order."""
+    wrong = []
+    for text in column.levels:
+        try:
+            parsed_date(text, order)
+        except ValueError:
+            wrong.append(text)
+    return wrong
+
+
+def date_features(
+    reading: Reading, dates: Dates, name: str, column: Summary
+) -> Iterator[tuple[Feature, dict[str, float]]]:
     """The Feature of each part of a column's dates, and its number for each of the texts. Raises Fault or LeftOut."""
-    for part in reading.dates[name]:
-        codes = date_numbers(column, part)
+    for part in dates.parts:
+        codes = date_numbers(column, part, dates.order)
         low, high = min(codes.values(), default=0.0), max(codes.values(), default=0.0)
         numbers = replace(column, kinds={"number"}, levels={}, minimum=low, maximum=high)
         yield structs.replace(feature(reading, name, numbers)[0], name=f"{name}.{part}"), codes
 
 
-def date_numbers(column: Summary, part: str) -> dict[str, float]:
+def date_numbers(column: Summary, part: str, order: str) -> dict[str, float]:
     """The number of each text of a column of dates. Raises Fault."""
-    if column.too_many:
-        raise Fault(None, f"more than {MOST_TEXTS} different dates", "leave its time of day out, or drop the column")
     codes = {}
     for text, level in column.levels.items():
         try:
-            codes[text] = date_number(text, part)
+            codes[text] = date_number(text, part, order)
         except ValueError as error:
-            raise Fault(level.first, f"{text!r} is not a date in ISO 8601", "write it as 2024-05-31") from error
+            raise Fault(level.first, f"{text!r} is not a date as in training", "write it as 2024-05-31") from error
     return codes
 
 
@@ -329,8 +362,12 @@ def check_order(column: Summary, time: bool) -> dict[str, float]:
     if column.too_many:
         raise Fault(None, f"more than {MOST_TEXTS} different texts", "use numbers")
     if time and column.levels:
-        first = min(level.first for level in column.levels.values())
-        raise Fault(first, "not a time", "--time takes numbers, and dates in ISO 8601: 2024-05-31")
+        orders = [order for order in ("", *ORDERS) if not _not_dates(column, order)]
+        if not orders or orders == list(ORDERS):  # or it is unknown which
+            first = min(level.first for level in column.levels.values())
+            raise Fault(first, "not a time", "--time takes numbers, and dates as 2024-05-31 or 31.05.2024")
+        whens = {text: parsed_date(text, orders[0]).replace(tzinfo=None) for text in column.levels}
+        return {text: (when - datetime(1970, 1, 1)).total_seconds() for text, when in whens.items()}
     return {text: float(index) for index, text in enumerate(sorted(column.levels))}
 
 

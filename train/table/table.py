@@ -15,7 +15,7 @@ import pyarrow as pa
 from msgspec import structs
 
 from passfail.arrays import Bools, Floats
-from passfail.manifest import PLAIN, Dialect, Feature, Target
+from passfail.manifest import PLAIN, Dates, Dialect, Feature, Target
 from train import distributed
 from train.errors import DataError
 from train.table import schema
@@ -58,7 +58,7 @@ class Table:
     units: Mapping[str, str] = field(default_factory=dict)
     cluster: Floats | None = None
     dialect: Dialect = PLAIN
-    dates: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    dates: Mapping[str, Dates] = field(default_factory=dict)
     pooled: Mapping[str, str] = field(default_factory=dict)
     group: Floats | None = None
     time: Floats | None = None
@@ -66,6 +66,11 @@ class Table:
     parts: tuple[tuple[int, int], ...] = ()
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """{feature: the column of dates that it is a part of}."""
+        return {f"{name}.{part}": name for name, dates in self.dates.items() for part in dates.parts}
 
 
 class Rows(NamedTuple):
@@ -117,7 +122,7 @@ def read_table(path: Path, reading: Reading | None = None, log: Log = lambda lin
         missing={f.name: columns[found.source(f.name)].missing for f in found.features},
         units={f.name: unit for f in found.features for unit in columns[found.source(f.name)].units if unit},
         dialect=structs.replace(parts[0].dialect, thousands="".join(sorted(thousands))),
-        dates=reading.dates,
+        dates=found.dates,
         pooled=found.pooled,
         group=share.other(reading.group),
         time=share.other(reading.time),
@@ -133,8 +138,7 @@ def read_rows(path: Path, table: Table, reading: Reading, log: Log = lambda line
 
     Raises DataError where a column or a level is not one of the table's.
     """
-    sources = {f"{name}.{part}": name for name, parts in table.dates.items() for part in parts}
-    names = list(dict.fromkeys(sources.get(feature.name, feature.name) for feature in table.features))
+    names = list(dict.fromkeys(table.sources.get(feature.name, feature.name) for feature in table.features))
     parts = open_parts(path, reading)
     header = parts[0].header()
     wanted = [*names, table.target.name, *([reading.weights] if reading.weights else []), *table.by]
@@ -223,13 +227,14 @@ def _feature_names(reading: Reading, header: Sequence[str], path: Path) -> list[
 class _Found:
     """What the columns turn out to be: features, the target, the number of each text of a column, and warnings.
 
-    sources: {feature: its column}, of parts of dates. pooled: as in Table.
+    sources: {feature: its column}, of parts of dates. dates, pooled: as in Table.
     """
 
     target: Target
     features: list[Feature] = field(default_factory=list)
     codes: dict[str, dict[str, float]] = field(default_factory=dict)
     sources: dict[str, str] = field(default_factory=dict)
+    dates: dict[str, Dates] = field(default_factory=dict)
     pooled: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
@@ -258,7 +263,8 @@ def _infer(reading: Reading, share: "_Share", columns: Mapping[str, Summary]) ->
         with _noted(faults, name):
             try:
                 if name in reading.dates:
-                    for part, codes in schema.date_features(reading, name, columns[name]):
+                    found.dates[name] = schema.dates(reading.dates[name], name, columns[name])
+                    for part, codes in schema.date_features(reading, found.dates[name], name, columns[name]):
                         found.features.append(part)
                         found.codes[part.name], found.sources[part.name] = codes, name
                     continue
@@ -281,12 +287,13 @@ def _match(table: Table, share: "_Share", columns: Mapping[str, Summary]) -> _Fo
     found = _Found(table.target, list(table.features))
     with _noted(faults, share.target):
         found.codes[share.target] = schema.known_target(table.target, columns[share.target])
-    found.sources = {f"{name}.{part}": name for name, parts in table.dates.items() for part in parts}
+    found.sources = table.sources
     for feature in table.features:
         column = columns[found.source(feature.name)]
         with _noted(faults, feature.name):
             if feature.name in found.sources:
-                codes = schema.date_numbers(column, feature.name.removeprefix(f"{found.source(feature.name)}."))
+                name = found.sources[feature.name]
+                codes = schema.date_numbers(column, feature.name.removeprefix(f"{name}."), table.dates[name].order)
             else:
                 other = table.pooled.get(feature.name)
                 codes = schema.known_feature(feature, column, share.reading.fold_case, other)

@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Collection, Iterable
 
-from passfail.columns import BOOLEANS, NUMBER, written
+from passfail.spelling import BOOLEANS, NUMBER, written
 
 EXACT = 2**53  # beyond it float64 skips integers
 PADDED = re.compile(r"[+-]?0\d+")  # a code with leading zeros: 01100

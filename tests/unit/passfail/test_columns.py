@@ -5,8 +5,9 @@ import math
 import msgspec
 import pytest
 
-from passfail.columns import Column, InvalidValue, written
+from passfail.columns import Column, InvalidValue
 from passfail.manifest import Feature
+from passfail.spelling import written
 
 
 def column(*levels: str, fill: float | None = None) -> Column:

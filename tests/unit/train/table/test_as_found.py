@@ -6,10 +6,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from msgspec import structs
 from openpyxl import Workbook
 
+from passfail.codecs import codecs
+from passfail.manifest import Column, Dates, Parameters
+from tests.support.tables import manifest_of
 from train.errors import DataError
+from train.export.chain import word_faults
+from train.export.checkpoint import Raw
 from train.table import readers
+from train.table.raw import raw_rows
 from train.table.schema import Reading
 from train.table.table import read_rows, read_table
 
@@ -358,7 +365,7 @@ def test_parts_of_dates_are_features_and_faults_name_their_line(tmp_path):
     assert (table.features[0].range, table.features[0].fill, set(table.x[:, 1])) == ((1, 28), 10.5, {10})
     test = read_rows(tmp_path / "t.csv", table, Reading())
     assert test[0].tobytes() == table.x.tobytes()
-    with pytest.raises(DataError, match=r"line 4: column 'day': '31\.2\.2024' is not a date in ISO 8601"):
+    with pytest.raises(DataError, match=r"line 4: column 'day': '31\.2\.2024' is not a date as the others"):
         read(tmp_path, csv([*rows[:2], ("31.2.2024", 1, 1), *rows[3:]], "day,x,y"), dates={"day": ("day",)})
 
 
@@ -368,3 +375,51 @@ def test_unseen_and_folded_levels_of_a_test_file_are_those_of_the_table(tmp_path
     assert table.features[1].levels == ("east", "north", "other", "south")
     (tmp_path / "t.csv").write_text("x,g,y\n1,venus,1\n2,NORTH,0\n")
     assert read_rows(tmp_path / "t.csv", table, Reading(fold_case=True))[0].tolist() == [[1, 2], [2, 1]]
+
+
+ORDERED = {
+    "day.month.year": (lambda d: f"{d}.2.2024", "day-first"),
+    "day/month/year": (lambda d: f"{d:02}/02/2024", "day-first"),
+    "month/day/year": (lambda d: f"02/{d:02}/2024", "month-first"),
+    "day-month-year with a time": (lambda d: f"{d:02}-02-2024 10:30", "day-first"),
+}
+
+
+@pytest.mark.parametrize("case", ORDERED)
+def test_dates_in_one_order_are_found_and_read_alike_by_the_service(tmp_path, case):
+    spell, order = ORDERED[case]
+    rows = [(spell(i % 28 + 1), x, y) for i, (x, _, y) in enumerate(ROWS)]
+    table = read(tmp_path, csv(rows, "day,x,y"), dates={"day": ("day", "month")})
+
+    assert table.dates["day"] == Dates(("day", "month"), order)
+    assert table.x[:28, :2].tolist() == [[day, 2] for day in range(1, 29)]
+    assert read_rows(tmp_path / "t.csv", table, Reading())[0].tobytes() == table.x.tobytes()
+    decoders = codecs(manifest_of(table), 100)
+    for text in (spell(17), "2024-02-17"):
+        assert decoders.csv.read(f"day,x\n{text},1\n".encode())[0].tolist() == [[17, 2, 1]]
+    raw = raw_rows(tmp_path / "t.csv", Reading(dates={"day": ("day", "month")}), table)
+    assert (len(raw), raw[0].cells["day"]) == (40, spell(1))
+    kept = [Raw(one.cells, one.outcome, 0.0, table.target.labels[0]) for one in raw]
+    columns = tuple(Column(index, None, 0.0, 1.0, 0.0, 0.0) for index in range(3))
+    manifest = structs.replace(manifest_of(table), parameters=Parameters(0.0, columns))
+    assert list(word_faults(manifest, kept)) == []
+    wrong = structs.replace(manifest, dates={"day": Dates(("day", "month"), "")})
+    assert "can't be read as CSV: " in "".join(word_faults(wrong, kept))
+
+
+def test_an_order_that_both_could_be_is_asked_for_and_one_that_is_neither_is_named(tmp_path):
+    rows = [(f"{i % 12 + 1:02}/03/2024", x, y) for i, (x, _, y) in enumerate(ROWS)]
+    with pytest.raises(DataError, match=r"line 2: .*may be a day and a month.*--date 'day=day-first,month'"):
+        read(tmp_path, csv(rows, "day,x,y"), dates={"day": ("month",)})
+    for order, month in (("day-first", 3), ("month-first", 1)):
+        table = read(tmp_path, csv(rows, "day,x,y"), dates={"day": (order, "month")})
+        assert table.x[0, 0] == month
+    with pytest.raises(DataError, match=r"line 4: column 'day': '31/31/2024' is not a date as the others"):
+        read(tmp_path, csv([*rows[:2], ("31/31/2024", 1, 1), *rows[3:]], "day,x,y"), dates={"day": ("day",)})
+
+
+def test_times_in_another_order_than_iso_are_ordered(tmp_path):
+    rows = [(f"{28 - i % 28}.02.2024", i, y) for i, (_, _, y) in enumerate(ROWS)]
+    timed = read(tmp_path, csv(rows, "day,x,y"), time="day")
+
+    assert (np.diff(timed.time[:28]) == -86_400).all()

@@ -1,0 +1,71 @@
+"""What the text of a cell means, in training and in the service: a number with its unit, a boolean, a date."""
+
+import re
+from datetime import date, datetime
+from typing import NamedTuple
+
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+BOOLEANS = frozenset(["true", "false"])  # the levels of JSON's booleans and of every spelling in CSV
+# A number formatted for people: a currency before it, groups of thousands, and a unit without digits behind it.
+_BODY = r"(?:[0-9]{{1,3}}(?:[{group}][0-9]{{3}})+|[0-9]+)(?:{point}[0-9]*)?(?:[eE][+-]?[0-9]+)?|{point}[0-9]+"
+_FORMATTED = (
+    r"(?P<sign>[+-]?)(?P<before>[$€£¥]?) ?(?P<body>"
+    + _BODY
+    + r") ?(?P<after>[^\W\d_/²³]{{0,12}}(?:/[^\W\d_]{{1,6}})?[²³]?|[%‰°$€£¥])"
+)
+FORMATTED = {
+    ".": re.compile(_FORMATTED.format(group=",' \u00a0\u202f", point=r"\.")),
+    ",": re.compile(_FORMATTED.format(group=".' \u00a0\u202f", point=",")),
+}
+GROUPS = re.compile(r"[,.' \u00a0\u202f]")
+DATE_PARTS = ("year", "month", "day", "weekday", "hour")
+SINCE = re.compile(r"days-since-(\d{4}-\d{2}-\d{2})")
+# The orders of a date that is not in ISO 8601: 31.05.2024, 31/05/2024 or 31-05-2024; and 05/31/2024 or 05-31-2024.
+ORDERS = ("day-first", "month-first")
+ORDERED = re.compile(r"(\d{1,2})([./-])(\d{1,2})\2(\d{4})(?:[ T](\d{1,2}):(\d{2})(?::(\d{2})(?:\.\d+)?)?)?", re.ASCII)
+
+
+class Written(NamedTuple):
+    """A number formatted for people: its plain text, its unit, its marks between thousands."""
+
+    number: str
+    unit: str
+    thousands: str
+
+
+def written(text: str, decimal: str) -> Written | None:
+    """Parse a text such as `62.9 kg`, `12 %`, `$5` or `1.234,50` (decimal ","); None: no number."""
+    match = FORMATTED[decimal].fullmatch(text)
+    if match is None or (match["before"] and match["after"]):
+        return None
+    whole, mark, fraction = match["body"].partition(decimal)
+    number = match["sign"] + GROUPS.sub("", whole) + ("." + fraction if mark else "")
+    return Written(number, match["before"] or match["after"], "".join(GROUPS.findall(whole)))
+
+
+def date_number(text: str, part: str, order: str = "") -> float:
+    """A part of a date, weekday 1 for Monday.
+
+    The date is in ISO 8601 (2024-05-31, with a time or without) or, if an order is given, written in that order.
+    Raises ValueError.
+    """
+    when = parsed_date(text, order)
+    if since := SINCE.fullmatch(part):
+        return float((when.date() - date.fromisoformat(since[1])).days)
+    if part not in DATE_PARTS:
+        raise ValueError
+    return float(when.isoweekday() if part == "weekday" else getattr(when, part))
+
+
+def parsed_date(text: str, order: str) -> datetime:
+    """The date that a text is, in ISO 8601 or in one of ORDERS. Raises ValueError."""
+    if text[4:5] == "-" and text[:4].isdecimal():  # 20240531 could be a number
+        return datetime.fromisoformat(text)
+    if not order or not (found := ORDERED.fullmatch(text)):
+        raise ValueError
+    first, mark, then, year, *clock = found.groups()
+    day, month = (first, then) if order == "day-first" else (then, first)
+    if mark == "." and order != "day-first":  # nobody writes months so
+        raise ValueError
+    hour, minute, second = (int(one or 0) for one in clock)
+    return datetime(int(year), int(month), int(day), hour, minute, second)
