@@ -97,7 +97,7 @@ lint: $(VENV)/test ## check the style and the types
 
 # loadscope: the tests of a module share its services. Each run names its ten slowest tests.
 PYTEST := $(PY) -m pytest -q
-ALL := -n auto --maxprocesses 4 --dist loadscope --durations 10
+ALL := -n auto --maxprocesses 8 --dist loadscope --durations 10
 
 .PHONY: test
 test: $(VENV)/test $(VENV)-clients/installed $(VENV)-docs/installed lint ## run the tests: types and style, units, services, clients, documents
@@ -109,7 +109,7 @@ test-heavy: $(VENV)/test $(VENV)-clients/installed ## run the proofs on a millio
 
 .PHONY: test-unit
 test-unit: $(VENV)/test ## run the unit tests alone: no process, no network, under a minute
-	@$(PYTEST) tests/unit -n auto --maxprocesses 4 --durations 10 $(ARGS)
+	@$(PYTEST) tests/unit -n auto --maxprocesses 8 --durations 10 $(ARGS)
 
 .PHONY: test-engines
 test-engines: $(VENV)/test $(VENV)-mlflow/engine $(VENV)-spark/engine $(VENV)-ray/engine ## test an export in databases, Node, Chromium, scikit-learn, MLflow, Spark, Ray

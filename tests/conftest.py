@@ -1,6 +1,7 @@
 """Shared fixtures: models exported once a session, and the service on either runtime."""
 
 import json
+import os
 
 import pytest
 
@@ -9,6 +10,29 @@ from serve.settings import Config
 from tests.support.browser import browser  # noqa: F401  (a fixture)
 from tests.support.models import export_awkward, export_models, made_once, written
 from tests.support.proxies import behind_nginx  # noqa: F401  (a fixture)
+from train.export import formats
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Start two processes for each processor: many tests wait for a service."""
+    return 2 * len(os.sched_getaffinity(0))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def graphs_made_once():
+    """Make the ONNX graph of equal models once in a process: torch takes two seconds for each."""
+    made, make = {}, formats.to_onnx
+
+    def to_onnx(model):
+        plain = {name: value for name, value in vars(model).items() if not name.startswith("_")}
+        key = (type(model), str(plain), *(tensor.numpy().tobytes() for tensor in model.state_dict().values()))
+        if key not in made:
+            made[key] = make(model)
+        return made[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(formats, "to_onnx", to_onnx)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -104,7 +104,13 @@ def work(path):
 """
 
 
-@pytest.mark.parametrize(("code", "most"), [(FIT, 48 << 10), (WHOLE, 160 << 10)], ids=["read and fit", "judge too"])
+@pytest.mark.parametrize(
+    ("code", "most"),
+    [
+        pytest.param(FIT, 48 << 10, id="read and fit"),
+        pytest.param(WHOLE, 160 << 10, id="judge too", marks=pytest.mark.heavy),
+    ],
+)
 def test_memory_stays_flat(long, tmp_path, code, most):
     """Three times the rows take hardly more memory at the peak; to judge, less than 200 bytes a row.
 

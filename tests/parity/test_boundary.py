@@ -1,4 +1,4 @@
-"""A million rows on the boundary, through HTTP: each runtime gives the exact verdict wherever that is `stable`."""
+"""Boundary rows through HTTP: each runtime gives the exact verdict wherever it is `stable`; heavy: a million rows."""
 
 import contextlib
 import http.client
@@ -13,7 +13,6 @@ from passfail.proof.floats import from_ordinal, ordinal
 from tests.support import ROOT
 from tests.support.service import service
 
-ROWS = 1_000_000
 REQUEST = 100_000  # rows: the service's own limit
 EXACT = 10_000
 
@@ -55,15 +54,16 @@ def ask(address, manifest, x):
     return np.concatenate(answers, axis=1)
 
 
-def test_a_million_boundary_rows_have_one_verdict_wherever_it_is_stable(models, manifest):
-    x = edge(manifest, ROWS)
+@pytest.mark.parametrize("rows", [100_000, pytest.param(1_000_000, marks=pytest.mark.heavy)])
+def test_boundary_rows_have_one_verdict_wherever_it_is_stable(models, manifest, rows):
+    x = edge(manifest, rows)
     answers = []
     for runtime in ("onnx", "torchscript"):
         with service(models, MODEL_NAME=manifest.name, RUNTIME=runtime, WEB_CONCURRENCY="1") as (address, _):
             answers.append(ask(address, manifest, x))
     (verdict, stable), (other, also) = answers
 
-    assert len(x) == len(verdict) == ROWS
+    assert len(x) == len(verdict) == rows
     assert min(np.mean(stable), np.mean(~stable), np.mean(verdict), np.mean(~verdict)) > 0.05
     assert np.array_equal(stable, also)
     assert np.array_equal(verdict[stable], other[stable])
