@@ -159,11 +159,11 @@ profile: $(VENV)/train $(VENV)-bench/peers ## show where the service's time goes
 	@$(VENV)-bench/bin/python -m bench.profiling --python $(PY)
 
 .PHONY: overload
-overload: $(VENV)/test ## offer one worker up to ten times its capacity, for a minute
+overload: $(VENV)/test ## offer one worker ten times its capacity; fails if an answer is wrong, lost or too late
 	@$(PY) bench/overload.py
 
 .PHONY: soak
-soak: $(VENV)/test ## measure a worker's memory over a million requests, two minutes (needs wrk)
+soak: $(VENV)/test ## ask one worker a million times; fails if an answer is wrong or lost, or memory grows (needs wrk)
 	@$(PY) bench/soak.py
 
 .PHONY: chaos

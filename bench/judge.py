@@ -9,7 +9,7 @@ import io
 import json
 import random
 import struct
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -65,17 +65,19 @@ class Judge:
         self.serving = frozenset(self.manifests)
         self.find: Callable[[int], Manifest] = self.manifests.__getitem__
 
-    def question(self, draw: random.Random, kind: str | None = None) -> Question:
-        """Draw a question: its kind, its rows, and whether its body is compressed."""
+    def question(
+        self, draw: random.Random, kind: str | None = None, sizes: Sequence[int] = SIZES, plain: bool = False
+    ) -> Question:
+        """Draw a question: its kind, its rows, and whether its body is compressed (plain: never)."""
         manifest = next(iter(self.manifests.values()))
         kind = kind or draw.choice(sorted(KINDS))
-        n = 1 if kind == "predict, object" else draw.choice(SIZES)
+        n = 1 if kind == "predict, object" else draw.choice(sizes)
         rows = [[_value(feature, draw) for feature in manifest.features] for _ in range(n)]
         path, media_type, body, version = KINDS[kind](self, manifest, rows, draw)
         headers = {"Content-Type": media_type, "X-Request-Id": f"{draw.getrandbits(64):016x}"}
         if kind == "v2, binary":
             headers["Inference-Header-Content-Length"] = str(body.index(b"]}") + 2)
-        elif draw.random() < 0.25:
+        elif not plain and draw.random() < 0.25:
             body = gzip.compress(body, 1)
             headers |= {"Content-Encoding": "gzip", "Accept-Encoding": "gzip"}
         levels = [{level: i for i, level in enumerate(feature.levels)} for feature in manifest.features]

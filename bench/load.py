@@ -143,6 +143,21 @@ class Load:
         return found
 
 
+def right_answer(judge: Judge, port: int, asked: Question) -> tuple[int, bytes]:
+    """The status and the body that answer a question, judged, and the same when it is asked again. Raises Wrong."""
+    found = []
+    for _ in range(2):
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        with contextlib.closing(connection):
+            connection.request("POST", asked.path, asked.body, dict(asked.headers))
+            answer = connection.getresponse()
+            found.append((answer.status, answer.read()))
+        judge.check(asked, answer.status, answer.headers, found[-1][1], judge.serving)
+    if found[0] != found[1]:
+        raise Wrong(f"{asked.kind}: asked again, the answer differs")
+    return found[0]
+
+
 class Client(threading.Thread):
     """Asks on a kept connection until it is stopped.
 

@@ -5,82 +5,108 @@ measured first, by two clients that wait for their answers; then the latency at 
 request is 100 rows to explain, which take long to answer and nothing to refuse; where refusing takes a good part of
 answering (a single row) no server can refuse ten times its capacity, and the proxy has to. `late` is how late the bench
 itself sent (p99): where that is much, it could not keep up, and the figures beside it are its own.
+
+The answer is judged first, as make chaos judges; each answer must have the same bytes. The exit status is 1 if one has
+others; if a request was lost, or refused without 503 and Retry-After; if one in ten is refused at a fifth of the
+capacity; if at ten times less than half of it is answered; or if an answer waited for longer than those requests take
+that MAX_IN_FLIGHT lets in before it.
 """
 
 import argparse
 import asyncio
 import collections
-import json
 import os
 import random
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
+from bench.judge import Judge, Question
+from bench.load import right_answer
+from bench.model import make_model
+from passfail.repository import read_manifest
 from tests.support.service import service
 
 CORES = sorted(os.sched_getaffinity(0))
-BODY = json.dumps([{"hours": hour / 10} for hour in range(100)]).encode()
-HEAD = (
-    "POST /predict?explain=true HTTP/1.1\r\nHost: here\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n"
-)
-REQUEST = HEAD.format(len(BODY)).encode() + BODY
+LEAST_ANSWERED = 0.5  # of the capacity, at ten times that
+MOST_REFUSED = 0.1  # of what comes at a fifth of the capacity: where MAX_IN_FLIGHT is 2, three may come at once
+MOST_WAIT = 2.0  # times as long as the requests before it take at capacity
+
+
+class Loaded(NamedTuple):
+    """What one rate of requests came to.
+
+    Attributes
+    ----------
+    limit : MAX_IN_FLIGHT.
+    capacity, offered : requests a second.
+    counts : {"right", "wrong", "refused", "lost": requests}.
+    p99, unloaded : of the answered, and at a fifth of the capacity, in ms.
+    late : p99 of how late the bench sent, in ms.
+    """
+
+    limit: int
+    capacity: float
+    offered: float
+    counts: Mapping[str, int]
+    p99: float
+    unloaded: float
+    late: float
+    seconds: float
 
 
 class Connections:
-    """Kept connections; as many as are needed. The service closes those that nobody uses for 2 s."""
+    """Kept connections; as many as are needed."""
 
-    def __init__(self, port):
-        self._port, self._free = port, []
+    def __init__(self, port: int, asked: Question, right: bytes) -> None:
+        head = {**asked.headers, "Host": "here", "Content-Length": str(len(asked.body))}
+        lines = [f"POST {asked.path} HTTP/1.1", *(f"{name}: {value}" for name, value in head.items())]
+        self._request = "\r\n".join([*lines, "", ""]).encode() + asked.body
+        self._port, self._right = port, right
+        self._free: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
 
-    async def ask(self):
-        """The status."""
-        while self._free:
-            reader, writer, last = self._free.pop()
-            if time.perf_counter() - last < 1:
-                break
-            writer.close()
-        else:
-            reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
-        writer.write(REQUEST)
-        head = await reader.readuntil(b"\r\n\r\n")
-        length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
-        await reader.readexactly(length)
-        self._free.append((reader, writer, time.perf_counter()))
-        return int(head[9:12])
+    async def ask(self) -> str:
+        """What became of a request."""
+        try:
+            reader, writer = self._free.pop() if self._free else await asyncio.open_connection("127.0.0.1", self._port)
+            writer.write(self._request)
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+            body = await reader.readexactly(length)
+        except (OSError, EOFError):
+            return "lost"
+        self._free.append((reader, writer))
+        if head[9:12] == b"503" and b"\r\nretry-after: " in head.lower():
+            return "refused"
+        return "right" if head[9:12] == b"200" and body == self._right else "wrong"
 
 
-async def capacity(port, seconds):
+async def capacity(connections: Connections, seconds: float) -> float:
     """Requests answered a second."""
-    connections, until, answered = Connections(port), time.perf_counter() + seconds, 0
+    until, found = time.perf_counter() + seconds, collections.Counter[str]()
 
-    async def client():
-        nonlocal answered
+    async def client() -> None:
         while time.perf_counter() < until:
-            status = await connections.ask()
-            answered += status == 200
+            found[await connections.ask()] += 1
 
     await asyncio.gather(*(client() for _ in range(2)))
-    return answered / seconds
+    return found["right"] / seconds
 
 
-async def offered(port, rate, seconds):
-    """{status: [the latency of each, in ms]} of requests that come at that rate; "late": how late each was sent."""
-    connections, draw, found = Connections(port), random.Random(1), collections.defaultdict(list)
+async def offered(connections: Connections, rate: float, seconds: float) -> dict[str, list[float]]:
+    """{outcome: the latency of each, in ms} of requests that come at that rate; "late": how late each was sent."""
+    draw, found = random.Random(1), collections.defaultdict[str, list[float]](list)
 
-    async def one(due):
+    async def one(due: float) -> None:
         found["late"].append(1000 * (time.perf_counter() - due))
-        try:
-            status = await connections.ask()
-        except (OSError, EOFError):
-            status = "lost"
-        found[status].append(1000 * (time.perf_counter() - due))
+        found[await connections.ask()].append(1000 * (time.perf_counter() - due))
 
     due, tasks = time.perf_counter(), []
     until = due + seconds
@@ -92,51 +118,71 @@ async def offered(port, rate, seconds):
     return found
 
 
-def p99(latencies):
-    return statistics.quantiles(latencies, n=100)[98]
+def p99(latencies: Sequence[float]) -> float:
+    return statistics.quantiles(latencies, n=100)[98] if len(latencies) > 1 else float("inf")
 
 
-def main():
+async def measure(limit: int, connections: Connections, seconds: float) -> list[Loaded]:
+    """A fifth of the capacity, and ten times."""
+    rate, loads = await capacity(connections, seconds / 2), list[Loaded]()
+    for share in (0.2, 10):
+        found = await offered(connections, share * rate, seconds)
+        late, waited = found.pop("late"), p99(found["right"])
+        counts = {outcome: len(found[outcome]) for outcome in ("right", "wrong", "refused", "lost")}
+        unloaded = loads[0].p99 if loads else waited
+        loads.append(Loaded(limit, rate, len(late) / seconds, counts, waited, unloaded, p99(late), seconds))
+    return loads
+
+
+def faults(one: Loaded) -> list[str]:
+    """What was wrong, a sentence each."""
+    told = [f"{one.counts[outcome]:,} answers were {outcome}" for outcome in ("wrong", "lost") if one.counts[outcome]]
+    if one.offered > one.capacity:
+        answered = one.counts["right"] / one.seconds
+        if answered < LEAST_ANSWERED * one.capacity:
+            told.append(f"{answered:.0f} a second were answered, less than half of the capacity of {one.capacity:.0f}")
+        if not one.counts["refused"]:
+            told.append("no request was refused, although more came than can be answered")
+        most = one.unloaded + one.late + MOST_WAIT * 1000 * one.limit / one.capacity
+        if one.p99 > most:
+            told.append(f"p99 was {one.p99:.0f} ms, more than the {most:.0f} ms that those before it take")
+    elif one.counts["refused"] > MOST_REFUSED * sum(one.counts.values()):
+        told.append(f"{one.counts['refused']:,} requests were refused at a fifth of the capacity")
+    return [f"MAX_IN_FLIGHT={one.limit}, {one.offered:.0f} req/s: {line}" for line in told]
+
+
+COLUMNS = "MAX_IN_FLIGHT | capacity, req/s | offered | right | wrong | refused | lost | p99 ms | of unloaded | late ms"
+
+
+def row(one: Loaded) -> str:
+    counts = " | ".join(str(one.counts[outcome]) for outcome in ("right", "wrong", "refused", "lost"))
+    times = f"{one.p99:.1f} | {one.p99 / one.unloaded:.2f} | {one.late:.1f}"
+    return f"| {one.limit} | {one.capacity:.0f} | {one.offered:.0f} | {counts} | {times} |"
+
+
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--seconds", type=int, default=10, help="of each load")
     parser.add_argument("--in-flight", type=int, nargs="+", default=[2, 128], help="MAX_IN_FLIGHT")
     arguments = parser.parse_args()
-    os.sched_setaffinity(0, {CORES[0]})  # the service inherits it
-    columns = (
-        "MAX_IN_FLIGHT",
-        "capacity, req/s",
-        "offered",
-        "answered",
-        "refused",
-        "lost",
-        "p99 ms",
-        "of unloaded",
-        "late ms",
-    )
-    print(f"| {' | '.join(columns)} |\n|" + "-|" * len(columns))
+    told = []
     with tempfile.TemporaryDirectory() as folder:
-        for command in (["fit"], ["export", "--models", f"{folder}/models"]):
-            train = [sys.executable, "-m", "train", *command, "--checkpoints", f"{folder}/checkpoints"]
-            subprocess.run(train, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+        models = Path(make_model(sys.executable, folder))
+        judge = Judge([read_manifest(models / "bench" / "1")])
+        asked = judge.question(random.Random(1), "predict, rows", (100,), plain=True)._replace(
+            path="/predict?explain=true"
+        )
+        print(f"| {COLUMNS} |\n|" + "-|" * (COLUMNS.count("|") + 1))
         for limit in arguments.in_flight:
-            os.sched_setaffinity(0, {CORES[0]})
-            with service(Path(folder, "models"), WEB_CONCURRENCY="1", MAX_IN_FLIGHT=str(limit)) as (address, _):
+            os.sched_setaffinity(0, {CORES[0]})  # the service inherits it
+            with service(models, WEB_CONCURRENCY="1", MAX_IN_FLIGHT=str(limit)) as (address, _):
                 os.sched_setaffinity(0, {CORES[-1]})
-                measure(limit, int(address.rpartition(":")[2]), arguments.seconds)
-
-
-def measure(limit, port, seconds):
-    rate = asyncio.run(capacity(port, seconds / 2))
-    unloaded = None
-    for share in (0.2, 10):
-        found = asyncio.run(offered(port, share * rate, seconds))
-        served = p99(found[200])
-        unloaded = unloaded or served
-        late = found.pop("late")
-        sent = len(late)
-        times = f"{served:.1f} | {served / unloaded:.2f} | {p99(late):.1f}"
-        counts = f"{len(found[200])} | {len(found[503])} | {len(found['lost'])}"
-        print(f"| {limit} | {rate:.0f} | {sent / seconds:.0f} | {counts} | {times} |", flush=True)
+                port = int(address.rpartition(":")[2])
+                connections = Connections(port, asked, right_answer(judge, port, asked)[1])
+                for one in asyncio.run(measure(limit, connections, arguments.seconds)):
+                    print(row(one), flush=True)
+                    told += faults(one)
+    sys.exit("\n".join(f"FAILED: {one}" for one in told) or 0)
 
 
 if __name__ == "__main__":

@@ -1,95 +1,146 @@
-"""make soak: a million requests to one worker, and its memory after each tenth of them (needs wrk).
+"""make soak: a million requests to one worker, each answer compared, and the memory after each tenth (needs wrk).
 
-A mixture: single rows, ten rows, CSV, tensors, an explanation, and what is refused. The service has one core and wrk
-the other; memory is the proportional set size of the whole process group.
+Questions in every protocol, single rows and ten, some compressed, and some that must be refused. Each is asked twice
+first and judged as make chaos judges; wrk then compares every answer with that, byte for byte, by the X-Request-Id that
+it names. The service has one core and wrk the other; memory is the proportional set size of the whole process group.
+
+The exit status is 1 if an answer was wrong, lost, refused or unexplained, or if the memory grew.
 """
 
 import argparse
 import json
 import os
+import random
 import subprocess
 import sys
 import tempfile
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
+from bench.judge import VERTEX, Judge, Question, Wrong
+from bench.load import right_answer
+from bench.model import make_model
+from bench.server import need_wrk
+from passfail.repository import read_manifest
 from tests.support.service import service
 
 CORES = sorted(os.sched_getaffinity(0))
-ROW = {"hours": 2.5}
-TENSOR = {"inputs": [{"name": "hours", "shape": [1], "datatype": "FP64", "data": [2.5]}]}
-JSON, CSV = "application/json", "text/csv"
-# How often, path, type, body.
-MIX = [
-    (12, "/predict", JSON, json.dumps(ROW)),
-    (3, "/predict", JSON, json.dumps([ROW] * 10)),
-    (2, "/predict", CSV, "hours\n2.5\n7\n"),
-    (2, "/v2/models/hours/infer", JSON, json.dumps(TENSOR)),
-    (1, "/predict?explain=true", JSON, json.dumps(ROW)),
-    (1, "/predict", JSON, '{"hours": "x"}'),
-    (1, "/predict", JSON, "{"),
-]
+QUESTIONS, REFUSALS = 180, 20
+MOST_MIB = 5.0  # from the first tenth to the last
+OUTCOMES = ("right", "wrong", "refused", "lost", "unexplained")
 LUA = """
-local requests, at = {}, 0
-for _, one in ipairs({%s}) do
-  for _ = 1, one[1] do requests[#requests + 1] = wrk.format("POST", one[2], {["Content-Type"] = one[3]}, one[4]) end
+local questions = {%s}
+local requests, answers, at = {}, {}, 0
+right, wrong, refused, unexplained, example = 0, 0, 0, 0, ""
+for i, one in ipairs(questions) do
+  requests[i] = wrk.format("POST", one.path, one.headers, one.body)
+  answers[one.headers["X-Request-Id"]] = one
 end
 request = function() at = at %% #requests + 1; return requests[at] end
+response = function(status, headers, body)
+  local asked = answers[headers["X-Request-Id"]]
+  if not asked then unexplained = unexplained + 1
+  elseif status == asked.status and body == asked.answer then right = right + 1
+  elseif status == 503 then refused = refused + 1
+  else wrong = wrong + 1; example = asked.kind .. ": " .. status .. " " .. body:sub(1, 200) end
+end
+local threads = {}
+setup = function(thread) threads[#threads + 1] = thread end
 done = function(summary)
-  local errors = summary.errors
-  io.write(string.format('{"requests": %%d, "status": %%d, "lost": %%d}', summary.requests, errors.status,
+  local errors, found = summary.errors, threads[1]
+  io.stderr:write(found:get("example"))
+  io.write(string.format('{"right": %%d, "wrong": %%d, "refused": %%d, "unexplained": %%d, "lost": %%d}',
+    found:get("right"), found:get("wrong"), found:get("refused"), found:get("unexplained"),
     errors.connect + errors.read + errors.write + errors.timeout))
 end
 """
 
 
-def memory(process):
+def memory(pid: int) -> float:
     """MiB of a process and its children."""
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    rollups = [Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in [process.pid, *children]]
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    rollups = [Path(f"/proc/{one}/smaps_rollup").read_text() for one in [pid, *children]]
     return sum(int(text.split("Pss:")[1].split()[0]) for text in rollups) / 1024
 
 
-def load(address, script, seconds):
-    command = ["taskset", "-c", str(CORES[-1]), "wrk", "-t1", "-c16", f"-d{seconds}s", "--timeout", "30s", "-s", script]
+def script(judge: Judge, port: int) -> str:
+    """wrk's script: the questions, and the right answer to each. Raises Wrong."""
+    draw = random.Random(1)
+    asked = [judge.question(draw, sizes=(1, 1, 1, 10)) for _ in range(QUESTIONS)]
+    asked += [judge.bad_question(draw) for _ in range(REFUSALS)]
+    draw.shuffle(asked)
+    return LUA % ",\n".join(_entry(one, *right_answer(judge, port, one)) for one in asked)
+
+
+def _entry(asked: Question, status: int, answer: bytes) -> str:
+    headers = ", ".join(f"[{_text(name)}] = {_text(value)}" for name, value in asked.headers.items())
+    fields = {"kind": asked.kind, "path": asked.path, "body": asked.body, "answer": answer}
+    told = ", ".join(f"{name} = {_text(value)}" for name, value in fields.items())
+    return f"{{{told}, status = {status}, headers = {{{headers}}}}}"
+
+
+def _text(value: str | bytes) -> str:
+    """A string of Lua."""
+    return '"' + "".join(f"\\{one:03d}" for one in (value.encode() if isinstance(value, str) else value)) + '"'
+
+
+def load(address: str, lua: Path, seconds: int) -> Counter[str]:
+    """What became of the requests of so many seconds."""
+    command = ["taskset", "-c", str(CORES[-1]), "wrk", "-t1", "-c16", f"-d{seconds}s", "--timeout", "30s", "-s", lua]
     out = subprocess.check_output([*command, address], text=True)
-    return json.loads(out[out.rindex("{") :])
+    return Counter(json.loads(out[out.rindex("{") :]))
 
 
-def main():
+def soak(address: str, pid: int, judge: Judge, folder: Path, requests: int) -> tuple[Counter[str], list[float]]:
+    """Ask so many requests: what became of them, and the MiB after each tenth."""
+    lua = folder / "questions.lua"
+    lua.write_text(script(judge, int(address.rpartition(":")[2])))
+    print(f"| requests | MiB |\n|-|-|\n| 0 | {memory(pid):.1f} |", flush=True)
+    counts, found, seconds = Counter[str](), list[float](), 1
+    while counts.total() < requests:
+        until = counts.total() + requests / 10
+        while counts.total() < until:
+            some = load(address, lua, seconds)
+            counts += some
+            if not some["right"]:
+                return counts, [*found, memory(pid)]
+            seconds = max(1, min(30, int(requests / 10 / (some.total() / seconds))))
+        found.append(memory(pid))
+        print(f"| {counts.total():,} | {found[-1]:.1f} |", flush=True)
+    return counts, found
+
+
+def faults(counts: Counter[str], found: Sequence[float]) -> list[str]:
+    """What was wrong, a sentence each."""
+    told = [f"{counts[one]:,} answers were {one}" for one in OUTCOMES if one != "right" and counts[one]]
+    if found[-1] - found[0] > MOST_MIB:
+        told.append(f"the memory grew by {found[-1] - found[0]:.1f} MiB, more than {MOST_MIB:.0f}")
+    return told
+
+
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--requests", type=int, default=1_000_000)
     parser.add_argument("--worker-class", default="asgi")
     arguments = parser.parse_args()
+    need_wrk()
     with tempfile.TemporaryDirectory() as folder:
-        for command in (["fit"], ["export", "--models", f"{folder}/models"]):
-            train = [sys.executable, "-m", "train", *command, "--checkpoints", f"{folder}/checkpoints"]
-            subprocess.run(train, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-        script = Path(folder, "mix.lua")
-        script.write_text(LUA % ", ".join("{" + ", ".join(map(json.dumps, one)) + "}" for one in MIX))
+        models = Path(make_model(sys.executable, folder))
+        judge = Judge([read_manifest(models / "bench" / "1")])
         os.sched_setaffinity(0, {CORES[0]})  # the service inherits it
-        settings = {"WEB_CONCURRENCY": "1", "WORKER_CLASS": arguments.worker_class}
-        with service(Path(folder, "models"), **settings) as (address, process):
-            soak(address, process, str(script), arguments.requests)
-
-
-def soak(address, process, script, requests):
-    print(f"| requests | MiB |\n|-|-|\n| 0 | {memory(process):.1f} |", flush=True)
-    done, refused, lost, found, seconds = 0, 0, 0, [], 1
-    while done < requests:
-        tenth = 0
-        while tenth < requests / 10 and done < requests:
-            counts = load(address, script, seconds)
-            tenth, done = tenth + counts["requests"], done + counts["requests"]
-            refused, lost = refused + counts["status"], lost + counts["lost"]
-            seconds = max(1, min(30, int(requests / 10 / (counts["requests"] / seconds))))
-        found.append(memory(process))
-        print(f"| {done:,} | {found[-1]:.1f} |", flush=True)
-    share = sum(often for often, *_, body in MIX if body in ("{", '{"hours": "x"}')) / sum(often for often, *_ in MIX)
-    print(f"\n{done:,} requests, {refused:,} of them refused ({share:.1%} were to be), {lost} lost; "
-          f"{found[-1] - found[0]:+.1f} MiB from the first tenth to the last")  # fmt: skip
+        settings = {"WEB_CONCURRENCY": "1", "WORKER_CLASS": arguments.worker_class, "AIP_PREDICT_ROUTE": VERTEX}
+        with service(models, module="bench.inside", **settings) as (address, process):
+            try:
+                counts, found = soak(address, process.pid, judge, Path(folder), arguments.requests)
+            except Wrong as error:
+                sys.exit(f"FAILED: {error}")
+    told = ", ".join(f"{counts[one]:,} {one}" for one in OUTCOMES)
+    print(f"\n{told}; {found[-1] - found[0]:+.1f} MiB from the first tenth to the last")
+    sys.exit("\n".join(f"FAILED: {one}" for one in faults(counts, found)) or 0)
 
 
 if __name__ == "__main__":
