@@ -1,4 +1,4 @@
-"""A table becomes a published export: from the command line (train/__main__.py), or in Python.
+"""The trainer: a table becomes a published export, by command line or in Python.
 
 >>> from train import fit
 >>> fit("data/admissions.csv", target="admit", categorical=["rank"]).export("models").version
@@ -20,11 +20,13 @@ def fit(table: Any, target: str | None = None, name: str | None = None, **option
     table : a DataFrame of pandas or polars, an Arrow table, a dict of columns, or a path.
     target : the yes/no column; by default the last.
     name : the model's name; by default the file's, or "model".
-    options : of the command, with underscores: l2=1.0, categorical=["rank"], reference={"rank": "1"}, missing="mean".
+    options : the command's options, with underscores: l2=1.0, categorical=["rank"], reference={"rank": "1"},
+        missing="mean".
 
     Raises
     ------
-    TrainError : the table can't be used, or the options don't go together; the message names the place and the remedy.
+    TrainError : the table can't be used, or the options contradict one another; the message names the place and the
+        remedy.
     """
     from train.arguments import parse
     from train.commands.fit import fitted_model
@@ -42,7 +44,7 @@ def fit(table: Any, target: str | None = None, name: str | None = None, **option
 
 
 def _written(table: Any, folder: Path, name: str) -> Path:
-    """The table as a Parquet file."""
+    """Write the table as a Parquet file, and return its path."""
     import pyarrow as pa
     import pyarrow.parquet
 

@@ -19,9 +19,9 @@ INTERRUPTED = "interrupted: nothing was written"
 
 
 def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] = os.environ) -> int:
-    """Run one command; returns the exit status.
+    """Run one command, and return the exit status.
 
-    0; 2 with one line on standard error; 130 after Ctrl-C; 141 when the reader of the output (head) has gone.
+    0: success; 2: an error, in one line on standard error; 130: Ctrl-C; 141: the reader of the output (head) has gone.
     """
     args = parse(arguments)
     args.environ, args.rank = environ, int(environ.get("RANK", "0"))
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] = os
         print(str(interrupted) or INTERRUPTED, file=sys.stderr)
         return 130
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python reports it again when it exits
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python reports the error again at exit
         return 141
     except Exception as error:
         if not _caused_by_interrupt(error):
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] = os
 
 
 def _caused_by_interrupt(error: BaseException | None) -> bool:
-    """Whether an error was caused by Ctrl-C: torch's exporter turns it into an error of its own."""
+    """Whether Ctrl-C caused an error; torch's exporter converts it into its own error."""
     while error and not isinstance(error, KeyboardInterrupt):
         error = error.__cause__ or error.__context__
     return error is not None

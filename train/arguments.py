@@ -1,4 +1,4 @@
-"""The trainer's command line: its commands, options, defaults and help, and what they say of the table and the fit."""
+"""The trainer's command line: commands, options, defaults and help texts."""
 
 import argparse
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
@@ -28,7 +28,7 @@ MISSING = ("mean", "median", "most-frequent", "indicator", "drop", "error")
 
 
 def parse(arguments: Sequence[str] | None = None) -> Namespace:
-    """Parse the command line; `command` is the name of the command. Exits with status 2 on a wrong one."""
+    """Parse the command line; exit with status 2 if it is wrong. `command` is the command's name."""
     parser = ArgumentParser("python -m train", description="Fit a logistic model to a table and export it.")
     commands = parser.add_subparsers(
         dest="command", required=True, metavar="fit | export | parity | reproduce | conform | report | lesson | compare"
@@ -77,14 +77,14 @@ def model_name(args: Namespace) -> str:
 
 
 def reading_of(args: Namespace) -> Reading:
-    """How the options say that the table is read."""
+    """The Reading of the table that the options describe."""
     given = {name: getattr(args, name) for name in vars(Reading()) if hasattr(args, name)}
     given |= {name: tuple(given[name]) for name in ("categorical", "drop", "na", "by") if name in given}
     return Reading(**given | {name: dict(given[name]) for name in ("missing", "reference", "order", "dates")})
 
 
 def options_of(args: Namespace) -> Options:
-    """The options given, over the lecture's for the lecture's data, over the solver's own."""
+    """The solver's Options: those given, else the lecture's for its data, else the defaults."""
     given = {name: getattr(args, name) for name in vars(Options()) if getattr(args, name) is not None}
     given |= dict.fromkeys(chosen_by_folds(args), 1.0)  # until they are chosen
     if args.data is None and args.solver in (None, "sgd"):
@@ -96,12 +96,12 @@ def options_of(args: Namespace) -> Options:
 
 
 def chosen_by_folds(args: Namespace) -> list[str]:
-    """The penalties that cross-validation is to choose."""
+    """The penalties that cross-validation chooses."""
     return [name for name in ("l1", "l2") if getattr(args, name, None) == AUTO]
 
 
 def signer_of(args: Namespace) -> Sign | None:
-    """What signs with the private key that SIGN_WITH names, if it is set. Raises ExportError."""
+    """The function that signs with the key in SIGN_WITH; None if it is not set. Raises ExportError."""
     path = args.environ.get("SIGN_WITH")
     try:
         return signing.private_key(path, "SIGN_WITH").sign if path else None
@@ -110,7 +110,7 @@ def signer_of(args: Namespace) -> Sign | None:
 
 
 def _model() -> ArgumentParser:
-    """The options of every command that has one model."""
+    """The options of each command on one model."""
     parser = ArgumentParser(add_help=False)
     parser.add_argument(
         "--data", type=Path, help="CSV or Parquet file, or a folder of parts (default: the lecture's table)"
@@ -137,7 +137,7 @@ def _version() -> ArgumentParser:
 
 
 def _columns() -> ArgumentParser:
-    """The options that say how a table's columns are read."""
+    """The options on a table's columns and files."""
     parser = ArgumentParser(add_help=False)
     columns = parser.add_argument_group("columns")
     columns.add_argument("--target", help="column to predict, with two values (default: the last)")
@@ -322,7 +322,7 @@ def _labels(text: str) -> tuple[str, ...]:
 
 
 def _missing(text: str) -> tuple[str, str]:
-    """(column, way); the column is "" if the way is for all."""
+    """Parse [COLUMN=]WAY as (column, way); the column is "" for all columns."""
     name, _, way = text.rpartition("=")
     if way not in MISSING:
         raise ArgumentTypeError(f"takes {', '.join(MISSING)}, after COLUMN= for one column only")
@@ -330,7 +330,7 @@ def _missing(text: str) -> tuple[str, str]:
 
 
 def _unit(text: str) -> tuple[str, str]:
-    """(column, its unit)."""
+    """Parse COLUMN=UNIT as (column, unit)."""
     name, _, unit = (part.strip() for part in text.rpartition("="))
     if not name or not unit:
         raise ArgumentTypeError("takes COLUMN=UNIT: age=years")

@@ -1,4 +1,4 @@
-"""Every combination of a loss, an optimizer and an activation, cross-validated on one table."""
+"""The cross-validation of all combinations of losses, optimizers and activations."""
 
 import json
 import math
@@ -32,11 +32,11 @@ from train.solvers.gradient_descent import OPTIMIZERS
 from train.solvers.options import Options
 from train.table.table import Table
 
-PROBED = 500  # rows of each kind in a parity check; the export proves on many more
-PROOFS = 100  # parity checks of one process: torch's exporters never free about half a megabyte of each
-DRAWN, FAR = 20, 3  # the picture has so many, whose loss is at most so many times the least
+PROBED = 500  # rows of each kind in a parity check; the proof of an export uses many more
+PROOFS = 100  # parity checks of one process: torch's exporters leak about half a megabyte in each
+DRAWN, FAR = 20, 3  # combinations in the picture at most, and their largest loss as a multiple of the least
 
-Result = dict[str, Any]  # one line of JSON: the combination and its figures, or why it failed
+Result = dict[str, Any]  # one line of JSON: the combination, with its figures or the reason of its failure
 
 
 def combinations(
@@ -47,9 +47,12 @@ def combinations(
     hidden: int,
     **settings: Any,
 ) -> list[Options]:
-    """The Options asked for: each loss with each optimizer and activation, and each link by newton.
+    """The Options of each loss with each optimizer and activation, and of each link by newton.
 
-    hidden: the units behind an activation. settings: other fields of Options; a lr among them is every optimizer's.
+    Parameters
+    ----------
+    hidden : the number of units with an activation.
+    settings : other fields of Options; an lr applies to each optimizer.
     """
     layers: list[dict[str, Any]] = [{"hidden": hidden, "activation": name} for name in activations] or [{}]
     some = [
@@ -62,10 +65,18 @@ def combinations(
 def compare(
     table: Table, columns: Mapping[str, Any], wanted: Sequence[Options], folds: int, kept: Path
 ) -> list[Result]:
-    """Measure each of the wanted Options that the file `kept` does not hold yet; returns the results, best first.
+    """Measure each wanted Options that the file `kept` lacks; return all results, the best first.
 
-    columns: how the table was read, which is part of a result's key. Each result is one line of JSON, written as soon
-    as it is known. Raises TrainError if `kept` can't be used; KeyboardInterrupt names the file.
+    Each result is one line of JSON, written at once.
+
+    Parameters
+    ----------
+    columns : the Reading of the table, which is part of a result's key.
+
+    Raises
+    ------
+    TrainError : `kept` can't be used.
+    KeyboardInterrupt : its message names the file.
     """
     if min(table.y.sum(), len(table.y) - table.y.sum()) < folds:
         raise TrainError(f"an outcome has fewer rows than the {folds} folds: choose fewer with --folds")
@@ -89,7 +100,7 @@ def compare(
 
 
 def read(kept: Path) -> dict[str, Result]:
-    """The results in the file, {key: result}; removes half a line that a killed run left at its end."""
+    """Read the results in the file, {key: result}, and cut off an incomplete last line."""
     if not kept.exists():
         return {}
     data = kept.read_bytes()
@@ -106,13 +117,13 @@ def read(kept: Path) -> dict[str, Result]:
 
 
 def prover() -> ProcessPoolExecutor:
-    """A process for the parity checks, replaced after PROOFS of them; it leaves Ctrl-C to its parent."""
+    """A process for parity checks, replaced after PROOFS of them; it ignores Ctrl-C."""
     ignore = (signal.SIGINT, signal.SIG_IGN)
     return ProcessPoolExecutor(1, get_context("spawn"), signal.signal, ignore, max_tasks_per_child=PROOFS)
 
 
 def measure(table: Table, options: Options, folds: int, pool: Executor) -> Result:
-    """Fit and cross-validate one combination; the pool makes the parity check."""
+    """Fit and cross-validate one combination; the pool runs the parity check."""
     activation = options.activation if options.hidden else "-"
     row: Result = {"loss": options.loss, "optimizer": options.solver, "activation": activation, "link": options.link}
     began = time.perf_counter()
@@ -137,7 +148,7 @@ def measure(table: Table, options: Options, folds: int, pool: Executor) -> Resul
 
 
 def agreement(features: Sequence[Feature], model: LogisticModel, link: str) -> str:
-    """Whether both exports answer as the model does on a few rows: "equal", or how they differ."""
+    """Compare both exports with the model on a few rows: "equal", or the differences in words."""
     files = {"onnx": formats.to_onnx(model), "torchscript": formats.to_torchscript(model)}
     runtimes = {name: load_runtime(name, data) for name, data in files.items()}
     subject = parity.Subject(tuple(features), parameters(model), score_at(link, 0.5), link)
@@ -145,7 +156,7 @@ def agreement(features: Sequence[Feature], model: LogisticModel, link: str) -> s
 
 
 def lines(rows: Sequence[Result]) -> Iterator[str]:
-    """The results as a table of text."""
+    """The results as a table in plain text."""
     yield (
         f"{'loss':24} {'optimizer':9} {'activation':11} {'link':7} {'log loss':>8} {'accuracy':>8} {'AUC':>6} "
         f"{'Brier':>6} {'calib.':>6} {'steps':>5} {'seconds':>7} parity"
@@ -155,7 +166,7 @@ def lines(rows: Sequence[Result]) -> Iterator[str]:
         if "failed" in row:
             yield f"{name} {row['failed']}"
             continue
-        loss = f"{row['log_loss']:8.4f}" if row["log_loss"] < 1000 else f"{row['log_loss']:8.1e}"  # still in its column
+        loss = f"{row['log_loss']:8.4f}" if row["log_loss"] < 1000 else f"{row['log_loss']:8.1e}"  # in its column
         yield (
             f"{name} {loss} {row['accuracy']:8.4f} {row['auc']:6.4f} {row['brier']:6.4f} "
             f"{row['calibration_error']:6.4f} {row['steps']:5} {row['seconds']:7.2f} {row['parity']}"

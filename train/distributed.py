@@ -1,6 +1,6 @@
-"""The one seam to other processes: `torchrun -m train fit ...` starts several, each with a share of the parts.
+"""The communication between processes of `torchrun -m train fit ...`.
 
-Without torchrun there is one process, and every function here is the identity.
+Each process has a share of the parts. Without torchrun there is one process, and every function here is the identity.
 """
 
 from collections.abc import Iterator
@@ -15,13 +15,13 @@ from train.errors import LostError
 
 T = TypeVar("T")
 
-# A lost process is noticed at once; this is for one that hangs. It is longer than one pass over a share takes.
+# A lost process is detected at once; this limit is for one that hangs. It exceeds the time of a pass over a share.
 TIMEOUT = timedelta(minutes=30)
 
 
 @contextmanager
 def joined(launched: bool) -> Iterator[None]:
-    """Join the processes that torchrun started, by its gloo backend; launched: whether it has."""
+    """Join the processes that torchrun started, with the gloo backend, if `launched`."""
     if not launched:
         yield
         return
@@ -33,7 +33,7 @@ def joined(launched: bool) -> Iterator[None]:
 
 
 def rank() -> int:
-    """This process's number, from 0."""
+    """The number of this process, from 0."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
@@ -43,7 +43,7 @@ def ranks() -> int:
 
 
 def total(tensor: Tensor) -> Tensor:
-    """Sum a tensor over all processes: the same bits in each of them."""
+    """Sum a tensor over all processes, with the same bits in each."""
     if not dist.is_initialized():
         return tensor
     tensor = tensor.clone()
@@ -53,7 +53,7 @@ def total(tensor: Tensor) -> Tensor:
 
 
 def gathered(value: T) -> list[T]:
-    """Every process's value, a plain object, in the order of their numbers."""
+    """The value, a plain object, of each process, in the order of their numbers."""
     if not dist.is_initialized():
         return [value]
     values = [value] * ranks()

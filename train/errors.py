@@ -2,11 +2,11 @@
 
 
 class TrainError(Exception):
-    """A command of the trainer can't do what was asked."""
+    """A command of the trainer failed."""
 
 
 class DataError(TrainError):
-    """The table can't be trained on; the message names the file, line, column and remedy."""
+    """The table can't be used; the message names the file, line, column and remedy."""
 
 
 class FitError(TrainError):

@@ -1,4 +1,4 @@
-"""A model that was fitted in Python: what a checkpoint holds, to look at and to publish."""
+"""A model that was fitted in Python: the content of a checkpoint, to inspect and to publish."""
 
 from collections.abc import Callable
 from html import escape
@@ -11,7 +11,7 @@ from train.model.logistic import LogisticModel
 
 
 class Fitted(NamedTuple):
-    """A fitted model, not proven yet."""
+    """A fitted model, before its proof."""
 
     description: Description
     model: LogisticModel
@@ -19,19 +19,19 @@ class Fitted(NamedTuple):
 
     @property
     def coefficients(self) -> tuple[Coefficient, ...]:
-        """The coefficient table; empty where the fit has none."""
+        """The coefficient table; empty if the fit has none."""
         found = self.description.training.statistics
         return found.coefficients if found else ()
 
     @property
     def metrics(self) -> Metrics:
-        """The metrics on held-out rows, or on all rows where there were too few."""
+        """The metrics on held-out rows; on all rows if too few could be held out."""
         return self.description.training.held_out or self.description.training.metrics
 
     def export(self, models: str | Path = "models", sign: Callable[[bytes], bytes] | None = None) -> Manifest:
-        """Prove the model and publish it as a new version in a folder of models. Raises ExportError.
+        """Prove the model and publish it as a new version in a folder of models.
 
-        sign: signs the manifest's bytes, if there is a key.
+        sign : the function that signs the manifest's bytes, or None. Raises ExportError.
         """
         from train.export.publish import export  # imports the exporters, which take seconds
 

@@ -1,7 +1,7 @@
-"""The lecture on the terminal: its own code in today's PyTorch, then the same by train.solvers.fit.
+"""The lecture on the terminal: its own code in today's PyTorch, then train.solvers.fit.
 
-PyTorch has changed since the slides: no Variable, torch.sigmoid for F.sigmoid, BCELoss averages by itself, loss.item()
-for loss.data[0].
+PyTorch has changed since the slides: there is no Variable, torch.sigmoid replaces F.sigmoid, BCELoss averages, and
+loss.item() replaces loss.data[0].
 """
 
 from collections.abc import Callable, Iterable
@@ -19,7 +19,7 @@ from train.table.table import Table
 x_data = torch.tensor([[1.0], [2.0], [3.0], [4.0]])
 y_data = torch.tensor([[0.0], [0.0], [1.0], [1.0]])
 
-# The slide's log is of two runs (data/README.md): no start gives both parts. These are a state (w, b) for each.
+# The slide's log comes from two runs (data/README.md): no start gives both parts. Each part has a state (w, b) here.
 HEAD = (-0.76751917, -0.31732264)  # at epoch 0
 TAIL = (0.86932323, -1.71036386)  # at epoch 988
 
@@ -37,7 +37,7 @@ class Model(torch.nn.Module):
 
 
 def train(model: Model, epochs: Iterable[int], log: Callable[[int, float], object] = print) -> None:
-    """The lecture's training cycle; logs each epoch with the loss before its step."""
+    """Run the lecture's training cycle, and log each epoch with the loss before its step."""
     criterion = torch.nn.BCELoss()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
 
@@ -71,9 +71,9 @@ def starting_at(w: float, b: float) -> Model:
 
 
 def lesson(table: Table, options: Options, path: Path) -> None:
-    """Print the lecture from its model to its predictions, and draw the fitted model into the file `path`.
+    """Print the lecture from its model to its predictions, and draw the fitted model to `path`.
 
-    table, options: the lecture's data and settings, for train.solvers.fit. Raises TrainError if `path` can't be
+    table, options : the lecture's data and settings, for train.solvers.fit. Raises TrainError if `path` can't be
     written.
     """
     plots.check(path)
@@ -105,7 +105,7 @@ def lesson(table: Table, options: Options, path: Path) -> None:
 
 
 def compare(table: Table, options: Options) -> None:
-    """Train again by the lecture's code and by ours, from the same start, and print how far they differ."""
+    """Train with the lecture's code and with ours from the same start, and print the difference."""
     fitted = fit(table.features, table.x, table.y, table.weight, options, log=lambda line: None)
     start = LogisticModel(table.features)
     initialize(start, options.seed)
@@ -123,7 +123,7 @@ def compare(table: Table, options: Options) -> None:
 
 
 def draw(model: Model, path: Path) -> None:
-    """Draw the four points, the fitted curve and the boundary, where the probability is a half."""
+    """Draw the four points, the fitted curve, and the boundary at a probability of 1/2."""
     w, b = model.linear.weight.item(), model.linear.bias.item()
     hours = torch.linspace(0, 8, 200)[:, None]
     with torch.no_grad():

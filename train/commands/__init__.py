@@ -1,1 +1,1 @@
-"""The trainer's commands, a module each with its `run`; only the chosen one is imported."""
+"""The trainer's commands, one module each with a function `run`; only one is imported."""

@@ -1,4 +1,4 @@
-"""The command compare: cross-validate combinations, print them sorted, and draw their loss curves."""
+"""The command compare: cross-validate combinations, print them sorted, and draw their loss."""
 
 from argparse import Namespace
 
@@ -9,7 +9,7 @@ from train.table.table import read_table
 
 
 def run(args: Namespace) -> None:
-    """Cross-validate every combination asked for, print them sorted, and draw their loss curves."""
+    """Cross-validate every requested combination, print them sorted, and draw their loss."""
     plots.check(args.picture)
     given = {name: getattr(args, name) for name in ("lr", "epochs", "seed") if getattr(args, name) is not None}
     wanted = combinations(args.losses, args.optimizers, args.activations, args.links, args.hidden, **given)

@@ -10,7 +10,7 @@ from train.export.publish import export
 
 
 def run(args: Namespace) -> None:
-    """Export the named checkpoint, and print what the new version answers to two of its recorded examples."""
+    """Export the named checkpoint, and print the new version's answers to two examples."""
     sign = signer_of(args)
     manifest = export(*checkpoint.load(args.checkpoints, model_name(args)), args.models, sign)
     proof = manifest.certificate

@@ -36,14 +36,14 @@ from train.table.schema import Reading
 from train.table.table import Table, read_rows, read_table
 
 Log = Callable[..., object]
-ELSEWHERE = ("command", "data", "checkpoints", "name")  # arguments that a fit elsewhere has of its own
-# What the threshold must do: ("cost", the threshold itself), or ("precision" or "recall", a share).
+ELSEWHERE = ("command", "data", "checkpoints", "name")  # arguments that a repeated fit sets itself
+# The goal of the threshold: ("cost", the threshold itself), or ("precision" or "recall", a share).
 Goal = tuple[Literal["cost", "precision", "recall"], float]
 
 
 def run(args: Namespace) -> None:
     """Read the table, fit to all its rows, measure on held-out rows, and write the checkpoint."""
-    signer_of(args)  # a key that can't sign must not cost a fit
+    signer_of(args)  # check the key first: a wrong key must not waste a fit
     made = fitted_model(args, print if args.rank == 0 else lambda *words: None)
     if args.rank == 0:
         print(f"wrote {checkpoint.save(args.checkpoints, *made)}")
@@ -91,7 +91,7 @@ def fitted_model(args: Namespace, log: Log) -> Fitted:
 
 
 def _raw(path: Path, reading: Reading, table: Table, fitted: Fit, threshold: float) -> tuple[checkpoint.Raw, ...]:
-    """Some rows as they stand in the table, and what the fit makes of them."""
+    """Some rows as text from the table, with the fit's answers."""
     rows = raw_rows(path, reading, table)
     logit = logits(fitted.model, np.array(table.x[[one.row for one in rows]]))
     positive = logit > score_at(fitted.model.link, threshold)
@@ -102,11 +102,16 @@ def _raw(path: Path, reading: Reading, table: Table, fitted: Fit, threshold: flo
 
 
 class Judgement(NamedTuple):
-    """How a fit does.
+    """The quality of a fit.
 
-    sample: at most some 100,000 rows of all processes, (x, y, weight). metrics: on all rows; evaluation: on held-out
-    rows, None where there are too few. score: the sample's logits. chosen: what the
-    threshold does to the held-out rows. groups: the figures of the groups of --by.
+    Attributes
+    ----------
+    metrics : on all rows.
+    evaluation : on held-out rows; None if there are too few.
+    chosen : the effect of the threshold on the held-out rows.
+    sample : about 100,000 rows of all processes at most, (x, y, weight).
+    score : the sample's logits.
+    groups : the figures of the groups of --by.
     """
 
     threshold: float
@@ -122,9 +127,9 @@ class Judgement(NamedTuple):
 def _held_out(
     args: Namespace, table: Table, fitted: Fit, options: Options, log: Log
 ) -> tuple[HeldOut | None, Mapping[str, Groups]]:
-    """The scores of the rows of --test, or, without it, of rows held out of the fit if there are enough.
+    """The scores of the rows of --test or, without it, of held-out rows, if there are enough.
 
-    And the groups of --by of the rows that these are of.
+    The second value has the groups of --by of the same rows.
     """
     if args.test is None:
         rows = table.x, table.y, table.weight
@@ -163,7 +168,7 @@ def _judge(
 
 
 def _training(table: Table, fitted: Fit, options: Options, found: Statistics | None, judged: Judgement) -> Training:
-    """What the manifest records of the fit."""
+    """The manifest's record of the fit."""
     x, _, weight = judged.sample
     outside = judged.evaluation
     return Training(
@@ -225,7 +230,7 @@ def _print_figures(judged: Judgement, table: Table, folds: int, log: Log) -> Non
 
 
 def _arguments(args: Namespace) -> dict[str, Any]:
-    """The arguments of the fit that `run_reproduce` needs, as plain values."""
+    """The fit's arguments for the command reproduce, as plain values."""
     default = vars(parse(["fit"]))
     ours = {name: value for name, value in vars(args).items() if name in default and name not in ELSEWHERE}
     given = {name: value for name, value in ours.items() if value != default[name]}
@@ -233,7 +238,7 @@ def _arguments(args: Namespace) -> dict[str, Any]:
 
 
 def _units(args: Namespace, table: Table) -> dict[str, str]:
-    """{feature: unit}, as --unit or the cells name it. Raises FitError if one is not a numeric column."""
+    """The units {feature: unit} from --unit or the cells. Raises FitError for other columns."""
     units, numeric = {**table.units, **dict(args.unit)}, [f.name for f in table.features if f.kind == "numeric"]
     if unknown := [name for name in units if name not in numeric]:
         raise FitError(f"--unit: '{unknown[0]}' is not a numeric column; these are: {', '.join(numeric)}")
@@ -241,7 +246,7 @@ def _units(args: Namespace, table: Table) -> dict[str, str]:
 
 
 def _goal(args: Namespace) -> Goal:
-    """What the threshold must do, checked before the fit."""
+    """The goal of the threshold, checked before the fit. Raises FitError."""
     costs = [args.cost_fp, args.cost_fn]
     asked = {"--cost-fp and --cost-fn": costs != [None, None], "--precision": args.precision, "--recall": args.recall}
     if sum(bool(given) for given in asked.values()) > 1:
@@ -252,7 +257,7 @@ def _goal(args: Namespace) -> Goal:
 
 
 def _too_few(table: Table, folds: int) -> str:
-    """Why no rows are held out: the outcome that is too rare, and how many rows have it."""
+    """The reason why no rows are held out: the rarer outcome has too few rows."""
     count, value = min(zip((table.rows - table.positives, table.positives), table.target.values, strict=True))
     return f"only {count} have {table.target.name} = {value}, and {folds} folds need {folds}"
 

@@ -1,4 +1,4 @@
-"""The command parity: prove a published version again on this machine, and print what each link compared."""
+"""The command parity: prove a published version again on this machine."""
 
 from argparse import Namespace
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from train.export import chain, checkpoint, parity
 
 
 def run(args: Namespace) -> None:
-    """Prove a published version again, and print what each link compared, and the certificate as a table."""
+    """Prove a published version again, and print each comparison and the certificate."""
     certificate, manifest = parity.again(args.models, model_name(args), args.version)
     for link in _links(args.checkpoints, manifest):
         print(link)
@@ -24,7 +24,7 @@ def run(args: Namespace) -> None:
 
 
 def _links(checkpoints: Path, manifest: Manifest) -> Iterator[str]:
-    """The links from the table to the export, each with what was compared and how it differs."""
+    """The comparisons from the table to the export, each with its differences."""
     try:
         description, _, kept = checkpoint.load(checkpoints, manifest.name)
     except FitError as error:

@@ -11,7 +11,7 @@ from train.report.report import PAGE
 
 
 def run(args: Namespace) -> None:
-    """Print where the newest export's report is; at a terminal, open it in the browser."""
+    """Print the path of the newest export's report; on a terminal, also open it in the browser."""
     home = args.models / model_name(args)
     page = home / str(newest(home)) / PAGE
     if not page.exists():

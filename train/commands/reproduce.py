@@ -1,4 +1,4 @@
-"""The command reproduce: fit to the table again, and compare field by field with a published version."""
+"""The command reproduce: fit the table again, and compare it with a published version."""
 
 import io
 import math
@@ -15,9 +15,9 @@ from train.export import checkpoint, parity, reproduce
 
 
 def run(args: Namespace) -> None:
-    """Fit to the table again as a published version was fitted, and print what is the same, and what differs.
+    """Fit the table again as a published version was fitted, and print the differences.
 
-    Raises ExportError if the table and this code don't give the parameters and figures again.
+    Raises ExportError if there is a difference.
     """
     _, manifest, files = parity.published(args.models, model_name(args), args.version)
     if not manifest.arguments:

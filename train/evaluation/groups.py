@@ -16,7 +16,10 @@ from train.table.groups import Groups
 
 
 def by_group(scores: HeldOut | None, link: str, threshold: float, by: Mapping[str, Groups]) -> tuple[Group, ...]:
-    """The figures of each group of held-out rows that has a row; by: {column: its groups}. Raises FitError."""
+    """The figures of each non-empty group of held-out rows.
+
+    by : {column: its groups}. Raises FitError if there are no held-out rows.
+    """
     if not by:
         return ()
     if scores is None:
@@ -51,7 +54,7 @@ def _group(column: str, value: str, logit: Floats, p: Floats, y: Floats, weight:
 
 
 def _share(part: Floats, whole: Floats) -> Share:
-    """The share of some weights (n,) in others (n,), which are not all 0."""
+    """The share of the weights `part` (n,) in `whole` (n,), which is not all 0."""
     share = float(part.sum() / whole.sum())
     return Share(share, *wilson(whole.sum(), share))
 

@@ -1,4 +1,4 @@
-"""The chain from the fit to the export: what is about to be published is compared with what the fit computed."""
+"""The comparison of an export with its fit, before it is published."""
 
 import csv
 import io
@@ -15,17 +15,17 @@ from passfail.proof import reference
 from train.evaluation.metrics import metrics
 from train.export.checkpoint import Kept, Raw
 
-ROUNDING = 1e-12  # of a sum: what adding its terms in another order may change, with room to spare
+ROUNDING = 1e-12  # of a sum: more than another order of its terms can change
 
 
 def faults(manifest: Manifest, kept: Kept, measured: Metrics | None) -> list[str]:
-    """How an export differs from its fit, in words; empty where it doesn't.
+    """The differences between an export and its fit, in words; empty if there are none.
 
     Parameters
     ----------
     manifest : the export's, with its parameters and the fit's coefficient table.
-    kept : rows, and the logits that the fit computed for them.
-    measured : the fit's metrics on these rows, if both outcomes are among them.
+    kept : training rows, with the fit's logits.
+    measured : the fit's metrics on these rows, if both outcomes occur in them.
     """
     logit = reference.logit(manifest, kept.x)
     different = int((logit != kept.logit).sum())
@@ -42,7 +42,7 @@ def faults(manifest: Manifest, kept: Kept, measured: Metrics | None) -> list[str
 
 
 def _coefficients(parameters: Parameters, statistics: Statistics) -> Iterator[str]:
-    """The terms of the coefficient table that the parameters don't give, in the table's own units."""
+    """The terms whose coefficient, in the table's own units, differs from the parameters'."""
     slopes = np.array([column.weight / column.scale for column in parameters.columns])
     centers = slopes * [column.center for column in parameters.columns]
     estimates, sizes = list(slopes), list(np.abs(slopes))
@@ -61,9 +61,9 @@ def _metrics(fit: Metrics, now: Metrics) -> Iterator[str]:
 
 
 def _calibration(held_out: Metrics, bins: Sequence[Bin], weighted: bool) -> Iterator[str]:
-    """How the calibration bins contradict the held-out metrics; with weights they are rounded."""
+    """The contradictions of calibration bins and held-out metrics; with weights, bins are rounded."""
     rows = sum(found.rows for found in bins)
-    if weighted and not rows:  # of weights that add up to less than a row
+    if weighted and not rows:  # the weights add up to less than a row
         return
     slack = 20 / rows if weighted else ROUNDING
     error = sum(abs(found.probability * found.rows - found.positives) for found in bins) / max(rows, 1)
@@ -74,10 +74,10 @@ def _calibration(held_out: Metrics, bins: Sequence[Bin], weighted: bool) -> Iter
 
 
 def word_faults(manifest: Manifest, raw: Sequence[Raw]) -> Iterator[str]:
-    """How the export's words differ from the table's, on rows as they stand there; empty where they don't.
+    """The differences between the export's answers and the fit's, on rows as text.
 
-    The rows go through the service's own decoders, as CSV, as JSON and as tensors, and its encoder. The closed form
-    answers them; that the engines answer as it does is the certificate's to prove.
+    The rows pass through the service's own decoders, as CSV, JSON and tensors, and through its encoder. The closed form
+    answers them; the certificate proves that the engines answer alike.
     """
     if not raw:
         return
@@ -96,7 +96,7 @@ def word_faults(manifest: Manifest, raw: Sequence[Raw]) -> Iterator[str]:
     if different := sum(answer["logit"] != one.logit for answer, one in zip(answers, raw, strict=True)):
         yield f"{different} of {len(raw)} rows of the table have another logit than in the fit"
     if different := sum(answer["label"] != one.label for answer, one in zip(answers, raw, strict=True)):
-        yield f"{different} of {len(raw)} rows of the table are labelled otherwise than by the fit"
+        yield f"{different} of {len(raw)} rows of the table have another label than in the fit"
     if unknown := {one.outcome for one in raw} - set(manifest.target.values):
         yield f"the target's values in the table are {', '.join(sorted(unknown))}, not the export's"
 

@@ -1,6 +1,6 @@
-"""The checkpoint between `make train` and `make export`: one safetensors file with a JSON description inside.
+"""The checkpoint between fit and export: one safetensors file with a JSON description.
 
-It is one file, so that it is replaced in one step. It is safetensors, because loading that runs no code.
+It is one file, so that it can be replaced in one step. It is safetensors, because loading that format runs no code.
 """
 
 import hashlib
@@ -27,14 +27,14 @@ KEPT_ROWS = 5_000
 
 
 def sample(x: Floats) -> Floats:
-    """At most KEPT_ROWS of n values or rows, evenly from first to last."""
+    """At most KEPT_ROWS of n values or rows, evenly spaced."""
     return x[:: -(-len(x) // KEPT_ROWS)]
 
 
 class Kept(NamedTuple):
-    """Training rows that stay in the checkpoint, and the logits that the fit computed for them.
+    """Training rows in the checkpoint, with the fit's logits.
 
-    x: float64 (n, d). y, weight, logit: float64 (n,).
+    x is float64 (n, d); y, weight and logit are float64 (n,).
     """
 
     x: Floats
@@ -44,10 +44,13 @@ class Kept(NamedTuple):
 
 
 class Raw(Struct, frozen=True):
-    """A row as it stands in the table, and what the fit made of it.
+    """A row as text from the table, with the fit's answer.
 
-    cells: of each column that features are made of, as text, None where missing. outcome: the target's cell. logit: the
-    fit's own. label: what the fit predicts, by its threshold.
+    Attributes
+    ----------
+    cells : {column of a feature: its cell as text}; None for missing.
+    outcome : the target's cell.
+    logit, label : the fit's answer.
     """
 
     cells: dict[str, str | None]
@@ -57,7 +60,7 @@ class Raw(Struct, frozen=True):
 
 
 class Description(Struct, frozen=True):
-    """Everything in a checkpoint except its tensors. kept: the fit's metrics on the rows that are kept."""
+    """Everything in a checkpoint except its tensors; `kept` has the metrics on the kept rows."""
 
     name: str
     features: tuple[Feature, ...]
@@ -77,9 +80,9 @@ class Description(Struct, frozen=True):
 
 
 def save(folder: Path, description: Description, model: LogisticModel, kept: Kept) -> Path:
-    """Write <folder>/<name>.safetensors, replacing an earlier one in one step; returns its path.
+    """Write <folder>/<name>.safetensors, which replaces an earlier one in one step.
 
-    Raises FitError if the file can't be written.
+    Returns its path. Raises FitError if the file can't be written.
     """
     path = folder / f"{description.name}.safetensors"
     text = msgspec.json.encode(description).decode()
@@ -95,7 +98,10 @@ def save(folder: Path, description: Description, model: LogisticModel, kept: Kep
 
 
 def load(folder: Path, name: str) -> tuple[Description, LogisticModel, Kept]:
-    """Read <folder>/<name>.safetensors. Raises FitError if it can't be read, or if a bit of it was changed."""
+    """Read <folder>/<name>.safetensors.
+
+    Raises FitError if it can't be read, or if any bit of it was changed.
+    """
     path = folder / f"{name}.safetensors"
     if not path.exists():
         raise FitError(f"{path}: no such checkpoint; train it first (make train)")
@@ -117,7 +123,7 @@ def load(folder: Path, name: str) -> tuple[Description, LogisticModel, Kept]:
 
 
 def _digest(text: str, tensors: Mapping[str, torch.Tensor]) -> str:
-    """The SHA-256 of a checkpoint: of its description, and of each tensor's name, type, shape and values."""
+    """The SHA-256 of the description and of each tensor's name, type, shape and values."""
     digest = hashlib.sha256(text.encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"\n{name} {tensor.dtype} {list(tensor.shape)}\n".encode())

@@ -1,4 +1,4 @@
-"""The model files of an export, as bytes: ONNX, TorchScript and torch.export's."""
+"""The model files of an export, as bytes: ONNX, TorchScript and torch.export."""
 
 import io
 import logging
@@ -50,7 +50,7 @@ def to_onnx(model: LogisticModel) -> bytes:
 
 
 def to_torchscript(model: LogisticModel) -> bytes:
-    """The bytes of model.pt. They differ from run to run, as those of every TorchScript archive do."""
+    """The bytes of model.pt; like every TorchScript archive, they differ between runs."""
     example = torch.zeros(2, len(model.fill), dtype=torch.float64)
     buffer = io.BytesIO()
     with warnings.catch_warnings():
@@ -65,7 +65,7 @@ def to_exported_program(model: LogisticModel) -> bytes:
     """The bytes of model.pt2: torch.export's archive, without a pickle or a path of this machine."""
     example = torch.zeros(2, len(model.fill), dtype=torch.float64)
     program = torch.export.export(model, (example,), dynamic_shapes={"x": {0: torch.export.Dim("n")}})
-    for node in program.graph.nodes:  # notes on the source line that each step came from
+    for node in program.graph.nodes:  # remove the notes on each step's source line
         for note in ("stack_trace", "nn_module_stack", "source_fn_stack", "from_node", "torch_fn"):
             node.meta.pop(note, None)
     program.example_inputs = None  # they would be pickled
@@ -77,10 +77,10 @@ def to_exported_program(model: LogisticModel) -> bytes:
 def _exp(x: DOUBLE) -> DOUBLE:
     """exp(x) as a power, (e^64)^(x / 64), for ONNX Runtime.
 
-    ONNX Runtime's Exp on float64 is vectorised: it decreases at some places, and a row alone and in a batch differ by
-    up to 3 units in the last place. Its Pow calls the C library value by value and does neither. Dividing by 64 is
-    exact, and e^64 is to a few thousandths of a unit per unit of x, so the two agree within 4 units. A larger power
-    would be closer, but engines that compute in float32, such as OpenVINO, can't hold it.
+    ONNX Runtime's Exp on float64 is vectorised: it is not monotone everywhere, and a row alone and in a batch differ by
+    up to 3 units in the last place. Its Pow calls the C library for each value and has neither fault. Dividing by 64 is
+    exact, and the rounding of e^64 adds a few thousandths of a unit per unit of x, so the two agree within 4 units. A
+    larger power would be closer, but engines that compute in float32, such as OpenVINO, can't hold it.
     """
     base, share = (
         cast(DOUBLE, opset18.Constant(value=onnx.numpy_helper.from_array(np.array(number))))

@@ -1,4 +1,4 @@
-"""The same bytes in other engines: an unchanged export answers its recorded examples there."""
+"""The replay of an export's recorded examples in other engines, from the same bytes."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from passfail.runtimes import Runtime
 from train.errors import ExportError
 from train.export import parity
 
-# The largest error of a probability, and a little more, in engines that compute in float32 whatever the model says.
+# The largest error of a probability, with a margin, in engines that always compute in float32.
 FLOAT32 = {"openvino": 1e-5}
 
 
@@ -28,7 +28,10 @@ def conform(models: Path, name: str, version: int | None = None) -> list[str]:
 
 
 def replay(manifest: Manifest, engine: str, run: Runtime) -> str:
-    """Answer the recorded examples in an engine: a line with its error. Raises ExportError if that is too large."""
+    """Answer the recorded examples in an engine, and return a line with the largest error.
+
+    Raises ExportError if the error is too large.
+    """
     x = np.array([row(manifest.features, example.instance) for example in manifest.examples])
     expected = np.array([example.probability for example in manifest.examples])
     error = float(np.abs(np.ravel(run(x)[1]) - expected).max())

@@ -1,4 +1,4 @@
-"""model.js: the model as a module for browsers and Node, which needs nothing else."""
+"""model.js: the model as a module for browsers and Node, without dependencies."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ _PLACE = '"the export writes it here"'
 
 
 def to_javascript(manifest: Manifest) -> bytes | None:
-    """The bytes of model.js, for an HTML page too; None for a model that it can't express exactly (HIDDEN)."""
+    """The bytes of model.js, which an HTML page may include; None with a hidden layer."""
     fitted = manifest.parameters
     if fitted.hidden is not None:
         return None
@@ -40,13 +40,13 @@ def to_javascript(manifest: Manifest) -> bytes | None:
         "polynomial": POLYNOMIALS[manifest.link],
         "missing": sorted(MISSING.union(manifest.dialect.missing)),
     }
-    # json writes the shortest digits that read back as the same float. No text may end the script of a page.
+    # json writes a float in its shortest exact form. "<" is escaped, so that no text can end the script of a page.
     text = json.dumps(model, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
     return _TEMPLATE.read_text(encoding="utf-8").replace(_PLACE, text).encode()
 
 
 def _feature(feature: Feature, pooled: str | None) -> dict[str, object]:
-    """pooled: the level of any level that training did not see."""
+    """A feature's description for model.js; `pooled` is the level for unseen levels."""
     return {
         "name": feature.name,
         "levels": feature.levels,

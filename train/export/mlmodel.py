@@ -1,4 +1,4 @@
-"""What MLflow and the Hugging Face hub read of an export: MLmodel, its input example, the card's front matter."""
+"""The files for MLflow and the Hugging Face hub: MLmodel, input example, front matter."""
 
 import json
 from datetime import datetime
@@ -12,13 +12,13 @@ ANSWER = ("boolean", "string", "double", "double", "boolean", "string", "long") 
 
 
 def files(manifest: Manifest) -> dict[str, bytes]:
-    """MLmodel, in JSON, which is YAML too, and the input example, by name."""
+    """The files {name: bytes}: MLmodel, in JSON, which is valid YAML, and the input example."""
     columns = [feature.name for feature in manifest.features]
     inputs = [
         {"type": _type(feature), "name": feature.name, "required": not feature.nullable}
         for feature in manifest.features
     ]
-    # `stable` may be missing: with a hidden layer it is not known.
+    # `stable` may be missing, because it is not known with a hidden layer.
     outputs = [
         {"type": kind, "name": name, "required": name != "stable"}
         for name, kind in zip(names(manifest), ANSWER, strict=True)
@@ -41,7 +41,7 @@ def files(manifest: Manifest) -> dict[str, bytes]:
 
 
 def front_matter(manifest: Manifest) -> str:
-    """The block at the head of MODEL_CARD.md that the Hugging Face hub reads, in JSON, which is YAML too."""
+    """The front matter of MODEL_CARD.md for the Hugging Face hub, in JSON, which is valid YAML."""
     held_out = manifest.training.held_out
     card: dict[str, object] = {
         "library_name": "passfail",
@@ -61,7 +61,7 @@ def front_matter(manifest: Manifest) -> str:
 
 
 def _type(feature: Feature) -> str:
-    """MLflow's type of a column; "any" is a number: pandas may have it as int64, which MLflow takes for no double."""
+    """MLflow's type of a column: "any" for numbers, because MLflow takes no int64 for a double."""
     number = feature.kind == "numeric" or all(WHOLE.fullmatch(level) for level in feature.levels)
     return "any" if number else "string"
 

@@ -1,7 +1,8 @@
-"""The certificate of parity: every engine against exact arithmetic, over every kind of row, before publishing.
+"""The proof before publishing: every engine against exact arithmetic, on every kind of row.
 
-passfail/proof/certificate.py defines what is measured and what is allowed. The service runs a short form of it on its
-own machine. Logits must equal the closed form's to the bit: the graph adds in a fixed order, which IEEE 754 determines.
+passfail/proof/certificate.py defines the figures and their limits. The service runs a short form of the proof on its
+own machine. Logits must equal the closed form's bit for bit, because the graph adds in a fixed order and IEEE 754 then
+defines each bit.
 """
 
 import importlib.util
@@ -28,13 +29,13 @@ from passfail.runtimes.torchscript import in_torch
 from train.errors import ExportError
 
 SEED = 0
-ROWS = 5_000  # of each kind that can be drawn at will
-# Across the probabilities: no fault in an interval of 1e-3 of the log-odds goes unseen. With another link, whose exact
-# probabilities take long, 1e-2.
+ROWS = 5_000  # of each random kind
+# Rows across the probabilities: they find each fault in an interval of 1e-3 of the log-odds; with another link, whose
+# exact probabilities take long, of 1e-2.
 ACROSS, ACROSS_OTHERS = 50_000, 5_000
 FEW = (0, 1, 2, 7, 1000)
 EXACT = 4_000
-BATCH_ROWS, BATCH_VALUES = 100_000, 2**26  # of the largest batch: the default MAX_ROWS of the service, if memory allows
+BATCH_ROWS, BATCH_VALUES = 100_000, 2**26  # of the largest batch: MAX_ROWS, if the memory allows it
 
 PACKAGES = ("torch", "onnx", "onnxruntime", "numpy", "mpmath")
 
@@ -53,7 +54,7 @@ def certificate(
 
     Raises
     ------
-    ExportError : some engine misses a limit; it names each engine and each limit.
+    ExportError : an engine misses a limit; the message names each engine and each limit.
     """
     drawn, kinds = samples.rows(manifest, ROWS, SEED, ACROSS if manifest.link == "logit" else ACROSS_OTHERS)
     x = np.concatenate([training_rows, drawn])
@@ -62,7 +63,7 @@ def certificate(
     every = engines(files, eager)
     served = {name: every.pop(name) for name in (*MODEL_FILES, "torch.export")}
     figures, missed = prove(served, manifest, truth)
-    # The others are published nowhere: few sizes of batches are enough for them.
+    # The other engines are not published, so few sizes of batches suffice.
     beside, more = prove(every, manifest, replace(truth, sizes=FEW, alone=truth.alone[::10]))
     figures, missed = figures | beside, missed + more
     further = others(files)
@@ -81,7 +82,7 @@ def certificate(
 
 
 class Subject(NamedTuple):
-    """What a proof needs to know of a model; a Manifest has all of it."""
+    """The properties of a model that a proof uses; a Manifest has them too."""
 
     features: tuple[Feature, ...]
     parameters: Parameters
@@ -90,7 +91,7 @@ class Subject(NamedTuple):
 
 
 def short(engines: Mapping[str, Runtime], subject: Subject, rows: int, seed: int = SEED) -> list[str]:
-    """Prove engines {name: runtime} on so many drawn rows of each kind; returns what they miss, in words."""
+    """Prove engines {name: runtime} on that many rows of each kind; return the missed limits."""
     x, _ = samples.rows(subject, rows, seed)
     return prove(engines, subject, proofs.truth(subject, x, rows, steps=100, sizes=proofs.batch_sizes(1025), alone=20))[
         1
@@ -100,12 +101,12 @@ def short(engines: Mapping[str, Runtime], subject: Subject, rows: int, seed: int
 def prove(
     engines: Mapping[str, Runtime], manifest: Manifest | Subject, truth: proofs.Truth
 ) -> tuple[dict[str, Figures], list[str]]:
-    """Measure engines {name: runtime}: ({engine: Figures}, [what an engine misses, in words])."""
+    """Measure engines {name: runtime}; return ({engine: Figures}, the missed limits in words)."""
     figures: dict[str, Figures] = {}
     missed: list[str] = []
     for name, run in engines.items():
         try:
-            model = Model(manifest, run)  # type: ignore[arg-type]  # a Subject will do
+            model = Model(manifest, run)  # type: ignore[arg-type]  # a Subject suffices
             figures[name] = proofs.measure(run, model.verdict, truth, model.stable)
             missed += [f"{name}: {fault}" for fault in proofs.faults(figures[name], manifest.link)]
         except CertificateError as error:
@@ -114,7 +115,7 @@ def prove(
 
 
 def engines(files: Mapping[str, bytes], eager: torch.nn.Module | None = None) -> dict[str, Runtime]:
-    """The engines that must answer alike, {name: runtime}."""
+    """The engines that must give the same answers, {name: runtime}."""
     try:
         every = {name: load_runtime(name, files[file]) for name, file in MODEL_FILES.items()}
         every["torch.export"] = load_runtime("torchexport", files["model.pt2"])
@@ -127,7 +128,7 @@ def engines(files: Mapping[str, bytes], eager: torch.nn.Module | None = None) ->
 
 
 def others(files: Mapping[str, bytes]) -> dict[str, Runtime]:
-    """Further engines, if installed. They are measured and reported, not certified: they compute in float32."""
+    """Further installed engines {name: runtime}; they compute in float32, so are not certified."""
     if importlib.util.find_spec("openvino") is None:
         return {}
     import openvino
@@ -138,9 +139,9 @@ def others(files: Mapping[str, bytes]) -> dict[str, Runtime]:
 
 
 def published(models: Path, name: str, number: int | None = None) -> tuple[Path, Manifest, Mapping[str, bytes]]:
-    """(folder, Manifest, {file: its verified bytes}) of a published version, by default the newest.
+    """A published version, by default the newest: (folder, Manifest, {file: its verified bytes}).
 
-    Raises ExportError if there is none, or if it was altered.
+    Raises ExportError if there is no version, or if it was altered.
     """
     try:
         folder = find(models, name, number)
@@ -151,13 +152,13 @@ def published(models: Path, name: str, number: int | None = None) -> tuple[Path,
 
 
 def again(models: Path, name: str, number: int | None = None) -> tuple[Certificate, Manifest]:
-    """Prove a published version on this machine, without its training rows: (Certificate, Manifest)."""
+    """Prove a published version on this machine, without its training rows."""
     _, manifest, files = published(models, name, number)
     return certificate(manifest, files, np.empty((0, len(manifest.features)))), manifest
 
 
 def table(certificate: Certificate, link: str) -> str:
-    """A certificate as a table of text; link: the model's."""
+    """A certificate as a table in plain text; `link` is the model's."""
     lines = [
         f"{sum(certificate.rows.values())} rows (seed {certificate.seed}): "
         + ", ".join(f"{count} {kind}" for kind, count in certificate.rows.items()),
@@ -180,7 +181,7 @@ def table(certificate: Certificate, link: str) -> str:
 
 
 def cpu(info: Path = Path("/proc/cpuinfo")) -> tuple[str, ...]:
-    """The CPU's name and its vector instructions, by which libraries choose their code."""
+    """The CPU's name and its vector instructions, on which a library's code path depends."""
     try:
         facts = dict(line.split(":", 1) for line in info.read_text().split("\n\n")[0].splitlines() if ":" in line)
     except OSError:

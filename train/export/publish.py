@@ -1,4 +1,4 @@
-"""From a checkpoint to models/<name>/<version>/, proven first and published in one step."""
+"""Proves a checkpoint, and publishes it as models/<name>/<version>/ in one step."""
 
 import contextlib
 import hashlib
@@ -60,15 +60,15 @@ def export(
     models: Path,
     sign: signing.Sign | None = None,
 ) -> Manifest:
-    """Prove a checkpoint and publish it as a new version, whose number follows the highest there.
+    """Prove a checkpoint and publish it as a new version, numbered after the highest version.
 
     A reader of the folder sees the whole version or nothing.
 
     Parameters
     ----------
-    description, model, kept : the checkpoint's.
-    models : folder of published models.
-    sign : signs the manifest's bytes, if there is a key.
+    description, model, kept : the checkpoint's content.
+    models : the folder of published models.
+    sign : the function that signs the manifest's bytes, or None.
 
     Returns
     -------
@@ -76,7 +76,7 @@ def export(
 
     Raises
     ------
-    ExportError : the proof fails, the export is not the fit, or the folder can't be written.
+    ExportError : the proof fails, the export differs from the fit, or the folder can't be written.
     """
     files = {name: make(model) for name, make in formats.makers().items()}
     manifest = _describe(description, model, kept, files)
@@ -103,7 +103,7 @@ def export(
 
 
 def _describe(description: Description, model: LogisticModel, kept: Kept, files: Mapping[str, bytes]) -> Manifest:
-    """The manifest with its proof, without its version and the pages that show it."""
+    """The manifest with its proof, but without its version and without the pages that show it."""
     draft = Manifest(
         format=contract.FORMAT,
         digest="",
@@ -147,9 +147,10 @@ def _files(files: Mapping[str, bytes]) -> dict[str, File]:
 
 
 def example_instances(features: Sequence[Feature]) -> list[dict[str, float | str | None]]:
-    """Rows to record: four across the training range, one as far beyond it, and one for each nullable feature.
+    """Make the rows to record: four across the training range, one beyond it, and some missing.
 
-    They are made from the features' ranges and levels, not taken from the table, whose rows may be personal data.
+    There is one row without a value for each nullable feature. The rows come from the features' ranges and levels, not
+    from the table, whose rows may be personal data.
     """
     instances: list[dict[str, float | str | None]] = []
     for step, share in enumerate([0.0, 1 / 3, 2 / 3, 1.0, 2.0]):
@@ -208,7 +209,7 @@ def _publish(home: Path, manifest: Manifest, files: Mapping[str, bytes], sign: s
 
 
 def _sweep(home: Path) -> None:
-    """Remove what killed trainers have left; a folder younger than a day may belong to a running one."""
+    """Remove the folders of killed trainers; one younger than a day may be in use."""
     for left in home.glob(".export-*"):
         with contextlib.suppress(OSError):
             if time.time() - left.stat().st_mtime > 86_400:

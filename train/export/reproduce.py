@@ -1,4 +1,4 @@
-"""A reproducible build of a model: whether a table and this code give a published export again, field by field."""
+"""The comparison of a published export with a new fit, field by field."""
 
 import hashlib
 import io
@@ -16,7 +16,7 @@ from train.model.logistic import LogisticModel, parameters
 
 
 class Difference(NamedTuple):
-    """A field that differs: its path, the published value and the new one."""
+    """A field that differs: its path, the published value and the new value."""
 
     field: str
     published: object
@@ -42,12 +42,12 @@ def compare(
 
     Parameters
     ----------
-    manifest, files : the export's.
-    description, model : the new fit's.
+    manifest, files : of the export.
+    description, model : of the new fit.
 
     Returns
     -------
-    {part of the export: its differences, none where it is the same}.
+    {part of the export: its differences}.
     """
     training, fit = manifest.training, description.training
     parts = {
@@ -75,7 +75,7 @@ def compare(
 
 
 def _digests(data: bytes) -> dict[str, str]:
-    """{member of a model file: its SHA-256}, without what torch changes at each export (a serial number)."""
+    """The SHA-256 of each member of a model file, without torch's serial number, which varies."""
     members = {"": data}
     if data[:2] == b"PK":
         with zipfile.ZipFile(io.BytesIO(data)) as archive:

@@ -1,4 +1,4 @@
-"""Plots in files. matplotlib is imported only to draw one, and a file is written whole or not at all."""
+"""Plots in files; matplotlib is imported only to draw one."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +20,7 @@ def axes(width: float = 7.0, height: float = 4.5) -> "Axes":
 
 
 def check(path: Path) -> None:
-    """Raise TrainError if a plot can't be written to this file; called before the work that leads to the plot."""
+    """Raise TrainError if a plot can't be written to this file, before the work for the plot."""
     if path.suffix not in FORMATS:
         raise TrainError(f"{path}: unknown picture format; give the name one of the endings {', '.join(FORMATS)}")
     if not path.absolute().parent.is_dir():
@@ -28,7 +28,7 @@ def check(path: Path) -> None:
 
 
 def save(ax: "Axes", path: Path) -> None:
-    """Write the plot to a temporary file, then rename it to `path`. Raises TrainError if it can't be written."""
+    """Write the plot to `path` in one step. Raises TrainError if it can't be written."""
     figure = ax.get_figure(root=True)
     assert figure is not None
     try:

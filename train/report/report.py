@@ -1,9 +1,9 @@
-"""The model card (MODEL_CARD.md) and the report (report.html) of an export, from its manifest and Evaluation alone.
+"""MODEL_CARD.md and report.html of an export, made from its manifest and Evaluation.
 
-The report loads nothing: its template draws the charts as SVG in units of the data, its colours follow the reader's
-light or dark setting, and its Content-Security-Policy lets the browser load nothing and run one script, named by its
-digest: the model (train/export/javascript.py) and the form and slider around it (report.js). Neither file has the
-version or the digest, which are known only after them: the folder's name is the version, the manifest has the digest.
+The report loads nothing. Its template draws the charts as SVG in units of the data, and its colours follow the reader's
+light or dark setting. Its Content-Security-Policy allows one script, named by its digest: the model
+(train/export/javascript.py) with the form and slider around it (report.js). Neither file has the version or the digest,
+which are known only later: the folder's name is the version, and the manifest has the digest.
 """
 
 import base64
@@ -28,7 +28,7 @@ from train.model.terms import INTERCEPT, term
 CARD = "MODEL_CARD.md"
 PAGE = "report.html"
 SCRIPT = Path(__file__).with_name("report.js")
-LEVELS = 12  # at most so many levels of a feature are printed; the manifest has all
+LEVELS = 12  # of a feature are printed at most; the manifest has all
 # Rows of the rarer outcome for each column; with fewer, estimates are unstable (Peduzzi et al., J Clin Epi 49, 1996).
 EVENTS = 10
 BAND = (
@@ -46,12 +46,12 @@ MISSING = {
 
 
 def card(manifest: Manifest, evaluation: Evaluation | None) -> str:
-    """The text of MODEL_CARD.md; evaluation: None if there were too few rows to hold some out."""
+    """The text of MODEL_CARD.md; `evaluation` is None if too few rows were held out."""
     return _MARKDOWN.get_template("report.md.jinja").render(_context(manifest, evaluation))
 
 
 def html(manifest: Manifest, evaluation: Evaluation | None) -> str:
-    """The text of report.html, from the same as `card`."""
+    """The text of report.html; the arguments are those of `card`."""
     module = (to_javascript(manifest) or b"").decode()
     script = f"{module}\n{SCRIPT.read_text(encoding='utf-8')}"
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -60,7 +60,7 @@ def html(manifest: Manifest, evaluation: Evaluation | None) -> str:
 
 
 class Effect(NamedTuple):
-    """A row of the coefficient plot: places in [0, 1] across it, and the three numbers at them."""
+    """A row of the coefficient plot: three places in [0, 1] across it, and their values."""
 
     term: str
     places: tuple[float, float, float]
@@ -114,7 +114,7 @@ def _missing(feature: Feature) -> str:
 
 
 def _coefficients(manifest: Manifest) -> tuple[Coefficient, ...]:
-    """The coefficient table, or, of a fit without one, its slopes in the table's units; empty with a hidden layer."""
+    """The coefficient table, else the slopes in the table's units; empty with a hidden layer."""
     fitted = manifest.parameters
     if manifest.training.statistics:
         return manifest.training.statistics.coefficients
@@ -130,7 +130,7 @@ def _coefficients(manifest: Manifest) -> tuple[Coefficient, ...]:
 def _effects(manifest: Manifest) -> tuple[list[Effect], float, float]:
     """The rows of the coefficient plot and its two ends.
 
-    An effect is what a column adds to the score from its least value to its greatest, so that columns of different
+    An effect is the change of the score from a column's smallest to its largest value, so that columns of different
     units share an axis. An indicator goes from 0 to 1.
     """
     coefficients = _coefficients(manifest)
@@ -153,7 +153,7 @@ def _effects(manifest: Manifest) -> tuple[list[Effect], float, float]:
 
 
 class Overall(NamedTuple):
-    """The test of all coefficients together, and the share of the deviance that they explain."""
+    """The joint test of all coefficients, and the share of the deviance that they explain."""
 
     ratio: float
     freedom: int
@@ -162,9 +162,10 @@ class Overall(NamedTuple):
 
 
 def _overall(training: Training) -> Overall | None:
-    """The likelihood-ratio test against the intercept alone, and McFadden's pseudo-R2; None where there is none.
+    """The likelihood-ratio test against the intercept alone, and McFadden's pseudo-R2.
 
-    The ratio is chi-squared (Wilks, Ann. Math. Stat. 9, 1938; McFadden, Frontiers in Econometrics, 1974).
+    The ratio is chi-squared (Wilks, Ann. Math. Stat. 9, 1938; McFadden, Frontiers in Econometrics, 1974). None without
+    a likelihood.
     """
     found = training.statistics
     if found is None or found.deviance is None or not found.null_deviance:
@@ -179,7 +180,7 @@ def _share(training: Training, evaluation: Evaluation | None) -> float:
 
 
 def _share_in_fit(share: float, class_weight: str) -> float:
-    """The share of positive rows that the fit saw, each outcome's rows weighted by its class weight."""
+    """The share of positive rows in the fit, with each outcome's class weight."""
     if class_weight == "balanced":
         return 0.5
     no, yes = map(float, class_weight.split(",")) if class_weight else (1.0, 1.0)
@@ -203,7 +204,7 @@ def _limits(manifest: Manifest, evaluation: Evaluation | None) -> Iterator[str]:
     supposed = _share_in_fit(_share(training, evaluation), str(training.options["class_weight"]))
     yield (
         f"Its probabilities assume that about {100 * supposed:.3g}% of the cases are {target.values[1]}, as in the "
-        "weighted training rows. Where the share is another, the probabilities are biased."
+        "weighted training rows. If the share differs, the probabilities are biased."
     )
     yield "Outside the ranges of the training rows the model extrapolates. The table doesn't support its answers there."
     if manifest.parameters.hidden:
@@ -242,7 +243,7 @@ def _charts(threshold: float, evaluation: Evaluation) -> dict[str, object]:
 
 
 def _escape_markdown(value: object) -> str:
-    """Escape text for Markdown and put it on one line; Jinja calls this for each value, not for the template's text."""
+    """Escape text for Markdown, on one line; Jinja calls this for each value of the template."""
     return re.sub(r"([\\`*_{}\[\]<>()#|~&$!@]|:(?=//)|(?<=www)\.)", r"\\\1", " ".join(str(value).split()))
 
 

@@ -1,4 +1,4 @@
-"""The L1 penalty: the step that newton takes with it, and the gradient that is 0 at its optimum."""
+"""The L1 penalty: newton's step with it, and the subgradient that is 0 at its optimum."""
 
 import numpy as np
 import torch
@@ -7,18 +7,21 @@ from torch import Tensor
 from train.solvers.objective import inverse
 from train.table.out_of_core import one_thread
 
-MAX_SWEEPS = 100  # each is followed by an exact solution, so that few are needed
+MAX_SWEEPS = 100  # an exact solution follows each, so that few are needed
 
 
 def subgradient(beta: Tensor, gradient: Tensor, l1: Tensor) -> Tensor:
-    """The smallest subgradient (P,) of the objective plus sum(l1 * |beta|), given the objective's gradient (P,)."""
+    """The smallest subgradient (P,) of the objective plus sum(l1 * |beta|).
+
+    gradient : (P,), the objective's.
+    """
     at_zero = torch.sign(gradient) * (gradient.abs() - l1).clamp(min=0.0)
     return torch.where(beta == 0, at_zero, gradient + l1 * torch.sign(beta))
 
 
 @one_thread()
 def lasso_step(beta: Tensor, gradient: Tensor, curvature: Tensor, l1: Tensor) -> Tensor:
-    """Minimise the objective's quadratic model at beta (P,) plus sum(l1 * |b|) over b (P,); returns beta - b.
+    """Minimise the quadratic model at beta (P,) plus sum(l1 * |b|) over b; return beta - b.
 
     Coordinate descent (Friedman, Hastie & Tibshirani, Journal of Statistical Software 33, 2010) finds which elements
     are 0 and the signs of the others. Linear equations then give the minimum among such b exactly. If they change a
@@ -47,7 +50,7 @@ def lasso_step(beta: Tensor, gradient: Tensor, curvature: Tensor, l1: Tensor) ->
 
 
 def _sweep(b: Tensor, slope: Tensor, curvature: Tensor, l1: Tensor) -> Tensor:
-    """Minimise over each element of b (P,) in turn; slope (P,): of the quadratic model at b."""
+    """Minimise over each element of b (P,) in order; slope (P,) is the model's gradient at b."""
     new, rest, rows, penalty = b.clone().numpy(), slope.numpy().copy(), curvature.numpy(), l1.numpy()
     for index, size in enumerate(np.diagonal(rows).tolist()):
         if size <= 0:  # a constant column
@@ -61,7 +64,7 @@ def _sweep(b: Tensor, slope: Tensor, curvature: Tensor, l1: Tensor) -> Tensor:
 
 
 def _solved(matrix: Tensor, right: Tensor) -> Tensor:
-    """The solution of a positive definite system; the shortest one of a singular system."""
+    """Solve a positive definite system; for a singular system, return the shortest solution."""
     lower, fault = torch.linalg.cholesky_ex(matrix)
     if fault:
         return inverse(matrix)[0] @ right

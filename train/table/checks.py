@@ -1,6 +1,6 @@
-"""Warnings about a table: what may be wrong with it though a model can be fitted.
+"""Warnings about a table from which a model can be fitted.
 
-Each has the form `what; why it matters; what to do`.
+Each has the form `the fault; its consequence; the remedy`.
 """
 
 import re
@@ -13,11 +13,11 @@ from passfail.arrays import Floats
 from passfail.manifest import Feature
 from train.evaluation.metrics import Evaluation
 
-ENOUGH = 20  # rows; in fewer, all of this happens by chance
-LEAKS = 0.99  # the area under the ROC curve of one column from which on it may be known only after the outcome
-SURPRISING = 5  # repeated numbers that chance would make; that it makes none then has a chance below 1 in 100
+ENOUGH = 20  # rows; with fewer, all of this happens by chance
+LEAKS = 0.99  # the area under the ROC curve of a column that may be known only after the outcome
+SURPRISING = 5  # expected repeats of random numbers; no repeat at all then has a probability below 1 in 100
 IDENTIFIER = re.compile(r"(?i:(^|[\W_])id$)|[a-z]I[Dd]$")  # id, customer_id, customerId
-REPEATED = 0.01  # the share of duplicates across the folds from which on held-out figures look too good
+REPEATED = 0.01  # the share of duplicates across the folds above which held-out figures look too good
 
 SCALES = [text.split() for text in ("low medium high", "small medium large", "never rarely sometimes often always",
                                     "poor fair good excellent", "none mild moderate severe")]  # fmt: skip
@@ -28,7 +28,8 @@ def warnings(features: Sequence[Feature], x: Floats, whole: bool, evaluation: Ev
 
     Parameters
     ----------
-    x : float64 (n, d), the table's rows, or, if not whole, some of them.
+    x : float64 (n, d), the table's rows, or a sample of them.
+    whole : whether x has all rows.
     evaluation : of held-out rows, if there were enough.
     """
     found = []
@@ -90,7 +91,10 @@ def _of_numbers(feature: Feature, column: Floats) -> list[str]:
 
 
 def _header_is_a_row(features: Sequence[Feature]) -> bool:
-    """Whether all numeric columns have numbers for names, and one lies in its column's range: not years, say."""
+    """Whether the header looks like a row.
+
+    All numeric columns then have numbers as names, and one of these is in its column's range, as a year would not be.
+    """
     ranges = [(f.name, f.minimum, f.maximum) for f in features if f.minimum is not None and f.maximum is not None]
     try:
         inside = [low <= float(name) <= high for name, low, high in ranges]
@@ -100,10 +104,10 @@ def _header_is_a_row(features: Sequence[Feature]) -> bool:
 
 
 def _identifies(name: str, column: Floats) -> bool:
-    """Whether the values (n,) are whole numbers that never repeat, as an identifier's and hardly a quantity's.
+    """Whether the values (n,) look like an identifier: integers that never repeat.
 
-    It is one if the values rise with the rows, if the name says so, or if they lie so close that numbers drawn at
-    random would repeat: n (n - 1) / 2 pairs of rows, each equal with a chance of at least 1 / the range.
+    They do if the values also rise with the rows, if the name says so, or if random numbers in that range would repeat:
+    n (n - 1) / 2 pairs of rows are each equal with a probability of at least 1 / the range.
     """
     if np.isnan(column).any() or (column != np.floor(column)).any() or len(np.unique(column)) < len(column):
         return False

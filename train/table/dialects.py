@@ -1,4 +1,4 @@
-"""How a CSV file is written: its encoding, separator, decimal mark, header and lines above it, found from its start."""
+"""The dialect of a CSV file, found from its start: encoding, separator, decimal mark, header."""
 
 import codecs
 import csv
@@ -15,17 +15,17 @@ from passfail.manifest import MISSING, Dialect
 from passfail.spelling import FORMATTED
 from train.table.values import plain_number
 
-HEAD = 1 << 16  # bytes of a file that its dialect is found from
+HEAD = 1 << 16  # bytes of a file from which its dialect is found
 SEPARATORS = (",", ";", "\t", "|")
 NAMES = {"\t": "tab", " ": "space"}
 UTF8 = "utf-8-sig"  # UTF-8 with a byte order mark or without
 ENCODINGS = {codecs.BOM_UTF8: UTF8, codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
-FALLBACK = "windows-1252"  # of text that is not UTF-8, as spreadsheets on Windows write it
+FALLBACK = "windows-1252"  # for text that is not UTF-8, as spreadsheets on Windows write it
 SEPARATOR_LINE = re.compile(r"sep=(.)$")  # Excel's line above the header
 
 
 def describe(dialect: Dialect) -> str:
-    """What differs from UTF-8 with commas below a header, for people; "" if nothing does."""
+    """A dialect's differences from UTF-8 with commas and a header, in words; "" if it has none."""
     skipped = dialect.skipped
     found = [
         f"separator {NAMES.get(dialect.separator, repr(dialect.separator))}" if dialect.separator != "," else "",
@@ -39,7 +39,10 @@ def describe(dialect: Dialect) -> str:
 
 
 def encoding_of(head: bytes, whole: bool) -> str:
-    """The encoding of a file that starts with these bytes: by its byte order mark, else UTF-8 or Windows-1252."""
+    """The encoding of a file with this start.
+
+    The byte order mark decides; without one, the encoding is UTF-8 or Windows-1252.
+    """
     for mark, encoding in ENCODINGS.items():
         if head.startswith(mark):
             return encoding
@@ -53,7 +56,10 @@ def encoding_of(head: bytes, whole: bool) -> str:
 
 
 def sniff(lines: Sequence[str], known: Dialect, separator: str | None, decimal: Literal[".", ","] | None) -> Dialect:
-    """Find the dialect of a file's first lines, with their ends; separator, decimal: as the user gave them, or None."""
+    """Find the dialect from a file's first lines, with their line ends.
+
+    separator, decimal : as the user gave them, or None.
+    """
     above = 0
     if lines and (given := SEPARATOR_LINE.match(lines[0].rstrip("\r\n"))):
         above, separator = 1, separator or given[1]
@@ -65,7 +71,7 @@ def sniff(lines: Sequence[str], known: Dialect, separator: str | None, decimal: 
     start, extra = (0, "") if not known.header else _header(rows, best.width)
     skipped = above + (rows[start][0] if rows else 0)
     cells = [cell.strip() for _, row in rows[start + known.header :] for cell in row]
-    if decimal is None:  # a number that is one only with a decimal comma, and none only with a point
+    if decimal is None:  # some cell is a number only with a decimal comma, and no cell only with a point
         only = [any(ours.fullmatch(cell) and not other.fullmatch(cell) for cell in cells)
                 for ours, other in permutations((FORMATTED[","], FORMATTED["."]))]  # fmt: skip
         decimal = "," if only == [True, False] else "."
@@ -74,7 +80,14 @@ def sniff(lines: Sequence[str], known: Dialect, separator: str | None, decimal: 
 
 @dataclass(frozen=True)
 class _Try:
-    """The rows, (lines above, cells), that a separator makes; width: the cells that most have; score: to compare by."""
+    """The rows that a separator makes.
+
+    Attributes
+    ----------
+    rows : (number of lines above, cells) of each row.
+    width : the most frequent number of cells in a row.
+    score : the rank among other separators.
+    """
 
     separator: str
     rows: list[tuple[int, list[str]]]
@@ -98,9 +111,12 @@ def _try(lines: Sequence[str], separator: str) -> _Try:
 
 
 def _header(rows: Sequence[tuple[int, list[str]]], width: int) -> tuple[int, Literal["", "first", "last"]]:
-    """Which of the rows is the header, and the extra column of the rows below it; width: the cells that most have."""
+    """The index of the header row, and the extra column of the rows below it.
+
+    width : the most frequent number of cells in a row.
+    """
     for index, (_, row) in enumerate(rows):
-        if len(row) == width and sum(map(bool, row)) > 1:  # else a title, saved with the cells beside it
+        if len(row) == width and sum(map(bool, row)) > 1:  # else it is a title, saved with empty cells beside it
             return index, ""
         if len(row) == width - 1 > 0 and index + 1 < len(rows):
             below = [cells for _, cells in rows[index + 1 :] if len(cells) == width]
@@ -110,5 +126,5 @@ def _header(rows: Sequence[tuple[int, list[str]]], width: int) -> tuple[int, Lit
 
 
 def _is_value(cell: str) -> bool:
-    """Whether a cell is a number or missing, as no name of a column is."""
+    """Whether a cell is a number or missing; a column's name is neither."""
     return cell.strip() in MISSING or plain_number(cell.strip()) is not None

@@ -1,4 +1,4 @@
-"""The groups of rows that a column makes, for figures of each group."""
+"""The groups of rows with the same value of a column, for figures of each group."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from passfail.arrays import Floats
 from train import distributed
 from train.table.schema import Fault
 
-MOST = 50  # groups: figures of more would be read by nobody
+MOST = 50  # groups: nobody reads the figures of more
 NO_VALUE = "(missing)"
 
 

@@ -1,4 +1,4 @@
-"""What a missing cell becomes: the mean, median or most frequent of the cells that are there."""
+"""The imputation of missing cells: by mean, median or most frequent level."""
 
 from collections.abc import Sequence
 
@@ -13,10 +13,14 @@ from train.table.out_of_core import BLOCK, pieces
 
 
 def impute(features: Sequence[Feature], x: Floats, weight: Floats) -> tuple[Feature, ...]:
-    """The features with the imputed value (`fill`) that the rows of all processes give.
+    """The features with the imputed value (`fill`), computed from the rows of all processes.
 
-    x : float64 (n, d). weight : float64 (n,), >= 0: how many rows each row counts for. A feature whose known cells have
-    no weight stays as it is.
+    A feature stays unchanged if its known cells have no weight.
+
+    Parameters
+    ----------
+    x : float64 (n, d).
+    weight : float64 (n,), >= 0, the number of rows for which each row counts.
     """
     return tuple(
         _impute(feature, np.concatenate([x[rows, index] for rows in pieces(len(x), BLOCK, x)]), weight)
@@ -42,7 +46,7 @@ def _impute(feature: Feature, column: Floats, weight: Floats) -> Feature:
 
 
 def _median(value: Floats, counts: Floats) -> float:
-    """The weighted median of rising values; halfway between two that share the middle."""
+    """The weighted median of ascending values; the mean of two values that share the middle."""
     below = np.cumsum(counts)
     low, high = (np.searchsorted(below, below[-1] / 2, side) for side in ("left", "right"))
     return float((value[low] + value[min(int(high), len(value) - 1)]) / 2)

@@ -1,4 +1,4 @@
-"""Arrays kept in a temporary file, so that a table of any length takes little memory, and work on their blocks."""
+"""Arrays in a temporary file, and work on their blocks, for tables larger than the memory."""
 
 import mmap
 import os
@@ -19,9 +19,8 @@ import torch
 from passfail.arrays import Bools, Floats
 from train.errors import TrainError
 
-RESIDENT = 256 << 20  # bytes of a file that stay mapped in before they are handed back
-# Rows at a time: they fit the processor's cache, and each operation on them lasts long beside the time one thread takes
-# to hand Python's lock to another.
+RESIDENT = 256 << 20  # bytes of a file that stay mapped before they are released
+# Rows at a time: they fit the CPU's cache, and an operation on them takes much longer than handing over Python's lock.
 BLOCK = 1 << 15
 
 Result = TypeVar("Result")
@@ -29,10 +28,10 @@ Job = Callable[[], Result]
 
 
 class TemporaryArray:
-    """A file that grows by blocks of float64 and then is read as one array.
+    """A file that grows by blocks of float64, and is then read as one array.
 
-    The file has no name (POSIX: unlinked as it is made), so it is gone when the process ends, in whatever way. It lies
-    in the folder that TMPDIR names.
+    The file has no name (POSIX: it is unlinked at its creation), so it disappears when the process ends for any reason.
+    It is in the folder that TMPDIR names.
     """
 
     def __init__(self) -> None:
@@ -41,7 +40,7 @@ class TemporaryArray:
         weakref.finalize(self, os.close, self.file)
 
     def append(self, block: Floats) -> None:
-        """Write a block behind the others. Raises TrainError if the disk is full."""
+        """Append a block. Raises TrainError if the disk is full."""
         left = np.ascontiguousarray(block, dtype=np.float64).ravel().view(np.uint8).data
         try:
             while left:
@@ -56,12 +55,12 @@ class TemporaryArray:
 
 
 def ones(n: int) -> Floats:
-    """A float64 array (n,) of 1.0 that takes no memory: its elements are one and the same."""
+    """A float64 array (n,) of 1.0 that takes no memory, because all elements share one value."""
     return np.ndarray(n, buffer=np.ones(1), strides=(0,))
 
 
 def taken(array: Floats, keep: Bools) -> Floats:
-    """array[keep], keep bool (n,), as an array of its own, in a temporary file if it is large."""
+    """Copy array[keep], keep bool (n,); a large result is in a temporary file."""
     if array.nbytes <= RESIDENT:
         return array[keep]
     kept = TemporaryArray()
@@ -71,9 +70,9 @@ def taken(array: Floats, keep: Bools) -> Floats:
 
 
 def pieces(n: int, rows: int, *arrays: npt.NDArray[Any]) -> Iterator[slice]:
-    """Slices of `rows` rows each that cover n rows; hands the arrays' pages back to the system on the way.
+    """Yield slices of `rows` rows that cover n rows, and release the arrays' pages meanwhile.
 
-    The pages of a TemporaryArray stay in the system's file cache, and come back when they are next read.
+    The pages of a TemporaryArray stay in the system's file cache until they are read again.
     """
     held = 0
     for start in range(0, n, rows):
@@ -87,14 +86,14 @@ def pieces(n: int, rows: int, *arrays: npt.NDArray[Any]) -> Iterator[slice]:
 
 
 def in_order(jobs: Iterable[Job[Result]], threads: int) -> Iterator[Result]:
-    """Run the jobs in threads and yield their results in the jobs' order; at most 2 * threads are under way."""
+    """Run the jobs in threads, and yield results in order; at most 2 * threads jobs wait or run."""
     jobs = iter(jobs)
     first = list(islice(jobs, 2))
     if len(first) < 2:  # a short table: starting a thread takes longer than the job
         yield from (job() for job in first)
         return
-    # Once a piece of 32 MB is freed, glibc keeps what the blocks free (mallopt(3), M_MMAP_THRESHOLD). Otherwise it
-    # returns it to the system and gets it anew, zeroed, at every operation, which takes longer than the operations.
+    # After a piece of 32 MB is freed, glibc keeps the memory that blocks free (mallopt(3), M_MMAP_THRESHOLD). Otherwise
+    # it would return that memory and get it again, zeroed, at each operation, which takes longer than the operation.
     np.empty(31 << 20, dtype=np.uint8)
     waiting: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(threads) as pool:
@@ -112,10 +111,10 @@ def in_order(jobs: Iterable[Job[Result]], threads: int) -> Iterator[Result]:
 
 @contextmanager
 def one_thread() -> Iterator[int]:
-    """Run each torch operation on one thread, so that its bits are the same on any number of processors.
+    """Run each torch operation on one thread, so that its bits do not depend on the CPUs.
 
-    Two threads that share the work of a small matrix are no faster, and hundreds of times slower where other programs
-    use the processors too, since they wait for one another. Yields the number of threads that torch had.
+    Two threads are not faster on a small matrix. On a busy machine they wait for one another, and are hundreds of times
+    slower. Yields the number of threads that torch had.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -126,13 +125,16 @@ def one_thread() -> Iterator[int]:
 
 
 def each(jobs: Iterable[Job[Result]]) -> Iterator[Result]:
-    """Run the jobs in order on as many threads as torch has, each torch operation on one."""
+    """Run the jobs in order on torch's number of threads, each torch operation on one thread."""
     with one_thread() as threads:
         yield from in_order(jobs, threads)
 
 
 def blockwise(n: int, compute: Callable[[slice], torch.Tensor], *arrays: Floats) -> Floats:
-    """An array (n,) of compute(slice of rows), a block at a time; arrays: those whose pages to hand back."""
+    """Compute an array (n,) block by block, as compute(slice of rows).
+
+    arrays : the arrays whose pages are released meanwhile.
+    """
     found = np.empty(n)
 
     def block(rows: slice) -> None:

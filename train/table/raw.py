@@ -1,4 +1,4 @@
-"""Rows as they stand in the file, beside the numbers that the table's reading made of them."""
+"""Rows as text from the file, for the proof that their numbers are right."""
 
 from itertools import islice
 from pathlib import Path
@@ -15,7 +15,7 @@ ROWS = 200  # of the first block of the first part, at most
 
 
 class RawRow(NamedTuple):
-    """A row's cells as text, None where missing; the target's cell; and which row of the table it is."""
+    """A row's cells as text (None: missing), the target's cell, and the row's index in the table."""
 
     cells: dict[str, str | None]
     outcome: str
@@ -23,9 +23,10 @@ class RawRow(NamedTuple):
 
 
 def raw_rows(path: Path, reading: Reading, table: Table) -> list[RawRow]:
-    """The first rows of a table whose cells are written as the service takes them, and stand at the same place in x.
+    """The first rows of a table whose cells the service reads as the same numbers.
 
-    Left out are rows with units, commas in numbers or other spellings of a level, and those behind a row left out.
+    It leaves out rows with units, with commas in numbers or with other spellings of a level, and rows after a row that
+    the table left out.
     """
     columns = []
     for feature in table.features:

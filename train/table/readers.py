@@ -1,4 +1,4 @@
-"""The files of a table, CSV, Parquet or Excel: their columns' names, their cells a block at a time, and their lines."""
+"""The readers of CSV, Parquet and Excel files: column names, blocks of cells, line numbers."""
 
 import codecs
 import csv
@@ -32,7 +32,7 @@ from train.table import values
 from train.table.dialects import FALLBACK, HEAD, UTF8, describe, encoding_of, sniff
 from train.table.schema import Reading
 
-CHUNK = 4 << 20  # bytes of CSV parsed at a time; its columns stay in the processor's cache
+CHUNK = 4 << 20  # bytes of CSV parsed at a time; their columns stay in the CPU's cache
 BATCH = 1 << 15  # rows of Parquet decoded at a time, or fewer: at most CELLS cells
 CELLS = 1 << 20
 MOST_FAULTS = 20  # lines that one error names
@@ -42,11 +42,14 @@ MOST_FAULTS = 20  # lines that one error names
 class Cells:
     """The cells of one column in a block of m rows.
 
-    kind: "number"; "text"; "date" (a date or a time); "other", what must be read again as text, since reading it as a
-    number would change it; None where every cell is missing.
-    numbers: float64 (m,), the number, or the index of the text in `texts`, or microseconds since 1970 for a date, or 0
-    for a time of day; NaN for missing.
-    unit: that all numbers have, "" for none. thousands: the marks between the thousands of some.
+    Attributes
+    ----------
+    kind : "number"; "text"; "date" (a date or a time); "other" for cells that must be read again as text, because a
+        number would change them; None if every cell is missing.
+    numbers : float64 (m,), the number, the index of the text in `texts`, the microseconds since 1970 of a date, or 0
+        for a time of day; NaN for missing.
+    unit : the unit of all numbers, "" for none.
+    thousands : the marks between thousands that some numbers have.
     """
 
     kind: Literal["number", "text", "date", "other"] | None
@@ -61,9 +64,9 @@ Job = Callable[[], Block]
 
 
 def open_parts(path: Path, reading: Reading) -> list["Part"]:
-    """Open the parts of a table, in the order of their names: one for a file, one for each file in a folder.
+    """Open the parts of a table in the order of their names: a file, or each file in a folder.
 
-    Files whose names begin with . or _ are not parts, as in Spark and Arrow. Raises DataError.
+    As in Spark and Arrow, files whose names begin with . or _ are not parts. Raises DataError.
     """
     if not path.exists():
         raise DataError(f"{path}: there is no such file; give one with --data (make: DATA=...)")
@@ -86,7 +89,7 @@ def _open(path: Path, reading: Reading) -> "Part":
 
 
 class Part(ABC):
-    """One file of a table. notes, warnings: sentences about how it is read."""
+    """One file of a table; `note` and `warnings` are sentences about its layout and its columns."""
 
     def __init__(self, path: Path, reading: Reading) -> None:
         self.path, self.reading = path, reading
@@ -96,23 +99,23 @@ class Part(ABC):
 
     @property
     def note(self) -> str:
-        """How the file is written, where that is unusual."""
+        """The unusual properties of the file's layout, in words."""
         return ""
 
     @abstractmethod
     def header(self) -> list[str]:
-        """The names of the columns. Raises DataError where they can't be used."""
+        """The names of the columns. Raises DataError if they can't be used."""
 
     @abstractmethod
     def blocks(self, names: Sequence[str], as_text: Set[str]) -> Iterator[Job]:
-        """Jobs, which may run in any thread, in the order of rows; each returns a Block of the columns `names`.
+        """Yield jobs in the order of rows; each returns a Block of the columns `names`, in any thread.
 
-        as_text: those whose cells are to be texts, exactly as they stand in the file.
+        as_text : the columns whose cells stay texts, exactly as in the file.
         """
 
     @abstractmethod
     def line(self, row: int | None) -> str:
-        """Where a row is, ready to follow the file's name; row 0 is the first, None the header."""
+        """The place of a row (0: the first; None: the header), as a text to follow the file's name."""
 
     def sha256(self) -> str:
         """The SHA-256 of the file."""
@@ -120,7 +123,7 @@ class Part(ABC):
             return hashlib.file_digest(file, "sha256").hexdigest()
 
     def cells(self, array: pa.Array, as_text: bool, decimal: str = ".") -> Cells:
-        """The Cells of an Arrow array."""
+        """Convert an Arrow array to Cells."""
         if pa.types.is_dictionary(array.type):
             array = array.dictionary_decode()
         kind = array.type
@@ -133,7 +136,7 @@ class Part(ABC):
             return Cells("date", np.where(array.is_valid().to_numpy(zero_copy_only=False), 0.0, np.nan))
         if not as_text and (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
             return self._numbers(array)
-        # The texts that differ, since there are few of them to a great many rows; NaN becomes "nan", which is missing.
+        # Only the distinct texts, because they are few; NaN becomes "nan", which is missing.
         coded = array.dictionary_encode()
         texts = pc.utf8_trim_whitespace(coded.dictionary.cast(pa.string()))
         texts = pc.if_else(pc.is_in(texts, pa.array(self.missing)), None, texts).dictionary_encode()
@@ -157,7 +160,7 @@ class Part(ABC):
 
 
 class Csv(Part):
-    """Text with one separator, a header line, and quotes as RFC 4180 has them; gzip or not."""
+    """Text with one separator, a header line, and quotes after RFC 4180; gzip or not."""
 
     def __init__(self, path: Path, reading: Reading) -> None:
         super().__init__(path, reading)
@@ -182,7 +185,7 @@ class Csv(Part):
 
     @cached_property
     def columns(self) -> list[str]:
-        """The names of all columns in the file's order, "" for one without a name."""
+        """The names of all columns in the file's order; "" for a column without a name."""
         for chunk in islice(self._chunks(), 1):
             self._check_text(chunk, 0)
         rows = list(islice(self._rows(), 2))
@@ -221,7 +224,7 @@ class Csv(Part):
         table = self._read(chunk, start, names, as_text)
         if not table.num_rows:
             return {}
-        # Of one piece each, since the text is one block; combine_chunks would copy it.
+        # Each column has one chunk, because the text is one block; combine_chunks would copy it.
         arrays = {name: table[name].chunk(0) for name in table.column_names}
         found = {name: self.cells(array, name in as_text, self.dialect.decimal) for name, array in arrays.items()}
         doubtful = self._doubtful(chunk, {name: found[name] for name in found if name not in as_text}, arrays)
@@ -233,7 +236,7 @@ class Csv(Part):
         return found
 
     def _doubtful(self, chunk: bytes, found: Block, arrays: dict[str, pa.Array]) -> list[str]:
-        """The columns of numbers that may be codes with leading zeros, hexadecimal, or more than float64 holds."""
+        """The columns of numbers that may be codes with leading zeros, hexadecimal, or too large."""
         padded = _has_padded(chunk, self.dialect.separator)
         return [
             name
@@ -258,7 +261,7 @@ class Csv(Part):
             include_columns=names,
             null_values=self.missing,
             strings_can_be_null=True,
-            true_values=["\0"],  # no cell has it: true and false stay texts
+            true_values=["\0"],  # no cell has this value, so true and false stay texts
             false_values=["\0"],
             decimal_point=self.dialect.decimal,
         )
@@ -268,7 +271,7 @@ class Csv(Part):
             raise self._ragged() or DataError(f"{self.path}: not a CSV table: {str(error).splitlines()[0]}") from error
 
     def _ragged(self) -> DataError | None:
-        """The error that names the rows with another number of cells than the header has; None if there are none."""
+        """The error for rows whose number of cells differs from the header's; None if there are none."""
         expected = len(self.columns)
         rows = self._rows()
         if self.dialect.header:
@@ -282,7 +285,7 @@ class Csv(Part):
         return DataError("\n".join(found))
 
     def _check_text(self, chunk: bytes, start: int) -> None:
-        if np.frombuffer(chunk, dtype=np.int8).min() > 0:  # ASCII without NUL, seen in one go and without Python's lock
+        if np.frombuffer(chunk, dtype=np.int8).min() > 0:  # ASCII without NUL, in one call
             return
         try:
             chunk.decode()
@@ -300,12 +303,12 @@ class Csv(Part):
         return DataError(f"{self.path}:{line} not text in the encoding {encoding}; {remedy}")
 
     def fall_back(self) -> bool:
-        """Take the file to be in Windows-1252, if it was taken to be in UTF-8 so far; returns whether it was."""
+        """Read the file as Windows-1252 from now on; return whether that is a change."""
         was, self.dialect = self.dialect, structs.replace(self.dialect, encoding=FALLBACK)
         return was != self.dialect
 
     def _chunks(self) -> Iterator[bytes]:
-        """The text as UTF-8, cut after rows: a line's end with a quote open before it lies inside a cell."""
+        """Yield the text as UTF-8, cut after rows; a line's end after an open quote is inside a cell."""
         with self._text() as file:
             while line := file.read(CHUNK):
                 lines, inside = [line], b'"' in line and line.count(b'"') % 2
@@ -316,7 +319,7 @@ class Csv(Part):
                 yield b"".join(lines)
 
     def _rows(self) -> Iterator[tuple[int, list[str]]]:
-        """(line where the row starts, its cells), header included, blank lines left out, as Arrow does."""
+        """Yield (first line, cells) of each row with the header, without blank lines, as Arrow does."""
         csv.field_size_limit(2**31 - 1)
         with self._text() as file:
             text = io.TextIOWrapper(file, "utf-8", "replace", newline="")
@@ -353,7 +356,7 @@ class Csv(Part):
 
     @contextmanager
     def _bytes(self) -> Iterator[BinaryIO]:
-        """The file's bytes, decompressed. Raises DataError where they can't be read."""
+        """The file's bytes, decompressed. Raises DataError if they can't be read."""
         try:
             with open(self.path, "rb") as file:
                 packed = file.read(2) == b"\x1f\x8b"
@@ -365,7 +368,7 @@ class Csv(Part):
 
 
 class UndecodableError(Exception):
-    """A CSV file turns out not to be in UTF-8, which it was taken for."""
+    """A CSV file that was read as UTF-8 is not UTF-8."""
 
 
 class _Recoded(io.BufferedIOBase):
@@ -387,7 +390,7 @@ class _Recoded(io.BufferedIOBase):
 
 
 class Excel(Csv):
-    """A sheet of an Excel workbook (.xlsx), read as the CSV file that it would be saved as."""
+    """A sheet of an Excel workbook (.xlsx), read as if it were saved as CSV."""
 
     @cached_property
     def _sheet(self) -> bytes:
@@ -408,7 +411,7 @@ class Excel(Csv):
 
 
 class Parquet(Part):
-    """A Parquet file; text is trimmed and may be missing as a CSV cell may."""
+    """A Parquet file; its texts are trimmed and may mean missing, like cells of CSV."""
 
     def __init__(self, path: Path, reading: Reading) -> None:
         super().__init__(path, reading)
@@ -416,7 +419,7 @@ class Parquet(Part):
             self.schema = pq.read_schema(path)
 
     def header(self) -> list[str]:
-        """The names of the columns, without pandas' nameless index, which has the numbers of the rows it kept."""
+        """The names of the columns, without the unnamed index that pandas adds."""
         names = [name for name in self.schema.names if not re.fullmatch(r"__index_level_\d+__", name)]
         _check(names, str(self.path))
         return names
@@ -426,7 +429,7 @@ class Parquet(Part):
             if pa.types.is_nested(kind := self.schema.field(name).type):
                 found = f"holds {kind}, not one value a row"
                 raise DataError(f"{self.path}: column '{name}': {found}; leave it out with --drop '{name}'")
-        # Streamed: Arrow would otherwise hold each row group whole, and read the next ones ahead.
+        # Stream the file: otherwise Arrow would hold each whole row group, and read the next ones ahead.
         with self._damage(), pq.ParquetFile(self.path, pre_buffer=False, buffer_size=1 << 20) as file:
             for batch in file.iter_batches(max(1, min(BATCH, CELLS // len(names))), columns=list(names)):
                 yield partial(self._block, batch, as_text)
@@ -437,7 +440,7 @@ class Parquet(Part):
     def _column(self, name: str, array: pa.Array, as_text: bool) -> Cells:
         try:
             return self.cells(array, as_text)
-        except pa.ArrowException as error:  # bytes that are no UTF-8, a UUID
+        except pa.ArrowException as error:  # such as bytes that are not UTF-8, or a UUID
             found = f"its {array.type} can be read neither as numbers nor as text"
             raise DataError(f"{self.path}: column '{name}': {found}; leave it out with --drop '{name}'") from error
 
@@ -453,7 +456,7 @@ class Parquet(Part):
 
 
 def _recoded(codes: Floats, numbers: Sequence[float]) -> Floats:
-    """codes (m,), indices or NaN, as numbers[code]; NaN stays."""
+    """Map codes (m,), indices or NaN, to numbers[code]; NaN stays."""
     known = ~np.isnan(codes)
     found = np.full(len(codes), np.nan)
     found[known] = np.asarray(numbers, dtype=np.float64)[codes[known].astype(np.intp)]
@@ -461,7 +464,7 @@ def _recoded(codes: Floats, numbers: Sequence[float]) -> Floats:
 
 
 def _has_padded(chunk: bytes, separator: str) -> bool:
-    """Whether some cell may start with a 0 that a digit or an x follows."""
+    """Whether a cell may start with a 0 followed by a digit or an x."""
     data = np.frombuffer(b"\n" + chunk, dtype=np.uint8)
     zeros = data[1:-1] == ord("0")
     starts = np.zeros_like(zeros)
@@ -472,7 +475,7 @@ def _has_padded(chunk: bytes, separator: str) -> bool:
 
 
 def _faithful(text: str) -> bool:
-    """Whether the number that Arrow makes of a text is what the text means."""
+    """Whether Arrow's number for a text is the text's meaning."""
     text = text.strip()
     return not values.PADDED.fullmatch(text) and not values.HEXADECIMAL.fullmatch(text) and values.is_exact(text)
 

@@ -1,4 +1,4 @@
-"""What each column of a table is: the target, the weights, a feature, or left out; or why it can't be used."""
+"""The role of each column of a table: target, weights, feature or left out; and its faults."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,16 +12,16 @@ from passfail.manifest import Dates, Feature, Target
 from passfail.spelling import BOOLEANS, ORDERS, date_number, parsed_date
 from train.table import values
 
-# The value that is positive, where a target's two values are not 0 and 1.
+# The positive value of a target whose two values are not 0 and 1.
 POSITIVE_WORDS = frozenset(["yes", "y", "true", "t", "pass", "passed", "survived", "success", "positive", "admitted"])
 MAX_LEVELS = 100
 MAX_ASKED = 1000  # levels of a column that --categorical names
-FEW = 20  # levels that are never too many for the rows
-MOST_TEXTS = 100_000  # different texts of a column that are counted; with more, it can't be categorical
+FEW = 20  # levels that are never too many, however few the rows
+MOST_TEXTS = 100_000  # distinct texts of a column that are counted; with more, it can't be categorical
 MANY = 5  # values that an error lists
 OTHER = "other"  # the level of all rare ones
 
-# What makes two texts of a target the same value: first the spelling of numbers and booleans, then case as well.
+# Two texts of a target are one value if these agree: first the spelling of numbers and booleans, then also the case.
 SPELLINGS: tuple[Callable[[str], str], ...] = (values.canonical, lambda text: values.canonical(text).casefold())
 
 Missing = Literal["error", "drop", "mean", "median", "most-frequent", "indicator"]
@@ -29,18 +29,30 @@ Missing = Literal["error", "drop", "mean", "median", "most-frequent", "indicator
 
 @dataclass(frozen=True)
 class Reading:
-    """How to read a table: what each of its columns is, and how its file is written.
+    """How to read a table: the roles of its columns, and the layout of its file.
 
-    target: the yes/no column, by default the last one. positive: the target's positive value. labels: what answers call
-    the two outcomes, (negative, positive). categorical: columns whose numbers are levels. drop: columns to leave out.
-    weights, cluster: the columns of the rows' weights and of their groups. missing: {column, or "" for all others: what
-    a missing cell becomes, see passfail.manifest.Feature, or "drop" for its row}; by default the mean or the most
-    frequent level, where a cell is missing. reference: {column: its reference level}. order: {column: its levels in
-    order}. rare: a level of fewer rows becomes OTHER. fold_case: whether levels are spelt in small letters. dates:
-    {column: parts of its dates that become features, see passfail.spelling.date_number}. group, time: columns that say
-    how rows are held out. by: columns whose groups get figures of their own, features or not. strict: refuse what is
-    left out with a warning otherwise. na: cells that are missing, besides passfail.manifest.MISSING. separator,
-    decimal, encoding: of CSV, found if None. header: whether CSV has one. sheet: of an Excel file, the first if None.
+    Attributes
+    ----------
+    target : the yes/no column; None: the last column.
+    positive : the target's positive value.
+    labels : the names of the (negative, positive) outcome in answers.
+    categorical : columns whose numbers are levels.
+    drop : columns to leave out.
+    weights, cluster : the columns of the rows' weights and of their groups.
+    missing : {column, or "" for all others: the rule for missing cells}, see passfail.manifest.Feature, or "drop" for
+        the row. By default the mean or the most frequent level, if a cell is missing.
+    reference : {column: its reference level}.
+    order : {column: its levels in order}.
+    rare : a level of fewer rows becomes OTHER.
+    fold_case : whether to convert levels to lower case.
+    dates : {column: the parts of its dates that become features}, see passfail.spelling.date_number.
+    group, time : the columns by which rows are held out.
+    by : columns whose groups get figures of their own, features or not.
+    strict : whether to refuse a column that would be left out with a warning.
+    na : further cells that mean missing, besides passfail.manifest.MISSING.
+    separator, decimal, encoding : of CSV; None: found.
+    header : whether CSV has a header.
+    sheet : of an Excel file; None: the first.
     """
 
     target: str | None = None
@@ -76,7 +88,7 @@ Place = tuple[int, int]  # (part, row in it)
 
 
 class Level(NamedTuple):
-    """How many rows have a text, and where the first is."""
+    """The number of rows with a text, and the place of the first."""
 
     rows: int
     first: Place
@@ -84,10 +96,13 @@ class Level(NamedTuple):
 
 @dataclass
 class Summary:
-    """What is known of a column's cells: of some rows, or of all.
+    """The summary of a column's cells, over some rows or all.
 
-    kinds: of train.table.readers.Cells. levels: of a column of texts, in the order of this process's codes.
-    too_many: whether there are more texts than are counted.
+    Attributes
+    ----------
+    kinds : as in train.table.readers.Cells.
+    levels : the texts, in the order of this process's codes.
+    too_many : whether there are more texts than MOST_TEXTS.
     """
 
     kinds: set[str] = field(default_factory=set)
@@ -104,7 +119,7 @@ class Summary:
     too_many: bool = False
 
     def add(self, other: "Summary") -> None:
-        """Take in what is known of other rows."""
+        """Merge the summary of other rows into this one."""
         self.kinds |= other.kinds
         self.units |= other.units
         self.thousands |= other.thousands
@@ -122,7 +137,7 @@ class Summary:
 
     @property
     def mixed(self) -> bool:
-        """Whether the cells must be read as texts to know what they are."""
+        """Whether the cells must be read again as texts, because their kinds or units differ."""
         return "other" in self.kinds or len(self.kinds) > 1 or len(self.units) > 1
 
 
@@ -131,7 +146,7 @@ def _first(a: Place | None, b: Place | None) -> Place | None:
 
 
 class Fault(Exception):
-    """Why a column can't be used, and where; option: what gets past it, if an option does."""
+    """A column that can't be used, and the place; `option` is the option that allows it, or ""."""
 
     def __init__(self, place: Place | None, found: str, remedy: str, option: str = "") -> None:
         super().__init__(f"{found}; {remedy}")
@@ -139,7 +154,7 @@ class Fault(Exception):
 
 
 class LeftOut(Exception):
-    """Why a column is not used, and what to do to use it."""
+    """A column that is not used; the message gives the reason and the remedy."""
 
 
 def target(reading: Reading, name: str, column: Summary) -> tuple[Target, dict[str, float]]:
@@ -166,7 +181,10 @@ def target(reading: Reading, name: str, column: Summary) -> tuple[Target, dict[s
 
 
 def known_target(known: Target, column: Summary) -> dict[str, float]:
-    """The y of each text of a column of another table, for a Target. Raises Fault for a text that is neither value."""
+    """The y of each text in another table's target column.
+
+    Raises Fault for a text that is neither of the Target's values.
+    """
     y = {}
     for text, level in column.levels.items():
         matching = (
@@ -182,9 +200,9 @@ def known_target(known: Target, column: Summary) -> dict[str, float]:
 
 
 def known_feature(known: Feature, column: Summary, fold_case: bool, other: str | None) -> dict[str, float]:
-    """The index of the level of each text of a column of another table, for a Feature; other: that of unseen ones.
+    """The level index of each text in another table's column, for a known Feature.
 
-    Raises Fault.
+    other : the level for unseen texts, or None. Raises Fault.
     """
     if column.missing and not known.nullable:
         option = f"--missing '{known.name}={'mean' if known.kind == 'numeric' else 'most-frequent'}'"
@@ -213,7 +231,7 @@ class _Value(NamedTuple):
 
 
 def _alike(column: Summary) -> dict[str, _Value]:
-    """{value: where it is first, its spellings}; case is ignored where that makes two values of more."""
+    """The target's values {value: (first place, spellings)}; case is ignored if that leaves two."""
     for spelling in SPELLINGS:
         groups: dict[str, list[str]] = {}
         for text in column.levels:
@@ -243,7 +261,7 @@ def _positive(given: str | None, labels: list[str]) -> str:
 
 
 def check_weights(column: Summary) -> None:
-    """Raise Fault unless a column holds weights: numbers from 0 up, one at least above 0."""
+    """Raise Fault unless a column holds weights: numbers >= 0, at least one of them above 0."""
     numbers = {text: values.plain_number(text) for text in column.levels}
     texts = [column.levels[text].first for text, number in numbers.items() if number is None or number < 0]
     places = filter(None, [column.first_missing, column.infinite, column.negative, *texts])
@@ -255,7 +273,7 @@ def check_weights(column: Summary) -> None:
 
 
 def groups(column: Summary) -> dict[str, float]:
-    """The number of each text of a column of groups; a number is its own. Raises Fault."""
+    """The number of each text in a column of groups; a number stands for itself. Raises Fault."""
     if column.missing:
         raise Fault(column.first_missing, "missing", "fill the cell: --cluster needs the group of each row")
     if column.too_many:
@@ -266,18 +284,24 @@ def groups(column: Summary) -> dict[str, float]:
 
 
 def feature(reading: Reading, name: str, column: Summary) -> tuple[Feature, dict[str, float], str]:
-    """The Feature of a column, the index of the level of each of its texts, and the level of rare ones ("" for none).
+    """Make the Feature of a column.
 
-    Raises Fault or LeftOut.
+    The fill of missing cells is 0 here, until train.table.imputation replaces it.
 
-    Where cells may be missing they become 0 here, until train.table.imputation knows better.
+    Returns
+    -------
+    (Feature, {text: the index of its level}, the level that pools rare ones or "").
+
+    Raises
+    ------
+    Fault, LeftOut
     """
     way = reading.missing.get(name, reading.missing.get(""))
     if way == "error" and column.missing:
         raise Fault(column.first_missing, "missing", "fill the cell, or choose another --missing")
     if column.count == 0:
         raise LeftOut("no row has a value; it predicts nothing; fill it, or use --drop")
-    # A way chosen for this column by name holds for later rows, even if no row of the table lacks the value.
+    # A rule that names this column also applies to later rows, even if no row of the table lacks the value.
     nullable = way not in ("error", "drop") and (column.missing > 0 or name in reading.missing)
     imputed = 0.0 if nullable else None
     asked = name in reading.categorical or name in reading.order
@@ -302,7 +326,7 @@ def feature(reading: Reading, name: str, column: Summary) -> tuple[Feature, dict
 
 
 def dates(given: Sequence[str], name: str, column: Summary) -> Dates:
-    """The parts, of --date's, and the order that all texts of a column are written in. Raises Fault."""
+    """The parts that --date names, and the order of day and month in a column's texts. Raises Fault."""
     if column.too_many:
         raise Fault(None, f"more than {MOST_TEXTS} different dates", "leave its time of day out, or drop the column")
     parts = tuple(part for part in given if part not in ORDERS)
@@ -323,7 +347,7 @@ def dates(given: Sequence[str], name: str, column: Summary) -> Dates:
 
 
 def _not_dates(column: Summary, order: str) -> list[str]:
-    """The texts of a column that are no dates in that order."""
+    """The texts of a column that are not dates in that order."""
     wrong = []
     for text in column.levels:
         try:
@@ -336,7 +360,10 @@ def _not_dates(column: Summary, order: str) -> list[str]:
 def date_features(
     reading: Reading, dates: Dates, name: str, column: Summary
 ) -> Iterator[tuple[Feature, dict[str, float]]]:
-    """The Feature of each part of a column's dates, and its number for each of the texts. Raises Fault or LeftOut."""
+    """Yield the Feature of each part of a column's dates, with {text: its number}.
+
+    Raises Fault or LeftOut.
+    """
     for part in dates.parts:
         codes = date_numbers(column, part, dates.order)
         low, high = min(codes.values(), default=0.0), max(codes.values(), default=0.0)
@@ -345,7 +372,7 @@ def date_features(
 
 
 def date_numbers(column: Summary, part: str, order: str) -> dict[str, float]:
-    """The number of each text of a column of dates. Raises Fault."""
+    """The number of each text in a column of dates. Raises Fault."""
     codes = {}
     for text, level in column.levels.items():
         try:
@@ -356,7 +383,7 @@ def date_numbers(column: Summary, part: str, order: str) -> dict[str, float]:
 
 
 def check_order(column: Summary, time: bool) -> dict[str, float]:
-    """The number of each text of the column of --group, or --time. Raises Fault."""
+    """The number of each text in the column of --group or --time. Raises Fault."""
     if column.missing:
         raise Fault(column.first_missing, "missing", "every row needs a value of --group or --time")
     if column.too_many:
@@ -372,14 +399,17 @@ def check_order(column: Summary, time: bool) -> dict[str, float]:
 
 
 def check_groups(column: Summary) -> dict[str, float]:
-    """The number of each text of a column of --by. Raises Fault."""
+    """The number of each text in a column of --by. Raises Fault."""
     if column.too_many:
         raise Fault(None, f"more than {MOST_TEXTS} different texts", "--by takes a column of few groups")
     return {text: float(index) for index, text in enumerate(sorted(column.levels))}
 
 
 def _pool_rare(least: int, column: Summary, groups: dict[str, list[str]]) -> str:
-    """Merge the levels of fewer than `least` rows in {level: its texts}; returns their new name, "" for none."""
+    """Pool the levels of fewer than `least` rows in {level: its texts}, in place.
+
+    Returns the pooled level's name, or "".
+    """
     rare = [level for level, texts in groups.items() if sum(column.levels[text].rows for text in texts) < least]
     if not rare:
         return ""
@@ -420,7 +450,10 @@ def _check_texts(name: str, column: Summary, count: int, asked: bool) -> None:
 
 
 def _spellings(column: Summary, fold_case: bool) -> dict[str, list[str]]:
-    """{level: the texts that mean it}: one spelling for each boolean, small letters if asked, else each its own."""
+    """Group a column's texts by level: {level: its texts}.
+
+    A boolean has one level for all spellings; with fold_case, texts that differ only in case have one level.
+    """
     if fold_case or {text.casefold() for text in column.levels} <= BOOLEANS:
         groups: dict[str, list[str]] = {}
         for text in column.levels:
@@ -430,7 +463,10 @@ def _spellings(column: Summary, fold_case: bool) -> dict[str, list[str]]:
 
 
 def _ordered(reading: Reading, name: str, levels: list[str]) -> list[str]:
-    """The levels in the order asked for, else by number and then by the alphabet; the reference level comes first."""
+    """Order the levels as --order says, else by number and then by the alphabet.
+
+    The reference level comes first.
+    """
     if given := reading.order.get(name):
         if set(given) != set(levels) or len(given) != len(levels):
             option = f"--order '{name}={','.join(sorted(levels))}'"

@@ -1,4 +1,4 @@
-"""Reads a table, one file or a folder of parts, into numbers; every fault of it is named with its place."""
+"""Reads a table, one file or a folder of parts, into numbers, or names each fault's place."""
 
 import difflib
 import hashlib
@@ -25,7 +25,7 @@ from train.table.out_of_core import TemporaryArray, in_order, ones, pieces
 from train.table.readers import MOST_FAULTS, Block, Csv, Part, UndecodableError, open_parts
 from train.table.schema import Fault, LeftOut, Level, Place, Reading, Summary
 
-PROGRESS = 2.0  # seconds between two lines that say how far the reading is
+PROGRESS = 2.0  # seconds between two lines of progress
 
 Log = Callable[[str], object]
 
@@ -34,15 +34,28 @@ Log = Callable[[str], object]
 class Table:
     """A table ready to train on.
 
-    x float64 (n, d): raw values, a category as the index of its level, NaN for missing. y float64 (n,): 1 where the
-    target has its positive value. weight float64 (n,), >= 0: how many rows each row counts for, 1 each without
-    --weights. They lie in a temporary file (out_of_core.py). features: d of them, in the order of x's columns. rows,
-    positives: of the whole table, of which x, y and weight are this process's share. sha256: the file's, or, for a
-    folder, that of what `sha256sum *` prints for its parts. missing: {feature: its missing cells}. units: {feature: the
-    unit that its cells name}. cluster float64 (n,): the number of each row's group, None without --cluster. dialect:
-    the first part's. dates: {column: the parts of its dates that are features}. pooled: {feature: the rare level}.
-    group, time: float64 (n,), see Reading. by: {column: the groups of its rows}. parts: (number, rows) of each part of
-    this share. notes: how the table was read, where that is unusual; warnings: what was left out.
+    The arrays are in a temporary file (out_of_core.py).
+
+    Attributes
+    ----------
+    source : the name of the file or folder.
+    sha256 : the file's; for a folder, that of the output of `sha256sum *` for its parts.
+    x : float64 (n, d), raw values; the level's index for a category, NaN for missing.
+    y : float64 (n,), 1 for the target's positive value, else 0.
+    weight : float64 (n,), >= 0, the number of rows for which each row counts; 1 without --weights.
+    features : the d features, in the order of x's columns.
+    rows, positives : the numbers in the whole table; x, y and weight are this process's share.
+    missing : {feature: the number of its missing cells}.
+    units : {feature: the unit in its cells}.
+    cluster : float64 (n,), the number of each row's group; None without --cluster.
+    dialect : the first part's.
+    dates : {column: the parts of its dates that are features}.
+    pooled : {feature: the level that pools rare levels}.
+    group, time : float64 (n,), see Reading.
+    by : {column: the groups of its rows}.
+    parts : (number, rows) of each part in this share.
+    notes : the unusual properties of the files.
+    warnings : the columns that are left out.
     """
 
     source: str
@@ -74,7 +87,7 @@ class Table:
 
 
 class Rows(NamedTuple):
-    """The rows of another table, as Table has them."""
+    """The rows of another table, in Table's format."""
 
     x: Floats
     y: Floats
@@ -136,7 +149,7 @@ def read_table(path: Path, reading: Reading | None = None, log: Log = lambda lin
 def read_rows(path: Path, table: Table, reading: Reading, log: Log = lambda line: None) -> Rows:
     """Read another table's rows as rows of `table`, with its features and levels.
 
-    Raises DataError where a column or a level is not one of the table's.
+    Raises DataError for a column or a level that is not one of the table's.
     """
     names = list(dict.fromkeys(table.sources.get(feature.name, feature.name) for feature in table.features))
     parts = open_parts(path, reading)
@@ -158,7 +171,7 @@ def read_rows(path: Path, table: Table, reading: Reading, log: Log = lambda line
 
 
 def _resolved(reading: Reading, header: Sequence[str], where: str) -> Reading:
-    """The options with the header's own spelling of each name; raises DataError for names that it doesn't have."""
+    """The options with the header's spelling of each name. Raises DataError for unknown names."""
     wrong: list[str] = []
 
     def one(name: str) -> str:
@@ -196,7 +209,7 @@ def _resolved(reading: Reading, header: Sequence[str], where: str) -> Reading:
 
 
 def _feature_names(reading: Reading, header: Sequence[str], path: Path) -> list[str]:
-    """The columns to predict from, of resolved options; raises DataError where the options contradict one another."""
+    """The columns to predict from. Raises DataError if the options contradict one another."""
     target, weights, drop = reading.target, reading.weights, reading.drop
     if target in drop or target in reading.categorical:
         raise DataError(f"{path}: column '{target}' is the target; take it out of --drop and --categorical")
@@ -225,9 +238,13 @@ def _feature_names(reading: Reading, header: Sequence[str], path: Path) -> list[
 
 @dataclass
 class _Found:
-    """What the columns turn out to be: features, the target, the number of each text of a column, and warnings.
+    """The inferred roles of the columns.
 
-    sources: {feature: its column}, of parts of dates. dates, pooled: as in Table.
+    Attributes
+    ----------
+    codes : {column: {text: its number}}.
+    sources : {feature: its column}, for parts of dates.
+    dates, pooled : as in Table.
     """
 
     target: Target
@@ -239,12 +256,12 @@ class _Found:
     warnings: list[str] = field(default_factory=list)
 
     def source(self, feature: str) -> str:
-        """The column that a feature is made of."""
+        """The column of a feature."""
         return self.sources.get(feature, feature)
 
 
 def _infer(reading: Reading, share: "_Share", columns: Mapping[str, Summary]) -> _Found:
-    """What the columns of a table are; raises DataError with all their faults."""
+    """Infer the roles of the columns. Raises DataError with all their faults."""
     faults: list[tuple[str, Fault]] = []
     found = _Found(Target("", ("", ""), ("", "")))
     with _noted(faults, share.target):
@@ -282,7 +299,7 @@ def _infer(reading: Reading, share: "_Share", columns: Mapping[str, Summary]) ->
 
 
 def _match(table: Table, share: "_Share", columns: Mapping[str, Summary]) -> _Found:
-    """The columns of another table's rows as those of `table`; raises DataError with all that differs."""
+    """Match the columns of another table's rows to `table`. Raises DataError with all faults."""
     faults: list[tuple[str, Fault]] = []
     found = _Found(table.target, list(table.features))
     with _noted(faults, share.target):
@@ -315,7 +332,7 @@ def _infer_groups(
 
 @contextmanager
 def _noted(faults: list[tuple[str, Fault]], name: str) -> Iterator[None]:
-    """Add a Fault of a column to the list."""
+    """Append a column's Fault to the list."""
     try:
         yield
     except Fault as fault:
@@ -323,7 +340,7 @@ def _noted(faults: list[tuple[str, Fault]], name: str) -> Iterator[None]:
 
 
 class _Share:
-    """The parts of the table that this process reads, their cells in temporary files, texts as codes."""
+    """The parts of the table that this process reads: cells in temporary files, texts as codes."""
 
     def __init__(
         self, parts: Sequence[Part], header: Sequence[str], features: Sequence[str], reading: Reading, log: Log
@@ -334,14 +351,16 @@ class _Share:
         others = filter(None, (reading.target, reading.weights, reading.cluster, reading.group, reading.time))
         self.names = [*features, *dict.fromkeys([*others, *(name for name in reading.by if name not in features)])]
         dropping = [n for n in features if reading.missing.get(n, reading.missing.get("")) == "drop"]
-        self.required = [reading.target, *dropping]  # a row that lacks one of these is left out
+        self.required = [reading.target, *dropping]  # a row without one of these is left out
         self.dropped = 0
         self.why_dropped = "they have no target" if not dropping else "they have no target or a missing cell"
 
     def read(self) -> tuple[dict[str, Summary], str]:
-        """Read once, and again where cells that looked like numbers turn out to be texts further down.
+        """Read the parts; read again if cells that looked like numbers are texts further down.
 
-        Returns ({name: its Summary over all processes}, the SHA-256 of the table).
+        Returns
+        -------
+        ({name: its Summary over all processes}, the SHA-256 of the table).
         """
         as_text = {self.target, *self.reading.categorical, *self.reading.order, *self.reading.dates}
         while True:
@@ -368,7 +387,7 @@ class _Share:
         digests = sorted(digest for _, _, digests in passes for digest in digests)
         if len(digests) == 1:
             return columns, digests[0][1]
-        # What `sha256sum * | sha256sum` prints in the folder.
+        # The output of `sha256sum * | sha256sum` in the folder.
         lines = "".join(f"{digest}  {name}\n" for name, digest in digests)
         return columns, hashlib.sha256(lines.encode()).hexdigest()
 
@@ -379,7 +398,7 @@ class _Share:
         raise DataError(f"{where}: there is no row in it; the table needs rows with a target")
 
     def _pass(self, as_text: Set[str]) -> tuple[dict[str, Summary], int, list[tuple[str, str]]]:
-        """Read this process's parts once: (summaries, rows left out, (name, SHA-256) of each part)."""
+        """Read this process's parts once; return summaries, rows left out, and (name, SHA-256)."""
         mine = range(distributed.rank(), len(self.parts), distributed.ranks())
         digests: list[tuple[str, str]] = []
         hashing = threading.Thread(
@@ -419,7 +438,7 @@ class _Share:
             yield lambda job=job: _Summarized(self.names, job(), self.required)  # type: ignore[misc]
 
     def _take(self, block: "_Summarized", part: int, row: int) -> None:
-        """Add a block, the `row`th of its part and on, to the temporary files, and what is known to the columns."""
+        """Append a block, which begins at `row` of its part, and merge its summaries."""
         for index, (name, new) in enumerate(zip(self.names, block.columns, strict=True)):
             known = self.columns[name]
             texts = list(new.levels)
@@ -437,7 +456,7 @@ class _Share:
         self.dropped += block.rows - block.values.shape[1]
 
     def arrays(self, found: _Found) -> tuple[Floats, Floats, Floats]:
-        """x, y and weight, of the features that were found."""
+        """The arrays x, y and weight for the inferred features."""
         x, others = self.x.array(self.rows, len(self.features)), [other.array(self.rows) for other in self.others]
         orders = {
             name: [codes[text] for text in self.columns[name].levels]
@@ -467,7 +486,7 @@ class _Share:
         return x, y, weight
 
     def other(self, name: str | None) -> Floats | None:
-        """The values (n,) of a column that is no feature; None for none."""
+        """The values (n,) of a column that is not a feature; None without a name."""
         return self._other[name] if name else None
 
     def groups(self, found: _Found, x: Floats) -> dict[str, Groups]:
@@ -485,7 +504,7 @@ class _Share:
         return by
 
     def _check_outcomes(self, y: Floats, weight: Floats, target: Target) -> None:
-        """Raise DataError where all rows of a weight above 0, in every process, have the same outcome."""
+        """Raise DataError if all rows with a weight above 0, in all processes, have one outcome."""
         seen = set().union(*distributed.gathered(set(np.unique(y[weight > 0]).tolist())))
         if len(seen) == 1 and self.reading.weights:
             value = target.values[int(seen.pop())]
@@ -493,7 +512,7 @@ class _Share:
             raise self.error([(self.reading.weights, Fault(None, found, "a target needs rows of both outcomes"))])
 
     def error(self, faults: Sequence[tuple[str, Fault]]) -> DataError:
-        """One DataError of all faults, each (column, Fault) with its place, and of the options that get past them."""
+        """One DataError for all (column, Fault), with places and with the options that allow them."""
         lines = [f"{self._place(fault.place)} column '{name}': {fault}" for name, fault in faults[:MOST_FAULTS]]
         options = [fault.option for _, fault in faults]
         if len(faults) > 1 and all(options):
@@ -506,10 +525,13 @@ class _Share:
 
 
 class _Summarized:
-    """A block of cells: rows, how many it had; values float64 (columns, m) of the rows kept; a Summary of each column.
+    """A block of cells, summarised.
 
-    A text is its index in its Summary's levels, whose places are rows of the block. required: columns that a row must
-    have a value of to be kept.
+    Attributes
+    ----------
+    rows : the number of rows in the block.
+    values : float64 (columns, m), of the m rows kept; a text is its index in its Summary's levels.
+    columns : the Summary of each column, whose places are rows of the block.
     """
 
     def __init__(self, names: Sequence[str], block: Block, required: Sequence[str]) -> None:
@@ -544,7 +566,10 @@ class _Summarized:
 
 
 def _levels(texts: Sequence[str], numbers: Floats, known: Bools, rows: np.ndarray) -> dict[str, Level]:
-    """{text: its Level} of the texts that occur in codes (m,), known bool (m,); rows (m,): their places."""
+    """The texts that occur in codes (m,), as {text: its Level}.
+
+    known : bool (m,), whether the code is not NaN. rows : (m,), the places.
+    """
     there = np.flatnonzero(known)
     codes = numbers[there].astype(np.intp)
     first = np.zeros(len(texts), dtype=np.intp)
@@ -559,7 +584,7 @@ def _positions(texts: Sequence[str], levels: Mapping[str, Level]) -> list[float]
 
 
 def _moved(summary: Summary, part: int, row: int) -> Summary:
-    """A block's Summary with its places as (part, row in the part)."""
+    """A block's Summary, with its places converted to (part, row in the part)."""
 
     def moved(place: Place | None) -> Place | None:
         return place and (part, row + place[1])
@@ -574,5 +599,5 @@ def _moved(summary: Summary, part: int, row: int) -> Summary:
 
 
 def _renumbered(codes: Floats, new: Sequence[float]) -> Floats:
-    """codes (m,), indices or NaN, as new[code]; NaN stays."""
+    """Map codes (m,), indices or NaN, to new[code]; NaN stays."""
     return np.array([*new, np.nan])[np.where(np.isnan(codes), len(new), codes).astype(np.intp)]

@@ -1,4 +1,4 @@
-"""What the text of a cell means: a number (with its unit), a boolean, a date, or a text."""
+"""The meaning of a cell's text: a number (with its unit), a boolean, a date, or a text."""
 
 import math
 import re
@@ -20,7 +20,7 @@ DATE = re.compile(
 
 
 def plain_number(text: str) -> float | None:
-    """The finite number that a text is, or None. A number has no padding, and no digits that float64 would lose."""
+    """Parse a finite number without padding and without digits that float64 would lose; or None."""
     if not NUMBER.fullmatch(text) or PADDED.fullmatch(text):
         return None
     value = float(text)
@@ -28,16 +28,19 @@ def plain_number(text: str) -> float | None:
 
 
 def is_exact(text: str) -> bool:
-    """Whether float64 holds a text's number, if that is an integer written out; others may be rounded."""
+    """Whether float64 holds the integer in a text exactly; true for other numbers."""
     digits = text.lstrip("+-")
     return len(digits) < 16 or not digits.isdecimal() or int(text) == int(float(text))
 
 
 def numbers(texts: Iterable[str], decimal: str) -> tuple[list[float], str, str] | None:
-    """The numbers that all texts are, the unit that all have ("" for none), and the marks between their thousands.
+    """Parse texts as numbers with one unit.
 
-    None if some text is no number, or there is no text. `62.9 kg`, `12 %`, `$5`, `1,234.50` and `1.234,50` (decimal
-    ",") are numbers.
+    `62.9 kg`, `12 %`, `$5`, `1,234.50` and `1.234,50` (decimal ",") are numbers.
+
+    Returns
+    -------
+    (numbers, unit or "", marks between thousands); None if a text is not a number, units differ, or there is no text.
     """
     found: list[float] = []
     units: set[str] = set()
@@ -54,12 +57,12 @@ def numbers(texts: Iterable[str], decimal: str) -> tuple[list[float], str, str] 
 
 
 def is_date(texts: Collection[str]) -> bool:
-    """Whether there are texts, and all are dates or times."""
+    """Whether there are texts and all of them are dates or times."""
     return bool(texts) and all(map(DATE.fullmatch, texts))
 
 
 def canonical(text: str) -> str:
-    """One spelling for each boolean and number: `TRUE` becomes `true`, `1.0` becomes `1`; other texts stay."""
+    """Normalise booleans and numbers: `TRUE` to `true`, `1.0` to `1`; other texts stay."""
     if text.casefold() in BOOLEANS:
         return text.casefold()
     value = plain_number(text)
