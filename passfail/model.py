@@ -36,7 +36,7 @@ class RowAnswers(NamedTuple):
     verdicts: list[bool]
     logits: list[float]
     probabilities: list[float]
-    stable: list[bool | None]
+    stable: Sequence[bool | None]
     outside: Outside
 
 
@@ -162,8 +162,9 @@ class Model:
             raise NonFiniteLogit([row for row, logit in enumerate(logits) if not isfinite(logit)])
         threshold = self._threshold
         verdicts = [logit > threshold for logit in logits]
-        stable = list(map(self._stability.one, rows, logits))
-        return RowAnswers(x, verdicts, logits, probabilities, stable, list(map(self._outside, x.tolist())))
+        outside = [self._outside(x[0].tolist())] if len(rows) == 1 else self.outside(x)
+        stable = self._stability.few(x, logits)
+        return RowAnswers(x, verdicts, logits, probabilities, stable, outside or [()] * len(rows))
 
     def verdict(self, logit: Floats) -> Bools:
         """The verdicts (n,) of logits (n,): true if the logit exceeds the threshold's logit.

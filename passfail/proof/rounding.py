@@ -1,11 +1,12 @@
 """The certified band: whether rounding could change a verdict."""
 
 import math
+from collections.abc import Sequence
 from sys import float_info
 
 import numpy as np
 
-from passfail.arrays import Bools, Floats, Row
+from passfail.arrays import Bools, Floats
 from passfail.links import SCORE_ULP
 from passfail.proof import reference
 from passfail.proof.reference import Subject
@@ -57,16 +58,15 @@ class Stability:
             stable[rows] = distance[rows] > self.band(x[rows])
         return stable
 
-    def one(self, row: Row, logit: float) -> bool | None:
-        """Whether the verdict of one row is stable; the row has d numbers, None for missing."""
+    def few(self, x: Floats, logits: Sequence[float]) -> Sequence[bool | None]:
+        """Whether each verdict of a few rows x (n, d) is stable, in plain Python if no logit is close."""
         if not self._linear:
-            return None
-        if None not in row:
-            coarse = self._g * (self._steepness * math.hypot(*row) + self._constant)  # type: ignore[arg-type]
-            if abs(logit - self._threshold) > coarse + self._threshold_error:
-                return True
-        stable = self.stable(np.array([row], dtype=np.float64), np.array([logit]))
-        return None if stable is None else bool(stable[0])
+            return [None] * len(logits)
+        coarse = self._g * (self._steepness * math.hypot(*x.ravel().tolist()) + self._constant) + self._threshold_error
+        if all(abs(logit - self._threshold) > coarse for logit in logits):  # never, where a value is missing (NaN)
+            return [True] * len(logits)
+        stable: list[bool] = self.stable(x, np.array(logits)).tolist()  # type: ignore[union-attr]
+        return stable
 
     def band(self, x: Floats) -> Floats:
         """The largest error (n,) of the logits of rows x (n, d), minus the threshold's logit."""

@@ -4,10 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from logging import Logger
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec import UNSET, UnsetType
+from msgspec.structs import replace
 
 from passfail.errors import BodyTooLarge, Problem, RequestError
 from serve.http import content
@@ -19,11 +20,12 @@ if TYPE_CHECKING:
 
 JSON, CSV, PROBLEM = "application/json", "text/csv", "application/problem+json"
 JSON_LINES = "application/jsonlines"
+AS_JSON = ((b"Content-Type", b"application/json"),)
 Headers = Sequence[tuple[bytes, bytes]]
 CLIENT_GONE = 499  # nginx's status for a client that left before its response; it is recorded, never sent
 
 
-class Request(NamedTuple):
+class Request(msgspec.Struct, frozen=True):
     """A request, as an endpoint reads it.
 
     Attributes
@@ -54,15 +56,15 @@ class Request(NamedTuple):
     @property
     def media_type(self) -> str:
         """The Content-Type without its parameters, in lower case; "" if it is absent."""
-        return _media_type(self.headers.get(b"content-type", b""))
+        return media_type(self.headers.get(b"content-type", b""))
 
 
 @lru_cache(64)  # nearly all requests send one of a few types
-def _media_type(text: bytes) -> str:
+def media_type(text: bytes) -> str:
     return text.partition(b";")[0].strip().lower().decode("latin-1")
 
 
-class Answer(NamedTuple):
+class Answer(msgspec.Struct, frozen=True):
     """An endpoint's response.
 
     Attributes
@@ -81,7 +83,7 @@ class Answer(NamedTuple):
     error: RequestError | None = None
 
 
-class Pending(NamedTuple):
+class Pending(msgspec.Struct, frozen=True):
     """A request for one row that waits for the model, so that several can share one run.
 
     Attributes
@@ -155,8 +157,7 @@ def completed(answer: Answer | Pending) -> Answer:
 
 def json_answer(document: object, status: int = 200, rows: int = 0) -> Answer:
     """An Answer in JSON. `document` is what msgspec encodes, or the JSON itself as bytes."""
-    body = document if isinstance(document, bytes) else msgspec.json.encode(document)
-    return Answer(status, ((b"Content-Type", JSON.encode()),), body, rows)
+    return Answer(status, AS_JSON, document if isinstance(document, bytes) else msgspec.json.encode(document), rows)
 
 
 def compressed(answer: Answer, request_headers: Mapping[bytes, bytes]) -> Answer:
@@ -165,7 +166,7 @@ def compressed(answer: Answer, request_headers: Mapping[bytes, bytes]) -> Answer
     if body is None:
         return answer
     encoded = ((b"Content-Encoding", b"gzip"), (b"Vary", b"Accept-Encoding"))
-    return answer._replace(headers=(*answer.headers, *encoded), body=body)
+    return replace(answer, headers=(*answer.headers, *encoded), body=body)
 
 
 def refusal(error: RequestError, shape: Shape = problem) -> Answer:
@@ -173,7 +174,7 @@ def refusal(error: RequestError, shape: Shape = problem) -> Answer:
     answer = shape(status(error), title(error), str(error), error.problems)
     # The traceback and the frames that hold the body refer to each other: the body would wait for a full collection.
     error.__traceback__ = error.__cause__ = error.__context__ = None
-    return answer._replace(headers=(*answer.headers, *headers(error)), error=error)
+    return replace(answer, headers=(*answer.headers, *headers(error)), error=error)
 
 
 def failure(logger: Logger, method: str, path: str) -> Answer:

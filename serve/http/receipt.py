@@ -6,7 +6,9 @@
 import hashlib
 import random
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+
+from msgspec.structs import replace
 
 from passfail.manifest import Manifest
 from serve.http.messages import Answer, Request
@@ -24,29 +26,27 @@ def digest(request: Request) -> str:
 
 def stamped(answer: Answer, manifest: Manifest, request: Request, request_digest: str) -> Answer:
     """The answer with its receipt."""
-    status, headers, body, rows, _, _, error = answer
-    receipt = [*headers, *_ids(request.headers), NO_STORE, (b"X-Model-Digest", manifest.digest.encode())]
+    headers = [*answer.headers, *_ids(request.headers), NO_STORE, (b"X-Model-Digest", manifest.digest.encode())]
     if request_digest:
-        receipt.append((b"X-Request-Digest", request_digest.encode()))
-    return Answer(status, receipt, body, rows, manifest.name, manifest.version, error)
+        headers.append((b"X-Request-Digest", request_digest.encode()))
+    return Answer(answer.status, headers, answer.body, answer.rows, manifest.name, manifest.version, answer.error)
 
 
 def identified(answer: Answer, headers: Mapping[bytes, bytes]) -> Answer:
     """The answer with the id and the traceparent that belong to a request with these headers."""
-    return answer._replace(headers=[*answer.headers, *_ids(headers)])
+    return replace(answer, headers=[*answer.headers, *_ids(headers)])
 
 
-def _ids(headers: Mapping[bytes, bytes]) -> Iterator[tuple[bytes, bytes]]:
+def _ids(headers: Mapping[bytes, bytes]) -> list[tuple[bytes, bytes]]:
     """The response headers with a request's id and its traceparent (W3C).
 
     The caller's id is kept if it has 1 to 128 printable ASCII characters; else the service makes one.
     """
     request_id = headers.get(b"x-request-id")
     if request_id is None or not REQUEST_ID.fullmatch(request_id):
-        request_id = b"%032x" % random.getrandbits(128)  # not a secret; Python seeds `random` again after a fork
-    yield b"X-Request-Id", request_id
-    if parent := traceparent(headers):
-        yield b"traceparent", parent
+        request_id = random.randbytes(16).hex().encode()  # not a secret; Python seeds `random` again after a fork
+    found, parent = [(b"X-Request-Id", request_id)], traceparent(headers)
+    return found if parent is None else [*found, (b"traceparent", parent)]
 
 
 def traceparent(headers: Mapping[bytes, bytes]) -> bytes | None:

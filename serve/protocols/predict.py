@@ -6,6 +6,7 @@ from functools import partial
 from urllib.parse import parse_qsl
 
 import numpy as np
+from msgspec.structs import replace
 
 from passfail.arrays import Floats, Row
 from passfail.codecs.answers import names
@@ -49,13 +50,16 @@ def predict(service: Service, request: Request) -> Answer | Pending:
         if wanted == CSV and (more := sorted({"explain", "evidence", "interval"}.intersection(asked))):
             raise UnsupportedMediaType(f"only {JSON} has room for {' and '.join(more)}: send that")
         codecs, some = served.codecs, "errors" in asked
-        single, place = False, _nth("line" if kind == JSON_LINES else "row")
-        faults: dict[int, str] | None = None
-        unseen: Unseen = None
+        single, faults, unseen = False, None, None
+        place = _nth("line" if kind == JSON_LINES else "row")
         if kind == JSON:
-            row, x, single, faults, unseen = _json(served, request.body, some)
-            if row is not None and wanted == JSON and not asked and served.shadow is None:
-                return Pending(served, row, partial(_row, served, request, request_digest))
+            found, single, faults, unseen = _json(served, request.body, some)
+            if isinstance(found, np.ndarray):
+                x = found
+            elif wanted == JSON and not asked and served.shadow is None:
+                return Pending(served, found, partial(_row, served, request, request_digest))
+            else:
+                x = codecs.columns.matrix([found])
             place = "$".format if single else "$[{}]".format
         elif kind == CSV:
             x, sent, faults = codecs.csv.read_some(request.body) if some else (*codecs.csv.read(request.body), None)
@@ -71,15 +75,15 @@ def predict(service: Service, request: Request) -> Answer | Pending:
             answer = _answers(served, x, place, request_digest, asked, wanted, single, unseen, faults)
         if faults is not None:
             counts = (b"X-Rows-Answered", b"%d" % len(x)), (b"X-Rows-Refused", b"%d" % len(faults))
-            answer = answer._replace(headers=(*answer.headers, *counts))
+            answer = replace(answer, headers=(*answer.headers, *counts))
     except RequestError as error:
         answer = refusal(_with_hint(error, request))
         if "unwatched" in asked:
-            answer = answer._replace(error=None)
+            answer = replace(answer, error=None)
     return stamped(answer, served.model.manifest, request, request_digest)
 
 
-def _json(served: Served, body: bytes, some: bool) -> tuple[Row | None, Floats, bool, dict[int, str] | None, Unseen]:
+def _json(served: Served, body: bytes, some: bool) -> tuple[Row | Floats, bool, dict[int, str] | None, Unseen]:
     """Decode a JSON body into its rows.
 
     Parameters
@@ -88,7 +92,7 @@ def _json(served: Served, body: bytes, some: bool) -> tuple[Row | None, Floats, 
 
     Returns
     -------
-    (row, x, single, faults, unseen). row : the only row, if the model can batch it, else None. x : float64 (n, d).
+    (found, single, faults, unseen). found : the only row, if the model can batch it, else x, float64 (n, d).
     single : whether the body is one row. faults : {row: its fault}, or None. unseen : the unseen levels, or None.
     """
     codecs, faults = served.codecs, None
@@ -99,16 +103,15 @@ def _json(served: Served, body: bytes, some: bool) -> tuple[Row | None, Floats, 
             raise
     else:
         if not codecs.columns.pools:
-            if isinstance(found, np.ndarray):
-                return None, found, False, {} if some else None, None
-            return found, codecs.columns.matrix([found]), True, None, None
+            single = not isinstance(found, np.ndarray)
+            return found, single, {} if some and not single else None, None
     x, single, faults, unseen = codecs.json.read_some(body)
-    return None, x, single, faults if some and not single else None, unseen
+    return x, single, faults if some and not single else None, unseen
 
 
 def explained(service: Service, request: Request) -> Answer | Pending:
     """POST /explain is POST /predict?explain=true."""
-    return predict(service, request._replace(query=f"{request.query}&explain=true"))
+    return predict(service, replace(request, query=f"{request.query}&explain=true"))
 
 
 def _row(served: Served, request: Request, request_digest: str, found: RowAnswer | RequestError) -> Answer:

@@ -14,7 +14,7 @@ from passfail.codecs import Codecs
 from passfail.errors import InvalidInstance, MalformedBody, Problem
 from serve.http.content import chosen
 from serve.http.errors import UnsupportedMediaType
-from serve.http.messages import CSV, JSON, JSON_LINES, Request
+from serve.http.messages import CSV, JSON, JSON_LINES, Request, media_type
 
 READ = (JSON, CSV, JSON_LINES)
 LINES = ("application/jsonlines", "application/jsonl", "application/x-ndjson")
@@ -29,10 +29,16 @@ def media_types(request: Request) -> tuple[str, str]:
 
     Raises UnsupportedMediaType or NotAcceptable.
     """
-    kind = JSON_LINES if request.media_type in LINES else request.media_type
+    return _media_types(request.headers.get(b"content-type", b""), request.headers.get(b"accept", b""))
+
+
+@lru_cache(64)  # nearly all requests have one of a few
+def _media_types(sent: bytes, accepted: bytes) -> tuple[str, str]:
+    found = media_type(sent)
+    kind = JSON_LINES if found in LINES else found
     if kind not in READ:
         raise UnsupportedMediaType(f"send Content-Type: {JSON}, {CSV} or {JSON_LINES}")
-    return kind, answer_type(request, kind)
+    return kind, _answer_type(accepted, kind)
 
 
 def answer_type(request: Request, first: str) -> str:

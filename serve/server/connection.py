@@ -201,10 +201,14 @@ class Connection(asyncio.Protocol):
         # A client that expects to be asked for its body may send it or not: nobody knows where its next request begins.
         call.keep_alive &= self._worker.alive and (call.whole or b"expect" not in call.head.headers)
         self._write(answer, call)
-        if not self._choked:
+        if self._choked:
+            if not call.admitted:
+                self._dispatcher.hold(call)
+            return
+        if call.admitted or call.large:
             self._dispatcher.release(call)  # before the response is on its way: its reader may ask anew at once
-            if not call.whole:
-                self.deadline = self._now() + REST_SECONDS
+        if not call.whole:
+            self.deadline = self._now() + REST_SECONDS
 
     def _write(self, answer: Answer, call: Call | None) -> None:
         parts = [_status_line(answer.status), self._worker.date]
@@ -240,7 +244,8 @@ class Connection(asyncio.Protocol):
         if not call.keep_alive or (self._ended and self._at == len(self._unread)):
             self._close()
         else:
-            self._wait(self._worker.keepalive)
+            self.deadline = self._now() + self._worker.keepalive
+            self._worker.idle[self] = None
 
     def _wait(self, seconds: float) -> None:
         """Let the connection be idle, the last of all to give way to others."""

@@ -18,6 +18,8 @@ from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from passfail.errors import RequestError
 from serve.http.messages import (
     CLIENT_GONE,
@@ -35,7 +37,6 @@ from serve.protocols.routes import Routes
 from serve.server import wsgi
 from serve.server.head import Head, Heads
 from serve.server.microbatch import answer_together
-from serve.telemetry.recorder import Ended
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from serve.http.auth import Auth
     from serve.registry import RowAnswer, Service
     from serve.server.connection import Connection
-    from serve.telemetry.recorder import Recorder
+    from serve.telemetry.recorder import Ended, Recorder
 
 LOG = logging.getLogger(__name__)
 # Bytes of a body that the event loop decodes and answers: a millisecond or two.
@@ -64,11 +65,12 @@ class Call:
     whole : whether the body is complete.
     locked : whether its sender has brought no key.
     waiting : whether the body waits, unread, because LARGE_AT_ONCE others are held.
-    large, admitted : whether the call holds one of LARGE_AT_ONCE, and one of MAX_IN_FLIGHT.
+    large, admitted : whether the call holds one of LARGE_AT_ONCE, and one of MAX_IN_FLIGHT beyond its turn.
     asked, answered : whether its answer is being made, and whether it is sent.
+    answer : None until it is made.
     """
 
-    answer: Answer
+    answer: Answer | None = None
     future: asyncio.Future[Answer] | None = None
     began = 0.0
     length = 0
@@ -92,11 +94,11 @@ class Dispatcher:
         routes: Routes,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
-        self._app, self._service, self._recorder, self._auth, self._loop = app, service, recorder, auth, loop
-        self.routes = routes
+        self._app, self._service, self._recorder, self._loop, self.routes = app, service, recorder, loop, routes
+        config = service.config
+        self._auth = auth if config.api_keys or config.metrics_port else None  # None: every path, to all
         self.heads = Heads(routes)
-        self._open = not (service.config.api_keys or service.config.metrics_port)  # every path, to all
-        self.limit, self._most = service.config.max_body_bytes, service.config.max_in_flight
+        self.limit, self._most = config.max_body_bytes, config.max_in_flight
         self._in_flight = 0
         self._large = 0
         self._waiting: dict[Call, None] = {}
@@ -116,9 +118,8 @@ class Dispatcher:
 
         Afterwards the call is `waiting`, `asked` or neither.
         """
-        head, port = call.head, call.connection.server[1]
-        path = head.target.path
-        if not (self._open or (self._auth.serves(path, port) and self._auth.admits(path, head.headers))):
+        head = call.head
+        if self._auth is not None and not self._admits(self._auth, call):
             call.locked = True
             self.answer(call)
         elif self.too_large(call):
@@ -132,6 +133,10 @@ class Dispatcher:
                 self._waiting[call] = None
             else:
                 self._refuse(call)
+
+    def _admits(self, auth: Auth, call: Call) -> bool:
+        path = call.head.path
+        return auth.serves(path, call.connection.server[1]) and auth.admits(path, call.head.headers)
 
     def too_large(self, call: Call) -> bool:
         """Whether the body is beyond MAX_BODY_BYTES, by its Content-Length or by what has arrived."""
@@ -156,51 +161,58 @@ class Dispatcher:
 
     def answer(self, call: Call) -> None:
         """Answer a call that is whole, or that is refused before it is."""
-        call.asked = True
         head = call.head
+        if head.plain and call.length <= SMALL and not call.locked:
+            return self._add(call)
+        is_probe, encoded = self.routes.is_probe(head.path), b"content-encoding" in head.headers
         if self._in_flight < self._most and not call.connection.beyond_limit():
-            self._in_flight += 1
-            call.admitted = True
-        elif not self.routes.is_probe(head.target.path):
+            self.hold(call)
+        elif not is_probe:
             return self._refuse(call)
-        found, encoded = head.target.found, b"content-encoding" in head.headers
-        if found is None or head.method != "POST" or call.locked:
-            threads = self._probes if self.routes.is_probe(head.target.path) else self._pages
+        call.asked = True
+        if head.rule is None or call.locked:
+            threads = self._probes if is_probe else self._pages
             if call.large or encoded:  # the memory has room for one of these at a time
                 threads = self._batches
             self._later(threads, call, self._flask, call.connection.send)
-        elif call.length > SMALL or head.target.query or encoded:
+        else:
             call.began = self._recorder.begin()
             self._later(self._batches, call, self._endpoint, partial(self._recorded, call))
-        else:
-            self._add(call)
         return None
+
+    def hold(self, call: Call) -> None:
+        """Count a call as in flight that is not answered, or not read by its client, within the present turn."""
+        self._in_flight += 1
+        call.admitted = True
 
     def time_out(self, call: Call) -> Answer:
         """The Answer to a call whose body does not come."""
         call.asked = True
-        call.began = self._recorder.begin()
-        call.answer = identified(problem(408, "Request timeout", "the body did not come in time"), call.head.headers)
-        self._recorder.end([_ended(call)._replace(rule=None)])
-        return call.answer
+        answer = identified(problem(408, "Request timeout", "the body did not come in time"), call.head.headers)
+        self._recorder.end([(self._recorder.begin(), replace(call.head, rule=None), answer)])
+        return answer
 
     def _refuse(self, call: Call) -> None:
-        call.asked = True
-        call.answer = identified(self.routes.overloaded(call.head.target.path), call.head.headers)
+        call.answer = identified(self.routes.overloaded(call.head.path), call.head.headers)
         self._add(call)
 
     def _add(self, call: Call) -> None:
-        call.began = perf_counter()
-        self._turn.append(call)
-        if len(self._turn) == 1:
+        call.asked, call.began = True, perf_counter()
+        if not self._turn:
             self._loop.call_soon(self._answer_turn)
+        self._turn.append(call)
 
     def _answer_turn(self) -> None:
         turn, self._turn = self._turn, []
         self._recorder.begin(len(turn))
+        room = self._most - self._in_flight
         pending: list[tuple[Call, Pending]] = []
         for call in turn:
-            if call.admitted:
+            if call.answer is None:
+                if room <= 0 or call.connection.beyond_limit():
+                    call.answer = identified(self.routes.overloaded(call.head.path), call.head.headers)
+                    continue
+                room -= 1
                 begun = self._begun(call)
                 if isinstance(begun, Pending):
                     pending.append((call, begun))
@@ -209,26 +221,29 @@ class Dispatcher:
         found, observe = answer_together([row for _, row in pending])
         for (call, row), answered in zip(pending, found, strict=True):
             call.answer = self._finished(call, row, answered)
+        ended: list[Ended] = []
         for call in turn:
+            assert call.answer is not None
             call.connection.send(call.answer)
+            ended.append((call.began, call.head, call.answer))
         # The loop sends the responses first; what is recorded is recorded before anything else is read.
-        self._loop.call_soon(self._record_turn, turn, observe)
+        self._loop.call_soon(self._record_turn, turn, ended, observe)
 
-    def _record_turn(self, turn: list[Call], observe: Callable[[], None]) -> None:
+    def _record_turn(self, turn: list[Call], ended: list[Ended], observe: Callable[[], None]) -> None:
         observe()
-        self._recorder.end([_ended(call) for call in turn])
+        self._recorder.end(ended)
         for call in turn:
             call.connection.next()
 
     def _begun(self, call: Call) -> Answer | Pending:
-        path, _, query, found = call.head.target
-        _, endpoint, names = found  # type: ignore[misc]
+        target, headers = call.head.target, call.head.headers
+        _, endpoint, names = target.found  # type: ignore[misc]
         sent = too_large(self.limit) if self.too_large(call) else b"".join(call.chunks)
         try:
-            begun = endpoint(self._service, Request(path, query, call.head.headers, sent, self.limit), **names)
+            begun = endpoint(self._service, Request(target.path, target.query, headers, sent, self.limit), **names)
         except Exception:
             return self._failed(call)
-        return begun if isinstance(begun, Pending) or begun.model else identified(begun, call.head.headers)
+        return begun if isinstance(begun, Pending) or begun.model else identified(begun, headers)
 
     def _finished(self, call: Call, row: Pending, answered: RowAnswer | Exception) -> Answer:
         """The Answer of a call whose row the model has answered, or failed to."""
@@ -240,7 +255,7 @@ class Dispatcher:
             return self._failed(call)
 
     def _failed(self, call: Call) -> Answer:
-        return identified(failure(LOG, "POST", call.head.target.path), call.head.headers)
+        return identified(failure(LOG, "POST", call.head.path), call.head.headers)
 
     # In threads.
 
@@ -263,19 +278,12 @@ class Dispatcher:
             return self._failed(call)
 
     def _recorded(self, call: Call, answer: Answer) -> None:
-        call.answer = GONE if call.connection.gone else answer
-        self._recorder.end([_ended(call)])
+        answer = GONE if call.connection.gone else answer
+        self._recorder.end([(call.began, call.head, answer)])
         call.connection.send(answer)
 
     def _flask(self, call: Call) -> Answer:
         try:
             return wsgi.respond(self._app, call, self.limit + 2 if self.too_large(call) else None)
         except Exception:
-            return failure(LOG, call.head.method, call.head.target.path)
-
-
-def _ended(call: Call) -> Ended:
-    """What is recorded of a call that is answered."""
-    method, (path, _, _, found), _, headers, _, _ = call.head
-    rule = found[0] if found is not None and method == "POST" else None
-    return Ended(call.began, method, path, rule, headers, call.answer)
+            return failure(LOG, call.head.method, call.head.path)

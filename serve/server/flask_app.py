@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from flask import Flask, Response, abort, g, request
 from gunicorn.http.errors import ParseException
+from msgspec.structs import replace
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
 
 from passfail.errors import MalformedBody, RequestError, StartupError
@@ -19,7 +20,7 @@ from serve.http.receipt import identified
 from serve.protocols.routes import Routes
 from serve.registry import Service
 from serve.settings import Config
-from serve.telemetry.recorder import Ended, Recorder
+from serve.telemetry.recorder import Asked, Recorder
 from serve.telemetry.shared_counters import SHARED
 from serve.telemetry.tracing import tracer
 from serve.web.views import PAGE
@@ -105,7 +106,7 @@ class Application(Flask):
     def _end(self, response: Response) -> Response:
         rule = request.url_rule.rule if request.url_rule else None
         answer = g.get("answer") or Answer(response.status_code, (), b"")
-        self.recorder.end([Ended(g.began, request.method, request.path, rule, g.headers, answer)])
+        self.recorder.end([(g.began, Asked(request.method, request.path, rule, g.headers), answer)])
         if "X-Request-Id" not in response.headers:
             response.headers.extend(_texts(identified(Answer(0, (), b""), g.headers)))
         return response
@@ -120,7 +121,7 @@ class Application(Flask):
             )
             headers = ((b"Allow", methods.encode()),)
         answer = self.routes.shape(request.path)(error.code or 500, error.name, detail)
-        return _response(answer._replace(headers=(*answer.headers, *headers)))
+        return _response(replace(answer, headers=(*answer.headers, *headers)))
 
     def _unexpected(self, error: Exception) -> Response:
         return _response(failure(self.logger, request.method, request.path))

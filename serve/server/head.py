@@ -23,6 +23,8 @@ from urllib.parse import unquote_to_bytes
 
 import httptools
 
+from serve.telemetry.recorder import Asked
+
 if TYPE_CHECKING:
     from serve.http.messages import Answer, Pending
     from serve.protocols.routes import Routes
@@ -69,23 +71,23 @@ def target(routes: Routes, sent: bytes) -> Target:
     return Target(path, decoded.decode("latin-1"), query, routes.hot(path))
 
 
-class Head(NamedTuple):
-    """A head. Requests whose heads are the same bytes share one, so nobody may change it.
+class Head(Asked, frozen=True):
+    """A head. Requests whose heads are the same bytes share one.
 
     Attributes
     ----------
-    method, target, version : of the request line; version: b"1.0" or b"1.1".
-    headers : names in lower case -> values; the values of a repeated name are joined by commas, as WSGI joins them.
+    target : of the request line, taken apart.
+    version : of the request line, b"1.0" or b"1.1".
     size : the body's Content-Length; None for a chunked body.
     keep_alive : whether the connection may outlive the response.
+    plain : whether it asks a hot endpoint for an answer, and for nothing that takes long.
     """
 
-    method: str
     target: Target
     version: bytes
-    headers: Mapping[bytes, bytes]
     size: int | None
     keep_alive: bool
+    plain: bool
 
 
 class Heads:
@@ -121,7 +123,8 @@ class Heads:
             found = _Fields(UPGRADE.sub(b"", data))
             if found.upgrade:
                 raise Refused(501, "the method is not implemented")
-        headers, size = found.headers, int(found.headers.get(b"content-length", b"0"))
+        headers = found.headers
+        size: int | None = int(headers.get(b"content-length", b"0"))
         coding = headers.get(b"transfer-encoding")
         if coding is not None and coding.lower() != b"chunked":
             raise Refused(501, "the only transfer coding is chunked")
@@ -129,9 +132,11 @@ class Heads:
             raise Refused(400, "HTTP/1.0 has no transfer codings")
         if headers.get(b"expect", b"100-continue").lower() != b"100-continue":
             raise Refused(417, "the only expectation is 100-continue")
-        return Head(
-            method.decode(), target(self._routes, sent), version, headers, size if coding is None else None, found.kept
-        )
+        asked, verb = target(self._routes, sent), method.decode()
+        rule = asked.found[0] if asked.found is not None and verb == "POST" else None
+        plain = rule is not None and not asked.query and b"content-encoding" not in headers
+        size = None if coding is not None else size
+        return Head(verb, asked.path, rule, headers, asked, version, size, found.kept, plain)
 
 
 class _Fields:

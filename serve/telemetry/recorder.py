@@ -2,7 +2,9 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from passfail.arrays import Bools, Floats
 from passfail.manifest import Manifest
@@ -17,22 +19,23 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Tracer
 
 
-class Ended(NamedTuple):
-    """A request that is answered.
+class Asked(msgspec.Struct, frozen=True):
+    """What is recorded of a request's head.
 
     Attributes
     ----------
-    began : what `Recorder.begin` returned.
-    rule : the endpoint's rule, or None if no endpoint answered.
-    headers : the request's, names in lower case.
+    path : without the query.
+    rule : the endpoint's rule, or None if no endpoint answers.
+    headers : names in lower case -> values; the values of a repeated name are joined by commas, as WSGI joins them.
     """
 
-    began: float
     method: str
     path: str
     rule: str | None
     headers: Mapping[bytes, bytes]
-    answer: Answer
+
+
+Ended = tuple[float, Asked, Answer]  # a request that is answered: what `Recorder.begin` returned, its head, its answer
 
 
 class Recorder:
@@ -79,16 +82,16 @@ class Recorder:
 
     def end(self, ended: Sequence[Ended]) -> None:
         """Record requests that are answered."""
-        durations = self.metrics.end([(one.began, one.rule, one.answer.status) for one in ended])
+        durations = self.metrics.end([(began, asked.rule, answer.status) for began, asked, answer in ended])
         lines = []
-        for (_, method, path, rule, headers, answer), seconds in zip(ended, durations, strict=True):
+        for (_, asked, answer), seconds in zip(ended, durations, strict=True):
             if answer.error is not None:
                 for problem in answer.error.problems:
                     if problem.unseen is not None:
                         self.drift.note_unseen(problem.unseen)
             if self._access_log:
-                lines.append(logs.access(method, path, seconds, answer, traceparent(headers)))
+                lines.append(logs.access(asked.method, asked.path, seconds, answer, traceparent(asked.headers)))
             if self._tracer is not None:
-                tracing.span(self._tracer, seconds, method, rule, headers, answer)
+                tracing.span(self._tracer, seconds, asked.method, asked.rule, asked.headers, answer)
         if lines:
             logs.write(lines)

@@ -21,7 +21,7 @@ from serve.server.dispatch import GONE
 from serve.server.flask_app import create_app
 from serve.settings import Config
 from serve.telemetry.logs import Writer, access, moment
-from serve.telemetry.recorder import Ended, Recorder
+from serve.telemetry.recorder import Asked, Recorder
 from serve.telemetry.shared_counters import DROPPED_LINES, SHARED, SharedCounters
 from tests.support import ROOT
 from tests.support.service import free_port, service, start, wait
@@ -283,7 +283,7 @@ def test_a_span_says_how_the_request_ended(answer, code, failed):
     provider, exporter = TracerProvider(), exporting.InMemorySpanExporter()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     recorder = Recorder(["/predict"], SharedCounters(), tracer=provider.get_tracer("passfail"))
-    recorder.end([Ended(recorder.begin(), "POST", "/predict", "/predict", {}, answer)])
+    recorder.end([(recorder.begin(), Asked("POST", "/predict", "/predict", {}), answer)])
 
     (span,) = exporter.get_finished_spans()
     assert (span.attributes.get("http.response.status_code"), not span.status.is_ok) == (code, failed)

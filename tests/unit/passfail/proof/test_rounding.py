@@ -54,12 +54,13 @@ def test_a_stable_verdict_is_the_exact_one(case, data):
     x, logit = x[np.isfinite(logit)], logit[np.isfinite(logit)]
     band = Stability(manifest).band(x)
     together = model.stable(x, logit)
+    assert Stability(manifest).few(x, logit.tolist()) == together.tolist()
     for row, z, width, stable in zip(x, logit, band, together, strict=True):
         truth = exact(manifest, row)
         assert math.isinf(width) or abs(Fraction(z) - truth) <= Fraction(width)
         assert stable == (abs(z - manifest.logit_threshold) > width)
         assert model.stable(row[None], np.array([z])) == [stable]
-        assert Stability(manifest).one([None if math.isnan(value) else value for value in row.tolist()], z) == stable
+        assert Stability(manifest).few(row[None], [z]) == [stable]
         if stable:
             assert bool(model.verdict(z)) == (truth > Fraction(manifest.logit_threshold))
 

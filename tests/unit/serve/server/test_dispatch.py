@@ -136,7 +136,7 @@ def test_an_endpoint_that_fails_takes_no_other_of_its_turn_with_it(app, monkeypa
 def test_what_its_client_leaves_before_its_turn_is_not_begun(app, monkeypatch):
     """It counts as a request without an answer."""
     begun, ended = [], []
-    monkeypatch.setattr(app.recorder, "end", lambda some: ended.extend(one.answer for one in some))
+    monkeypatch.setattr(app.recorder, "end", lambda some: ended.extend(answer for _, _, answer in some))
     monkeypatch.setattr(dispatch, "completed", lambda found: begun.append(found) or Answer(200, (), b""))
 
     async def leave():
