@@ -8,7 +8,7 @@ import contextlib
 import io
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -16,6 +16,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from tests.support import ROOT
 from tests.support.browser import CHROMIUM
 from tests.support.service import service
+from tests.support.wide import LONG, write_wide
 from train.__main__ import main as train
 
 ROW = "gre=640&gpa=3.1&rank=2"
@@ -90,6 +91,20 @@ def opened(page: Page) -> None:
         summary.click()
 
 
+def along(page: Page) -> None:
+    """The curve of the feature with the longest name."""
+    row(page)
+    page.select_option("#along", LONG)
+    page.wait_for_selector("#answer[aria-busy=false]")
+
+
+def wrong_level(page: Page) -> None:
+    """A level that the model does not know."""
+    row(page)
+    page.fill("input[name=town]", "Atlantis")
+    page.wait_for_selector("[aria-invalid=true]")
+
+
 STATES: dict[str, tuple[str, Callable[[Page], object]]] = {
     "row": (f"/?{ROW}", row),
     "outside": (f"/?{ROW}", outside),
@@ -103,25 +118,40 @@ STATES: dict[str, tuple[str, Callable[[Page], object]]] = {
     "docs": ("/docs", lambda page: None),
     "report": ("/report", lambda page: None),
 }
+# Of a model of forty features and sixty levels, with names of sixty characters.
+WIDE: dict[str, tuple[str, Callable[[Page], object]]] = {
+    "wide": ("/", row),
+    "wide-opened": ("/", opened),
+    "wide-along": ("/", along),
+    "wide-wrong": ("/", wrong_level),
+    "wide-report": ("/report", lambda page: None),
+}
 
 
 def show(browser: Browser, address: str, state: str, scheme: str, width: int, height: int = 900) -> Page:
     """The page in a state; its caller closes the context."""
-    path, prepare = STATES[state]
+    path, prepare = (STATES | WIDE)[state]
     context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
     page = context.new_page()
     page.goto(f"{address}{path}")
     prepare(page)
+    page.evaluate("scrollTo(0, 0)")
     return page
 
 
-def every_state(browser: Browser, address: str, folder: Path) -> None:
-    for state in STATES:
+def close(page: Page) -> None:
+    """Close a page, and let go of the requests that its state holds."""
+    page.unroute_all(behavior="ignoreErrors")
+    page.context.close()
+
+
+def every_state(browser: Browser, address: str, folder: Path, states: Iterable[str]) -> None:
+    for state in states:
         for width in WIDTHS:
             for scheme in SCHEMES:
                 page = show(browser, address, state, scheme, width)
                 page.screenshot(path=folder / f"{state}-{width}-{scheme}.png", full_page=True)
-                page.context.close()
+                close(page)
         print(f"wrote {folder / state}-*.png", flush=True)
 
 
@@ -134,27 +164,51 @@ def documents(browser: Browser, address: str) -> None:
     page.screenshot(
         path=ROOT / "docs" / "page.png", full_page=True, clip={"x": 0, "y": 0, "width": 1200, "height": height}
     )
-    page.context.close()
+    close(page)
     page = show(browser, address, "table", "light", 1200)
     page.locator("#table").screenshot(path=ROOT / "docs" / "table.png")
-    page.context.close()
+    close(page)
     print("wrote docs/page.png, docs/table.png")
 
 
-def main(arguments: list[str]) -> None:
+def first_answer(browser: Browser, address: str) -> str:
+    """How long a browser waits for the page, which has an answer, and for the answer to its script's first request."""
+    page = show(browser, address, "row", "light", 1280)
+    timings = page.evaluate("""() => [performance.getEntriesByType("navigation")[0],
+        ...performance.getEntriesByType("resource").filter(({ name }) => name.includes("/answer"))]
+        .map((one) => one.responseEnd - one.startTime)""")
+    close(page)
+    return f"the page with its answer came after {timings[0]:.0f} ms, a further answer takes {timings[1]:.0f} ms"
+
+
+@contextlib.contextmanager
+def published(data: Path, *options: str) -> Iterator[str]:
+    """The address of a service of a table's model."""
     with tempfile.TemporaryDirectory() as made:
-        data = ["--data", str(ROOT / "data" / "admissions.csv"), "--checkpoints", str(Path(made, "checkpoints"))]
+        given = ["--data", str(data), "--checkpoints", str(Path(made, "checkpoints"))]
         with contextlib.redirect_stdout(io.StringIO()):
-            assert train(["fit", *data, "--categorical", "rank", "--labels", "refused,admitted"]) == 0
-            assert train(["export", *data, "--models", str(Path(made, "models"))]) == 0
-        with service(Path(made, "models"), WEB_CONCURRENCY="1") as (address, _), sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-            if arguments:
-                Path(arguments[0]).mkdir(parents=True, exist_ok=True)
-                every_state(browser, address, Path(arguments[0]))
-            else:
-                documents(browser, address)
-            browser.close()
+            assert train(["fit", *given, *options]) == 0
+            assert train(["export", *given, "--models", str(Path(made, "models"))]) == 0
+        with service(Path(made, "models"), WEB_CONCURRENCY="1") as (address, _):
+            yield address
+
+
+def main(arguments: list[str]) -> None:
+    with contextlib.ExitStack() as stack:
+        playwright = stack.enter_context(sync_playwright())
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        admissions = ROOT / "data" / "admissions.csv"
+        options = ("--categorical", "rank", "--labels", "refused,admitted", *(("--by", "rank") if arguments else ()))
+        address = stack.enter_context(published(admissions, *options))
+        if not arguments:
+            return documents(browser, address)
+        folder = Path(arguments[0])
+        folder.mkdir(parents=True, exist_ok=True)
+        print(first_answer(browser, address))
+        every_state(browser, address, folder, STATES)
+        invoices = write_wide(Path(stack.enter_context(tempfile.TemporaryDirectory()), "invoices.csv"))
+        wide = stack.enter_context(published(invoices, "--target", "late", "--l2", "1"))
+        every_state(browser, wide, folder, WIDE)
 
 
 if __name__ == "__main__":

@@ -2,33 +2,19 @@
 
 import pytest
 
-from tests.support.models import export, made_once
-from tests.support.service import service
-from tests.support.wide import LEVELS, LONG, NAMES, write_wide
-
-
-@pytest.fixture(scope="module")
-def address(tmp_path_factory):
-    def make(folder):
-        export(["--data", str(write_wide(folder.parent / "invoices.csv"))], folder, "--target", "late", "--l2", "1")
-
-    with service(made_once(tmp_path_factory, "wide", make), WEB_CONCURRENCY="1") as (address, _):
-        yield address
+from tests.support.webpage import answered, cut_texts
+from tests.support.wide import LEVELS, LONG, NAMES
 
 
 @pytest.fixture
-def page(browser, address, request):
+def page(browser, wide, request):
     width, height = getattr(request, "param", (1280, 800))
     context = browser.new_context(viewport={"width": width, "height": height})
     page = context.new_page()
-    page.goto(address)
+    page.goto(wide)
     answered(page)
     yield page
     context.close()
-
-
-def answered(page):
-    page.wait_for_selector("body.live #answer[aria-busy=false]")
 
 
 def test_a_feature_and_a_level_are_found_by_their_name(page):
@@ -102,9 +88,4 @@ def test_long_names_neither_widen_the_page_nor_are_cut(page):
         summary.click()
 
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    cut = page.evaluate(
-        """() => [...document.querySelectorAll("main *")].filter((one) => !one.closest(".wide, svg, select, .aside")
-        && one.checkVisibility() && one.scrollWidth > one.clientWidth + 1 && one.clientWidth > 0
-        && getComputedStyle(one).overflowX !== "visible").map((one) => one.outerHTML.slice(0, 80))"""
-    )
-    assert cut == []
+    assert cut_texts(page) == []

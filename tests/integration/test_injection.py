@@ -1,6 +1,6 @@
 """What a table or a caller might smuggle in: formulas, HTML, header and log lines, paths.
 
-The download's cells are in tests/browser/test_page.py, the lines of the log in tests/integration/test_logs.py.
+The download's cells are in tests/browser/test_dropped_file.py, the lines of the log in tests/integration/test_logs.py.
 """
 
 import csv

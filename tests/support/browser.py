@@ -1,5 +1,6 @@
-"""A headless chromium, started once a module."""
+"""A headless chromium."""
 
+import contextlib
 import shutil
 
 import pytest
@@ -7,8 +8,9 @@ import pytest
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
-@pytest.fixture(scope="module")
-def browser():
+@contextlib.contextmanager
+def chromium():
+    """A browser, closed at the end; the test is skipped where there is none."""
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: the page is NOT tested")
     if CHROMIUM is None:
         pytest.skip("no chromium here (Debian: apt-get install chromium): the page is NOT tested in a browser")
@@ -16,3 +18,9 @@ def browser():
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as browser:
+        yield browser

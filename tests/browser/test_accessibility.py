@@ -1,0 +1,117 @@
+"""Who can't see, can't use a mouse, has a phone or a slow line: axe-core, keys, reading order, budgets."""
+
+import re
+from itertools import pairwise
+
+import pytest
+
+from tests.browser import shots
+from tests.support.webpage import answered, choose, cut_texts, shown
+
+LIGHT, PHONE = ("light", 1280), ("dark", 390)
+
+
+@pytest.mark.parametrize(
+    ("state", "scheme", "width"),
+    [(state, *LIGHT) for state in shots.STATES] + [(state, *PHONE) for state in [*shots.STATES, *shots.WIDE]],
+)
+def test_axe_finds_nothing_in_any_state(browser, address, wide, state, scheme, width):
+    """axe-core: labels, contrast, roles, order."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    page = shots.show(browser, address if state in shots.STATES else wide, state, scheme, width)
+    found = axe.run(page).response["violations"]
+    assert [(one["id"], one["nodes"][0]["html"][:200]) for one in found] == []
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")  # nothing sticks out
+    assert cut_texts(page) == []
+    shots.close(page)
+
+
+def test_a_screen_reader_meets_each_thing_after_what_names_it(page):
+    """The tree that a browser gives to it, in its order: the form, its answer, the chart, the file, the model."""
+    tree = page.locator("body").aria_snapshot()
+
+    found = re.findall(r"- ((?:banner|main|heading|region|textbox|slider|combobox|status|alert)\b[^:\n]*)", tree)
+    ours = [one for one in found if not one.startswith(("heading", "status"))]
+    assert ours == [
+        "banner",
+        "main",
+        'region "Fill in"',
+        'textbox "gre"',
+        'slider "gre, slider"',
+        'textbox "gpa"',
+        'slider "gpa, slider"',
+        'combobox "rank"',
+        'region "Answer"',
+        'region "Along one feature"',
+        'combobox "Feature"',
+        'region "A table"',
+        'region "The model"',
+        'region "Drift of each feature"',
+    ]
+    assert found.index("status") == found.index('region "Answer"') + 2  # the verdict, after the heading of its region
+    headings = re.findall(r'heading "([^"]*)" \[level=(\d)\]', tree)
+    assert headings[:3] == [("admissions version 1", "1"), ("Fill in", "2"), ("Answer", "2")]
+    levels = [int(level) for _, level in headings]
+    assert all(after - before <= 1 for before, after in pairwise(levels))  # none is skipped
+    described = page.get_by_label("gre", exact=True).get_attribute("aria-describedby")
+    assert page.locator(f"#{described.split()[0]}").text_content() == "220 to 800 in training"
+
+
+def test_it_can_be_used_by_keyboard_alone(page):
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    for _ in range(30):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.name") == "gre":
+            break
+    page.keyboard.press("Control+a")
+    page.keyboard.type("812")
+    page.keyboard.press("Enter")
+
+    shown(page, "%")
+    assert page.get_by_label("gre", exact=True).input_value() == "812"
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
+
+
+def test_everything_is_reached_by_the_tab_key_and_shows_that_it_has_the_focus(page):
+    """In the order of the page, and the last is followed by none: nothing holds the focus."""
+    choose(page, "gre,gpa,rank\n400,3,1\n")
+    every = page.evaluate(
+        """() => [...document.querySelectorAll("a[href], button, input, select, summary, [tabindex='0']")]
+        .filter((one) => one.checkVisibility()).map((one) => one.outerHTML.slice(0, 90))"""
+    )
+    page.evaluate("document.body.focus()")
+    reached = []
+    for _ in range(len(every) + 5):
+        page.keyboard.press("Tab")
+        here = page.evaluate(
+            "(() => { const here = document.activeElement;"
+            " return [here.outerHTML.slice(0, 90), getComputedStyle(here).outlineStyle] })()"
+        )
+        if here[0].startswith("<body"):
+            break
+        assert here[1] != "none", here
+        reached.append(here[0])
+    assert reached == every
+
+
+def test_the_page_is_small_and_nothing_moves_when_an_answer_comes(browser, address):
+    """150 kB in all, and a cumulative layout shift below 0.1, which web.dev calls good."""
+    page, bodies = browser.new_page(), []
+    page.add_init_script(
+        "window.shift = 0; new PerformanceObserver((list) => list.getEntries().forEach((one) => "
+        "window.shift += one.value)).observe({ type: 'layout-shift', buffered: true })"
+    )
+    page.on("response", lambda response: bodies.append(response.body()))
+    page.goto(address)
+    answered(page)
+    assert sum(map(len, bodies)) < 150_000
+
+    for value in ("640", "800", "300"):
+        page.get_by_label("gre", exact=True).evaluate(  # as no key does: a shift after one would not count
+            "(field, value) => { field.value = value; field.dispatchEvent(new Event('input', { bubbles: true })) }",
+            value,
+        )
+        answered(page)
+    assert page.evaluate("window.shift") < 0.1
+    page.close()
