@@ -178,7 +178,7 @@ def _values(model: "Model", x: Floats, verdict: Bools, index: int) -> list[Value
 
 
 def _ask(model: "Model", x: Floats, index: int, values: Floats) -> Floats:
-    """The served model's logits (n, k) of the rows x (n, d) with one feature set to each of values (n, k)."""
+    """The served logits (n, k) of rows x (n, d), with one feature set to each of values (n, k)."""
     rows = np.repeat(x, values.shape[1], axis=0)
     rows[:, index] = values.ravel()
     return model.runtime(rows)[0].reshape(values.shape)

@@ -1,4 +1,4 @@
-"""Rows in Python to x: pandas, polars or Arrow tables, dicts of columns, lists of dicts, or x.
+"""Rows in Python to x: pandas, polars or Arrow tables, dicts of columns, or lists of dicts.
 
 Each column follows the same rule as in a request. This module imports none of these packages.
 """

@@ -58,7 +58,7 @@ def open_model(folder: Path, runtime: str = "onnx", signed_by: PublicKey | None 
 
 
 def open_models(folder: Path, runtimes: Sequence[str], signed_by: PublicKey | None = None) -> list[Model]:
-    """Open one export on several runtimes, its files read and verified once. Raises StartupError."""
+    """Open one export on several runtimes; verify its files once. Raises StartupError."""
     manifest = read_manifest(folder, signed_by)
     files = read_verified(folder, manifest)
     return [Model(manifest, _start(folder, manifest, files, name)) for name in runtimes]

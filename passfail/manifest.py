@@ -121,7 +121,7 @@ class Dates(Struct, frozen=True, omit_defaults=True):
 
 
 class Column(Struct, frozen=True):
-    """One column of the design matrix, which adds weight * (value - center) / scale to the logit.
+    """One column of the design matrix; it adds weight * (value - center) / scale to the logit.
 
     Attributes
     ----------
@@ -266,7 +266,7 @@ class Certificate(Struct, frozen=True, omit_defaults=True):
 
     @property
     def claim(self) -> str:
-        """What the targets say together, in one line."""
+        """The totals of the targets' proofs, in one line."""
         return claim(self.targets)
 
 

@@ -26,7 +26,7 @@ class PyFunc:
 
 
 def _load_pyfunc(path: str) -> PyFunc:
-    """Open the export in a folder, which a registry may have copied elsewhere. Raises StartupError."""
+    """Open an export, whose folder a registry may have moved. Raises StartupError."""
     folder = Path(path)
     text = (folder / FILENAME).read_bytes()
     files = {name: (folder / name).read_bytes() for name in decode(text).files}

@@ -178,7 +178,7 @@ class Model:
         return self.manifest.logit_threshold
 
     def stable(self, x: Floats, logit: Floats) -> Bools | None:
-        """Whether each verdict (n,) on rows x (n, d) would be the same without rounding; None: unknown."""
+        """Whether each verdict (n,) on rows x (n, d) is free of rounding's effect; None: unknown."""
         return self._stability.stable(x, logit)
 
     @cached_property

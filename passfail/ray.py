@@ -10,7 +10,7 @@ from passfail import batches
 
 
 class Scorer:
-    """A callable class for `Dataset.map_batches`: each actor verifies the export and opens it once."""
+    """A callable class for `Dataset.map_batches`; each actor opens the export once."""
 
     def __init__(self, export: batches.Export, explained: bool = False) -> None:
         self._score = batches.Scorer(export.open(), explained=explained)

@@ -1,4 +1,4 @@
-"""What the text of a cell means, in training and in the service: a number with its unit, a boolean, a date."""
+"""The meaning of a cell's text, in training and in the service: number, unit, boolean, date."""
 
 import re
 from datetime import date, datetime
@@ -58,7 +58,7 @@ def date_number(text: str, part: str, order: str = "") -> float:
 
 
 def parsed_date(text: str, order: str) -> datetime:
-    """The date that a text is, in ISO 8601 or in one of ORDERS. Raises ValueError."""
+    """Parse a date in ISO 8601 or in one of ORDERS. Raises ValueError."""
     if text[4:5] == "-" and text[:4].isdecimal():  # 20240531 could be a number
         return datetime.fromisoformat(text)
     if not order or not (found := ORDERED.fullmatch(text)):

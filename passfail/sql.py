@@ -76,7 +76,7 @@ class _Term:
         return value.sql.copy() if isinstance(value, _Term) else self._number(value)
 
     def where(self, condition: "_Term", a: "float | _Term", b: "float | _Term") -> "_Term":
-        """Where the condition is true a, else b: also where it is NULL."""
+        """a if the condition is true, else b, also if the condition is NULL."""
         return self.of(exp.paren(exp.Case().when(condition.sql.copy(), self.lifted(a)).else_(self.lifted(b))))
 
     __add__, __sub__, __mul__, __truediv__ = map(_operator, (exp.Add, exp.Sub, exp.Mul, exp.Div))
@@ -85,7 +85,10 @@ class _Term:
 
 
 def _total(terms: Sequence[_Term], last: float) -> _Term:
-    """The terms added from the left, then last: SQL's own order, since SQLite takes but a hundred parentheses."""
+    """Add the terms from the left, then `last`.
+
+    SQL adds in this order without parentheses, and SQLite allows only a hundred of them.
+    """
     parts = [*(term.sql for term in terms), terms[0].lifted(last)]
     return terms[0].of(exp.paren(reduce(lambda total, part: exp.Add(this=total, expression=part), parts)))
 
@@ -113,7 +116,7 @@ class _Writer:
         return product
 
     def logit(self, manifest: Manifest) -> exp.Expression:
-        """The columns' terms, or the hidden units, added in their order, the intercept last."""
+        """The sum of the columns' terms, or of the hidden units, in their order, the intercept last."""
         fitted = manifest.parameters
         terms = [self._term(manifest, column) for column in fitted.columns]
         if fitted.hidden:
@@ -121,7 +124,7 @@ class _Writer:
         return _total(terms, fitted.intercept).sql
 
     def _units(self, hidden: Hidden, terms: Sequence[_Term]) -> list[_Term]:
-        """What each unit of the hidden layer adds to the logit, as `passfail.proof.reference` computes it."""
+        """The hidden units' contributions to the logit, as in `passfail.proof.reference`."""
         term = terms[0]
         arithmetic: Arithmetic = SimpleNamespace(
             where=term.where, abs=lambda v: term.of(exp.Abs(this=v.sql.copy())), number=lambda value: value

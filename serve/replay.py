@@ -1,4 +1,4 @@
-"""python -m serve replay request.json: repeat a past decision and say whether it is the same."""
+"""python -m serve replay request.json: repeat a past decision and compare the two."""
 
 import argparse
 import dataclasses

@@ -1,4 +1,4 @@
-"""The command line of the trainer: python -m train COMMAND; train/arguments.py lists the commands."""
+"""The trainer's command line: python -m train COMMAND; train/arguments.py has the commands."""
 
 import os
 import signal

@@ -28,7 +28,7 @@ MISSING = ("mean", "median", "most-frequent", "indicator", "drop", "error")
 
 
 def parse(arguments: Sequence[str] | None = None) -> Namespace:
-    """Parse the command line; exit with status 2 if it is wrong. `command` is the command's name."""
+    """Parse the command line; if it is wrong, exit with status 2. `command` has the command."""
     parser = ArgumentParser("python -m train", description="Fit a logistic model to a table and export it.")
     commands = parser.add_subparsers(
         dest="command", required=True, metavar="fit | export | parity | reproduce | conform | report | lesson | compare"
@@ -101,7 +101,7 @@ def chosen_by_folds(args: Namespace) -> list[str]:
 
 
 def signer_of(args: Namespace) -> Sign | None:
-    """The function that signs with the key in SIGN_WITH; None if it is not set. Raises ExportError."""
+    """The function that signs with the key in SIGN_WITH, or None. Raises ExportError."""
     path = args.environ.get("SIGN_WITH")
     try:
         return signing.private_key(path, "SIGN_WITH").sign if path else None

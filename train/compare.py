@@ -65,7 +65,7 @@ def combinations(
 def compare(
     table: Table, columns: Mapping[str, Any], wanted: Sequence[Options], folds: int, kept: Path
 ) -> list[Result]:
-    """Measure each wanted Options that the file `kept` lacks; return all results, the best first.
+    """Measure each wanted Options that the file `kept` lacks; return all results, best first.
 
     Each result is one line of JSON, written at once.
 

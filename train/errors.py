@@ -1,4 +1,4 @@
-"""The errors of the trainer; the command line prints each as one line and exits with status 2."""
+"""The errors of the trainer; the command line prints each in one line, with exit status 2."""
 
 
 class TrainError(Exception):

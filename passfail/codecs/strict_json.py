@@ -32,7 +32,7 @@ DECODER = json.JSONDecoder(
 
 
 def pieces(array: bytes, most: int) -> Iterator[tuple[int, bytes]]:
-    """Cut a JSON array of objects or arrays, none of them nested, into arrays of about SLICE bytes.
+    """Cut a JSON array of flat objects or flat arrays into arrays of about SLICE bytes.
 
     Parameters
     ----------

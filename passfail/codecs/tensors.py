@@ -1,4 +1,4 @@
-"""The codec of tensors of the Open Inference Protocol V2: inputs to rows, answers to outputs.
+"""The codec of Open Inference Protocol V2 tensors: inputs to rows, answers to outputs.
 
 https://github.com/kserve/open-inference-protocol; binary tensors as in Triton's "binary data" extension.
 """

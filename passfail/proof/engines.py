@@ -84,7 +84,7 @@ def _runtime(name: str, file: str) -> Callable[[Manifest, Mapping[str, bytes], F
 
 
 def onnx_reference(model: bytes) -> Runtime:
-    """ONNX's reference evaluator, which defines each operation in NumPy, for the bytes of a model.onnx."""
+    """ONNX's reference evaluator, which defines each operation in NumPy, for a model.onnx."""
     import onnx
     from onnx.reference import ReferenceEvaluator
 
@@ -98,7 +98,7 @@ def onnx_reference(model: bytes) -> Runtime:
 
 
 def _numpy(manifest: Manifest, files: Mapping[str, bytes], x: Floats) -> Answer:
-    """The closed form itself: its logits judge the others', and exact arithmetic has judged them at the export."""
+    """The closed form itself, which the proof of the export has compared with exact arithmetic."""
     logit = reference.logit(manifest, x)
     with np.errstate(over="ignore"):
         return logit, 1 / (1 + np.exp(-logit)) if manifest.link == "logit" else None

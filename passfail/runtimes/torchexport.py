@@ -1,4 +1,4 @@
-"""Runs model.pt2, of torch.export: PyTorch's successor of TorchScript. It is proven, and never serves."""
+"""Runs model.pt2 of torch.export, PyTorch's successor of TorchScript, for the proof only."""
 
 import io
 

@@ -23,9 +23,9 @@ KEY = re.compile(rb"[!-~]{16,}")
 
 
 def read_keys(path: str) -> tuple[bytes, ...]:
-    """Read a file of keys, one a line, as the SHA-256 digest of each, so that no copy of a key stays.
+    """Read the SHA-256 digests of a file's keys, one key a line.
 
-    A line that begins with `#` is a comment.
+    Only digests stay in memory. A line that begins with `#` is a comment.
 
     Raises
     ------

@@ -130,7 +130,7 @@ def _ref(name: str) -> Schema:
 
 
 def _examples(served: Served) -> dict[object, Schema]:
-    """{schema, or rule of a route: the example or examples of its bodies}; the service answers each with 200."""
+    """The examples of bodies, by schema or rule of a route; the service answers each with 200."""
     manifest = served.model.manifest
     one = manifest.examples[0].instance
     found = served.model.predict_rows([row(manifest.features, one)])

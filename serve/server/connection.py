@@ -1,7 +1,7 @@
 """One client connection: HTTP/1.0 and HTTP/1.1 requests in, responses out.
 
-No more than one request is read at a time: what comes behind a request waits, unread, until the request is answered.
-A connection is closed by time limits on its client: see `Connection.time_out`.
+The server reads one request at a time: further bytes wait, unread, until it has answered the request. Time limits on
+the client close a connection: see `Connection.time_out`.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from serve.server.head import ChunkedBody, Refused, check
 if TYPE_CHECKING:
     from serve.server.worker import Worker
 
-HEAD_SECONDS = 10  # for a request's head to arrive, from its first byte; and for a connection's first request
+HEAD_SECONDS = 10  # for a request's head, from its first byte; and for a connection's first request
 BODY_SECONDS = 30  # for the rest of a request's body
-READ_SECONDS = 30  # for a client to read a response that is larger than what the kernel holds for it
-REST_SECONDS = 5  # for which the rest of a refused request is read and dropped: its sender may read only then
-LEAVE_SECONDS = 2  # for the first request of a connection that was accepted by a worker that stops
+READ_SECONDS = 30  # for a client to read a response that is larger than the kernel's buffer
+REST_SECONDS = 5  # for the rest of a refused request, which is read and dropped: its sender may read only then
+LEAVE_SECONDS = 2  # for the first request of a connection that a stopping worker accepted
 
 END = b"\r\n\r\n"  # of a head, and of a chunked body
-HELD = 65_536  # bytes behind a request from which on no more is read
+HELD = 65_536  # bytes behind a request, above which the server stops reading
 NEVER = float("inf")
 
 
@@ -42,19 +42,19 @@ class Connection(asyncio.Protocol):
 
     Attributes
     ----------
-    server, client : the address and port that the client has connected to, and the client's address.
-    deadline : when, by the loop's clock, the client's time is up.
+    server, client : the address and port to which the client connected, and the client's address.
+    deadline : the end of the client's time limit, by the loop's clock.
     gone : whether the connection is lost.
     """
 
     transport: asyncio.Transport
     server: tuple[str, int | None]
-    _chunked: ChunkedBody  # the body of `_call`, where it is chunked
+    _chunked: ChunkedBody  # the body of `_call`, if it is chunked
 
     def __init__(self, worker: Worker) -> None:
         self._worker, self._dispatcher, self._now = worker, worker.dispatcher, worker.loop.time
-        self._call: Call | None = None  # from its head to the last of its body and of its response
-        self._unread, self._at = b"", 0  # what has arrived, and how much of it is read
+        self._call: Call | None = None  # from its head until its body and its response are complete
+        self._unread, self._at = b"", 0  # the bytes that have arrived, and the number of parsed ones
         self._begun = self._served = False  # whether a head has begun; whether a response was sent
         self._beyond = self._ended = self._closing = self._choked = False
         self.gone = False
@@ -77,7 +77,7 @@ class Connection(asyncio.Protocol):
             self._dispatcher.release(call)
             if call.future is not None:
                 call.future.cancel()
-        self._call = None  # it refers to this object, so it would stay
+        self._call = None  # break the reference cycle with this object
 
     def data_received(self, data: bytes) -> None:
         if self._closing:
@@ -90,7 +90,7 @@ class Connection(asyncio.Protocol):
             self.transport.pause_reading()
 
     def eof_received(self) -> bool:
-        """Answer what is whole: a client that sends no more may still read."""
+        """Answer a complete request: a client that sends no more may still read."""
         self._ended = True
         if self._call is None or not self._call.whole:
             self._close()
@@ -108,7 +108,7 @@ class Connection(asyncio.Protocol):
     # From bytes to a request.
 
     def _parse(self) -> None:
-        """Read what has arrived, up to the end of a request that is to be answered first."""
+        """Parse the bytes that have arrived, up to the end of a request that must be answered first."""
         try:
             while not self._closing and self._at < len(self._unread):
                 call = self._call
@@ -121,7 +121,7 @@ class Connection(asyncio.Protocol):
             self._refuse(*error.args)
 
     def _parse_head(self) -> bool:
-        """Read a head, once all of it is there; whether it is."""
+        """Parse a head if it is complete; return whether it is."""
         data, at = self._unread, self._at
         while data.startswith(b"\r\n", at):
             at += 2
@@ -155,18 +155,19 @@ class Connection(asyncio.Protocol):
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def read_body(self) -> None:
-        """Read the body that has waited for its turn."""
+        """Read a body that has waited in the queue for large bodies."""
         if self._call is not None and not self._closing:
             self._ask_for_body(self._call)
             self._parse()
             self._read_on()
 
     def _parse_body(self, call: Call) -> bool:
-        """Read what is there of a body; whether there was any."""
+        """Parse the part of a body that has arrived; return whether there was any."""
         data, at, size = self._unread, self._at, call.head.size
         if size is None:
             found = data.find(END, at)
-            # Without the last three bytes, in which an END may begin: no request is read behind this one.
+            # Leave out the last three bytes, in which an END may begin, so that no further request is parsed with the
+            # body.
             end = found + len(END) if found >= 0 else len(data) - 3
             if end <= at:
                 return False
@@ -198,7 +199,7 @@ class Connection(asyncio.Protocol):
         if call is None or self._closing:
             return
         call.answered = True
-        # A client that expects to be asked for its body may send it or not: nobody knows where its next request begins.
+        # A client that waits for 100 Continue may send its body or not, so the start of its next request is unknown.
         call.keep_alive &= self._worker.alive and (call.whole or b"expect" not in call.head.headers)
         self._write(answer, call)
         if self._choked:
@@ -206,7 +207,7 @@ class Connection(asyncio.Protocol):
                 self._dispatcher.hold(call)
             return
         if call.admitted or call.large:
-            self._dispatcher.release(call)  # before the response is on its way: its reader may ask anew at once
+            self._dispatcher.release(call)  # before the response leaves: its reader may send another request
         if not call.whole:
             self.deadline = self._now() + REST_SECONDS
 
@@ -229,7 +230,7 @@ class Connection(asyncio.Protocol):
         self.transport.write(b"".join(parts))
 
     def next(self) -> None:
-        """Go on to the next request, once the present one is answered and its client has room for more."""
+        """Continue with the next request if the current one is answered and the client reads."""
         call = self._call
         if call is not None and call.answered and call.whole and not self._choked and not self._closing:
             self._finish(call)
@@ -240,7 +241,7 @@ class Connection(asyncio.Protocol):
     def _finish(self, call: Call) -> None:
         if call.admitted or call.large:
             self._dispatcher.release(call)
-        self._call = None  # it refers to this object, so it would stay
+        self._call = None  # break the reference cycle with this object
         if not call.keep_alive or (self._ended and self._at == len(self._unread)):
             self._close()
         else:
@@ -248,7 +249,7 @@ class Connection(asyncio.Protocol):
             self._worker.idle[self] = None
 
     def _wait(self, seconds: float) -> None:
-        """Let the connection be idle, the last of all to give way to others."""
+        """Mark the connection as idle, as the last to be closed for new connections."""
         self.deadline = self._now() + seconds
         self._worker.idle.pop(self, None)
         self._worker.idle[self] = None
@@ -265,11 +266,14 @@ class Connection(asyncio.Protocol):
             self._end(problem(status, HTTPStatus(status).phrase, why))
         elif call.answered:
             self._close()
-        else:  # whose answer is being made: it is the last one
+        else:  # its answer is being computed, and is the last one
             call.whole, call.keep_alive, self._unread, self._at = True, False, b"", 0
 
     def _end(self, answer: Answer) -> None:
-        """Send the last answer, and read on and drop it: closing at once could make the client lose the answer."""
+        """Send the last answer, then read and drop the rest of the request.
+
+        If the server closed at once, the client could lose the answer (RFC 9112, 9.6).
+        """
         if self._call is not None:
             self._dispatcher.release(self._call)
             self._call.keep_alive = False
@@ -285,16 +289,16 @@ class Connection(asyncio.Protocol):
     def _close(self) -> None:
         self._closing = True
         self._worker.idle.pop(self, None)
-        self.deadline = self._now() + READ_SECONDS  # for what is not sent yet
+        self.deadline = self._now() + READ_SECONDS  # for unsent bytes
         self.transport.close()
 
     def time_out(self) -> None:
-        """The client's time is up."""
+        """Act on an expired time limit: abort, close, or answer with 408."""
         call = self._call
         if self._closing or self._choked:
             self.transport.abort()
         elif call is None and self._arrived():
-            pass  # it is read in the loop's next turn
+            pass  # the next iteration of the event loop reads it
         elif call is None and (self._begun or not self._served) and self._worker.alive:
             self._refuse(408, "no request came in time")
         elif call is None or call.answered:
@@ -303,7 +307,7 @@ class Connection(asyncio.Protocol):
             self._end(self._dispatcher.time_out(call))
 
     def leave(self) -> None:
-        """The worker stops, and takes no more connections: answer what has begun, and close what is idle."""
+        """Close the connection if it is idle, because the worker stops; else answer its request."""
         if self._call is None and not self._closing:
             served = self._served and not self._begun
             self.deadline = min(self.deadline, self._now() + (0 if served else LEAVE_SECONDS))
@@ -311,7 +315,7 @@ class Connection(asyncio.Protocol):
                 self.time_out()
 
     def give_way(self) -> bool:
-        """Close an idle connection, unless a request has arrived meanwhile; whether it is closed."""
+        """Close an idle connection unless a request has arrived; return whether it is closed."""
         if self._arrived():
             return False
         self._closing = True
@@ -319,10 +323,10 @@ class Connection(asyncio.Protocol):
         return True
 
     def beyond_limit(self) -> bool:
-        """Whether the worker has more connections than it may, and had when this one came."""
+        """Whether the worker is above its limit of connections, now and when this one opened."""
         return self._beyond and self._worker.full()
 
     def _arrived(self) -> bool:
-        """Whether the kernel holds bytes of the client that are not read yet."""
+        """Whether the kernel holds unread bytes of the client."""
         size = fcntl.ioctl(self.transport.get_extra_info("socket").fileno(), termios.FIONREAD, bytes(4))
         return int.from_bytes(size, sys.byteorder) > 0

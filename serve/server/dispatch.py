@@ -1,10 +1,10 @@
-"""Admission and dispatch: which requests a worker takes, where each is answered, and what is recorded of it.
+"""Admission and dispatch: a worker admits a request, answers it, and records it.
 
 A request is answered in one of two ways:
 
-- A hot endpoint (serve/protocols/routes.py) answers it. A small body is answered in the event loop: all requests that
-  one turn of the loop has read are answered together, single rows by one run of the model (serve/server/microbatch.py).
-  A large body, or one whose query asks for more than an answer, is answered in the batch thread.
+- A hot endpoint (serve/protocols/routes.py) answers it. The event loop answers small bodies: it answers all requests of
+  one iteration together, and single rows by one run of the model (serve/server/microbatch.py). The batch thread answers
+  a large or compressed body, and a request with a query.
 - Flask answers every other request, by WSGI in a thread (serve/server/wsgi.py).
 """
 
@@ -47,27 +47,27 @@ if TYPE_CHECKING:
     from serve.telemetry.recorder import Ended, Recorder
 
 LOG = logging.getLogger(__name__)
-# Bytes of a body that the event loop decodes and answers: a millisecond or two.
+# Bytes of the largest body that the event loop decodes and answers, in a millisecond or two.
 SMALL = 128 * 1024
-# Larger bodies that are held in memory at the same time; the others wait unread, on their connections.
+# Larger bodies in memory at a time; the others wait, unread, on their connections.
 LARGE_AT_ONCE = 4
-# What is recorded of a request whose client has gone before its answer.
+# The record of a request whose client has gone before its answer.
 GONE = Answer(CLIENT_GONE, (), b"")
 
 
 class Call:
-    """A request on its way, from its head to the last of its response.
+    """A request in flight, from its head to the end of its response.
 
     Attributes
     ----------
-    keep_alive : whether the connection outlives the response.
-    chunks, length : what of the body has arrived, and how many bytes that is.
+    keep_alive : whether the connection stays open after the response.
+    chunks, length : the parts of the body that have arrived, and their number of bytes.
     whole : whether the body is complete.
-    locked : whether its sender has brought no key.
-    waiting : whether the body waits, unread, because LARGE_AT_ONCE others are held.
-    large, admitted : whether the call holds one of LARGE_AT_ONCE, and one of MAX_IN_FLIGHT beyond its turn.
-    asked, answered : whether its answer is being made, and whether it is sent.
-    answer : None until it is made.
+    locked : whether the request lacks a valid API key.
+    waiting : whether the body waits, unread, because LARGE_AT_ONCE others are in memory.
+    large, admitted : whether the call counts towards LARGE_AT_ONCE, and towards MAX_IN_FLIGHT after its iteration.
+    asked, answered : whether its answer is being computed, and whether it was sent.
+    answer : None until it is computed.
     """
 
     answer: Answer | None = None
@@ -83,7 +83,7 @@ class Call:
 
 
 class Dispatcher:
-    """Of one worker's event loop."""
+    """Admits and answers the requests of one worker's event loop."""
 
     def __init__(
         self,
@@ -108,15 +108,15 @@ class Dispatcher:
         )
 
     def leave(self) -> None:
-        """Report from now on that the service is not ready."""
+        """Report from now on that the service is not ready, because the worker stops."""
         self._service.leaving = True
 
     # From the head to the whole body.
 
     def begin(self, call: Call) -> None:
-        """Decide, on a complete head, whether the body is read (at once or in its turn) or the call answered without.
+        """Decide, on a complete head, whether to read the body, queue the call, or answer at once.
 
-        Afterwards the call is `waiting`, `asked` or neither.
+        A queued call is `waiting` afterwards, an answered one is `asked`.
         """
         head = call.head
         if self._auth is not None and not self._admits(self._auth, call):
@@ -139,11 +139,11 @@ class Dispatcher:
         return auth.serves(path, call.connection.server[1]) and auth.admits(path, call.head.headers)
 
     def too_large(self, call: Call) -> bool:
-        """Whether the body is beyond MAX_BODY_BYTES, by its Content-Length or by what has arrived."""
+        """Whether the body exceeds MAX_BODY_BYTES, by its Content-Length or by the bytes so far."""
         return (call.head.size or call.length) > self.limit
 
     def release(self, call: Call) -> None:
-        """Take back what the call holds: it is answered, or its client has gone."""
+        """Release the call's share of the limits: it is answered, or its client has gone."""
         self._in_flight -= call.admitted
         call.admitted = False
         self._waiting.pop(call, None)
@@ -160,7 +160,7 @@ class Dispatcher:
     # From the whole body to the answer.
 
     def answer(self, call: Call) -> None:
-        """Answer a call that is whole, or that is refused before it is."""
+        """Answer a call that is complete, or refuse it earlier."""
         head = call.head
         if head.plain and call.length <= SMALL and not call.locked:
             return self._add(call)
@@ -172,7 +172,7 @@ class Dispatcher:
         call.asked = True
         if head.rule is None or call.locked:
             threads = self._probes if is_probe else self._pages
-            if call.large or encoded:  # the memory has room for one of these at a time
+            if call.large or encoded:  # the memory limit allows one of these at a time
                 threads = self._batches
             self._later(threads, call, self._flask, call.connection.send)
         else:
@@ -181,12 +181,12 @@ class Dispatcher:
         return None
 
     def hold(self, call: Call) -> None:
-        """Count a call as in flight that is not answered, or not read by its client, within the present turn."""
+        """Count a call as in flight if its response is not sent within this loop iteration."""
         self._in_flight += 1
         call.admitted = True
 
     def time_out(self, call: Call) -> Answer:
-        """The Answer to a call whose body does not come."""
+        """The Answer to a call whose body did not arrive in time."""
         call.asked = True
         answer = identified(problem(408, "Request timeout", "the body did not come in time"), call.head.headers)
         self._recorder.end([(self._recorder.begin(), replace(call.head, rule=None), answer)])
@@ -226,7 +226,7 @@ class Dispatcher:
             assert call.answer is not None
             call.connection.send(call.answer)
             ended.append((call.began, call.head, call.answer))
-        # The loop sends the responses first; what is recorded is recorded before anything else is read.
+        # The loop first sends the responses, and then records them before it reads anything else.
         self._loop.call_soon(self._record_turn, turn, ended, observe)
 
     def _record_turn(self, turn: list[Call], ended: list[Ended], observe: Callable[[], None]) -> None:
@@ -246,7 +246,7 @@ class Dispatcher:
         return begun if isinstance(begun, Pending) or begun.model else identified(begun, headers)
 
     def _finished(self, call: Call, row: Pending, answered: RowAnswer | Exception) -> Answer:
-        """The Answer of a call whose row the model has answered, or failed to."""
+        """The Answer to a call for one row, from the model's answer or the exception."""
         try:
             if isinstance(answered, Exception) and not isinstance(answered, RequestError):
                 raise answered

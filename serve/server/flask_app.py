@@ -1,4 +1,4 @@
-"""The Flask application: settings in, a service out."""
+"""The Flask application of the service, made from its settings."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Application(Flask):
     routes : all routes.
     recorder : the telemetry.
     service : the models in service.
-    auth : who may ask for what.
+    auth : the check of API keys and ports.
 
     Raises
     ------
@@ -50,7 +50,7 @@ class Application(Flask):
         self.auth = Auth(config, self.routes.is_probe)
         # For serve/web/views.py.
         self.extensions |= {"service": self.service, "recorder": self.recorder, "routes": self.routes}
-        # One more than the limit: Werkzeug cuts a chunked body off there, and doesn't say that there was more.
+        # One more than the limit, because Werkzeug cuts a chunked body off there without an error.
         self.config["MAX_CONTENT_LENGTH"] = config.max_body_bytes + 1
         for route in self.routes:
             if route.endpoint is not None:
@@ -75,15 +75,15 @@ class Application(Flask):
         return view
 
     def _body(self) -> bytes | RequestError:
-        """The request's body, or the error that it is."""
+        """The request's body, or the error that it causes."""
         limit = self.service.config.max_body_bytes
         try:
             body = request.get_data()
         except RequestEntityTooLarge:
             return too_large(limit)
-        except ParseException:  # gunicorn's gthread worker raises it while a chunked body is read
+        except ParseException:  # gunicorn's gthread worker raises it while Werkzeug reads a chunked body
             return MalformedBody("malformed chunked encoding in the request body")
-        if len(body) < (request.content_length or 0):  # gunicorn tells Werkzeug that a body ends where it ends
+        if len(body) < (request.content_length or 0):  # gunicorn reports a truncated body to Werkzeug as complete
             return MalformedBody("the body ended before its Content-Length")
         return body if len(body) <= limit else too_large(limit)
 
@@ -94,7 +94,7 @@ class Application(Flask):
         }
 
     def _authenticate(self) -> Response | None:
-        """Refuse a request without a key, as its protocol writes errors; no body has been read by then."""
+        """Refuse a request without a key, before its body is read, in its protocol's error format."""
         if not self.auth.serves(request.path, request.server[1] if request.server else None):
             abort(404)
         if self.auth.admits(request.path, g.headers):
@@ -128,7 +128,7 @@ class Application(Flask):
 
 
 def create_app(config: Config | None = None) -> Application:
-    """Open the model that config (by default the environment) names, and make the service for it.
+    """Open the model that `config` (default: the environment) names, and make its application.
 
     Raises
     ------
@@ -138,14 +138,17 @@ def create_app(config: Config | None = None) -> Application:
 
 
 def from_gunicorn() -> Application:
-    """create_app for gunicorn's workers: the first worker prints a StartupError, and status 3 stops the server."""
+    """Make the application in a gunicorn worker.
+
+    If that fails, the first worker prints the StartupError, and status 3 stops the server.
+    """
     try:
         app = create_app()
     except StartupError as error:
         if SHARED.first():
             print(f"passfail can't start: {error}", file=sys.stderr, flush=True)
         sys.exit(3)  # gunicorn's own code for "don't start me again"
-    # What was loaded stays: without it in the collector's rounds, batches are faster.
+    # The loaded objects stay: freezing them keeps them out of garbage collections, which makes batches faster.
     gc.collect()
     gc.freeze()
     threading.Thread(target=app.service.follow, name="follow", daemon=True).start()

@@ -1,4 +1,4 @@
-"""gunicorn's configuration file: its settings, made from ours (serve/settings.py), and its hooks."""
+"""gunicorn's configuration file: its settings, from serve/settings.py, and its hooks."""
 
 import contextlib
 import gc
@@ -19,9 +19,9 @@ from serve.telemetry.shared_counters import SHARED
 
 
 class EventLogger(Logger):  # type: ignore[misc]  # gunicorn has no types
-    """gunicorn's logger, and everybody else's in its workers, as Events.
+    """gunicorn's logger, and all others in its workers, as Events.
 
-    Not by gunicorn's own setting logconfig_dict: with that it makes up a line of its own for each request.
+    gunicorn's setting logconfig_dict would make gunicorn write its own line for each request.
     """
 
     def setup(self, cfg: Any) -> None:
@@ -30,9 +30,9 @@ class EventLogger(Logger):  # type: ignore[misc]  # gunicorn has no types
 
 
 def addresses(host: str | None, port: int, metrics_port: int | None) -> list[str]:
-    """The addresses to listen on: the host's, and another port of it for the metrics.
+    """The addresses to listen on: the host's port, and the host's metrics port.
 
-    None is all IPv4 and IPv6 addresses; `unix:PATH` has no ports, and leaves the metrics to all addresses.
+    Host None means all IPv4 and IPv6 addresses. `unix:PATH` has no ports, so the metrics listen on all addresses.
     """
     everywhere = _everywhere()
     hosts = everywhere if host is None else [f"[{host}]" if ":" in host else host]
@@ -42,7 +42,7 @@ def addresses(host: str | None, port: int, metrics_port: int | None) -> list[str
 
 
 def _everywhere() -> list[str]:
-    """The addresses that stand for all: one for IPv4 and IPv6, two where the kernel parts them, or IPv4 alone."""
+    """The wildcard addresses: one for IPv4 and IPv6, two if the kernel separates them, or IPv4."""
     try:
         with socket.socket(socket.AF_INET6) as probe:
             probe.bind(("::", 0))
@@ -60,39 +60,40 @@ workers = settings.workers
 if settings.worker_class == "asgi":
     worker_connections = settings.max_connections
 else:
-    threads = 4  # they share one single-threaded runtime session; a slow sender holds a thread, not the worker
-LOADING_SECONDS = 300  # for a worker that loads its models, from storage that answers slowly, until it counts as hung
+    threads = 4  # they share one single-threaded runtime session; a slow sender blocks a thread, not the worker
+LOADING_SECONDS = 300  # for a worker to load its models from slow storage, before it counts as hung
 keepalive = settings.keepalive
 graceful_timeout = 25  # orchestrators kill after 30 s
-timeout = 30  # a worker whose loop stands still for so long is killed and replaced; so is a body that stops coming
+timeout = 30  # seconds after which gunicorn replaces a worker whose loop hangs; also the limit for a stalled body
 logger_class = EventLogger
-forwarder_headers = ""  # by default a client behind a proxy on this machine may say what the service's paths begin with
-control_socket_disable = True  # on by default since 25.1, and fails on a read-only root
+forwarder_headers = ""  # by default gunicorn lets a client behind a local proxy set SCRIPT_NAME
+control_socket_disable = True  # gunicorn 25.1 turns it on by default; it fails on a read-only root
 
 
-# A new worker has gunicorn's own handlers at first, which only put a signal down for a loop that isn't its; uvloop then
-# forgets one that comes before it runs. SIGTERM to a worker that isn't loaded yet would leave gunicorn waiting for
-# graceful_timeout. So it is held back from before the fork until the worker's loop can hear it.
+# A new worker first has the handlers of gunicorn's parent, and uvloop loses a signal that arrives before it runs. After
+# SIGTERM to a worker that still loads, gunicorn would thus wait for graceful_timeout. The signals are therefore blocked
+# from before the fork until the worker's loop handles them.
 STOPS = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}
 
 
 def _import_what_workers_need() -> None:
-    """Before the fork, so that they share its memory and a new one is soon there.
+    """Import modules before the fork, so that workers share their memory and start quickly.
 
-    Modules only: a session or a thread would not survive it.
+    A session or a thread would not survive the fork.
     """
     import_module("serve.server.flask_app")
     if settings.runtime == "onnx":
-        with contextlib.suppress(ImportError):  # the worker says what is missing
+        with contextlib.suppress(ImportError):  # the worker reports it
             import_module("passfail.runtimes.onnx")
     gc.collect()
     gc.freeze()
 
 
 def _stop_once(server: Any) -> None:
-    """gunicorn 27.0.1 stops where a worker refuses to start, and then trips over the next one that does.
+    """Make gunicorn stop once if several workers refuse to start.
 
-    That was a traceback, and status 1 for 3. From the moment it stops, how a worker ends is no reason to stop.
+    gunicorn 27.0.1 stops when a worker exits with WORKER_BOOT_ERROR. While it stops, a second such worker raises again:
+    gunicorn then prints a traceback and exits with status 1 instead of 3.
     """
     stop = server.stop
 
@@ -117,17 +118,17 @@ def on_starting(server: Any) -> None:
 
 def pre_fork(server: Any, worker: Any) -> None:
     worker.counters_row = SHARED.assign(worker)
-    # gunicorn 27.0.1 compares its own clock with the file's, which has the time of day until the worker first writes to
-    # it: a worker that hangs while it starts would never be killed.
+    # gunicorn 27.0.1 compares a monotonic clock with the file's time, which is the time of day until the worker first
+    # notifies: a worker that hangs at its start would never be killed.
     worker.tmp.notify()
-    if worker.age > server.num_workers:  # the service has begun: a replacement that can't open a model is tried again
+    if worker.age > server.num_workers:  # the service runs: retry a replacement that can't open a model
         server.WORKER_BOOT_ERROR = None
     signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
 
 
 def _report_while_it_loads(worker: Any) -> None:
-    """Tell the parent that a worker is alive until its loop does."""
-    with contextlib.suppress(ValueError):  # the worker ends, and its file is closed
+    """Notify the parent that a worker is alive, until its loop does."""
+    with contextlib.suppress(ValueError):  # the worker ends, and has closed its file
         for _ in range(LOADING_SECONDS):
             if worker.booted:
                 return

@@ -1,16 +1,16 @@
-"""The head of a request, and a chunked body: bytes to values, by httptools (llhttp) and by what gunicorn adds to it.
+"""The parser of a request's head and of a chunked body, with httptools (llhttp).
 
-llhttp and gunicorn's parser differ; the stricter of the two holds here:
+llhttp and gunicorn's parser differ; the stricter rule of the two applies here:
 
-- gunicorn's rules, which llhttp doesn't have: one space between the parts of the request line; HTTP/1.0 or HTTP/1.1
-  only; a target of printable ASCII; one Host and one Content-Type; no transfer coding but chunked, none in HTTP/1.0; an
-  Expect that is 100-continue; no trailer that changes routing, framing or authentication; limits on the request
-  line, on a field and on the number of fields. Header names with an underscore don't reach Flask.
-- llhttp's rules, which gunicorn doesn't have: only methods that are registered (others: 501), and so no CONNECT; no
-  Transfer-Encoding beside a Content-Length even where they agree; chunk extensions and sizes as RFC 9112 has them.
+- gunicorn's rules, which llhttp lacks: one space between the parts of the request line; HTTP/1.0 or HTTP/1.1 only; a
+  target of printable ASCII; one Host and one Content-Type; only chunked as transfer coding, and none in HTTP/1.0; only
+  100-continue in Expect; no trailer that changes routing, framing or authentication; limits on the request line, on a
+  field and on the number of fields. Header names with an underscore don't reach Flask.
+- llhttp's rules, which gunicorn lacks: only registered methods (others: 501), and no CONNECT; no Transfer-Encoding with
+  a Content-Length, even if they agree; chunk extensions and sizes after RFC 9112.
 - 64 KiB for a whole head, or for a trailer section.
 
-An Upgrade (h2c, WebSocket) is ignored, as RFC 9110 (7.8) lets a server do: the request is answered over HTTP/1.1.
+The server ignores an Upgrade (h2c, WebSocket), as RFC 9110 (7.8) allows, and answers over HTTP/1.1.
 """
 
 from __future__ import annotations
@@ -31,26 +31,29 @@ if TYPE_CHECKING:
 
 LINE = re.compile(rb"([A-Z-]+) ([!-~]+) HTTP/(1\.[01])\r\n")
 LINE_MOST, FIELD_MOST, FIELDS_MOST, HEAD_MOST = 4094, 8190, 100, 65_536
-SHORT = 400  # bytes of a head that is within each limit: of 100 fields, each has four
-KNOWN = 256  # heads that a worker remembers
-SINGLE = {b"host", b"content-type"}  # fields that have one value (RFC 9110, 5.3)
+SHORT = 400  # bytes; a head of this size is within each limit, because 100 fields have four bytes each
+KNOWN = 256  # heads in a worker's cache
+SINGLE = {b"host", b"content-type"}  # fields with a single value (RFC 9110, 5.3)
 NO_TRAILERS = {b"host", b"trailer", b"authorization", b"te"}  # RFC 9110, 6.5.1; llhttp refuses those of framing
 UPGRADE = re.compile(rb"\r\nupgrade:[^\r]*", re.IGNORECASE)
 
 
 class Refused(Exception):
-    """What was sent is no request that can be answered; the connection ends. Arguments: the status, and why."""
+    """The client's bytes are not a valid request; the connection ends.
+
+    Its arguments are the status and the reason.
+    """
 
 
 class Target(NamedTuple):
-    """A request target, taken apart.
+    """A parsed request target.
 
     Attributes
     ----------
-    path : decoded, as Flask has it.
-    path_info : decoded, as WSGI has it (PEP 3333): each byte a character.
+    path : decoded, as in Flask.
+    path_info : decoded, as in WSGI (PEP 3333): one character for each byte.
     query : as sent, without the question mark.
-    found : the rule, the endpoint and the names in the path of the hot endpoint there, or None.
+    found : the rule, endpoint and names of the path's hot route, or None.
     """
 
     path: str
@@ -61,7 +64,7 @@ class Target(NamedTuple):
 
 @lru_cache(256)
 def target(routes: Routes, sent: bytes) -> Target:
-    """Take a target apart; of one in absolute form (RFC 9112, 3.2.2) the scheme and the authority are dropped."""
+    """Parse a target; of an absolute form (RFC 9112, 3.2.2), keep the path and the query."""
     text = sent.decode("latin-1").partition("#")[0]
     if not text.startswith("/") and "://" in text:
         text = "/" + text.partition("://")[2].partition("/")[2]
@@ -72,15 +75,15 @@ def target(routes: Routes, sent: bytes) -> Target:
 
 
 class Head(Asked, frozen=True):
-    """A head. Requests whose heads are the same bytes share one.
+    """A parsed head; requests with the same bytes share one.
 
     Attributes
     ----------
-    target : of the request line, taken apart.
+    target : the parsed target of the request line.
     version : of the request line, b"1.0" or b"1.1".
     size : the body's Content-Length; None for a chunked body.
-    keep_alive : whether the connection may outlive the response.
-    plain : whether it asks a hot endpoint for an answer, and for nothing that takes long.
+    keep_alive : whether the connection may stay open after the response.
+    plain : whether it asks a hot endpoint for nothing that takes long.
     """
 
     target: Target
@@ -91,9 +94,9 @@ class Head(Asked, frozen=True):
 
 
 class Heads:
-    """Reads heads, and remembers the short ones: the requests of one client mostly have the same.
+    """Parses heads, and caches short ones, because the requests of a client mostly share one.
 
-    A head is remembered as a whole, once it is found right. One with an API key is not: no copy of a key may stay.
+    The cache holds only valid heads, and none with an API key, because no copy of a key may stay in memory.
     """
 
     def __init__(self, routes: Routes) -> None:
@@ -101,7 +104,7 @@ class Heads:
         self._known: dict[bytes, Head] = {}
 
     def read(self, data: bytes) -> Head:
-        """Read a complete head. Raises Refused."""
+        """Parse a complete head. Raises Refused."""
         head = self._known.get(data)
         if head is None:
             if len(data) > SHORT:
@@ -140,7 +143,7 @@ class Heads:
 
 
 class _Fields:
-    """What llhttp finds in a head. Raises Refused."""
+    """The fields that llhttp finds in a head. Raises Refused."""
 
     def __init__(self, data: bytes) -> None:
         self.headers: dict[bytes, bytes] = {}
@@ -149,7 +152,7 @@ class _Fields:
         try:
             _feed(self._parser, data)
         finally:
-            del self._parser  # it refers to this object
+            del self._parser  # break the reference cycle with this object
 
     def on_header(self, name: bytes, value: bytes) -> None:
         name, value = name.lower(), value.rstrip()
@@ -173,7 +176,7 @@ class ChunkedBody:
         self._parser.feed_data(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n")
 
     def read(self, data: memoryview) -> tuple[list[bytes], bool]:
-        """Decode a further piece; return what it holds, and whether the body ends with it. Raises Refused."""
+        """Decode a piece; return its content, and whether the body ends there. Raises Refused."""
         found = self._found
         found.pieces, found.unframed = [], found.unframed + len(data)
         _feed(self._parser, data)
@@ -183,7 +186,10 @@ class ChunkedBody:
 
 
 class _Chunks:
-    """What llhttp finds in a chunked body; `unframed` are the bytes since the last that was a chunk's."""
+    """The content that llhttp finds in a chunked body.
+
+    `unframed` counts the bytes since the last byte of a chunk's content.
+    """
 
     pieces: list[bytes]
     unframed = 0
@@ -202,7 +208,7 @@ class _Chunks:
 
 
 def check(data: bytes, complete: bool = False) -> None:
-    """Raise Refused for a head, or for what has arrived of one, that is too long or can't become a request's."""
+    """Raise Refused if a head, or its beginning, is too long or can't become valid."""
     line, end = LINE.match(data), data.find(b"\n", 0, LINE_MOST + 2) + 1
     if (line.end() if line else end or len(data)) > LINE_MOST + 2:
         raise Refused(414, "the request line is too long")

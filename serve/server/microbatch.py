@@ -1,7 +1,7 @@
-"""Rows that are asked in the same turn of the event loop, answered by one run of the model.
+"""Answers rows of different requests in one run of the model.
 
-A run takes about as long for eight rows as for one, and each row's answer is the same bits alone and in any batch: the
-certificate says so.
+The requests arrived in the same iteration of the event loop. A run takes about as long for eight rows as for one. The
+certificate proves that a row's answer has the same bits alone and in any batch.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,12 +14,12 @@ from serve.registry import RowAnswer, Served
 def answer_together(
     requests: Sequence[Pending],
 ) -> tuple[list[RowAnswer | RequestError | Exception], Callable[[], None]]:
-    """Answer requests for a single row each, those of one model by one run of it.
+    """Answer requests for one row each, with one run for each model.
 
     Returns
     -------
-    For each request what its `finish` takes, or the exception that answering it raised; and a function that tells
-    the telemetry of them, to be called when there is time.
+    For each request the argument of its `finish`, or the exception that the run raised; and a function that records
+    the rows, to call after the responses.
     """
     rows: dict[int, tuple[Served, list[int]]] = {}
     for at, request in enumerate(requests):
@@ -31,7 +31,7 @@ def answer_together(
         try:
             found, observe = served.answer_rows([requests[at].row for at in places])
             observers.append(observe)
-        except Exception as error:  # a fault of the runtime is the answer of these requests, and of no others
+        except Exception as error:  # a fault of the runtime affects only these requests
             found = [error] * len(places)
         for at, answer in zip(places, found, strict=True):
             answers[at] = answer

@@ -1,4 +1,4 @@
-"""gunicorn's workers: one that runs an event loop with connections of ours, and gunicorn's gthread."""
+"""gunicorn's workers: one with an event loop and our connections, and gunicorn's gthread."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from serve.server.connection import Connection
 from serve.server.dispatch import Dispatcher
 from serve.server.gunicorn_conf import settings
 
-TICK_SECONDS = 0.25  # between two looks at the clients' time limits, at the parent, and at the clock for Date
-# (Seconds in which new connections are still taken, seconds for requests to end) where a worker stops ...
+TICK_SECONDS = 0.25  # between two checks of time limits, of the parent, and of the clock for Date
+# (Seconds in which a stopping worker accepts connections, seconds for requests to end) ...
 QUICK = (0.0, 2.0)  # by SIGINT or SIGQUIT
-ORPHANED = (1.0, 0.5)  # because its parent has gone: within two seconds
-OVER_LIMIT = 64  # connections beyond MAX_CONNECTIONS that are told so; more are closed at once
+ORPHANED = (1.0, 0.5)  # after the parent's end: within two seconds
+OVER_LIMIT = 64  # connections beyond MAX_CONNECTIONS that get a response; more are closed at once
 
 
 class Worker(BaseWorker):  # type: ignore[misc]  # gunicorn has no types
     """A gunicorn worker that runs an event loop (uvloop).
 
-    From SIGTERM on readiness is 503 and each response closes its connection; for DRAIN_SECONDS the worker still takes
-    new connections, so that a load balancer has left before they are refused.
+    After SIGTERM readiness is 503, and each response closes its connection. For DRAIN_SECONDS the worker still accepts
+    new connections, so that a load balancer leaves before the worker refuses them.
 
     Attributes
     ----------
-    connections : all that are open.
-    idle : those without a request, the one that has been idle longest first.
+    connections : all open connections.
+    idle : the connections without a request; the longest idle one is first.
     date : the Date field of a response.
     keepalive : seconds after which an idle connection is closed.
     """
@@ -54,16 +54,19 @@ class Worker(BaseWorker):  # type: ignore[misc]  # gunicorn has no types
         super().init_process()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """SIGTERM: stop once everything is answered."""
+        """Stop after SIGTERM, once all requests are answered."""
         self._stop()
 
     def handle_quit(self, sig: int, frame: FrameType | None) -> None:
-        """SIGINT or SIGQUIT: stop soon."""
+        """Stop soon after SIGINT or SIGQUIT."""
         self._times = QUICK
         self._stop()
 
     def handle_abort(self, sig: int, frame: FrameType | None) -> None:
-        """SIGABRT, from a parent that hears nothing: end at once. The loop would catch the SystemExit of gunicorn's."""
+        """End at once after SIGABRT, which the parent sends to a worker that hangs.
+
+        gunicorn's own handler raises SystemExit, which the loop would catch.
+        """
         self.cfg.worker_abort(self)
         os._exit(1)
 
@@ -97,7 +100,7 @@ class Worker(BaseWorker):  # type: ignore[misc]  # gunicorn has no types
         return await listen(lambda: Connection(self), sock=socket, backlog=self.cfg.backlog, ssl=ssl)
 
     async def _wait(self, seconds: float) -> None:
-        """Wait so long, or until a signal comes."""
+        """Wait that many seconds, or until a signal arrives."""
         try:
             async with asyncio.timeout(seconds):
                 await self._told.wait()
@@ -116,14 +119,14 @@ class Worker(BaseWorker):  # type: ignore[misc]  # gunicorn has no types
             self._stop()
         self.loop.call_later(TICK_SECONDS, self._tick)
 
-    # What its connections ask.
+    # The connections call these.
 
     def full(self) -> bool:
         """Whether there are more connections than MAX_CONNECTIONS."""
         return len(self.connections) > int(self.cfg.worker_connections)
 
     def make_room(self) -> bool:
-        """Close the connection that has been idle longest where a new one would be too many; whether there is room."""
+        """Close the longest idle connection if a new one exceeds the limit; return whether it fits."""
         while len(self.connections) >= self.cfg.worker_connections:
             found = next((one for one in islice(self.idle, OVER_LIMIT) if one.give_way()), None)
             if found is None:
@@ -132,13 +135,13 @@ class Worker(BaseWorker):  # type: ignore[misc]  # gunicorn has no types
         return True
 
     def forget(self, connection: Connection) -> None:
-        """A connection is closed."""
+        """Remove a closed connection."""
         self.connections.discard(connection)
         self.idle.pop(connection, None)
 
 
 class Threads(ThreadWorker):  # type: ignore[misc]
-    """gunicorn's gthread worker, which reports before it stops that it is not ready."""
+    """gunicorn's gthread worker, which reports that it is not ready before it stops."""
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self.wsgi.service.leaving = True

@@ -1,4 +1,4 @@
-"""A request that Flask answers: the server's part of WSGI (PEP 3333)."""
+"""The server's side of WSGI (PEP 3333), for requests that Flask answers."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 def respond(app: WSGIApplication, call: Call, length: int | None) -> Answer:
-    """Answer a call by a WSGI application.
+    """Answer a call with a WSGI application.
 
     Parameters
     ----------
     app : the application.
-    call : the request. Where it is not whole, the application refuses it by its head, or by its Content-Length.
-    length : the Content-Length of a body that is too large to be read; None for any other.
+    call : the request. If it is not complete, the application refuses it by its head or by its Content-Length.
+    length : the Content-Length of a body that is too large to read; else None.
     """
     started: list[tuple[str, list[tuple[str, str]]]] = []
     content = app(_environ(call, length), lambda status, head, exc_info=None: started.append((status, head)))  # type: ignore[arg-type]
@@ -30,7 +30,7 @@ def respond(app: WSGIApplication, call: Call, length: int | None) -> Answer:
         if hasattr(content, "close"):
             content.close()
     status, head = started[-1]
-    # The connection counts the body itself, but for HEAD, whose body is not there to be counted.
+    # The connection counts the body itself, except for HEAD, whose response has no body.
     headers = [
         (name.encode("latin-1"), value.encode("latin-1"))
         for name, value in head
@@ -40,7 +40,7 @@ def respond(app: WSGIApplication, call: Call, length: int | None) -> Answer:
 
 
 def _environ(call: Call, length: int | None) -> dict[str, Any]:
-    # A name with an underscore would stand for the one with a hyphen, which a proxy may have checked (CVE-2015-0219).
+    # A name with an underscore would replace the name with a hyphen, which a proxy may have checked (CVE-2015-0219).
     environ: dict[str, Any] = {
         f"HTTP_{name.decode('latin-1').upper().replace('-', '_')}": value.decode("latin-1")
         for name, value in call.head.headers.items()

@@ -139,7 +139,7 @@ class Drift:
             calls.poll(FOLD_SECONDS)
 
     def report(self, manifest: Manifest) -> Report:
-        """Compute the index, the shares and the bins of the score and of each feature, over all workers.
+        """Compute the index, shares and bins of the score and of each feature, over all workers.
 
         The other workers fold first, so that all rows answered before are counted. The report waits
         at most REPLY_SECONDS for them.
@@ -196,7 +196,7 @@ class Drift:
 
 
 def counted(spread: Spread, values: Floats) -> npt.NDArray[np.int64]:
-    """Count values (n,), NaN for missing, in each bin, int (k,); the last bin is the missing values'."""
+    """Count values (n,), NaN for missing, in each bin, int (k,); the last bin is for missing."""
     values = np.sort(values)  # NaN last; sorting is vectorised, bisecting for each value is not
     below, known = values.searchsorted(spread.edges), values.searchsorted(np.inf, side="right")
     return np.diff([0, *below, known, len(values)])
@@ -215,11 +215,12 @@ def stability_index(shares: Sequence[float], counts: npt.NDArray[np.float64 | np
 
 
 def limit(shares: Sequence[float], trained: float, rows: float) -> float:
-    """Compute the index that means drift: 0.25, or what chance exceeds once in 1,000 at this row count.
+    """Compute the index above which a feature has drifted.
 
-    Chance: (1/n + 1/m) times the 99.9 % point of chi-square with b - 1 degrees of freedom, for n rows of the traffic, m
+    It is 0.25, or the level that chance exceeds once in 1,000 at this row count, if that is higher. The level is
+    (1/n + 1/m) times the 99.9 % point of chi-square with b - 1 degrees of freedom, for n rows of the traffic, m
     training rows and b bins that may have rows (Yurdakul, Statistical Properties of the Population Stability Index,
-    Western Michigan University, 2018); the point by Wilson and Hilferty's cube (PNAS 17, 1931).
+    Western Michigan University, 2018). The point is by Wilson and Hilferty's cube (PNAS 17, 1931).
     """
     degrees = max(sum(share > 0 for share in shares) - 1, 1)
     chi_square = degrees * (1 - 2 / (9 * degrees) + Z999 * math.sqrt(2 / (9 * degrees))) ** 3

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """What is recorded of a request's head.
+    """The recorded part of a request's head.
 
     Attributes
     ----------

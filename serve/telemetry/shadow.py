@@ -28,7 +28,7 @@ Request = tuple[Floats, Floats, Floats, str | None]  # x, logit, probability, re
 
 
 class Shadow:
-    """Compares answers with a second runtime's, in one daemon thread that the first request starts.
+    """Compares answers with a second runtime's, in a daemon thread from the first request on.
 
     Parameters
     ----------

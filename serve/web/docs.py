@@ -18,7 +18,7 @@ Ask = Callable[[str, str, str, str], str]
 
 @dataclass(frozen=True)
 class Body:
-    """A kind of request body: an example, the request with it in three languages, and the response to it."""
+    """A kind of request body: an example, its request in three languages, and the response."""
 
     kind: str
     text: str
@@ -63,7 +63,7 @@ def operations(api: dict[str, Any], address: str, ask: Ask) -> dict[str, list[Op
 
 
 def asking(service: Service, routes: Routes) -> Ask:
-    """An Ask that a service answers without counting the rows as traffic; a long response is cut."""
+    """Make an Ask that a service answers without counting traffic; a long response is cut."""
     quiet = copy.copy(service)
     quiet.served, *kept = (replace(one, shadow=None, recorder=None) for one in (service.served, *service.kept.values()))
     quiet.kept = dict(zip(service.kept, kept, strict=True))

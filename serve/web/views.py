@@ -304,7 +304,10 @@ def _rounded(model: Model, x: Floats, column: int, value: float, up: bool) -> st
 
 
 def _groups(manifest: Manifest) -> dict[str, list[tuple[int, Feature]]]:
-    """Group many features by the first word of their names: {word: [(index, feature)]}, the others last, under ""."""
+    """Group many features by the first word of their names: {word: [(index, feature)]}.
+
+    The other features are last, under "".
+    """
     features = list(enumerate(manifest.features))
     if len(features) <= FEATURES:
         return {"": features}

@@ -1,8 +1,12 @@
-"""The arrows between the rooms: ARCHITECTURE.md says why each of these must hold."""
+"""The arrows between the rooms (ARCHITECTURE.md gives the reasons), and how a sentence opens (CONTRIBUTING.md)."""
 
 import ast
+import io
+import re
 import sys
+import tokenize
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -73,7 +77,7 @@ WRITERS = ("passfail/runtimes/onnx.py",)
 
 
 def test_no_private_name_of_a_dependency_is_used() -> None:
-    """But for the server's connection, which says why: tests/unit/serve/server/ holds its names against gunicorn's."""
+    """The server's connection is the exception: tests/unit/serve/server/ compares its names with gunicorn's."""
     used = {
         (path, name)
         for path, tree in MODULES.items()
@@ -97,3 +101,46 @@ def test_no_test_module_imports_another() -> None:
     }
 
     assert found == set()
+
+
+WORDED = ROOMS
+INDIRECT = re.compile("(Of|Where|What|Who|Whom|Whose|Why|How|Which|Nor|But for)\\b")  # instead of a noun or a verb
+
+
+def docstrings(path: Path) -> Iterator[tuple[int, str]]:
+    """(line, first line) of each docstring of a module."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        kinds = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+        if isinstance(node, kinds) and (text := ast.get_docstring(node)):
+            yield node.body[0].lineno, text.partition("\n")[0]
+
+
+def comments(path: Path) -> Iterator[tuple[int, str]]:
+    """(line, text) of each comment of a module."""
+    for token in tokenize.generate_tokens(io.StringIO(path.read_text()).readline):
+        if token.type == tokenize.COMMENT:
+            yield token.start[0], token.string.lstrip("# ")
+
+
+@pytest.mark.parametrize("room", WORDED)
+def test_a_docstring_begins_with_a_short_line(room: str) -> None:
+    long = [
+        f"{path}:{line} has {len(text)} characters, at most 90: {text}"
+        for path in (ROOT / room).rglob("*.py")
+        for line, text in docstrings(path)
+        if len(text) > 90
+    ]
+
+    assert long == []
+
+
+@pytest.mark.parametrize("room", WORDED)
+def test_a_sentence_opens_with_a_noun_or_a_verb(room: str) -> None:
+    indirect = [
+        f"{path}:{line}: {text}"
+        for path in (ROOT / room).rglob("*.py")
+        for line, text in (*docstrings(path), *comments(path))
+        if INDIRECT.match(text)
+    ]
+
+    assert indirect == []

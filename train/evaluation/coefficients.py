@@ -233,7 +233,7 @@ def _infinite(to_raw: torch.Tensor, estimate: torch.Tensor, found: Separation | 
 
 
 def _to_raw(model: LogisticModel) -> torch.Tensor:
-    """The matrix (P, P) that maps beta of the scaled columns to intercept and slopes of raw ones."""
+    """The matrix (P, P) from beta of the scaled columns to intercept and slopes of raw columns."""
     free = int(model.intercept)
     matrix = torch.diag(torch.cat([torch.ones(free, dtype=torch.float64), 1 / model.scale]))
     if free:

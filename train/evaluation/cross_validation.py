@@ -159,7 +159,7 @@ def assign_folds(y: Floats, folds: int, seed: int, parts: Sequence[tuple[int, in
 
 
 def group_folds(y: Floats, group: Floats, folds: int) -> npt.NDArray[np.integer]:
-    """The fold (n,) of each row: groups stay together, and each fold has a share of each outcome.
+    """The fold (n,) of each row: groups stay together, and both outcomes are spread evenly.
 
     The assignment follows scikit-learn's StratifiedGroupKFold. Groups with the most unequal outcomes come first; each
     goes to the fold that leaves the shares of the outcomes most even.
@@ -198,7 +198,7 @@ def later_folds(time: Floats, folds: int) -> npt.NDArray[np.integer]:
 
 
 def _duplicates(x: Floats, y: Floats, fold: npt.NDArray[np.integer], rows: Bools) -> float:
-    """The number of the rows (n,), of all processes, that equal a row of another fold in x and y."""
+    """The number of rows (n,), over all processes, that equal a row of another fold in x and y."""
     key = y.astype(np.uint64)  # a hash of the row's bits, so that a large column doesn't hide the others
     for part in pieces(len(x), BLOCK, x):
         for column in x[part].T:

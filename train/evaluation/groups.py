@@ -1,4 +1,4 @@
-"""Figures of each group of held-out rows: rates, calibration and AUC, with their 95 % intervals."""
+"""The figures of each group of held-out rows: rates, calibration and AUC, with intervals."""
 
 from collections.abc import Iterator, Mapping, Sequence
 

@@ -117,7 +117,7 @@ def auc_interval(score: Floats, y: Floats, weight: Floats) -> tuple[float, float
 
 
 def calibration(p: Floats, y: Floats, weight: Floats) -> tuple[Bin, ...]:
-    """The calibration curve of p (n,) against y (n,): ten Bins of equal width, without the empty ones."""
+    """The calibration curve of p (n,) against y (n,): ten Bins of equal width, unless empty."""
     rows, positives, probability = _tenths(p, y, weight)
     return tuple(
         Bin(

@@ -78,7 +78,7 @@ def separation(matrix: Floats, y: Floats, complete: bool = False) -> Separation 
 
 
 class _Program:
-    """Linear programs over all rows (n, P), signed so that each row belongs on the positive side.
+    """Linear programs over all rows (n, P), signed so that each belongs on the positive side.
 
     Each program is solved over some rows, and again with the rows that its solution violates, until it violates none.
     """

@@ -67,7 +67,9 @@ def at_threshold(link: str, threshold: float, logit: Floats, y: Floats, weight: 
 
 
 def least_cost(cost_fp: float, cost_fn: float) -> float:
-    """The threshold of least expected cost for true probabilities: cost_fp / (cost_fp + cost_fn).
+    """The threshold of least expected cost if probabilities are right.
+
+    It is cost_fp / (cost_fp + cost_fn).
 
     A row of probability p costs (1 - p) cost_fp if it is answered positive and p cost_fn if not (Elkan, IJCAI 2001).
     """

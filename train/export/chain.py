@@ -61,7 +61,7 @@ def _metrics(fit: Metrics, now: Metrics) -> Iterator[str]:
 
 
 def _calibration(held_out: Metrics, bins: Sequence[Bin], weighted: bool) -> Iterator[str]:
-    """The contradictions of calibration bins and held-out metrics; with weights, bins are rounded."""
+    """The contradictions of calibration bins and held-out metrics; weighted bins are rounded."""
     rows = sum(found.rows for found in bins)
     if weighted and not rows:  # the weights add up to less than a row
         return

@@ -16,7 +16,7 @@ from train.model.logistic import LogisticModel
 
 
 def to_onnx(model: LogisticModel) -> bytes:
-    """The bytes of model.onnx: input x float64 [n, d], outputs logit and probability float64 [n].
+    """The bytes of model.onnx: input x, float64 [n, d]; outputs logit, probability, float64 [n].
 
     The same model gives the same bits: the exporter's notes on source lines and paths are removed.
     """
@@ -62,7 +62,7 @@ def to_torchscript(model: LogisticModel) -> bytes:
 
 
 def to_exported_program(model: LogisticModel) -> bytes:
-    """The bytes of model.pt2: torch.export's archive, without a pickle or a path of this machine."""
+    """The bytes of model.pt2: torch.export's archive, without pickles and local paths."""
     example = torch.zeros(2, len(model.fill), dtype=torch.float64)
     program = torch.export.export(model, (example,), dynamic_shapes={"x": {0: torch.export.Dim("n")}})
     for node in program.graph.nodes:  # remove the notes on each step's source line

@@ -16,7 +16,7 @@ FLOAT32 = {"openvino": 1e-5}
 
 
 def conform(models: Path, name: str, version: int | None = None) -> list[str]:
-    """Replay the examples of a published version in each installed engine that the service does not use.
+    """Replay a version's examples in each installed engine that the service does not use.
 
     Returns lines of text. Raises ExportError if an engine answers differently.
     """

@@ -139,7 +139,7 @@ def others(files: Mapping[str, bytes]) -> dict[str, Runtime]:
 
 
 def published(models: Path, name: str, number: int | None = None) -> tuple[Path, Manifest, Mapping[str, bytes]]:
-    """A published version, by default the newest: (folder, Manifest, {file: its verified bytes}).
+    """A published version, by default the newest: (folder, Manifest, {file: verified bytes}).
 
     Raises ExportError if there is no version, or if it was altered.
     """

@@ -24,7 +24,7 @@ Terms = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 def _constants(*values: float) -> list[Tensor]:
-    """Float64 tensors (1,), because the ONNX exporter makes a float32 of a number or a tensor ()."""
+    """Float64 tensors (1,): the ONNX exporter makes a float32 of a number or a tensor ()."""
     return [torch.tensor([value], dtype=torch.float64) for value in values]
 
 

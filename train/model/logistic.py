@@ -156,7 +156,7 @@ class LogisticModel(nn.Module):
         return matrix
 
     def standardize(self, mean: Tensor, deviation: Tensor) -> None:
-        """Center and scale each numeric column by its mean and population standard deviation, (D,) each.
+        """Center and scale each numeric column by its mean and population deviation, (D,) each.
 
         A constant column keeps the scale 1, and indicators stay 0 and 1. Without an intercept nothing is centered,
         because centering would change the model.
@@ -182,7 +182,7 @@ class LogisticModel(nn.Module):
 
 
 def product_in_order(a: Tensor, b: Tensor) -> Tensor:
-    """Compute a @ b by cumsum, column by column: a (n, D) with b (D,) or (D, H) -> (n,) or (n, H).
+    """Compute a @ b by cumsum: a (n, D) with b (D,) or (D, H) -> (n,) or (n, H).
 
     The order of the additions is fixed. IEEE 754 therefore gives the same bits in every engine, on every machine, alone
     or in a batch. A matrix product, or a sum, may add in any order.

@@ -96,7 +96,10 @@ def tanimoto(z: Tensor, y: Tensor) -> Tensor:
 
 
 def cauchy_schwarz(z: Tensor, y: Tensor) -> Tensor:
-    """-log(s(o).y / (|s(o)| |y|)) = -log q + log(q^2 + (1 - q)^2) / 2 = log(1 + exp(-2 t z)) / 2."""
+    """-log(s(o).y / (|s(o)| |y|)) = log(1 + exp(-2 t z)) / 2.
+
+    It also is -log q + log(q^2 + (1 - q)^2) / 2.
+    """
     return functional.softplus(-2 * _margin(z, y)) / 2
 
 

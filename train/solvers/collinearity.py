@@ -1,4 +1,4 @@
-"""Columns of a design matrix that are linear combinations of others, and the sentences that name them."""
+"""Columns of a design matrix that others determine, and the sentences that name them."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from train.table.out_of_core import one_thread
 
 @one_thread()
 def collinear(information: torch.Tensor) -> tuple[dict[int, list[int]], list[torch.Tensor]]:
-    """Find the columns of a design matrix that are linear combinations of the columns before them.
+    """Find the columns of a design matrix that are linear combinations of earlier columns.
 
     A column counts as such if the others leave less than 1e-5 of its length.
 

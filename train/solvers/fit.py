@@ -120,11 +120,11 @@ class Blocks:
     factors: tuple[float, float]
 
     def columns(self) -> Iterator[Callable[[], Rows]]:
-        """Each block's unscaled columns (m, D), y (m,) and weight (m,), as functions that compute them."""
+        """Yield functions that compute a block's unscaled columns (m, D), y (m,) and weight (m,)."""
         return self._blocks(self.model.columns)
 
     def matrices(self) -> Iterator[Callable[[], Rows]]:
-        """Each block's matrix (m, P), y (m,) and weight (m,), as functions that compute them."""
+        """Yield functions that compute a block's matrix (m, P), y (m,) and weight (m,)."""
         return self._blocks(self.model.matrix)
 
     def sample(self, step: int) -> "Blocks":

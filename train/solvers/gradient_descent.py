@@ -135,7 +135,7 @@ def _calibrate(model: LogisticModel, z: Tensor, y: Tensor, weight: Tensor, loss:
 
 
 def platt(z: Tensor, y: Tensor, weight: Tensor, max_steps: int = 100) -> tuple[float, float]:
-    """Platt scaling: the (slope, intercept) with which sigmoid(slope * z + intercept) predicts y.
+    """Platt scaling: the (slope, intercept) so that sigmoid(slope * z + intercept) predicts y.
 
     It is maximum likelihood by Newton's method, with the targets (n1 + 1) / (n1 + 2) for the n1 rows with y = 1 and
     1 / (n0 + 2) for the others. These targets keep it finite if z separates the outcomes (Platt, Probabilistic Outputs

@@ -127,7 +127,7 @@ class NewtonSolver:
         return step
 
     def line_search(self, step: Tensor) -> bool:
-        """Halve the step until the objective does not rise, and move; return False if it always rises."""
+        """Halve the step until the objective does not rise, and move; False if it always rises."""
         beta, sums, objective = self.point.beta, self.point.sums, self.point.objective
         slack = 1e-12 * max(abs(objective), self.unit)  # the rounding of a sum over all rows
         norm = torch.linalg.vector_norm

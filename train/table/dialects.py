@@ -1,4 +1,4 @@
-"""The dialect of a CSV file, found from its start: encoding, separator, decimal mark, header."""
+"""The dialect of a CSV file, found at its start: encoding, separator, decimal mark, header."""
 
 import codecs
 import csv

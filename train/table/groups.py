@@ -15,14 +15,17 @@ NO_VALUE = "(missing)"
 
 
 class Groups(NamedTuple):
-    """The names of a column's groups, the missing last, and the index (n,) in them of each row's group."""
+    """The names of a column's groups, the missing last, and the index (n,) of each row's group."""
 
     names: tuple[str, ...]
     place: npt.NDArray[np.intp]
 
 
 def groups(values: Floats, levels: Sequence[str]) -> Groups:
-    """The Groups of a column's values (n,), indices in its levels, or numbers if it has none. Raises Fault."""
+    """The Groups of a column's values (n,).
+
+    The values are indices of the levels or, without levels, numbers. Raises Fault.
+    """
     distinct = np.unique(np.concatenate(distributed.gathered(np.unique(values))))
     if not 2 <= len(distinct) <= MOST:
         found = f"{len(distinct)} different values" if len(distinct) > 1 else "every row is in one group"

@@ -15,7 +15,7 @@ ROWS = 200  # of the first block of the first part, at most
 
 
 class RawRow(NamedTuple):
-    """A row's cells as text (None: missing), the target's cell, and the row's index in the table."""
+    """A row's cells as text (None: missing), the target's cell, and the row's index."""
 
     cells: dict[str, str | None]
     outcome: str

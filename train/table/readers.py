@@ -108,7 +108,7 @@ class Part(ABC):
 
     @abstractmethod
     def blocks(self, names: Sequence[str], as_text: Set[str]) -> Iterator[Job]:
-        """Yield jobs in the order of rows; each returns a Block of the columns `names`, in any thread.
+        """Yield jobs in the order of rows; each returns a Block of `names`, in any thread.
 
         as_text : the columns whose cells stay texts, exactly as in the file.
         """
@@ -271,7 +271,7 @@ class Csv(Part):
             raise self._ragged() or DataError(f"{self.path}: not a CSV table: {str(error).splitlines()[0]}") from error
 
     def _ragged(self) -> DataError | None:
-        """The error for rows whose number of cells differs from the header's; None if there are none."""
+        """The error for rows whose number of cells differs from the header's, or None."""
         expected = len(self.columns)
         rows = self._rows()
         if self.dialect.header:
@@ -308,7 +308,7 @@ class Csv(Part):
         return was != self.dialect
 
     def _chunks(self) -> Iterator[bytes]:
-        """Yield the text as UTF-8, cut after rows; a line's end after an open quote is inside a cell."""
+        """Yield the text as UTF-8, cut after rows; a line's end after an open quote is in a cell."""
         with self._text() as file:
             while line := file.read(CHUNK):
                 lines, inside = [line], b'"' in line and line.count(b'"') % 2

@@ -29,7 +29,7 @@ Missing = Literal["error", "drop", "mean", "median", "most-frequent", "indicator
 
 @dataclass(frozen=True)
 class Reading:
-    """How to read a table: the roles of its columns, and the layout of its file.
+    """The user's options on a table: the roles of its columns, and the layout of its file.
 
     Attributes
     ----------
@@ -326,7 +326,7 @@ def feature(reading: Reading, name: str, column: Summary) -> tuple[Feature, dict
 
 
 def dates(given: Sequence[str], name: str, column: Summary) -> Dates:
-    """The parts that --date names, and the order of day and month in a column's texts. Raises Fault."""
+    """The parts that --date names, and the order of day and month. Raises Fault."""
     if column.too_many:
         raise Fault(None, f"more than {MOST_TEXTS} different dates", "leave its time of day out, or drop the column")
     parts = tuple(part for part in given if part not in ORDERS)
