@@ -68,9 +68,9 @@ reproduce: $(VENV)/train ## fit to the table again, and compare each field with 
 	@$(PY) -m train reproduce $(data) $(name)
 
 .PHONY: conform
-conform: $(VENV)/train ## replay the newest export's examples in OpenVINO, Triton and ONNX's reference: DATA or NAME
+conform: $(VENV)/train $(VENV)-web/installed ## replay the newest export's examples in OpenVINO, Triton, onnxruntime-web and ONNX's reference: DATA or NAME
 	@$(PIP) openvino==2026.4.1 && $(PIP) --no-deps nvidia-pytriton==0.7.0 && $(PY) -m train conform $(data) $(name) \
-	&& $(PY) -m tests.support.triton $(data) $(name)
+	&& $(PY) -m tests.support.triton $(data) $(name) && $(PY) -m tests.support.onnxruntime_web $(data) $(name)
 
 ##@ Serve it
 
@@ -112,7 +112,7 @@ test-unit: $(VENV)/test ## run the unit tests alone: no process, no network, und
 	@$(PYTEST) tests/unit -n auto --maxprocesses 8 --durations 10 $(ARGS)
 
 .PHONY: test-engines
-test-engines: $(VENV)/test $(VENV)-mlflow/engine $(VENV)-spark/engine $(VENV)-ray/engine ## test an export in databases, Node, Chromium, scikit-learn, MLflow, Spark, Ray
+test-engines: $(VENV)/test $(VENV)-web/installed $(VENV)-mlflow/engine $(VENV)-spark/engine $(VENV)-ray/engine ## test an export in databases, Node, Chromium, scikit-learn, MLflow, Spark, Ray
 	@$(PIP) -r requirements/engines.txt && $(PYTEST) -m engines tests/engines
 
 .PHONY: test-docker
@@ -260,6 +260,11 @@ $(VENV)-%/engine: requirements/engine-%.txt | $(VENV)/bin/python
 	@echo "installing $* into $(VENV)-$* ..."
 	@$(PYTHON) -m venv $(VENV)-$*
 	@$(VENV)-$*/bin/pip install --quiet --disable-pip-version-check -r $< && touch $@
+
+$(VENV)-web/installed: | $(VENV)/bin/python
+	@mkdir -p $(VENV)-web
+	@if command -v npm >/dev/null; then echo "installing onnxruntime-web into $(VENV)-web ..."; \
+	npm install --silent --no-fund --no-audit --prefix $(VENV)-web onnxruntime-web@1.30.0 && touch $@; fi
 
 # So have the official clients that the tests run: they bring much along. Uncompiled, that takes half the time.
 $(VENV)-clients/installed: requirements/clients.txt | $(VENV)/bin/python
