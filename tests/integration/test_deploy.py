@@ -156,13 +156,17 @@ def test_the_image_asks_for_its_health_where_it_listens(setting):
 
 def test_the_inference_services():
     """KServe's own types are no part of Kubernetes; a predictor is a pod's spec, and is held against that."""
-    ours, triton = (documents(ROOT / "deploy" / "kserve" / name)[0] for name in ("passfail.yaml", "triton.yaml"))
-    pod = {k: v for k, v in ours["spec"]["predictor"].items() if k not in ("minReplicas", "maxReplicas")}
-
-    kubernetes_validate.validate(
-        {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}, "spec": pod}, "1.31", strict=True
-    )
-    assert restricted(pod)
-    assert {d["apiVersion"] for d in (ours, triton)} == {"serving.kserve.io/v1beta1"}
+    names = ("passfail.yaml", "modelcar.yaml", "triton.yaml")
+    ours, car, triton = (documents(ROOT / "deploy" / "kserve" / name)[0] for name in names)
+    for document in (ours, car):
+        pod = {k: v for k, v in document["spec"]["predictor"].items() if k not in ("minReplicas", "maxReplicas")}
+        kubernetes_validate.validate(
+            {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}, "spec": pod}, "1.31", strict=True
+        )
+        assert restricted(pod)
+    environ = {one["name"]: one["value"] for one in car["spec"]["predictor"]["containers"][0]["env"]}
+    assert environ["STORAGE_URI"].startswith("oci://")
+    assert environ["MODELS_DIR"] == "/mnt/models"  # where KServe links a ModelCar's /models
+    assert {d["apiVersion"] for d in (ours, car, triton)} == {"serving.kserve.io/v1beta1"}
     assert triton["spec"]["predictor"]["model"]["runtime"] == "kserve-tritonserver"
     assert triton["spec"]["predictor"]["model"]["storageUri"] == "pvc://models/"
