@@ -7,8 +7,8 @@ RequestError (passfail/errors.py)
  +- UnknownModel         404
  +- NotAcceptable        406
  +- BodyTooLarge         413
- +- UnsupportedEncoding  415
  +- UnsupportedMediaType 415
+ +- UnsupportedEncoding  415
  +- InvalidInstance      422
  +- NoInterval           422
  +- Overloaded           503
@@ -53,8 +53,8 @@ MEANINGS: dict[type[RequestError], tuple[int, str]] = {
     UnknownModel: (404, "Unknown model"),
     NotAcceptable: (406, "Not acceptable"),
     BodyTooLarge: (413, "Body too large"),
-    UnsupportedEncoding: (415, "Unsupported content encoding"),
     UnsupportedMediaType: (415, "Unsupported media type"),
+    UnsupportedEncoding: (415, "Unsupported content encoding"),
     InvalidInstance: (422, "Invalid instance"),
     NoInterval: (422, "No interval"),
     Overloaded: (503, "Overloaded"),

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from logging import Logger
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -131,7 +131,7 @@ class ProblemPlace(msgspec.Struct):
 class ProblemDocument(msgspec.Struct):
     """An RFC 9457 problem document, with `errors` as its extension member."""
 
-    type: str
+    type: Annotated[str, msgspec.Meta(description="always about:blank: status and title name the kind of problem")]
     title: str
     status: int
     detail: str

@@ -7,24 +7,25 @@ import io
 import json
 import re
 from collections.abc import Iterable, Mapping
+from copy import copy
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import numpy as np
 
 from passfail.codecs import answers
 from passfail.codecs.tensors import Inference
-from passfail.columns import row
-from passfail.explain import explain
 from passfail.manifest import Feature, Manifest
 from serve.http.auth import METRICS
+from serve.http.errors import MEANINGS
+from serve.http.messages import JSON, Request, completed
 from serve.protocols import mlflow, vertex
 from serve.protocols.predict import FLAG, VALUES
-from serve.registry import Served
+from serve.registry import Served, Service
 from serve.settings import Config
 
 if TYPE_CHECKING:
-    from serve.protocols.routes import Content, Route
+    from serve.protocols.routes import Route
 
 Schema = dict[str, Any]
 
@@ -45,19 +46,19 @@ STATUSES = {
 NOT_READY = "Not ready: the process is about to stop"
 
 
-def document(served: Served, config: Config, routes: Iterable[Route]) -> Schema:
-    """Describe a service: its columns, levels, training ranges, and examples that run."""
-    manifest = served.model.manifest
+def document(service: Service, routes: Iterable[Route]) -> Schema:
+    """Describe a service: its columns, levels and ranges, and examples of requests and answers."""
+    config, manifest = service.config, service.served.model.manifest
     routes = [route for route in routes if route.endpoint and not (config.metrics_port and route.rule == METRICS)]
-    models = _schemas(served, config)
+    models = _schemas(service.served, config)
     types = list({what for route in routes for what in (*route.takes.values(), *route.gives.values())} - models.keys())
     types += {route.shape.schema for route in routes}
     described, components = msgspec.json.schema_components(types, ref_template=REF)
     schemas = dict(zip(types, described, strict=True)) | {name: _ref(name) for name in models}
-    examples = _examples(served)
+    quiet, examples = quietly(service), _examples(manifest)
     paths: Schema = {}
     for route in routes:
-        operation = _operation(route, manifest, schemas, examples)
+        operation = _operation(route, quiet, schemas, examples)
         if config.api_keys and not route.probe:
             operation["security"] = [{name: []} for name in KEYS]
             operation["responses"]["401"] = _refusal(route, 401, schemas)
@@ -77,34 +78,58 @@ def document(served: Served, config: Config, routes: Iterable[Route]) -> Schema:
     }
 
 
+def quietly(service: Service) -> Service:
+    """Copy a service: its answers are no traffic, and the shadow does not compare them."""
+    quiet = copy(service)
+    quiet.served, *kept = (replace(one, shadow=None, recorder=None) for one in (service.served, *service.kept.values()))
+    quiet.kept = dict(zip(service.kept, kept, strict=True))
+    return quiet
+
+
 def _operation(
-    route: Route, manifest: Manifest, schemas: Mapping[object, Schema], examples: Mapping[object, Schema]
+    route: Route, quiet: Service, schemas: Mapping[object, Schema], examples: Mapping[object, Schema]
 ) -> Schema:
     operation: Schema = {
         "tags": [route.shape.protocol],
         "summary": route.summary,
-        "parameters": _parameters(route, manifest),
+        "parameters": _parameters(route, quiet.served.model.manifest),
     }
     if route.takes:
-        content = {kind: {"schema": schemas[what], **examples[what]} for kind, what in route.takes.items()}
+        content = {
+            kind: {"schema": schemas[what], "examples": {name: {"value": one} for name, one in examples[what].items()}}
+            for kind, what in route.takes.items()
+        }
         operation["requestBody"] = {"required": True, "content": content}
-    content = {kind: {"schema": schemas[what], **examples.get(route.rule, examples.get(what, {}))}
+    content = {kind: {"schema": schemas[what], **_answered(route, quiet, kind, examples)}
                for kind, what in route.gives.items()}  # fmt: skip
-    answer = {"description": "The answer", "content": content}
-    operation["responses"] = {"200": answer} if route.gives else {}
+    operation["responses"] = {"200": {"description": "The answer", "content": content}} if route.gives else {}
     operation["responses"] |= {str(status): _refusal(route, status, schemas) for status in route.refusals}
     return operation
 
 
+def _answered(route: Route, quiet: Service, kind: str, examples: Mapping[object, Schema]) -> Schema:
+    """The answer to the example of a request, as OpenAPI's `example`; {} if it has no schema."""
+    if route.endpoint is None or route.gives[kind] in (dict, str):
+        return {}
+    manifest, body = quiet.served.model.manifest, b""
+    sent = kind if kind in route.takes else next(iter(route.takes), "")
+    if sent:
+        example = next(iter(examples[route.takes[sent]].values()))
+        body = (example if isinstance(example, str) else json.dumps(example)).encode()
+    path = route.rule.replace("<name>", manifest.name).replace("<version>", str(manifest.version))
+    request = Request(path, "", {b"content-type": sent.encode(), b"accept": kind.encode()}, body)
+    text = completed(route.endpoint(quiet, request, **(route.names_in(path) or {}))).body.decode()
+    return {"example": json.loads(text) if kind == JSON else text}
+
+
 def _refusal(route: Route, status: int, schemas: Mapping[object, Schema]) -> Schema:
     if route.probe and status == 503:
-        return {"description": NOT_READY, "content": _content(route.gives, schemas)}
-    content = _content({route.shape.media_type: route.shape.schema}, schemas)
+        content = {kind: {"schema": schemas[what]} for kind, what in route.gives.items()}
+        return {"description": NOT_READY, "content": content}
+    title = next((title for code, title in MEANINGS.values() if code == status), "Refused")
+    example = json.loads(route.shape(status, title, STATUSES[status]).body)
+    content = {route.shape.media_type: {"schema": schemas[route.shape.schema], "example": example}}
     return {"description": STATUSES[status], "content": content}
-
-
-def _content(content: Content, schemas: Mapping[object, Schema]) -> Schema:
-    return {kind: {"schema": schemas[what]} for kind, what in content.items()}
 
 
 def _parameters(route: Route, manifest: Manifest) -> list[Schema]:
@@ -129,22 +154,15 @@ def _ref(name: str) -> Schema:
     return {"$ref": REF.format(name=name)}
 
 
-def _examples(served: Served) -> dict[object, Schema]:
-    """The examples of bodies, by schema or rule of a route; the service answers each with 200."""
-    manifest = served.model.manifest
-    one = manifest.examples[0].instance
-    found = served.model.predict_rows([row(manifest.features, one)])
-    why = explain(served.model, found.x, np.array(found.logits))
-    answer = next(zip(found.verdicts, found.logits, found.probabilities, found.stable, found.outside, strict=True))
-    written = json.loads(served.codecs.json.write_row(*answer))
-    several = [example.instance for example in manifest.examples]
-    instances: Schema = {"example": {"instances": [one]}}
+def _examples(manifest: Manifest) -> dict[object, Schema]:
+    """The examples of bodies, by schema and name; the service answers each with 200."""
+    one, *_ = several = [example.instance for example in manifest.examples]
+    instances = {"one": {"instances": [one]}}
     return {
-        "Answers": {"example": written},
-        "/explain": {"example": written | {"explanation": why[0]}},
-        "Rows": {"examples": {"one": {"value": one}, "several": {"value": several}}},
-        "Table": {"example": _csv(manifest, one)},
-        Inference: {"example": _inference(manifest, one)},
+        "Rows": {"one": one, "several": several},
+        "Table": {"one": _csv(manifest, one)},
+        "Lines": {"several": "".join(f"{json.dumps(row)}\n" for row in several)},
+        Inference: {"one": _inference(manifest, one)},
         mlflow.Invocation: instances,
         vertex.Prediction: instances,
     }
@@ -184,6 +202,7 @@ def _schemas(served: Served, config: Config) -> Schema:
         },
         "Rows": {"oneOf": [_ref("Row"), {"type": "array", "items": _ref("Row"), "maxItems": config.max_rows}]},
         "Table": {"type": "string", "minLength": 1},
+        "Lines": {"type": "string", "description": "JSON lines: each line is a row, or the answer to one"},
         "Answers": {"oneOf": [_ref("Answer"), {"type": "array", "items": {"anyOf": [_ref("Answer"), refused]}}]},
     }  # fmt: skip
 

@@ -15,7 +15,7 @@ from passfail.codecs.tensors import Inference
 from passfail.errors import ConfigError, RequestError
 from serve.http.auth import METRICS
 from serve.http.errors import Overloaded
-from serve.http.messages import CSV, JSON, Answer, Endpoint, Request, Shape, json_answer, problem, refusal
+from serve.http.messages import CSV, JSON, JSON_LINES, Answer, Endpoint, Request, Shape, json_answer, problem, refusal
 from serve.protocols import management, mlflow, openapi, predict, vertex
 from serve.protocols import open_inference as v2
 from serve.registry import Service
@@ -75,7 +75,7 @@ class Match(NamedTuple):
 
 def _describe(service: Service, request: Request) -> Answer:
     """GET /openapi.json."""
-    return json_answer(openapi.document(service.served, service.config, Routes(service.config)))
+    return json_answer(openapi.document(service, Routes(service.config)))
 
 
 PAGES = {
@@ -85,10 +85,11 @@ PAGES = {
     ("GET", "/page/<name>"): "The page's files",
     ("GET", "/report"): "The model's report",
 }
+TABLES: dict[str, object] = {JSON: "Rows", CSV: "Table", JSON_LINES: "Lines"}
 ROWS_REFUSED = (400, 406, 413, 415, 422, 503)
 ROUTES = (
-    Route("POST", "/predict", predict.predict, "Verdicts on rows", takes={JSON: "Rows", CSV: "Table"},
-          gives={JSON: "Answers", CSV: "Table"}, query=predict.QUERY, refusals=ROWS_REFUSED, hot=True),
+    Route("POST", "/predict", predict.predict, "Verdicts on rows", takes=TABLES,
+          gives=TABLES | {JSON: "Answers"}, query=predict.QUERY, refusals=ROWS_REFUSED, hot=True),
     Route("POST", "/explain", predict.explained, "Verdicts, and why", takes={JSON: "Rows"}, gives={JSON: "Answers"},
           query=predict.QUERY, refusals=ROWS_REFUSED),
     Route("GET", "/model", management.model, "The manifest: features, parameters, metrics, certificate"),
@@ -121,8 +122,8 @@ ROUTES = (
           gives={JSON: list[v2.IndexEntry]}, refusals=(400,), shape=v2.ERROR),
     *(Route("POST", f"/v2/repository/models/<name>/{verb}", v2.load, "Always refused: the repository is followed",
             gives={}, refusals=(409,), shape=v2.ERROR) for verb in ("load", "unload")),
-    Route("POST", "/invocations", mlflow.invocations, "Predictions", takes={JSON: mlflow.Invocation, CSV: "Table"},
-          gives={JSON: mlflow.Predictions}, refusals=ROWS_REFUSED, shape=mlflow.ERROR, hot=True),
+    Route("POST", "/invocations", mlflow.invocations, "Predictions", takes=TABLES | {JSON: mlflow.Invocation},
+          gives=TABLES | {JSON: mlflow.Predictions}, refusals=ROWS_REFUSED, shape=mlflow.ERROR, hot=True),
     Route("GET", "/ping", mlflow.ping, "Whether the service is ready", refusals=(503,), shape=mlflow.ERROR, probe=True),
     Route("GET", "/version", mlflow.version, "The version of MLflow's protocol", gives={"text/plain": str},
           shape=mlflow.ERROR),
@@ -177,7 +178,7 @@ class Routes:
         if config.vertex_predict is not None:
             self._check_free("AIP_PREDICT_ROUTE", config.vertex_predict)
             yield Route("POST", config.vertex_predict, vertex.predict, "Predictions", takes={JSON: vertex.Prediction},
-                        gives={JSON: mlflow.Predictions}, refusals=(400, 406, 413, 422, 503),
+                        gives=TABLES | {JSON: mlflow.Predictions}, refusals=(400, 406, 413, 422, 503),
                         shape=vertex.ERROR, hot=True)  # fmt: skip
         if config.vertex_health is not None and not any(route.probe for route in self.at(config.vertex_health)):
             self._check_free("AIP_HEALTH_ROUTE", config.vertex_health)

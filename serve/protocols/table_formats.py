@@ -78,8 +78,8 @@ def is_headerless(codecs: Codecs, request: Request) -> bool:
     said = re.search(rb";\s*header\s*=\s*\"?(absent|present)", request.headers.get(b"content-type", b""), re.I)
     if said:
         return said[1].lower() == b"absent"
-    first = request.body[:LONGEST_LINE].removeprefix(b"\xef\xbb\xbf").partition(b"\n")[0].replace(b"\0", b"")
-    (cells,) = csv.reader([first.decode("utf-8", "replace")])
+    first = re.match(rb"[^\r\n]*", request.body[:LONGEST_LINE].removeprefix(b"\xef\xbb\xbf").replace(b"\0", b""))
+    (cells,) = csv.reader([first[0].decode("utf-8", "replace") if first else ""])
     names = codecs.columns.by_name
     return len(cells) == len(names) and not names.keys() & {cell.strip() for cell in cells}
 

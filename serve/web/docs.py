@@ -1,13 +1,13 @@
 """The page /docs: the operations of /openapi.json by protocol, with requests and responses."""
 
-import copy
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from serve.http.messages import Request, completed
+from serve.protocols import openapi
 from serve.protocols.routes import Routes
 from serve.registry import Service
 from serve.web.code import JSON, requests
@@ -64,9 +64,7 @@ def operations(api: dict[str, Any], address: str, ask: Ask) -> dict[str, list[Op
 
 def asking(service: Service, routes: Routes) -> Ask:
     """Make an Ask that a service answers without counting traffic; a long response is cut."""
-    quiet = copy.copy(service)
-    quiet.served, *kept = (replace(one, shadow=None, recorder=None) for one in (service.served, *service.kept.values()))
-    quiet.kept = dict(zip(service.kept, kept, strict=True))
+    quiet = openapi.quietly(service)
 
     def ask(method: str, path: str, kind: str, body: str) -> str:
         route = next(route for route in routes.at(path) if route.method == method)
@@ -74,7 +72,7 @@ def asking(service: Service, routes: Routes) -> Ask:
         request = Request(path, "", {b"content-type": kind.encode()} if kind else {}, body.encode())
         answer = completed(route.endpoint(quiet, request, **(route.names_in(path) or {})))
         text = answer.body.decode()
-        if b"json" in dict(answer.headers)[b"Content-Type"]:
+        if dict(answer.headers)[b"Content-Type"].endswith(b"json"):
             text = json.dumps(json.loads(text), indent=2, ensure_ascii=False)
         lines = text.splitlines()
         return "\n".join([*lines[:LINES], "..."] if len(lines) > LINES else lines)

@@ -157,7 +157,7 @@ def answer() -> Response:
 def docs() -> str:
     """GET /openapi.json for people."""
     service, routes = _service(), current_app.extensions["routes"]
-    api, address = openapi.document(service.served, service.config, routes), _address()
+    api, address = openapi.document(service, routes), _address()
     groups = operations(api, address, asking(service, routes))
     return render_template("docs.html", api=api, address=address, groups=groups)
 
