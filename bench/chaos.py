@@ -1,12 +1,12 @@
-"""make chaos: one fault after another under load, and what became of each request. It fails where it must.
+"""make chaos: cause faults one after another under load, and judge each answer.
 
-Two systems are broken: the service as processes of this machine (bench/processes.py), anywhere; and docker-compose's
-containers behind their proxy (bench/containers.py), where a Docker engine is. Clients ask all the time, in every
-protocol, single rows and batches, some compressed. Each answer is compared with the closed form of the version that it
-names; the versions' parameters differ, and the version must be one that was in service.
+Two systems get the faults: the service as processes of this machine (bench/processes.py), and docker-compose's
+containers behind their proxy (bench/containers.py), if a Docker engine runs. Clients send requests all the time, in
+every protocol, single rows and batches, some compressed. Each answer is compared with the closed form of the version
+that it names. The versions' parameters differ, and the named version must have been in service.
 
-The exit status is 1 if an answer was wrong; if a request was refused, or lost that was not in flight at a worker when
-that was killed; if a fault was not reached; or if a client got no right answer within 30 s after it.
+The exit status is 1 in each of these cases. An answer was wrong. A request was refused, or it was lost without being in
+flight at a killed worker. A fault was not reached. A client got no right answer within 30 s after a fault.
 """
 
 import argparse
@@ -28,13 +28,13 @@ from bench.load import Load
 
 
 class Fault(NamedTuple):
-    """What one fault did, how often it was tried, and what became of the requests meanwhile.
+    """The effect of one fault, its number of tries, and the outcomes of the requests meanwhile.
 
     Attributes
     ----------
-    reached : what was seen of it; where it was not reached, `missed` says why.
+    reached : the observed effect; if the fault was not reached, `missed` gives the reason.
     counts : {outcome: requests}.
-    allowed : requests that it may have lost: they were in flight at a worker when that was killed.
+    allowed : requests that it may have lost, because they were in flight at a killed worker.
     """
 
     name: str
@@ -57,9 +57,11 @@ Faults = Mapping[str, Callable[[], str]]
 
 
 def run(load: Load, faults: Faults, seconds: float, stop_early: bool = False) -> list[Fault]:
-    """Do each fault at least once, and all again in turn until the seconds are over; stop_early: once one has failed.
+    """Cause each fault at least once, and repeat all of them until the seconds are over.
 
-    A fault is a function that does it, returns what was seen of it once it is over, and raises if it was not reached.
+    A fault is a function that causes it, returns the observed effect, and raises if the fault was not reached.
+
+    stop_early : stop once a fault has failed.
     """
     table: list[Fault] = []
     began = time.monotonic()
@@ -87,7 +89,7 @@ COLUMNS = ("sent", "right", "wrong", "refused", "lost", "in flight when killed",
 
 
 def lines(table: Sequence[Fault]) -> Iterable[str]:
-    """The table: a row for each fault, all its tries together."""
+    """The table: one row for each fault, over all its tries."""
     yield "| fault | times | s | " + " | ".join(COLUMNS) + " | reached |"
     yield "|" + "-|" * (len(COLUMNS) + 4)
     for name in [*dict.fromkeys(one.name for one in table), ""]:
@@ -108,7 +110,7 @@ def main() -> None:
     parser.add_argument("--faults", nargs="+", help="these alone, by the names in the table")
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started and mounted is ended
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # end all that was started and mounted
     chosen = arguments.system or ["processes", *(["containers"] if engine() else [])]
     table: list[Fault] = []
     absent: dict[str, str] = {}
@@ -135,7 +137,7 @@ def main() -> None:
 
 
 def engine() -> bool:
-    """Whether a Docker engine answers, with Compose beside it."""
+    """Whether a Docker engine answers, with Compose installed."""
     return (
         bool(shutil.which("docker-compose") or shutil.which("docker"))
         and not subprocess.run(["docker", "info"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode

@@ -1,4 +1,4 @@
-"""The service as docker-compose's containers behind their proxy, and its faults; every client asks the proxy."""
+"""The service as docker-compose's containers behind their proxy, and the faults there."""
 
 import contextlib
 import json
@@ -34,7 +34,7 @@ def train(folder: Path) -> list[Path]:
 def running(
     folder: Path, templates: Sequence[Path], seed: int
 ) -> Iterator[tuple[Load, Mapping[str, Callable[[], str]], Mapping[str, str]]]:
-    """docker-compose up, and clients: the load, {fault: function}, {fault: why it can't be tried here}."""
+    """Start docker-compose and clients; yield the load, {fault: function}, {fault: obstacle}."""
     system = Containers(random.Random(seed))
     system.compose("down", "--volumes")
     try:
@@ -52,7 +52,7 @@ def docker(*arguments: str) -> str:
 
 
 class Containers:
-    """The containers, and what breaks them."""
+    """The containers, and their faults."""
 
     def __init__(self, draw: random.Random) -> None:
         self._draw, self.port, self.load = draw, free_port(), Load(Judge(()), draw.randrange(10**6))
@@ -100,7 +100,7 @@ class Containers:
         return [one for one, state in zip(found, states, strict=True) if state == "healthy"]
 
     def follow(self, version: int) -> bool:
-        """Wait until every container serves a version; no other may answer from then on."""
+        """Wait until every container serves a version; from then on no other may answer."""
         found = self._containers()
         until(lambda: all(self._serves(container, version) for container in found), 30, 0.2)
         self.load.judge.serving = frozenset({version})
@@ -120,7 +120,7 @@ class Containers:
         self.load.judge.serving |= {version}
 
     def _recovered(self, *, wait: float = 1.0) -> None:
-        """All containers are healthy again, and the proxy has seen it."""
+        """Wait until all containers are healthy again and the proxy has noticed it."""
         until(lambda: len(self.healthy()) == CONTAINERS, 60, 0.2)
         time.sleep(wait)
 

@@ -1,10 +1,10 @@
-"""A guard without a stop-watch: the instructions that decoding, predicting and encoding take, by valgrind.
+"""A test of speed without a clock: valgrind counts instructions of the codecs and the model.
 
-python -m bench.count             counts, and compares with bench/instructions.json; exit status 1 where one rose
-python -m bench.count --record    counts, and writes them there
+python -m bench.count             count, and compare with bench/instructions.json; exit status 1 if a count rose
+python -m bench.count --record    count, and write the counts to that file
 
-A count doesn't depend on what else the machine does, nor on its speed, but on the versions of what is counted: those
-are recorded too, and other versions are not compared.
+A count doesn't depend on the machine's load or speed. It depends on the versions of the packages, so these are recorded
+too, and other versions are not compared.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from pathlib import Path
 from bench.model import ROOT, ROW, ROWS, make_model
 
 RECORD = ROOT / "bench" / "instructions.json"
-# A rise that counts. The same code gave the same count to the instruction; another environment and training: 0.2 %.
+# The rise that fails, in %. The same code gave exactly the same count; another environment and training gave 0.2 %.
 TOLERANCE = 0.02
 REPEATED = {"decode 1 row": 500, "predict 1 row": 500, "encode 1 row": 500,
             "decode 1,000 rows": 4, "predict 1,000 rows": 4, "encode 1,000 rows": 4}  # fmt: skip
@@ -46,7 +46,7 @@ def main():
 
 
 def compared(found, recorded):
-    """Two records -> (lines that say how they differ, whether anything rose)."""
+    """Compare two records: (lines of differences, whether a count rose)."""
     if found["of"] != recorded["of"]:
         other = [f"{name} {recorded['of'].get(name)}" for name, said in found["of"].items()
                  if said != recorded["of"].get(name)]  # fmt: skip
@@ -63,10 +63,10 @@ def compared(found, recorded):
 
 
 def counted(models):
-    """{operation: instructions that it takes once}, of a process that marks where each begins and ends."""
+    """The instructions of each operation, from a process that marks each beginning and end."""
     environ = os.environ | {"PYTHONHASHSEED": "0"}
     with tempfile.TemporaryDirectory() as folder:
-        # callgrind writes what it has counted, and begins anew, at each call of this function of the C library.
+        # callgrind writes its counts and resets them at each call of this function of the C library.
         command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={folder}/part", "--dump-before=getsid"]
         command += [sys.executable, "-m", "bench.count", "--run", models]
         try:
@@ -75,20 +75,20 @@ def counted(models):
             raise SystemExit("counting needs valgrind: apt-get install valgrind") from error
         if run.returncode:
             raise SystemExit(f"counting failed: {run.stderr[-2000:]}")
-        # Part 1 is the start, part 2 the first operation, part 3 what comes before the second.
+        # Part 1 is the start, part 2 the first operation, part 3 the code before the second.
         parts = [Path(folder, f"part.{2 * i + 2}").read_text() for i in range(len(REPEATED))]
     totals = [int(re.search(r"^totals: (\d+)", part, re.M)[1]) for part in parts]
     return {name: round(total / REPEATED[name]) for name, total in zip(REPEATED, totals, strict=True)}
 
 
 def work(models):
-    """What is counted, in a process of its own."""
+    """Run the counted operations, in a process of their own."""
     from passfail.codecs import codecs
     from passfail.model import Model
     from passfail.repository import read_manifest
     from passfail.runtimes import MODEL_FILES, load_runtime
 
-    folder = Path(models, "bench", "1")  # opened without its self-checks: they would be most of what is counted
+    folder = Path(models, "bench", "1")  # opened without its self-checks, which would dominate the counts
     manifest = read_manifest(folder)
     model = Model(manifest, load_runtime("onnx", (folder / MODEL_FILES["onnx"]).read_bytes()))
     rows_of = codecs(manifest, 1000)
@@ -120,7 +120,7 @@ def work(models):
 
 
 def versions():
-    """What the counts depend on beside the code."""
+    """The versions on which the counts depend, besides the code."""
     packages = {name: metadata.version(name) for name in ("numpy", "onnxruntime", "msgspec")}
     tool = subprocess.run(["valgrind", "--version"], capture_output=True, text=True).stdout.strip()
     return {"python": platform.python_version(), "machine": platform.machine(), "valgrind": tool, **packages}

@@ -1,4 +1,4 @@
-"""How often the 95 % interval of a probability contains the truth, and what a bootstrap of the table says of its width.
+"""The coverage of a probability's 95 % interval, and its width beside a bootstrap's.
 
 python -m bench.coverage            200 tables of 200 rows; under a minute
 python -m bench.coverage --link probit --rows 100 --tables 500
@@ -20,12 +20,12 @@ from train.solvers.fit import fit
 from train.solvers.options import Options
 
 TRUE = np.array([-0.5, 1.0, -0.7, 0.4])  # the intercept, then the slopes
-PLACES = (0.1, 0.5, 0.9)  # true probabilities of the rows that are asked
+PLACES = (0.1, 0.5, 0.9)  # true probabilities of the rows
 BOOTSTRAPS = 200
 
 
 def main() -> None:
-    """Print the coverage at each place, and the widths of the first table's intervals beside the bootstrap's."""
+    """Print the coverage at each place, and the first table's widths beside the bootstrap's."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--link", choices=LINKS, default="logit")
     parser.add_argument("--rows", type=int, default=200)
@@ -58,14 +58,14 @@ def main() -> None:
 
 
 def draw(generator: np.random.Generator, rows: int, link: str) -> tuple[Floats, Floats]:
-    """A table from the true model: x (n, d), y (n,)."""
+    """Draw a table from the true model: x (n, d), y (n,)."""
     x = generator.normal(size=(rows, len(TRUE) - 1))
     p = np.array([LINKS[link].probability(score) for score in TRUE[0] + x @ TRUE[1:]])
     return x, (generator.random(rows) < p).astype(np.float64)
 
 
 def fitted_model(x: Floats, y: Floats, link: str) -> SimpleNamespace | None:
-    """What reference and Intervals need of a manifest; None where the outcomes are separated."""
+    """The part of a manifest that Intervals uses; None if the outcomes are separated."""
     features = tuple(
         Feature(f"x{i}", "numeric", (), float(column.min()), float(column.max()), None) for i, column in enumerate(x.T)
     )
@@ -79,7 +79,7 @@ def fitted_model(x: Floats, y: Floats, link: str) -> SimpleNamespace | None:
 
 
 def ask(x: Floats, y: Floats, link: str, asked: Floats) -> Floats | None:
-    """The intervals (k, 2) of the rows asked (k, d), from a fit to a table; None where it has none."""
+    """The intervals (k, 2) of rows (k, d), from a fit to a table; None if it has none."""
     model = fitted_model(x, y, link)
     return None if model is None else Intervals(model).at(asked, reference.logit(model, asked))
 

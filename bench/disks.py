@@ -1,4 +1,4 @@
-"""The disks that make chaos fills, takes the right to write from, and slows."""
+"""The disks that make chaos fills, write-protects and slows down."""
 
 import contextlib
 import os
@@ -15,7 +15,7 @@ from tests.support.wait import until
 
 @contextlib.contextmanager
 def small(folder: Path, size: str) -> Iterator[bool]:
-    """A folder with a file system of its own, and whether it could be mounted."""
+    """Mount a small file system on a folder; yield whether that worked."""
     folder.mkdir(parents=True)
     command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "chaos", str(folder)]
     mounted = not subprocess.run(command, stderr=subprocess.DEVNULL).returncode if shutil.which("mount") else False
@@ -28,7 +28,7 @@ def small(folder: Path, size: str) -> Iterator[bool]:
 
 @contextlib.contextmanager
 def full(folder: Path) -> Iterator[None]:
-    """Fill a small disk, to the last byte, and free it again."""
+    """Fill a small disk to the last byte, and free it afterwards."""
     filler = folder / ".filler"
     try:
         with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
@@ -42,7 +42,7 @@ def full(folder: Path) -> Iterator[None]:
 
 
 def no_object_storage() -> str:
-    """Why object storage can't be mounted here, or ""."""
+    """The reason why object storage can't be mounted here, or ""."""
     if missing := [tool for tool in ("rclone", "fusermount3", "mount") if not shutil.which(tool)]:
         return f"{' and '.join(missing)} not installed"
     return "" if os.access("/dev/fuse", os.R_OK | os.W_OK) else "there is no /dev/fuse"
@@ -50,20 +50,20 @@ def no_object_storage() -> str:
 
 @contextlib.contextmanager
 def object_storage(folder: Path, delay: float) -> Iterator[tuple[Path, Relay]]:
-    """Mount a store over a folder that is a mount itself: what it holds is then read over HTTP, each piece late.
+    """Mount a slow object store over a folder that is itself a mount.
 
-    rclone serves the folder (WebDAV), a relay delays what it answers, and rclone mounts it, as a bucket is mounted.
+    rclone serves the folder (WebDAV), a relay delays the responses, and rclone mounts it, as a bucket is mounted.
 
     delay : seconds, for each piece that the relay carries.
 
-    Yields the folder's own files, to be written as fast as ever, and the relay.
+    Yields the folder's own files, which can be written without delay, and the relay.
     """
     behind = folder.with_name(f"{folder.name}-behind")
     behind.mkdir(exist_ok=True)
     subprocess.run(["mount", "--bind", folder, behind], check=True)
     relay = Relay(free_port())
     relay.delay = delay
-    fresh = ["--read-only", "--dir-cache-time", "0s"]  # else a new version is not seen for minutes
+    fresh = ["--read-only", "--dir-cache-time", "0s"]  # else a new version would not appear for minutes
     serve = ["rclone", "serve", "webdav", str(behind), "--addr", f"127.0.0.1:{relay.to}", *fresh]
     store = f":webdav,url='http://127.0.0.1:{relay.port}':"
     mount = ["rclone", "mount", store, str(folder), "--allow-non-empty", "--allow-other", *fresh]

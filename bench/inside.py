@@ -1,8 +1,8 @@
-"""python -m bench.inside: the service with a clock that can be set, or with a fault of its own put into it.
+"""python -m bench.inside: the service with an adjustable clock, or with an injected fault.
 
-CHAOS_HUNG is the file that a worker makes before it hangs, which HANG makes it do.
-CHAOS_CLOCK is a file of one float64: the seconds that the service's clock (not the monotonic one) is ahead.
-CHAOS_MUTANT is the name of a fault that make chaos must find: one of MUTANTS.
+CHAOS_HUNG is the file that a worker makes before it hangs, after the signal HANG.
+CHAOS_CLOCK is a file of one float64: the seconds by which the service's clock (not the monotonic one) is ahead.
+CHAOS_MUTANT is the name of a fault that make chaos must find, one of MUTANTS.
 """
 
 import mmap
@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-HANG = signal.SIGRTMIN + 5  # gunicorn and Python leave it alone
+HANG = signal.SIGRTMIN + 5  # gunicorn and Python do not use it
 
 
 def set_clock(path: Path, seconds: float) -> None:
@@ -36,7 +36,7 @@ def _fake_clock(path: str) -> None:
 def _hang_in_c(path: str) -> None:
     def hang(*_: object) -> None:
         Path(path).touch()
-        sum(range(10**15))  # one call of C: it gives up no lock, and looks at no signal
+        sum(range(10**15))  # one call of C, which keeps the lock and handles no signal
 
     signal.signal(HANG, hang)
 
@@ -46,7 +46,7 @@ def _seldom(share: float) -> bool:
 
 
 def flipped_verdict() -> None:
-    """One verdict in a thousand is the other one."""
+    """Flip one verdict in a thousand."""
     from passfail.model import Model
 
     verdict, rows, began = Model.verdict, Model.predict_rows, dict[int, float]()
@@ -66,7 +66,7 @@ def flipped_verdict() -> None:
 
 
 def other_version() -> None:
-    """One run in a hundred is that of another version, under the name of the version that was asked."""
+    """Let another version compute one run in a hundred, under the requested version's name."""
     import passfail.loading
 
     opened: list[Any] = []
@@ -88,7 +88,7 @@ def other_version() -> None:
 
 
 def stale_version() -> None:
-    """A pin is reported as followed, but one request in a hundred is answered by the version before."""
+    """Report a pin as followed, but let the previous version answer one request in a hundred."""
     from serve.registry import Service
 
     state: dict[str, Any] = {}
@@ -105,7 +105,7 @@ def stale_version() -> None:
 
 
 def other_connection() -> None:
-    """One answer in two hundred goes to another connection than the one that asked."""
+    """Send one answer in two hundred to another connection than the request's."""
     from serve.server.connection import Connection
 
     send, last = Connection.send, []
@@ -119,7 +119,7 @@ def other_connection() -> None:
 
 
 def dropped_request() -> None:
-    """One request in two hundred is never answered: its connection ends."""
+    """Close the connection of one request in two hundred without an answer."""
     from serve.server.connection import Connection
 
     send = Connection.send

@@ -1,4 +1,4 @@
-"""Questions in every protocol, and a judge that knows the right answer to each: what make chaos and make soak ask."""
+"""Requests in every protocol, and a judge of the answers, for make chaos and make soak."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from passfail.proof import reference
 from passfail.proof.certificate import ulp
 
 JSON, CSV, LINES = "application/json", "text/csv", "application/jsonlines"
-VERTEX = "/vertex"  # AIP_PREDICT_ROUTE of the services that are asked
+VERTEX = "/vertex"  # AIP_PREDICT_ROUTE of the tested services
 SIZES = (1, 1, 1, 10, 1000)  # rows of a question that can have several
 BAD = [b"", b"{", b'{"x": "y"}', b"[1, 2]", b"\xff\x00", b"[" * 5000, b'{"a": 1, "a": 2}']
 OUTPUTS = {"probability": "<f8", "logit": "<f8", "verdict": "?", "stable": "?"}
 
 
 class Question(NamedTuple):
-    """A request, and what it asks for.
+    """A request, and its rows.
 
     Attributes
     ----------
-    kind : the protocol, as the table names it.
-    x : the rows, float64 (n, d); None: a body that must be refused.
+    kind : the protocol, as in the table.
+    x : the rows, float64 (n, d); None for a body that must be refused.
     version : the version that the path names, or None.
     """
 
@@ -47,17 +47,17 @@ class Question(NamedTuple):
 
 
 class Wrong(Exception):
-    """An answer is not the right one; the argument says how it differs."""
+    """An answer is wrong; the argument describes the difference."""
 
 
 class Judge:
-    """Knows each version's manifest, and which versions may answer.
+    """The manifest of each version, and the versions that may answer.
 
     Attributes
     ----------
     manifests : {version: manifest}.
-    serving : the versions that may answer a request that names none.
-    find : reads the manifest of a version that answers before this process has seen it.
+    serving : the versions that may answer a request without a version.
+    find : reads the manifest of a version that this process has not seen yet.
     """
 
     def __init__(self, manifests: Iterable[Manifest]) -> None:
@@ -68,7 +68,7 @@ class Judge:
     def question(
         self, draw: random.Random, kind: str | None = None, sizes: Sequence[int] = SIZES, plain: bool = False
     ) -> Question:
-        """Draw a question: its kind, its rows, and whether its body is compressed (plain: never)."""
+        """Draw a request: its kind, its rows, and whether its body is compressed (plain: never)."""
         manifest = next(iter(self.manifests.values()))
         kind = kind or draw.choice(sorted(KINDS))
         n = 1 if kind == "predict, object" else draw.choice(sizes)
@@ -92,9 +92,9 @@ class Judge:
     def check(
         self, asked: Question, status: int, headers: Mapping[str, str], body: bytes, serving: frozenset[int]
     ) -> None:
-        """Compare an answer with the closed form of the version that it names, the logits to the bit. Raises Wrong.
+        """Compare an answer with the closed form of the version that it names, logits bit for bit.
 
-        serving : the versions that may answer, while the request was asked and answered.
+        serving : the versions that may answer during the request. Raises Wrong.
         """
         if headers.get("X-Request-Id") != asked.headers["X-Request-Id"]:
             raise Wrong("its X-Request-Id is another request's")
@@ -215,7 +215,10 @@ KINDS: dict[str, Any] = {
 def _read(
     asked: Question, headers: Mapping[str, str], body: bytes, manifest: Manifest
 ) -> tuple[set[int], dict[str, list[Any]]]:
-    """The versions that an answer names, and its columns: verdict, label, probability and logit. Raises Wrong."""
+    """The versions in an answer, and its columns (verdict, label, probability, logit).
+
+    Raises Wrong.
+    """
     try:
         if asked.kind.startswith("v2"):
             return _read_tensors(headers, body)

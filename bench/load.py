@@ -1,4 +1,4 @@
-"""Clients that ask without end, and an account of what became of each request: what make chaos measures with."""
+"""Clients that send requests without end, and the outcome of each request, for make chaos."""
 
 import contextlib
 import http.client
@@ -11,19 +11,19 @@ from collections.abc import Callable, Iterator
 
 from bench.judge import Judge, Question, Wrong
 
-# What can become of a request. `right`: the right answer, or the refusal of a body that must be refused. `killed`:
-# lost, and it was in flight at a worker when that was killed. All others must be 0.
+# The outcomes of a request. `right`: the right answer, or the refusal of a body that must be refused. `killed`: lost in
+# flight at a killed worker. All others must be 0.
 OUTCOMES = ("right", "wrong", "refused", "lost", "killed")
 RECOVERY_SECONDS = 30  # after a fault, for each client to get a right answer
 
 
 class Flight:
-    """A request that is being asked.
+    """A request in flight.
 
     Attributes
     ----------
-    serving : the versions that may answer, when it was begun.
-    excused : whether the worker that has it was killed meanwhile.
+    serving : the versions that might answer when it began.
+    excused : whether its worker was killed meanwhile.
     """
 
     def __init__(self, client: "Client", serving: frozenset[int]) -> None:
@@ -31,13 +31,13 @@ class Flight:
 
 
 class Load:
-    """All clients, what they ask, and what became of it.
+    """All clients, their requests, and the outcomes.
 
     Attributes
     ----------
-    allowed : requests that were in flight at a worker when it was killed, since the counts were last taken.
-    examples : the first few answers that were not right, as sentences.
-    enough : whether something has gone wrong already.
+    allowed : requests in flight at killed workers, since the counts were last taken.
+    examples : the first few wrong answers, as sentences.
+    enough : whether a fault has occurred already.
     """
 
     def __init__(self, judge: Judge, seed: int) -> None:
@@ -50,7 +50,7 @@ class Load:
         self.stopped = False
 
     def start(self, group: str, port: Callable[[], int], clients: int, bad: bool = False) -> list["Client"]:
-        """Start clients of a group; `bad`: they send what must be refused."""
+        """Start clients of a group; `bad` ones send bodies that must be refused."""
         found = [Client(self, group, port, self._seed + len(self.clients) + i, bad) for i in range(clients)]
         self.clients += found
         for client in found:
@@ -58,7 +58,7 @@ class Load:
         return found
 
     def stop(self, clients: list["Client"] | None = None) -> None:
-        """Let clients (all of them) end their requests and stop."""
+        """Let clients (default: all) complete their requests and stop."""
         chosen = list(self.clients) if clients is None else clients
         for client in chosen:
             client.stopped = True
@@ -69,7 +69,7 @@ class Load:
 
     @contextlib.contextmanager
     def paused(self, *groups: str, wait: bool = True) -> Iterator[None]:
-        """Let the clients of some groups begin no request; wait: until what they have asked is answered."""
+        """Pause the clients of some groups; `wait` until their requests are answered."""
         chosen = [client for client in self.clients if client.group in groups]
         with self.lock:
             for client in chosen:
@@ -85,7 +85,7 @@ class Load:
 
     @contextlib.contextmanager
     def idle_connections_may_end(self, group: str) -> Iterator[None]:
-        """Let a connection of a group end that is idle: its client asks again on a new one (RFC 9112, 9.3.1)."""
+        """Allow a group's idle connections to end; clients retry on new ones (RFC 9112, 9.3.1)."""
         chosen = [client for client in self.clients if client.group == group]
         for client in chosen:
             client.may_end = True
@@ -97,9 +97,9 @@ class Load:
                 client.may_end = False
 
     def killed(self, ports: set[int] | None = None, group: str | None = None) -> int:
-        """The worker that holds the clients' connections from these ports, or what serves a group, is killed.
+        """Note that the worker of connections from these ports, or of a group, is killed.
 
-        What is in flight there may be lost; who asks there from now on finds the connection closed, and asks again.
+        Its requests in flight may be lost. A client whose next request finds the connection closed retries it.
         """
         with self.lock:
             held = [client for client in self.clients if client.group == group or client.port in (ports or ())]
@@ -126,7 +126,7 @@ class Load:
                     self.examples.append(f"{outcome}, {flight.client.group}, after {took:.2f} s: {why}")
 
     def settle(self) -> str:
-        """Wait until each client has a right answer to a request that it begins from now on; else who has not."""
+        """Wait for a right answer to a new request of each client; return a sentence on failure."""
         now = time.monotonic()
         while time.monotonic() < now + RECOVERY_SECONDS:
             late = [client for client in self.clients if client.last_right < now and not client.stopped]
@@ -136,7 +136,7 @@ class Load:
         return f"{', '.join(sorted({client.group for client in late}))}: no right answer in {RECOVERY_SECONDS} s"
 
     def take(self) -> tuple[Counter[str], int, int, float]:
-        """(outcomes, allowed to be lost, asked again, the longest wait in seconds), since they were last taken."""
+        """Take the counts since the last call: (outcomes, allowed losses, retries, longest wait)."""
         with self.lock:
             found = self.counts, self.allowed, self.again, self.longest
             self.counts, self.allowed, self.again, self.longest = Counter(), 0, 0, 0.0
@@ -144,7 +144,10 @@ class Load:
 
 
 def right_answer(judge: Judge, port: int, asked: Question) -> tuple[int, bytes]:
-    """The status and the body that answer a question, judged, and the same when it is asked again. Raises Wrong."""
+    """Send a request twice; return status and body if both answers are right and equal.
+
+    Raises Wrong.
+    """
     found = []
     for _ in range(2):
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
@@ -159,15 +162,15 @@ def right_answer(judge: Judge, port: int, asked: Question) -> tuple[int, bytes]:
 
 
 class Client(threading.Thread):
-    """Asks on a kept connection until it is stopped.
+    """Sends requests on a kept connection until it is stopped.
 
     Attributes
     ----------
     go : set while it may begin a request.
-    fresh : whether its next request is to have a connection of its own.
-    port, dead : the port that its connection comes from, and that of a connection whose worker was killed.
+    fresh : whether its next request needs a new connection.
+    port, dead : the local port of its connection, and that of a connection whose worker was killed.
     may_end : whether its connection may end while it is idle.
-    last_right : when the last request began that was answered right.
+    last_right : the start of the last request with a right answer.
     """
 
     def __init__(self, load: Load, group: str, port: Callable[[], int], seed: int, bad: bool) -> None:
@@ -189,7 +192,7 @@ class Client(threading.Thread):
             if flight is not None:
                 try:
                     outcome, why = self._ask(asked, flight)
-                except Exception:  # a client that ends would be a fault that nobody sees
+                except Exception:  # the end of a client would be an unnoticed fault
                     outcome, why = "wrong", traceback.format_exc()
                 self._load.land(flight, outcome, f"{asked.kind}, {why}")
         self._close()
@@ -203,7 +206,7 @@ class Client(threading.Thread):
             return flight
 
     def _ask(self, asked: Question, flight: Flight) -> tuple[str, str]:
-        """What became of a request, and why."""
+        """Send a request; return its outcome and the reason."""
         if self.fresh:
             self._close()
             self.fresh = False
@@ -215,7 +218,7 @@ class Client(threading.Thread):
             self._close()
             if flight.excused:
                 return "killed", ""
-            if dead:  # it was idle: RFC 9112 (9.3.1) has its client ask again
+            if dead:  # it was idle: its client retries (RFC 9112, 9.3.1)
                 self._load.again += 1
                 return self._ask(asked, flight)
             return "lost", f"{'kept' if kept else 'new'} connection: {error!r}"
@@ -224,7 +227,7 @@ class Client(threading.Thread):
         try:
             self._load.judge.check(asked, status, headers, body, flight.serving | self._load.judge.serving)
         except Wrong as error:
-            # The proxy's own page: nobody answered.
+            # The proxy's own page, because no server answered.
             return ("lost" if status in (502, 503, 504) else "wrong"), str(error)
         return "right", ""
 

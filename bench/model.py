@@ -1,4 +1,4 @@
-"""The model that every bench measures: trained and exported anew, four numeric columns."""
+"""The model of every bench: trained and exported for it, with four numeric columns."""
 
 import random
 import subprocess
@@ -11,7 +11,10 @@ ROWS = [ROW | {"a": i / 7} for i in range(1000)]
 
 
 def make_model(python, folder):
-    """Train and export `bench`, with the interpreter that has train/: 400 rows, any sort of truth. The repository."""
+    """Train and export the model `bench` from 400 rows; return the repository.
+
+    python : the interpreter for which train/ is installed.
+    """
     draw = random.Random(6)
     rows = [[draw.gauss(0, 1) for _ in COLUMNS] for _ in range(400)]
     lines = [",".join(map(repr, [*row, int(sum(row) + draw.gauss(0, 1) > 0)])) for row in rows]

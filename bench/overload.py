@@ -1,15 +1,15 @@
-"""make overload: what admission is worth. One worker on one core is offered ten times what it can answer.
+"""make overload: the effect of admission on one worker at ten times its capacity.
 
-The load is open: requests come at random moments (Poisson), whether or not those before them are answered. Capacity is
-measured first, by two clients that wait for their answers; then the latency at a fifth of it, and at ten times. The
-request is 100 rows to explain, which take long to answer and nothing to refuse; where refusing takes a good part of
-answering (a single row) no server can refuse ten times its capacity, and the proxy has to. `late` is how late the bench
-itself sent (p99): where that is much, it could not keep up, and the figures beside it are its own.
+The load is open: requests arrive at random times (Poisson), whether or not earlier ones are answered. Two clients that
+wait for their answers first measure the capacity. Then the bench measures the latency at a fifth of it, and at ten
+times. The request is 100 rows to explain, which are slow to answer and fast to refuse. A single row is not: refusing it
+costs a good part of answering it, so no server can refuse ten times its capacity, and the proxy must. `late` is the p99
+of the bench's own delay in sending. If it is large, the bench could not keep up, and its figures are not the server's.
 
-The answer is judged first, as make chaos judges; each answer must have the same bytes. The exit status is 1 if one has
-others; if a request was lost, or refused without 503 and Retry-After; if one in ten is refused at a fifth of the
-capacity; if at ten times less than half of it is answered; or if an answer waited for longer than those requests take
-that MAX_IN_FLIGHT lets in before it.
+The answer is first judged as in make chaos; each answer must then have the same bytes. The exit status is 1 in each of
+these cases. An answer has other bytes. A request was lost, or refused without 503 and Retry-After. One request in ten
+was refused at a fifth of the capacity. At ten times, less than half of the capacity was answered. An answer waited for
+longer than the requests before it take, as many as MAX_IN_FLIGHT admits.
 """
 
 import argparse
@@ -35,21 +35,21 @@ from passfail.repository import read_manifest
 from tests.support.service import service
 
 CORES = sorted(os.sched_getaffinity(0))
-LEAST_ANSWERED = 0.5  # of the capacity, at ten times that
-MOST_REFUSED = 0.1  # of what comes at a fifth of the capacity: where MAX_IN_FLIGHT is 2, three may come at once
-MOST_WAIT = 2.0  # times as long as the requests before it take at capacity
+LEAST_ANSWERED = 0.5  # of the capacity, at ten times the capacity
+MOST_REFUSED = 0.1  # of the requests at a fifth of the capacity: with MAX_IN_FLIGHT 2, three may arrive at once
+MOST_WAIT = 2.0  # times the duration of the earlier requests at capacity
 
 
 class Loaded(NamedTuple):
-    """What one rate of requests came to.
+    """The outcome of one rate of requests.
 
     Attributes
     ----------
     limit : MAX_IN_FLIGHT.
     capacity, offered : requests a second.
     counts : {"right", "wrong", "refused", "lost": requests}.
-    p99, unloaded : of the answered, and at a fifth of the capacity, in ms.
-    late : p99 of how late the bench sent, in ms.
+    p99, unloaded : the latency of answered requests, and at a fifth of the capacity, in ms.
+    late : p99 of the bench's delay in sending, in ms.
     """
 
     limit: int
@@ -63,7 +63,7 @@ class Loaded(NamedTuple):
 
 
 class Connections:
-    """Kept connections; as many as are needed."""
+    """A pool of kept connections, which grows as needed."""
 
     def __init__(self, port: int, asked: Question, right: bytes) -> None:
         head = {**asked.headers, "Host": "here", "Content-Length": str(len(asked.body))}
@@ -73,7 +73,7 @@ class Connections:
         self._free: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
 
     async def ask(self) -> str:
-        """What became of a request."""
+        """Send a request, and return its outcome."""
         try:
             reader, writer = self._free.pop() if self._free else await asyncio.open_connection("127.0.0.1", self._port)
             writer.write(self._request)
@@ -101,7 +101,7 @@ async def capacity(connections: Connections, seconds: float) -> float:
 
 
 async def offered(connections: Connections, rate: float, seconds: float) -> dict[str, list[float]]:
-    """{outcome: the latency of each, in ms} of requests that come at that rate; "late": how late each was sent."""
+    """Send requests at that rate: {outcome: latencies in ms}; "late" has the delays in sending."""
     draw, found = random.Random(1), collections.defaultdict[str, list[float]](list)
 
     async def one(due: float) -> None:
@@ -113,7 +113,7 @@ async def offered(connections: Connections, rate: float, seconds: float) -> dict
     while due < until:
         due += draw.expovariate(rate)
         await asyncio.sleep(max(0, due - time.perf_counter()))
-        tasks.append(asyncio.create_task(one(due)))  # from when it was due: a late client must not flatter
+        tasks.append(asyncio.create_task(one(due)))  # timed from its due time
     await asyncio.gather(*tasks)
     return found
 
@@ -123,7 +123,7 @@ def p99(latencies: Sequence[float]) -> float:
 
 
 async def measure(limit: int, connections: Connections, seconds: float) -> list[Loaded]:
-    """A fifth of the capacity, and ten times."""
+    """Measure at a fifth of the capacity, and at ten times."""
     rate, loads = await capacity(connections, seconds / 2), list[Loaded]()
     for share in (0.2, 10):
         found = await offered(connections, share * rate, seconds)
@@ -135,7 +135,7 @@ async def measure(limit: int, connections: Connections, seconds: float) -> list[
 
 
 def faults(one: Loaded) -> list[str]:
-    """What was wrong, a sentence each."""
+    """The faults, a sentence each."""
     told = [f"{one.counts[outcome]:,} answers were {outcome}" for outcome in ("wrong", "lost") if one.counts[outcome]]
     if one.offered > one.capacity:
         answered = one.counts["right"] / one.seconds

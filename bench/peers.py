@@ -1,4 +1,4 @@
-"""The servers that ours is compared with, each as its documentation writes it, all on the same model.onnx.
+"""The servers that ours is compared with, each as in its documentation, on one model.onnx.
 
 MODEL is the folder of the exported version. Four numeric columns, one row or a list of them.
 """
@@ -38,7 +38,7 @@ def runtime():
 
 
 def naive_flask():
-    """Flask as a tutorial serves a model: get_json, a list of rows, jsonify."""
+    """Flask, as in a tutorial: get_json, a list of rows, jsonify."""
     from flask import Flask, jsonify, request
 
     app, run = Flask(__name__), runtime()
@@ -58,7 +58,7 @@ def naive_flask():
 
 
 def fast_api():
-    """FastAPI as its documentation has it: typed models, an async view."""
+    """FastAPI, as in its documentation: typed models, an async view."""
     from fastapi import FastAPI
     from pydantic import BaseModel
 

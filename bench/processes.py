@@ -1,8 +1,8 @@
-"""The service as processes of this machine: two services on one repository, and a proxy before them.
+"""The service as processes of this machine: two services on one repository behind a proxy.
 
-`asgi` and `gthread` are services of two workers each, by their worker class. Some clients ask each of them, some ask
-HAProxy, whose configuration is deploy/proxy/haproxy.cfg, and which reaches the services over relays (bench/relay.py).
-bench/faults.py breaks them.
+`asgi` and `gthread` are services of two workers each, named by their worker class. Some clients send requests to each
+of them, some to HAProxy (deploy/proxy/haproxy.cfg), which reaches the services through relays (bench/relay.py).
+bench/faults/ has the faults.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ from bench.services import PATH, ROOT, Proxy, Service, clients_of
 from bench.versions import Versions
 from tests.support.wait import until
 
-HUNG_SECONDS = 10  # gunicorn's timeout, which is 30 by default
+HUNG_SECONDS = 10  # gunicorn's timeout, 30 by default
 CLIENTS = {"asgi": 2, "gthread": 2, "proxy": 2}
 
 
@@ -33,9 +33,9 @@ CLIENTS = {"asgi": 2, "gthread": 2, "proxy": 2}
 def running(
     folder: Path, templates: Sequence[Path], seed: int, only: Sequence[str] = tuple(CLIENTS), **settings: str
 ) -> Iterator[tuple[Load, Mapping[str, Callable[[], str]], Mapping[str, str]]]:
-    """Start the services, the proxy and the clients: the load, {fault: function}, {fault: why it can't be tried here}.
+    """Start services, proxy and clients; yield the load, {fault: function}, {fault: obstacle}.
 
-    only : the groups of clients, "asgi", "gthread" and "proxy", and what they ask.
+    only : the groups of clients, "asgi", "gthread" and "proxy", and their servers.
     """
     with contextlib.ExitStack() as stack:
         system = Processes(stack, folder, templates, random.Random(seed), only, settings)
@@ -51,9 +51,9 @@ class Processes:
     ----------
     folder : holds the file systems `models`, `logs` and `tmp`, and the file of the services' clock.
     services, relays : {worker class: ...}
-    proxy : None where HAProxy is not installed, or no client asks it.
+    proxy : None if HAProxy is not installed, or if no client uses it.
     hung : a file that a worker makes before it hangs in C.
-    checkpoints : what the trainer wrote of the templates.
+    checkpoints : the trainer's checkpoints of the templates.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class Processes:
         stack.callback(self.load.stop)
 
     def missing(self) -> dict[str, str]:
-        """{what some faults need, and is not here: why}."""
+        """The missing needs of faults, {need: the reason}."""
         found = {
             PROXY: "" if self.proxy else "HAProxy is not installed",
             DISKS: "" if all(self._mounted) else "a file system can't be mounted here",
@@ -110,9 +110,9 @@ class Processes:
         return {need: why for need, why in found.items() if why}
 
     def kill_worker(self, service: Service) -> int:
-        """Kill a worker, and wait for its successor; how many of the clients' requests it had."""
+        """Kill a worker, and wait for its successor; return its number of requests in flight."""
         victim = self.draw.choice(service.workers())
-        os.kill(victim, signal.SIGSTOP)  # so that its connections are exactly those it dies with
+        os.kill(victim, signal.SIGSTOP)  # so that it opens no further connections before its death
         hit = self.load.killed(clients_of(victim, service.port))
         os.kill(victim, signal.SIGKILL)
         until(lambda: victim not in service.workers())
@@ -120,13 +120,13 @@ class Processes:
         return hit
 
     def follow(self, number: int, seconds: float = 10) -> None:
-        """Wait until all workers of all services serve a version; no other may answer from then on."""
+        """Wait until all workers of all services serve a version; from then on no other may answer."""
         for service in self.services.values():
             until(lambda service=service: _serves(service.ready(), number), seconds)
         self.load.judge.serving = frozenset({number})
 
     def pin(self, version: object) -> None:
-        """Pin by the command, which waits for each service."""
+        """Pin with the command, which waits for each service."""
         for service in self.services.values():
             command = [sys.executable, "-m", "passfail", "pin", str(version), "--model", self.versions.name]
             where = ["--models", str(self.folder / "models"), "--service", f"http://127.0.0.1:{service.port}"]

@@ -1,7 +1,8 @@
-"""make profile: where the service's time goes, for one row and for 1,000: shares of server, decode, runtime, encode.
+"""make profile: the shares of server, decoding, runtime and encoding in the service's time.
 
-py-spy samples 500 times a second which stack holds the GIL; waiting holds none. A sample belongs to the innermost of
-its frames that SHARES knows: what NumPy or msgspec does for the decoder is decoding.
+It measures requests of 1 row and of 1,000. py-spy samples 500 times a second the stack that holds the GIL; waiting
+holds none. A sample belongs to the innermost of its frames that SHARES knows, so NumPy's and msgspec's work for the
+decoder counts as decoding.
 """
 
 import argparse
@@ -17,8 +18,8 @@ from bench.model import make_model
 from bench.serve import OBJECTS, ONE8, OURS, Bench
 from bench.server import CLIENT, load, need_wrk
 
-# Share -> patterns of its frames, as py-spy names them: "function (file:line)". tests/unit/bench holds each pattern
-# against the modules and packages that there are.
+# Share -> patterns of its frames in py-spy's format, "function (file:line)". tests/unit/bench compares each pattern
+# with the existing modules and packages.
 SHARES = {
     "runtime": [r"\(passfail/runtimes/", r"\(onnxruntime/"],
     "decode": [r"\b(read|decode|parse)\w* \(passfail/codecs/", r"\(passfail/columns\.py"],
@@ -31,7 +32,7 @@ SHARES = {
 }
 PATTERNS = {share: re.compile("|".join(patterns)) for share, patterns in SHARES.items()}
 OTHER = "other"
-MOST_OTHER = 0.05  # of the samples: above it, the patterns no longer fit the code
+MOST_OTHER = 0.05  # of the samples; above it, the patterns no longer match the code
 SECONDS = 6
 
 
@@ -54,7 +55,7 @@ def main():
 
 
 def sampled(bench, ask):
-    """{stack, outermost frame first: samples} of the worker under that load."""
+    """Sample the worker under that load: {stack, outermost frame first: samples}."""
     with bench.server(OURS) as server, tempfile.NamedTemporaryFile("r") as file:
         (worker,) = server.workers()
         busy = threading.Thread(target=load, args=(server, ask, 8, SECONDS + 3))
@@ -69,7 +70,7 @@ def sampled(bench, ask):
 
 
 def stacks_of(raw):
-    """py-spy's raw format, "outermost;...;innermost samples" a line -> {stack: samples}."""
+    """Parse py-spy's raw format, "outermost;...;innermost samples" a line, to {stack: samples}."""
     found = Counter()
     for line in raw.splitlines():
         stack, _, count = line.rpartition(" ")
@@ -78,7 +79,7 @@ def stacks_of(raw):
 
 
 def shares(stacks):
-    """{share: samples}."""
+    """Count the samples of each share: {share: samples}."""
     found = Counter()
     for stack, count in stacks.items():
         found[share_of(stack)] += count
@@ -94,7 +95,7 @@ def share_of(stack):
 
 
 def unmatched(stacks):
-    """What to say of samples that no pattern knows, and of shares that no sample belongs to."""
+    """A sentence on samples without a pattern, and on shares without a sample; or ""."""
     found = shares(stacks)
     if found[OTHER] > MOST_OTHER * found.total():
         innermost = Counter()

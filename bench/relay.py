@@ -1,4 +1,4 @@
-"""A TCP relay between two programs on this machine, which can be slowed, stalled or cut: make chaos's network."""
+"""The network of make chaos: a TCP relay that can be slowed, stalled or cut."""
 
 import contextlib
 import selectors
@@ -11,11 +11,11 @@ RESET = struct.pack("ii", 1, 0)  # SO_LINGER: closing sends RST
 
 
 class Relay:
-    """Carries the bytes of each connection to a port of this machine, in a thread of its own.
+    """Forwards the bytes of each connection to a port of this machine, in a thread.
 
     Attributes
     ----------
-    to, port : where it carries to, and where it listens.
+    to, port : the port it forwards to, and the port it listens on.
     delay : seconds before each piece is passed on.
     stalled : whether nothing is passed on.
     carried : connections carried so far.
@@ -29,7 +29,7 @@ class Relay:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def cut(self) -> int:
-        """Reset all connections, and each new one, until `mend`; returns how many there were."""
+        """Reset all connections, and each new one until `mend`; return the number of open ones."""
         self._cut, found = True, list(self._open)
         for one in found:
             with contextlib.suppress(OSError):
@@ -38,7 +38,7 @@ class Relay:
         return len(found) // 2
 
     def mend(self) -> None:
-        """Carry on after `cut`."""
+        """Forward again after `cut`."""
         self._cut = False
 
     def close(self) -> None:

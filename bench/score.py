@@ -1,11 +1,11 @@
-"""Scoring a file, beside pandas with scikit-learn, polars with ONNX Runtime, and DuckDB with the SELECT; file to file.
+"""Scoring a file, compared with pandas and scikit-learn, polars and ONNX Runtime, DuckDB.
 
 python bench/score.py models/admissions                          a CSV of 1e6 rows
 python bench/score.py models/admissions --rows 10000000 --parquet
 
-Each runs in a process of its own, its imports included, on all cores. Rounds are interleaved, and the median of each
-one's ratio to ours counts. Needs bench/requirements.txt, polars, duckdb and sqlglot. Ours also writes label, stable,
-outside, errors and a receipt; the others write logit and probability alone, and check nothing.
+Each runs in a process of its own, with its imports, on all cores, from file to file. Rounds are interleaved, and the
+median of each one's ratio to ours counts. The bench needs bench/requirements.txt, polars, duckdb and sqlglot. Ours also
+writes label, stable, outside, errors and a receipt; the others write logit and probability only, and check nothing.
 """
 
 import argparse
@@ -27,7 +27,7 @@ WHO = ("ours", "pandas", "polars", "duckdb")
 
 
 def main():
-    """Measure each on one file, and print its wall and processor seconds, peak MiB, and ratios to ours."""
+    """Measure each on one file; print wall and CPU seconds, peak MiB, and the ratios to ours."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path, help="the folder of the admissions' model")
     parser.add_argument("--rows", type=int, default=1_000_000)

@@ -1,9 +1,10 @@
-"""make bench: the service beside the servers people use, in one run, on the same model, in interleaved rounds.
+"""make bench: the service compared with common servers, on the same model, in one run.
 
-The server has core 0 and wrk core 1 (on one core they share it, and the run says so). Every number is the median of
-its rounds; a ratio is taken within each round first, and its spread is that of the rounds. Beside each rate stands the
-processor time of a request, which a busy machine changes less, and "by CPU" what that alone would tell. Before and
-after each load the server's answer is compared with what it must be, and wrk counts what is not 200.
+The server has core 0 and wrk core 1 (on one core they share it, and the run reports that). The rounds are interleaved.
+Each number is the median of its rounds; a ratio is computed within each round, and its spread is that of the rounds.
+Each rate has the CPU time of a request beside it, which a busy machine changes less; "by CPU" is the ratio by that
+time. The server's answer is compared with the right one before and after each load, and wrk counts statuses other than
+200.
 """
 
 import argparse
@@ -43,10 +44,10 @@ ROWS_EACH = {OBJECTS: 1000, TENSOR: 1000, BINARY: 1000, CSV: 100_000}
 
 
 class Aim(NamedTuple):
-    """What is wanted of a measure of `of`: at least, or with most=True at most, `aim`.
+    """The aim of one measure: at least `aim`, or with most=True at most `aim`.
 
-    Of the measure itself, or of its ratio to another server's (`to`), to another measure of the same (`than`), or to
-    that measure of that server.
+    It applies to the measure `of` itself, or to its ratio to another server's measure (`to`), to another measure of the
+    same server (`than`), or to that measure of that server.
     """
 
     measure: str
@@ -57,9 +58,9 @@ class Aim(NamedTuple):
     of: str = OURS
 
     def found(self, servers, before=""):
-        """Its value in one round, {server: {measure: value}}; None where that was not measured.
+        """The value in one round, {server: {measure: value}}; None if it was not measured.
 
-        before: "cpu " takes it from the processor time instead, as if each server had had its core to itself.
+        before : "cpu " computes it from the CPU time, as if each server had its core to itself.
         """
         own = servers.get(self.of, {}).get(before + self.measure)
         if self.to is None and self.than is None:
@@ -108,15 +109,16 @@ def answered(rows):
 
 
 def asks():
-    """{name: the Ask}: each body, and what is right about an answer to it, by ONNX Runtime itself."""
+    """The requests {name: Ask}, each with the test of its answer, by ONNX Runtime itself."""
     rows = np.array([list(row.values()) for row in ROWS])
     lines = [[f"{row * prime % 1000 / 7:.6g}" for prime in (37, 41, 43, 47)] for row in range(100_000)]
-    # In a process that then ends: what the bench had mapped of the peers' ONNX Runtime would be taken off their memory.
+    # In a process that then ends: the bench must not share pages of ONNX Runtime with the peers, whose memory it
+    # measures.
     with ProcessPoolExecutor(1) as aside:
         one, thousand, table = aside.map(answered, [[list(ROW.values())], rows, np.array(lines, dtype=np.float64)])
 
     def told(found):
-        """Whether the answers, dicts, say what was found."""
+        """Whether the answers, dicts, agree with the expected values."""
         logits, probabilities = (values.tolist() for values in found)
         expected = [(z > 0, z, p) for z, p in zip(logits, probabilities, strict=True)]
         return lambda got: [(one["passed"], one["logit"], one["probability"]) for one in got] == expected
@@ -159,7 +161,11 @@ NAMES = ("logit", "probability")
 
 
 class Bench:
-    """One run. python: the interpreter that has the service; mlserver: MLServer's command, or None."""
+    """One run of the bench.
+
+    python : the interpreter for which the service is installed.
+    mlserver : MLServer's command, or None.
+    """
 
     def __init__(self, models, python, mlserver, seconds):
         self.models, self.python, self.mlserver, self.seconds = models, python, mlserver, seconds
@@ -167,7 +173,7 @@ class Bench:
         self.asks = asks()
 
     def command(self, name):
-        """A server's command, as its documentation has it: a function of the address."""
+        """A server's command, as in its documentation, as a function of the address."""
         return {
             BARE_GTHREAD: lambda at: [*GUNICORN, at, *GTHREAD, "bench.peers:bare_wsgi"],
             BARE: lambda at: [*GUNICORN, at, "-k", "asgi", "--asgi-loop", "uvloop", "bench.peers:bare_asgi"],
@@ -179,7 +185,7 @@ class Bench:
             MLSERVER: lambda at: [
                 *["env", f"MLSERVER_HTTP_PORT={at.rpartition(':')[2]}", "MLSERVER_HOST=127.0.0.1"],
                 *[f"MLSERVER_GRPC_PORT={free_port()}", f"MLSERVER_METRICS_PORT={free_port()}"],
-                # One process: with its parallel workers it would share the core with itself.
+                # One process, because MLServer's parallel workers would compete for the core.
                 *["MLSERVER_PARALLEL_WORKERS=0", "MLSERVER_DEBUG=false", self.mlserver, "start", "bench/mlserver"],
             ],
         }.get(name, lambda at: [self.python, "-m", "serve"])
@@ -190,7 +196,7 @@ class Bench:
         return Server(name, self.command(name), first, settings | ENVIRON.get(name, {}) | environ, cores, log)
 
     def round(self):
-        """{server: {measure: value}} of one round."""
+        """Measure one round: {server: {measure: value}}."""
         names = [BARE_GTHREAD, BARE, FLASK, FASTAPI, OURS, OURS_GTHREAD, TORCHSCRIPT]
         return {name: self.measured(name) for name in [*names, *([MLSERVER] if self.mlserver else [])]}
 
@@ -212,7 +218,7 @@ class Bench:
         return found
 
     def only_ours(self, server, found):
-        """The measures that no peer has, into `found`."""
+        """Add the measures that no peer has to `found`."""
         table = self.asks[CSV]
         note(found, ONE64, load(server, self.asks[ONE8], 64, self.seconds))
         note(found, BINARY, load(server, self.asks[BINARY], 8, self.seconds))
@@ -228,7 +234,7 @@ class Bench:
         self.workers(found)
 
     def logged(self, found):
-        """The same with every request in the log, which must hold them all."""
+        """Measure with every request in the log, and check that the log has all of them."""
         with tempfile.NamedTemporaryFile() as log:
             with self.server(OURS, log.name, ACCESS_LOG="on") as server:
                 got = load(server, self.asks[ONE8], 8, self.seconds)
@@ -238,12 +244,12 @@ class Bench:
                 raise SystemExit(f"{got['requests']} requests are {lines} lines in the log")
 
     def workers(self, found):
-        """What a further worker takes and brings.
+        """Measure the cost and the gain of a second worker.
 
-        wrk needs a part of the same two cores, so the rates of one and two can't be compared. What can is the
-        processor time of a request: two workers serve, on two cores of their own, twice what one does if it stays.
-        Of requests of 1,000 rows, which take wrk little. With single rows it would take half a core from the workers,
-        and the less there is to do the fewer rows share a turn, which makes each dearer.
+        wrk needs a part of the same two cores, so the rates of one and two workers can't be compared. The CPU time of a
+        request can: if it stays, two workers on two cores of their own serve twice as much as one. The requests have
+        1,000 rows, which cost wrk little. With single rows, wrk would take half a core from the workers. Fewer rows
+        would then share an iteration of the event loop, which makes each more expensive.
         """
         each = []
         for workers in (1, 2):
@@ -254,13 +260,13 @@ class Bench:
 
 
 def note(found, measure, got):
-    """A load's result: its rate (in rows, of a batch), and the server's processor time and share of its core."""
+    """Note a load's result: rate (in rows, for a batch), CPU time, and the share of the core."""
     found[measure] = got["rate"] * ROWS_EACH.get(measure, 1)
     found[f"cpu {measure}"], found[f"busy {measure}"] = got["cpu"], got["busy"]
 
 
 def installed(python):
-    """MB of the serving set's files, as requirements/serve.txt names it, in the environment of that interpreter."""
+    """MB of the installed packages in requirements/serve.txt, in the interpreter's environment."""
     names = [line.split("==")[0] for line in (ROOT / "requirements/serve.txt").read_text().splitlines() if "==" in line]
     return int(subprocess.check_output([python, "-c", INSTALLED_SIZE, *names], text=True)) / 1e6
 
@@ -275,7 +281,7 @@ print(sum(-(-os.path.getsize(file) // 4096) * 4096 for file in files if os.path.
 
 
 def image():
-    """MB of the serving image over its base, by Docker; None where no engine runs."""
+    """MB of the serving image above its base, by Docker; None if no engine runs."""
     if not shutil.which("docker") or subprocess.run(["docker", "info"], capture_output=True).returncode:
         return None
     print("building the image", file=sys.stderr)
@@ -311,7 +317,7 @@ def main():
 
 
 def summary(rounds):
-    """Rounds of {server: {measure: value}} -> medians and spread of each, and of each aim what it is of them."""
+    """Summarise rounds of {server: {measure: value}}: medians, spreads, and the aims."""
     servers = {
         name: {measure: spread([one[name][measure] for one in rounds]) for measure in rounds[0][name]}
         for name in rounds[0]

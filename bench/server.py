@@ -1,4 +1,4 @@
-"""A server on its core, asked by wrk from another: what make bench and make profile measure with."""
+"""A server on one core and wrk on another, for make bench and make profile."""
 
 import contextlib
 import json
@@ -22,7 +22,7 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Ask(NamedTuple):
-    """A request that is repeated, and `right`: whether a body answers it."""
+    """A repeated request; `right` tests the body of an answer."""
 
     path: str
     body: bytes
@@ -31,16 +31,25 @@ class Ask(NamedTuple):
 
 
 class Server:
-    """A running server, ready: `address`, and `start`, the seconds from its start to its first right answer.
+    """A running server.
 
-    command: a function of the address (host:port). first: the Ask that it must answer. log: a file for its stdout.
+    Attributes
+    ----------
+    address : host:port.
+    start : the seconds from its start to its first right answer.
+
+    Parameters
+    ----------
+    command : a function of the address.
+    first : the Ask that it must answer.
+    log : a file for its stdout.
     """
 
     def __init__(self, name, command, first, environ, cores=(SERVER,), log=None):
         port = free_port()
         self.name, self.at, self.address = name, ("127.0.0.1", port), f"http://127.0.0.1:{port}"
         said = command(f"127.0.0.1:{port}")
-        # Compiled modules are kept, as where the service is installed: each start would compile them anew.
+        # Keep compiled modules, as an installed service does: otherwise each start would compile them.
         kept = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
         settings = kept | {key: str(value) for key, value in {"PORT": port, **environ}.items()}
         began = time.perf_counter()
@@ -74,7 +83,7 @@ class Server:
             return answer.read()
 
     def check(self, ask):
-        """Ends the bench where the answer is wrong: a fast wrong answer is worth nothing."""
+        """End the bench if the answer is wrong."""
         if not ask.right(answer := self.ask(ask)):
             raise SystemExit(f"{self.name}: a wrong answer to {ask.path}: {answer[:200]}")
 
@@ -86,19 +95,19 @@ class Server:
         return True
 
     def memory(self):
-        """MiB of proportional set size, of all its processes."""
+        """The proportional set size of all its processes, in MiB."""
         sizes = [(folder / "smaps_rollup").read_text().split("Pss:")[1].split()[0] for folder in self._group()]
         return sum(map(int, sizes)) / 1024
 
     def cpu(self):
-        """Seconds of processor time so far, of all its processes."""
+        """The CPU time of all its processes so far, in seconds."""
         ticks = 0
         for folder in self._group():
             ticks += sum(map(int, (folder / "stat").read_text().rpartition(") ")[2].split()[11:13]))
         return ticks / TICKS
 
     def workers(self):
-        """The ids of its processes but the first: gunicorn's workers."""
+        """The process ids of gunicorn's workers, which are all but the first process."""
         return sorted(int(folder.name) for folder in self._group() if int(folder.name) != self.process.pid)
 
     def _group(self):
@@ -129,9 +138,13 @@ end
 
 
 def load(server, ask, connections, seconds):
-    """wrk on keep-alive connections: {requests, rate: a second, p50 and p99: us, cpu: us a request, busy: cores}.
+    """Run wrk on keep-alive connections.
 
-    An answer is compared with what it must be before and after; wrk counts what is not 200.
+    An answer is compared with the right one before and after; wrk counts statuses other than 200.
+
+    Returns
+    -------
+    {requests, rate: requests a second, p50 and p99: us, cpu: us a request, busy: cores}.
     """
     server.check(ask)
     with tempfile.TemporaryDirectory() as folder:
@@ -159,4 +172,4 @@ def free_port():
 def need_wrk():
     if not shutil.which("wrk"):
         raise SystemExit("bench needs wrk: apt-get install wrk (Debian), brew install wrk, or github.com/wg/wrk")
-    os.sched_setaffinity(0, {CLIENT})  # whoever asks stays off the server's core
+    os.sched_setaffinity(0, {CLIENT})  # the client stays off the server's core

@@ -1,4 +1,4 @@
-"""The programs that make chaos breaks on this machine: a service, as a user starts it, and HAProxy before it."""
+"""The programs of make chaos on this machine: a service, as a user starts it, and HAProxy."""
 
 import contextlib
 import fcntl
@@ -20,16 +20,16 @@ from tests.support.service import free_port
 from tests.support.wait import until
 
 ROOT = Path(__file__).parent.parent
-OPEN_FILES = 256  # MAX_CONNECTIONS is then 128 a worker
+OPEN_FILES = 256  # MAX_CONNECTIONS is then 128 for each worker
 PATH = f"{os.environ['PATH']}:/usr/sbin"  # Debian's HAProxy
 
 
 class Service:
-    """A service on this machine: started, signalled and started again on the same port.
+    """A service on this machine, which can be started, signalled and restarted on one port.
 
     Attributes
     ----------
-    log : the file that its output goes to; None: a pipe, whose reader can be stuck.
+    log : the file of its output; None: a pipe, whose reader can be stuck.
     """
 
     def __init__(self, worker_class: str, log: Path | None = None, **settings: str) -> None:
@@ -58,7 +58,7 @@ class Service:
                     time.sleep(0.02)
 
     def unread(self) -> int:
-        """The bytes of its log that its pipe holds."""
+        """The number of unread bytes of its log in the pipe."""
         assert self.process.stdout is not None
         size = fcntl.ioctl(self.process.stdout.fileno(), termios.FIONREAD, bytes(4))
         return int.from_bytes(size, sys.byteorder)
@@ -72,7 +72,7 @@ class Service:
         until(ready)
 
     def ready(self) -> dict[str, object]:
-        """What GET /health/ready answers."""
+        """The body of GET /health/ready."""
         found: dict[str, object] = json.loads(self.get("/health/ready"))
         return found
 
@@ -88,12 +88,12 @@ class Service:
         return children(self.process.pid)
 
     def stop(self) -> int:
-        """End it by SIGTERM; its exit status."""
+        """End it with SIGTERM; return its exit status."""
         self.process.terminate()
         return self.process.wait(40)
 
     def kill(self) -> None:
-        """End all of it."""
+        """Kill its whole process group."""
         for pid in [self.process.pid, *(self.workers() if self.process.poll() is None else [])]:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -115,7 +115,7 @@ def alive(pid: int) -> bool:
 
 
 def clients_of(pid: int, port: int) -> set[int]:
-    """The ports from which clients are connected to a process at its port."""
+    """The local ports of the clients that are connected to a process at its port."""
     sockets = set()
     for link in Path(f"/proc/{pid}/fd").iterdir():
         with contextlib.suppress(OSError):
@@ -125,7 +125,7 @@ def clients_of(pid: int, port: int) -> set[int]:
 
 
 class Proxy:
-    """HAProxy with the configuration that deploy/ has, its servers replaced."""
+    """HAProxy with the configuration in deploy/, but with other servers."""
 
     def __init__(self, folder: Path, ports: Sequence[int]) -> None:
         self.port = free_port()

@@ -1,8 +1,9 @@
-"""make soak: a million requests to one worker, each answer compared, and the memory after each tenth (needs wrk).
+"""make soak: a million requests to one worker, each answer judged, and the memory (needs wrk).
 
-Questions in every protocol, single rows and ten, some compressed, and some that must be refused. Each is asked twice
-first and judged as make chaos judges; wrk then compares every answer with that, byte for byte, by the X-Request-Id that
-it names. The service has one core and wrk the other; memory is the proportional set size of the whole process group.
+The requests are in every protocol, with one row or ten, some compressed, and some that must be refused. Each is first
+sent twice and judged as in make chaos. wrk then compares every answer with that one, byte for byte, by its
+X-Request-Id. The service has one core and wrk the other. The memory is the proportional set size of the whole process
+group.
 
 The exit status is 1 if an answer was wrong, lost, refused or unexplained, or if the memory grew.
 """
@@ -68,7 +69,7 @@ def memory(pid: int) -> float:
 
 
 def script(judge: Judge, port: int) -> str:
-    """wrk's script: the questions, and the right answer to each. Raises Wrong."""
+    """wrk's script: the requests, and the right answer to each. Raises Wrong."""
     draw = random.Random(1)
     asked = [judge.question(draw, sizes=(1, 1, 1, 10)) for _ in range(QUESTIONS)]
     asked += [judge.bad_question(draw) for _ in range(REFUSALS)]
@@ -84,19 +85,19 @@ def _entry(asked: Question, status: int, answer: bytes) -> str:
 
 
 def _text(value: str | bytes) -> str:
-    """A string of Lua."""
+    """A string literal of Lua."""
     return '"' + "".join(f"\\{one:03d}" for one in (value.encode() if isinstance(value, str) else value)) + '"'
 
 
 def load(address: str, lua: Path, seconds: int) -> Counter[str]:
-    """What became of the requests of so many seconds."""
+    """Send requests for that many seconds, and count their outcomes."""
     command = ["taskset", "-c", str(CORES[-1]), "wrk", "-t1", "-c16", f"-d{seconds}s", "--timeout", "30s", "-s", lua]
     out = subprocess.check_output([*command, address], text=True)
     return Counter(json.loads(out[out.rindex("{") :]))
 
 
 def soak(address: str, pid: int, judge: Judge, folder: Path, requests: int) -> tuple[Counter[str], list[float]]:
-    """Ask so many requests: what became of them, and the MiB after each tenth."""
+    """Send that many requests; return their outcomes, and the MiB after each tenth."""
     lua = folder / "questions.lua"
     lua.write_text(script(judge, int(address.rpartition(":")[2])))
     print(f"| requests | MiB |\n|-|-|\n| 0 | {memory(pid):.1f} |", flush=True)
@@ -115,7 +116,7 @@ def soak(address: str, pid: int, judge: Judge, folder: Path, requests: int) -> t
 
 
 def faults(counts: Counter[str], found: Sequence[float]) -> list[str]:
-    """What was wrong, a sentence each."""
+    """The faults, a sentence each."""
     told = [f"{counts[one]:,} answers were {one}" for one in OUTCOMES if one != "right" and counts[one]]
     if found[-1] - found[0] > MOST_MIB:
         told.append(f"the memory grew by {found[-1] - found[0]:.1f} MiB, more than {MOST_MIB:.0f}")

@@ -1,12 +1,12 @@
-"""The trainer against pandas and scikit-learn: seconds, peak memory and final gradient, each in a process of its own.
+"""The trainer compared with pandas and scikit-learn: seconds, peak memory, final gradient.
 
 python bench/train.py                      1e4, 1e5 and 1e6 rows, 20 columns; about two minutes on two cores
 python bench/train.py --rows 10000 100000 1000000 --columns 10 100 --parquet
 python bench/train.py --rows 10000000 --columns 20 --parquet --only ours    flat memory; 6 GB of disk
 
-Needs bench/requirements.txt. Rounds are interleaved and the median counts, so that other work on the machine falls on
-all alike; the ratios, of each one's seconds to ours, are what the figures are good for: of the fit, of reading and
-fitting, and of the whole with the imports. Ours hashes the file, too.
+The bench needs bench/requirements.txt. Each runs in a process of its own. Rounds are interleaved and the median counts,
+so that other work on the machine affects all alike. Only the ratios of each one's seconds to ours are meaningful: of
+the fit, of reading and fitting, and of the whole with the imports. Ours also hashes the file.
 """
 
 import argparse
@@ -27,12 +27,12 @@ import pyarrow.csv
 import pyarrow.parquet
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-SOLVERS = {"lbfgs": 1e-8, "newton-cholesky": 1e-8}  # their tolerances: the gradient is then about as small as ours
+SOLVERS = {"lbfgs": 1e-8, "newton-cholesky": 1e-8}  # tolerances with which the gradient is about as small as ours
 PART = 100_000
 
 
 def main():
-    """Measure every row of the table asked for, print it, and write it as JSON where asked to."""
+    """Measure every requested row of the table, print it, and write it as JSON if requested."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--columns", type=int, nargs="+", default=[20])
@@ -58,7 +58,7 @@ def main():
 
 
 def compare(path, rows, columns, who, rounds):
-    """Measure each of `who` on a file, print a line each with the ratio to ours, and return the records."""
+    """Measure each of `who` on a file, print its ratio to ours, and return the records."""
     runs = {name: [] for name in who}
     for _ in range(rounds):
         for name in who:
@@ -81,7 +81,7 @@ def compare(path, rows, columns, who, rounds):
 
 
 def generate(path, rows, columns, seed=0):
-    """Write a table whose outcome follows a logistic model; a part at a time, so that any length can be had."""
+    """Write a table whose outcome follows a logistic model, in parts, so that it may be long."""
     generator = np.random.default_rng(seed)
     slope = generator.normal(size=columns) / columns**0.5
     names = [f"x{index}" for index in range(columns)]
@@ -92,19 +92,19 @@ def generate(path, rows, columns, seed=0):
             x = generator.normal(size=(min(PART, rows - start), columns))
             y = generator.random(len(x)) < 1 / (1 + np.exp(-x @ slope))
             file.write_table(pa.table([*x.T.copy(), y.astype(np.int8)], schema=schema))
-    os.sync()  # else it goes on being written to the disk while the first one measured reads it
+    os.sync()  # else the system would still write it to the disk during the first measurement
     return path
 
 
 def measure(who, path):
-    """Read the file and fit it: seconds of each, processor seconds, peak MiB, and the mean log loss's steepest slope.
+    """Read the file and fit it: seconds, CPU seconds, peak MiB, and the largest gradient entry.
 
-    "model" is read and fit together, "whole" with the imports.
+    The gradient is that of the mean log loss. "model" is reading and fitting together, "whole" also has the imports.
     """
     started = time.perf_counter()
     if who == "ours":
         with suppress(ImportError):
-            import pandas  # pyarrow would, where it is there, while we read; the trainer's own set doesn't have it
+            import pandas  # pyarrow imports pandas if it is installed, which the trainer's own environment doesn't have
 
             started = time.perf_counter()
         import torch

@@ -1,4 +1,4 @@
-"""The versions that make chaos publishes: copies of a few exports of one model, whose parameters differ."""
+"""The versions of make chaos: copies of a few exports of a model with other parameters."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ KEPT = 3  # versions left on the disk
 
 
 def train(folder: Path) -> list[Path]:
-    """Fit and export versions of one model whose parameters differ; their folders."""
+    """Fit and export versions of one model with different parameters; return their folders."""
     for penalty in ("0", "1", "10", "100"):
         about = ["--checkpoints", f"{folder}/checkpoints"]
         for command in (
@@ -32,13 +32,13 @@ def train(folder: Path) -> list[Path]:
 
 
 class Versions:
-    """Publishes one version after the other into a repository, and tells the judge of each.
+    """Publishes versions one after another into a repository, and reports each to the judge.
 
     Attributes
     ----------
     home : the model's folder.
-    newest : the number of the version that was published last.
-    arrival : seconds that its publication took.
+    newest : the number of the last published version.
+    arrival : the duration of its publication, in seconds.
     """
 
     def __init__(self, models: Path, templates: Sequence[Path], judge: Judge) -> None:
@@ -48,10 +48,10 @@ class Versions:
         self.home.mkdir()
 
     def publish(self, pause: float | None = None) -> int:
-        """Publish the next version, whose parameters are not those of the one before; its number.
+        """Publish the next version, with other parameters than the last; return its number.
 
-        pause : seconds before each piece of a file, which a copy then writes, the manifest first; None: all at once,
-            as the export publishes.
+        pause : seconds before each piece of a file, if a slow copy writes the files, the manifest first; None: all at
+            once, as the export does.
         """
         number, began = self.newest + 1, time.monotonic()
         folder, home = self.write(number), self.home / str(number)

@@ -1,4 +1,4 @@
-"""Start the service, show one prediction and the addresses, and go on serving: the last step of `make demo`."""
+"""The last step of `make demo`: start the service, show one prediction and the addresses."""
 
 import json
 import shlex
@@ -17,7 +17,7 @@ def main() -> None:
     with socket.socket() as probe:
         if probe.connect_ex(("127.0.0.1", port)) == 0:
             sys.exit(f"port {port} is in use: choose another one, such as make demo PORT={port + 1}")
-    for number in (signal.SIGTERM, signal.SIGHUP):  # by default they would end this process and leave the service
+    for number in (signal.SIGTERM, signal.SIGHUP):  # by default they would end this process but not the service
         signal.signal(number, lambda number, _: sys.exit(128 + number))
     server = subprocess.Popen([sys.executable, "-m", "serve"])
     try:

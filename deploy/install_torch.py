@@ -1,7 +1,9 @@
-"""python deploy/install_torch.py INDEX PIP INSTALL... torch==VERSION: from PyTorch's index, or from pip's own settings.
+"""Installs PyTorch from its own index, or from pip's settings.
 
-INDEX has the CPU builds, which need nothing but the locked packages. When it does not answer within seconds, or is
-empty, pip's settings decide: PyPI's wheel for Linux is larger and brings packages of its own.
+python deploy/install_torch.py INDEX PIP INSTALL... torch==VERSION
+
+INDEX has the CPU builds, which need only the locked packages. If it does not answer within seconds, or is empty, pip's
+settings decide: PyPI's wheel for Linux is larger and needs further packages.
 """
 
 import subprocess

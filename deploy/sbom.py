@@ -1,4 +1,4 @@
-"""Completes the SBOM of the serving image (make sbom): adds what Debian and Python bring, checks it against the lock.
+"""Completes the SBOM of the serving image with Debian's packages, and checks it (make sbom).
 
 python deploy/sbom.py SBOM IMAGE: the CycloneDX JSON that cyclonedx-py made of the locked set, and the image's name.
 """
@@ -33,7 +33,7 @@ def main(path, image):
 
 
 def _of_image(image):
-    """(The components that the image has beside the locked set, a sentence about them)."""
+    """The components of the image besides the locked packages, and a sentence about them."""
     command = ["docker", "run", "--rm", "--network", "none", "--entrypoint", "sh", image, "-c", LISTED]
     try:
         lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
@@ -54,7 +54,7 @@ def _debian(name, version, architecture, release):
 
 
 def _missing(document):
-    """The locked packages, name==version, for this Python that the document doesn't name."""
+    """The locked packages, name==version, for this Python, that the document lacks."""
     names = {(_canonical(one["name"]), one.get("version")) for one in document["components"]}
     locked = [Requirement(line.rstrip(" \\")) for line in LOCK.read_text().splitlines() if re.match("[a-z]", line)]
     wanted = [(one.name, str(one.specifier)[2:]) for one in locked if not one.marker or one.marker.evaluate()]

@@ -1,6 +1,6 @@
-"""The faults of the service as processes: each function does one, and says what was seen of it once it is over.
+"""The faults of the service as processes.
 
-It raises if the fault was not reached.
+Each function causes one fault, and returns the observed effect. It raises if the fault was not reached.
 """
 
 from bench.faults import processes, clients, versions, machine, network  # noqa: F401, I001  (the table's order)

@@ -58,7 +58,7 @@ def garbage(system: Processes) -> str:
     while time.monotonic() < began + 2:
         for service in system.services.values():
             with (
-                contextlib.suppress(OSError),  # closed before all of it was sent
+                contextlib.suppress(OSError),  # the service closed it before the client had sent all
                 socket.create_connection(("127.0.0.1", service.port)) as connection,
             ):
                 connection.sendall(system.draw.choice(RAW))
@@ -70,7 +70,7 @@ def garbage(system: Processes) -> str:
 
 @fault("memory pressure")
 def memory_pressure(system: Processes) -> str:
-    """The largest bodies that are allowed, one to each service."""
+    """Send each service one body of the largest allowed size."""
     row = b"[0.0,0,0]"
     body = b'{"instances": [%b]}' % b",".join([row] * (LIMIT // (len(row) + 1) - 3))
     found: list[int] = []

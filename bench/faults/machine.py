@@ -37,7 +37,7 @@ def clock_jumps(system: Processes) -> str:
 
 @fault("disk full for models", DISKS)
 def disk_full_for_models(system: Processes) -> str:
-    """An export on a full disk says so, and leaves nothing behind."""
+    """Export on a full disk: the export must report it, and leave nothing behind."""
     with disks.full(system.folder / "models"):
         command = [sys.executable, "-m", "train", "export", "--data", "data/admissions.csv"]
         where = ["--checkpoints", str(system.checkpoints), "--models", str(system.folder / "models")]

@@ -25,9 +25,9 @@ def kill_the_proxy(system: Processes) -> str:
 
 @fault("cut the network", PROXY)
 def cut_the_network(system: Processes) -> str:
-    """Between the proxy and one service, which the proxy then leaves out."""
+    """Cut the network between the proxy and one service, which the proxy then leaves out."""
     relay = system.relays["asgi"]
-    system.load.killed(group="proxy")  # what is in flight: half an answer can't be asked again
+    system.load.killed(group="proxy")  # requests in flight may be lost: a client can't retry after half an answer
     cut = relay.cut()
     time.sleep(3)
     relay.mend()

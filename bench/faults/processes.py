@@ -1,4 +1,4 @@
-"""Processes that end or stand still."""
+"""Processes that end or hang."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.wait import until
 if TYPE_CHECKING:
     from bench.processes import Processes
 
-MASTER_ENDS = 4  # seconds for workers to end whose master was killed
+MASTER_ENDS = 4  # seconds for the workers of a killed master to end
 
 
 @fault("nothing")
@@ -32,7 +32,7 @@ def kill_workers(system: Processes) -> str:
 
 @fault("hang a worker")
 def hang_a_worker(system: Processes) -> str:
-    """It stands still until gunicorn kills it."""
+    """Stop a worker until gunicorn kills it."""
     service = system.draw.choice(list(system.services.values()))
     victim = system.draw.choice(service.workers())
     os.kill(victim, signal.SIGSTOP)
@@ -44,7 +44,7 @@ def hang_a_worker(system: Processes) -> str:
 
 @fault("hang a worker in C")
 def hang_a_worker_in_c(system: Processes) -> str:
-    """It runs in C, with the interpreter's lock, and sees no signal, until gunicorn kills it."""
+    """Let a worker run in C, with the interpreter's lock and no signals, until it is killed."""
     service = system.draw.choice(list(system.services.values()))
     victim = system.draw.choice(service.workers())
     os.kill(victim, HANG)
@@ -72,7 +72,7 @@ def pause_workers(system: Processes) -> str:
 
 @fault("kill the master")
 def kill_the_master(system: Processes) -> str:
-    """Its workers answer what they have, and stop within two seconds."""
+    """Kill a master: its workers must answer their requests and stop within two seconds."""
     service = system.services["asgi"]
     orphans = service.workers()
     service.process.kill()
@@ -88,7 +88,7 @@ def kill_the_master(system: Processes) -> str:
 
 @fault("stop and start")
 def stop_and_start(system: Processes) -> str:
-    """Clients go on asking for a second of DRAIN_SECONDS: new connections, too, are answered."""
+    """Stop services while clients continue for a second, also on new connections."""
     for service in system.services.values():
         service.process.terminate()
         time.sleep(1)
@@ -101,7 +101,7 @@ def stop_and_start(system: Processes) -> str:
 
 @fault("reload")
 def reload(system: Processes) -> str:
-    """SIGHUP: gunicorn replaces its workers, one service after the other; no client waits."""
+    """Send SIGHUP to one service after the other; gunicorn replaces the workers without a delay."""
     for service in system.services.values():
         old = set(service.workers())
         service.process.send_signal(signal.SIGHUP)

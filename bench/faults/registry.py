@@ -1,4 +1,4 @@
-"""What the faults are registered with, under the names that the table has."""
+"""The registry of the faults, by their names in the table."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from bench.processes import Processes
 
-PROXY, DISKS, STORAGE = "a proxy", "a disk of its own", "object storage"  # what a fault can need
+PROXY, DISKS, STORAGE = "a proxy", "a disk of its own", "object storage"  # the possible needs of a fault
 
 FAULTS: dict[str, Callable[[Processes], str]] = {}
 NEEDS: dict[str, str] = {}
 
 
 def fault(name: str, needs: str = "") -> Callable[[Callable[[Processes], str]], Callable[[Processes], str]]:
-    """Put a function among the faults, under the name that the table has."""
+    """Register a function as a fault, by its name in the table."""
 
     def named(function: Callable[[Processes], str]) -> Callable[[Processes], str]:
         FAULTS[name] = function

@@ -40,7 +40,7 @@ def publish_a_bad_version(system: Processes) -> str:
 
 @fault("a version arrives slowly")
 def a_version_arrives_slowly(system: Processes) -> str:
-    """Its manifest is there before its model files, and each of those in halves: as a bucket is copied."""
+    """Copy a version slowly, as from a bucket: the manifest first, then each file in halves."""
     number = system.versions.publish(pause=0.2)
     system.follow(number)
     return (
@@ -50,7 +50,7 @@ def a_version_arrives_slowly(system: Processes) -> str:
 
 @fault("slow object storage", STORAGE)
 def slow_object_storage(system: Processes) -> str:
-    """The models are in a mounted store that answers late: a worker starts from it, and a version comes from it."""
+    """Mount a slow store for the models: a worker starts from it, and it gets a new version."""
     models, home, began = system.folder / "models", system.versions.home, time.monotonic()
     with disks.object_storage(models, 0.05) as (behind, relay):
         system.versions.home = behind / system.versions.name

@@ -1,4 +1,7 @@
-"""MLServer's custom runtime for the same model.onnx, as its documentation has one. MODEL: the version's folder."""
+"""MLServer's custom runtime for the same model.onnx, as in its documentation.
+
+MODEL is the version's folder.
+"""
 
 import os
 from pathlib import Path

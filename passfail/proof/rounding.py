@@ -59,7 +59,7 @@ class Stability:
         return stable
 
     def few(self, x: Floats, logits: Sequence[float]) -> Sequence[bool | None]:
-        """Whether the verdict of each of a few rows x (n, d) is stable, in plain Python if far."""
+        """Whether each of a few rows x (n, d) has a stable verdict, in plain Python if possible."""
         if not self._linear:
             return [None] * len(logits)
         coarse = self._g * (self._steepness * math.hypot(*x.ravel().tolist()) + self._constant) + self._threshold_error
