@@ -1,4 +1,4 @@
-"""make soak: a million requests to one worker, each answer judged, and the memory (needs wrk).
+"""make soak: a million requests to one worker, each answer judged, and its memory (by wrk).
 
 The requests are in every protocol, with one row or ten, some compressed, and some that must be refused. Each is first
 sent twice and judged as in make chaos. wrk then compares every answer with that one, byte for byte, by its

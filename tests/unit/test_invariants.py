@@ -125,7 +125,7 @@ def comments(path: Path) -> Iterator[tuple[int, str]]:
 @pytest.mark.parametrize("room", WORDED)
 def test_a_docstring_begins_with_a_short_line(room: str) -> None:
     long = [
-        f"{path}:{line} has {len(text)} characters, at most 90: {text}"
+        f"{path.relative_to(ROOT)}:{line} has {len(text)} characters, at most 90: {text}"
         for path in (ROOT / room).rglob("*.py")
         for line, text in docstrings(path)
         if len(text) > 90
@@ -137,7 +137,7 @@ def test_a_docstring_begins_with_a_short_line(room: str) -> None:
 @pytest.mark.parametrize("room", WORDED)
 def test_a_sentence_opens_with_a_noun_or_a_verb(room: str) -> None:
     indirect = [
-        f"{path}:{line}: {text}"
+        f"{path.relative_to(ROOT)}:{line}: {text}"
         for path in (ROOT / room).rglob("*.py")
         for line, text in (*docstrings(path), *comments(path))
         if INDIRECT.match(text)
