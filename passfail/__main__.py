@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from passfail import signing
+from passfail.commandline import Parser, encoding, separator
 from passfail.errors import CertificateError, ConfigError, RequestError, StartupError
 from passfail.loading import open_model
 from passfail.repository import choices, find, model_name, pin, read_manifest, read_verified
@@ -112,6 +113,7 @@ def run_verify(options: argparse.Namespace, signed_by: PublicKey | None) -> str:
 def run_score(options: argparse.Namespace, signed_by: PublicKey | None) -> str:
     """Score a file, the parts of a folder, or standard input."""
     try:
+        from passfail.csv_blocks import Given
         from passfail.score import Files
     except ModuleNotFoundError as error:
         raise ConfigError(f"the command score needs the package {error.name}: pip install 'passfail[score]'") from error
@@ -121,7 +123,9 @@ def run_score(options: argparse.Namespace, signed_by: PublicKey | None) -> str:
     if not stream and not options.input.exists():
         raise ConfigError(f"{options.input}: no such file")
     model = open_model(find(options.models, options.model, options.version), options.runtime, signed_by)
-    files = Files(model, options.strict, options.explain, _progress if sys.stderr.isatty() else lambda rows, took: None)
+    progress = _progress if sys.stderr.isatty() else lambda rows, took: None
+    given = Given(options.separator, options.decimal, options.encoding)
+    files = Files(model, options.strict, options.explain, progress, given)
     if stream:
         receipts = [files.csv(sys.stdin.buffer, sys.stdout.buffer.write)]
         sys.stdout.buffer.write(b"\n")
@@ -155,19 +159,23 @@ def run_sql(options: argparse.Namespace, signed_by: PublicKey | None) -> str:
     return select(read_manifest(folder, signed_by), options.dialect, options.table)
 
 
-def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
+def _parser(environ: Mapping[str, str]) -> Parser:
     runtime = environ.get("RUNTIME") or "onnx"
-    both = argparse.ArgumentParser(add_help=False)
+    both = Parser(add_help=False)
     both.add_argument("--model", default=environ.get("MODEL_NAME") or None, help="the model's name (MODEL_NAME)")
     both.add_argument(
         "--models", type=Path, default=Path(environ.get("MODELS_DIR") or "models"),
         help="the repository's folder (MODELS_DIR; default: models)",
     )  # fmt: skip
     both.add_argument("--runtime", choices=sorted(MODEL_FILES), default=runtime, help="default: onnx (RUNTIME)")
-    parser = argparse.ArgumentParser(prog="passfail", description="Work with exported models.")
+    examples = ["passfail verify --model admissions", "passfail score new.csv -o scored.csv --model admissions"]
+    parser = Parser("passfail", description="Work with exported models.", examples=examples)
     commands = parser.add_subparsers(dest="command", required=True)
     pins = commands.add_parser(
-        "pin", parents=[both], help="serve a certain version, and wait until a running service does"
+        "pin",
+        parents=[both],
+        help="serve a certain version, and wait until a running service does",
+        examples=["passfail pin 3 --model admissions", "passfail pin highest"],
     )
     port = environ.get("PORT") or environ.get("AIP_HTTP_PORT") or "8000"
     pins.add_argument(
@@ -176,10 +184,24 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     )  # fmt: skip
     pins.add_argument("version", type=_version, help="a version's number; or highest: follow the highest again")
     pins.set_defaults(run=run_pin)
-    verifies = commands.add_parser("verify", parents=[both], help="verify an export, and certify its answers here")
+    verifies = commands.add_parser(
+        "verify",
+        parents=[both],
+        help="verify an export, and certify its answers here",
+        examples=["passfail verify --model admissions", "passfail verify --models /srv/models --version 3"],
+    )
     verifies.add_argument("--version", type=_version, help="default: the version that would be served")
     verifies.set_defaults(run=run_verify)
-    scores = commands.add_parser("score", parents=[both], help="answer every row of a file, or of a folder of parts")
+    scores = commands.add_parser(
+        "score",
+        parents=[both],
+        help="answer every row of a file, or of a folder of parts",
+        examples=[
+            "passfail score new.csv -o scored.parquet",
+            "cat new.csv | passfail score - -o - > scored.csv",
+            "passfail score export.csv -o scored.csv --separator ';' --decimal , --encoding windows-1252",
+        ],
+    )
     scores.add_argument(
         "input", type=Path, help="CSV (also .gz, .zst), Parquet, a folder of such, or -: CSV from stdin"
     )
@@ -187,8 +209,16 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     scores.add_argument("--version", type=_version, help="default: the version that would be served")
     scores.add_argument("--strict", action="store_true", help="write nothing if a row is invalid, and no column error")
     scores.add_argument("--explain", action="store_true", help="add each feature's contribution to the logit")
+    scores.add_argument("--separator", type=separator, help="separator of CSV's cells; tab for a tab (default: found)")
+    scores.add_argument("--decimal", choices=(".", ","), help="decimal mark of CSV (default: the training file's)")
+    scores.add_argument("--encoding", type=encoding, help="encoding of CSV (default: UTF-8, or the training file's)")
     scores.set_defaults(run=run_score)
-    queries = commands.add_parser("sql", parents=[both], help="write an export as one SELECT over a table")
+    queries = commands.add_parser(
+        "sql",
+        parents=[both],
+        help="write an export as one SELECT over a table",
+        examples=["passfail sql --dialect postgres --table applicants"],
+    )
     queries.add_argument("--version", type=_version, help="default: the version that would be served")
     queries.add_argument("--dialect", required=True, help="bigquery, duckdb, postgres, snowflake, spark or sqlite")
     queries.add_argument("--table", required=True, help="the table's name: applicants, or public.applicants")

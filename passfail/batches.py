@@ -94,12 +94,17 @@ class Scorer:
         self.check(table.column_names, "columns")
         return self.answer([array(table.column(at)) for at in self.columns.order(table.column_names)])
 
-    def answer(self, values: Sequence[pa.Array], refused: Mapping[int, InvalidValue] | None = None) -> Answers:
-        """Answer rows, given n values for each feature, and the rows that are refused already."""
+    def answer(
+        self, values: Sequence[pa.Array], refused: Mapping[int, InvalidValue] | None = None, decimal: str = "."
+    ) -> Answers:
+        """Answer rows, given n values for each feature, and the rows that are refused already.
+
+        decimal : the decimal mark of numbers that are texts.
+        """
         wrong: Refused = {row: [("", why)] for row, why in (refused or {}).items()}
         x = np.empty((len(values[0]), len(values)))
         for index, (column, some) in enumerate(zip(self.columns, values, strict=True)):
-            x[:, index], found = numbers(column, some)
+            x[:, index], found = numbers(column, some, decimal)
             for row, why in found.items():
                 if row not in (refused or {}):
                     wrong.setdefault(row, []).append((column.name, why))
@@ -156,17 +161,17 @@ class Scorer:
         return dict(zip(added(taken, self.names), kinds, strict=True))
 
 
-def numbers(column: Column, values: pa.Array) -> tuple[Floats, dict[int, InvalidValue]]:
+def numbers(column: Column, values: pa.Array, decimal: str = ".") -> tuple[Floats, dict[int, InvalidValue]]:
     """Convert an Arrow column to float64 (n,), NaN if missing, and {row: its fault}."""
     if pa.types.is_dictionary(values.type):
         values = values.dictionary_decode()
-    if (plain := _plain(column, values)) is not None:
+    if (plain := _plain(column, values, decimal)) is not None:
         return plain, {}
     encoded = values.dictionary_encode(null_encoding="encode")
     found, wrong = [], {}
     for code, value in enumerate(encoded.dictionary.to_pylist()):
         try:
-            found.append(_number(column, value))
+            found.append(_number(column, value, decimal))
         except InvalidValue as error:
             found.append(np.nan)
             wrong[code] = error
@@ -175,10 +180,10 @@ def numbers(column: Column, values: pa.Array) -> tuple[Floats, dict[int, Invalid
     return np.array(found)[codes], {row: wrong[codes[row]] for row in rows}
 
 
-def _number(column: Column, value: Any) -> float:
+def _number(column: Column, value: Any, decimal: str) -> float:
     """The number of x that a value of an Arrow column becomes. Raises InvalidValue."""
     if isinstance(value, str):
-        return column.cell(value.strip())
+        return column.cell(value.strip(), decimal)
     if isinstance(value, Decimal):
         value = float(value)
     if isinstance(value, float) and column.codes is not None and value.is_integer():
@@ -186,7 +191,7 @@ def _number(column: Column, value: Any) -> float:
     return column.number(None if value != value else value)
 
 
-def _plain(column: Column, values: pa.Array) -> Floats | None:
+def _plain(column: Column, values: pa.Array, decimal: str) -> Floats | None:
     """The numbers of a column if each value is valid and plain; else None."""
     text = pa.types.is_string(values.type) or pa.types.is_large_string(values.type)
     if column.codes is not None:
@@ -196,6 +201,10 @@ def _plain(column: Column, values: pa.Array) -> Floats | None:
     if text:
         words = pc.is_in(values, value_set=pa.array(sorted(column.missing), values.type))
         values = pc.if_else(words, None, values)
+        if decimal == ",":
+            if pc.any(pc.match_substring(values, ".")).as_py():  # between thousands, perhaps
+                return None
+            values = pc.replace_substring(values, ",", ".")
         try:  # the cast takes a subset of column.cell's texts, and reads the same numbers
             values = values.cast(pa.float64())
         except pa.ArrowInvalid:

@@ -1,12 +1,12 @@
 """python -m serve replay request.json: repeat a past decision and compare the two."""
 
-import argparse
 import dataclasses
 import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from passfail.commandline import Parser
 from passfail.errors import StartupError
 from serve.http.messages import CSV, JSON, Request, completed
 from serve.protocols.predict import predict
@@ -20,7 +20,10 @@ ASKED = {"explain=true": b'"explanation":', "evidence=true": b'"evidence":', "in
 
 def main(arguments: Sequence[str]) -> int:
     """Return the exit status: SAME (also without --answer), DIFFERENT or IMPOSSIBLE."""
-    parser = argparse.ArgumentParser(prog="python -m serve replay", description=__doc__.partition(": ")[2])
+    parser = Parser(
+        "python -m serve replay", description=__doc__.partition(": ")[2],
+        examples=["python -m serve replay request.json --answer answer.json --version 3"],
+    )  # fmt: skip
     parser.add_argument("request", type=Path, help="the request's body as it was sent: .json, or .csv")
     parser.add_argument("--answer", type=Path, help="the answer's body as it was received")
     parser.add_argument("--version", type=int, help="the model's version that answered (MODEL_VERSION)")

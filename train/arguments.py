@@ -1,12 +1,13 @@
 """The trainer's command line: commands, options, defaults and help texts."""
 
 import argparse
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from argparse import ArgumentTypeError, Namespace
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from passfail import signing
+from passfail.commandline import Parser, separator
 from passfail.errors import ConfigError
 from passfail.manifest import NAME
 from passfail.proof.activations import ACTIVATIONS
@@ -23,19 +24,34 @@ from train.table.schema import Reading
 
 LECTURE_DATA = Path("data/hours.csv")
 LECTURE = Options(solver="sgd", standardize=False, lr=0.01, epochs=1000)
+PYTHON = ".venv/bin/python -m train"
+EXAMPLES = (
+    "--data my.csv --target admit",
+    "--data export.csv --drop id,name --date since=year,month --missing age=median",
+    "--data my.csv --categorical rank --reference rank=4 --l2 auto",
+)
 AUTO = "auto"  # the value of --l1 or --l2 that lets cross-validation choose
 MISSING = ("mean", "median", "most-frequent", "indicator", "drop", "error")
 
 
 def parse(arguments: Sequence[str] | None = None) -> Namespace:
     """Parse the command line; if it is wrong, exit with status 2. `command` has the command."""
-    parser = ArgumentParser("python -m train", description="Fit a logistic model to a table and export it.")
+    shown = ("fit --data my.csv --target admit", "export --data my.csv", "fit --help")
+    parser = Parser(
+        "python -m train", description="Fit a logistic model to a table and export it.",
+        examples=[f"{PYTHON} {one}" for one in shown],
+    )  # fmt: skip
     commands = parser.add_subparsers(
         dest="command", required=True, metavar="fit | export | parity | reproduce | conform | report | lesson | compare"
     )
-    model, columns, models, version = _model(), _columns(), _models(), _version()
 
-    fit = commands.add_parser("fit", parents=[model, columns], help="fit a model and write its checkpoint")
+    def command(name: str, about: str, *parents: Parser, examples: Sequence[str] = ("--data my.csv",)) -> Parser:
+        shown = [f"{PYTHON} {name} {one}" for one in examples]
+        made: Parser = commands.add_parser(name, parents=parents, help=about, examples=shown)
+        return made
+
+    model, columns, models, version = _model(), _columns(), _models(), _version()
+    fit = command("fit", "fit a model and write its checkpoint", model, columns, examples=EXAMPLES)
     fit.add_argument("--labels", type=_labels, metavar="NO,YES", help="names of the two outcomes in answers")
     fit.add_argument(
         "--unit", type=_unit, action="append", default=[], metavar="COLUMN=UNIT", help="unit of a numeric column"
@@ -45,24 +61,17 @@ def parse(arguments: Sequence[str] | None = None) -> Namespace:
     fit.add_argument("--out-of-scope", metavar="TEXT", help="what the model is not for, for its report")
     _add_fitting(fit)
     _add_judging(fit)
-    commands.add_parser("export", parents=[model, models], help="prove the checkpoint and publish it as a new version")
-    commands.add_parser(
-        "parity", parents=[model, models, version], help="prove a published version again and print the certificate"
-    )
-    commands.add_parser(
-        "reproduce",
-        parents=[model, models, version],
-        help="fit the table again and compare with a published version",
-    )
-    commands.add_parser(
-        "conform", parents=[model, models, version], help="replay a version's examples in other engines"
-    )
-    commands.add_parser("report", parents=[model, models], help="print the newest version's report file, and open it")
-    lesson = commands.add_parser("lesson", help="walk through the lecture and draw its model")
+    command("export", "prove the checkpoint and publish it as a new version", model, models)
+    command("parity", "prove a published version again and print the certificate", model, models, version)
+    command("reproduce", "fit the table again and compare with a published version", model, models, version)
+    command("conform", "replay a version's examples in other engines", model, models, version)
+    command("report", "print the newest version's report file, and open it", model, models)
+    lesson = command("lesson", "walk through the lecture and draw its model", examples=["--picture lesson.png"])
     lesson.add_argument("--picture", type=Path, default=Path("lesson.png"), help="picture file (default: %(default)s)")
-    compare = commands.add_parser(
-        "compare", parents=[columns], help="cross-validate losses, optimizers, activations and links"
-    )
+    compare = command(
+        "compare", "cross-validate losses, optimizers, activations and links", columns,
+        examples=["--data my.csv --losses log,hinge --optimizers adam,lbfgs"],
+    )  # fmt: skip
     _add_comparison(compare)
     return parser.parse_args(arguments)
 
@@ -109,9 +118,9 @@ def signer_of(args: Namespace) -> Sign | None:
         raise ExportError(str(error)) from error
 
 
-def _model() -> ArgumentParser:
+def _model() -> Parser:
     """The options of each command on one model."""
-    parser = ArgumentParser(add_help=False)
+    parser = Parser(add_help=False)
     parser.add_argument(
         "--data", type=Path, help="CSV or Parquet file, or a folder of parts (default: the lecture's table)"
     )
@@ -122,23 +131,23 @@ def _model() -> ArgumentParser:
     return parser
 
 
-def _models() -> ArgumentParser:
-    parser = ArgumentParser(add_help=False)
+def _models() -> Parser:
+    parser = Parser(add_help=False)
     parser.add_argument(
         "--models", type=Path, default=Path("models"), help="folder of published versions (default: %(default)s)"
     )
     return parser
 
 
-def _version() -> ArgumentParser:
-    parser = ArgumentParser(add_help=False)
+def _version() -> Parser:
+    parser = Parser(add_help=False)
     parser.add_argument("--version", type=_at_least(int, 1), help="number of the version (default: the highest)")
     return parser
 
 
-def _columns() -> ArgumentParser:
+def _columns() -> Parser:
     """The options on a table's columns and files."""
-    parser = ArgumentParser(add_help=False)
+    parser = Parser(add_help=False)
     columns = parser.add_argument_group("columns")
     columns.add_argument("--target", help="column to predict, with two values (default: the last)")
     columns.add_argument("--positive", help="value of the target that counts as yes")
@@ -176,7 +185,7 @@ def _columns() -> ArgumentParser:
         "(default: mean for numbers, most-frequent for groups)",
     )  # fmt: skip
     files = parser.add_argument_group("files", "CSV is read as it is found to be written; these options override that")
-    files.add_argument("--separator", type=_separator, help="separator of cells; tab for a tab (default: found)")
+    files.add_argument("--separator", type=separator, help="separator of cells; tab for a tab (default: found)")
     files.add_argument("--decimal", choices=(".", ","), help="decimal mark (default: found)")
     files.add_argument("--encoding", help="encoding of the text (default: UTF-8, else found)")
     files.add_argument("--no-header", dest="header", action="store_false", help="the first line is a row")
@@ -213,14 +222,7 @@ def _date(text: str) -> tuple[str, tuple[str, ...]]:
     return name, parts
 
 
-def _separator(text: str) -> str:
-    separator = {"tab": "\t", "\\t": "\t", "space": " "}.get(text, text)
-    if len(separator) != 1 or not separator.isascii() or separator in '"\r\n':
-        raise ArgumentTypeError("takes one ASCII character, tab or space")
-    return separator
-
-
-def _add_fitting(parser: ArgumentParser) -> None:
+def _add_fitting(parser: Parser) -> None:
     group = parser.add_argument_group("fitting")
     positive = _at_least(float, 0, strictly=True)
     group.add_argument(
@@ -264,7 +266,7 @@ def _add_fitting(parser: ArgumentParser) -> None:
     group.add_argument("--seed", type=_at_least(int, 0), help="random seed (default: 0)")
 
 
-def _add_judging(parser: ArgumentParser) -> None:
+def _add_judging(parser: Parser) -> None:
     group = parser.add_argument_group("judging")
     cost = _at_least(float, 0, strictly=True)
     group.add_argument(
@@ -283,7 +285,7 @@ def _add_judging(parser: ArgumentParser) -> None:
     group.add_argument("--recall", type=_share, help="recall that the threshold must reach on held-out rows")
 
 
-def _add_comparison(parser: ArgumentParser) -> None:
+def _add_comparison(parser: Parser) -> None:
     parser.add_argument("--data", type=Path, default=Path("data/study_hours.csv"), help="table (default: %(default)s)")
     kinds: list[tuple[str, Iterable[str], str | None]] = [
         ("losses", LOSSES, "log"),

@@ -19,15 +19,14 @@ import numpy as np
 
 from passfail.arrays import Bools, Floats
 from passfail.codecs.answers import added, chosen, names
+from passfail.codecs.layouts import LONGEST_HEAD, UTF8, encoding_of, layout_of, widened
 from passfail.columns import Columns, InvalidValue, floats, invalid
 from passfail.errors import InvalidInstance, MalformedBody, Problem
 from passfail.manifest import Manifest
 
 T = TypeVar("T")
 Texts = dict[bool | None, bytes]
-UTF8 = "utf-8"
 WORDS = {True: "true", False: "false", None: ""}
-LONGEST_HEAD = 2**20  # bytes in which the reader looks for the header
 SLICE = 2**15  # bytes decoded at a time: the values of about a thousand rows stay in the CPU's cache
 CELLS = bytes(set(range(256)) - set(b",\n"))  # all bytes except those that end a cell or a line
 NUMBERS, NULLABLE_NUMBERS = msgspec.json.Decoder(list[float]), msgspec.json.Decoder(list[float | None])
@@ -49,15 +48,6 @@ class CsvTable(NamedTuple):
     separator: str = ","
     decimal: str = "."
     unseen: Sequence[Sequence[str]] | None = None
-
-
-class Layout(NamedTuple):
-    """The layout of a table that was sent: see passfail.manifest.Dialect."""
-
-    separator: str
-    decimal: str
-    skipped: int = 0
-    header: bool = True
 
 
 class CsvRows:
@@ -108,21 +98,11 @@ class CsvRows:
 
     def _read(self, body: bytes, faults: dict[int, str] | None) -> tuple[Floats, CsvTable]:
         body = body.removeprefix(BOM_UTF8)
-        encoding = self._encoding(body)
+        encoding = encoding_of(body, self._columns.dialect.encoding)
         plainly = self._plainly and encoding == UTF8 and b'"' not in body
         x, table = (self._plain(body) if plainly else None) or self._careful(body, encoding, faults)
         table = table._replace(unseen=self._columns.unseen(x))
         return self._columns.pooled(x), table
-
-    def _encoding(self, body: bytes) -> str:
-        """UTF-8, or else the training file's encoding."""
-        other = self._columns.dialect.encoding
-        if other == "utf-8-sig":
-            return UTF8
-        try:
-            return UTF8 if "\0" not in body.decode(UTF8) else other  # UTF-16 often is UTF-8, with NUL characters
-        except UnicodeDecodeError:
-            return other
 
     def write(
         self,
@@ -227,7 +207,7 @@ class CsvRows:
     def _careful(
         self, body: bytes, encoding: str = UTF8, faults: dict[int, str] | None = None
     ) -> tuple[Floats, CsvTable]:
-        layout = self._layout(body, encoding)
+        layout = layout_of(self._columns, body[:LONGEST_HEAD].decode(encoding, "replace"))
         header: list[str] = []
         lines: list[bytes] = []
         values, problems, mark = array("d"), list[Problem](), layout.separator
@@ -240,7 +220,7 @@ class CsvRows:
                     order = self._order(header, layout.skipped + 1)
                     continue
                 if not lines:
-                    header = self._widened(header, len(row))
+                    header = widened(self._columns.dialect, header, len(row))
                     order = self._order(header, layout.skipped + 1)
                 self._columns.check_rows(len(lines) + 1)
                 line, found = reader.line_num + layout.skipped, list[Problem]()
@@ -278,30 +258,6 @@ class CsvRows:
             self._columns.check_names(header, f"line {line}", "the header doesn't name the model's features")
         return self._columns.order(header)
 
-    def _layout(self, body: bytes, encoding: str) -> Layout:
-        """The layout of a table: commas or the training file's, whichever finds more features."""
-        known = self._columns.dialect
-        if (known.separator, known.decimal, known.skipped, known.header) == (",", ".", 0, True):
-            return Layout(",", ".")
-        head = io.TextIOWrapper(io.BytesIO(body[:LONGEST_HEAD]), encoding, "replace", newline="")
-        lines = list(islice(head, known.skipped + 1))
-        decimal = known.decimal if known.separator == "," else "."
-        ways = [Layout(",", decimal), *(Layout(known.separator, known.decimal, n) for n in (0, known.skipped))]
-
-        def named(way: Layout) -> int:
-            cells = self._columns.expanded(_cells(lines[way.skipped :], way.separator))
-            return len(self._columns.by_name.keys() & cells)
-
-        best = max(ways, key=named)
-        return best if known.header or named(best) else ways[-1]._replace(header=False)
-
-    def _widened(self, header: list[str], width: int) -> list[str]:
-        """The names of the columns in a table whose rows have that many cells."""
-        if not header:
-            return [f"column{index}" for index in range(1, width + 1)]
-        extra = self._columns.dialect.extra if width == len(header) + 1 else ""
-        return {"first": ["", *header], "last": [*header, ""], "": header}[extra]
-
     def _lines(self, body: bytes, encoding: str, mark: str) -> Iterator[str]:
         """The lines. Raises MalformedBody or BodyTooLarge before a long, useless read."""
         most, empty = 10_000 + 20 * len(self._columns), 0
@@ -327,14 +283,6 @@ class CsvRows:
 def _column(problem: Problem) -> str:
     """The column that a problem of a line names."""
     return problem.pointer.partition(", ")[2]
-
-
-def _cells(lines: Sequence[str], separator: str) -> set[str]:
-    """The cells of the first line; empty if they can't be read."""
-    try:
-        return {cell.strip() for cell in next(iter(csv.reader(lines[:1], delimiter=separator)), [])}
-    except csv.Error:
-        return set()
 
 
 def _decoded(decoder: msgspec.json.Decoder[list[T]], text: bytes, n: int) -> list[T]:

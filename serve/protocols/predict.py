@@ -16,7 +16,14 @@ from passfail.explain import evidence, explain
 from serve.http.errors import UnknownParameter, UnsupportedMediaType
 from serve.http.messages import CSV, JSON, JSON_LINES, Answer, Pending, Request, json_answer, refusal
 from serve.http.receipt import digest, stamped
-from serve.protocols.table_formats import as_csv, as_json_lines, media_types, read_json_lines, with_faults
+from serve.protocols.table_formats import (
+    as_csv,
+    as_json_lines,
+    media_types,
+    read_json_lines,
+    read_some_json_lines,
+    with_faults,
+)
 from serve.registry import RowAnswer, Served, Service
 
 Unseen = Sequence[Sequence[str]] | None  # of each row, as `Columns.unseen`
@@ -65,7 +72,8 @@ def predict(service: Service, request: Request) -> Answer | Pending:
             x, sent, faults = codecs.csv.read_some(request.body) if some else (*codecs.csv.read(request.body), None)
             unseen = sent.unseen
         else:
-            x = read_json_lines(codecs, request.body)
+            lines = request.body
+            x, faults = read_some_json_lines(codecs, lines) if some else (read_json_lines(codecs, lines), None)
         if faults is not None:
             x, left = served.model.answerable(x, faults)
             unseen = unseen and [unseen[row] for row in left]

@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from passfail.arrays import Floats
 from passfail.codecs import Codecs
@@ -68,6 +69,24 @@ def read_json_lines(codecs: Codecs, body: bytes) -> Floats:
     if len(x) != len(lines):
         raise MalformedBody("invalid request body: each line of JSON lines must be one row")
     return x
+
+
+def read_some_json_lines(codecs: Codecs, body: bytes) -> tuple[Floats, dict[int, str]]:
+    """As `read_json_lines`, of the rows that are right (m, d); and {row: what is wrong with it} of the others."""
+    try:
+        return read_json_lines(codecs, body), {}
+    except (InvalidInstance, MalformedBody):
+        rows, faults = [np.empty((0, len(codecs.columns)))], dict[int, str]()
+    for at, line in enumerate(line for line in body.split(b"\n") if line.strip()):
+        codecs.columns.check_rows(at + 1)
+        try:
+            rows.append(read_json_lines(codecs, line))
+        except InvalidInstance as error:
+            found = [": ".join(filter(None, [one.pointer[5:], one.detail])) for one in error.problems]  # after $[0].
+            faults[at] = "; ".join(found)
+        except MalformedBody as error:
+            faults[at] = str(error)
+    return np.concatenate(rows), faults
 
 
 def is_headerless(codecs: Codecs, request: Request) -> bool:

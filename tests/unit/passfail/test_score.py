@@ -11,13 +11,15 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 import pytest
+from msgspec import structs
 
-from passfail import score
+from passfail import csv_blocks
 from passfail.__main__ import main
 from passfail.codecs import codecs
 from passfail.errors import InvalidInstance, MalformedBody
 from passfail.explain import explain
 from passfail.loading import load
+from passfail.manifest import Dialect
 from passfail.model import Model
 from passfail.score import Files
 from tests.support import DATA
@@ -77,9 +79,62 @@ BODIES = {
 def test_csv_comes_back_with_the_bytes_of_the_service(
     model: Model, body: str, block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(score, "BLOCK", block if len(BODIES[body]) < 50_000 else 2**16)
+    monkeypatch.setattr(csv_blocks, "BLOCK", block if len(BODIES[body]) < 50_000 else 2**16)
 
     assert streamed(model, BODIES[body], strict=True) == answered(model, BODIES[body])
+
+
+def in_commas(text: str) -> str:
+    """The training file with semicolons and decimal commas."""
+    return text.replace(",", ";").replace(".", ",")
+
+
+SPREADSHEET = in_commas(TRAINING.decode().replace("gre,gpa,rank,admit", "gre,gpa,rank,Zürich"))
+DIALECTS = {
+    "as the training file": (Dialect(separator=";", decimal=","), SPREADSHEET.encode()),
+    "with commas": (Dialect(separator=";", decimal=","), TRAINING),
+    "Windows-1252": (Dialect("windows-1252", ";", ","), SPREADSHEET.encode("windows-1252")),
+    "UTF-8, though training was not": (Dialect("windows-1252", ";", ","), SPREADSHEET.encode()),
+    "UTF-16": (Dialect("utf-16", ";", ","), SPREADSHEET.encode("utf-16")),
+    "tabs and thousands": (Dialect(separator="\t", thousands=","), b'gre\tgpa\trank\n"1,700"\t3.5\t1\n600\t3\t2\n'),
+    "thousands and decimal commas": (
+        Dialect(separator=";", decimal=",", thousands="."),
+        b"gre;gpa;rank\n1.700;3,5;1\n",
+    ),
+    "lines above the header": (Dialect(separator=";", decimal=",", skipped=2), b"A title\n\n" + SPREADSHEET.encode()),
+    "row names": (Dialect(separator=";", decimal=",", extra="first"), b"gre;gpa;rank\na;700;3,5;1\nb;600;3;2\n"),
+    "ends with a separator": (Dialect(separator=";", decimal=",", extra="last"), b"gre;gpa;rank\n700;3,5;1;\n"),
+}
+
+
+@pytest.mark.parametrize("case", DIALECTS)
+def test_a_file_written_as_the_training_file_comes_back_with_the_bytes_of_the_service(
+    model: Model, case: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(csv_blocks, "BLOCK", 2**10)
+    dialect, body = DIALECTS[case]
+    other = Model(structs.replace(model.manifest, dialect=dialect), model.runtime)
+
+    assert streamed(other, body, strict=True) == answered(other, body)
+
+
+def test_options_say_how_a_file_is_written(model: Model, models: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_bytes(SPREADSHEET.encode("windows-1252"))
+    asked = [
+        "score",
+        str(tmp_path / "in.csv"),
+        "-o",
+        str(tmp_path / "out.csv"),
+        "--models",
+        str(models),
+        "--model",
+        "admissions",
+    ]
+    assert main([*asked, "--separator", ";", "--decimal", ",", "--encoding", "latin-1"]) == 0
+    lines = (tmp_path / "out.csv").read_text().splitlines()
+
+    assert lines[0].startswith("gre;gpa;rank;Zürich;admit;label;probability;logit;")
+    assert lines[1:] == [in_commas(line) for line in streamed(model, TRAINING).decode().splitlines()[1:]]
 
 
 def test_awkward_names_and_levels_come_back_with_the_bytes_of_the_service(formulas: Model) -> None:
@@ -131,8 +186,8 @@ def test_what_is_no_table_of_this_model_is_refused(model: Model, body: bytes, me
 
 
 def test_a_quote_that_is_never_closed_does_not_fill_the_memory(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(score, "BLOCK", 2**10)
-    monkeypatch.setattr(score, "LONGEST", 2**12)
+    monkeypatch.setattr(csv_blocks, "BLOCK", 2**10)
+    monkeypatch.setattr(csv_blocks, "LONGEST", 2**12)
     with pytest.raises(MalformedBody, match="is a quote never closed"):
         streamed(model, b'gre,gpa,rank,note\n1,2,3,"' + b"700,3,1,x\n" * 1000)
 

@@ -304,11 +304,13 @@ def test_compressed_bodies_are_not_guessed(client):
 
 
 @pytest.mark.parametrize("accept", ["application/json", "text/csv", "application/jsonlines"])
-@pytest.mark.parametrize("kind", ["application/json", "text/csv"])
+@pytest.mark.parametrize("kind", ["application/json", "text/csv", "application/jsonlines"])
 def test_rows_that_are_wrong_get_their_error_in_their_place(client, kind, accept):
     body = json.dumps([GOOD, {**GOOD, "gpa": "x"}, {**GOOD, "gpa": 1.7e308}, GOOD])
     if kind == "text/csv":
         body = "gre,gpa,rank\n800,4.0,1\n800,x,1\n800,1.7e308,1\n800,4.0,1\n"
+    elif kind == "application/jsonlines":
+        body = "\n".join(map(json.dumps, json.loads(body)))
     served = client("admissions")
     response = served.post("/predict?errors=row", data=body, content_type=kind, headers={"Accept": accept})
     plain = served.post("/predict", json=GOOD).json
@@ -324,6 +326,16 @@ def test_rows_that_are_wrong_get_their_error_in_their_place(client, kind, accept
     assert [row.get("error") or "" for row in rows][::3] == ["", ""]
     assert rows[1]["error"].startswith("gpa: expected a number")
     assert rows[2]["error"] == "the logit overflows float64"
+
+
+def test_a_line_that_is_no_json_does_not_refuse_the_other_lines(client):
+    body = f"{json.dumps(GOOD)}\n{{oops\n[800, 4.0]\n[800, 4.0, 1]\n"
+    response = client("admissions").post("/predict?errors=row", data=body, content_type="application/jsonlines")
+
+    assert (response.headers["X-Rows-Answered"], response.headers["X-Rows-Refused"]) == ("2", "2")
+    rows = list(map(json.loads, response.text.splitlines()))
+    assert rows[0] == rows[3]
+    assert list(rows[1]) == list(rows[2]) == ["error"]
 
 
 def test_one_row_that_is_wrong_is_refused_as_ever(client):

@@ -1,0 +1,72 @@
+"""How a CSV is written: with commas in UTF-8, or as the training file was."""
+
+import csv
+import io
+from codecs import getincrementaldecoder
+from collections.abc import Sequence
+from itertools import islice
+from typing import NamedTuple
+
+from passfail.columns import Columns
+from passfail.manifest import Dialect
+
+UTF8 = "utf-8"
+LONGEST_HEAD = 2**20  # characters in which the header must be, if its layout is to be found
+
+
+class Layout(NamedTuple):
+    """The layout of a table that was sent: see passfail.manifest.Dialect."""
+
+    separator: str
+    decimal: str
+    skipped: int = 0
+    header: bool = True
+
+
+def encoding_of(body: bytes, known: str, whole: bool = True) -> str:
+    """UTF-8, or else the training file's encoding; whole: whether the body ends where a character does."""
+    if known == "utf-8-sig":
+        return UTF8
+    try:
+        # UTF-16 often is UTF-8, with NUL characters.
+        return UTF8 if "\0" not in getincrementaldecoder(UTF8)().decode(body, whole) else known
+    except UnicodeDecodeError:
+        return known
+
+
+def layout_of(columns: Columns, head: str, separator: str | None = None, decimal: str | None = None) -> Layout:
+    """The layout of a table that starts so: commas or the training file's, whichever finds more features.
+
+    separator, decimal : what is known of it.
+    """
+    known = columns.dialect
+    if separator is None and (known.separator, known.decimal, known.skipped, known.header) == (",", ".", 0, True):
+        return Layout(",", decimal or ".")
+    lines = list(islice(io.StringIO(head, newline=""), known.skipped + 1))
+    comma = Layout(",", known.decimal if known.separator == "," else ".")
+    marks = separator or known.separator
+    ways = [comma] * (separator in (None, ",")) + [Layout(marks, known.decimal, n) for n in (0, known.skipped)]
+
+    def named(way: Layout) -> int:
+        cells = columns.expanded(_cells(lines[way.skipped :], way.separator))
+        return len(columns.by_name.keys() & cells)
+
+    best = max(ways, key=named)
+    best = best if known.header or named(best) else ways[-1]._replace(header=False)
+    return best._replace(decimal=decimal) if decimal else best
+
+
+def widened(dialect: Dialect, header: list[str], width: int) -> list[str]:
+    """The names of the columns in a table whose rows have that many cells."""
+    if not header:
+        return [f"column{index}" for index in range(1, width + 1)]
+    extra = dialect.extra if width == len(header) + 1 else ""
+    return {"first": ["", *header], "last": [*header, ""], "": header}[extra]
+
+
+def _cells(lines: Sequence[str], separator: str) -> set[str]:
+    """The cells of the first line; empty if they can't be read."""
+    try:
+        return {cell.strip() for cell in next(iter(csv.reader(lines[:1], delimiter=separator)), [])}
+    except csv.Error:
+        return set()

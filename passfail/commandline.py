@@ -1,0 +1,57 @@
+"""The command lines: an option that is misspelt is answered with the one that was meant, and help has examples."""
+
+import argparse
+import codecs
+import difflib
+import re
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+CHOICE = re.compile(r".*invalid choice: '(.*)' \(choose from (.*)\)", re.DOTALL)
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that suggests what an unknown option or command may mean; `add_subparsers` makes parsers like it.
+
+    examples : commands with their arguments, for the help.
+    """
+
+    def __init__(self, prog: str | None = None, *, examples: Sequence[str] = (), **options: Any) -> None:
+        options["epilog"] = "examples:" + "".join(f"\n  {one}" for one in examples) if examples else None
+        super().__init__(prog, formatter_class=argparse.RawDescriptionHelpFormatter, **options)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse as argparse does, but exit with status 2 on an option that is unknown."""
+        found, unknown = super().parse_known_args(args, namespace)
+        for option in unknown:
+            if option.startswith("--"):
+                name, known = option.partition("=")[0], re.findall(r"--[a-z][a-z0-9-]*", self.format_help())
+                self.error(f"unknown option '{name}'{_meant(name, known)}")
+        return found, unknown
+
+    def error(self, message: str) -> NoReturn:
+        """Exit with status 2; a command or a value that is none of the choices gets a suggestion."""
+        if choice := CHOICE.fullmatch(message):
+            message += _meant(choice[1], re.findall(r"[^\s,']+", choice[2]))
+        super().error(message)
+
+
+def _meant(name: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, known, 1)
+    return f"; did you mean '{near[0]}'?" if near else ""
+
+
+def separator(text: str) -> str:
+    """The separator of cells that an option names. Raises ArgumentTypeError."""
+    mark = {"tab": "\t", "\\t": "\t", "space": " "}.get(text, text)
+    if len(mark) != 1 or not mark.isascii() or mark in '"\r\n':
+        raise argparse.ArgumentTypeError("takes one ASCII character, tab or space")
+    return mark
+
+
+def encoding(text: str) -> str:
+    """The encoding that an option names. Raises ArgumentTypeError."""
+    try:
+        return codecs.lookup(text).name
+    except LookupError as error:
+        raise argparse.ArgumentTypeError("takes the name of an encoding, such as windows-1252") from error
