@@ -1,4 +1,4 @@
-"""The command lines: an option that is misspelt is answered with the one that was meant, and help has examples."""
+"""The parser of every command line: it suggests what was meant, and shows examples."""
 
 import argparse
 import codecs
@@ -11,7 +11,7 @@ CHOICE = re.compile(r".*invalid choice: '(.*)' \(choose from (.*)\)", re.DOTALL)
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that suggests what an unknown option or command may mean; `add_subparsers` makes parsers like it.
+    """A parser that suggests known options and commands for unknown ones.
 
     examples : commands with their arguments, for the help.
     """

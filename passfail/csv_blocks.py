@@ -1,4 +1,4 @@
-"""Answers CSV of any length, a block of whole records at a time; the output is CSV or an Arrow table."""
+"""Answers CSV of any length, a block of whole records at a time."""
 
 import csv
 import io
@@ -25,7 +25,7 @@ LONGEST = 2**26  # bytes of a record: an unclosed quote must not fill the memory
 
 
 class Given(NamedTuple):
-    """What the caller says of a CSV's layout; None: it is found."""
+    """The layout of a CSV, as the caller says; None: it is found."""
 
     separator: str | None = None
     decimal: str | None = None
@@ -215,7 +215,7 @@ def _split(text: bytes, mark: str) -> list[list[str]]:
 
 
 def _pieces(stream: Any, encoding: str | None, dialect: Dialect) -> Iterator[bytes]:
-    """A stream's bytes as UTF-8, from the encoding given, or else from UTF-8 or the training file's."""
+    """A stream as UTF-8, from the given encoding, else from UTF-8 or the training file's."""
     decoder, known = getincrementaldecoder(encoding)() if encoding else None, dialect.encoding
     undecided = encoding is None and known != "utf-8-sig"
     while data := stream.read(BLOCK):

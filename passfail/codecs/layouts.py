@@ -1,4 +1,4 @@
-"""How a CSV is written: with commas in UTF-8, or as the training file was."""
+"""The layout of a CSV: commas in UTF-8, or that of the training file."""
 
 import csv
 import io
@@ -24,7 +24,7 @@ class Layout(NamedTuple):
 
 
 def encoding_of(body: bytes, known: str, whole: bool = True) -> str:
-    """UTF-8, or else the training file's encoding; whole: whether the body ends where a character does."""
+    """UTF-8, or else the training file's encoding; whole: whether no character is cut."""
     if known == "utf-8-sig":
         return UTF8
     try:
@@ -35,7 +35,7 @@ def encoding_of(body: bytes, known: str, whole: bool = True) -> str:
 
 
 def layout_of(columns: Columns, head: str, separator: str | None = None, decimal: str | None = None) -> Layout:
-    """The layout of a table that starts so: commas or the training file's, whichever finds more features.
+    """Commas or the training file's layout, whichever finds more features in a table's head.
 
     separator, decimal : what is known of it.
     """

@@ -72,7 +72,7 @@ def read_json_lines(codecs: Codecs, body: bytes) -> Floats:
 
 
 def read_some_json_lines(codecs: Codecs, body: bytes) -> tuple[Floats, dict[int, str]]:
-    """As `read_json_lines`, of the rows that are right (m, d); and {row: what is wrong with it} of the others."""
+    """The rows that are right (m, d), as `read_json_lines`, and {row: its fault}."""
     try:
         return read_json_lines(codecs, body), {}
     except (InvalidInstance, MalformedBody):
