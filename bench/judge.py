@@ -56,12 +56,13 @@ class Judge:
     Attributes
     ----------
     manifests : {version: manifest}.
+    kinds : the protocols that it draws from.
     serving : the versions that may answer a request without a version.
     find : reads the manifest of a version that this process has not seen yet.
     """
 
     def __init__(self, manifests: Iterable[Manifest]) -> None:
-        self.manifests = {one.version: one for one in manifests}
+        self.manifests, self.kinds = {one.version: one for one in manifests}, sorted(KINDS)
         self.serving = frozenset(self.manifests)
         self.find: Callable[[int], Manifest] = self.manifests.__getitem__
 
@@ -70,7 +71,7 @@ class Judge:
     ) -> Question:
         """Draw a request: its kind, its rows, and whether its body is compressed (plain: never)."""
         manifest = next(iter(self.manifests.values()))
-        kind = kind or draw.choice(sorted(KINDS))
+        kind = kind or draw.choice(self.kinds)
         n = 1 if kind == "predict, object" else draw.choice(sizes)
         rows = [[_value(feature, draw) for feature in manifest.features] for _ in range(n)]
         path, media_type, body, version = KINDS[kind](self, manifest, rows, draw)

@@ -4,7 +4,6 @@ import copy
 import http.server
 import json
 import re
-import shutil
 import subprocess
 import sys
 import threading
@@ -14,9 +13,9 @@ import pytest
 import yaml
 
 from tests.support import ROOT
+from tests.support.clients import OTHERS
+from tests.support.kubernetes import KUBERNETES, rendered
 
-KUBERNETES = ROOT / "deploy" / "kubernetes"
-FILES = sorted(path for path in KUBERNETES.glob("*/*.yaml") if path.name != "kustomization.yaml")
 PORT = 8000  # of the image
 
 
@@ -25,9 +24,8 @@ def documents(path):
 
 
 def everything():
-    """{(kind, name): document} of the volume variant, as its files have them."""
-    return {(d["kind"], d["metadata"]["name"]): d for path in FILES if path.parent.name == "volume"
-            for d in documents(path)}  # fmt: skip
+    """{(kind, name): document} of the volume variant."""
+    return rendered("volume")
 
 
 def restricted(pod):
@@ -43,26 +41,6 @@ def restricted(pod):
     )
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.name}")
-def test_every_file_is_of_its_schema(path):
-    for document in documents(path):
-        if "containers" in str(document) or path.parent.name == "volume":
-            kubernetes_validate.validate(_whole(document), "1.31", strict=True)
-
-
-def _whole(document):
-    """A strategic merge patch with what its target supplies put in, so that it can be held against the schema."""
-    if document["kind"] == "Deployment" and "selector" not in document["spec"]:
-        whole = copy.deepcopy(everything()["Deployment", "serve"])
-        pod, patch = whole["spec"]["template"]["spec"], document["spec"]["template"]["spec"]
-        for part in patch.keys() - {"containers"}:
-            pod[part] = [{k: v for k, v in item.items() if v is not None} for item in patch[part]]
-        for found in patch.get("containers", []):
-            pod["containers"] = [one | found if one["name"] == found["name"] else one for one in pod["containers"]]
-        return whole
-    return document
-
-
 def test_the_schema_refuses_a_misspelt_field():
     document = copy.deepcopy(everything()["Deployment", "serve"])
     document["spec"]["replica"] = 2
@@ -72,22 +50,26 @@ def test_the_schema_refuses_a_misspelt_field():
 
 
 @pytest.mark.parametrize("variant", ["volume", "object-storage", "key"])
-def test_kustomize_builds_what_its_files_say(variant):
-    """Where kubectl is installed; every file is named in its kustomization in any case."""
+def test_kustomize_renders_the_whole_with_each_patch_applied(variant):
+    """As kubectl applies it; each file is named in the kustomization."""
     folder = KUBERNETES / variant
     described = yaml.safe_load((folder / "kustomization.yaml").read_text())
     named = {*described["resources"], *(patch.get("path") for patch in described.get("patches", []))}
     assert {path.name for path in folder.glob("*.yaml")} - {"kustomization.yaml"} <= named
 
-    if shutil.which("kubectl"):
-        built = subprocess.run(["kubectl", "kustomize", folder], capture_output=True, text=True, check=True).stdout
-        found = list(yaml.safe_load_all(built))
-        for document in found:
-            kubernetes_validate.validate(document, "1.31", strict=True)
-        deployment = next(d for d in found if d["kind"] == "Deployment")
-        assert restricted(deployment["spec"]["template"]["spec"])
-        assert ("fetch" in str(deployment)) == (variant == "object-storage")
-        assert ("API_KEY_FILE" in str(deployment)) == (variant == "key")
+    found = rendered(variant)
+    for document in found.values():
+        kubernetes_validate.validate(document, "1.31", strict=True)
+    pod = found["Deployment", "serve"]["spec"]["template"]["spec"]
+    reach = found["NetworkPolicy", "serve"]["spec"]["egress"] if variant == "object-storage" else None
+    assert restricted(pod)
+    assert [one["name"] for one in pod.get("initContainers", [])] == ["fetch"] * (variant == "object-storage")
+    assert ("API_KEY_FILE" in str(pod["containers"])) == (variant == "key")
+    assert (("PersistentVolumeClaim", "models") in found) == (variant != "object-storage")
+    assert (("Job", "train") in found) == (variant != "object-storage")
+    assert {"port": 443, "protocol": "TCP"} in [one for rule in reach or [] for one in rule["ports"]] or reach is None
+    (models,) = [one for one in pod["volumes"] if one["name"] == "models"]
+    assert set(models) == {"name", "emptyDir" if variant == "object-storage" else "persistentVolumeClaim"}
 
 
 def test_pods_are_restricted_and_probed_on_the_v2_routes():
@@ -155,9 +137,20 @@ def test_the_image_asks_for_its_health_where_it_listens(setting):
 
 
 def test_the_inference_services():
-    """KServe's own types are no part of Kubernetes; a predictor is a pod's spec, and is held against that."""
+    """KServe's own types, and the pods that our predictors are, against Kubernetes' schema."""
     names = ("passfail.yaml", "modelcar.yaml", "triton.yaml")
     ours, car, triton = (documents(ROOT / "deploy" / "kserve" / name)[0] for name in names)
+    misspelt = copy.deepcopy(triton)
+    misspelt["spec"]["predictor"]["model"]["storageUrl"] = misspelt["spec"]["predictor"]["model"].pop("storageUri")
+    misspelt["spec"]["predictor"]["model"]["modelFormat"]["version"] = 1
+    given = json.dumps([ours, car, triton, misspelt])
+    command = [OTHERS, "-m", "tests.support.kserve"]
+    told = subprocess.run(command, cwd=ROOT, input=given, capture_output=True, text=True, check=True).stdout
+    *right, wrong = json.loads(told)
+    model = "passfail-triton.spec.predictor.model"
+    assert right == [[], [], []]
+    assert wrong == [f"{model}.storageUrl: unknown", f"{model}.modelFormat.version: no str"]
+
     for document in (ours, car):
         pod = {k: v for k, v in document["spec"]["predictor"].items() if k not in ("minReplicas", "maxReplicas")}
         kubernetes_validate.validate(
@@ -167,6 +160,5 @@ def test_the_inference_services():
     environ = {one["name"]: one["value"] for one in car["spec"]["predictor"]["containers"][0]["env"]}
     assert environ["STORAGE_URI"].startswith("oci://")
     assert environ["MODELS_DIR"] == "/mnt/models"  # where KServe links a ModelCar's /models
-    assert {d["apiVersion"] for d in (ours, car, triton)} == {"serving.kserve.io/v1beta1"}
     assert triton["spec"]["predictor"]["model"]["runtime"] == "kserve-tritonserver"
     assert triton["spec"]["predictor"]["model"]["storageUri"] == "pvc://models/"
