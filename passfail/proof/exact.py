@@ -1,7 +1,7 @@
 """Exact arithmetic from the bits of the parameters, the reference for every engine.
 
-A result is a pair of float64 arrays, (high, low). `high` is the nearest float64, which may be infinite. high + low is
-the exact number to about 106 bits.
+A result is a pair of float64 arrays, (high, low). `high` is the nearest float64, which may be infinite. high + low has
+more digits: of a logit about 106 bits.
 """
 
 import importlib.util
@@ -17,9 +17,7 @@ from passfail.proof.reference import Subject
 
 # Decimal rounds its exp correctly to this many digits; a float64 has 17.
 DIGITS = Context(prec=40, Emin=-(10**6), Emax=10**6)
-Pair = tuple[Floats, Floats]  # (high, low): a number to about 106 bits
-# The logarithm of 2: 40 bits, so that a whole number below 2^13 times it is exact, and the rest.
-LN2 = (0.6931471805592082, 7.371002565167799e-13, 1.94704509238075e-31)
+Pair = tuple[Floats, Floats]  # (high, low)
 WHOLE = 1074  # every float64 times 2^1074 is a whole number
 
 
@@ -61,14 +59,24 @@ def can(link: str) -> bool:
     return link in ("logit", "cloglog") or importlib.util.find_spec("mpmath") is not None
 
 
-def probabilities(link: str, z: Floats) -> tuple[Floats, Floats]:
-    """The link's exact probabilities at scores z (n,), finite: (high, low), float64 (n,) each."""
-    if link == "logit":
-        return _logistic(z)
-    exact = [_PROBABILITIES[link](value) for value in z.tolist()]
-    high = [float(number) for number in exact]
-    low = [float(DIGITS.subtract(number, Decimal(h))) for number, h in zip(exact, high, strict=True)]
-    return np.array(high), np.array(low)
+def probabilities(link: str, z: Floats) -> Pair:
+    """The link's exact probabilities at scores z (n,), finite: high is the nearest float64, low has some digits more.
+
+    Decimal arithmetic gives those of few scores near z, on a grid, and float64 the change from there, whose rounding
+    error is far below a unit in the probability's last place. Where it could decide which float64 is the nearest,
+    decimal arithmetic gives this probability, too.
+    """
+    z = np.clip(z, -800.0, 800.0) if link == "logit" else z
+    near = _near(link, z)
+    grid, place = np.unique(near, return_inverse=True)
+    first, second = (part[place] for part in _decimals(link, grid))
+    with np.errstate(all="ignore"):
+        change = _CHANGES[link](near, z - near)
+        high, low = _sum(first, change)
+        high, low = _sum(high, low + second)
+        unsure = np.abs(low) + np.abs(change) * 2.0**-50 > np.spacing(high) / 2
+    high[unsure], low[unsure] = _decimals(link, z[unsure])
+    return high, low
 
 
 def rounded(link: str, z: Floats) -> Floats:
@@ -85,28 +93,24 @@ def rounded(link: str, z: Floats) -> Floats:
     return np.asarray(np.round(held * BITS) / BITS)
 
 
-def _logistic(z: Floats) -> tuple[Floats, Floats]:
-    """1 / (1 + exp(-z)) for z (n,), to 80 bits or more; to 53 bits below 1e-290.
+def _near(link: str, z: Floats) -> Floats:
+    """The scores of the grid that are nearest to z (n,): at most 2^-8 away, of themselves where the link is cauchit."""
+    if link != "cauchit":
+        return np.asarray(np.round(z * 128) / 128)
+    mantissa, exponent = np.frexp(z)
+    return np.asarray(np.ldexp(np.round(mantissa * 128), exponent - 7))
 
-    Pairs of float64 are added and multiplied without error, then rounded (Dekker, Numerische Mathematik 18, 1971).
-    exp(-|z|) is 2^-k exp(r), and exp(r) is the 256th power of a Taylor series at r / 256.
-    """
-    size = np.minimum(np.abs(z), 745.0)
-    k = np.round(size / LN2[0])
-    rest = _plus((k * LN2[0], np.zeros_like(k)), (-size, np.zeros_like(k)))  # exact: LN2[0] has 40 bits
-    for part in LN2[1:]:
-        rest = _plus(rest, _product(k, np.full_like(k, part)))
-    r = rest[0] / 256, rest[1] / 256
-    power: Pair = (np.ones_like(z), np.zeros_like(z))
-    for term in range(10, 0, -1):  # (0.35 / 256)^11 / 11! is 1e-39
-        power = _plus((np.ones_like(z), np.zeros_like(z)), _over(_times(power, r), term))
-    for _ in range(8):
-        power = _times(power, power)
-    small = np.ldexp(power[0], -k.astype(int)), np.ldexp(power[1], -k.astype(int))
-    one: Pair = (np.ones_like(z), np.zeros_like(z))
-    below = z < 0
-    top = np.where(below, small[0], 1.0), np.where(below, small[1], 0.0)
-    return _quotient(top, _plus(one, small))
+
+def _decimals(link: str, z: Floats) -> Pair:
+    """The probabilities at scores z (n,) by decimal arithmetic."""
+    exact = [_PROBABILITIES[link](value) for value in z.tolist()]
+    high = [float(number) for number in exact]
+    low = [float(DIGITS.subtract(number, Decimal(h))) for number, h in zip(exact, high, strict=True)]
+    return np.array(high), np.array(low)
+
+
+def _logit(z: float) -> Decimal:
+    return DIGITS.divide(1, DIGITS.add(1, DIGITS.exp(-Decimal(z))))
 
 
 def _cloglog(z: float) -> Decimal:
@@ -131,46 +135,42 @@ def _cauchit(z: float) -> Decimal:
         return Decimal(mpmath.nstr(mpmath.atan2(1, -mpmath.mpf(z)) / mpmath.pi, 40))
 
 
-_PROBABILITIES = {"probit": _probit, "cloglog": _cloglog, "cauchit": _cauchit}
+_PROBABILITIES = {"logit": _logit, "probit": _probit, "cloglog": _cloglog, "cauchit": _cauchit}
+
+
+# How much the probability rises from score a (n,) to a + d.
+def _logit_change(a: Floats, d: Floats) -> Floats:
+    return np.asarray(-np.expm1(-d) / (1 + np.exp(a)) / (1 + np.exp(-a - d)))
+
+
+def _probit_change(a: Floats, d: Floats) -> Floats:
+    """The integral of the density, exp(-a^2 / 2) exp(-a s - s^2 / 2) / sqrt(2 pi); on the grid a^2 is exact."""
+    steps, weights = np.polynomial.legendre.leggauss(6)
+    s = d[:, None] * (steps + 1) / 2
+    return np.asarray(
+        np.exp(-a * a / 2) / math.sqrt(2 * math.pi) * d / 2 * (np.exp(-(a[:, None] + s / 2) * s) @ weights)
+    )
+
+
+def _cloglog_change(a: Floats, d: Floats) -> Floats:
+    u = np.exp(a)
+    return np.asarray(-np.exp(-u) * np.expm1(-u * np.expm1(d)))
+
+
+def _cauchit_change(a: Floats, d: Floats) -> Floats:
+    """(atan(a + d) - atan(a)) / pi, which is atan(d / (1 + a (a + d))) / pi."""
+    size = np.maximum(np.abs(a), 1.0)
+    return np.asarray(np.arctan(d / size / (1 / size + a / size * (a + d))) / math.pi)
+
+
+_CHANGES = {"logit": _logit_change, "probit": _probit_change, "cloglog": _cloglog_change, "cauchit": _cauchit_change}
 
 
 def _sum(a: Floats, b: Floats) -> Pair:
+    """a + b without error (Dekker, Numerische Mathematik 18, 1971)."""
     high = a + b
     part = high - a
     return high, (a - (high - part)) + (b - part)
-
-
-def _product(a: Floats, b: Floats) -> Pair:
-    high = a * b
-    (a1, a2), (b1, b2) = _halves(a), _halves(b)
-    return high, ((a1 * b1 - high) + a1 * b2 + a2 * b1) + a2 * b2
-
-
-def _halves(a: Floats) -> Pair:
-    wide = a * 134217729.0  # 2^27 + 1
-    high = wide - (wide - a)
-    return high, a - high
-
-
-def _plus(a: Pair, b: Pair) -> Pair:
-    high, low = _sum(a[0], b[0])
-    return _sum(high, low + (a[1] + b[1]))
-
-
-def _times(a: Pair, b: Pair) -> Pair:
-    high, low = _product(a[0], b[0])
-    return _sum(high, low + (a[0] * b[1] + a[1] * b[0]))
-
-
-def _over(a: Pair, divisor: int) -> Pair:
-    whole = np.full_like(a[0], divisor)
-    return _quotient(a, (whole, np.zeros_like(whole)))
-
-
-def _quotient(a: Pair, b: Pair) -> Pair:
-    high = a[0] / b[0]
-    back = _times((high, np.zeros_like(high)), b)
-    return _sum(high, (((a[0] - back[0]) - back[1]) + a[1]) / b[0])
 
 
 def _whole(value: float) -> int:

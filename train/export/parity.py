@@ -30,9 +30,7 @@ from train.errors import ExportError
 
 SEED = 0
 ROWS = 5_000  # of each random kind
-# Rows across the probabilities: they find each fault in an interval of 1e-3 of the log-odds; with another link, whose
-# exact probabilities take long, of 1e-2.
-ACROSS, ACROSS_OTHERS = 50_000, 5_000
+ACROSS = 50_000  # rows across the probabilities: they find each fault in an interval of 1e-3 of the log-odds
 FEW = (0, 1, 2, 7, 1000)
 EXACT = 4_000
 BATCH_ROWS, BATCH_VALUES = 100_000, 2**26  # of the largest batch: MAX_ROWS, if the memory allows it
@@ -56,7 +54,7 @@ def certificate(
     ------
     ExportError : an engine misses a limit; the message names each engine and each limit.
     """
-    drawn, kinds = samples.rows(manifest, ROWS, SEED, ACROSS if manifest.link == "logit" else ACROSS_OTHERS)
+    drawn, kinds = samples.rows(manifest, ROWS, SEED, ACROSS)
     x = np.concatenate([training_rows, drawn])
     sizes = proofs.batch_sizes(max(65_537, min(BATCH_ROWS, BATCH_VALUES // len(manifest.features))))
     truth = proofs.truth(manifest, x, EXACT, steps=400, sizes=sizes, alone=200)
