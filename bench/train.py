@@ -3,6 +3,7 @@
 python bench/train.py                      1e4, 1e5 and 1e6 rows, 20 columns; about two minutes on two cores
 python bench/train.py --rows 10000 100000 1000000 --columns 10 100 --parquet
 python bench/train.py --rows 10000000 --columns 20 --parquet --only ours    flat memory; 6 GB of disk
+python bench/train.py --separated          outcomes that columns separate: processor seconds until that is said
 
 The bench needs bench/requirements.txt. Each runs in a process of its own. Rounds are interleaved and the median counts,
 so that other work on the machine affects all alike. Only the ratios of each one's seconds to ours are meaningful: of
@@ -39,11 +40,15 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--parquet", action="store_true", help="the file's format (default: CSV)")
     parser.add_argument("--only", choices=["ours", *SOLVERS], help="measure one alone")
+    parser.add_argument("--separated", action="store_true", help="measure wide tables of separated outcomes alone")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.measure:
         print(json.dumps(measure(*args.measure)))
+        return
+    if args.separated:
+        separated()
         return
     records = []
     print(f"{'rows':>9} {'d':>4} {'who':16} {'import':>6} {'read s':>7} {'fit s':>7} {'cpu s':>7}", end=" ")
@@ -55,6 +60,37 @@ def main():
                 records += compare(path, rows, columns, [args.only] if args.only else ["ours", *SOLVERS], args.rounds)
     if args.json:
         args.json.write_text(json.dumps(records, indent=1) + "\n")
+
+
+def separated():
+    """Fit to separated outcomes, in memory: Adult's look-alike by two levels, and 20,000 x 964 by all columns."""
+    from passfail.manifest import Feature
+    from train.evaluation.coefficients import statistics
+    from train.solvers.fit import fit
+    from train.solvers.options import Options
+
+    generator = np.random.default_rng(0)
+    levels = [generator.integers(0, count, 30_162) for count in (7, 16, 7, 14, 6, 5, 2, 43)]
+    indicators = [level[:, None] == np.arange(1, level.max() + 1) for level in levels]
+    adult = np.column_stack([generator.normal(size=(30_162, 5)), *indicators])
+    slope = generator.normal(0, 0.5, adult.shape[1])
+    outcome = adult @ slope + generator.logistic(size=len(adult)) > 1
+    outcome &= (levels[1] != 3) & (levels[7] != 11)  # two levels have one outcome alone
+    wide = generator.normal(size=(20_000, 964))
+    tables = [(adult, outcome), (wide, wide @ generator.normal(size=964) > 0)]
+    print(f"{'rows':>7} {'columns':>7} {'passes':>6} {'fit, cpu s':>10} {'table, cpu s':>12}  separation")
+    for x, y in tables:
+        features = [Feature(f"x{i}", "numeric", (), c.min().item(), c.max().item(), None) for i, c in enumerate(x.T)]
+        began = time.process_time()
+        fitted = fit(features, x, y.astype(np.float64), np.ones(len(y)), Options(), lambda line: None)
+        fit_done = time.process_time()
+        found = statistics(features, fitted, Options())
+        done = time.process_time()
+        print(
+            f"{len(x):7} {x.shape[1]:7} {len(fitted.losses):6} {fit_done - began:10.1f} {done - fit_done:12.1f}  "
+            f"{found.separation}, by {len(found.separating)} columns",
+            flush=True,
+        )
 
 
 def compare(path, rows, columns, who, rounds):

@@ -22,6 +22,7 @@ from train.solvers.options import Options
 from train.solvers.sums import Sums, add_up, total
 from train.table.out_of_core import BLOCK, one_thread, pieces
 
+SHOWN = 20  # columns at most that a sentence about separation names
 PROFILED = 3e7  # rows times the cube of the columns; above it, profiles take many seconds
 
 
@@ -213,7 +214,11 @@ def unidentified(found: Statistics, link: str) -> Iterator[str]:
     """A sentence for each reason why some coefficients have no finite or no unique estimate."""
     if found.separation != "none":
         rows = {"complete": "all rows", "quasi": "some of the rows"}.get(found.separation, "rows")
-        columns = ", ".join(found.separating) or "columns (a fit to fewer rows, in one process, names them)"
+        shown, more = found.separating[:SHOWN], len(found.separating) - SHOWN
+        columns = (
+            ", ".join([*shown, *([f"{more} more"] if more > 0 else [])])
+            or "columns (a fit to fewer rows, in one process, names them)"
+        )
         yield (
             f"separation: the outcomes of {rows} are separated by {columns}; "
             f"their slopes have no finite estimate; use {'--firth or ' if link == 'logit' else ''}--l2 1"

@@ -5,7 +5,6 @@ If columns separate the outcomes of all rows or of some, the likelihood has no m
 regression models, 2007).
 """
 
-import time
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,8 +17,8 @@ from train import distributed
 from train.solvers.fit import Blocks
 from train.solvers.recession import TOLERANCE, Recession
 
-SECONDS = 5  # of processor time, for all linear programs of one fit
-BUSY = 5  # on a busy machine a program may take so many times its processor time
+PIVOTS = 5_000  # of all linear programs of one fit: a limit that is the same on every machine
+NAMED_COLUMNS = 128  # programs over more columns take many seconds
 NAMED_CELLS = 20_000_000  # of the design matrix; programs over more cells take too much memory
 SPARED = 20  # columns at most for which a program each tests whether the others suffice
 TAKEN = 2000  # rows in the first program; each further one adds at most as many
@@ -86,7 +85,7 @@ class _Program:
     def __init__(self, rows: Floats) -> None:
         self.rows = rows
         self.taken = np.arange(0, len(rows), -(-len(rows) // TAKEN))
-        self.until = time.process_time() + SECONDS
+        self.pivots = PIVOTS
 
     def solve(
         self, cost: Floats, least: Floats, bounds: tuple[int, int | None] | list[tuple[int, int | None]]
@@ -96,9 +95,10 @@ class _Program:
         If cost is (2P,), the result holds beta's positive and negative parts.
         """
         rows, size = self.rows, self.rows.shape[1]
-        while (left := self.until - time.process_time()) > 0:
+        while self.pivots > 0:
             above = -np.hstack([rows[self.taken], -rows[self.taken]])[:, : len(cost)]
-            done = linprog(cost, above, -least[self.taken], bounds=bounds, options={"time_limit": BUSY * left})
+            done = linprog(cost, above, -least[self.taken], bounds=bounds, options={"maxiter": self.pivots})
+            self.pivots -= done.nit + 1
             if done.status != 0:
                 return None
             solution: Floats = done.x
@@ -122,16 +122,31 @@ def model_separation(rows: Blocks, kept: list[int], proof: Recession | None) -> 
     -------
     The fewest such columns, or the proof's if there are too many cells; None if they are not known.
     """
-    size = len(rows.model.beta)
-    if distributed.ranks() == 1 and len(rows.y) * size <= NAMED_CELLS:
+    size, complete, moved = len(rows.model.beta), proof is not None and proof.kind == "complete", kept
+    if proof is not None:
+        reach = TOLERANCE * proof.direction.abs().max()
+        moved = torch.nonzero(proof.direction.abs() > reach).flatten().tolist()
+    used = kept if len(kept) <= NAMED_COLUMNS else sorted({*kept}.intersection(moved))
+    if distributed.ranks() == 1 and len(used) <= NAMED_COLUMNS and len(rows.y) * size <= NAMED_CELLS:
         matrix, y, weight = rows.block(rows.model.matrix, slice(None))
-        used = weight > 0
-        complete = proof is not None and proof.kind == "complete"
-        if found := separation(matrix[used][:, kept].numpy(), y[used].numpy(), complete):
+        if found := separation(matrix[weight > 0][:, used].numpy(), y[weight > 0].numpy(), complete):
             direction = torch.zeros(size, dtype=torch.float64)
-            direction[kept] = found.direction
-            return Separation(found.kind, [kept[index] for index in found.causes], direction)
+            direction[used] = found.direction
+            return Separation(found.kind, [used[index] for index in found.causes], direction)
     if proof is None:
         return None
-    moved = proof.direction.abs()
-    return Separation(proof.kind, torch.nonzero(moved > TOLERANCE * moved.max()).flatten().tolist(), proof.direction)
+    alone = _alone(rows)[:1] if complete and rows.model.intercept and distributed.ranks() == 1 else []
+    return Separation(proof.kind, alone or moved, proof.direction)
+
+
+def _alone(rows: Blocks) -> list[int]:
+    """The columns each of which separates all rows of a weight above 0 alone, beside an intercept."""
+    least, most = torch.full((2, 2, len(rows.model.beta)), torch.inf, dtype=torch.float64)  # of either outcome
+    most.neg_()
+    for block in rows.matrices():
+        matrix, y, weight = block()
+        for outcome in (0, 1):
+            if len(some := matrix[(y == outcome) & (weight > 0)]):
+                low, high = torch.aminmax(some, dim=0)
+                least[outcome], most[outcome] = torch.minimum(least[outcome], low), torch.maximum(most[outcome], high)
+    return torch.nonzero((most[0] < least[1]) | (most[1] < least[0])).flatten().tolist()

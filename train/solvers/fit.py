@@ -223,7 +223,7 @@ def _unresolved(features: Sequence[Feature], x: Floats) -> str | None:
     newton then ends as if the outcomes were separated: it fits the row of that value, whose curvature exceeds that of
     all others by more digits than float64 has.
     """
-    some = np.concatenate(distributed.gathered(_runs(x, max(1, len(x) // SAMPLE))))
+    some = np.concatenate(distributed.gathered(_runs(x, max(1, len(x) // 4096))))  # enough for quartiles
     for feature, column in zip(features, some.T, strict=True):
         if feature.minimum is None or feature.maximum is None:
             continue

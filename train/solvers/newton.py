@@ -24,6 +24,7 @@ STILL = 1e-14
 # Steps after which separation is tested; a fit that exists rarely takes more steps than the first.
 TESTED = (8, 12, 16, 24, 32, 48, 64)
 MORE_STEPS = 12  # at most, once separation is proved
+LEAP = 20  # the first of them is so many steps long: each would move the separated rows' logits by about 1
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,8 @@ class NewtonSolver:
                 if self.check_convergence():
                     break
                 step = self.inner_solve()
+                if self.recession and self.steps == self.proved + 1:
+                    step = step * LEAP
                 if not self.line_search(step) or self.check_progress():
                     break
             return self.finalize()
@@ -99,12 +102,14 @@ class NewtonSolver:
         self.reason = "the limit on the number of steps is reached"
 
     def check_convergence(self) -> bool:
-        """Whether the gradient is no larger than its own rounding error."""
+        """Whether the gradient is no larger than its own rounding error; of separated outcomes, it falls to 0."""
         beta, sums = self.point.beta, self.point.sums
         limit = ROUNDING * (sums.rounding + self.penalty * beta.abs() + self.lasso)
         self.gradient = subgradient(beta, self.point.gradient, self.lasso)
-        self.converged = bool((self.gradient.abs() <= limit).all())
-        return self.converged
+        flat = bool((self.gradient.abs() <= limit).all())
+        self.separated = flat and self.recession is not None
+        self.converged = flat and not self.separated
+        return flat
 
     def inner_solve(self) -> Tensor:
         """Solve for Newton's step (P,), the shortest one if the second derivative is singular.
@@ -168,7 +173,8 @@ class NewtonSolver:
                 self.recession = recession(self.options.link, self.batches, self.point.beta, self.objective.sizes)
                 self.proved = self.steps
             if self.recession:
-                stalled |= self.gain < 1e-5 * self.unit or self.steps == self.proved + MORE_STEPS
+                fitted = self.recession.kind == "complete" and self.losses[-1] < 1e-6
+                stalled |= fitted or self.gain < 1e-5 * self.unit or self.steps == self.proved + MORE_STEPS
             self.separated = stalled and (self.recession is not None or self.idle == 2 or flat)
         if stalled:
             self.reason = "further steps no longer reduce the loss"

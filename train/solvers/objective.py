@@ -98,7 +98,13 @@ def inverse(second: Tensor) -> tuple[Tensor, bool]:
     """
     scale = torch.sqrt(torch.diagonal(second).abs())
     scale = torch.where(scale > 0, scale, 1.0)
-    values, vectors = torch.linalg.eigh(second / scale / scale[:, None])
+    shape = second / scale / scale[:, None]
+    lower, singular = torch.linalg.cholesky_ex(shape)  # takes a tenth of the eigenvectors' time
+    if not singular:
+        inverted = torch.cholesky_inverse(lower)
+        if torch.linalg.norm(inverted) * torch.linalg.norm(shape) < 1e10:
+            return inverted / scale / scale[:, None], True
+    values, vectors = torch.linalg.eigh(shape)
     flat = values[-1] * 1e-12
     inverted = torch.where(values > flat, 1 / values, 0.0)
     return vectors * inverted @ vectors.T / scale / scale[:, None], bool(values[0] >= -flat)

@@ -336,12 +336,28 @@ def test_without_profiles_there_is_one_test():
     assert all(coefficient.tests == {} for coefficient in found.coefficients)
 
 
-@pytest.mark.parametrize("seconds", [0, 5], ids=["no time for programs", "time for programs"])
-def test_complete_separation_of_a_wide_table_is_complete_however_long_the_programs_take(monkeypatch, seconds):
-    monkeypatch.setattr("train.evaluation.separation.SECONDS", seconds)
+@pytest.mark.parametrize("pivots", [0, 5000], ids=["no programs", "programs"])
+def test_complete_separation_of_a_wide_table_is_complete_however_far_the_programs_come(monkeypatch, pivots):
+    monkeypatch.setattr("train.evaluation.separation.PIVOTS", pivots)
     generator = np.random.default_rng(2)
     x = generator.normal(size=(1500, 40))
     fitted, found = described(x, x @ generator.normal(size=40) > 0)
 
     assert (fitted.solution.recession.kind, found.separation) == ("complete", "complete")
     assert len(found.separating) > 30
+
+
+@pytest.mark.parametrize("culprit", [True, False], ids=["one column", "all columns"])
+def test_separation_of_a_wide_table_is_named_without_programs(monkeypatch, culprit):
+    """After its proof one long step is enough. A column that separates all rows alone is found by its ends."""
+    monkeypatch.setattr("train.evaluation.separation.NAMED_COLUMNS", 20)
+    monkeypatch.setattr("train.evaluation.separation.linprog", None)
+    generator = np.random.default_rng(3)
+    x = generator.normal(size=(600, 60))
+    fitted, found = described(x, (x[:, 17] if culprit else x @ generator.normal(size=60)) > 0.1)
+    (advice,) = [line for line in lines(found, Options()) if line.startswith("separation")]
+
+    assert (found.separation, len(fitted.losses)) == ("complete", 10)
+    assert fitted.losses[-1] < 1e-5
+    assert found.separating == (("x17",) if culprit else tuple(f"x{i}" for i in range(60)))
+    assert ("by x17;" if culprit else "x19, 40 more;") in advice
