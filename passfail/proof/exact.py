@@ -60,7 +60,7 @@ def can(link: str) -> bool:
 
 
 def probabilities(link: str, z: Floats) -> Pair:
-    """The link's exact probabilities at scores z (n,), finite: high is the nearest float64, low has some digits more.
+    """The link's exact probabilities at finite scores z (n,), as (high, low).
 
     Decimal arithmetic gives those of few scores near z, on a grid, and float64 the change from there, whose rounding
     error is far below a unit in the probability's last place. Where it could decide which float64 is the nearest,
@@ -94,7 +94,10 @@ def rounded(link: str, z: Floats) -> Floats:
 
 
 def _near(link: str, z: Floats) -> Floats:
-    """The scores of the grid that are nearest to z (n,): at most 2^-8 away, of themselves where the link is cauchit."""
+    """The scores of a grid that are nearest to z (n,).
+
+    They are at most 2^-8 away; for the cauchit link, at most that share of the score.
+    """
     if link != "cauchit":
         return np.asarray(np.round(z * 128) / 128)
     mantissa, exponent = np.frexp(z)
@@ -138,13 +141,16 @@ def _cauchit(z: float) -> Decimal:
 _PROBABILITIES = {"logit": _logit, "probit": _probit, "cloglog": _cloglog, "cauchit": _cauchit}
 
 
-# How much the probability rises from score a (n,) to a + d.
+# The rise of the probability from score a (n,) to a + d.
 def _logit_change(a: Floats, d: Floats) -> Floats:
     return np.asarray(-np.expm1(-d) / (1 + np.exp(a)) / (1 + np.exp(-a - d)))
 
 
 def _probit_change(a: Floats, d: Floats) -> Floats:
-    """The integral of the density, exp(-a^2 / 2) exp(-a s - s^2 / 2) / sqrt(2 pi); on the grid a^2 is exact."""
+    """The integral of the density over 0 <= s <= d.
+
+    It is exp(-a^2 / 2) exp(-a s - s^2 / 2) / sqrt(2 pi). On the grid a^2 is exact.
+    """
     steps, weights = np.polynomial.legendre.leggauss(6)
     s = d[:, None] * (steps + 1) / 2
     return np.asarray(

@@ -140,7 +140,7 @@ def model_separation(rows: Blocks, kept: list[int], proof: Recession | None) -> 
 
 
 def _alone(rows: Blocks) -> list[int]:
-    """The columns each of which separates all rows of a weight above 0 alone, beside an intercept."""
+    """The columns that each separate all rows of a weight above 0, with an intercept alone."""
     least, most = torch.full((2, 2, len(rows.model.beta)), torch.inf, dtype=torch.float64)  # of either outcome
     most.neg_()
     for block in rows.matrices():

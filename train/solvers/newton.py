@@ -102,7 +102,10 @@ class NewtonSolver:
         self.reason = "the limit on the number of steps is reached"
 
     def check_convergence(self) -> bool:
-        """Whether the gradient is no larger than its own rounding error; of separated outcomes, it falls to 0."""
+        """Whether the gradient is no larger than its own rounding error.
+
+        The gradient of separated outcomes falls to 0, too.
+        """
         beta, sums = self.point.beta, self.point.sums
         limit = ROUNDING * (sums.rounding + self.penalty * beta.abs() + self.lasso)
         self.gradient = subgradient(beta, self.point.gradient, self.lasso)
