@@ -63,7 +63,7 @@ def main():
 
 
 def separated():
-    """Fit to separated outcomes, in memory: Adult's look-alike by two levels, and 20,000 x 964 by all columns."""
+    """Fit to separated outcomes: Adult's look-alike, and 20,000 x 964 by all columns."""
     from passfail.manifest import Feature
     from train.evaluation.coefficients import statistics
     from train.solvers.fit import fit
