@@ -215,8 +215,8 @@ def test_many_more_idle_connections_than_may_be_hold_nobody_up(models):
             assert post(address, ROW)[0] == 200
 
 
-def test_who_leaves_before_its_turn_makes_room(narrow):
-    """gunicorn cancels what waits for a turn soon after its client has left."""
+def test_a_client_that_leaves_the_queue_makes_room(narrow):
+    """The worker removes a waiting request soon after its client has left."""
     address, at = narrow
     with ExitStack() as stack:
         sent = head("/predict", SMALL + 1)

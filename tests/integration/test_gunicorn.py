@@ -232,7 +232,7 @@ def test_a_wrong_server_setting_is_one_line(models, name, value):
 
 
 def test_no_control_socket(running):
-    """gunicorn would open one by default: it needs a folder to write to, and a door less is better."""
+    """gunicorn opens one by default, which needs a writable folder and would be another way in."""
     with open("/proc/net/unix") as table:
         assert "gunicorn.ctl" not in table.read()
 

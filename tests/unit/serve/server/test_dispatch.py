@@ -1,4 +1,4 @@
-"""Where each request is answered: in the event loop, in the batch thread, or by Flask in another."""
+"""The dispatch of requests to the event loop, to the batch thread, or to Flask in another thread."""
 
 import asyncio
 import gc
@@ -68,7 +68,7 @@ def test_the_path_that_vertex_ai_names_is_a_hot_endpoint(taken):
 
 
 @pytest.mark.parametrize("header", HEADERS)
-def test_no_header_makes_it_another_way(taken, header):
+def test_a_header_does_not_change_the_thread(taken, header):
     assert taken(raw(body=ROW).replace(b"\r\n", b"\r\n%b\r\n" % header.encode(), 1)) == ("loop", 200)
 
 
@@ -79,7 +79,7 @@ def test_a_large_body_and_one_with_a_query_take_the_batch_thread(taken, sent):
     assert taken(sent) == ("batch", 200)
 
 
-def test_exactly_a_small_body_is_small(taken):
+def test_a_body_of_the_limit_is_small(taken):
     assert taken(raw(body=ROW.ljust(SMALL))) == ("loop", 200)
 
 
@@ -105,13 +105,13 @@ def test_flask_answers_the_rest(taken, sent, thread, status):
     (b"/a/http://there/predict", "/a/http://there/predict", "", None),
     (INFER.encode(), INFER, "", "/v2/models/<name>/infer"),
 ])  # fmt: skip
-def test_a_target_is_taken_apart(sent, path, query, rule):
+def test_a_target_is_parsed(sent, path, query, rule):
     found = target(Routes(Config()), sent)
 
     assert (found.path, found.query, found.found and found.found[0]) == (path, query, rule)
 
 
-def test_an_endpoint_that_fails_takes_no_other_of_its_turn_with_it(app, monkeypatch):
+def test_a_failing_endpoint_does_not_affect_others_in_its_iteration(app, monkeypatch):
     def breaks(service, request):
         raise ZeroDivisionError
 
@@ -133,7 +133,7 @@ def test_an_endpoint_that_fails_takes_no_other_of_its_turn_with_it(app, monkeypa
     assert len(bodies) == 1
 
 
-def test_what_its_client_leaves_before_its_turn_is_not_begun(app, monkeypatch):
+def test_a_queued_request_is_not_begun_after_its_client_left(app, monkeypatch):
     """It counts as a request without an answer."""
     begun, ended = [], []
     monkeypatch.setattr(app.recorder, "end", lambda some: ended.extend(answer for _, _, answer in some))
@@ -154,8 +154,8 @@ def test_what_its_client_leaves_before_its_turn_is_not_begun(app, monkeypatch):
     assert (begun, ended) == ([], [dispatch.GONE])
 
 
-def test_no_more_is_in_flight_than_may_be_and_all_of_it_is_given_back(app):
-    """Of requests that arrive in one turn; each is answered, and the next turn has room again."""
+def test_requests_in_flight_stay_below_the_limit_and_are_released(app):
+    """Each request of one iteration is answered, and the next iteration admits as many again."""
 
     async def ask():
         worker = Worker(app)
@@ -173,7 +173,7 @@ def test_no_more_is_in_flight_than_may_be_and_all_of_it_is_given_back(app):
 @pytest.mark.parametrize("sent", [GOOD["an object"], raw(body=ROW.ljust(SMALL + 1))], ids=["small", "large"])
 @pytest.mark.parametrize("lost", [False, True], ids=["idle", "lost"])
 def test_an_answered_request_is_not_held(app, monkeypatch, sent, lost):
-    """Nor by a cycle of references, which only the garbage collector would find, after megabytes."""
+    """A cycle of references would also hold it, until the garbage collector finds it after megabytes."""
     ended = []
 
     class Noted(dispatch.Call):

@@ -1,4 +1,4 @@
-"""Rows asked in one turn of the event loop: one run of the model, and for each row what it is answered alone."""
+"""Rows of requests in one iteration of the event loop share a run, with the answers of a row alone."""
 
 import dataclasses
 
@@ -16,7 +16,7 @@ ROWS = [(700.0, 3.5, 0.0), (300.0, 2.0, 3.0), (1e308, -1e308, 1.0), (520.0, 3.1,
 
 @pytest.fixture
 def counted(models):
-    """A model in service, and the sizes of the batches that its runtime is given."""
+    """A model in service, and the sizes of its runtime's batches."""
     model, sizes = opened(models, "admissions"), []
 
     def runtime(x):
@@ -27,13 +27,13 @@ def counted(models):
 
 
 def ask(*questions):
-    """The answers of (served, row) asked in one turn; an exception for one that is refused."""
+    """The answers to (served, row) in one run; an exception for a refused row."""
     answers, _ = answer_together([Pending(served, row, None) for served, row in questions])
     return answers
 
 
 def alone(served, row):
-    """What the model says of a row by the functions that answer many."""
+    """The answer to one row, by the functions for many rows."""
     model = served.model
     x = np.array([row])
     logit, probability = model.score(x)
@@ -41,7 +41,7 @@ def alone(served, row):
     return model.verdict(logit).item(), logit.item(), probability.item(), model.stable(x, logit).item(), outside
 
 
-def test_rows_of_one_turn_take_one_run_and_answer_as_alone(counted):
+def test_rows_of_one_iteration_share_a_run_and_are_answered_as_alone(counted):
     model, sizes = counted
     good = [ROWS[0], ROWS[1], ROWS[3]]
 
@@ -63,7 +63,7 @@ def test_a_row_without_an_answer_is_refused_and_the_others_are_answered(counted)
     assert answers == [alone(model, row) for row in (ROWS[0], ROWS[1], ROWS[3])]
 
 
-def test_each_turn_has_a_batch_of_its_own_and_so_has_each_model(counted):
+def test_each_iteration_and_each_model_has_its_own_batch(counted):
     model, sizes = counted
     other = dataclasses.replace(model)
 
@@ -73,14 +73,14 @@ def test_each_turn_has_a_batch_of_its_own_and_so_has_each_model(counted):
     assert sizes == [2, 1, 2]
 
 
-def test_a_row_that_shares_its_run_with_no_other_is_answered_alike(counted):
+def test_a_single_row_is_answered_alike(counted):
     model, sizes = counted
 
     assert completed(Pending(model, ROWS[0], lambda found: found)) == alone(model, ROWS[0])
     assert sizes == [1, 1]
 
 
-def test_a_runtime_that_fails_is_the_answer_of_its_own_rows_only(counted):
+def test_a_failing_runtime_affects_only_its_own_rows(counted):
     model, _ = counted
     broken = Served(dataclasses.replace(model.model, runtime=lambda x: 1 / 0), None)
 

@@ -128,9 +128,9 @@ def test_the_variance_inflation_is_statsmodels(admissions):
 def test_columns_that_determine_each_other_have_no_inflation(admissions):
     gre, gpa = admissions.features[:2]
     x = np.ascontiguousarray(admissions.x[:, [0, 1, 0]])
-    twin = LogisticModel([gre, gpa, gre])
+    duplicate = LogisticModel([gre, gpa, gre])
 
-    assert inflation(twin, ["gre", "gpa", "twin"], x, admissions.weight) == {}
+    assert inflation(duplicate, ["gre", "gpa", "again"], x, admissions.weight) == {}
 
 
 def test_weights_reach_every_figure(tmp_path):
