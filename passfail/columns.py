@@ -254,6 +254,7 @@ class Columns:
             if column.unseen is not None
         ]
         self.by_name = {column.name: column for column in self._columns}
+        self._names = list(self.by_name)
         self.nullable = any(column.nullable for column in self._columns)
         self.categorical = any(column.codes for column in self._columns)
 
@@ -296,7 +297,7 @@ class Columns:
 
     def check_names(self, names: Sequence[str], place: str, message: str) -> None:
         """Raise InvalidInstance with this message unless the column names are the features'."""
-        if problems := list(self.name_problems(names, place)):
+        if list(names) != self._names and (problems := list(self.name_problems(names, place))):
             raise InvalidInstance(message, problems)
 
     def name_problems(self, names: Iterable[str], place: str) -> Iterator[Problem]:

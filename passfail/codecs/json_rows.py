@@ -273,7 +273,7 @@ class JsonRows:
                 n += len(rows)
         except FAULTS as error:
             raise invalid(problems(at, n)) or MalformedBody(UNREADABLE) from error
-        return np.concatenate(parts)
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def _decode_objects(self, piece: bytes, index: int) -> list[Any]:
         rows = list(map(msgspec.structs.astuple, self._rows.decode(piece)))

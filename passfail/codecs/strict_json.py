@@ -47,6 +47,9 @@ def pieces(array: bytes, most: int) -> Iterator[tuple[int, bytes]]:
     ValueError : an element is larger, or text follows the array.
     """
     at, last = array.find(b"[") + 1, array.rfind(b"]")
+    if len(array) <= SLICE:
+        yield at, array
+        return
     if array[last + 1 :].strip(WHITE):
         raise ValueError
     while at <= last:

@@ -5,6 +5,8 @@ https://github.com/kserve/open-inference-protocol; binary tensors as in Triton's
 
 import struct
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import lru_cache
 from math import prod
 from typing import Annotated, Any, NamedTuple
 
@@ -12,7 +14,7 @@ import msgspec
 import numpy as np
 from msgspec import UNSET, UnsetType
 
-from passfail.arrays import Bools, Floats
+from passfail.arrays import Bools, Floats, Row
 from passfail.codecs import strict_json
 from passfail.columns import Column, Columns, floats
 from passfail.errors import InvalidInstance, MalformedBody, Problem
@@ -26,7 +28,7 @@ OTHER_COUNT = "doesn't hold as many values as the shape says"
 OUTPUTS = {"probability": "FP64", "logit": "FP64", "verdict": "BOOL", "label": "BYTES", "stable": "BOOL"}
 
 Texts = list[str | int | None]
-Values = Floats | Bools | list[str]  # an output's values, (n,)
+Values = Floats | Bools | list[str] | list[float] | list[bool]  # an output's values, (n,)
 
 
 def described(**schema: object) -> msgspec.Meta:
@@ -113,12 +115,27 @@ class TensorRows:
         levels = [level for column in columns for level in column.feature.levels]
         self._most_commas, braces = (1 + sum(level.count(mark) for level in levels) for mark in ",{")
         self._most_braces = 1000 + 2 * len(columns) + (braces - 1) * columns.max_rows
+        d, numeric = len(columns), not columns.categorical and "x" not in columns.by_name
+        self._plain = {b"[1,%d]" % d, b"[1, %d]" % d} if numeric else set()
+        self._values: msgspec.json.Decoder[Row] = msgspec.json.Decoder(tuple[(float,) * d])  # type: ignore[misc]
 
     def decode(self, body: bytes) -> Inference:
         """Decode a request's JSON, except its tensors' data. Raises MalformedBody."""
         if body.count(b"{") > self._most_braces:
             raise MalformedBody("invalid request body: more inputs and outputs than a request for this model can have")
         return strict_json.decode_once(INFERENCE, body)
+
+    def row(self, inputs: Sequence[Input]) -> Row | None:
+        """Decode the only row of a request as most clients write it; None for any other request, which `read` decodes.
+
+        That is one FP64 tensor x [1, d], its numbers flat, for a model without categories.
+        """
+        one = inputs[0] if len(inputs) == 1 else None
+        if one is None or one.name != "x" or one.datatype != "FP64" or one.parameters is not UNSET:
+            return None
+        with suppress(msgspec.MsgspecError):
+            return self._values.decode(one.values) if bytes(one.shape) in self._plain else None
+        return None
 
     def read(self, inputs: Sequence[Input], binary: bytes | memoryview = b"") -> Floats:
         """Decode a request's inputs, with the bytes behind its JSON, to x, float64 (n, d).
@@ -208,10 +225,9 @@ def write(
     """
     described, binary = [], []
     for name, behind in wanted.items():
-        some, datatype = values[name], OUTPUTS[name]
-        about = b'{"name":"%b","shape":[%d],"datatype":"%b",' % (name.encode(), n, datatype.encode())
+        some, about = values[name], _about(name, n)
         if behind:
-            binary.append(_bytes(some))
+            binary.append(_bytes(some if OUTPUTS[name] == "BYTES" else np.asarray(some)))
             described.append(b'%b"parameters":{"binary_data_size":%d}}' % (about, len(binary[-1])))
         else:
             listed = some if isinstance(some, list) else some.tolist()
@@ -366,9 +382,15 @@ def _unknown_datatype(place: str) -> InvalidInstance:
     return wrong(f"{place}.datatype", f"expected one of {', '.join([*FLOATS, *INTEGERS, 'BYTES'])}")
 
 
-def _bytes(values: Values) -> bytes:
-    """Encode an output's values as a little-endian buffer."""
+@lru_cache(64)  # many answers have one row
+def _about(name: str, n: int) -> bytes:
+    return b'{"name":"%b","shape":[%d],"datatype":"%b",' % (name.encode(), n, OUTPUTS[name].encode())
+
+
+def _bytes(values: Any) -> bytes:
+    """Encode an output's values, an array or a list of texts, as a little-endian buffer."""
     if isinstance(values, list):
         packed = {text: struct.pack("<I", len(text.encode())) + text.encode() for text in set(values)}
         return b"".join(map(packed.__getitem__, values))
-    return values.astype(values.dtype.newbyteorder("<")).tobytes()
+    buffer: bytes = values.astype(values.dtype.newbyteorder("<")).tobytes()
+    return buffer

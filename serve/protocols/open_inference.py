@@ -262,9 +262,13 @@ def _infer(served: Served, request: Request, request_digest: str) -> Answer | Pe
     if asked.model_version not in (None, UNSET, "", str(model.manifest.version)):
         raise tensors.wrong("$.model_version", "not the version that answers here")
     wanted = tensors.outputs(asked)
-    x = codec.read(asked.inputs, binary)
-    if len(x) == 1 and served.shadow is None:  # the shadow compares whole requests
-        return Pending(served, x[0].tolist(), partial(_row, served, request, request_digest, asked.id, wanted))
+    alone = served.shadow is None  # the shadow compares whole requests
+    row = codec.row(asked.inputs) if alone and not binary else None
+    if row is None:
+        x = codec.read(asked.inputs, binary)
+        row = x[0].tolist() if alone and len(x) == 1 else None
+    if row is not None:
+        return Pending(served, row, partial(_row, served, request, request_digest, asked.id, wanted))
     logit, probability = served.predict(x, "row {}".format, request_digest)
     values = {name: _values(name, model, x, logit, probability) for name in wanted}
     return _answer(served, asked.id, wanted, values, len(x), model.outside(x))
@@ -285,11 +289,11 @@ def _row(
     else:
         verdict, logit, probability, stable, outside = found
         values: dict[str, Values] = {
-            "probability": np.array([probability]),
-            "logit": np.array([logit]),
-            "verdict": np.array([verdict]),
+            "probability": [probability],
+            "logit": [logit],
+            "verdict": [verdict],
             "label": [manifest.target.labels[verdict]],
-            "stable": np.array([stable is True]),
+            "stable": [stable is True],
         }
         answer = _answer(served, request_id, wanted, values, 1, [outside])
     return stamped(answer, manifest, request, request_digest)

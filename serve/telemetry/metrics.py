@@ -24,7 +24,8 @@ TENTHS = tuple(tenth / 10 for tenth in range(1, 10))
 # A histogram takes a cell for each bucket, one for +Inf and one for the sum.
 ROWS, CHECKED_ROWS, FLIPS, ULP_MAX, VERDICTS, PROBABILITY = 3, 4, 5, 6, 7, 9
 ENDPOINTS = PROBABILITY + len(TENTHS) + 2
-PER_ENDPOINT = len(STATUSES) + len(SECONDS) + 2
+OTHER_STATUS, BUCKETS, SUM = len(STATUSES) - 1, len(STATUSES), len(STATUSES) + len(SECONDS) + 1  # of an endpoint
+PER_ENDPOINT = SUM + 1
 OTHER = "other"  # the label of requests that no endpoint answered, and of statuses that STATUSES doesn't list
 
 
@@ -99,10 +100,9 @@ class Metrics:
                 seconds = now - began
                 durations.append(seconds)
                 first = self._endpoints.get(rule or OTHER) or self._endpoints[OTHER]
-                mine[first + self._statuses.get(status, len(STATUSES) - 1)] += 1
-                histogram = first + len(STATUSES)
-                mine[histogram + bisect_left(SECONDS, seconds)] += 1
-                mine[histogram + len(SECONDS) + 1] += seconds
+                mine[first + self._statuses.get(status, OTHER_STATUS)] += 1
+                mine[first + BUCKETS + bisect_left(SECONDS, seconds)] += 1
+                mine[first + SUM] += seconds
         return durations
 
     def predicted(self, verdict: Bools | Sequence[bool], probability: Floats | Sequence[float]) -> None:

@@ -83,12 +83,17 @@ class Recorder:
     def end(self, ended: Sequence[Ended]) -> None:
         """Record requests that are answered."""
         durations = self.metrics.end([(began, asked.rule, answer.status) for began, asked, answer in ended])
+        for error in [answer.error for _, _, answer in ended if answer.error is not None]:
+            for problem in error.problems:
+                if problem.unseen is not None:
+                    self.drift.note_unseen(problem.unseen)
+        if self._access_log or self._tracer is not None:
+            self._describe(ended, durations)
+
+    def _describe(self, ended: Sequence[Ended], durations: Sequence[float]) -> None:
+        """Log requests and write their spans, as far as the settings ask for them."""
         lines = []
         for (_, asked, answer), seconds in zip(ended, durations, strict=True):
-            if answer.error is not None:
-                for problem in answer.error.problems:
-                    if problem.unseen is not None:
-                        self.drift.note_unseen(problem.unseen)
             if self._access_log:
                 lines.append(logs.access(asked.method, asked.path, seconds, answer, traceparent(asked.headers)))
             if self._tracer is not None:
