@@ -126,9 +126,10 @@ class TensorRows:
         return strict_json.decode_once(INFERENCE, body)
 
     def row(self, inputs: Sequence[Input]) -> Row | None:
-        """Decode the only row of a request as most clients write it; None for any other request, which `read` decodes.
+        """Decode the only row of a request as most clients write it.
 
-        That is one FP64 tensor x [1, d], its numbers flat, for a model without categories.
+        That is one FP64 tensor x [1, d], its numbers flat, for a model without categories. Any other request is None:
+        `read` decodes it.
         """
         one = inputs[0] if len(inputs) == 1 else None
         if one is None or one.name != "x" or one.datatype != "FP64" or one.parameters is not UNSET:
