@@ -266,6 +266,11 @@ $(VENV)-web/installed: | $(VENV)/bin/python
 	@if command -v npm >/dev/null; then echo "installing onnxruntime-web into $(VENV)-web ..."; \
 	npm install --silent --no-fund --no-audit --prefix $(VENV)-web onnxruntime-web@1.30.0 && touch $@; fi
 
+$(VENV)-typescript/engine: requirements/engine-typescript.json | $(VENV)/bin/python
+	@mkdir -p $(@D) && cp $< $(@D)/package.json
+	@if command -v npm >/dev/null; then echo "installing openapi-typescript into $(@D) ..."; \
+	npm install --silent --prefix $(@D) && touch $@; fi
+
 # So have the official clients that the tests run: they bring much along. Uncompiled, that takes half the time.
 $(VENV)-clients/installed: requirements/clients.txt | $(VENV)/bin/python
 	@echo "installing the official clients into $(VENV)-clients ..."

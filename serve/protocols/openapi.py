@@ -109,7 +109,7 @@ def _operation(
 
 def _answered(route: Route, quiet: Service, kind: str, examples: Mapping[object, Schema]) -> Schema:
     """The answer to the example of a request, as OpenAPI's `example`; {} if it has no schema."""
-    if route.endpoint is None or route.gives[kind] in (dict, str):
+    if route.endpoint is None or route.gives[kind] in ("Object", str):
         return {}
     manifest, body = quiet.served.model.manifest, b""
     sent = kind if kind in route.takes else next(iter(route.takes), "")
@@ -193,17 +193,23 @@ def _schemas(served: Served, config: Config) -> Schema:
                 "model": {"const": manifest.name},
                 "version": {"type": "integer"},
                 "outside": {"type": "array", "items": {"enum": [f.name for f in manifest.features]}},
-                "interval": {"type": "object"},
-                "explanation": {"type": "object"},
-                "evidence": {"type": ["object", "null"]},
+                "interval": {"type": "object", "additionalProperties": {"type": "number"}},
+                "explanation": {"type": "object", "additionalProperties": {}},
+                "evidence": {"type": ["object", "null"], "additionalProperties": {}},
                 **({"unseen": {"type": "array", "items": {"enum": list(manifest.pooled)}}} if manifest.pooled else {}),
             },
             "required": fields,
         },
         "Rows": {"oneOf": [_ref("Row"), {"type": "array", "items": _ref("Row"), "maxItems": config.max_rows}]},
+        "Object": {"type": "object", "additionalProperties": {}},
         "Table": {"type": "string", "minLength": 1},
         "Lines": {"type": "string", "description": "JSON lines: each line is a row, or the answer to one"},
-        "Answers": {"oneOf": [_ref("Answer"), {"type": "array", "items": {"anyOf": [_ref("Answer"), refused]}}]},
+        # The second is of the third, too, but a generated client reads an array without errors by it.
+        "Answers": {"anyOf": [
+            _ref("Answer"),
+            {"type": "array", "items": _ref("Answer")},
+            {"type": "array", "items": {"anyOf": [_ref("Answer"), refused]}},
+        ]},
     }  # fmt: skip
 
 

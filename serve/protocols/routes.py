@@ -48,7 +48,7 @@ class Route:
     endpoint: Endpoint | None
     summary: str
     takes: Content = field(default_factory=dict)
-    gives: Content = field(default_factory=lambda: {JSON: dict})
+    gives: Content = field(default_factory=lambda: {JSON: "Object"})
     query: Mapping[str, str] = field(default_factory=dict)
     refusals: Sequence[int] = ()
     shape: Shape = problem

@@ -312,7 +312,8 @@ def _groups(manifest: Manifest) -> dict[str, list[tuple[int, Feature]]]:
     if len(features) <= FEATURES:
         return {"": features}
     words = [re.split(r"[\W_]", feature.name, maxsplit=1)[0] for _, feature in features]
-    found: dict[str, list[tuple[int, Feature]]] = {word: [] for word in words if words.count(word) > 1} | {"": []}
+    names = [*(word for word in words if words.count(word) > 1), ""]
+    found: dict[str, list[tuple[int, Feature]]] = {name: [] for name in names}
     for word, one in zip(words, features, strict=True):
         found[word if word in found else ""].append(one)
     return {word: some for word, some in found.items() if some}
