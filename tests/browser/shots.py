@@ -55,7 +55,9 @@ def offline(page: Page) -> None:
 def slow(page: Page) -> None:
     """A service that doesn't answer: the browser does."""
     row(page)
-    page.route("**/answer*", lambda route: None)
+    page.evaluate(
+        "own = fetch; fetch = (at, ...more) => (/answer/.test(at) ? new Promise(() => {}) : own(at, ...more))"
+    )
     page.fill("input[name=gpa]", "3.5")
     page.wait_for_selector("#answer[data-by=browser]")
 
@@ -87,8 +89,7 @@ def wrong_table(page: Page) -> None:
 def opened(page: Page) -> None:
     """The proof and the model card, unfolded."""
     row(page)
-    for summary in page.locator("summary").all():
-        summary.click()
+    page.evaluate("document.querySelectorAll('details').forEach((one) => (one.open = true))")
 
 
 def along(page: Page) -> None:
@@ -139,19 +140,13 @@ def show(browser: Browser, address: str, state: str, scheme: str, width: int, he
     return page
 
 
-def close(page: Page) -> None:
-    """Close a page, and let go of the requests that its state holds."""
-    page.unroute_all(behavior="ignoreErrors")
-    page.context.close()
-
-
 def every_state(browser: Browser, address: str, folder: Path, states: Iterable[str]) -> None:
     for state in states:
         for width in WIDTHS:
             for scheme in SCHEMES:
                 page = show(browser, address, state, scheme, width)
                 page.screenshot(path=folder / f"{state}-{width}-{scheme}.png", full_page=True)
-                close(page)
+                page.context.close()
         print(f"wrote {folder / state}-*.png", flush=True)
 
 
@@ -164,10 +159,10 @@ def documents(browser: Browser, address: str) -> None:
     page.screenshot(
         path=ROOT / "docs" / "page.png", full_page=True, clip={"x": 0, "y": 0, "width": 1200, "height": height}
     )
-    close(page)
+    page.context.close()
     page = show(browser, address, "table", "light", 1200)
     page.locator("#table").screenshot(path=ROOT / "docs" / "table.png")
-    close(page)
+    page.context.close()
     print("wrote docs/page.png, docs/table.png")
 
 
@@ -177,7 +172,7 @@ def first_answer(browser: Browser, address: str) -> str:
     timings = page.evaluate("""() => [performance.getEntriesByType("navigation")[0],
         ...performance.getEntriesByType("resource").filter(({ name }) => name.includes("/answer"))]
         .map((one) => one.responseEnd - one.startTime)""")
-    close(page)
+    page.context.close()
     return f"the page with its answer came after {timings[0]:.0f} ms, a further answer takes {timings[1]:.0f} ms"
 
 

@@ -23,7 +23,7 @@ def test_axe_finds_nothing_in_any_state(browser, address, wide, state, scheme, w
     assert [(one["id"], one["nodes"][0]["html"][:200]) for one in found] == []
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")  # nothing sticks out
     assert cut_texts(page) == []
-    shots.close(page)
+    page.context.close()
 
 
 def test_a_screen_reader_meets_each_thing_after_what_names_it(page):

@@ -55,3 +55,17 @@ def test_the_threshold_moves_the_matrix_the_cost_and_the_dot_on_the_roc_curve(pa
     assert float(dot.get_attribute("cy")) == pytest.approx(true_positives / (true_positives + false_negatives))
     assert float(dot.get_attribute("cx")) == pytest.approx(false_positives / (false_positives + true_negatives))
     assert dot.get_attribute("cy") != place
+
+
+def test_on_paper_no_column_is_lost_and_what_is_folded_is_there(page):
+    """A4 is 794 pixels wide; 1.2 cm of margin on either side leaves 703."""
+    page.set_viewport_size({"width": 703, "height": 1000})
+    page.emulate_media(media="print")
+
+    lost = page.evaluate(
+        """() => [...document.querySelectorAll("main *")].filter((one) => one.checkVisibility()
+        && one.getBoundingClientRect().right > innerWidth + 1).map((one) => one.outerHTML.slice(0, 80))"""
+    )
+    assert lost == []
+    assert page.get_by_role("cell", name="0.5 (in use)").bounding_box()["height"] > 0  # of a table that folds
+    assert page.locator("#try").is_hidden()

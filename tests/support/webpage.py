@@ -73,10 +73,14 @@ def column(page: Page, at: int) -> list[str | None]:
 
 
 def cut_texts(page: Page) -> list[str]:
-    """The elements whose text is cut off at the page's width; a table that scrolls is none."""
+    """The elements whose text is cut off, by the page's width or by their picture's; a table that scrolls is none."""
     found: list[str] = page.evaluate(
-        """() => [...document.querySelectorAll("main *")].filter((one) => !one.closest(".wide, svg, select, .aside")
+        """() => [...[...document.querySelectorAll("main *")].filter((one) => !one.closest(".wide, svg, select, .aside")
         && one.checkVisibility() && one.scrollWidth > one.clientWidth + 1 && one.clientWidth > 0
-        && getComputedStyle(one).overflowX !== "visible").map((one) => one.outerHTML.slice(0, 80))"""
+        && getComputedStyle(one).overflowX !== "visible"),
+        ...[...document.querySelectorAll("svg text")].filter((one) => {
+            const [own, whole] = [one, one.ownerSVGElement].map((some) => some.getBoundingClientRect());
+            return own.left < whole.left - 1 || own.right > whole.right + 1 || own.bottom > whole.bottom + 1;
+        })].map((one) => one.outerHTML.slice(0, 200))"""
     )
     return found

@@ -8,7 +8,7 @@ function ask() {
     const { verdict, label, probability: share, outside } = predictTexts(row);
     one("label").className = verdict ? "yes" : "no";
     one("label").textContent = label;
-    one("told").textContent = `${(100 * share).toFixed(1)} % for ${labels[1]}.`;
+    one("told").textContent = `${(100 * share).toFixed(1)} % probability of ${labels[1]}.`;
     if (outside.length) one("told").append(` The answer is an extrapolation, outside the training range of ${outside.join(", ")}.`);
   } catch (error) {
     one("label").className = "";

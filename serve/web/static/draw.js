@@ -36,7 +36,11 @@ function axes(low, high, ticks, names, title, top = 1) {
     svg.append(shape("text", { class: "x", x: x(value), y: y(0) + 20, "text-anchor": "middle" }, text));
   }
   svg.append(shape("text", { class: "name", x: 2, y: 14 }, names[1]));
-  svg.append(shape("text", { class: "name", x: (LEFT + WIDTH - RIGHT) / 2, y: HEIGHT - 8, "text-anchor": "middle" }, names[0]));
+  const rows = Math.ceil(names[0].length / (WIDTH / 8)), part = Math.ceil(names[0].length / rows); // a long name has several
+  for (let row = 0; row < rows; row++) {
+    const at = { class: "name", x: WIDTH / 2, y: HEIGHT - 8 - 14 * (rows - 1 - row) + (rows > 1 ? 3 : 0), "text-anchor": "middle" };
+    svg.append(shape("text", at, names[0].slice(row * part, (row + 1) * part)));
+  }
   return { svg, x, y };
 }
 

@@ -122,7 +122,7 @@ function answerHere() {
   try {
     const found = model.predictTexts(Object.fromEntries(query()));
     outside = found.outside;
-    const share = element("span", {}, element("span", { id: "probability" }, (100 * found.probability).toFixed(1)), ` % for ${manifest.target.labels[1]}`);
+    const share = element("span", {}, element("span", { id: "probability" }, (100 * found.probability).toFixed(1)), ` % probability of ${manifest.target.labels[1]}`);
     const parts = [element("p", { class: `verdict ${found.verdict ? "yes" : "no"}` }, element("b", { id: "label" }, found.label), share)];
     if (outside.length) parts.push(element("p", { class: "warning" }, `The answer is an extrapolation, outside the training range of ${outside.join(", ")}.`));
     get("verdict").replaceChildren(...parts);
