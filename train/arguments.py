@@ -259,7 +259,7 @@ def _add_fitting(parser: Parser) -> None:
     )
     group.add_argument(
         "--standardize", action=argparse.BooleanOptionalAction, default=None,
-        help="scale the numeric columns first (default: yes)",
+        help="scale the numeric columns first; with newton, let penalties act on scaled columns (default: yes)",
     )  # fmt: skip
     group.add_argument("--lr", type=positive, help="learning rate (default: the solver's own)")
     group.add_argument("--epochs", type=_at_least(int, 1), help="maximum number of steps (default: 1000)")

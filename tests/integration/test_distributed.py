@@ -6,12 +6,14 @@ import signal
 import subprocess
 import sys
 
+import msgspec
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
 from tests.support import ROOT
 from train.__main__ import main
+from train.export import checkpoint
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "1", "--rdzv-backend", "c10d"]
 TORCHRUN += ["--rdzv-endpoint", "localhost:0", "-m", "train", "fit"]
@@ -23,11 +25,11 @@ def folder(tmp_path):
     generator = np.random.default_rng(0)
     (tmp_path / "parts").mkdir()
     for index in range(3):
-        rows = ["size,city,code,y"]
-        for _ in range(60):
+        rows = ["size,city,code,school,y"]
+        for place in range(60):
             size, city, code = generator.normal(), generator.choice(["Rome", "Bonn"]), generator.choice(["1", "2"])
-            rows.append(f"{size},{city},{code},{int(generator.random() < 1 / (1 + np.exp(-size)))}")
-        rows += [[], [",Ulm,1,1", "0,Ulm,2,0"] * 5, ["1,Rome,x,1", "2,Rome,x,0"] * 100][index]
+            rows.append(f"{size},{city},{code},{place % 7},{int(generator.random() < 1 / (1 + np.exp(-size)))}")
+        rows += [[], [",Ulm,1,7,1", "0,Ulm,2,8,0"] * 5, ["1,Rome,x,9,1", "2,Rome,x,10,0"] * 100][index]
         (tmp_path / "parts" / f"{index}.csv").write_text("\n".join(rows) + "\n")
     return tmp_path / "parts"
 
@@ -41,10 +43,12 @@ def start(processes, *arguments, **settings):
 
 
 def test_two_processes_find_the_same_model_as_one(folder, tmp_path, capsys):
-    run = start(2, "--data", folder, "--checkpoints", tmp_path / "two")
+    """The same estimates, errors with the schools as clusters, and figures of held-out rows."""
+    run = start(2, "--data", folder, "--cluster", "school", "--checkpoints", tmp_path / "two")
     out, err = run.communicate(timeout=60)
     assert run.returncode == 0, err
-    assert main(["fit", "--data", str(folder), "--checkpoints", str(tmp_path / "one")]) == 0
+    chosen = ["--data", str(folder), "--cluster", "school", "--checkpoints", str(tmp_path / "one")]
+    assert main(["fit", *chosen]) == 0
 
     one, two = (load_file(tmp_path / name / "parts.safetensors") for name in ("one", "two"))
     assert one.keys() == two.keys()
@@ -53,7 +57,13 @@ def test_two_processes_find_the_same_model_as_one(folder, tmp_path, capsys):
             continue
         np.testing.assert_allclose(two[name], values, rtol=1e-10, atol=1e-10, err_msg=name)
     alone = capsys.readouterr().out.splitlines()
-    assert next(line for line in alone if line.startswith("held-out rows: ")) in out.splitlines()
+    table = next(index for index, line in enumerate(alone) if "std. error" in line)
+    assert "\n".join(alone[table:-1]) in out
+    assert any("the 11 groups of school as clusters" in line for line in alone[table:])
+    assert any(line.startswith("held-out rows: ") for line in alone[table:])
+    training, same = (checkpoint.load(tmp_path / name, "parts")[0].training for name in ("one", "two"))
+    for figure, value in msgspec.structs.asdict(training.held_out).items():
+        assert getattr(same.held_out, figure) == pytest.approx(value, rel=1e-10), figure
     assert out.count("wrote ") == 1
     assert "390 rows" in out
     assert "categorical, 3 levels: Bonn, Rome, Ulm" in out

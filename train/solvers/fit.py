@@ -85,7 +85,7 @@ def fit(features: Sequence[Feature], x: Floats, y: Floats, weight: Floats, optio
         mean, deviation = _moments(table.columns())
         _check_range(deviation)
         model.mean.copy_(mean)
-        if options.standardize:
+        if options.standardize or options.solver == "newton":
             model.standardize(mean, deviation)
     solution = None
     if options.solver == "newton":
@@ -98,7 +98,7 @@ def fit(features: Sequence[Feature], x: Floats, y: Floats, weight: Floats, optio
         with one_thread() if len(y) <= BLOCK else nullcontext():
             converged, notes, losses = descend(model, model.design(torch.from_numpy(x)), outcome, counts, options, log)
     _check_range(*model.parameters())
-    unscaled = () if converged or options.standardize else _unscaled(features)
+    unscaled = () if converged or options.standardize or solution else _unscaled(features)
     return Fit(model, table, converged, (*notes, *unscaled, *_reweighted(table, options)), losses, solution)
 
 

@@ -40,7 +40,10 @@ class Objective:
 
     def __init__(self, model: LogisticModel, batches: Batches, options: Options) -> None:
         self.options, self.batches = options, batches
-        self.lasso, self.penalty = (torch.full_like(model.beta, weight) for weight in (options.l1, options.l2))
+        units = torch.ones_like(model.beta)
+        if not options.standardize:  # the penalties are of the weights of raw columns, though beta is of scaled ones
+            units[-len(model.scale) :] /= model.scale
+        self.lasso, self.penalty = options.l1 * units, options.l2 * units**2
         if model.intercept:
             self.lasso[0] = self.penalty[0] = 0.0
         self.start = total(options.link, batches, model.beta)

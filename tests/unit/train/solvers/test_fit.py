@@ -125,19 +125,45 @@ def test_every_link_is_measured_on_its_own_scale(link, loss):
     assert measured.accuracy == ((probability > 0.5) == (table.y == 1)).mean()
 
 
-@pytest.mark.parametrize("options", [{}, {"solver": "sgd", "epochs": 5, "lr": 0.01}], ids=["newton", "sgd"])
-def test_a_timestamp_that_is_not_standardised_is_named_where_the_fit_does_not_converge(tmp_path, options):
+@pytest.fixture
+def timestamps(tmp_path):
+    """A table with a column of seconds since 1970."""
     generator = np.random.default_rng(0)
     time = 1.6e9 + generator.uniform(0, 3e7, 200).round()
     y = (time - 1.615e9) / 1e7 + generator.logistic(size=200) > 0
     rows = "".join(f"{a:.0f},{b:.4f},{c:d}\n" for a, b, c in zip(time, generator.normal(size=200), y, strict=True))
     (tmp_path / "t.csv").write_text(f"seen,x,y\n{rows}")
     table = read_table(tmp_path / "t.csv")
+    return lambda **options: fit(table.features, table.x, table.y, table.weight, Options(**options), lambda line: None)
 
-    def fitted(**more):
-        return fit(table.features, table.x, table.y, table.weight, Options(**options, **more), log=lambda line: None)
 
-    found = fitted(standardize=False)
+def test_a_timestamp_that_is_not_standardised_is_named_if_the_fit_does_not_converge(timestamps):
+    options = {"solver": "sgd", "epochs": 5, "lr": 0.01}
+    found = timestamps(**options, standardize=False)
     assert not found.converged
     assert any("The values of seen reach 1.6" in note and "without --no-standardize" in note for note in found.notes)
-    assert not any("The values of" in note for note in fitted().notes)
+    assert not any("The values of" in note for note in timestamps(**options).notes)
+
+
+@pytest.mark.parametrize("options", [{}, {"firth": True}, {"link": "probit"}, {"intercept": False}], ids=str)
+def test_newton_converges_on_timestamps_that_are_not_standardised(timestamps, options):
+    """Without a penalty the estimates are the same."""
+    found = timestamps(**options, standardize=False)
+
+    assert found.converged
+    assert raw(found.model)[1].tolist() == raw(timestamps(**options).model)[1].tolist()
+
+
+@pytest.mark.parametrize("penalty", [{"l2": 1e6}, {"l1": 20.0}], ids=str)
+def test_a_penalty_of_columns_that_are_not_standardised_is_of_their_own_weights(timestamps, penalty):
+    """At the optimum the loss's gradient in each raw weight is l2 times that weight, or l1."""
+    found = timestamps(**penalty, standardize=False)
+    x, y = torch.from_numpy(found.rows.x), torch.from_numpy(found.rows.y)
+    intercept, slopes = raw(found.model)
+    p = torch.sigmoid(x @ torch.from_numpy(slopes) + intercept)
+    gradient = (x - x.mean(0)).T @ (y - p)
+
+    assert found.converged
+    expected = penalty["l2"] * slopes if "l2" in penalty else penalty["l1"] * np.sign(slopes)
+    kept = slopes != 0
+    np.testing.assert_allclose(gradient.numpy()[kept], expected[kept], rtol=1e-4)
