@@ -71,7 +71,7 @@ SHOWN = {
     "make score": "4 rows, 4 answered",
 }
 SLOW = ("make parity", "make reproduce", "make bench-quick")
-CLAIMS = [row[1].strip("`") for row in table(section(PAGES["README.md"], "## What it gives you that others don't"))]
+CLAIMS = [row[1].strip("`") for row in table(section(PAGES["README.md"], "## Features that others lack"))]
 
 
 @pytest.mark.parametrize("command", [command for command in CLAIMS if command not in SLOW])

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import ROOT
+from tests.support.pages import PAGES
 
 ROOMS = ("passfail", "serve", "train")
 MODULES = {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text()) for room in ROOMS for path in (ROOT / room).rglob("*.py")}  # fmt: skip  # noqa: E501
@@ -144,3 +145,10 @@ def test_a_sentence_opens_with_a_noun_or_a_verb(room: str) -> None:
     ]
 
     assert indirect == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_heading_is_a_noun_phrase_or_an_imperative(page: str) -> None:
+    headings = re.findall(r"^#+ (.*)", re.sub(r"^```.*?^```$", "", PAGES[page], flags=re.M | re.S), re.M)
+
+    assert [heading for heading in headings if INDIRECT.match(heading)] == []
