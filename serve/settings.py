@@ -85,6 +85,7 @@ class Config:
     runtime : "onnx" or "torchscript".
     max_rows, max_body_bytes : limits of one request.
     max_in_flight : requests that one worker answers at a time.
+    max_wait_ms : milliseconds that a request may wait for others in the batch thread.
     shadow : the other runtime, to compare answers with; None: no comparison.
     shadow_rate : the share of requests that are compared, in (0, 1].
     shadow_flips : the folder for the rows whose verdict differs on the shadow runtime.
@@ -129,6 +130,7 @@ class Config:
     worker_class: str = "asgi"
     max_connections: int = field(default_factory=affordable_connections)
     keepalive: int = 75
+    max_wait_ms: int = 50
     drain_seconds: int = 3
     otel: Mapping[str, str] = field(default_factory=dict, hash=False)
     warnings: tuple[str, ...] = field(default=(), compare=False)
@@ -175,6 +177,7 @@ class Config:
             worker_class=worker_class,
             max_connections=read.whole("MAX_CONNECTIONS", default.max_connections),
             keepalive=read.whole("KEEPALIVE", default.keepalive),
+            max_wait_ms=read.whole("MAX_WAIT_MS", default.max_wait_ms),
             drain_seconds=read.whole("DRAIN_SECONDS", default.drain_seconds, least=0, most=20),
             otel={name: value for name, value in environ.items() if name.startswith("OTEL_")},
             warnings=read.misspelt(),

@@ -51,6 +51,8 @@ LOG = logging.getLogger(__name__)
 SMALL = 128 * 1024
 # Larger bodies in memory at a time; the others wait, unread, on their connections.
 LARGE_AT_ONCE = 4
+# Requests that one in the batch thread may wait for however long they take; and the weight of one in their mean time.
+AHEAD, WEIGHT = 2, 0.1
 # The record of a request whose client has gone before its answer.
 GONE = Answer(CLIENT_GONE, (), b"")
 
@@ -66,6 +68,7 @@ class Call:
     locked : whether the request lacks a valid API key.
     waiting : whether the body waits, unread, because LARGE_AT_ONCE others are in memory.
     large, admitted : whether the call counts towards LARGE_AT_ONCE, and towards MAX_IN_FLIGHT after its iteration.
+    queued : whether it is one of the small requests in the batch thread.
     asked, answered : whether its answer is being computed, and whether it was sent.
     answer : None until it is computed.
     """
@@ -74,7 +77,7 @@ class Call:
     future: asyncio.Future[Answer] | None = None
     began = 0.0
     length = 0
-    locked = waiting = large = admitted = asked = answered = False
+    locked = waiting = large = queued = admitted = asked = answered = False
 
     def __init__(self, connection: Connection, head: Head) -> None:
         self.connection, self.head = connection, head
@@ -99,6 +102,8 @@ class Dispatcher:
         self._auth = auth if config.api_keys or config.metrics_port else None  # None: every path, to all
         self.heads = Heads(routes)
         self.limit, self._most = config.max_body_bytes, config.max_in_flight
+        # The small requests in the batch thread, the seconds that one of them takes, and the most that one may wait.
+        self._queued, self._pace, self._wait = 0, 0.0, config.max_wait_ms / 1000
         self._in_flight = 0
         self._large = 0
         self._waiting: dict[Call, None] = {}
@@ -165,18 +170,22 @@ class Dispatcher:
         if head.plain and call.length <= SMALL and not call.locked:
             return self._add(call)
         is_probe, encoded = self.routes.is_probe(head.path), b"content-encoding" in head.headers
-        if self._in_flight < self._most and not call.connection.beyond_limit():
+        batched = head.rule is not None and not call.locked
+        too_late = batched and not call.large and self._queued > AHEAD and self._queued * self._pace > self._wait
+        if self._in_flight < self._most and not too_late and not call.connection.beyond_limit():
             self.hold(call)
         elif not is_probe:
             return self._refuse(call)
         call.asked = True
-        if head.rule is None or call.locked:
+        if not batched:
             threads = self._probes if is_probe else self._pages
             if call.large or encoded:  # the memory limit allows one of these at a time
                 threads = self._batches
             self._later(threads, call, self._flask, call.connection.send)
         else:
             call.began = self._recorder.begin()
+            call.queued = not call.large
+            self._queued += call.queued
             self._later(self._batches, call, self._endpoint, partial(self._recorded, call))
         return None
 
@@ -271,13 +280,17 @@ class Dispatcher:
         call.future.add_done_callback(finished)
 
     def _endpoint(self, call: Call) -> Answer:
-        found = self._begun(call)
+        began, found = perf_counter(), self._begun(call)
         try:
             return compressed(completed(found), call.head.headers)
         except Exception:
             return self._failed(call)
+        finally:
+            if call.queued:
+                self._pace += WEIGHT * (perf_counter() - began - self._pace)
 
     def _recorded(self, call: Call, answer: Answer) -> None:
+        self._queued -= call.queued
         answer = GONE if call.connection.gone else answer
         self._recorder.end([(call.began, call.head, answer)])
         call.connection.send(answer)

@@ -170,6 +170,27 @@ def test_requests_in_flight_stay_below_the_limit_and_are_released(app):
     assert asyncio.run(ask()) == [[200] * 8 + [503] * 12] * 2
 
 
+@pytest.mark.parametrize(("seconds", "statuses"), [
+    (0.001, [200] * 6), (1.0, [200] * 3 + [503] * 3),
+], ids=["fast", "slow"])  # fmt: skip
+def test_a_request_that_would_wait_too_long_for_others_is_refused(app, seconds, statuses):
+    """Two may be ahead however long they take; the pace of an earlier moment says how long more of them take."""
+
+    async def ask():
+        worker, gate = Worker(app), threading.Event()
+        worker.dispatcher._batches.submit(gate.wait, 30)
+        worker.dispatcher._pace = seconds
+        clients = [Client(worker) for _ in statuses]
+        for client in clients:
+            client.send(GOOD["a query"])
+        gate.set()
+        found = [(await client.statuses(1))[0] for client in clients]
+        clients[0].send(GOOD["a query"])
+        return found, await clients[0].statuses(1)
+
+    assert asyncio.run(ask()) == (statuses, [200])
+
+
 @pytest.mark.parametrize("sent", [GOOD["an object"], raw(body=ROW.ljust(SMALL + 1))], ids=["small", "large"])
 @pytest.mark.parametrize("lost", [False, True], ids=["idle", "lost"])
 def test_an_answered_request_is_not_held(app, monkeypatch, sent, lost):
