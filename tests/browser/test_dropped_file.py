@@ -34,7 +34,7 @@ def test_mistakes_in_a_table_are_said_at_their_cells_and_the_other_rows_answered
     )
     page.dispatch_event("#drop", "drop", {"dataTransfer": dropped})
 
-    page.locator("#told").get_by_text("3 rows have an error").wait_for()
+    page.locator("#told").get_by_text("3 rows with an error").wait_for()
     assert page.locator("#rows thead th").all_text_contents() == ["line", "name", "gre", "gpa", "rank"]
     shown = [row.locator("th, td").all_text_contents() for row in page.locator("#rows tbody tr").all()]
     assert [row[:3] for row in shown] == [
@@ -116,10 +116,26 @@ def test_a_file_is_read_as_spreadsheets_write_it(page, address, tmp_path, data, 
     assert (f"Read as {name}." in page.locator("#told").text_content()) == bool(name)
 
 
-def test_an_excel_file_is_named_as_such(page):
-    page.set_input_files("#file", [{"name": "mine.xlsx", "mimeType": "", "buffer": b"PK\x03\x04..."}])
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (b"PK\x03\x04...", "an Excel file or another archive"),
+        (b"\xd0\xcf\x11\xe0...", "an old Excel file"),
+        (b"PAR1...", "a Parquet file"),
+        (b"\x1f\x8b\x08...", "a compressed file"),
+    ],
+    ids=["xlsx", "xls", "parquet", "gzip"],
+)
+def test_a_file_that_is_no_text_is_named_as_what_it_is(page, data, kind):
+    page.set_input_files("#file", [{"name": "mine", "mimeType": "", "buffer": data}])
 
-    page.locator("#told").get_by_text("This is an Excel file").wait_for()
+    page.locator("#told").get_by_text(f"This is {kind}. Save the table as CSV, and choose that file.").wait_for()
+
+
+def test_a_header_that_begins_as_such_a_file_does_is_text(page):
+    choose(page, "PAR,gre,gpa,rank\nx,500,3,1\n")
+
+    assert "1 row answered" in page.locator("#told").text_content()
 
 
 def test_the_sample_file_can_be_answered(page, tmp_path):
@@ -146,7 +162,7 @@ def test_the_rows_of_a_table_are_no_traffic(page, address):
 def test_each_mistake_of_many_is_told(page, tmp_path):
     choose(page, "gre,gpa,rank\n" + "x,3,1\n" * 130)
 
-    assert "130 rows have an error" in page.locator("#told").text_content()
+    assert "130 rows with an error" in page.locator("#told").text_content()
     assert page.locator("#shown").text_content() == "100 of 130 rows"
     assert {row["error"] for row in downloaded(page, tmp_path)} == {"gre: expected a number"}
 

@@ -6,6 +6,7 @@ const WIDTH = Math.min(Math.max(document.querySelector("main").clientWidth - 80,
 const HEIGHT = 300, LEFT = 48, RIGHT = 22, TOP = 34, BOTTOM = 52;
 const TICKS = WIDTH > 500 ? 10 : 5;
 
+export const counted = (n) => (n === 1 ? "1 row" : `${n} rows`);
 export const percent = (p, digits = 0) => `${(100 * p).toFixed(digits)}\u00a0%`;
 
 export function element(name, attributes = {}, ...content) {
@@ -121,7 +122,7 @@ export function histogram(bins, n, { threshold: limit, target }) {
     svg.append(shape("rect", { class: kind, x: x(at * step) + 1, y: y(count / n), width: x(step) - x(0) - 2, height: y(0) - y(count / n) }));
   });
   svg.append(shape("line", { class: "limit", x1: x(limit), x2: x(limit), y1: TOP, y2: y(0) }));
-  readout(plot, bins.map((count, at) => [(at + 0.5) * step, `${percent(at * step)} to ${percent((at + 1) * step)}: ${count} rows`]));
+  readout(plot, bins.map((count, at) => [(at + 0.5) * step, `${percent(at * step)} to ${percent((at + 1) * step)}: ${counted(count)}`]));
   return svg;
 }
 
@@ -136,6 +137,6 @@ export function calibration(bins, probability, { target }) {
     svg.append(shape("line", { class: "interval", x1: at, x2: at, y1: y(bin.low), y2: y(bin.high) }));
     svg.append(shape("circle", { class: mine ? "here" : "dot", cx: at, cy: y(bin.positives / bin.rows), r: mine ? 7 : 5 }));
   }
-  readout(plot, bins.map((bin) => [bin.probability, `${percent(bin.probability, 1)}: ${bin.positives} of ${bin.rows} rows, ${percent(bin.positives / bin.rows, 1)}`]));
+  readout(plot, bins.map((bin) => [bin.probability, `${percent(bin.probability, 1)}: ${bin.positives} of ${counted(bin.rows)}, ${percent(bin.positives / bin.rows, 1)}`]));
   return svg;
 }

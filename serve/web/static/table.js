@@ -1,10 +1,12 @@
 // Answers a CSV of any size: reads it in pieces, sends it in slices, and makes a table and a file to download.
 
-import { element, histogram, percent } from "./draw.js";
+import { counted, element, histogram, percent } from "./draw.js";
 
 const SHOWN = 100; // rows in the page
 const KEPT = 20_000; // rows that can be sorted and filtered
 const SEPARATORS = [",", ";", "\t", "|"];
+// The first bytes of files that training reads and the page does not.
+const NO_TEXT = { "80,75,3,4": "an Excel file or another archive", "208,207,17,224": "an old Excel file", "80,65,82,49": "a Parquet file", "31,139": "a compressed file" };
 const get = (id) => document.getElementById(id);
 const NUMBER = /^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$/;
 
@@ -102,9 +104,10 @@ async function* pieces(file) {
 
 // UTF-16 says so in its first bytes; other bytes that are not UTF-8 are what Windows writes.
 async function encodingOf(file) {
-  const start = [...new Uint8Array(await file.slice(0, 2).arrayBuffer())].join();
-  if (start === "80,75") throw new Error("This is an Excel file or another archive. Save the sheet as CSV, and choose that file.");
-  if (start === "255,254" || start === "254,255") return start === "255,254" ? "utf-16le" : "utf-16be";
+  const start = [...new Uint8Array(await file.slice(0, 4).arrayBuffer())].join(), mark = start.split(",", 2).join();
+  const kind = Object.keys(NO_TEXT).find((bytes) => `${start},`.startsWith(`${bytes},`));
+  if (kind) throw new Error(`This is ${NO_TEXT[kind]}. Save the table as CSV, and choose that file.`);
+  if (mark === "255,254" || mark === "254,255") return mark === "255,254" ? "utf-16le" : "utf-16be";
   const decoder = new TextDecoder("utf-8", { fatal: true });
   try {
     for await (const piece of pieces(file)) decoder.decode(piece, { stream: true });
@@ -134,7 +137,7 @@ async function answerTable(manifest, file, signal) {
     slice = [];
     size = 0;
     get("progress").value = file.size ? Math.max(0, read - records.waiting) / file.size : 1;
-    get("told").textContent = `${table.answered} rows answered`;
+    get("told").textContent = `${counted(table.answered)} answered`;
   };
   const accept = async (text, last) => {
     separator ??= separatorOf(text, names);
@@ -224,8 +227,8 @@ function end(table, name, encoding) {
   const { header, answered, positive, wrong, kept, manifest: { target } } = table, [no, yes] = target.labels;
   get("progress").hidden = true;
   const extra = header.filter((column) => !table.names.includes(column) && column !== target.name);
-  const told = [`${answered} rows answered: ${positive} ${yes}, ${answered - positive} ${no}.`];
-  if (wrong) told.push(`${wrong} ${wrong > 1 ? "rows have an error: they have" : "row has an error: it has"} no answer, and the column error says why.`);
+  const told = [`${counted(answered)} answered: ${positive} ${yes}, ${answered - positive} ${no}.`];
+  if (wrong) told.push(`${counted(wrong)} with an error instead: the column error says why.`);
   if (kept.length < answered + wrong) told.push(`The first ${kept.length} can be sorted.`);
   if (encoding !== "utf-8") told.push(`Read as ${encoding}.`);
   if (extra.length) told.push(`Copied, but not used: ${extra.join(", ")}.`);
@@ -247,7 +250,7 @@ function matrix({ matrix: [negative, positive], loss, rows }, { name, values, la
   const row = (title, [no, yes]) => element("tr", {}, element("th", { scope: "row" }, title), element("td", { class: "number" }, yes), element("td", { class: "number" }, no));
   const head = element("tr", {}, element("td"), ...[labels[1], labels[0]].map((label) => element("th", { scope: "col" }, `answered ${label}`)));
   const right = percent((negative[0] + positive[1]) / rows, 1);
-  return element("table", {}, element("caption", {}, `${rows} rows with a known ${name}: ${right} right, log loss ${(loss / rows).toFixed(4)}`), element("thead", {}, head), element("tbody", {}, row(`${name} is ${values[1]}`, positive), row(`${name} is ${values[0]}`, negative)));
+  return element("table", {}, element("caption", {}, `${counted(rows)} with a known ${name}: ${right} right, log loss ${(loss / rows).toFixed(4)}`), element("thead", {}, head), element("tbody", {}, row(`${name} is ${values[1]}`, positive), row(`${name} is ${values[0]}`, negative)));
 }
 
 const KINDS = { yes: (record) => record.positive, no: (record) => record.positive === false, error: (record) => record.error, "": () => true };
@@ -269,7 +272,7 @@ function fill(table, kind, order, draw) {
     });
     return element("th", { scope: "col", ...sorted(at) }, button);
   });
-  get("shown").textContent = rows.length > SHOWN ? `${SHOWN} of ${rows.length} rows` : `${rows.length} rows`;
+  get("shown").textContent = rows.length > SHOWN ? `${SHOWN} of ${counted(rows.length)}` : counted(rows.length);
   const body = rows.slice(0, SHOWN).map((record) => (record.error ? faulty(record, table, titles.length) : answered(cells(record))));
   get("rows").replaceChildren(element("table", {}, element("thead", {}, element("tr", {}, ...heads)), element("tbody", {}, ...body)));
 }
