@@ -74,6 +74,7 @@ control_socket_disable = True  # gunicorn 25.1 turns it on by default; it fails 
 # SIGTERM to a worker that still loads, gunicorn would thus wait for graceful_timeout. The signals are therefore blocked
 # from before the fork until the worker's loop handles them.
 STOPS = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}
+NO_STATUS = -1  # no worker ends with it; gunicorn's status of a worker that a signal has ended is None
 
 
 def _import_what_workers_need() -> None:
@@ -98,7 +99,7 @@ def _stop_once(server: Any) -> None:
     stop = server.stop
 
     def stop_once(graceful: bool = True) -> None:
-        server.WORKER_BOOT_ERROR = None
+        server.WORKER_BOOT_ERROR = NO_STATUS
         stop(graceful)
 
     server.stop = stop_once
@@ -122,7 +123,7 @@ def pre_fork(server: Any, worker: Any) -> None:
     # notifies: a worker that hangs at its start would never be killed.
     worker.tmp.notify()
     if worker.age > server.num_workers:  # the service runs: retry a replacement that can't open a model
-        server.WORKER_BOOT_ERROR = None
+        server.WORKER_BOOT_ERROR = NO_STATUS
     signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
 
 

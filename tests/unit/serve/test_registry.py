@@ -258,3 +258,14 @@ def test_the_version_asked_for_may_not_be_below_the_lowest(home):
     publish(home, 2)
     with pytest.raises(ConfigError, match="version 1 is below LOWEST_VERSION, 2"):
         Service(Config(models=home.parent, model_version=1, lowest_version=2))
+
+
+def test_a_worker_that_is_about_to_stop_takes_up_nothing(home):
+    """As one whose parent was killed."""
+    service = Service(Config(models=home.parent))
+    publish(home, 2)
+    service.leaving = True
+
+    service.follow()
+
+    assert version(service) == 1
