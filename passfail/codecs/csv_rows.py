@@ -19,7 +19,7 @@ import numpy as np
 
 from passfail.arrays import Bools, Floats
 from passfail.codecs.answers import added, chosen, names
-from passfail.codecs.layouts import LONGEST_HEAD, UTF8, encoding_of, layout_of, widened
+from passfail.codecs.layouts import LONGEST_HEAD, PIECE, UTF8, encoding_of, layout_of, widened
 from passfail.columns import Columns, InvalidValue, floats, invalid
 from passfail.errors import InvalidInstance, MalformedBody, Problem
 from passfail.manifest import Manifest
@@ -154,7 +154,7 @@ class CsvRows:
 
     def _plain(self, body: bytes) -> tuple[Floats, CsvTable] | None:
         """The result of `read`; None if the table is not plain."""
-        body = body.replace(b"\r\n", b"\n")
+        body = _with_newlines(body) if b"\r" in body else body
         if b"\r" in body or b"\0" in body:
             return None
         first, _, rest = body.partition(b"\n")
@@ -260,7 +260,13 @@ class CsvRows:
 
     def _lines(self, body: bytes, encoding: str, mark: str) -> Iterator[str]:
         """The lines. Raises MalformedBody or BodyTooLarge before a long, useless read."""
-        most, empty = 10_000 + 20 * len(self._columns), 0
+        most, empty, at = 10_000 + 20 * len(self._columns), 0, 0
+        while len(body) - at > PIECE:
+            end = max(body.rfind(end, at, at + PIECE) for end in (b"\n", b"\r"))
+            if end < 0:
+                before = body.count(b"\n", 0, at)
+                raise MalformedBody(f"line {before + 1} has more than {PIECE} bytes")
+            at = end + 1
         for number, line in enumerate(io.TextIOWrapper(io.BytesIO(body), encoding, newline=""), 1):
             empty += line in ("\n", "\r", "\r\n")
             self._columns.check_rows(empty)
@@ -290,6 +296,17 @@ def _decoded(decoder: msgspec.json.Decoder[list[T]], text: bytes, n: int) -> lis
     if len(values) != n:  # a single cell of white space is an empty array
         raise KeyError
     return values
+
+
+def _with_newlines(body: bytes) -> bytes:
+    """Replace each carriage return and newline by a newline, a piece at a time."""
+    parts, at = [], 0
+    while at < len(body):
+        end = at + PIECE
+        end += body[end - 1 : end] == b"\r"
+        parts.append(body[at:end].replace(b"\r\n", b"\n"))
+        at = end
+    return b"".join(parts)
 
 
 def _slices(body: bytes) -> Iterator[bytes]:

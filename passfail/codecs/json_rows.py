@@ -151,14 +151,17 @@ class JsonRows:
         """Decode an object with an array of values for each feature, as `read_arrays` does."""
         max_rows = self._columns.max_rows
         levels = "".join(level for column in self._columns for level in column.feature.levels)
-        if text.count(b"]") > 1000 + len(self._columns) + max_rows * levels.count("]"):
-            raise MalformedBody(UNREADABLE)
+        names = "".join(self._columns.by_name)
+        for mark in "]:":  # a column has one of each, and its texts may have more
+            most = 1000 + len(self._columns) + names.count(mark) + max_rows * levels.count(mark)
+            if text.count(mark.encode()) > most:
+                raise MalformedBody(UNREADABLE)
         sent = None
         with suppress(*FAULTS):
             sent = self._raws.decode(text)
         if sent is None or strict_json.may_repeat(text, sent):
-            names = strict_json.field_names(text) if len(text) <= strict_json.SLICE else []
-            self._columns.check_names(names, "$.columns", "the columns are not the model's features")
+            given = strict_json.field_names(text) if len(text) <= strict_json.SLICE else []
+            self._columns.check_names(given, "$.columns", "the columns are not the model's features")
             if sent is None:
                 raise MalformedBody(UNREADABLE)
         raws = msgspec.structs.astuple(sent)

@@ -11,6 +11,7 @@ from passfail.columns import Columns
 from passfail.manifest import Dialect
 
 UTF8 = "utf-8"
+PIECE = 2**20  # bytes searched at a time: other threads run between two pieces
 LONGEST_HEAD = 2**20  # characters in which the header must be, if its layout is to be found
 
 
@@ -27,11 +28,14 @@ def encoding_of(body: bytes, known: str, whole: bool = True) -> str:
     """UTF-8, or else the training file's encoding; whole: whether no character is cut."""
     if known == "utf-8-sig":
         return UTF8
+    decoder = getincrementaldecoder(UTF8)()
     try:
-        # UTF-16 often is UTF-8, with NUL characters.
-        return UTF8 if "\0" not in getincrementaldecoder(UTF8)().decode(body, whole) else known
+        for at in range(0, len(body), PIECE):
+            decoder.decode(body[at : at + PIECE])
+        decoder.decode(b"", whole)
     except UnicodeDecodeError:
         return known
+    return known if b"\0" in body else UTF8  # UTF-16 often is UTF-8, with NUL characters
 
 
 def layout_of(columns: Columns, head: str, separator: str | None = None, decimal: str | None = None) -> Layout:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from codecs import getincrementaldecoder
 from collections.abc import Iterator
 from typing import TypeVar
 
@@ -23,7 +24,8 @@ class Fields(list[tuple[str, object]]):
     """A JSON object as its (name, value) pairs, which keep duplicate fields."""
 
 
-SPACE = re.compile(r"[ \t\n\r]*")
+SPACE = re.compile(rb"[ \t\n\r]*")
+CONTINUATION = bytes(range(0x80, 0xC0))  # the bytes of a character in UTF-8 but its first
 DECODER = json.JSONDecoder(
     object_pairs_hook=Fields,
     parse_constant=lambda name: float("nan"),  # reported later as "not a finite number"
@@ -81,68 +83,78 @@ def values(body: bytes, most: int, start: int = 0) -> tuple[Iterator[object], bo
 
     Parameters
     ----------
-    most : the largest number of characters in a value.
+    most : the largest number of bytes in a value.
     start : the byte at which the first element to decode begins; 0: the first element.
 
     Returns
     -------
     The elements of an array, or the body's only value; and whether the body is not an array. The iterator raises
-    MalformedBody, and BodyTooLarge if a value may have more than `most` characters.
+    MalformedBody, and BodyTooLarge if a value may have more than `most` bytes.
     """
-    try:
-        text = body.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise MalformedBody("not JSON: not UTF-8") from error
-    at = _after_space(text, 0)
-    single = text[at : at + 1] != "["
+    at = _after_space(body, 0)
+    single = body[at : at + 1] != b"["
     if not single:
-        at = _after_space(text, len(body[:start].decode()) if start else at + 1)
-    more = single or start > 0 or text[at : at + 1] != "]"
-    return _values(text, at, most, single, more), single
+        at = _after_space(body, start or at + 1)
+    more = single or start > 0 or body[at : at + 1] != b"]"
+    return _values(body, at, most, single, more), single
 
 
-def _values(text: str, at: int, most: int, single: bool, more: bool) -> Iterator[object]:
-    base, window = at, text[at : at + 2 * most]
+def _values(body: bytes, at: int, most: int, single: bool, more: bool) -> Iterator[object]:
+    base, window, begin = at, _window(body, at, most), 0
     while more:
         if at - base > most:  # move the window, so that a value is read at most as far as it may reach
-            base, window = at, text[at : at + 2 * most]
-        found, end = _value(text, base, window, at - base)
+            base, window, begin = at, _window(body, at, most), 0
+        found, end = _value(body, at, window, begin, base + 2 * most >= len(body))
         yield found
-        at = _after_space(text, base + end)
-        more = not single and text[at : at + 1] == ","
+        behind = at + len(window[begin:end].encode())
+        at = _after_space(body, behind)
+        more = not single and body[at : at + 1] == b","
         if more:
-            at = _after_space(text, at + 1)
+            at = _after_space(body, at + 1)
+        begin = end + at - behind
     if not single:
-        if text[at : at + 1] != "]":
-            raise _malformed("Expecting ',' delimiter", text, at)
-        at = _after_space(text, at + 1)
-    if at < len(text):
-        raise _malformed("Extra data", text, at)
+        if body[at : at + 1] != b"]":
+            raise _malformed("Expecting ',' delimiter", body, at)
+        at = _after_space(body, at + 1)
+    if at < len(body):
+        raise _malformed("Extra data", body, at)
 
 
-def _value(text: str, base: int, window: str, at: int) -> tuple[object, int]:
-    """Decode the value at `at` in a window that begins at `base`; return it and its end."""
+def _window(body: bytes, at: int, most: int) -> str:
+    """Decode twice `most` bytes from a place on, without a character that is cut at their end."""
     try:
-        found, end = DECODER.raw_decode(window, at)
+        return getincrementaldecoder("utf-8")().decode(body[at : at + 2 * most], at + 2 * most >= len(body))
+    except UnicodeDecodeError as error:
+        raise MalformedBody("not JSON: not UTF-8") from error
+
+
+def _value(body: bytes, at: int, window: str, begin: int, last: bool) -> tuple[object, int]:
+    """Decode the value at `at`, which is at `begin` in a window; return it and its end there.
+
+    last : whether the body ends in the window.
+    """
+    try:
+        found, end = DECODER.raw_decode(window, begin)
     except json.JSONDecodeError as error:
-        if base + len(window) == len(text):
-            raise _malformed(error.msg, text, base + error.pos) from error
+        if last:
+            raise _malformed(error.msg, body, at + len(window[begin : error.pos].encode())) from error
         end = len(window)
     except RecursionError as error:
         raise MalformedBody("not JSON that this endpoint can read: nested too deep") from error
-    if end == len(window) and base + end < len(text):
+    if end == len(window) and not last:
         raise BodyTooLarge("a row is larger than any row of this model can be")
     return found, end
 
 
-def _after_space(text: str, at: int) -> int:
-    found = SPACE.match(text, at)
+def _after_space(body: bytes, at: int) -> int:
+    found = SPACE.match(body, at)
     return found.end() if found else at
 
 
-def _malformed(message: str, text: str, at: int) -> MalformedBody:
-    error = json.JSONDecodeError(message, text, at)
-    return MalformedBody(f"not JSON: {message} at line {error.lineno}, column {error.colno}")
+def _malformed(message: str, body: bytes, at: int) -> MalformedBody:
+    line, begin = body.count(b"\n", 0, at) + 1, body.rfind(b"\n", 0, at) + 1
+    column = len(body[begin:at].translate(None, CONTINUATION)) + 1
+    return MalformedBody(f"not JSON: {message} at line {line}, column {column}")
 
 
 def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:

@@ -56,7 +56,7 @@ def read_json_rows(codecs: Codecs, text: bytes, place: str) -> Floats:
     """Read a JSON array of objects, or of arrays in feature order, as x, float64 (n, d)."""
     if text[:1] != b"[":
         raise InvalidInstance("1 place is wrong", [Problem(place, "expected an array")])
-    if text[1:].lstrip()[:1] == b"[":
+    if re.match(rb"\[\s*\[", text):
         return codecs.json.read_arrays(text, list(codecs.columns.by_name), place)
     return codecs.json.read_objects(text)
 

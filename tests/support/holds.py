@@ -6,6 +6,14 @@ import sys
 import time
 
 
+def least_hold(function, *arguments, suppress=Exception, tries=3, enough=0.03):
+    """The least of a few `longest_hold`: on a busy machine a page fault or a cold cache takes several times longer."""
+    found = [longest_hold(function, *arguments, suppress=suppress)]
+    while len(found) < tries and min(found)[0] > enough:
+        found.append(longest_hold(function, *arguments, suppress=suppress))
+    return min(found)
+
+
 def longest_hold(function, *arguments, suppress=Exception):
     """(The longest time between two calls or returns of Python or C, all of the time), in seconds of processor time.
 
