@@ -79,6 +79,27 @@ def test_the_suggested_value_flips_the_verdict_and_back_undoes_it(page):
     assert page.get_by_label("gre", exact=True).input_value() == "500"
 
 
+def test_undo_takes_back_one_field_after_the_other(page):
+    def values():
+        return [page.get_by_label(name, exact=True).input_value() for name in ("gre", "gpa", "rank")]
+
+    undo, first = page.get_by_role("button", name="Undo"), values()
+    assert undo.is_hidden()
+    for value in ("6", "61", "612"):  # as it is typed
+        page.get_by_label("gre", exact=True).fill(value)
+    page.get_by_label("rank", exact=True).select_option("4")
+    answered(page)
+    assert values() == ["612", first[1], "4"]
+
+    undo.click()
+    page.wait_for_function("() => document.querySelector('[name=rank]').value !== '4'")
+    assert values() == ["612", *first[1:]]
+    undo.click()
+    page.wait_for_function("() => document.querySelector('[name=gre]').value !== '612'")
+    assert values() == first
+    assert undo.is_hidden()
+
+
 def test_rows_that_were_sent_are_kept_side_by_side(page):
     page.get_by_role("link", name="low").click()
     answered(page)

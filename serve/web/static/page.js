@@ -14,15 +14,24 @@ const model = "module" in document.body.dataset ? await import("./model.js") : n
 let pending = new AbortController(); // the latest change's requests; the next change aborts them
 let waiting; // the timer after which this browser answers
 let keeping; // the timer that puts the row into the address
+let edited; // the field whose changes are in the history's newest entry, which Back and Undo leave
+let before; // the row as it was before a change
 
 document.body.classList.add("live");
 addSliders();
 // Most of what is typed is on its way to something else: only a form that is sent counts as traffic.
-form.addEventListener("input", () => {
+form.addEventListener("input", ({ target }) => {
+  if (edited !== target) {
+    history.replaceState(history.state, "", `#${before}`);
+    enter(location.href);
+  }
+  edited = target;
+  before = query();
   clearTimeout(keeping); // a slider changes faster than a browser lets the address change
   keeping = setTimeout(keepAddress, 200);
   answer();
 });
+form.addEventListener("change", () => (edited = undefined));
 form.addEventListener("submit", (event) => {
   event.preventDefault();
   visit(query());
@@ -33,6 +42,7 @@ addEventListener("click", (event) => {
   event.preventDefault();
   visit(new URL(link.href).searchParams);
 });
+get("undo").addEventListener("click", () => history.back());
 addEventListener("popstate", () => {
   fill();
   answer();
@@ -61,18 +71,24 @@ function query() {
 
 function keepAddress() {
   clearTimeout(keeping);
-  if (keeping) history.replaceState(null, "", `#${query()}`);
+  if (keeping) history.replaceState(history.state, "", `#${query()}`);
   keeping = undefined;
+}
+
+function enter(address) {
+  history.pushState(true, "", address); // true: there is something to undo
+  get("undo").disabled = false;
 }
 
 function visit(row) {
   keepAddress(); // for the way back
-  history.pushState(null, "", `#${row}`);
+  enter(`#${row}`);
   fill();
   answer(true);
 }
 
 function fill() {
+  get("undo").disabled = !history.state;
   if (location.hash && !location.hash.includes("=")) return; // a section of the page
   const row = new URLSearchParams(location.hash.slice(1));
   form.reset();
@@ -80,6 +96,8 @@ function fill() {
     if (row.has(field.name)) field.value = row.get(field.name);
     field.dispatchEvent(new Event("filled"));
   }
+  before = query();
+  edited = undefined;
 }
 
 // The answer is busy until what stands on the page belongs to what stands in the form.
