@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from passfail import manifest as contract
-from passfail.arrays import Bools, Floats
+from passfail.arrays import Bools, Floats, Ints
 from passfail.codecs.answers import added, names
 from passfail.columns import Column, Columns, InvalidValue, invalid
 from passfail.errors import ConfigError, NonFiniteLogit, Problem
@@ -134,24 +134,25 @@ class Scorer:
         bad = np.zeros(n, dtype=bool)
         bad[list(errors)] = True
         manifest = self.model.manifest
-        known = pa.array(answers.verdict)
+        negative, positive, name, nothing = arrow([*manifest.target.labels, manifest.name, ""])
+        known = arrow(answers.verdict)
         found = [
             known,
-            pc.if_else(known, manifest.target.labels[True], manifest.target.labels[False]),
-            answers.probability,
-            answers.logit,
-            pa.nulls(n, pa.bool_()) if answers.stable is None else answers.stable,
-            pa.repeat(manifest.name, n),
-            pa.repeat(manifest.version, n),
-            pa.repeat("", n) if answers.outside is None else list(map(", ".join, answers.outside)),
-            *answers.more.values(),
+            pc.if_else(known, positive, negative),
+            arrow(answers.probability),
+            arrow(answers.logit),
+            pa.nulls(n, pa.bool_()) if answers.stable is None else arrow(answers.stable),
+            pa.repeat(name, n),
+            arrow(np.full(n, manifest.version)),
+            pa.repeat(nothing, n) if answers.outside is None else arrow(list(map(", ".join, answers.outside))),
+            *map(arrow, answers.more.values()),
         ]
         if errors:
-            found = [pc.if_else(pa.array(bad), None, pa.array(column)) for column in found]
+            found = [pc.if_else(arrow(bad), pa.NULL, column) for column in found]
         if not self.strict:
             found.append(pa.array([errors.get(row) for row in range(n)], pa.string()) if errors else pa.nulls(n, TEXT))
         for name, column in zip(added(table.column_names, self.names), found, strict=True):
-            table = table.append_column(name, [pa.array(column)])
+            table = table.append_column(name, [column])
         return table
 
     def types(self, taken: Sequence[str]) -> dict[str, str]:
@@ -175,7 +176,7 @@ def numbers(column: Column, values: pa.Array, decimal: str = ".") -> tuple[Float
         except InvalidValue as error:
             found.append(np.nan)
             wrong[code] = error
-    codes = encoded.indices.to_numpy()
+    codes = np.from_dlpack(encoded.indices)
     rows = np.flatnonzero(np.isin(codes, list(wrong))).tolist() if wrong else []
     return np.array(found)[codes], {row: wrong[codes[row]] for row in rows}
 
@@ -193,25 +194,32 @@ def _number(column: Column, value: Any, decimal: str) -> float:
 
 def _plain(column: Column, values: pa.Array, decimal: str) -> Floats | None:
     """The numbers of a column if each value is valid and plain; else None."""
+    x: Floats
     text = pa.types.is_string(values.type) or pa.types.is_large_string(values.type)
     if column.codes is not None:
         keys, codes = _cells(column)
         found = pc.index_in(values, value_set=keys.cast(values.type)) if text else None
-        return None if found is None or found.null_count else codes[found.to_numpy()]
+        return None if found is None or found.null_count else codes[np.from_dlpack(found)]
     if text:
-        words = pc.is_in(values, value_set=pa.array(sorted(column.missing), values.type))
-        values = pc.if_else(words, None, values)
         if decimal == ",":
             if pc.any(pc.match_substring(values, ".")).as_py():  # between thousands, perhaps
                 return None
             values = pc.replace_substring(values, ",", ".")
         try:  # the cast takes a subset of column.cell's texts, and reads the same numbers
+            x = _numpy(values.cast(pa.float64()))
+            if np.isfinite(x).all():
+                return x
+        except pa.ArrowInvalid:
+            pass
+        words = arrow(sorted(column.missing)).cast(values.type)
+        values = pc.if_else(pc.is_in(values, value_set=words), pa.NULL, values)
+        try:
             values = values.cast(pa.float64())
         except pa.ArrowInvalid:
             return None
     elif not (pa.types.is_floating(values.type) or pa.types.is_integer(values.type)):
         return None
-    x: Floats = values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    x = _numpy(values.cast(pa.float64(), safe=False))
     if np.isfinite(x).all():
         return x
     strange = np.isinf(x).any() or not column.nullable or (text and np.isnan(x).sum() != values.null_count)
@@ -220,7 +228,24 @@ def _plain(column: Column, values: pa.Array, decimal: str) -> Floats | None:
 
 def _cells(column: Column) -> tuple[pa.Array, Floats]:
     """The cells that a column accepts, and the number of each."""
-    return pa.array([str(cell) for cell in column.cells]), np.array(list(column.cells.values()))
+    return arrow([str(cell) for cell in column.cells]), np.array(list(column.cells.values()))
+
+
+def _numpy(values: pa.Array) -> Floats:
+    """An Arrow array of float64 as (n,), NaN for null; its own to_numpy imports pandas."""
+    filled: Any = pc.fill_null(values, np.nan) if values.null_count else values
+    return np.asarray(np.from_dlpack(filled), dtype=np.float64)
+
+
+def arrow(values: Bools | Floats | Ints | Sequence[str]) -> pa.Array:
+    """Flags, numbers (n,) or texts as an Arrow array; pa.array imports pandas, if that is installed: 0.3 seconds."""
+    if isinstance(values, np.ndarray):
+        flags = values.dtype == np.bool_
+        data: Any = np.packbits(values.astype(np.uint8), bitorder="little") if flags else np.ascontiguousarray(values)
+        return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [None, pa.py_buffer(data)])
+    texts = [text.encode() for text in values]
+    offsets = np.cumsum([0, *map(len, texts)], dtype=np.int32)
+    return pa.Array.from_buffers(pa.string(), len(texts), [None, pa.py_buffer(offsets), pa.py_buffer(b"".join(texts))])
 
 
 def problems(refused: Refused, before: int = 0) -> list[Problem]:

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from passfail.arrays import Floats
-from passfail.batches import Answers, Scorer, array
+from passfail.batches import Answers, Scorer, array, arrow
 from passfail.codecs.csv_rows import WORDS, csv_line
 from passfail.codecs.layouts import LONGEST_HEAD, Layout, encoding_of, layout_of, widened
 from passfail.columns import Columns, InvalidValue
@@ -81,9 +81,9 @@ class CsvBlocks:
         self._verdicts = [self._line([WORDS[flag], manifest.target.labels[flag]]) for flag in (True, False)]
         self._stables = {flag: self._line([WORDS[flag], *identity]) for flag in WORDS}
 
-    def _line(self, cells: Sequence[str]) -> bytes:
-        """Cells as they stand behind others."""
-        return f"{self._mark}{csv_line(cells, self._mark)}".encode()
+    def _line(self, cells: Sequence[str]) -> pa.Scalar:
+        """Cells of one row, as Arrow takes them."""
+        return _bytes([csv_line(cells, self._mark)])[0]
 
     def __call__(self, block: bytes) -> Scored:
         lines, cells, ragged = self._plain(block) or self._careful(block)
@@ -93,7 +93,7 @@ class CsvBlocks:
             return Scored(answers, self._written(lines, answers), outcome)
         for at, column, x in zip(self._order, self._scorer.columns, answers.x.T, strict=True):
             if column.codes is None and self._names[at] == column.name:
-                cells[at] = pa.array(x, from_pandas=True)
+                cells[at] = arrow(x) if np.isfinite(x).all() else pc.if_else(arrow(np.isnan(x)), pa.NULL, arrow(x))
         table = pa.table([cells[at] for at in range(len(self._names))], names=self._names)
         return Scored(answers, self._scorer.extended(table, answers), outcome)
 
@@ -134,44 +134,50 @@ class CsvBlocks:
                   for at, row in enumerate(rows) if len(row) != d}  # fmt: skip
         for at in ragged:
             rows[at] = (rows[at] + [""] * d)[:d]
-        lines = pa.array([f"\n{csv_line(row, self._mark)}".encode() for row in rows], pa.binary())
-        return lines, {at: pa.array([row[at] for row in rows], pa.string()) for at in self._needed}, ragged
+        lines = _bytes([f"\n{csv_line(row, self._mark)}" for row in rows])
+        return lines, {at: arrow([row[at] for row in rows]) for at in self._needed}, ragged
 
     def _written(self, lines: pa.Array, answers: Answers) -> memoryview:
         """The lines with the answer's cells, joined by Arrow without a Python object for each row."""
         n, errors = len(lines), answers.errors()
+        mark, nothing, twice, thrice = _bytes([self._mark, "", self._mark, 2 * self._mark])
         stables = pa.repeat(self._stables[None], n)
         if answers.stable is not None:
-            stables = pc.if_else(pa.array(answers.stable), *(pa.scalar(self._stables[flag]) for flag in (True, False)))
-        verdicts = pc.if_else(pa.array(answers.verdict), *map(pa.scalar, self._verdicts))
-        empty = self._mark.encode()
-        outside: pa.Scalar | pa.Array = pa.scalar(empty)
+            stables = pc.if_else(arrow(answers.stable), self._stables[True], self._stables[False])
+        outside = nothing
         if answers.outside is not None:
             outside = self._cells({at: ", ".join(names) for at, names in enumerate(answers.outside) if names}, n)
-        pieces = [(verdicts, 2), (self._texts([answers.probability, answers.logit]), 2), (stables, 3), (outside, 1)]
-        if answers.more:
-            pieces.append((self._texts(list(answers.more.values())), len(answers.more)))
-        found = [piece for piece, _ in pieces]
+        found = [pc.if_else(arrow(answers.verdict), *self._verdicts), self._numbers(answers.probability),
+                 self._numbers(answers.logit), stables, outside, *map(self._numbers, answers.more.values())]  # fmt: skip
         if errors:
-            bad = pa.array([row in errors for row in range(n)])
-            found = [pc.if_else(bad, pa.scalar(empty * width), piece) for piece, width in pieces]
+            bad = np.zeros(n, dtype=bool)
+            bad[list(errors)] = True
+            empty = [twice, nothing, nothing, thrice, nothing, *([nothing] * len(answers.more))]
+            found = [pc.if_else(arrow(bad), none, column) for none, column in zip(empty, found, strict=True)]
         if not self._scorer.strict:
-            found.append(self._cells(errors, n) if errors else pa.scalar(empty))
-        joined = pc.binary_join_element_wise(lines, *found, pa.scalar(b""))
+            found.append(self._cells(errors, n) if errors else nothing)
+        joined = pc.binary_join_element_wise(lines, *found, mark)
         length = int(np.frombuffer(joined.buffers()[1], np.int32)[n]) if n else 0
         return memoryview(joined.buffers()[2])[:length] if n else memoryview(b"")
 
-    def _texts(self, columns: Sequence[Floats]) -> pa.Array:
-        """Write k columns of numbers (n,) as n texts `,a,b`, in JSON's shortest exact form."""
-        text = b"," + msgspec.json.encode(np.column_stack(columns).ravel().tolist())[1:-1]
-        commas = np.flatnonzero(np.frombuffer(text, np.uint8) == ord(","))
-        text = text.translate(bytes.maketrans(b",.", f"{self._mark}{self._written_decimal}".encode()))
-        return _binary(text, commas[: len(columns) * len(columns[0]) : len(columns)])
+    def _numbers(self, values: Floats) -> pa.Array:
+        """Write numbers (n,) in JSON's shortest exact form, which Arrow has but for whole numbers and extremes."""
+        texts, size = arrow(values).cast(pa.string()), np.abs(values)
+        odd = ~((size >= 1e-5) & (size < 1e15)) | (values == np.trunc(values))
+        if odd.any():
+            some = [msgspec.json.encode(value).decode() for value in values[odd].tolist()]
+            texts = pc.replace_with_mask(texts, arrow(odd), arrow(some))
+        if self._written_decimal != ".":
+            texts = pc.replace_substring(texts, ".", self._written_decimal)
+        return texts.cast(pa.binary())
 
     def _cells(self, texts: Mapping[int, str], n: int) -> pa.Array:
-        """Write {row: text} as n cells, `,text` or `,` alone."""
-        cells = {row: self._line([text]) for row, text in texts.items()}
-        return pa.array([cells.get(row, self._mark.encode()) for row in range(n)], pa.binary())
+        """Write {row: text} as n cells."""
+        return _bytes([csv_line([texts[row]], self._mark) if row in texts else "" for row in range(n)])
+
+
+def _bytes(texts: Sequence[str]) -> pa.Array:
+    return arrow(texts).cast(pa.binary())
 
 
 def _binary(data: bytes, starts: Any) -> pa.Array:
