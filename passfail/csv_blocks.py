@@ -147,8 +147,8 @@ class CsvBlocks:
         outside = nothing
         if answers.outside is not None:
             outside = self._cells({at: ", ".join(names) for at, names in enumerate(answers.outside) if names}, n)
-        found = [pc.if_else(arrow(answers.verdict), *self._verdicts), self._numbers(answers.probability),
-                 self._numbers(answers.logit), stables, outside, *map(self._numbers, answers.more.values())]  # fmt: skip
+        verdicts, more = pc.if_else(arrow(answers.verdict), *self._verdicts), map(self._numbers, answers.more.values())
+        found = [verdicts, self._numbers(answers.probability), self._numbers(answers.logit), stables, outside, *more]
         if errors:
             bad = np.zeros(n, dtype=bool)
             bad[list(errors)] = True
