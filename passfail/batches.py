@@ -232,13 +232,16 @@ def _cells(column: Column) -> tuple[pa.Array, Floats]:
 
 
 def _numpy(values: pa.Array) -> Floats:
-    """An Arrow array of float64 as (n,), NaN for null; its own to_numpy imports pandas."""
+    """Convert an Arrow array of float64 to (n,), NaN for null."""
     filled: Any = pc.fill_null(values, np.nan) if values.null_count else values
     return np.asarray(np.from_dlpack(filled), dtype=np.float64)
 
 
 def arrow(values: Bools | Floats | Ints | Sequence[str]) -> pa.Array:
-    """Flags, numbers (n,) or texts as an Arrow array; pa.array imports pandas, if that is installed: 0.3 seconds."""
+    """Convert flags, numbers (n,) or texts to an Arrow array.
+
+    pa.array, pa.scalar and to_numpy import pandas if it is installed, which takes 0.3 seconds.
+    """
     if isinstance(values, np.ndarray):
         flags = values.dtype == np.bool_
         data: Any = np.packbits(values.astype(np.uint8), bitorder="little") if flags else np.ascontiguousarray(values)

@@ -161,7 +161,10 @@ class CsvBlocks:
         return memoryview(joined.buffers()[2])[:length] if n else memoryview(b"")
 
     def _numbers(self, values: Floats) -> pa.Array:
-        """Write numbers (n,) in JSON's shortest exact form, which Arrow has but for whole numbers and extremes."""
+        """Write numbers (n,) in JSON's shortest exact form.
+
+        Arrow writes the same texts, except for whole numbers and extremes.
+        """
         texts, size = arrow(values).cast(pa.string()), np.abs(values)
         odd = ~((size >= 1e-5) & (size < 1e15)) | (values == np.trunc(values))
         if odd.any():
