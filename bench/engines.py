@@ -1,4 +1,4 @@
-"""Spark, Ray and Dask answer one Parquet file: cost and scale, beside reading it with Arrow and beside passfail score.
+"""Cost and scale of Spark, Ray and Dask, beside bare Arrow reading and passfail score.
 
 python bench/engines.py models/admissions --rows 10000000
 
@@ -75,7 +75,7 @@ def command(who, model, source, out):
 
 
 def measured(command):
-    """Wall seconds and processor seconds of a command and of all the processes that it has started."""
+    """Wall and processor seconds of a command and of all its processes."""
     mark = f"PASSFAIL_BENCH={time.monotonic_ns()}"
     name, _, value = mark.partition("=")
     environ = {**os.environ, name: value, "PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0"}
