@@ -118,7 +118,7 @@ def answers(model, x):
 
 
 def differ(out, expected):
-    """How many logits and probabilities of an output differ in a bit."""
+    """The number of logits and probabilities of an output that differ in a bit."""
     found = pa.parquet.read_table(out, columns=["id", "logit", "probability"]).sort_by("id")
     pairs = zip(("logit", "probability"), expected, strict=True)
     return sum(int((found[name].to_numpy().view(np.int64) != some.view(np.int64)).sum()) for name, some in pairs)
