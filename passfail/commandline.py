@@ -1,4 +1,4 @@
-"""The parser of every command line: it suggests what was meant, and shows examples."""
+"""The parser of every command line, with suggestions for misspelt words and with examples."""
 
 import argparse
 import codecs
@@ -30,7 +30,7 @@ class Parser(argparse.ArgumentParser):
         return found, unknown
 
     def error(self, message: str) -> NoReturn:
-        """Exit with status 2; a command or a value that is none of the choices gets a suggestion."""
+        """Exit with status 2; suggest a choice for an unknown command or value."""
         if choice := CHOICE.fullmatch(message):
             message += _meant(choice[1], re.findall(r"[^\s,']+", choice[2]))
         super().error(message)

@@ -25,7 +25,7 @@ LONGEST = 2**26  # bytes of a record: an unclosed quote must not fill the memory
 
 
 class Given(NamedTuple):
-    """The layout of a CSV, as the caller says; None: it is found."""
+    """The layout of a CSV that the caller gives; None: it is found."""
 
     separator: str | None = None
     decimal: str | None = None

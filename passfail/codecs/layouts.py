@@ -12,7 +12,7 @@ from passfail.manifest import Dialect
 
 UTF8 = "utf-8"
 PIECE = 2**20  # bytes searched at a time: other threads run between two pieces
-LONGEST_HEAD = 2**20  # characters in which the header must be, if its layout is to be found
+LONGEST_HEAD = 2**20  # characters that are searched for the header
 
 
 class Layout(NamedTuple):
@@ -35,13 +35,13 @@ def encoding_of(body: bytes, known: str, whole: bool = True) -> str:
         decoder.decode(b"", whole)
     except UnicodeDecodeError:
         return known
-    return known if b"\0" in body else UTF8  # UTF-16 often is UTF-8, with NUL characters
+    return known if b"\0" in body else UTF8  # valid UTF-16 is often valid UTF-8 with NUL characters
 
 
 def layout_of(columns: Columns, head: str, separator: str | None = None, decimal: str | None = None) -> Layout:
     """Commas or the training file's layout, whichever finds more features in a table's head.
 
-    separator, decimal : what is known of it.
+    separator, decimal : the known parts of the layout.
     """
     known = columns.dialect
     if separator is None and (known.separator, known.decimal, known.skipped, known.header) == (",", ".", 0, True):
@@ -61,7 +61,7 @@ def layout_of(columns: Columns, head: str, separator: str | None = None, decimal
 
 
 def widened(dialect: Dialect, header: list[str], width: int) -> list[str]:
-    """The names of the columns in a table whose rows have that many cells."""
+    """The names of the columns in a table whose rows have `width` cells."""
     if not header:
         return [f"column{index}" for index in range(1, width + 1)]
     extra = dialect.extra if width == len(header) + 1 else ""

@@ -62,9 +62,9 @@ def can(link: str) -> bool:
 def probabilities(link: str, z: Floats) -> Pair:
     """The link's exact probabilities at finite scores z (n,), as (high, low).
 
-    Decimal arithmetic gives those of few scores near z, on a grid, and float64 the change from there, whose rounding
-    error is far below a unit in the probability's last place. Where it could decide which float64 is the nearest,
-    decimal arithmetic gives this probability, too.
+    Decimal arithmetic computes the probabilities of few scores near z, on a grid. Float64 computes the change from
+    there; its rounding error is far below a unit in the probability's last place. If that error could change the
+    nearest float64, decimal arithmetic computes this probability instead.
     """
     z = np.clip(z, -800.0, 800.0) if link == "logit" else z
     near = _near(link, z)
@@ -149,7 +149,7 @@ def _logit_change(a: Floats, d: Floats) -> Floats:
 def _probit_change(a: Floats, d: Floats) -> Floats:
     """The integral of the density over 0 <= s <= d.
 
-    It is exp(-a^2 / 2) exp(-a s - s^2 / 2) / sqrt(2 pi). On the grid a^2 is exact.
+    The density is exp(-a^2 / 2) exp(-a s - s^2 / 2) / sqrt(2 pi). On the grid a^2 is exact.
     """
     steps, weights = np.polynomial.legendre.leggauss(6)
     s = d[:, None] * (steps + 1) / 2

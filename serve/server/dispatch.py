@@ -51,7 +51,7 @@ LOG = logging.getLogger(__name__)
 SMALL = 128 * 1024
 # Larger bodies in memory at a time; the others wait, unread, on their connections.
 LARGE_AT_ONCE = 4
-# Requests that one in the batch thread may wait for however long they take; and the weight of one in their mean time.
+# AHEAD: requests in the batch thread that never count as too long a wait. WEIGHT: of one request in the mean duration.
 AHEAD, WEIGHT = 2, 0.1
 # The record of a request whose client has gone before its answer.
 GONE = Answer(CLIENT_GONE, (), b"")
@@ -102,7 +102,7 @@ class Dispatcher:
         self._auth = auth if config.api_keys or config.metrics_port else None  # None: every path, to all
         self.heads = Heads(routes)
         self.limit, self._most = config.max_body_bytes, config.max_in_flight
-        # The small requests in the batch thread, the seconds that one of them takes, and the most that one may wait.
+        # The number of small requests in the batch thread, the mean seconds of one, and the most that one may wait.
         self._queued, self._pace, self._wait = 0, 0.0, config.max_wait_ms / 1000
         self._in_flight = 0
         self._large = 0

@@ -24,7 +24,7 @@ STILL = 1e-14
 # Steps after which separation is tested; a fit that exists rarely takes more steps than the first.
 TESTED = (8, 12, 16, 24, 32, 48, 64)
 MORE_STEPS = 12  # at most, once separation is proved
-LEAP = 20  # the first of them is so many steps long: each would move the separated rows' logits by about 1
+LEAP = 20  # the length of the first of them in steps: one step moves the separated rows' logits by about 1
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class NewtonSolver:
     def check_convergence(self) -> bool:
         """Whether the gradient is no larger than its own rounding error.
 
-        The gradient of separated outcomes falls to 0, too.
+        The gradient of separated outcomes also falls to 0.
         """
         beta, sums = self.point.beta, self.point.sums
         limit = ROUNDING * (sums.rounding + self.penalty * beta.abs() + self.lasso)
