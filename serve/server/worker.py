@@ -148,3 +148,11 @@ class Threads(ThreadWorker):  # type: ignore[misc]
         later = threading.Timer(settings.drain_seconds, super().handle_exit, (sig, frame))
         later.daemon = True  # SIGINT doesn't wait for it
         later.start()
+
+    def is_parent_alive(self) -> bool:
+        """Whether the parent lives; without it the worker keeps no connection and takes up no version."""
+        found = bool(super().is_parent_alive())
+        if not found:
+            self.alive = False  # gunicorn 27.0.1 would keep connections open for graceful_timeout
+            self.wsgi.service.leaving = True
+        return found

@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from passfail import repository
 from passfail.errors import ConfigError, StartupError
 from serve.registry import Service
 from serve.server.flask_app import create_app
@@ -269,3 +270,28 @@ def test_a_worker_that_is_about_to_stop_takes_up_nothing(home):
     service.follow()
 
     assert version(service) == 1
+
+
+def test_the_bytes_of_one_export_are_gone_before_another_is_read(home, monkeypatch):
+    """All but model.onnx: ONNX Runtime keeps the bytes of a model that it runs."""
+    for number in (2, 3):
+        publish(home, number)
+    alive, kept, read = set(), set(), repository.read_bounded
+
+    class Tracked(bytes):
+        def __del__(self):
+            alive.discard(self.about)
+
+    def tracked(path, most):
+        data = Tracked(read(path, most))
+        data.about = (path.parent.name, path.name)
+        kept.update(name for folder, name in alive if folder != path.parent.name)
+        alive.add(data.about)
+        return data
+
+    monkeypatch.setattr(repository, "read_bounded", tracked)
+
+    service = Service(Config(models=home.parent))
+
+    assert sorted(service.kept) == [1, 2, 3]
+    assert kept == {"model.onnx"}
