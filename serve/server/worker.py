@@ -150,7 +150,7 @@ class Threads(ThreadWorker):  # type: ignore[misc]
         later.start()
 
     def is_parent_alive(self) -> bool:
-        """Whether the parent lives; without it the worker keeps no connection and takes up no version."""
+        """Whether the parent lives; without it the worker keeps no connection."""
         found = bool(super().is_parent_alive())
         if not found:
             self.alive = False  # gunicorn 27.0.1 would keep connections open for graceful_timeout
