@@ -206,7 +206,7 @@ def _limits(manifest: Manifest, evaluation: Evaluation | None) -> Iterator[str]:
         f"Its probabilities assume that about {100 * supposed:.3g}% of the cases are {target.values[1]}, as in the "
         "weighted training rows. If the share differs, the probabilities are biased."
     )
-    yield "Outside the ranges of the training rows the model extrapolates. The table doesn't support its answers there."
+    yield "The model extrapolates outside the ranges of the training rows. The table doesn't support its answers there."
     if manifest.parameters.hidden:
         yield "The model has a hidden layer, so no single number is the effect of a feature."
     else:

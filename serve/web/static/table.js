@@ -229,7 +229,7 @@ function end(table, name, encoding) {
   const extra = header.filter((column) => !table.names.includes(column) && column !== target.name);
   const told = [`${counted(answered)} answered: ${positive} ${yes}, ${answered - positive} ${no}.`];
   if (wrong) told.push(`${counted(wrong)} with an error instead: the column error says why.`);
-  if (kept.length < answered + wrong) told.push(`The first ${kept.length} can be sorted.`);
+  if (kept.length < answered + wrong) told.push(`The first ${counted(kept.length)} can be sorted.`);
   if (encoding !== "utf-8") told.push(`Read as ${encoding}.`);
   if (extra.length) told.push(`Copied, but not used: ${extra.join(", ")}.`);
   get("told").className = wrong ? "error" : "";
