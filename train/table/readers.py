@@ -33,6 +33,7 @@ from train.table.dialects import FALLBACK, HEAD, UTF8, describe, encoding_of, sn
 from train.table.schema import Reading
 
 CHUNK = 4 << 20  # bytes of CSV parsed at a time; their columns stay in the CPU's cache
+PIECE = 1 << 17  # of those that are compared at a time
 BATCH = 1 << 15  # rows of Parquet decoded at a time, or fewer: at most CELLS cells
 CELLS = 1 << 20
 MOST_FAULTS = 20  # lines that one error names
@@ -237,14 +238,15 @@ class Csv(Part):
 
     def _doubtful(self, chunk: bytes, found: Block, arrays: dict[str, pa.Array]) -> list[str]:
         """The columns of numbers that may be codes with leading zeros, hexadecimal, or too large."""
-        padded = _has_padded(chunk, self.dialect.separator)
+        integers = any(pa.types.is_integer(arrays[name].type) for name in found)
+        padded = integers and _has_padded(chunk, self.dialect.separator)
         return [
             name
             for name, cells in found.items()
             if cells.kind in ("number", "other")
             and (
                 (padded and pa.types.is_integer(arrays[name].type))
-                or (not pa.types.is_string(arrays[name].type) and np.nanmax(np.abs(cells.numbers)) > values.EXACT)
+                or (not pa.types.is_string(arrays[name].type) and _largest(arrays[name]) > values.EXACT)
             )
         ]
 
@@ -465,13 +467,18 @@ def _recoded(codes: Floats, numbers: Sequence[float]) -> Floats:
 
 def _has_padded(chunk: bytes, separator: str) -> bool:
     """Whether a cell may start with a 0 followed by a digit or an x."""
-    data = np.frombuffer(b"\n" + chunk, dtype=np.uint8)
-    zeros = data[1:-1] == ord("0")
-    starts = np.zeros_like(zeros)
-    for mark in f'{separator}\n" '.encode():
-        starts |= data[:-2] == mark
-    after = data[2:][starts & zeros]
-    return bool(np.isin(after, np.frombuffer(b"0123456789xX", dtype=np.uint8)).any())
+    data, marks = np.frombuffer(b"\n" + chunk, dtype=np.uint8), np.array([*f'{separator}\n" '.encode()], dtype=np.uint8)
+    for start in range(0, len(data) - 2, PIECE):
+        before, zero, after = (data[start + at : min(start + PIECE, len(data) - 2) + at] for at in range(3))
+        found = (zero == ord("0")) & ((after - np.uint8(ord("0")) < 10) | (after | 32 == ord("x")))
+        if np.isin(before[found], marks).any():
+            return True
+    return False
+
+
+def _largest(numbers: pa.Array) -> float:
+    """The largest absolute value of an Arrow array."""
+    return max(abs(bound.as_py()) for bound in pc.min_max(numbers).values())
 
 
 def _faithful(text: str) -> bool:
