@@ -1,6 +1,7 @@
 """The role of each column of a table: target, weights, feature or left out; and its faults."""
 
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -19,6 +20,8 @@ MAX_ASKED = 1000  # levels of a column that --categorical names
 FEW = 20  # levels that are never too many, however few the rows
 MOST_TEXTS = 100_000  # distinct texts of a column that are counted; with more, it can't be categorical
 MANY = 5  # values that an error lists
+# Columns that R and pandas write beside the table's own, and names of a column that counts the rows.
+ROW_NAMES, IDENTIFIER = (re.compile(text, re.IGNORECASE) for text in (r"row[._ ]?names?|unnamed: 0", "id|index"))
 OTHER = "other"  # the level of all rare ones
 
 # Two texts of a target are one value if these agree: first the spelling of numbers and booleans, then also the case.
@@ -308,6 +311,9 @@ def feature(reading: Reading, name: str, column: Summary) -> tuple[Feature, dict
     if column.kinds == {"number"}:
         if column.infinite:
             raise Fault(column.infinite, "not a finite number", "correct the cell or empty it")
+        counts = column.minimum in (0, 1) and column.maximum == column.minimum + column.count - 1
+        if ROW_NAMES.fullmatch(name) or (counts and IDENTIFIER.fullmatch(name)):
+            raise LeftOut(f"its numbers name the rows; the model would learn their order; rename it or --drop '{name}'")
         strategy = way if nullable and way and way != "drop" else "mean" if nullable else "error"
         return Feature(name, "numeric", (), column.minimum, column.maximum, imputed, strategy), {}, ""
     groups = _spellings(column, reading.fold_case)

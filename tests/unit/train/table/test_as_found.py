@@ -423,3 +423,18 @@ def test_times_in_another_order_than_iso_are_ordered(tmp_path):
     timed = read(tmp_path, csv(rows, "day,x,y"), time="day")
 
     assert (np.diff(timed.time[:28]) == -86_400).all()
+
+
+NAMED = [("rownames", 85, True), ("Unnamed: 0", 0, True), ("id", 1, True), ("id", 2, False), ("weeks", 1, False)]
+
+
+@pytest.mark.parametrize(("name", "first", "left_out"), NAMED)
+def test_a_column_that_names_the_rows_is_left_out(tmp_path, name, first, left_out):
+    text = csv([(first + i, *row) for i, row in enumerate(ROWS)], f"{name},x,g,y")
+    table = read(tmp_path, text)
+
+    assert (name not in [feature.name for feature in table.features]) == left_out
+    assert (
+        any(warning.startswith(f"{name} is left out: its numbers name the rows") for warning in table.warnings)
+        == left_out
+    )
