@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 
 class Source(NamedTuple):
-    """A public table: the package of R, or of Python, that has it, and the options of the command fit."""
+    """A public table: the package that has it, and the options of the command fit."""
 
     where: str
     options: str = ""
