@@ -8,17 +8,17 @@ ARG MODEL_IMAGE=busybox:1.37
 FROM ${MODEL_IMAGE} AS model
 COPY . /models/
 
-# Where pip works; its caches and tools stay here.
+# The stage in which pip works; its caches and tools stay here.
 FROM ${PYTHON_IMAGE} AS pip
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv --without-pip /venv
 # pip stays outside the environment it fills, so that no final image has an installer.
 ENV INSTALL="python -m pip --python /venv/bin/python install --quiet"
-# cryptography is a tenth of the serving set: only who asks for signatures has it.
+# cryptography is a tenth of the serving set, so only an image with SIGNED_BY has it.
 ARG SIGNED_BY=
 COPY requirements/serve.txt requirements/signing.txt requirements/
 RUN if [ "$SIGNED_BY" ]; then set=signing; else set=serve; fi && $INSTALL --require-hashes -r requirements/$set.txt
-# What serving never opens, and uvloop's symbols.
+# Remove the files that serving never opens, and uvloop's symbols.
 COPY deploy/unused .
 RUN apt-get update -qq && apt-get install -qq --no-install-recommends binutils >/dev/null && \
     ./unused /venv/lib/python3*/site-packages && strip --strip-unneeded /venv/lib/python3*/site-packages/uvloop/*.so
@@ -40,7 +40,7 @@ COPY passfail /app/passfail
 COPY serve /app/serve
 RUN python -m compileall -q /app/passfail /app/serve
 
-# What every final image has: a user without rights, the two folders, the environment.
+# The base of every final image: a user without rights, the two folders, the environment.
 FROM ${PYTHON_IMAGE} AS base
 RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin passfail && \
     mkdir -p /app/models /app/checkpoints && chown passfail /app/models /app/checkpoints

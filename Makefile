@@ -219,7 +219,7 @@ $(VENV)/bench-train: bench/requirements.txt | $(VENV)/train
 	@echo "installing pandas and scikit-learn into $(VENV) ..."
 	@$(PIP) -r $< && touch $@
 
-# What looks at the packages has an environment of its own, and so has what the serving image holds of Python's.
+# The tools that look at packages have an environment of their own, and so has the copy of the serving image's packages.
 $(VENV)-supply/tools: deploy/supply.txt | $(VENV)/bin/python
 	@$(PYTHON) -m venv $(VENV)-supply
 	@$(VENV)-supply/bin/pip install --quiet --disable-pip-version-check -r $< && touch $@

@@ -110,7 +110,7 @@ export function columns(points, here, feature, { threshold: limit, target }) {
   return svg;
 }
 
-// How many of n rows have their probability in each bin, in the colour of the verdict there.
+// The number of n rows with their probability in each bin, in the colour of the verdict there.
 export function histogram(bins, n, { threshold: limit, target }) {
   const ticks = [0, 0.2, 0.4, 0.6, 0.8, 1].map((p) => [p, percent(p)]), step = 1 / bins.length;
   const label = target.labels[1], title = `How the probabilities of ${label} are distributed`;
