@@ -109,7 +109,7 @@ test-heavy: $(VENV)/test $(VENV)-clients/installed ## run the proofs on a millio
 
 .PHONY: test-unit
 test-unit: $(VENV)/test ## run the unit tests alone: no process, no network, under a minute
-	@$(PYTEST) tests/unit -n auto --maxprocesses 8 --durations 10 $(ARGS)
+	@$(PYTEST) -m "not heavy" tests/unit -n auto --maxprocesses 8 --durations 10 $(ARGS)
 
 .PHONY: test-engines
 test-engines: $(VENV)/test $(VENV)-web/installed $(VENV)-mlflow/engine $(VENV)-spark/engine $(VENV)-ray/engine ## test an export in databases, Node, Chromium, scikit-learn, MLflow, Spark, Ray

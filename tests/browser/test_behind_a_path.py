@@ -25,10 +25,22 @@ def test_the_pages_work_behind_a_path(browser, behind_nginx):
     assert verdicts == ["fail", "pass"]
     assert f"{address}predict" in page.content()  # the request as code
 
+    page.set_input_files("#file", [{"name": "mine.csv", "mimeType": "text/csv", "buffer": b"hours\n1\n7\n"}])
+    page.locator("#told").get_by_text("2 rows answered").wait_for()
+    rows = page.locator("#rows tbody tr").all_inner_texts()
+    assert [next(word for word in row.split() if word in ("fail", "pass")) for row in rows] == ["fail", "pass"]
+
     page.goto(f"{address}docs")
     links = page.eval_on_selector_all("a[href]", "links => links.map(link => link.href)")
     assert any(urlsplit(link).path == "/model-a/openapi.json" for link in links), links
     assert f"{address}predict" in page.content()
+    page.get_by_text("Try it: POST /predict").click()
+    for kind in ("application/json", "application/jsonlines"):
+        form = page.locator("form.try", has=page.locator("#post-predict-url"))
+        form.get_by_label("Content-Type").select_option(kind)
+        form.get_by_role("button").click()
+        form.locator(".told").get_by_text(kind).wait_for()
+        assert '"label"' in form.locator(".response").inner_text()
     page.goto(f"{address}report")
     page.go_back()
     assert page.url == f"{address}docs"

@@ -1,5 +1,6 @@
 """The documented blocks for nginx and HAProxy, run by the real programs."""
 
+import contextlib
 import html
 import json
 import os
@@ -7,6 +8,7 @@ import re
 import signal
 import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urljoin
 
@@ -56,19 +58,62 @@ def test_the_service_behind_a_path(behind_nginx):
     assert ask(port, f"{server['url']}/predict")[0] == 200
 
 
+@contextlib.contextmanager
+def haproxy(folder, *addresses):
+    """HAProxy's port, of services at these addresses behind deploy/proxy/haproxy.cfg."""
+    port, command = free_port(), program("haproxy")
+    text = (ROOT / "deploy/proxy/haproxy.cfg").read_text().replace("bind :8080", f"bind 127.0.0.1:{port}")
+    text = re.sub(r"resolvers docker\n(    .*\n)+", "", text).replace(" resolvers docker init-addr none", "")
+    servers = "".join(f"    server s{i} {address[7:]}\n" for i, address in enumerate(addresses))
+    (folder / "haproxy.cfg").write_text(re.sub(r"    server-template .*\n", servers, text))
+    with running(port, "/health/ready", command, "-db", "-f", str(folder / "haproxy.cfg")):
+        yield port
+
+
 @pytest.fixture
 def behind_haproxy(models, tmp_path):
-    """(HAProxy's port, [a process]) of two services behind deploy/proxy/haproxy.cfg."""
-    haproxy = program("haproxy")
+    """(HAProxy's port, [a process]) of two services."""
     settings = {"MODEL_NAME": "hours", "WEB_CONCURRENCY": "1"}
-    with service(models, **settings) as one, service(models, **settings) as other:
-        port = free_port()
-        text = (ROOT / "deploy/proxy/haproxy.cfg").read_text().replace("bind :8080", f"bind 127.0.0.1:{port}")
-        text = re.sub(r"resolvers docker\n(    .*\n)+", "", text).replace(" resolvers docker init-addr none", "")
-        servers = "".join(f"    server s{i} {address[7:]}\n" for i, (address, _) in enumerate((one, other)))
-        (tmp_path / "haproxy.cfg").write_text(re.sub(r"    server-template .*\n", servers, text))
-        with running(port, "/health/ready", haproxy, "-db", "-f", str(tmp_path / "haproxy.cfg")):
-            yield port, [one[1], other[1]]
+    with (
+        service(models, **settings) as one,
+        service(models, **settings) as other,
+        haproxy(tmp_path, one[0], other[0]) as port,
+    ):
+        yield port, [one[1], other[1]]
+
+
+class Dying(BaseHTTPRequestHandler):
+    """A service that is ready, and closes the connection instead of a response."""
+
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.lost += 1
+        self.close_connection = True
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.mark.parametrize(("size", "status"), [(1000, 200), (150 * 1024, 200), (170 * 1024, 502)], ids=str)
+def test_haproxy_retries_a_body_that_its_buffer_holds_and_no_larger_one(models, tmp_path, size, status):
+    """The buffer holds 160 KiB (tune.bufsize), as docs/how-to/proxy.md says."""
+    with (
+        service(models, MODEL_NAME="hours", WEB_CONCURRENCY="1") as (address, _),
+        ThreadingHTTPServer(("127.0.0.1", 0), Dying) as dying,
+        haproxy(tmp_path, address, f"http://127.0.0.1:{dying.server_port}") as port,
+    ):
+        dying.lost = 0
+        threading.Thread(target=dying.serve_forever, daemon=True).start()
+        statuses = []
+        until(lambda: statuses.append(ask(port, body=ROW.ljust(size))[0]) or dying.lost)
+        dying.shutdown()
+
+    assert statuses[-1] == status
 
 
 @pytest.mark.parametrize("rows", [1, 7_000], ids=["small", "100 KB"])

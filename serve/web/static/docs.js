@@ -21,7 +21,7 @@ async function send(form, path, content) {
     const response = await fetch(query.length ? `${relative}?${new URLSearchParams(query)}` : relative, { method: form.dataset.method, ...content });
     const text = await response.text();
     told.textContent = `${response.status} ${response.statusText} in ${(performance.now() - began).toFixed(0)} ms, ${response.headers.get("Content-Type")}`;
-    shown.textContent = /json/.test(response.headers.get("Content-Type")) ? JSON.stringify(JSON.parse(text), null, 2) : text;
+    shown.textContent = /json$/.test(response.headers.get("Content-Type")) ? JSON.stringify(JSON.parse(text), null, 2) : text;
     shown.hidden = false;
   } catch {
     told.textContent = "The service can't be reached.";
