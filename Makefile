@@ -112,7 +112,7 @@ test-unit: $(VENV)/test ## run the unit tests alone: no process, no network, und
 	@$(PYTEST) -m "not heavy" tests/unit -n auto --maxprocesses 8 --durations 10 $(ARGS)
 
 .PHONY: test-engines
-test-engines: $(VENV)/test $(VENV)-web/installed $(VENV)-mlflow/engine $(VENV)-spark/engine $(VENV)-ray/engine ## test an export in databases, Node, Chromium, scikit-learn, MLflow, Spark, Ray
+test-engines: $(VENV)/test $(addprefix $(VENV)-,web/installed typescript/installed mlflow/engine spark/engine ray/engine generator/engine) ## test an export in databases, Node, Chromium, scikit-learn, MLflow, Spark, Ray; and generated clients
 	@$(PIP) -r requirements/engines.txt && $(PYTEST) -m engines tests/engines
 
 .PHONY: test-docker
@@ -272,10 +272,11 @@ $(VENV)-web/installed: | $(VENV)/bin/python
 	@if command -v npm >/dev/null; then echo "installing onnxruntime-web into $(VENV)-web ..."; \
 	npm install --silent --no-fund --no-audit --prefix $(VENV)-web onnxruntime-web@1.30.0 && touch $@; fi
 
-$(VENV)-typescript/engine: requirements/engine-typescript.json | $(VENV)/bin/python
-	@mkdir -p $(@D) && cp $< $(@D)/package.json
-	@if command -v npm >/dev/null; then echo "installing openapi-typescript into $(@D) ..."; \
-	npm install --silent --prefix $(@D) && touch $@; fi
+$(VENV)-typescript/installed: | $(VENV)/bin/python
+	@mkdir -p $(VENV)-typescript
+	@if command -v npm >/dev/null; then echo "installing openapi-typescript into $(VENV)-typescript ..."; \
+	npm install --silent --no-fund --no-audit --prefix $(VENV)-typescript \
+	openapi-fetch@0.17.0 openapi-typescript@7.13.0 typescript@5.9.3 && touch $@; fi
 
 # So have the official clients that the tests run: they bring much along. Uncompiled, that takes half the time.
 $(VENV)-clients/installed: requirements/clients.txt | $(VENV)/bin/python
