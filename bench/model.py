@@ -10,16 +10,18 @@ ROW = {"a": 0.5, "b": -1.25, "c": 3.0, "d": 0.1234567890123}
 ROWS = [ROW | {"a": i / 7} for i in range(1000)]
 
 
-def make_model(python, folder):
+def make_model(python, folder, root=ROOT):
     """Train and export the model `bench` from 400 rows; return the repository.
 
     python : the interpreter for which train/ is installed.
+    root : the checkout with that train/.
     """
+    Path(folder).mkdir(exist_ok=True)
     draw = random.Random(6)
     rows = [[draw.gauss(0, 1) for _ in COLUMNS] for _ in range(400)]
     lines = [",".join(map(repr, [*row, int(sum(row) + draw.gauss(0, 1) > 0)])) for row in rows]
     Path(folder, "bench.csv").write_text("\n".join([",".join([*COLUMNS, "passed"]), *lines]))
     checkpoints = ["--name", "bench", "--checkpoints", f"{folder}/checkpoints"]
     for command in (["fit", "--data", f"{folder}/bench.csv"], ["export", "--models", f"{folder}/models"]):
-        subprocess.run([python, "-m", "train", *command, *checkpoints], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([python, "-m", "train", *command, *checkpoints], cwd=root, check=True, stdout=subprocess.DEVNULL)
     return f"{folder}/models"

@@ -30,24 +30,28 @@ GUNICORN = [sys.executable, "-m", "gunicorn", "--log-level", "error", "--no-cont
 GTHREAD = ["-k", "gthread", "--threads", "4"]
 BARE_GTHREAD, BARE = "gunicorn gthread, bare", "gunicorn asgi, bare"
 FLASK, FASTAPI, MLSERVER = "Flask, naive, gthread", "FastAPI, async, uvicorn", "MLServer"
+LIMIT, BEFORE = "constant bytes, in C", "passfail, --before"
 OURS, OURS_GTHREAD, TORCHSCRIPT = "passfail", "passfail, WORKER_CLASS=gthread", "passfail, RUNTIME=torchscript"
 ENVIRON = {OURS_GTHREAD: {"WORKER_CLASS": "gthread"}, TORCHSCRIPT: {"RUNTIME": "torchscript"}}
 
 ONE8, ONE64, LOGGED = (f"1 row, req/s, {so}" for so in ("8 connections", "64 connections", "8 connections, logged"))
+ONE_V2, ONE_ARRAY = (f"1 row, req/s, 8 connections, {path}" for path in ("V2", "/invocations"))
 P50, P99, P99_1 = "p50 us, 1 connection", "p99 us, 8 connections", "p99 us, 1 connection"
-OBJECTS, TENSOR, BINARY = (f"1,000 rows, rows/s, {form}" for form in ("objects", "V2 JSON", "V2 binary"))
+OBJECTS, ARRAYS, TENSOR, BINARY = (
+    f"1,000 rows, rows/s, {form}" for form in ("objects", "arrays", "V2 JSON", "V2 binary")
+)
 CSV, BESIDE = "CSV of 100,000 rows, rows/s", "p99 us, 8 connections, beside 100,000-row CSVs"
 MEMORY, SETTLED, GROWTH = "memory, MiB", "memory after CSVs, MiB", "as many CSVs again, MiB more"
 FURTHER, START = "a further worker, MiB", "start to first answer, s"
 INSTALLED, IMAGE, TWO = "serving set installed, MB", "image over its base, MB", "two workers' capacity, of one"
-ROWS_EACH = {OBJECTS: 1000, TENSOR: 1000, BINARY: 1000, CSV: 100_000}
+ROWS_EACH = {OBJECTS: 1000, ARRAYS: 1000, TENSOR: 1000, BINARY: 1000, CSV: 100_000}
 
 
 class Aim(NamedTuple):
     """The aim of one measure: at least `aim`, or with most=True at most `aim`.
 
     It applies to the measure `of` itself, or to its ratio to another server's measure (`to`), to another measure of the
-    same server (`than`), or to that measure of that server.
+    same server (`than`), or to that measure of that server. `plus` is subtracted from the measure before the ratio.
     """
 
     measure: str
@@ -56,6 +60,7 @@ class Aim(NamedTuple):
     than: str | None = None
     most: bool = False
     of: str = OURS
+    plus: float = 0.0
 
     def found(self, servers, before=""):
         """The value in one round, {server: {measure: value}}; None if it was not measured.
@@ -69,24 +74,31 @@ class Aim(NamedTuple):
         if own is None or other is None:
             return None
         rows = ROWS_EACH.get(self.measure, 1) / ROWS_EACH.get(self.than or self.measure, 1)
-        return other / own * rows if before else own / other
+        return other / own * rows if before else (own - self.plus) / other
 
     def met(self, value):
         return value <= self.aim if self.most else value >= self.aim
 
     def __str__(self):
         over = ": ".join(filter(None, (self.than, self.to)))
-        return f"{self.measure}{'' if self.of == OURS else f': {self.of}'}{over and f' / {over}'}"
+        less = f" less {self.plus}" if self.plus else ""
+        return f"{self.measure}{less}{'' if self.of == OURS else f': {self.of}'}{over and f' / {over}'}"
 
 
 AIMS = [
-    Aim(ONE8, 2.5, to=FASTAPI),
+    Aim(ONE8, 2.2, to=BEFORE),
+    Aim(ONE8, 2.4, to=BARE),
+    Aim(ONE8, 10, to=FASTAPI),
     Aim(ONE8, 6, to=FLASK),
-    Aim(ONE8, 0.7, to=BARE),
+    Aim(ONE8, 0.35, to=LIMIT),
+    Aim(ONE_V2, 0.9, than=ONE8),
+    Aim(ONE_ARRAY, 0.9, than=ONE8),
     Aim(ONE64, 0.9, than=ONE8),
-    Aim(LOGGED, 0.8, than=ONE8),
-    Aim(P50, 1.35, to=BARE, most=True),
+    Aim(LOGGED, 0.95, than=ONE8),
+    Aim(P50, 1, to=BARE, most=True),
+    Aim(P99_1, 1.2, to=BARE, most=True),
     Aim(P99, 2, to=BARE, most=True),
+    Aim(ARRAYS, 8 / 4.4, than=OBJECTS),
     Aim(OBJECTS, 2.5, to=FLASK),
     Aim(TENSOR, 1.2, to=MLSERVER),
     Aim(BINARY, 8e6),
@@ -94,8 +106,8 @@ AIMS = [
     Aim(CSV, 1e6),
     Aim(GROWTH, 1, most=True),
     Aim(MEMORY, 75, most=True),
-    Aim(FURTHER, 30, most=True),
-    Aim(START, 0.40, most=True),
+    Aim(FURTHER, 15, most=True),
+    Aim(START, 1.5, to=BARE, most=True, plus=0.15),
     Aim(INSTALLED, 150, most=True),
     Aim(IMAGE, 160, most=True),
     Aim(TWO, 1.9),
@@ -146,9 +158,23 @@ def asks():
     }).encode()  # fmt: skip
     kind = {"Content-Type": "application/octet-stream", "Inference-Header-Content-Length": str(len(head))}
     csv = "\n".join([",".join(COLUMNS), *map(",".join, lines)]).encode()
-    infer = "/v2/models/bench/infer"
+    infer, scoring = "/v2/models/bench/infer", "/invocations"
+    single = {"inputs": [x | {"shape": [1, 4], "data": list(ROW.values())}]}
+    arrays = json.dumps({"instances": rows.tolist()}).encode()
+
+    def one_tensor(body):
+        found = {output["name"]: output["data"] for output in json.loads(body)["outputs"]}
+        return all(found[name] == values.tolist() for name, values in zip(NAMES, one, strict=True))
+
     return {
         ONE8: Ask("/predict", json.dumps(ROW).encode(), lambda body: right_one([json.loads(body)])),
+        ONE_V2: Ask(infer, json.dumps(single).encode(), one_tensor),
+        ONE_ARRAY: Ask(
+            scoring,
+            json.dumps({"instances": [list(ROW.values())]}).encode(),
+            lambda body: right_one(json.loads(body)["predictions"]),
+        ),
+        ARRAYS: Ask(scoring, arrays, lambda body: right_thousand(json.loads(body)["predictions"])),
         OBJECTS: Ask("/predict", json.dumps(ROWS).encode(), lambda body: right_thousand(json.loads(body))),
         TENSOR: Ask(infer, json.dumps(tensor).encode(), tensors),
         BINARY: Ask(infer, head + rows.astype("<f8").tobytes(), binary, kind),
@@ -158,6 +184,7 @@ def asks():
 
 
 NAMES = ("logit", "probability")
+CONSTANT = (BARE_GTHREAD, BARE, LIMIT)  # the servers that answer peers.ANSWER
 
 
 class Bench:
@@ -165,10 +192,13 @@ class Bench:
 
     python : the interpreter for which the service is installed.
     mlserver : MLServer's command, or None.
+    limit : the program that bench/limit.c became, or None.
+    before : another checkout of this project with its own .venv, and its models' folder; or None.
     """
 
-    def __init__(self, models, python, mlserver, seconds):
+    def __init__(self, models, python, mlserver, seconds, limit=None, before=None):
         self.models, self.python, self.mlserver, self.seconds = models, python, mlserver, seconds
+        self.limit, self.before = limit, before
         os.environ["MODEL"] = f"{models}/bench/1"
         self.asks = asks()
 
@@ -182,6 +212,8 @@ class Bench:
                 *[sys.executable, "-m", "uvicorn", "--factory", "--no-access-log", "--log-level", "error"],
                 *["--host", "127.0.0.1", "--port", at.rpartition(":")[2], "bench.peers:fast_api"],
             ],
+            LIMIT: lambda at: [self.limit, at.rpartition(":")[2]],
+            BEFORE: lambda at: [f"{self.before[0]}/.venv/bin/python", "-m", "serve"],
             MLSERVER: lambda at: [
                 *["env", f"MLSERVER_HTTP_PORT={at.rpartition(':')[2]}", "MLSERVER_HOST=127.0.0.1"],
                 *[f"MLSERVER_GRPC_PORT={free_port()}", f"MLSERVER_METRICS_PORT={free_port()}"],
@@ -192,19 +224,22 @@ class Bench:
 
     def server(self, name, log=None, cores=(SERVER,), **environ):
         settings = {"MODELS_DIR": self.models, "MODEL_NAME": "bench", "WEB_CONCURRENCY": 1, "DRAIN_SECONDS": 0}
-        first = self.asks[TENSOR if name == MLSERVER else BARE if "bare" in name else ONE8]
-        return Server(name, self.command(name), first, settings | ENVIRON.get(name, {}) | environ, cores, log)
+        first = self.asks[TENSOR if name == MLSERVER else BARE if name in CONSTANT else ONE8]
+        folder, models = self.before if name == BEFORE else (ROOT, self.models)
+        settings |= {"MODELS_DIR": models, **ENVIRON.get(name, {}), **environ}
+        return Server(name, self.command(name), first, settings, cores, log, folder)
 
     def round(self):
         """Measure one round: {server: {measure: value}}."""
+        found = {LIMIT: self.limit, BEFORE: self.before, MLSERVER: self.mlserver}
         names = [BARE_GTHREAD, BARE, FLASK, FASTAPI, OURS, OURS_GTHREAD, TORCHSCRIPT]
-        return {name: self.measured(name) for name in [*names, *([MLSERVER] if self.mlserver else [])]}
+        return {name: self.measured(name) for name in [*names, *(name for name in found if found[name])]}
 
     def measured(self, name):
         with self.server(name) as server:
             found = {START: server.start}
             if name != MLSERVER:
-                one = self.asks[BARE if "bare" in name else ONE8]
+                one = self.asks[BARE if name in CONSTANT else ONE8]
                 at8, at1 = load(server, one, 8, self.seconds), load(server, one, 1, self.seconds)
                 note(found, ONE8, at8)
                 found |= {P99: at8["p99"], P50: at1["p50"], P99_1: at1["p99"]}
@@ -220,6 +255,8 @@ class Bench:
     def only_ours(self, server, found):
         """Add the measures that no peer has to `found`."""
         table = self.asks[CSV]
+        for measure in (ONE_V2, ONE_ARRAY, ARRAYS):
+            note(found, measure, load(server, self.asks[measure], 8, self.seconds))
         note(found, ONE64, load(server, self.asks[ONE8], 64, self.seconds))
         note(found, BINARY, load(server, self.asks[BINARY], 8, self.seconds))
         note(found, CSV, load(server, table, 1, self.seconds))
@@ -265,6 +302,14 @@ def note(found, measure, got):
     found[f"cpu {measure}"], found[f"busy {measure}"] = got["cpu"], got["busy"]
 
 
+def compiled(folder):
+    """Compile bench/limit.c into the folder; return the program, or None without a C compiler."""
+    if not (compiler := shutil.which("cc")):
+        return None
+    subprocess.run([compiler, "-O2", "-o", f"{folder}/limit", ROOT / "bench/limit.c"], check=True)
+    return f"{folder}/limit"
+
+
 def installed(python):
     """MB of the installed packages in requirements/serve.txt, in the interpreter's environment."""
     names = [line.split("==")[0] for line in (ROOT / "requirements/serve.txt").read_text().splitlines() if "==" in line]
@@ -298,12 +343,16 @@ def main():
     options.add_argument("--seconds", type=int, default=4, help="of each load")
     options.add_argument("--python", required=True, help="the interpreter that the service is installed for")
     options.add_argument("--mlserver", help="the command of MLServer, to be measured too")
+    options.add_argument("--before", help="another checkout of this project, with its .venv, to measure too")
     options.add_argument("--image", action="store_true", help="build the image, where a Docker engine runs")
     options.add_argument("--json", default="bench/serve.json")
     args = options.parse_args()
     need_wrk()
     with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(make_model(args.python, folder), args.python, args.mlserver, args.seconds)
+        before, models, limit = args.before, make_model(args.python, folder), compiled(folder)
+        if before:
+            before = before, make_model(f"{before}/.venv/bin/python", f"{folder}/before", before)
+        bench = Bench(models, args.python, args.mlserver, args.seconds, limit, before)
         rounds = []
         for number in range(args.rounds):
             print(f"round {number + 1} of {args.rounds}", file=sys.stderr)
@@ -365,7 +414,7 @@ def lines(report):
         yield row(told["aim"], aim, number(told["median"]), between(told), by_cpu, "met" if told["met"] else "NOT MET")
     yield ""
     yield from head("one core serves", "a second", "CPU us a request", "of the core busy", "cores for 1,000 requests/s")
-    for measure in (ONE8, LOGGED, OBJECTS, TENSOR, BINARY, CSV):
+    for measure in (ONE8, ONE_V2, ONE_ARRAY, LOGGED, OBJECTS, ARRAYS, TENSOR, BINARY, CSV):
         cpu, busy = ours[f"cpu {measure}"]["median"], ours[f"busy {measure}"]["median"]
         yield row(measure, number(ours[measure]["median"]), number(cpu), f"{busy:.0%}", number(cpu / 1000))
     if (busy := ours[f"busy {ONE8}"]["median"]) < 0.9:

@@ -43,9 +43,10 @@ class Server:
     command : a function of the address.
     first : the Ask that it must answer.
     log : a file for its stdout.
+    folder : where it runs.
     """
 
-    def __init__(self, name, command, first, environ, cores=(SERVER,), log=None):
+    def __init__(self, name, command, first, environ, cores=(SERVER,), log=None, folder=ROOT):
         port = free_port()
         self.name, self.at, self.address = name, ("127.0.0.1", port), f"http://127.0.0.1:{port}"
         said = command(f"127.0.0.1:{port}")
@@ -56,7 +57,7 @@ class Server:
         with open(log or os.devnull, "wb") as out:
             self.process = subprocess.Popen(
                 ["taskset", "-c", ",".join(map(str, cores)), *said],
-                cwd=ROOT,
+                cwd=folder,
                 env=settings,
                 stdout=out,
                 stderr=subprocess.DEVNULL,
@@ -159,6 +160,8 @@ def load(server, ask, connections, seconds):
     if found["wrong"]:
         raise SystemExit(f"{server.name}: {found['wrong']} requests of {found} failed")
     server.check(ask)
+    if not found["requests"]:
+        return load(server, ask, connections, 4 * seconds)
     rate = found["requests"] / found["seconds"]
     return found | {"rate": rate, "cpu": 1e6 * cpu / found["requests"], "busy": cpu / found["seconds"]}
 
