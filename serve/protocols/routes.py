@@ -148,10 +148,10 @@ class Routes:
         """The routes of a path, whatever the method."""
         return [route for route in self._routes if route.names_in(path) is not None]
 
-    def hot(self, path: str) -> Match | None:
-        """The endpoint that answers a POST to that path without Flask, or None."""
+    def hot(self, path: str, method: str = "POST") -> Match | None:
+        """The endpoint that answers that method and path without Flask, or None: each GET does that is no page."""
         for route in self.at(path):
-            if route.hot and route.endpoint is not None:
+            if route.method == method and (route.hot or method == "GET") and route.endpoint is not None:
                 return Match(route.rule, route.endpoint, route.names_in(path) or {})
         return None
 

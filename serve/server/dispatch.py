@@ -170,23 +170,24 @@ class Dispatcher:
         if head.plain and call.length <= SMALL and not call.locked:
             return self._add(call)
         is_probe, encoded = self.routes.is_probe(head.path), b"content-encoding" in head.headers
-        batched = head.rule is not None and not call.locked
-        too_late = batched and not call.large and self._queued > AHEAD and self._queued * self._pace > self._wait
+        direct = head.rule is not None and not call.locked
+        threads = self._probes if is_probe else self._batches if direct and head.method == "POST" else self._pages
+        small = direct and threads is self._batches and not call.large
+        too_late = small and self._queued > AHEAD and self._queued * self._pace > self._wait
         if self._in_flight < self._most and not too_late and not call.connection.beyond_limit():
             self.hold(call)
         elif not is_probe:
             return self._refuse(call)
         call.asked = True
-        if not batched:
-            threads = self._probes if is_probe else self._pages
-            if call.large or encoded:  # the memory limit allows one of these at a time
-                threads = self._batches
-            self._later(threads, call, self._flask, call.connection.send)
-        else:
+        if call.large or encoded:  # the memory limit allows one of these at a time
+            threads = self._batches
+        if direct:
             call.began = self._recorder.begin()
-            call.queued = not call.large
-            self._queued += call.queued
-            self._later(self._batches, call, self._endpoint, partial(self._recorded, call))
+            call.queued = small
+            self._queued += small
+            self._later(threads, call, self._endpoint, partial(self._recorded, call))
+        else:
+            self._later(threads, call, self._flask, call.connection.send)
         return None
 
     def hold(self, call: Call) -> None:
@@ -264,7 +265,7 @@ class Dispatcher:
             return self._failed(call)
 
     def _failed(self, call: Call) -> Answer:
-        return identified(failure(LOG, "POST", call.head.path), call.head.headers)
+        return identified(failure(LOG, call.head.method, call.head.path), call.head.headers)
 
     # In threads.
 

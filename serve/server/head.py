@@ -53,7 +53,7 @@ class Target(NamedTuple):
     path : decoded, as in Flask.
     path_info : decoded, as in WSGI (PEP 3333): one character for each byte.
     query : as sent, without the question mark.
-    found : the rule, endpoint and names of the path's hot route, or None.
+    found : the rule, endpoint and names of the route that needs no Flask, or None.
     """
 
     path: str
@@ -63,7 +63,7 @@ class Target(NamedTuple):
 
 
 @lru_cache(256)
-def target(routes: Routes, sent: bytes) -> Target:
+def target(routes: Routes, method: str, sent: bytes) -> Target:
     """Parse a target; of an absolute form (RFC 9112, 3.2.2), keep the path and the query."""
     text = sent.decode("latin-1").partition("#")[0]
     if not text.startswith("/") and "://" in text:
@@ -71,7 +71,8 @@ def target(routes: Routes, sent: bytes) -> Target:
     raw, _, query = text.partition("?")
     decoded = unquote_to_bytes(raw)
     path = "/" + decoded.decode("utf-8", "replace").lstrip("/")
-    return Target(path, decoded.decode("latin-1"), query, routes.hot(path))
+    found = routes.hot(path, method) if method == "POST" or raw == path else None  # Flask redirects a GET for //a
+    return Target(path, decoded.decode("latin-1"), query, found)
 
 
 class Head(Asked, frozen=True):
@@ -135,9 +136,10 @@ class Heads:
             raise Refused(400, "HTTP/1.0 has no transfer codings")
         if headers.get(b"expect", b"100-continue").lower() != b"100-continue":
             raise Refused(417, "the only expectation is 100-continue")
-        asked, verb = target(self._routes, sent), method.decode()
-        rule = asked.found[0] if asked.found is not None and verb == "POST" else None
-        plain = rule is not None and not asked.query and b"content-encoding" not in headers
+        verb = method.decode()
+        asked = target(self._routes, verb, sent)
+        rule = asked.found[0] if asked.found is not None else None
+        plain = rule is not None and verb == "POST" and not asked.query and b"content-encoding" not in headers
         size = None if coding is not None else size
         return Head(verb, asked.path, rule, headers, asked, version, size, found.kept, plain)
 

@@ -88,8 +88,24 @@ def test_a_body_of_the_limit_is_small(taken):
     (GOOD["an explanation"], "page", 200), (BAD["get"], "page", 405), (BAD["a slash too many"], "page", 404),
     (BAD["no such route"], "page", 404), (BAD["post to a probe"], "probe", 405),
 ])  # fmt: skip
-def test_flask_answers_the_rest(taken, sent, thread, status):
+def test_threads_answer_the_rest(taken, sent, thread, status):
     assert taken(sent) == (thread, status)
+
+
+@pytest.mark.parametrize("path", ["/health/live", "/health/ready", "/metrics", "/ping", "/v2", "/model"])
+def test_no_get_but_a_page_needs_flask(taken, app, monkeypatch, path):
+    monkeypatch.setattr(type(app), "__call__", lambda *_: 1 / 0)
+
+    assert taken(raw("GET", path))[1] == 200
+
+
+@pytest.mark.parametrize("path", ["//ping", "/%70ing"])
+def test_flask_says_where_another_spelling_of_a_path_leads(taken, app, monkeypatch, path):
+    asked = []
+    monkeypatch.setattr(type(app), "__call__", lambda *_: asked.append(path) or 1 / 0)
+
+    assert taken(raw("GET", path))[1] == 500
+    assert asked == [path]
 
 
 @pytest.mark.parametrize(("sent", "path", "query", "rule"), [
@@ -106,7 +122,7 @@ def test_flask_answers_the_rest(taken, sent, thread, status):
     (INFER.encode(), INFER, "", "/v2/models/<name>/infer"),
 ])  # fmt: skip
 def test_a_target_is_parsed(sent, path, query, rule):
-    found = target(Routes(Config()), sent)
+    found = target(Routes(Config()), "POST", sent)
 
     assert (found.path, found.query, found.found and found.found[0]) == (path, query, rule)
 
@@ -119,7 +135,7 @@ def test_a_failing_endpoint_does_not_affect_others_in_its_iteration(app, monkeyp
         return Pending(service.served, (700.0, 3.5, 0.0), lambda found: 1 / 0)
 
     endpoints = {"/1": predict, "/2": breaks, "/3": predict, "/4": breaks_later, "/5": predict}
-    monkeypatch.setattr(Routes, "hot", lambda self, path: ("/predict", endpoints[path], {}))
+    monkeypatch.setattr(Routes, "hot", lambda self, path, method: ("/predict", endpoints[path], {}))
 
     async def together():
         worker = Worker(app)
