@@ -199,6 +199,9 @@ class Bench:
     def __init__(self, models, python, mlserver, seconds, limit=None, before=None):
         self.models, self.python, self.mlserver, self.seconds = models, python, mlserver, seconds
         self.limit, self.before = limit, before
+        if before:
+            os.environ["MODEL"] = f"{before[1]}/bench/1"
+            self.asked_before = asks()[ONE8]
         os.environ["MODEL"] = f"{models}/bench/1"
         self.asks = asks()
 
@@ -222,9 +225,13 @@ class Bench:
             ],
         }.get(name, lambda at: [self.python, "-m", "serve"])
 
+    def one(self, name):
+        """The Ask for one row."""
+        return self.asked_before if name == BEFORE else self.asks[BARE if name in CONSTANT else ONE8]
+
     def server(self, name, log=None, cores=(SERVER,), **environ):
         settings = {"MODELS_DIR": self.models, "MODEL_NAME": "bench", "WEB_CONCURRENCY": 1, "DRAIN_SECONDS": 0}
-        first = self.asks[TENSOR if name == MLSERVER else BARE if name in CONSTANT else ONE8]
+        first = self.asks[TENSOR] if name == MLSERVER else self.one(name)
         folder, models = self.before if name == BEFORE else (ROOT, self.models)
         settings |= {"MODELS_DIR": models, **ENVIRON.get(name, {}), **environ}
         return Server(name, self.command(name), first, settings, cores, log, folder)
@@ -233,13 +240,15 @@ class Bench:
         """Measure one round: {server: {measure: value}}."""
         found = {LIMIT: self.limit, BEFORE: self.before, MLSERVER: self.mlserver}
         names = [BARE_GTHREAD, BARE, FLASK, FASTAPI, OURS, OURS_GTHREAD, TORCHSCRIPT]
-        return {name: self.measured(name) for name in [*names, *(name for name in found if found[name])]}
+        names += [name for name in found if found[name]]
+        return {name: self.measured(name) for name in names}
 
     def measured(self, name):
+        print(f"  {name}", file=sys.stderr)
         with self.server(name) as server:
             found = {START: server.start}
             if name != MLSERVER:
-                one = self.asks[BARE if name in CONSTANT else ONE8]
+                one = self.one(name)
                 at8, at1 = load(server, one, 8, self.seconds), load(server, one, 1, self.seconds)
                 note(found, ONE8, at8)
                 found |= {P99: at8["p99"], P50: at1["p50"], P99_1: at1["p99"]}

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-import sys
-import threading
 from collections.abc import Callable
 
 from flask import Flask, Response, abort, g, request
@@ -12,42 +9,24 @@ from gunicorn.http.errors import ParseException
 from msgspec.structs import replace
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
 
-from passfail.errors import MalformedBody, RequestError, StartupError
-from serve.http.auth import Auth
+from passfail.errors import MalformedBody, RequestError
 from serve.http.errors import Unauthenticated
 from serve.http.messages import Answer, Endpoint, Request, completed, compressed, failure, too_large
 from serve.http.receipt import identified
-from serve.protocols.routes import Routes
-from serve.registry import Service
+from serve.server.application import Application
 from serve.settings import Config
-from serve.telemetry.recorder import Asked, Recorder
-from serve.telemetry.shared_counters import SHARED
-from serve.telemetry.tracing import tracer
+from serve.telemetry.recorder import Asked
 from serve.web.views import PAGE
 
 
-class Application(Flask):
-    """The Flask application of one service.
+class Pages(Flask):
+    """The Flask application: every route of an Application, and the page for people."""
 
-    Attributes
-    ----------
-    routes : all routes.
-    recorder : the telemetry.
-    service : the models in service.
-    auth : the check of API keys and ports.
-
-    Raises
-    ------
-    StartupError : the model can't be trusted, or a setting is wrong.
-    """
-
-    def __init__(self, config: Config) -> None:
+    def __init__(self, application: Application) -> None:
         super().__init__(__name__, static_folder=None)
-        self.routes = Routes(config)
-        rules = sorted({route.rule for route in self.routes})
-        self.recorder = Recorder(rules, SHARED, config.access_log, tracer(config.otel))
-        self.service = Service(config, self.recorder)
-        self.auth = Auth(config, self.routes.is_probe)
+        self.routes, self.recorder = application.routes, application.recorder
+        self.service, self.auth = application.service, application.auth
+        config = self.service.config
         # For serve/web/views.py.
         self.extensions |= {"service": self.service, "recorder": self.recorder, "routes": self.routes}
         # One more than the limit, because Werkzeug cuts a chunked body off there without an error.
@@ -127,34 +106,14 @@ class Application(Flask):
         return _response(failure(self.logger, request.method, request.path))
 
 
-def create_app(config: Config | None = None) -> Application:
-    """Open the model that `config` (default: the environment) names, and make its application.
+def create_app(config: Config | None = None) -> Pages:
+    """Open the model that `config` (default: the environment) names, and make its Flask application.
 
     Raises
     ------
     StartupError : as `Application`.
     """
-    return Application(Config.from_env() if config is None else config)
-
-
-def from_gunicorn() -> Application:
-    """Make the application in a gunicorn worker.
-
-    If that fails, the first worker prints the StartupError, and status 3 stops the server.
-    """
-    try:
-        app = create_app()
-    except StartupError as error:
-        if SHARED.first():
-            print(f"passfail can't start: {error}", file=sys.stderr, flush=True)
-        sys.exit(3)  # gunicorn's own code for "don't start me again"
-    # The loaded objects stay: freezing them keeps them out of garbage collections, which makes batches faster.
-    gc.collect()
-    gc.freeze()
-    threading.Thread(target=app.service.follow, name="follow", daemon=True).start()
-    served = lambda: app.service.served.model.manifest  # noqa: E731
-    threading.Thread(target=app.recorder.drift.keep_folding, args=[served], name="drift", daemon=True).start()
-    return app
+    return Pages(Application(Config.from_env() if config is None else config))
 
 
 def _response(answer: Answer) -> Response:

@@ -54,7 +54,7 @@ def _everywhere() -> list[str]:
 
 settings = read_or_exit()
 worker_class = {"asgi": "serve.server.worker.Worker", "gthread": "serve.server.worker.Threads"}[settings.worker_class]
-wsgi_app = "serve.server.flask_app:from_gunicorn()"
+wsgi_app = "serve.server.application:from_gunicorn()"
 bind = addresses(settings.host, settings.port, settings.metrics_port)
 workers = settings.workers
 if settings.worker_class == "asgi":
@@ -82,7 +82,7 @@ def _import_what_workers_need() -> None:
 
     A session or a thread would not survive the fork.
     """
-    import_module("serve.server.flask_app")
+    import_module("serve.server.application" if settings.worker_class == "asgi" else "serve.server.flask_app")
     if settings.runtime == "onnx":
         with contextlib.suppress(ImportError):  # the worker reports it
             import_module("passfail.runtimes.onnx")

@@ -290,8 +290,8 @@ def test_a_span_says_how_the_request_ended(answer, code, failed):
 
 
 def test_an_endpoint_without_the_package_is_said(models):
-    code = "import sys; sys.modules['opentelemetry.sdk.trace'] = None; from serve.server import flask_app"
-    code += "; flask_app.from_gunicorn()"
+    code = "import sys; sys.modules['opentelemetry.sdk.trace'] = None; from serve.server import application"
+    code += "; application.from_gunicorn()"
     environ = os.environ | {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://x", "MODELS_DIR": str(models), "MODEL_NAME": "hours"}
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environ, capture_output=True, text=True)
     assert done.returncode == 3

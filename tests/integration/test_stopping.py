@@ -333,7 +333,7 @@ sys.meta_path.insert(0, Interrupt())
 """
 
 
-@pytest.mark.parametrize(("module", "imported"), [("serve", "serve.server.flask_app"), ("train fit", "torch")])
+@pytest.mark.parametrize(("module", "imported"), [("serve", "serve.server.application"), ("train fit", "torch")])
 def test_ctrl_c_while_modules_are_imported_is_no_traceback(models, tmp_path, module, imported):
     """That takes a moment, for the trainer seconds, in which Python would say where it was."""
     (tmp_path / "sitecustomize.py").write_text(INTERRUPTED)

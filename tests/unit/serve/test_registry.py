@@ -218,7 +218,7 @@ def test_a_folder_that_is_no_version_is_none(home, name):
 
 def test_readiness_says_which_workers_serve_another_version(home, monkeypatch):
     counters = SharedCounters()
-    monkeypatch.setattr("serve.server.flask_app.SHARED", counters)
+    monkeypatch.setattr("serve.server.application.SHARED", counters)
     counters.use(counters.assign("one"))
     client = create_app(Config(models=home.parent)).test_client()
     assert "workers" not in client.get("/health/ready").json
