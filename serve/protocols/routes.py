@@ -146,10 +146,11 @@ class Routes:
 
     def at(self, path: str) -> list[Route]:
         """The routes of a path, whatever the method."""
-        return [route for route in self._routes if route.names_in(path) is not None]
+        found = [route for route in self._routes if route.names_in(path) is not None]
+        return sorted(found, key=lambda route: route.rule.count("<"))  # /v2/models/stats is no model's name
 
     def hot(self, path: str, method: str = "POST") -> Match | None:
-        """The endpoint that answers that method and path without Flask, or None: each GET does that is no page."""
+        """The endpoint that answers that method and path without Flask, or None."""
         for route in self.at(path):
             if route.method == method and (route.hot or method == "GET") and route.endpoint is not None:
                 return Match(route.rule, route.endpoint, route.names_in(path) or {})

@@ -1,4 +1,4 @@
-"""The service of one process, made from its settings. Flask is loaded once something asks for it."""
+"""The service of one process, made from its settings."""
 
 from __future__ import annotations
 

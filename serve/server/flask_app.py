@@ -107,7 +107,7 @@ class Pages(Flask):
 
 
 def create_app(config: Config | None = None) -> Pages:
-    """Open the model that `config` (default: the environment) names, and make its Flask application.
+    """Open the model that `config` (default: the environment) names; make its Flask application.
 
     Raises
     ------

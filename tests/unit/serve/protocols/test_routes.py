@@ -44,6 +44,10 @@ def test_any_other_path_is_not_hot(path):
     assert Routes(Config(**VERTEX)).hot(path) is None
 
 
+def test_a_path_without_names_comes_before_one_with_a_name_in_its_place():
+    assert Routes(Config()).hot("/v2/models/stats", "GET").rule == "/v2/models/stats"
+
+
 @pytest.mark.parametrize(
     "path", ["/health/live", "/v2/health/ready", "/ping", METRICS, "/v2/models/a/ready", "/v1/models/3"]
 )
