@@ -45,7 +45,7 @@ class Worker(BaseWorker):  # type: ignore[misc]  # gunicorn has no types
         self.connections: set[Connection] = set()
         self.idle: dict[Connection, None] = {}
         self.date = b""
-        self.keepalive = settings.keepalive
+        self.keepalive: int = self.cfg.keepalive
         self._times = (float(settings.drain_seconds), float(self.cfg.graceful_timeout))
 
     def init_process(self) -> None:
