@@ -1,12 +1,6 @@
-# Three images: `train` (with torch), `serve` (ONNX Runtime, no torch) and `serve-torchscript`; and `model`, exports alone.
+# Three images: `train` (with torch), `serve` (ONNX Runtime, no torch) and `serve-torchscript`.
 # docker build --target serve -t passfail .      with --build-arg SIGNED_BY=yes it can verify signatures
 ARG PYTHON_IMAGE=python:3.11-slim
-ARG MODEL_IMAGE=busybox:1.37
-
-# A repository of exports as an image (KServe's ModelCar), which needs a shell, ln and sleep beside it.
-# docker build --target model -t models -f Dockerfile models/
-FROM ${MODEL_IMAGE} AS model
-COPY . /models/
 
 # The stage in which pip works; its caches and tools stay here.
 FROM ${PYTHON_IMAGE} AS pip

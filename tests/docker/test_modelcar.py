@@ -20,9 +20,9 @@ LINK = "ln -s /proc/$$/root/models /tmp/models && ls /tmp/models && sleep 0"  # 
 
 def test_a_service_answers_from_the_image_of_its_models(models: Path, tmp_path: Path) -> None:
     base = ("--build-arg", "MODEL_IMAGE=python:3.11-slim")
-    docker("build", "--quiet", "--target", "serve", *base, "--tag", "passfail-serve", str(ROOT))
-    dockerfile = ("--file", str(ROOT / "Dockerfile"))
-    docker("build", "--quiet", "--target", "model", *base, "--tag", "passfailtest-models", *dockerfile, str(models))
+    docker("build", "--quiet", "--target", "serve", "--tag", "passfail-serve", str(ROOT))
+    dockerfile = ("--file", str(ROOT / "deploy" / "kserve" / "Dockerfile"))
+    docker("build", "--quiet", *base, "--tag", "passfailtest-models", *dockerfile, str(models))
     assert docker("run", "--rm", "--user", "10001", "passfailtest-models", "sh", "-c", LINK).split() == sorted(
         path.name for path in models.iterdir()
     )
