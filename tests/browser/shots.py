@@ -119,7 +119,7 @@ STATES: dict[str, tuple[str, Callable[[Page], object]]] = {
     "docs": ("/docs", lambda page: None),
     "report": ("/report", lambda page: None),
 }
-# Of a model of forty features and sixty levels, with names of sixty characters.
+# Pages of a model of forty features and sixty levels, with names of sixty characters.
 WIDE: dict[str, tuple[str, Callable[[Page], object]]] = {
     "wide": ("/", row),
     "wide-opened": ("/", opened),
@@ -167,7 +167,7 @@ def documents(browser: Browser, address: str) -> None:
 
 
 def first_answer(browser: Browser, address: str) -> str:
-    """How long a browser waits for the page, which has an answer, and for the answer to its script's first request."""
+    """The milliseconds until a browser has the page, and until its script has the first answer."""
     page = show(browser, address, "row", "light", 1280)
     timings = page.evaluate("""() => [performance.getEntriesByType("navigation")[0],
         ...performance.getEntriesByType("resource").filter(({ name }) => name.includes("/answer"))]

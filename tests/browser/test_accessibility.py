@@ -1,4 +1,4 @@
-"""Who can't see, can't use a mouse, has a phone or a slow line: axe-core, keys, reading order, budgets."""
+"""The page without sight or mouse, on a phone and on a slow line: axe-core, keys, reading order, budgets."""
 
 import re
 from itertools import pairwise

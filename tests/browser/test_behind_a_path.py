@@ -6,7 +6,7 @@ from tests.support.proxies import BEHIND_A_PATH
 
 
 def test_the_pages_work_behind_a_path(browser, behind_nginx):
-    """Whatever they load and ask for is below the path: scripts, styles, answers, tables, links, Back."""
+    """All that they load is below the path: scripts, styles, answers, tables, links, Back."""
     port, _ = behind_nginx(BEHIND_A_PATH, "/model-a", ROOT_PATH="/model-a")
     address, complaints = f"http://127.0.0.1:{port}/model-a/", []
     page = browser.new_context().new_page()

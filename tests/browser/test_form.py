@@ -151,7 +151,7 @@ def test_a_mistake_is_said_at_its_field_and_can_be_mended(page):
 
 @pytest.mark.parametrize("page", [{"java_script_enabled": False}], indirect=True)
 def test_the_form_works_without_javascript(page, address):
-    """What there is stands in the order in which one reads; what needs JavaScript isn't there."""
+    """The elements are in reading order; those that need JavaScript are absent."""
     assert page.locator("h2:visible").all_text_contents() == ["Fill in", "Answer", "The model"]
     where = page.locator("label:visible, input:visible, select:visible, button:visible, #label").evaluate_all(
         "all => all.map(one => one.id || one.htmlFor)"
@@ -181,7 +181,7 @@ def test_the_form_alone_says_what_is_wrong_at_its_field(address):
 
 
 def test_drift_is_shown_and_only_what_is_sent_counts(page, address):
-    """Of what is typed, and of the curve's points, nothing."""
+    """Typed values and the curve's points don't count."""
 
     def rows():
         return json.loads(fetched(address, "/drift"))["rows"]

@@ -143,7 +143,7 @@ def test_its_examples_are_no_traffic(served):
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_rows_that_it_allows_are_answered(served, data):
-    """Where their logit doesn't overflow, which no schema can say: schemathesis may not ask for this."""
+    """The rows are such that no logit overflows, which no schema can express: so schemathesis can't test this."""
     schema = served.test_client().get("/openapi.json").json["components"]["schemas"]["Row"]
     number = st.one_of(st.floats(-1e300, 1e300), st.integers(-(10**20), 10**20))
     row = {

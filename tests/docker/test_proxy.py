@@ -87,7 +87,7 @@ def test_a_rolling_replacement_under_load_loses_nothing(proxy):
 
 
 def test_a_killed_container_is_not_noticed(proxy):
-    """What it left unanswered the proxy asks of another."""
+    """The proxy sends the unanswered requests to another container."""
     address, run, _ = proxy
     victim = run("ps", "--quiet", "serve").split()[0]
 

@@ -1,4 +1,4 @@
-"""What the fuzzers ask, and the judge of the answers: {decoder: judge (service, bytes) -> the status answered}.
+"""The targets of the fuzzers, and the judge of the answers: {decoder: judge (service, bytes) -> the status answered}.
 
 Every answer is a 200 that is the closed form's to the bit, of rows that a second, naive reader finds in the request; or
 a refusal in the protocol's shape that names no value sent. All else is an AssertionError, and so a finding.
@@ -132,7 +132,7 @@ def from_json(service, body):
 
 
 def agreed(decoder, body, error):
-    """What the fast decoder took the slow one finds no fault with; for what it refused the slow one has a reason."""
+    """Check that the slow decoder finds a fault in a body exactly if the fast one refused it."""
     if isinstance(error, BodyTooLarge) and body.count(b"{") > MAX_ROWS:  # refused before either of them reads it
         return
     try:

@@ -1,4 +1,4 @@
-"""Where the service listens: HOST and PORT."""
+"""The addresses that the service listens on: HOST and PORT."""
 
 import contextlib
 import http.client

@@ -121,7 +121,7 @@ def test_who_sends_slowly_holds_no_slot_and_who_leaves_none(narrow):
 
 
 def test_the_slot_is_free_once_the_answer_is_there(narrow):
-    """Whoever waits for its answer before it asks anew is never refused, on one connection or on one each."""
+    """A client that waits for each answer is never refused, on one connection or on several."""
     address, at = narrow
     with socket.create_connection(at, timeout=30) as connection:
         for _ in range(300):
@@ -131,7 +131,7 @@ def test_the_slot_is_free_once_the_answer_is_there(narrow):
 
 
 def test_a_body_beyond_the_limit_takes_no_slot_with_it(narrow):
-    """Where it is chunked and ends right beyond: it kept its slot for what never came, and the next request lost it."""
+    """A chunked body that ended just beyond the limit kept its slot, and the next request was refused."""
     address, at = narrow
     with socket.create_connection(at, timeout=30) as connection:
         start = head("/predict", 0).replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")

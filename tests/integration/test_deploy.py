@@ -1,4 +1,4 @@
-"""What deploy/ gives to Kubernetes, held against its schemas, offline."""
+"""The manifests of deploy/ for Kubernetes, validated by its schemas, offline."""
 
 import copy
 import http.server

@@ -58,7 +58,7 @@ def test_a_pages_python_prints_what_it_says(page: str, hours: Terminal) -> None:
     assert hours.run(Command(".venv/bin/python -m doctest -o ELLIPSIS page.txt", "", False, 0, 0)) == ""
 
 
-# What each command of the README's comparison prints; the three that take long have tests of their own.
+# The output of each command of the README's comparison; the three that take long have tests of their own.
 SHOWN = {
     "passfail verify": "as it was certified",
     '{"hours": 7}': '"stable":true',

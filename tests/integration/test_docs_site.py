@@ -11,7 +11,7 @@ from playwright.sync_api import Browser
 from tests.support import ROOT
 
 MKDOCS = ROOT / ".venv-docs" / "bin" / "mkdocs"
-# What a page loads by itself; a link that a person clicks (an <a>) is not among them.
+# The addresses that a page loads by itself; a link that a person clicks (an <a>) is not among them.
 LOADS = {"script": "src", "img": "src", "iframe": "src", "source": "src", "link": "href", "object": "data"}
 
 

@@ -73,9 +73,9 @@ def test_chunked_bodies_and_kept_connections(running):
 
 
 def test_a_connection_that_has_gone_takes_no_memory(running):
-    """Whoever hangs up. gunicorn's own connections take 14 KiB each, until the collector comes by.
+    """The client hangs up. gunicorn's own connections take 14 KiB each, until the garbage collector runs.
 
-    What each worker takes with its first requests is there after one of the rounds.
+    The first rounds include the memory that each worker takes with its first requests.
     """
     address, process = running
     grown = []

@@ -1,4 +1,4 @@
-"""What a table or a caller might smuggle in: formulas, HTML, header and log lines, paths.
+"""Injection by a table or a caller: formulas, HTML, header and log lines, paths.
 
 The download's cells are in tests/browser/test_dropped_file.py, the lines of the log in tests/integration/test_logs.py.
 """
@@ -75,7 +75,7 @@ def test_no_markup_of_the_table_is_the_pages(awkward, browser):
 
 
 def test_no_name_of_a_column_is_javascripts(browser, tmp_path):
-    """What every object of JavaScript's has, under names that a column may have, is no mistake in its field."""
+    """A column may have the name of a property that every JavaScript object has."""
     rows = "".join(f"{n},{n * n % 7},{n % 2}\n" for n in range(9))
     (tmp_path / "own.csv").write_text(f"constructor,__proto__,y\n{rows}")
     data = ["--data", str(tmp_path / "own.csv"), "--checkpoints", str(tmp_path)]
@@ -183,7 +183,7 @@ def test_a_linked_version_is_served_only_as_itself(models, tmp_path):
     "path", ["/\x1b[31m", "/\x9b31m", "/\u2028{}", "/\x85{}", '/"}\n{"level":"forged', "/\ud83d\ude00"]
 )
 def test_a_line_of_the_log_has_no_control_characters(path):
-    """Nor what a terminal or a reader of lines takes for one."""
+    """It has no character either that a terminal or a reader of lines takes for a control character."""
     path = path.encode("utf-16", "surrogatepass").decode("utf-16")
     line = access("GET", path, 0.001, Answer(404, (), b""), None).decode()
 

@@ -124,7 +124,7 @@ def test_a_stuck_reader_costs_lines_which_are_counted_and_reported_once_it_reads
 
 @pytest.mark.parametrize("worker_class", ["asgi", "gthread"])
 def test_a_stuck_reader_of_the_log_stops_neither_the_answers_nor_sigterm(models, worker_class):
-    """Of stdout and of stderr: each invalid row is an event as well, were it one of the service's own faults."""
+    """The reader of stdout and stderr is stuck; each request writes a line, and each invalid row an event."""
     port, (reader, end) = free_port(), os.pipe()
     fcntl.fcntl(end, fcntl.F_SETPIPE_SZ, 4096)
     environment = {**os.environ, "MODELS_DIR": str(models), "MODEL_NAME": "hours", "PORT": str(port)}

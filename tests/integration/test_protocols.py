@@ -15,7 +15,7 @@ from serve.settings import Config
 from tests.support.protocols import GOOD, predictions, table, tensors, v2
 from tests.support.service import free_port, start, stop, wait
 
-# What is wrong with the last of two rows, and what each says of it.
+# {the fault of the last of two rows: (the row, a pattern of its error)}.
 BAD = {
     "a level that is unknown": ({"gre": 1, "gpa": 2, "rank": "secret-9"}, "levels"),
     "a text for a number": ({"gre": "secret-9", "gpa": 2, "rank": "1"}, "number"),

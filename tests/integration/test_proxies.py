@@ -36,7 +36,7 @@ def test_nginx_keeps_its_connection(behind_nginx):
 
 
 def test_nginx_loses_no_post_to_a_connection_that_was_idle(behind_nginx):
-    """Which nginx would not ask again."""
+    """nginx would not send such a request again."""
     port, _ = behind_nginx(block("nginx"))
     for pause in (0, 1.9, 2.0, 2.1):
         time.sleep(pause)

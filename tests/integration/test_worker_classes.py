@@ -42,7 +42,7 @@ def test_every_way_to_an_answer_gives_the_same(services, sent):
     assert (in_loop[0] == 200) == (sent in GOOD.values())
 
 
-# What is refused before it is a request: each worker class says so in its own words.
+# Bytes that are refused before they are a request: each worker class has its own error text.
 MALFORMED = {
     "no http": b"hello\r\n\r\n",
     "a version of its own": b"GET / HTTP/9.9\r\n\r\n",

@@ -71,7 +71,7 @@ def test_boundary_rows_have_one_verdict_wherever_it_is_stable(models, manifest, 
 
 
 def wrong(manifest, x, verdict, stable):
-    """Of EXACT rows said to be stable, how many have another verdict than their exact logit."""
+    """The number of up to EXACT rows said to be stable whose verdict is not their exact logit's."""
     which = np.flatnonzero(stable)
     which = which[:: -(-len(which) // EXACT)]
     high, low = exact.logits(manifest, reference.values(manifest, x[which]))

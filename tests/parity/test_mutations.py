@@ -81,7 +81,7 @@ def case():
 
 
 def faults(model, case):
-    """What the certificate of the right model says of another one's exports: [words]."""
+    """The faults that the certificate of the right model finds in another one's exports: [words]."""
     manifest, truth = case
     files = {"model.onnx": formats.to_onnx(model), "model.pt": formats.to_torchscript(model)}
     runtimes = {name: load_runtime(name, files[file]) for name, file in MODEL_FILES.items()}

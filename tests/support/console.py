@@ -26,11 +26,11 @@ from tests.support import ROOT
 from tests.support.service import free_port
 
 FENCE = re.compile(r"^```console(?P<title> title=[^\n]*)?\n(?P<text>.*?)^```$", re.M | re.S)
-# What a checkout has that a command may read; links, so that what a command writes stays in the copy.
+# The parts of a checkout that a command may read, as links, so that a command writes into the copy only.
 LINKED = (".venv", "Makefile", "data", "deploy", "docs", "passfail", "pyproject.toml", "requirements", "serve", "tests",
           "train")  # fmt: skip
 PROGRESS = re.compile(r"^.*: [\d,]+ rows read\n", re.M)  # what the trainer prints after each two seconds of reading
-# What a `make` that runs the tests leaves in the environment, and what a person's doesn't have.
+# The variables that a `make` that runs the tests sets, and that a person's shell doesn't have.
 OF_MAKE = ("ARGS", "CI", "DATA", "MAKEFLAGS", "MAKELEVEL", "MODEL_NAME", "NAME", "PORT", "RUNTIME", "TARGET", "VERSION")
 
 # make must install nothing: the environment that runs the tests has all of it.

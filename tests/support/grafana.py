@@ -13,7 +13,7 @@ from typing import Any
 
 
 def lost(given: Any, found: Any, place: str) -> list[str]:
-    """What the encoded form has no more."""
+    """The fields that the encoded form has lost."""
     if isinstance(given, dict):
         if not isinstance(found, dict):
             return [f"{place}: not the same"]
@@ -27,7 +27,7 @@ def lost(given: Any, found: Any, place: str) -> list[str]:
 
 
 def mistyped(value: Any, hint: Any, place: str) -> list[str]:
-    """What of a decoded value is not of its declared type."""
+    """The parts of a decoded value that are not of their declared type."""
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any or hint is object:
         return mistyped(value, type(value), place) if hasattr(value, "to_json") else []

@@ -1,4 +1,4 @@
-"""How long one call holds the interpreter's lock, in the processor time of its thread."""
+"""The time for which one call holds the interpreter's lock, in the processor time of its thread."""
 
 import contextlib
 import gc

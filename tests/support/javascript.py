@@ -55,7 +55,7 @@ def node(module: bytes, folder: Path) -> Runtime:
 
 
 def answers(module: bytes, folder: Path, function: str, rows: Sequence[dict[str, object]]) -> list[Any]:
-    """What `predict` or `predictTexts` answers to rows; a list of [name, detail] where it throws."""
+    """The answers of `predict` or `predictTexts` to rows; a list of [name, detail] where it throws."""
     (folder / "rows.json").write_text(json.dumps(rows))
     in_node(
         module,

@@ -14,7 +14,7 @@ KINDS = {"str": str, "int": int, "bool": bool, "float": (int, float)}
 
 
 def problems(value: Any, kind: str, place: str) -> list[str]:
-    """What is wrong with a value that should be of a type of KServe's, by its name there."""
+    """The faults of a value that should be of a type of KServe's, by its name there."""
     from kserve import models
 
     if inner := re.fullmatch(r"list\[(.*)\]", kind):

@@ -9,7 +9,7 @@ from serve.server.dispatch import Dispatcher
 
 
 class Worker:
-    """What a connection needs of its worker; to be made in a running loop."""
+    """The part of a worker that a connection needs; to be made in a running loop."""
 
     def __init__(self, app, **settings):
         self.loop = asyncio.get_running_loop()

@@ -16,7 +16,7 @@ schemathesis.serializer.alias("application/jsonlines", "text/plain")
 
 
 def findings(app, examples):
-    """What it finds in an application that is asked in this process, without a socket."""
+    """The findings of schemathesis in an application, in this process, without a socket."""
     config = SchemathesisConfig.from_path(SETTINGS)
     config.projects.override.generation.update(max_examples=examples)
     config.projects.override.phases.update(phases=["examples", "coverage", "fuzzing"])

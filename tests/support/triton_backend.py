@@ -1,4 +1,4 @@
-"""What triton.py gives Triton as its backend `onnxruntime`, which the wheel lacks: the service's own runtime."""
+"""Triton's backend `onnxruntime`, which its wheel lacks, on the service's own runtime."""
 
 from pathlib import Path
 

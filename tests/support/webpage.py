@@ -1,4 +1,4 @@
-"""What a person does on the page, and what the service answers beside it."""
+"""The actions of a person on the page, and the service's answers beside it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def ask(address: str, row: object, path: str = "/predict") -> Any:
 
 
 def fetched(address: str, path: str) -> str:
-    """What a GET answers."""
+    """The body of the answer to a GET."""
     with urllib.request.urlopen(address + path) as answer:
         text: str = answer.read().decode()
     return text

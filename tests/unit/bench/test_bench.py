@@ -1,4 +1,4 @@
-"""What the benches make of what they measured; the measuring itself is make bench."""
+"""The benches' judgement of their measurements; make bench measures."""
 
 import ast
 import importlib.util

@@ -29,7 +29,7 @@ def table(seed, rows=120, columns=3):
 
 
 def subject(x, y, **chosen):
-    """What Intervals need of a manifest."""
+    """The part of a manifest that Intervals need."""
     features = tuple(Feature(f"x{i}", "numeric", (), float(c.min()), float(c.max()), None) for i, c in enumerate(x.T))
     options = Options(**chosen)
     fitted = fit(features, x, y, np.ones(len(y)), options, log=lambda line: None)

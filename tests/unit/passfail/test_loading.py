@@ -1,4 +1,4 @@
-"""What must not be served is not: each way an export can be wrong ends in one line that says so."""
+"""No faulty export is served: each kind of fault ends in one line that names it."""
 
 import builtins
 import hashlib

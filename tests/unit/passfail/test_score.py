@@ -39,7 +39,7 @@ def formulas(awkward: Path) -> Model:
 
 
 def answered(model: Model, body: bytes) -> bytes:
-    """What POST /predict answers to a CSV some of whose rows are outside the training range."""
+    """The answer of POST /predict to a CSV some of whose rows are outside the training range."""
     reader = codecs(model.manifest, 10**7).csv
     x, table = reader.read(body)
     logit, probability = model.score(x)

@@ -233,7 +233,7 @@ def test_readiness_says_which_workers_serve_another_version(home, monkeypatch):
 
 
 def test_no_version_below_the_lowest_is_served_even_if_it_is_pinned(home):
-    """Who may write to the repository can pin an old version, or take the newer ones away."""
+    """A person who may write to the repository can pin an old version, or take the newer ones away."""
     publish(home, 2)
     service = Service(Config(models=home.parent, lowest_version=2))
     service.look()

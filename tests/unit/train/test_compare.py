@@ -69,7 +69,7 @@ def test_the_table_is_sorted_and_the_held_out_losses_are_drawn_with_their_interv
 
 
 def test_the_processes_that_prove_are_renewed(monkeypatch):
-    """What torch's exporters keep for ever goes with the process."""
+    """The memory that torch's exporters keep is freed with the process."""
     monkeypatch.setattr(compare, "PROOFS", 2)
     with compare.prover() as pool:
         pids = [pool.submit(os.getpid).result() for _ in range(4)]
@@ -135,7 +135,7 @@ def test_an_interrupted_run_goes_on_where_it_was(run, counted, monkeypatch):
 
 
 def test_the_table_is_read_as_fit_reads_it(run, counted):
-    """Which word is the yes, people counted by a weight, and missing cells told apart."""
+    """--positive, --weights and --missing have the same effect as in fit."""
     one = ["--optimizers", "lbfgs"]
     grouped = ["--data", str(DATA / "womensrole.csv"), "--positive", "agree", *one]
     weighted, plain = run(*grouped, "--weights", "people", "--links", "logit"), run(*grouped, "--drop", "people")

@@ -9,7 +9,7 @@ from train.solvers.options import Options
 from train.table.schema import Reading
 from train.table.table import read_table
 
-# Of each fit: the table, how it is read, the options, and {term: (estimate, standard error)} as printed.
+# {fit: (the table, the arguments to read it, the options, {term: (estimate, standard error)} as printed)}.
 PUBLISHED = {
     "infert, R's own output": (
         "infert",

@@ -35,8 +35,8 @@ LEVELS = ["1", "2", " 3", "4", "9", "", "x", '"2"']
 
 @pytest.fixture(scope="module")
 def decoders(models):
-    """Of the admissions (two numbers, a category), with cells that may be missing, without the category; of hours
-    (one number), which may be missing."""
+    """Decoders of the admissions (two numbers, a category), with missing cells allowed, and without the category; of
+    hours (one number), with missing cells allowed."""
     manifest, hours = (decode((models / n / "1" / "manifest.json").read_bytes()) for n in ("admissions", "hours"))
     nullable, hour = (
         [msgspec.structs.replace(f, fill=1.0, missing="mean") for f in one.features] for one in (manifest, hours)

@@ -1,4 +1,4 @@
-"""What is decoded a slice at a time is what is decoded at once: rows, errors and their places."""
+"""A body decoded in slices gives the same rows, errors and places as one decoded at once."""
 
 import json
 

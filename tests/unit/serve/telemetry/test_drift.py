@@ -58,7 +58,7 @@ def test_the_baseline_is_the_training_rows(models, manifest):
 
 
 def test_chance_alone_stays_below_the_limit_and_a_shift_does_not():
-    """Of 2000 pairs of 300 and 100 rows from one distribution, one in a thousand may be above."""
+    """One in a thousand of 2000 pairs of 300 and 100 rows from one distribution may be above."""
     rng = np.random.default_rng(7)
     edges = tuple(np.quantile(rng.normal(size=100_000), np.arange(1, 10) / 10).tolist())
     above = 0

@@ -40,7 +40,7 @@ def test_form_is_answered_as_predict_answers(page):
     ids=["no", "yes"],
 )
 def test_the_evidence_counts_the_rows_with_the_answers_own_label(page, monkeypatch, row, evidence):
-    """Of 19951 rows 48 were positive: 0.2 %, not 0 % with an interval from 0 % to 0 %."""
+    """48 of 19951 rows were positive: 0.2 %, not 0 % with an interval from 0 % to 0 %."""
     found = {"lower": 0.0, "upper": 0.1, "rows": 19951, "positives": 48, "low": 0.00182, "high": 0.00319}
     monkeypatch.setattr("serve.web.views.evidence", lambda calibration, probability: [found])
 
@@ -220,7 +220,7 @@ def test_it_shows_the_models_figures_versions_and_certificate(page):
 
 @pytest.mark.parametrize("metrics_port", [None, 9100])
 def test_every_link_leads_somewhere(models, metrics_port):
-    """Of the page alone: what it draws in a browser, tests/browser looks at."""
+    """The links of the page as it is sent; tests/browser tests those that its scripts add."""
     config = Config(models=models, model_name="hours", metrics_port=metrics_port)
     page = create_app(config).test_client()
 

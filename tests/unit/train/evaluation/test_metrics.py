@@ -111,7 +111,7 @@ def test_the_interval_of_the_area_is_delongs():
 
 
 def test_the_variance_inflation_is_statsmodels(admissions):
-    """Of a numeric column; a feature of several columns has the root of its generalised factor."""
+    """It is that of a numeric column; a feature of several columns has the root of its generalised factor."""
     model = LogisticModel(admissions.features)
     columns = model.columns(torch.from_numpy(admissions.x)).numpy()
     design = np.column_stack([np.ones(len(columns)), columns])

@@ -180,7 +180,7 @@ def test_a_weight_is_a_number_of_rows_and_has_no_scale(examples):
 @many
 @pytest.mark.parametrize("n", [(6, 30), (1000, 1200)], ids=["short", "long"])
 def test_separation_is_found_just_where_a_linear_program_finds_it(n, examples):
-    """Of columns of whole numbers, which tie: some direction leaves no row on the wrong side and moves one."""
+    """Columns of whole numbers, which tie: some direction leaves no row on the wrong side and moves one."""
 
     def holds(x, y):
         fitted, found = described(x, y)

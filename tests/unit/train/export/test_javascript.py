@@ -1,4 +1,4 @@
-"""What model.js is written from."""
+"""The parameters that model.js is written from."""
 
 import json
 

@@ -35,7 +35,7 @@ TABLE = {
     "tanimoto": lambda y, h, o, s: -dot(s, y) / (dot(s, s) + dot(y, y) - dot(s, y)),
     "cauchy-schwarz": lambda y, h, o, s: -log(dot(s, y) / (dot(s, s) ** 0.5 * dot(y, y) ** 0.5)),
 }
-# Of the score z itself, the outcome y, and p = 1 / (1 + exp(-z)).
+# The losses as functions of the score z, the outcome y, and p = 1 / (1 + exp(-z)).
 SCORE = {
     "L1": lambda z, y, p: abs(y - z) + abs((1 - y) - (1 - z)),
     "L2": lambda z, y, p: (y - z) ** 2 + ((1 - y) - (1 - z)) ** 2,

@@ -27,7 +27,7 @@ NASTY = "<img src=x onerror=alert(1)>&\"'|`*_[x](javascript:0)\n# h"
 
 
 class Page(HTMLParser):
-    """What a page says: its ids, its attributes, its text; raises where a tag is not closed or closed twice."""
+    """The ids, attributes and text of a page; raises if a tag is not closed or closed twice."""
 
     def __init__(self, text):
         super().__init__()

@@ -1,4 +1,4 @@
-"""What a missing cell becomes, and the effect it has where an indicator column marks it."""
+"""The value that replaces a missing cell, and its effect if an indicator column marks it."""
 
 import pytest
 
