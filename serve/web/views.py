@@ -58,6 +58,7 @@ class Flip:
     value : the value as the form takes it, rounded to the side that flips.
     exact : the nearest value that flips, with all its digits; "" for a level.
     outside : whether the value lies outside the training range.
+    change : the size of the change as a share of the training range; 1 for a level.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Flip:
     value: str
     exact: str = ""
     outside: bool = False
+    change: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ class Shown:
     outside : the features whose value lies outside the training range.
     contributions : the largest first.
     largest : the largest absolute contribution; 1 where all are 0.
-    flips : those within the training range first.
+    flips : those within the training range first, the smallest change first.
     """
 
     row: dict[str, Value]
@@ -247,7 +249,7 @@ def _shown(served: Served, pairs: list[tuple[str, str]], traffic: bool) -> Shown
         largest=max((abs(part) for _, part in parts), default=0) or 1,
         flips=sorted(
             (one for column, flip in enumerate(why["flips"].values()) for one in _flips(model, x, column, flip)),
-            key=lambda one: one.outside,
+            key=lambda one: (one.outside, one.change),
         ),
         evidence=_evidence(manifest, probability, positive),
     )
@@ -281,7 +283,8 @@ def _flips(model: Model, x: Floats, column: int, flip: LevelFlip | ValueFlip) ->
     bound = " " if value == here or model.manifest.parameters.hidden else f" at {'least' if value > here else 'most'} "
     unit = model.manifest.units.get(feature.name, "")
     words = f"{feature.name}{bound}{text} {unit}".strip()
-    return [Flip(feature.name, words, text, repr(value), bool(flip["outside"]))]
+    change = abs(value - here) / (feature.range[1] - feature.range[0] or 1.0)
+    return [Flip(feature.name, words, text, repr(value), bool(flip["outside"]), change)]
 
 
 def _rounded(model: Model, x: Floats, column: int, value: float, up: bool) -> str:

@@ -64,6 +64,17 @@ def test_the_largest_contributions_come_first_and_all_stay_unfolded(page):
     assert page.locator("#more-contributions[open]").count() == 1
 
 
+def test_the_smallest_changes_that_flip_the_verdict_come_first(page):
+    features = {one["name"]: one for one in page.evaluate("fetch('model').then(found => found.json())")["features"]}
+    changes = []
+    for link in page.locator("#flips a").all():
+        name, value = link.text_content().replace(" at least ", " at most ").split(" at most ")
+        reach = features[name]["maximum"] - features[name]["minimum"]
+        changes.append(abs(float(value) - float(page.get_by_label(name, exact=True).input_value())) / reach)
+    assert len(changes) == 8
+    assert changes == pytest.approx(sorted(changes), abs=0.02)  # the values shown are rounded
+
+
 def test_flips_outside_the_training_range_are_folded(page):
     assert page.locator("#flips li").count() <= 8
     assert page.locator("#flips").get_by_text("outside the training range").count() == 0
