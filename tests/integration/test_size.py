@@ -17,7 +17,7 @@ from train.evaluation.metrics import metrics
 from train.solvers import fit as fitting
 from train.solvers.fit import fit
 from train.solvers.options import Options
-from train.table import out_of_core, readers, table
+from train.table import csv_files, out_of_core, share
 from train.table.table import read_table
 
 
@@ -46,7 +46,7 @@ def everything(path):
 def test_batches_change_nothing(path, monkeypatch):
     table, whole, figures, outside = everything(path)
     for module, name, value in [
-        (readers, "CHUNK", 1000), (fitting, "BLOCK", 700), (out_of_core, "BLOCK", 700), (out_of_core, "RESIDENT", 1),
+        (csv_files, "CHUNK", 1000), (fitting, "BLOCK", 700), (out_of_core, "BLOCK", 700), (out_of_core, "RESIDENT", 1),
     ]:  # fmt: skip
         monkeypatch.setattr(module, name, value)
     pieces, fitted, batched, beside = everything(path)
@@ -158,8 +158,8 @@ def _resident():
 
 
 def test_reading_says_how_far_it_is(path, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(table, "PROGRESS", 0.0)
-    monkeypatch.setattr(readers, "CHUNK", 50_000)
+    monkeypatch.setattr(share, "PROGRESS", 0.0)
+    monkeypatch.setattr(csv_files, "CHUNK", 50_000)
     assert main(["fit", "--data", str(path), "--checkpoints", str(tmp_path / "c")]) == 0
 
     lines = capsys.readouterr().out.splitlines()

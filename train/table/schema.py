@@ -103,7 +103,7 @@ class Summary:
 
     Attributes
     ----------
-    kinds : as in train.table.readers.Cells.
+    kinds : as in train.table.parts.Cells.
     levels : the texts, in the order of this process's codes.
     too_many : whether there are more texts than MOST_TEXTS.
     """

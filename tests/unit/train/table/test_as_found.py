@@ -15,7 +15,7 @@ from tests.support.tables import manifest_of
 from train.errors import DataError
 from train.export.chain import word_faults
 from train.export.checkpoint import Raw
-from train.table import readers
+from train.table import csv_files
 from train.table.raw import raw_rows
 from train.table.schema import Reading
 from train.table.table import read_rows, read_table
@@ -72,8 +72,8 @@ def test_the_dialect_is_found_and_printed(tmp_path, content, note):
 
 
 def test_text_in_windows_1252_is_read_even_if_that_shows_far_down(tmp_path, monkeypatch):
-    monkeypatch.setattr(readers, "HEAD", 100)
-    monkeypatch.setattr(readers, "CHUNK", 100)
+    monkeypatch.setattr(csv_files, "HEAD", 100)
+    monkeypatch.setattr(csv_files, "CHUNK", 100)
     rows = [(x, "Zürich" if i > 30 and g == "east" else g, y) for i, (x, g, y) in enumerate(ROWS)]
     table = read(tmp_path, csv(rows).encode("windows-1252"))
 
@@ -145,7 +145,7 @@ def test_rows_without_a_target_are_left_out_and_counted(tmp_path):
     ids=["unit", "percent", "currency", "compound unit", "thousands", "plus sign"],
 )
 def test_numbers_for_people_are_numbers_and_keep_their_unit(tmp_path, monkeypatch, spelling, unit):
-    monkeypatch.setattr(readers, "CHUNK", 200)
+    monkeypatch.setattr(csv_files, "CHUNK", 200)
     table = read(tmp_path, with_x(spelling))
 
     factor = 1000 if "00" in spelling(1.0) else 1
@@ -162,7 +162,7 @@ def test_numbers_of_different_units_are_not_mixed(tmp_path):
 @pytest.mark.parametrize("chunk", [64, 4 << 20])
 def test_codes_with_leading_zeros_are_texts(tmp_path, monkeypatch, chunk):
     """Also where the first of them lies far below numbers."""
-    monkeypatch.setattr(readers, "CHUNK", chunk)
+    monkeypatch.setattr(csv_files, "CHUNK", chunk)
     rows = [(["9310", "2101", "01100"][i // 14], *row) for i, row in enumerate(ROWS)]
     table = read(tmp_path, csv(rows, "zip,x,g,y"))
 

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from train.errors import DataError
-from train.table import readers
+from train.table import csv_files
 from train.table.schema import Reading
 from train.table.table import read_table
 
@@ -79,7 +79,7 @@ def test_true_and_false_and_nan_of_parquet(tmp_path):
 
 def test_a_column_of_numbers_that_turns_out_text_is_read_again_as_text(tmp_path, monkeypatch):
     """In small chunks, the first of which hold numbers only, the levels are still what the file says."""
-    monkeypatch.setattr(readers, "CHUNK", 16)
+    monkeypatch.setattr(csv_files, "CHUNK", 16)
     (tmp_path / "t.csv").write_text("x,y\n" + "01,0\n1.0,1\n" + "a,0\nb,1\nb,1\na,0\n" * 3)
     table = read_table(tmp_path / "t.csv")
 
@@ -89,7 +89,7 @@ def test_a_column_of_numbers_that_turns_out_text_is_read_again_as_text(tmp_path,
 
 @pytest.mark.parametrize("size", [7, 64, 1000])
 def test_a_chunk_never_ends_inside_quotes(tmp_path, monkeypatch, size):
-    monkeypatch.setattr(readers, "CHUNK", size)
+    monkeypatch.setattr(csv_files, "CHUNK", size)
     rows = ['"one\ntwo",1', '"say ""hi""\n\n",0', "plain,1", '"a,b",0'] * 5
     (tmp_path / "t.csv").write_text("x,y\n" + "\n".join(rows))
     table = read_table(tmp_path / "t.csv")
@@ -108,7 +108,7 @@ def test_a_chunk_never_ends_inside_quotes(tmp_path, monkeypatch, size):
     ],
 )
 def test_faults_far_down_name_their_line(tmp_path, monkeypatch, bad, message):
-    monkeypatch.setattr(readers, "CHUNK", 64)
+    monkeypatch.setattr(csv_files, "CHUNK", 64)
     (tmp_path / "t.csv").write_bytes(b"x,y\n" + b"1,0\n2,1\n" * 50 + bad + b"1,1\n")
 
     with pytest.raises(DataError, match=f"line 102: {message}"):
@@ -157,7 +157,7 @@ def test_parquet_without_rows_says_so(tmp_path):
 
 
 def test_more_texts_than_are_counted_are_left_out(tmp_path, monkeypatch):
-    monkeypatch.setattr(readers, "CHUNK", 4096)
+    monkeypatch.setattr(csv_files, "CHUNK", 4096)
     monkeypatch.setattr("train.table.schema.MOST_TEXTS", 200)
     (tmp_path / "t.csv").write_text("id,x,y\n" + "".join(f"u{i},{i},{i % 2}\n" for i in range(5000)))
     table = read_table(tmp_path / "t.csv")

@@ -1,0 +1,284 @@
+"""CSV files, read a block at a time, with the cells that Arrow would change."""
+
+import codecs
+import csv
+import gzip
+import io
+import zlib
+from collections.abc import Iterator, Sequence, Set
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cached_property, partial
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from msgspec import structs
+from pyarrow import csv as arrow_csv
+
+from passfail.manifest import Dialect
+from train.errors import DataError
+from train.table import values
+from train.table.dialects import FALLBACK, HEAD, UTF8, describe, encoding_of, sniff
+from train.table.parts import Block, Job, Part, check_names
+from train.table.schema import Reading
+
+CHUNK = 4 << 20  # bytes of CSV parsed at a time; their columns stay in the CPU's cache
+PIECE = 1 << 17  # of those that are compared at a time
+MOST_FAULTS = 20  # lines that one error names
+
+
+class Csv(Part):
+    """Text with one separator, a header line, and quotes after RFC 4180; gzip or not."""
+
+    def __init__(self, path: Path, reading: Reading) -> None:
+        super().__init__(path, reading)
+        self.dialect = self._found()
+
+    @property
+    def note(self) -> str:
+        return describe(self.dialect)
+
+    def _found(self) -> Dialect:
+        with self._bytes() as file:
+            head = file.read(HEAD)
+            whole = not file.read(1)
+        try:
+            encoding = self.reading.encoding or encoding_of(head, whole)
+            encoding = UTF8 if codecs.lookup(encoding).name == "utf-8" else encoding
+            known = Dialect(encoding=encoding, header=self.reading.header, missing=self.reading.na)
+            lines = head.decode(known.encoding, "replace").splitlines(keepends=True)
+        except LookupError as error:
+            raise DataError(f"{self.path}: unknown encoding '{self.reading.encoding}'; correct --encoding") from error
+        return sniff(lines if whole else lines[:-1], known, self.reading.separator, self.reading.decimal)
+
+    @cached_property
+    def columns(self) -> list[str]:
+        """The names of all columns in the file's order; "" for a column without a name."""
+        for chunk in islice(self._chunks(), 1):
+            self._check_text(chunk, 0)
+        rows = list(islice(self._rows(), 2))
+        where = f"{self.path}: line {rows[0][0] if rows else 1}"
+        if not rows:
+            raise DataError(f"{where}: the file is empty; it needs a header line and rows")
+        if not self.dialect.header:
+            return [f"column{index}" for index in range(1, len(rows[0][1]) + 1)]
+        if len(rows) == 1:
+            line = rows[0][0] + 1
+            raise DataError(f"{self.path}: line {line}: there is a header but no row below it; add rows")
+        names = [name.strip() for name in rows[0][1]]
+        return {"first": ["", *names], "last": [*names, ""], "": names}[self.dialect.extra]
+
+    def header(self) -> list[str]:
+        unnamed = [index for index, name in enumerate(self.columns, 1) if not name]
+        if unnamed and not self.dialect.extra:
+            places = ", ".join(map(str, unnamed))
+            self.warnings = [
+                f"{self.path}: column {places} has no name; it is left out, as an index is; name it to use it"
+            ]
+        names = [name for name in self.columns if name]
+        check_names(names, f"{self.path}: line {self.dialect.skipped + 1}")
+        return names
+
+    def blocks(self, names: Sequence[str], as_text: Set[str]) -> Iterator[Job]:
+        start = 0
+        for chunk in self._chunks():
+            yield partial(self._parse, chunk, start, list(names), as_text)
+            start += len(chunk)
+
+    def _parse(self, chunk: bytes, start: int, names: list[str], as_text: Set[str]) -> Block:
+        self._check_text(chunk, start)
+        if chunk[0] in b"\r\n" and not chunk.strip(b"\r\n"):  # strip copies the chunk
+            return {}
+        table = self._read(chunk, start, names, as_text)
+        if not table.num_rows:
+            return {}
+        # Each column has one chunk, because the text is one block; combine_chunks would copy it.
+        arrays = {name: table[name].chunk(0) for name in table.column_names}
+        found = {name: self.cells(array, name in as_text, self.dialect.decimal) for name, array in arrays.items()}
+        doubtful = self._doubtful(chunk, {name: found[name] for name in found if name not in as_text}, arrays)
+        if doubtful:
+            texts = self._read(chunk, start, doubtful, set(doubtful))
+            for name in doubtful:
+                if not all(_faithful(text) for text in texts[name].chunk(0).unique().to_pylist() if text is not None):
+                    found[name] = replace(found[name], kind="other")
+        return found
+
+    def _doubtful(self, chunk: bytes, found: Block, arrays: dict[str, pa.Array]) -> list[str]:
+        """The columns of numbers that may be codes with leading zeros, hexadecimal, or too large."""
+        integers = any(pa.types.is_integer(arrays[name].type) for name in found)
+        padded = integers and _has_padded(chunk, self.dialect.separator)
+        return [
+            name
+            for name, cells in found.items()
+            if cells.kind in ("number", "other")
+            and (
+                (padded and pa.types.is_integer(arrays[name].type))
+                or (not pa.types.is_string(arrays[name].type) and _largest(arrays[name]) > values.EXACT)
+            )
+        ]
+
+    def _read(self, chunk: bytes, start: int, names: list[str], as_text: Set[str]) -> pa.Table:
+        read = arrow_csv.ReadOptions(
+            use_threads=False,
+            block_size=len(chunk) + 1,
+            column_names=self.columns,
+            skip_rows_after_names=int(start == 0 and self.dialect.header),
+        )
+        parse = arrow_csv.ParseOptions(delimiter=self.dialect.separator, newlines_in_values=True)
+        convert = arrow_csv.ConvertOptions(
+            column_types={name: pa.string() for name in as_text},
+            include_columns=names,
+            null_values=self.missing,
+            strings_can_be_null=True,
+            true_values=["\0"],  # no cell has this value, so true and false stay texts
+            false_values=["\0"],
+            decimal_point=self.dialect.decimal,
+        )
+        try:
+            return arrow_csv.read_csv(pa.BufferReader(chunk), read, parse, convert)
+        except pa.ArrowInvalid as error:
+            raise self._ragged() or DataError(f"{self.path}: not a CSV table: {str(error).splitlines()[0]}") from error
+
+    def _ragged(self) -> DataError | None:
+        """The error for rows whose number of cells differs from the header's, or None."""
+        expected = len(self.columns)
+        rows = self._rows()
+        if self.dialect.header:
+            next(rows)
+        wrong = islice(((line, len(row)) for line, row in rows if len(row) != expected), MOST_FAULTS)
+        header = expected - (self.dialect.extra != "")
+        found = [f"{self.path}: line {line}: {cells} cells where the header has {header}" for line, cells in wrong]
+        if not found:
+            return None
+        found[-1] += "; correct the row (a separator inside a cell needs quotes)"
+        return DataError("\n".join(found))
+
+    def _check_text(self, chunk: bytes, start: int) -> None:
+        if np.frombuffer(chunk, dtype=np.int8).min() > 0:  # ASCII without NUL, in one call
+            return
+        try:
+            chunk.decode()
+        except UnicodeDecodeError as error:
+            if self.reading.encoding is None:
+                raise UndecodableError from error
+            raise self._undecodable(f" line {self._line_at(start + error.start)}:") from error
+        if b"\0" in chunk:
+            line = self._line_at(start + chunk.index(b"\0"))
+            raise DataError(f"{self.path}: line {line}: holds a NUL character; save the table as CSV UTF-8")
+
+    def _undecodable(self, line: str = "") -> DataError:
+        encoding = self.dialect.encoding.removesuffix("-sig")
+        remedy = "name its encoding with --encoding, or save the table as CSV UTF-8"
+        return DataError(f"{self.path}:{line} not text in the encoding {encoding}; {remedy}")
+
+    def fall_back(self) -> bool:
+        """Read the file as Windows-1252 from now on; return whether that is a change."""
+        was, self.dialect = self.dialect, structs.replace(self.dialect, encoding=FALLBACK)
+        return was != self.dialect
+
+    def _chunks(self) -> Iterator[bytes]:
+        """Yield the text as UTF-8, cut after rows; a line's end after an open quote is in a cell."""
+        with self._text() as file:
+            while line := file.read(CHUNK):
+                lines, inside = [line], b'"' in line and line.count(b'"') % 2
+                while line and (inside or not line.endswith(b"\n")):
+                    line = file.readline()
+                    lines.append(line)
+                    inside ^= line.count(b'"') % 2
+                yield b"".join(lines)
+
+    def _rows(self) -> Iterator[tuple[int, list[str]]]:
+        """Yield (first line, cells) of each row with the header, without blank lines, as Arrow does."""
+        csv.field_size_limit(2**31 - 1)
+        with self._text() as file:
+            text = io.TextIOWrapper(file, "utf-8", "replace", newline="")
+            reader = csv.reader(text, delimiter=self.dialect.separator)
+            line = 1
+            for row in reader:
+                if row:
+                    yield line + self.dialect.skipped, row
+                line = reader.line_num + 1
+
+    def line(self, row: int | None) -> str:
+        number = (row or 0) + int(self.dialect.header and row is not None)
+        return f" line {next(islice(self._rows(), number, None))[0]}:"
+
+    def _line_at(self, offset: int) -> int:
+        with self._text() as file:
+            return file.read(offset).count(b"\n") + 1 + self.dialect.skipped
+
+    @contextmanager
+    def _text(self) -> Iterator[BinaryIO]:
+        """The file's text as UTF-8, from the header on."""
+        with self._bytes() as file:
+            text: BinaryIO = file
+            if self.dialect.encoding != UTF8:
+                text = cast(BinaryIO, _Recoded(file, self.dialect.encoding))
+            elif file.read(3) != b"\xef\xbb\xbf":
+                file.seek(0)
+            try:
+                for _ in range(self.dialect.skipped):
+                    text.readline()
+                yield text
+            except UnicodeError as error:
+                raise self._undecodable() from error
+
+    @contextmanager
+    def _bytes(self) -> Iterator[BinaryIO]:
+        """The file's bytes, decompressed. Raises DataError if they can't be read."""
+        try:
+            with open(self.path, "rb") as file:
+                packed = file.read(2) == b"\x1f\x8b"
+            with cast(BinaryIO, gzip.open(self.path, "rb") if packed else open(self.path, "rb")) as text:
+                yield text
+        except (OSError, EOFError, zlib.error) as error:
+            why = getattr(error, "strerror", None) or "its gzip compression is damaged"
+            raise DataError(f"{self.path}: can't be read: {why}") from error
+
+
+class UndecodableError(Exception):
+    """A CSV file that was read as UTF-8 is not UTF-8."""
+
+
+class _Recoded(io.BufferedIOBase):
+    """A file in some encoding, read as UTF-8."""
+
+    def __init__(self, file: BinaryIO, encoding: str) -> None:
+        self.text = io.TextIOWrapper(file, encoding, newline="")
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int | None = -1) -> bytes:
+        return self.text.read(size).encode()
+
+    read1 = read
+
+    def readline(self, size: int | None = -1) -> bytes:
+        return self.text.readline().encode()
+
+
+def _has_padded(chunk: bytes, separator: str) -> bool:
+    """Whether a cell may start with a 0 followed by a digit or an x."""
+    data, marks = np.frombuffer(b"\n" + chunk, dtype=np.uint8), np.array([*f'{separator}\n" '.encode()], dtype=np.uint8)
+    for start in range(0, len(data) - 2, PIECE):
+        before, zero, after = (data[start + at : min(start + PIECE, len(data) - 2) + at] for at in range(3))
+        found = (zero == ord("0")) & ((after - np.uint8(ord("0")) < 10) | (after | 32 == ord("x")))
+        if np.isin(before[found], marks).any():
+            return True
+    return False
+
+
+def _largest(numbers: pa.Array) -> float:
+    """The largest absolute value of an Arrow array."""
+    return max(float(abs(bound.as_py())) for bound in pc.min_max(numbers).values())
+
+
+def _faithful(text: str) -> bool:
+    """Whether Arrow's number for a text is the text's meaning."""
+    text = text.strip()
+    return not values.PADDED.fullmatch(text) and not values.HEXADECIMAL.fullmatch(text) and values.is_exact(text)

@@ -1,0 +1,62 @@
+"""Parquet files, read a batch of rows at a time."""
+
+import re
+from collections.abc import Iterator, Sequence, Set
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from train.errors import DataError
+from train.table.parts import Block, Cells, Job, Part, check_names
+from train.table.schema import Reading
+
+BATCH = 1 << 15  # rows decoded at a time, or fewer: at most CELLS cells
+CELLS = 1 << 20
+
+
+class Parquet(Part):
+    """A Parquet file; its texts are trimmed and may mean missing, like cells of CSV."""
+
+    def __init__(self, path: Path, reading: Reading) -> None:
+        super().__init__(path, reading)
+        with self._damage():
+            self.schema = pq.read_schema(path)
+
+    def header(self) -> list[str]:
+        """The names of the columns, without the unnamed index that pandas adds."""
+        names = [name for name in self.schema.names if not re.fullmatch(r"__index_level_\d+__", name)]
+        check_names(names, str(self.path))
+        return names
+
+    def blocks(self, names: Sequence[str], as_text: Set[str]) -> Iterator[Job]:
+        for name in names:
+            if pa.types.is_nested(kind := self.schema.field(name).type):
+                found = f"holds {kind}, not one value a row"
+                raise DataError(f"{self.path}: column '{name}': {found}; leave it out with --drop '{name}'")
+        # Stream the file: otherwise Arrow would hold each whole row group, and read the next ones ahead.
+        with self._damage(), pq.ParquetFile(self.path, pre_buffer=False, buffer_size=1 << 20) as file:
+            for batch in file.iter_batches(max(1, min(BATCH, CELLS // len(names))), columns=list(names)):
+                yield partial(self._block, batch, as_text)
+
+    def _block(self, batch: pa.RecordBatch, as_text: Set[str]) -> Block:
+        return {name: self._column(name, batch[name], name in as_text) for name in batch.schema.names}
+
+    def _column(self, name: str, array: pa.Array, as_text: bool) -> Cells:
+        try:
+            return self.cells(array, as_text)
+        except pa.ArrowException as error:  # such as bytes that are not UTF-8, or a UUID
+            found = f"its {array.type} can be read neither as numbers nor as text"
+            raise DataError(f"{self.path}: column '{name}': {found}; leave it out with --drop '{name}'") from error
+
+    def line(self, row: int | None) -> str:
+        return "" if row is None else f" row {row + 1}:"
+
+    @contextmanager
+    def _damage(self) -> Iterator[None]:
+        try:
+            yield
+        except (pa.ArrowException, OSError) as error:
+            raise DataError(f"{self.path}: not a Parquet file: {str(error).splitlines()[0]}; write it again") from error

@@ -1,0 +1,134 @@
+"""The parts of a table: what each file offers, and the cells of its columns."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence, Set
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from passfail.arrays import Floats
+from passfail.manifest import MISSING, Dialect
+from train.errors import DataError
+from train.table import values
+from train.table.schema import Reading
+
+
+@dataclass(frozen=True)
+class Cells:
+    """The cells of one column in a block of m rows.
+
+    Attributes
+    ----------
+    kind : "number"; "text"; "date" (a date or a time); "other" for cells that must be read again as text, because a
+        number would change them; None if every cell is missing.
+    numbers : float64 (m,), the number, the index of the text in `texts`, the microseconds since 1970 of a date, or 0
+        for a time of day; NaN for missing.
+    unit : the unit of all numbers, "" for none.
+    thousands : the marks between thousands that some numbers have.
+    """
+
+    kind: Literal["number", "text", "date", "other"] | None
+    numbers: Floats
+    texts: tuple[str, ...] = ()
+    unit: str = ""
+    thousands: str = ""
+
+
+Block = dict[str, Cells]
+Job = Callable[[], Block]
+
+
+class Part(ABC):
+    """One file of a table; `note` and `warnings` are sentences about its layout and its columns."""
+
+    def __init__(self, path: Path, reading: Reading) -> None:
+        self.path, self.reading = path, reading
+        self.missing = sorted({*MISSING, *reading.na})
+        self.dialect = Dialect(missing=reading.na)
+        self.warnings: list[str] = []
+
+    @property
+    def note(self) -> str:
+        """The unusual properties of the file's layout, in words."""
+        return ""
+
+    @abstractmethod
+    def header(self) -> list[str]:
+        """The names of the columns. Raises DataError if they can't be used."""
+
+    @abstractmethod
+    def blocks(self, names: Sequence[str], as_text: Set[str]) -> Iterator[Job]:
+        """Yield jobs in the order of rows; each returns a Block of `names`, in any thread.
+
+        as_text : the columns whose cells stay texts, exactly as in the file.
+        """
+
+    @abstractmethod
+    def line(self, row: int | None) -> str:
+        """The place of a row (0: the first; None: the header), as a text to follow the file's name."""
+
+    def sha256(self) -> str:
+        """The SHA-256 of the file."""
+        with open(self.path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def cells(self, array: pa.Array, as_text: bool, decimal: str = ".") -> Cells:
+        """Convert an Arrow array to Cells."""
+        if pa.types.is_dictionary(array.type):
+            array = array.dictionary_decode()
+        kind = array.type
+        if pa.types.is_null(kind):
+            return Cells(None, np.full(len(array), np.nan))
+        if not as_text and pa.types.is_temporal(kind):
+            if pa.types.is_date(kind) or pa.types.is_timestamp(kind):
+                array = array.cast(pa.timestamp("us", getattr(kind, "tz", None)), safe=False).cast(pa.int64())
+                return Cells("date", array.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False))
+            return Cells("date", np.where(array.is_valid().to_numpy(zero_copy_only=False), 0.0, np.nan))
+        if not as_text and (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
+            return self._numbers(array)
+        # Only the distinct texts, because they are few; NaN becomes "nan", which is missing.
+        coded = array.dictionary_encode()
+        texts = pc.utf8_trim_whitespace(coded.dictionary.cast(pa.string()))
+        texts = pc.if_else(pc.is_in(texts, pa.array(self.missing)), None, texts).dictionary_encode()
+        codes = texts.indices.take(coded.indices).cast(pa.float64()).to_numpy(zero_copy_only=False)
+        found = tuple(texts.dictionary.to_pylist())
+        if not found:
+            return Cells(None, np.full(len(array), np.nan))
+        if not as_text and (read := values.numbers(found, decimal)):
+            return Cells("number", _recoded(codes, read[0]), unit=read[1], thousands=read[2])
+        return Cells("text", codes, found)
+
+    def _numbers(self, array: pa.Array) -> Cells:
+        numbers = array.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+        if pa.types.is_integer(array.type) and len(array) > array.null_count:
+            least, most = (value.as_py() for value in pc.min_max(array).values())
+            if max(-least, most) > values.EXACT:
+                integers = array.drop_null().to_numpy(zero_copy_only=False)
+                if (integers.astype(np.float64).astype(object) != integers.astype(object)).any():
+                    return Cells("other", numbers)
+        return Cells("number", numbers)
+
+
+def _recoded(codes: Floats, numbers: Sequence[float]) -> Floats:
+    """Map codes (m,), indices or NaN, to numbers[code]; NaN stays."""
+    known = ~np.isnan(codes)
+    found = np.full(len(codes), np.nan)
+    found[known] = np.asarray(numbers, dtype=np.float64)[codes[known].astype(np.intp)]
+    return found
+
+
+def check_names(names: Sequence[str], where: str) -> None:
+    if len(names) == 1:
+        raise DataError(f"{where}: only one column, '{names[0]}'; name the separator of its columns with --separator")
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            raise DataError(f"{where}: two columns are called '{name}'; rename one")
+        if not name.isprintable() or set(name) & set('"\\'):
+            raise DataError(
+                f"{where}: the name of column {index + 1} holds a quote, a backslash or a control character; rename it"
+            )

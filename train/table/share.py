@@ -1,0 +1,322 @@
+"""The share of a table that one process reads: cells in temporary files, and summaries."""
+
+import hashlib
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pyarrow as pa
+
+from passfail.arrays import Bools, Floats
+from passfail.manifest import Dates, Feature, Target
+from train import distributed
+from train.errors import DataError
+from train.table.csv_files import MOST_FAULTS, Csv, UndecodableError
+from train.table.groups import Groups, groups
+from train.table.out_of_core import TemporaryArray, in_order, ones, pieces
+from train.table.parts import Block, Part
+from train.table.schema import Fault, Level, Place, Reading, Summary
+
+PROGRESS = 2.0  # seconds between two lines of progress
+
+Log = Callable[[str], object]
+
+
+@dataclass
+class Found:
+    """The inferred roles of the columns.
+
+    Attributes
+    ----------
+    codes : {column: {text: its number}}.
+    sources : {feature: its column}, for parts of dates.
+    dates, pooled : as in Table.
+    """
+
+    target: Target
+    features: list[Feature] = field(default_factory=list)
+    codes: dict[str, dict[str, float]] = field(default_factory=dict)
+    sources: dict[str, str] = field(default_factory=dict)
+    dates: dict[str, Dates] = field(default_factory=dict)
+    pooled: dict[str, str] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+    def source(self, feature: str) -> str:
+        """The column of a feature."""
+        return self.sources.get(feature, feature)
+
+
+@contextmanager
+def noted(faults: list[tuple[str, Fault]], name: str) -> Iterator[None]:
+    """Append a column's Fault to the list."""
+    try:
+        yield
+    except Fault as fault:
+        faults.append((name, fault))
+
+
+class Share:
+    """The parts of the table that this process reads: cells in temporary files, texts as codes."""
+
+    def __init__(
+        self, parts: Sequence[Part], header: Sequence[str], features: Sequence[str], reading: Reading, log: Log
+    ) -> None:
+        assert reading.target is not None
+        self.parts, self.header, self.reading, self.log = parts, header, reading, log
+        self.features, self.target = features, reading.target
+        others = filter(None, (reading.target, reading.weights, reading.cluster, reading.group, reading.time))
+        self.names = [*features, *dict.fromkeys([*others, *(name for name in reading.by if name not in features)])]
+        dropping = [n for n in features if reading.missing.get(n, reading.missing.get("")) == "drop"]
+        self.required = [reading.target, *dropping]  # a row without one of these is left out
+        self.dropped = 0
+        self.why_dropped = "they have no target" if not dropping else "they have no target or a missing cell"
+
+    def read(self) -> tuple[dict[str, Summary], str]:
+        """Read the parts; read again if cells that looked like numbers are texts further down.
+
+        Returns
+        -------
+        ({name: its Summary over all processes}, the SHA-256 of the table).
+        """
+        as_text = {self.target, *self.reading.categorical, *self.reading.order, *self.reading.dates}
+        while True:
+            try:
+                fault, mine = None, self._pass(as_text)
+            except DataError as error:
+                fault, mine = str(error), None
+            shares = distributed.gathered((fault, mine))
+            for fault, _ in shares:
+                if fault:
+                    raise DataError(fault)
+            columns = {name: Summary() for name in self.names}
+            passes = [found for _, found in shares if found is not None]
+            for share, _, _ in passes:
+                for name, column in share.items():
+                    columns[name].add(column)
+            mixed = {name for name, column in columns.items() if name not in as_text and column.mixed}
+            if not mixed:
+                break
+            as_text = as_text | mixed
+        if any(share[self.target].count == 0 for share, _, _ in passes):
+            self._no_rows()
+        self.dropped = sum(dropped for _, dropped, _ in passes)
+        digests = sorted(digest for _, _, digests in passes for digest in digests)
+        if len(digests) == 1:
+            return columns, digests[0][1]
+        # The output of `sha256sum * | sha256sum` in the folder.
+        lines = "".join(f"{digest}  {name}\n" for name, digest in digests)
+        return columns, hashlib.sha256(lines.encode()).hexdigest()
+
+    def _no_rows(self) -> None:
+        where = self.parts[0].path
+        if distributed.ranks() > 1:
+            raise DataError(f"{where}: the parts that a process reads have no row; start fewer processes")
+        raise DataError(f"{where}: there is no row in it; the table needs rows with a target")
+
+    def _pass(self, as_text: Set[str]) -> tuple[dict[str, Summary], int, list[tuple[str, str]]]:
+        """Read this process's parts once; return summaries, rows left out, and (name, SHA-256)."""
+        mine = range(distributed.rank(), len(self.parts), distributed.ranks())
+        digests: list[tuple[str, str]] = []
+        hashing = threading.Thread(
+            target=lambda: digests.extend((self.parts[i].path.name, self.parts[i].sha256()) for i in mine), daemon=True
+        )
+        hashing.start()
+        while True:
+            self.x, self.rows, self.dropped = TemporaryArray(), 0, 0
+            self.others = [TemporaryArray() for _ in self.names[len(self.features) :]]
+            self.columns = {name: Summary() for name in self.names}
+            self.lengths: list[tuple[int, int]] = []
+            try:
+                for index in mine:
+                    self._read_part(index, as_text)
+                break
+            except UndecodableError:
+                part = self.parts[index]
+                assert isinstance(part, Csv)
+                part.fall_back()
+        hashing.join()
+        return self.columns, self.dropped, digests
+
+    def _read_part(self, index: int, as_text: Set[str]) -> None:
+        part, row, heard, before = self.parts[index], 0, time.monotonic(), self.rows
+        for block in in_order(self._jobs(part, as_text), pa.cpu_count()):
+            self._take(block, index, row)
+            row += block.rows
+            if time.monotonic() - heard >= PROGRESS:
+                heard = time.monotonic()
+                self.log(f"{part.path}: {self.rows} rows read")
+        self.lengths.append((index, self.rows - before))
+
+    def _jobs(self, part: Part, as_text: Set[str]) -> Iterator[Callable[[], "_Summarized"]]:
+        if part.header() != self.header:
+            raise DataError(f"{part.path}: its columns are not those of {self.parts[0].path}; make them the same")
+        for job in part.blocks(self.names, as_text):
+            yield lambda job=job: _Summarized(self.names, job(), self.required)  # type: ignore[misc]
+
+    def _take(self, block: "_Summarized", part: int, row: int) -> None:
+        """Append a block, which begins at `row` of its part, and merge its summaries."""
+        for index, (name, new) in enumerate(zip(self.names, block.columns, strict=True)):
+            known = self.columns[name]
+            texts = list(new.levels)
+            known.add(_moved(new, part, row))
+            if known.too_many:
+                known.levels = {}
+                block.values[index] = 0.0
+            elif texts:
+                codes = {text: code for code, text in enumerate(known.levels)}
+                block.values[index] = _renumbered(block.values[index], [codes[text] for text in texts])
+        self.x.append(block.values[: len(self.features)].T)
+        for array, column in zip(self.others, block.values[len(self.features) :], strict=True):
+            array.append(column)
+        self.rows += block.values.shape[1]
+        self.dropped += block.rows - block.values.shape[1]
+
+    def arrays(self, found: Found) -> tuple[Floats, Floats, Floats]:
+        """The arrays x, y and weight for the inferred features."""
+        x, others = self.x.array(self.rows, len(self.features)), [other.array(self.rows) for other in self.others]
+        orders = {
+            name: [codes[text] for text in self.columns[name].levels]
+            for name, codes in found.codes.items()
+            if name in self.columns and self.columns[name].levels
+        }
+        origin = [found.source(feature.name) for feature in found.features]
+        kept = [self.features.index(name) for name in origin]
+        dated = [(at, f.name) for at, f in enumerate(found.features) if f.name in found.sources]
+        for at, name in dated:
+            orders[name] = [found.codes[name][text] for text in self.columns[origin[at]].levels]
+        narrow = TemporaryArray() if dated or len(kept) < len(self.features) else None
+        for part in pieces(self.rows, 1 << 16, x, *others):
+            for column, name in zip([*x[part].T, *(other[part] for other in others)], self.names, strict=True):
+                if name in orders:
+                    column[:] = _renumbered(column, orders[name])
+            if narrow:
+                block = x[part][:, kept]
+                for at, name in dated:
+                    block[:, at] = _renumbered(block[:, at], orders[name])
+                narrow.append(block)
+        x, y = narrow.array(self.rows, len(kept)) if narrow else x, others[0]
+        self._other = dict(zip(self.names[len(self.features) :], others, strict=True))
+        weight = self.other(self.reading.weights)
+        weight = ones(self.rows) if weight is None else weight
+        self._check_outcomes(y, weight, found.target)
+        return x, y, weight
+
+    def other(self, name: str | None) -> Floats | None:
+        """The values (n,) of a column that is not a feature; None without a name."""
+        return self._other[name] if name else None
+
+    def groups(self, found: Found, x: Floats) -> dict[str, Groups]:
+        """The groups of rows of each column of --by: a feature's, or another column's."""
+        by: dict[str, Groups] = {}
+        faults: list[tuple[str, Fault]] = []
+        features = {feature.name: (x[:, at], feature.levels) for at, feature in enumerate(found.features)}
+        for name in self.reading.by:
+            with noted(faults, name):
+                if name in self.features and name not in features:
+                    raise Fault(None, "it is no feature", f"--drop '{name}' lets --by use it", f"--drop '{name}'")
+                by[name] = groups(*(features.get(name) or (self._other[name], tuple(found.codes.get(name, ())))))
+        if faults:
+            raise self.error(faults)
+        return by
+
+    def _check_outcomes(self, y: Floats, weight: Floats, target: Target) -> None:
+        """Raise DataError if all rows with a weight above 0, in all processes, have one outcome."""
+        seen = set().union(*distributed.gathered(set(np.unique(y[weight > 0]).tolist())))
+        if len(seen) == 1 and self.reading.weights:
+            value = target.values[int(seen.pop())]
+            found = f"every row of a weight above 0 has the {target.name} {value!r}"
+            raise self.error([(self.reading.weights, Fault(None, found, "a target needs rows of both outcomes"))])
+
+    def error(self, faults: Sequence[tuple[str, Fault]]) -> DataError:
+        """One DataError for all (column, Fault), with places and with the options that allow them."""
+        lines = [f"{self._place(fault.place)} column '{name}': {fault}" for name, fault in faults[:MOST_FAULTS]]
+        options = [fault.option for _, fault in faults]
+        if len(faults) > 1 and all(options):
+            lines.append(f"to get past all of them, add: {' '.join(options)}")
+        return DataError("\n".join(lines))
+
+    def _place(self, place: Place | None) -> str:
+        part, row = (0, None) if place is None else place
+        return f"{self.parts[part].path}:{self.parts[part].line(row)}"
+
+
+class _Summarized:
+    """A block of cells, summarised.
+
+    Attributes
+    ----------
+    rows : the number of rows in the block.
+    values : float64 (columns, m), of the m rows kept; a text is its index in its Summary's levels.
+    columns : the Summary of each column, whose places are rows of the block.
+    """
+
+    def __init__(self, names: Sequence[str], block: Block, required: Sequence[str]) -> None:
+        self.rows = len(block[names[0]].numbers) if block else 0
+        self.columns = [Summary() for _ in names]
+        kept: Bools = np.ones(self.rows, dtype=bool)
+        for name in required if self.rows else ():
+            kept &= ~np.isnan(block[name].numbers)
+        rows = np.flatnonzero(kept)
+        self.values = np.empty((len(names), len(rows)))
+        for index, name in enumerate(names if self.rows else ()):
+            cells = block[name]
+            numbers = cells.numbers if len(rows) == self.rows else cells.numbers[rows]
+            self.values[index] = numbers
+            known = ~np.isnan(numbers)
+            count = int(np.count_nonzero(known))
+            summary = self.columns[index] = Summary(count=count, missing=len(numbers) - count)
+            summary.kinds = {cells.kind} - {None} if count else set()  # type: ignore[assignment]
+            if summary.missing:
+                summary.first_missing = (0, int(rows[(~known).argmax()]))
+            if cells.kind == "text":
+                summary.levels = _levels(cells.texts, numbers, known, rows)
+                self.values[index] = _renumbered(numbers, _positions(cells.texts, summary.levels))
+            elif count:
+                summary.units, summary.thousands = {cells.unit}, set(cells.thousands)
+                present = numbers if count == len(numbers) else numbers[known]
+                summary.minimum, summary.maximum = float(present.min()), float(present.max())
+                if summary.minimum < 0:
+                    summary.negative = (0, int(rows[(numbers < 0).argmax()]))
+                if np.isinf([summary.minimum, summary.maximum]).any():
+                    summary.infinite = (0, int(rows[np.isinf(numbers).argmax()]))
+
+
+def _levels(texts: Sequence[str], numbers: Floats, known: Bools, rows: np.ndarray) -> dict[str, Level]:
+    """The texts that occur in codes (m,), as {text: its Level}.
+
+    known : bool (m,), whether the code is not NaN. rows : (m,), the places.
+    """
+    there = np.flatnonzero(known)
+    codes = numbers[there].astype(np.intp)
+    first = np.zeros(len(texts), dtype=np.intp)
+    first[codes[::-1]] = rows[there[::-1]]
+    counts = np.bincount(codes, minlength=len(texts)).tolist()
+    return {t: Level(n, (0, at)) for t, n, at in zip(texts, counts, first.tolist(), strict=True) if n}
+
+
+def _positions(texts: Sequence[str], levels: Mapping[str, Level]) -> list[float]:
+    positions = {text: float(index) for index, text in enumerate(levels)}
+    return [positions.get(text, np.nan) for text in texts]
+
+
+def _moved(summary: Summary, part: int, row: int) -> Summary:
+    """A block's Summary, with its places converted to (part, row in the part)."""
+
+    def moved(place: Place | None) -> Place | None:
+        return place and (part, row + place[1])
+
+    return replace(
+        summary,
+        first_missing=moved(summary.first_missing),
+        infinite=moved(summary.infinite),
+        negative=moved(summary.negative),
+        levels={text: Level(count, (part, row + place[1])) for text, (count, place) in summary.levels.items()},
+    )
+
+
+def _renumbered(codes: Floats, new: Sequence[float]) -> Floats:
+    """Map codes (m,), indices or NaN, to new[code]; NaN stays."""
+    return np.array([*new, np.nan])[np.where(np.isnan(codes), len(new), codes).astype(np.intp)]
