@@ -48,3 +48,12 @@ def test_options_go_by_the_commands_names(fitted: Fitted) -> None:
         fit(TABLE, ridge=1)
     with pytest.raises(TrainError, match="there is no column 'admitted'"):
         fit(TABLE, target="admitted")
+
+
+def test_its_export_is_the_commands_export(models: Path, fitted: Fitted, tmp_path: Path) -> None:
+    manifest = fitted.export(tmp_path)
+
+    model, other = load(tmp_path / "admissions"), load(models / "admissions")
+    assert model.manifest == manifest
+    assert (manifest.version, manifest.parameters) == (1, other.manifest.parameters)
+    assert manifest.files["model.onnx"] == other.manifest.files["model.onnx"]
