@@ -18,6 +18,7 @@ from passfail import manifest as contract
 from passfail.__main__ import main as library
 from serve.http import errors
 from serve.replay import main as replay
+from serve.server import head
 from serve.server.flask_app import create_app
 from serve.settings import Config
 from serve.telemetry.logs import Line
@@ -109,6 +110,17 @@ def test_every_status_is_in_the_table_of_errors() -> None:
     }
 
     assert {status for status, _ in errors.MEANINGS.values()} <= listed
+
+
+def test_every_status_of_the_parser_is_in_the_table_of_what_it_refuses() -> None:
+    """tests/integration/test_worker_classes.py sends what the rows say."""
+    rows = table(section(REFERENCE["errors"], "## Refused by the parser"))
+    code = (ROOT / "serve" / "server" / "head.py").read_text()
+
+    assert {row[0] for row in rows} == set(re.findall(r"Refused\((\d+)", code))
+    assert set(re.findall("[0-9]{1,2},[0-9]{3}", str(rows))) == {
+        f"{most:,}" for most in (head.LINE_MOST, head.FIELD_MOST)
+    }
 
 
 def test_every_metric_is_in_the_table_of_metrics(models: Path) -> None:

@@ -67,7 +67,7 @@ def test_both_worker_classes_refuse_what_is_not_http(services, sent):
     assert 400 <= asgi <= 501
 
 
-# (What our connection answers, what gunicorn's parser makes of it): serve/server/connection.py lists why.
+# {what is sent: (the bytes, the status)}: docs/reference/errors.md lists them.
 STRICTER = {
     "a method of its own": (raw("BREW", body=ROW), 501),
     "a tunnel": (raw("CONNECT", "there:443"), 501),
