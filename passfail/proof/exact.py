@@ -18,13 +18,12 @@ from passfail.proof.reference import Subject
 # Decimal rounds its exp correctly to this many digits; a float64 has 17.
 DIGITS = Context(prec=40, Emin=-(10**6), Emax=10**6)
 Pair = tuple[Floats, Floats]  # (high, low)
-WHOLE = 1074  # every float64 times 2^1074 is a whole number
 
 
 def logits(subject: Subject, columns: Floats) -> tuple[Floats, Floats]:
     """The exact logits of a model without a hidden layer.
 
-    All numbers are integers: weight / scale gets a common denominator, and a float64 is a multiple of 2^-1074.
+    All numbers are integers: fractions of one denominator, times the row's largest power of two.
 
     Parameters
     ----------
@@ -35,19 +34,22 @@ def logits(subject: Subject, columns: Floats) -> tuple[Floats, Floats]:
     (high, low), float64 (n,) each.
     """
     shares = [Fraction(c.weight) / Fraction(c.scale) for c in subject.parameters.columns]
-    denominator = math.lcm(*(share.denominator for share in shares))
-    slopes = [int(share * denominator) for share in shares]
-    centers = [_whole(column.center) for column in subject.parameters.columns]
-    intercept = _whole(subject.parameters.intercept) * denominator
-    unit = denominator << WHOLE
+    moved = [share * Fraction(c.center) for share, c in zip(shares, subject.parameters.columns, strict=True)]
+    start = Fraction(subject.parameters.intercept) - sum(moved)
+    denominator = math.lcm(start.denominator, *(share.denominator for share in shares))
+    slopes, intercept = [int(share * denominator) for share in shares], int(start * denominator)
     high, low = [], []
     for row in columns.tolist():
-        number = intercept
-        for value, center, slope in zip(row, centers, slopes, strict=True):
-            number += (_whole(value) - center) * slope
+        ratios = [value.as_integer_ratio() for value in row]
+        unit = max(below for _, below in ratios)
+        number = intercept * unit
+        for (above, below), slope in zip(ratios, slopes, strict=True):
+            number += above * (unit // below) * slope
+        unit *= denominator
         try:
             high.append(number / unit)  # Python rounds a division of integers correctly
-            low.append((number - _whole(high[-1]) * denominator) / unit)
+            above, below = high[-1].as_integer_ratio()
+            low.append((number * below - above * unit) / (unit * below))
         except OverflowError:
             high.append(math.copysign(math.inf, number))
             low.append(0.0)
@@ -177,8 +179,3 @@ def _sum(a: Floats, b: Floats) -> Pair:
     high = a + b
     part = high - a
     return high, (a - (high - part)) + (b - part)
-
-
-def _whole(value: float) -> int:
-    numerator, denominator = value.as_integer_ratio()
-    return (numerator << WHOLE) // denominator

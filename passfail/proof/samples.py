@@ -106,14 +106,16 @@ def _across(subject: Subject, x: Floats, generator: Draws) -> Floats:
         return x[:0]
     n = len(x)
     odds = RANGE[0] + (RANGE[1] - RANGE[0]) * (np.arange(n) + generator.random(n)) / n
-    score = np.array([score_at(subject.link, p) for p in (1 / (1 + np.exp(-odds))).tolist()])
+    score = odds
+    if subject.link != "logit":
+        score = np.array([score_at(subject.link, p) for p in (1 / (1 + np.exp(-odds))).tolist()])
     column = generator.choice(movable, n)
     each = np.arange(n)
     center, scale, weight = (part[column] for part in reference.scaling(subject))
-    rest = reference.logit(subject, x) - reference.terms(subject, x)[each, column]
-    x[each, np.array([c.feature for c in subject.parameters.columns])[column]] = (
-        score - rest
-    ) / weight * scale + center
+    terms = reference.terms(subject, x)
+    rest = reference.total(subject, terms) - terms[each, column]
+    feature = np.array([c.feature for c in subject.parameters.columns])[column]
+    x[each, feature] = (score - rest) / weight * scale + center
     return x
 
 
