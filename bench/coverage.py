@@ -8,6 +8,7 @@ import argparse
 from types import SimpleNamespace
 
 import numpy as np
+import torch
 
 from passfail.arrays import Floats
 from passfail.intervals import Intervals
@@ -15,8 +16,10 @@ from passfail.links import LINKS, score_at
 from passfail.manifest import Feature
 from passfail.proof import reference
 from train.evaluation.coefficients import statistics
+from train.evaluation.profile import profile
 from train.model.logistic import parameters
 from train.solvers.fit import fit
+from train.solvers.objective import Objective
 from train.solvers.options import Options
 
 TRUE = np.array([-0.5, 1.0, -0.7, 0.4])  # the intercept, then the slopes
@@ -53,8 +56,12 @@ def main() -> None:
             again.append(reference.logit(model, asked))
     low, high = np.percentile(again, (2.5, 97.5), axis=0)
     probability = np.vectorize(LINKS[options.link].probability)
-    for p, ours, *ends in zip(PLACES, found, probability(low), probability(high), strict=True):
-        print(f"  at {p}: {ours[0]:.3f} to {ours[1]:.3f}, by {len(again)} bootstraps {ends[0]:.3f} to {ends[1]:.3f}")
+    profiles = probability(profiled(x, y, options.link, asked))
+    for p, ours, other, *ends in zip(PLACES, found, profiles, probability(low), probability(high), strict=True):
+        print(
+            f"  at {p}: {ours[0]:.3f} to {ours[1]:.3f}, by profile likelihood {other[0]:.3f} to {other[1]:.3f}, "
+            f"by {len(again)} bootstraps {ends[0]:.3f} to {ends[1]:.3f}"
+        )
 
 
 def draw(generator: np.random.Generator, rows: int, link: str) -> tuple[Floats, Floats]:
@@ -82,6 +89,16 @@ def ask(x: Floats, y: Floats, link: str, asked: Floats) -> Floats | None:
     """The intervals (k, 2) of rows (k, d), from a fit to a table; None if it has none."""
     model = fitted_model(x, y, link)
     return None if model is None else Intervals(model).at(asked, reference.logit(model, asked))
+
+
+def profiled(x: Floats, y: Floats, link: str, asked: Floats) -> Floats:
+    """The profile likelihood intervals (k, 2) of the scores of the rows asked (k, d)."""
+    features = [Feature(f"x{i}", "numeric", (), float(c.min()), float(c.max()), None) for i, c in enumerate(x.T)]
+    options = Options(link=link)
+    fitted = fit(features, x, y, np.ones(len(y)), options, log=lambda line: None)
+    objective = Objective(fitted.model, fitted.rows.matrices, options)
+    rows = fitted.model.matrix(torch.from_numpy(asked))
+    return np.array([profile(objective, fitted.model.beta, row)[:2] for row in rows])
 
 
 if __name__ == "__main__":

@@ -193,7 +193,10 @@ def _schemas(served: Served, config: Config) -> Schema:
                 "model": {"const": manifest.name},
                 "version": {"type": "integer"},
                 "outside": {"type": "array", "items": {"enum": [f.name for f in manifest.features]}},
-                "interval": {"type": "object", "additionalProperties": {"type": "number"}},
+                "interval": {
+                    "type": "object",
+                    "properties": {"low": {"type": "number"}, "high": {"type": "number"}, "method": {"enum": ["wald"]}},
+                },
                 "explanation": {"type": "object", "additionalProperties": {}},
                 "evidence": {"type": ["object", "null"], "additionalProperties": {}},
                 **({"unseen": {"type": "array", "items": {"enum": list(manifest.pooled)}}} if manifest.pooled else {}),

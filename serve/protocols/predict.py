@@ -155,7 +155,9 @@ def _answers(
     logit, probability = served.predict(x, place, request_digest, "unwatched" not in asked)
     more: dict[str, Sequence[object]] = {}
     if intervals is not None:
-        more["interval"] = [{"low": low, "high": high} for low, high in intervals.at(x, logit).tolist()]
+        more["interval"] = [
+            {"low": low, "high": high, "method": "wald"} for low, high in intervals.at(x, logit).tolist()
+        ]
     if "explain" in asked:
         if len(x) > EXPLAINED:
             raise BodyTooLarge(f"more than {EXPLAINED} rows to explain; send them in several requests")

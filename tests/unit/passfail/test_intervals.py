@@ -103,7 +103,8 @@ def test_the_service_and_python_give_the_same_interval(models, ask):
     predictions = opened(models, "admissions").predict(rows, interval=True)
     answers = ask("/predict?interval=true", rows).json
 
-    assert [list(answer["interval"].values()) for answer in answers] == predictions.interval.tolist()
+    expected = [{"low": low, "high": high, "method": "wald"} for low, high in predictions.interval.tolist()]
+    assert [answer["interval"] for answer in answers] == expected
     assert all(answer["interval"]["low"] < answer["probability"] < answer["interval"]["high"] for answer in answers)
     assert ask("/predict?interval=true&explain=true", rows[0]).json["interval"] == answers[0]["interval"]
     assert opened(models, "admissions").predict(rows).interval is None
