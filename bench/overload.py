@@ -7,7 +7,7 @@ costs a good part of answering it, so no server can refuse ten times its capacit
 of the bench's own delay in sending. If it is large, the bench could not keep up, and its figures are not the server's.
 
 The answer is first judged as in make chaos; each answer must then have the same bytes. The exit status is 1 in each of
-these cases. An answer has other bytes. A request was lost, or refused without 503 and Retry-After. One request in ten
+these cases. An answer has other bytes. A request was lost, or refused without 503 and Retry-After. One request in four
 was refused at a fifth of the capacity. At ten times, less than half of the capacity was answered. An answer waited for
 longer than the requests before it take, as many as MAX_IN_FLIGHT admits.
 """
@@ -36,8 +36,9 @@ from tests.support.service import service
 
 CORES = sorted(os.sched_getaffinity(0))
 LEAST_ANSWERED = 0.5  # of the capacity, at ten times the capacity
-MOST_REFUSED = 0.1  # of the requests at a fifth of the capacity: with MAX_IN_FLIGHT 2, three may arrive at once
+MOST_REFUSED = 0.25  # of the requests at a fifth of the capacity: with MAX_IN_FLIGHT 2, three may arrive at once
 MOST_WAIT = 2.0  # times the duration of the earlier requests at capacity
+STALL_MS = 250.0  # for which the machine may run something else
 
 
 class Loaded(NamedTuple):
@@ -143,7 +144,7 @@ def faults(one: Loaded) -> list[str]:
             told.append(f"{answered:.0f} a second were answered, less than half of the capacity of {one.capacity:.0f}")
         if not one.counts["refused"]:
             told.append("no request was refused, although more came than can be answered")
-        most = one.unloaded + one.late + MOST_WAIT * 1000 * one.limit / one.capacity
+        most = one.unloaded + one.late + STALL_MS + MOST_WAIT * 1000 * one.limit / one.capacity
         if one.p99 > most:
             told.append(f"p99 was {one.p99:.0f} ms, more than the {most:.0f} ms that those before it take")
     elif one.counts["refused"] > MOST_REFUSED * sum(one.counts.values()):

@@ -41,8 +41,8 @@ def test_an_overload_that_is_refused_in_time_passes(one):
         (loaded(lost=2), "2 answers were lost"),
         (loaded(right=400), "40 a second were answered, less than half of the capacity of 100"),
         (loaded(refused=0), "no request was refused, although more came than can be answered"),
-        (loaded(p99=60.0), "p99 was 60 ms, more than the 51 ms that those before it take"),
-        (loaded(offered=20.0, refused=150), "150 requests were refused at a fifth of the capacity"),
+        (loaded(p99=360.0), "p99 was 360 ms, more than the 301 ms that those before it take"),
+        (loaded(offered=20.0, refused=350), "350 requests were refused at a fifth of the capacity"),
     ],
     ids=["wrong", "lost", "few answered", "none refused", "slow", "refused too early"],
 )
