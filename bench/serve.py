@@ -69,9 +69,9 @@ class Aim(NamedTuple):
         """
         own = servers.get(self.of, {}).get(before + self.measure)
         if self.to is None and self.than is None:
-            return own if not before or own is None else 1e6 / own * ROWS_EACH.get(self.measure, 1)
+            return own if not before or not own else 1e6 / own * ROWS_EACH.get(self.measure, 1)
         other = servers.get(self.to or self.of, {}).get(before + (self.than or self.measure))
-        if own is None or other is None:
+        if own is None or not other or (before and not own):  # 0: less CPU time than the kernel counts
             return None
         rows = ROWS_EACH.get(self.measure, 1) / ROWS_EACH.get(self.than or self.measure, 1)
         return other / own * rows if before else (own - self.plus) / other

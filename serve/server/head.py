@@ -130,8 +130,6 @@ class Heads:
         headers = found.headers
         size: int | None = int(headers.get(b"content-length", b"0"))
         coding = headers.get(b"transfer-encoding")
-        if coding is not None and coding.lower() != b"chunked":
-            raise Refused(501, "the only transfer coding is chunked")
         if coding is not None and version == b"1.0":
             raise Refused(400, "HTTP/1.0 has no transfer codings")
         if headers.get(b"expect", b"100-continue").lower() != b"100-continue":
@@ -166,6 +164,8 @@ class _Fields:
             self.headers[name] += b"," + value
 
     def on_headers_complete(self) -> None:
+        if self.headers.get(b"transfer-encoding", b"chunked").lower() != b"chunked":
+            raise Refused(501, "the only transfer coding is chunked")  # llhttp would call it malformed
         self.kept, self.upgrade = self._parser.should_keep_alive(), self._parser.should_upgrade()
 
 
