@@ -13,13 +13,14 @@ from msgspec.structs import replace
 from passfail.errors import CertificateError
 from passfail.loading import Model
 from passfail.manifest import Feature
-from passfail.proof import certificate, samples
+from passfail.proof import certificate, reference, samples
 from passfail.proof.rounding import Stability
 from passfail.runtimes import MODEL_FILES, load_runtime
 from tests.support.models import opened
 from train.__main__ import main
 from train.errors import ExportError, FitError
 from train.export import checkpoint, formats, parity, publish
+from train.model.links import LINKS
 from train.model.logistic import LogisticModel, parameters
 
 FEATURES = (
@@ -167,6 +168,30 @@ def test_a_fault_in_a_narrow_interval_is_caught(case, right, at, fault):
         return logit, np.where(inside, wrong, probability)
 
     assert any("error of a probability" in fault for fault in measured(case, runtime))
+
+
+@pytest.mark.parametrize("link", ["probit", "cloglog", "cauchit"])
+def test_a_fault_in_a_narrow_interval_of_another_link_is_caught(link):
+    """In an interval of 1e-3 of the log-odds, as with the logit."""
+    subject = parity.Subject(FEATURES, parameters(build()), 0.0, link)
+    x, _ = samples.rows(subject, 60, across=50_000)
+    truth = certificate.truth(subject, x, exact_rows=60, steps=20, sizes=(1,), alone=1)
+
+    def runtime(x, at=None):
+        logit = reference.logit(subject, x)
+        probability = LINKS[link].probability(torch.from_numpy(logit)).numpy()
+        if at is not None:
+            with np.errstate(divide="ignore"):
+                odds = np.log(probability) - np.log1p(-probability)
+            probability = np.where((odds >= at) & (odds < at + 1e-3), probability * (1 + 1e-6), probability)
+        return logit, probability
+
+    def found(at=None):
+        figures = certificate.measure(lambda x: runtime(x, at), lambda logit: logit > 0, truth)
+        return any("error of a probability" in fault for fault in certificate.faults(figures, link))
+
+    assert not found()
+    assert all(found(at) for at in (-8.7, -3.14159, 0.0005, 2.71828, 9.99))
 
 
 def test_a_verdict_at_the_threshold_itself_is_caught(case, right):
