@@ -9,7 +9,6 @@ import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -86,13 +85,14 @@ def _highest(options: argparse.Namespace, name: str, signed_by: PublicKey | None
 
 def _ready(service: str) -> dict[str, Any]:
     """The body of GET /health/ready; {} if no service answers."""
+    import http.client
     import urllib.request  # only here: the import takes as long as the rest of a small command
 
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # the service is local: use no proxy
     try:
         with opener.open(f"{service}/health/ready", timeout=2) as answer:
             found = json.load(answer)
-    except (OSError, ValueError, HTTPException):
+    except (OSError, ValueError, http.client.HTTPException):
         return {}
     return found if isinstance(found, dict) else {}
 
