@@ -69,8 +69,12 @@ class Server:
                 raise SystemExit(f"{name} doesn't start: {' '.join(said)}")
             time.sleep(0.005)
         self.start = time.perf_counter() - began
-        for _ in range(200):  # warm
-            self.check(first)
+        try:
+            for _ in range(200):  # warm
+                self.check(first)
+        except BaseException:
+            self.stop()
+            raise
 
     def __enter__(self):
         return self
@@ -93,6 +97,9 @@ class Server:
             self.check(ask)
         except OSError:
             return False
+        except SystemExit:
+            self.stop()
+            raise
         return True
 
     def memory(self):
