@@ -44,9 +44,9 @@ def wait_until_ready(address: str, server: subprocess.Popen[bytes]) -> None:
 
 
 def show(address: str) -> None:
-    """Print the addresses, and one request with its response."""
+    """Print the addresses, and one request, within the training range, with its response."""
     with urllib.request.urlopen(f"{address}/model") as response:
-        body = json.dumps(json.load(response)["examples"][4]["instance"])
+        body = json.dumps(json.load(response)["examples"][2]["instance"])
     request = urllib.request.Request(f"{address}/predict", body.encode(), {"Content-Type": "application/json"})
     with urllib.request.urlopen(request) as response:
         answer = response.read().decode()

@@ -42,6 +42,7 @@ def test_the_demo_ends_with_the_addresses_and_its_log_is_plain_text_on_a_termina
 
     assert list(json.loads(body)) == ["hours"]
     assert json.loads(answer)["model"] == "hours"
+    assert "outside" not in json.loads(answer)
     for path in ("", "docs"):
         assert re.search(rf"^\w+  http://localhost:{port}/{path}$", output, re.M)
     assert re.search(r"^20\d\d-\S+Z info    serving ", output, re.M)

@@ -107,8 +107,8 @@ def test_each_worker_counts_into_a_row_of_its_own(monkeypatch):
     counters = SharedCounters()
     monkeypatch.setattr(gunicorn_conf, "SHARED", counters)
     monkeypatch.setattr(gunicorn_conf.signal, "pthread_sigmask", lambda *_: None)
-    for worker in (Mock(), Mock()):
-        gunicorn_conf.pre_fork(None, worker)
+    for worker in (Mock(age=1), Mock(age=2)):
+        gunicorn_conf.pre_fork(Mock(num_workers=2), worker)
         gunicorn_conf.post_fork(None, worker)
         counters.mine[5] += 1
 
