@@ -104,7 +104,7 @@ test: $(VENV)/test $(VENV)-clients/installed $(VENV)-docs/installed lint ## run 
 	@$(PYTEST) -m "not heavy and not docker and not engines" $(ALL) $(ARGS)
 
 .PHONY: test-heavy
-test-heavy: $(VENV)/test $(VENV)-clients/installed ## run the proofs on a million rows, and the tests that install environments
+test-heavy: $(VENV)/test $(VENV)-clients/installed ## run the tests that take long: a million rows, the documents' commands that train, other environments
 	@$(PYTEST) -m heavy $(ALL) $(ARGS)
 
 .PHONY: test-unit

@@ -1,27 +1,20 @@
-"""One browser and two services for all tests of the page: a model of three features, and one of forty."""
+"""Two services for all tests of the page: a model of three features, and one of forty."""
 
 import pytest
 
-from tests.support.browser import chromium
 from tests.support.models import export, made_once
 from tests.support.service import service
 from tests.support.webpage import answered
 from tests.support.wide import write_wide
 
 
-@pytest.fixture(scope="package")
-def browser():
-    with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def address(models):
     with service(models, MODEL_NAME="admissions", WEB_CONCURRENCY="1") as (address, _):
         yield address
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def wide(tmp_path_factory):
     """The address of a model of forty features, one of sixty levels, with long names."""
 

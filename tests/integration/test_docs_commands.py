@@ -15,7 +15,13 @@ from tests.support.clients import OTHERS
 from tests.support.console import Command, Terminal, agrees, commands, serving, terminal
 from tests.support.pages import PAGES, section, table
 
-SHARED = [name for name, page in PAGES.items() if list(commands(page)) and name != "docs/tutorial.md"]
+# The pages that train models take as long as all others together.
+TRAINING = ("docs/how-to/own-csv.md", "docs/how-to/threshold.md")
+SHARED = [
+    pytest.param(name, marks=pytest.mark.heavy) if name in TRAINING else name
+    for name, page in PAGES.items()
+    if list(commands(page)) and name != "docs/tutorial.md"
+]
 
 
 def check(page: str, shell: Terminal) -> None:
@@ -27,6 +33,7 @@ def check(page: str, shell: Terminal) -> None:
         assert agrees(command.output, found), f"$ {command.line}\n{difference}"
 
 
+@pytest.mark.heavy
 def test_the_tutorial_does_what_it_says(tmp_path: Path) -> None:
     with terminal(tmp_path) as shell:
         check(PAGES["docs/tutorial.md"], shell)
