@@ -15,6 +15,12 @@ SETTINGS = ROOT / "tests" / "contract" / "schemathesis.toml"
 schemathesis.serializer.alias("application/jsonlines", "text/plain")
 
 
+@schemathesis.hook
+def filter_case(context, case):
+    """Leave out a number in place of a CSV: written as text it is one, of one row and one column."""
+    return case.media_type != "text/csv" or isinstance(case.body, str | bytes)
+
+
 def findings(app, examples):
     """The findings of schemathesis in an application, in this process, without a socket."""
     config = SchemathesisConfig.from_path(SETTINGS)
