@@ -13,7 +13,8 @@ LIGHT, PHONE = ("light", 1280), ("dark", 390)
 
 @pytest.mark.parametrize(
     ("state", "scheme", "width"),
-    [(state, *LIGHT) for state in shots.STATES] + [(state, *PHONE) for state in [*shots.STATES, *shots.WIDE]],
+    [pytest.param(state, *LIGHT, marks=pytest.mark.heavy) for state in shots.STATES]
+    + [(state, *PHONE) for state in [*shots.STATES, *shots.WIDE]],
 )
 def test_axe_finds_nothing_in_any_state(browser, address, wide, state, scheme, width):
     """axe-core: labels, contrast, roles, order."""

@@ -10,8 +10,13 @@ from tests.support.models import random_hidden_model
 from train.export import formats, parity
 from train.model.logistic import parameters
 
+# One of each kind: a plain one, one with a parameter, one over all units, one with a fixed threshold.
+QUICK = {"Tanh", "PReLU", "LogSoftmax", "Threshold"}
 
-@pytest.mark.parametrize("name", ACTIVATIONS)
+
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.heavy) for name in ACTIVATIONS]
+)
 def test_every_activation_passes_the_proof(name):
     """Typical, far, boundary and extreme rows, both runtimes and the closed form: equal logits to the bit."""
     features, model = random_hidden_model(name)
