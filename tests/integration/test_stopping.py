@@ -148,7 +148,7 @@ def test_a_worker_whose_models_come_slowly_is_not_taken_for_one_that_hangs(model
     (tmp_path / "sitecustomize.py").write_text(SLOW_STORAGE)
     settings = {"GUNICORN_CMD_ARGS": "--timeout 2", "PYTHONPATH": f"{tmp_path}:{ROOT}"}
     with service(models, MODEL_NAME="hours", WEB_CONCURRENCY="1", **settings) as (address, _):
-        assert until(lambda: ready(address) == 200)
+        assert ready(address) == 200
 
 
 def test_a_replacement_that_finds_no_models_is_tried_again_and_the_service_goes_on(models, tmp_path):
@@ -160,7 +160,7 @@ def test_a_replacement_that_finds_no_models_is_tried_again_and_the_service_goes_
         for _ in range(2):  # one fails, and one more is tried
             before = set(workers(process))
             until(lambda before=before: set(workers(process)) - before)
-        assert until(lambda: ready(address) == 200)
+        assert ready(address) == 200
 
         away.rename(home)
 
