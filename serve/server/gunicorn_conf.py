@@ -61,6 +61,7 @@ if settings.worker_class == "asgi":
     worker_connections = settings.max_connections
 else:
     threads = 4  # they share one single-threaded runtime session; a slow sender blocks a thread, not the worker
+RETRY_SECONDS = 1  # between two tries of a replacement that can't open a model
 LOADING_SECONDS = 300  # for a worker to load its models from slow storage, before it counts as hung
 keepalive = settings.keepalive
 graceful_timeout = 25  # orchestrators kill after 30 s
@@ -122,8 +123,8 @@ def pre_fork(server: Any, worker: Any) -> None:
     # gunicorn 27.0.1 compares a monotonic clock with the file's time, which is the time of day until the worker first
     # notifies: a worker that hangs at its start would never be killed.
     worker.tmp.notify()
-    if worker.age > server.num_workers:  # the service runs: retry a replacement that can't open a model
-        server.WORKER_BOOT_ERROR = NO_STATUS
+    if _replaces(server, worker):
+        server.WORKER_BOOT_ERROR = NO_STATUS  # the service runs: retry a replacement that can't open a model
     signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
 
 
@@ -135,6 +136,16 @@ def _report_while_it_loads(worker: Any) -> None:
                 return
             worker.notify()
             time.sleep(1)
+
+
+def _replaces(server: Any, worker: Any) -> bool:
+    """Whether a worker is not one of the first, so that a service ran before it."""
+    return bool(worker.age > server.num_workers)
+
+
+def worker_exit(server: Any, worker: Any) -> None:
+    if not worker.booted and _replaces(server, worker):
+        time.sleep(RETRY_SECONDS)  # gunicorn starts the next one at once
 
 
 def child_exit(server: Any, worker: Any) -> None:

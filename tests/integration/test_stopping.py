@@ -154,7 +154,8 @@ def test_a_worker_whose_models_come_slowly_is_not_taken_for_one_that_hangs(model
 def test_a_replacement_that_finds_no_models_is_tried_again_and_the_service_goes_on(models, tmp_path):
     home = shutil.copytree(models / "hours", tmp_path / "models" / "hours")
     with service(tmp_path / "models", MODEL_NAME="hours", WEB_CONCURRENCY="2") as (address, process):
-        first, _ = until(lambda: len(found := workers(process)) == 2 and sorted(found))
+        until(lambda: len(workers(process)) == 2 and all_agree(address))  # both have opened the model
+        first = min(workers(process))
         away = home.rename(tmp_path / "away")
         os.kill(first, signal.SIGKILL)
         for _ in range(2):  # one fails, and one more is tried
