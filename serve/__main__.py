@@ -41,6 +41,9 @@ if __name__ == "__main__":
     if sys.argv[1:]:
         print("usage: python -m serve [replay ...]", file=sys.stderr)
         sys.exit(2)
+    # NumPy reads this at its import, below. Its threads would take as much processor time as the worker's own.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
     # Report a wrong setting here, in one line: gunicorn reads some of the same variables and prints a traceback.
     from serve.server import gunicorn_conf  # isort: split
     from passfail.errors import StartupError
@@ -55,9 +58,6 @@ if __name__ == "__main__":
         _cannot_start(error)
     for address in gunicorn_conf.bind:
         _check_free(address, "METRICS_PORT" if address.endswith(f":{settings.metrics_port}") else "PORT")
-
-    # NumPy reads this at its import. A few rows gain nothing from a pool of threads, and each worker would start one.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
     from gunicorn import __main__ as gunicorn
     from gunicorn.app.wsgiapp import run

@@ -49,7 +49,8 @@ class Stability:
             return None
         filled = x if self._fill is None else np.where(np.isnan(x), self._fill, x)
         # First one bound for all rows, from the norm of all of x: it suffices for rows far from the threshold.
-        reach = math.sqrt(np.vdot(filled, filled))
+        # einsum, not BLAS: OpenBLAS would share the sum among threads, which then spin as long as the rest takes.
+        reach = math.sqrt(np.einsum("ij,ij->", filled, filled))
         coarse = self._g * (self._steepness * reach + self._constant) + self._threshold_error
         distance = np.abs(logit - self._threshold)
         stable: Bools = distance > coarse

@@ -52,6 +52,18 @@ def test_what_workers_share_is_imported_before_the_fork_and_no_thread_is_started
     assert "Threads:\t1\n" in status
 
 
+def test_a_large_body_starts_one_thread(models):
+    """OpenBLAS would start one more for each further processor, and they spin for as long as the body takes."""
+    with service(models, MODEL_NAME="hours", WEB_CONCURRENCY="1") as (address, process):
+        (worker,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        threads = Path(f"/proc/{worker}/task")
+        post(address, b'{"hours": 2}')
+        before = len(list(threads.iterdir()))
+        status, _ = post(address, b"hours\n" + b"2\n" * 90_000, "text/csv")
+
+        assert (status, len(list(threads.iterdir())) - before) == (200, 1)
+
+
 @pytest.mark.parametrize(
     ("body", "status"), [(b'{"hours": "7"}', 422), (b"{", 400), (b'{"hours": 1, "hours": 2}', 422)]
 )
