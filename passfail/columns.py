@@ -173,11 +173,14 @@ class Column:
     def levels(self, values: Sequence[str | float | None], place: str) -> Floats:
         """The indices (n,) of levels given as texts or integers (n,). Raises InvalidInstance."""
         numbers = [self.texts.get(None if value != value else value) for value in values]  # NaN: missing
-        self._refuse([number is None for number in numbers], place, self._unseen())
+        if None in numbers:
+            self._refuse([number is None for number in numbers], place, self._unseen())
         return np.array(numbers, dtype=np.float64)
 
     def check(self, numbers: Floats, place: str) -> None:
         """Raise InvalidInstance if a number of x (n,) is not valid in this column."""
+        if self.codes is None and np.isfinite(numbers).all():  # true for nearly all
+            return
         self._refuse(np.isinf(numbers), place, InvalidValue("not a finite number"))
         if not self.nullable:
             self._refuse(np.isnan(numbers), place, self._lacking("missing, and is not a number"))
@@ -286,9 +289,12 @@ class Columns:
 
     def matrix(self, rows: Sequence[Row]) -> Floats:
         """Convert rows of numbers, None for missing, to x, float64 (n, d)."""
-        flat: list[Any] = list(chain.from_iterable(rows))  # converts several times faster than the tuples
-        x = np.array(flat, dtype=np.float64) if self.nullable else floats(flat)
-        return self.pooled(x.reshape(len(rows), len(self._columns)))
+        return self.shaped(list(chain.from_iterable(rows)))
+
+    def shaped(self, numbers: list[Any]) -> Floats:
+        """Convert n rows' numbers, one row after the other, None for missing, to x, float64 (n, d)."""
+        x = np.array(numbers, dtype=np.float64) if self.nullable else floats(numbers)
+        return self.pooled(x.reshape(-1, len(self._columns)))
 
     def check_rows(self, n: int) -> None:
         """Raise BodyTooLarge if a request has more than max_rows rows."""

@@ -193,10 +193,11 @@ class Model:
         """
         least, most = self._ranges
         beyond = (x < least) | (x > most)
-        if not np.count_nonzero(beyond):  # in half the time of any()
+        flags = beyond.tobytes()
+        if 1 not in flags:  # in a fraction of the time of any()
             return None
         found: Outside = [()] * len(x)
-        names, flags, d = [feature.name for feature in self.manifest.features], beyond.tobytes(), beyond.shape[1]
+        names, d = [feature.name for feature in self.manifest.features], beyond.shape[1]
         known: dict[bytes, tuple[str, ...]] = {}  # many rows have the same features outside
         for row in np.flatnonzero(beyond.any(axis=1)).tolist():
             some = flags[row * d : (row + 1) * d]

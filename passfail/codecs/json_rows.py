@@ -31,7 +31,7 @@ class JsonRows:
 
     def __init__(self, manifest: Manifest, columns: Columns) -> None:
         self._columns = columns
-        self._codes = [column.codes for column in columns]
+        self._codes = [(at, column.codes) for at, column in enumerate(columns) if column.codes is not None]
         fields = [(f"f{i}", column.json_type) for i, column in enumerate(columns)]
         rename = {f"f{i}": column.name for i, column in enumerate(columns)}
         row: Any = msgspec.defstruct("Row", fields, rename=rename, forbid_unknown_fields=True, frozen=True, gc=False)
@@ -86,7 +86,7 @@ class JsonRows:
         if self._may_repeat(body, [row]) and (fault := invalid(self.problems(body))):
             raise fault
         try:
-            return self._numbers([row])[0]
+            return self._numbers([row])
         except KeyError as error:  # an unknown level; the type takes any text
             raise invalid(self.problems(body)) or MalformedBody(UNREADABLE) from error
 
@@ -179,7 +179,7 @@ class JsonRows:
             problems = chain.from_iterable(self._values_problems(row, order, f"{place}[{i}]") for i, row in some)
             raise invalid(problems) or MalformedBody(UNREADABLE) from error
         self._columns.check_rows(len(rows))
-        return self._columns.matrix(self._numbers(rows))
+        return self._columns.shaped(self._numbers(rows))
 
     def write(
         self,
@@ -272,7 +272,7 @@ class JsonRows:
                 if n and not rows:  # behind the last comma
                     raise ValueError
                 self._columns.check_rows(n + len(rows))
-                parts.append(self._columns.matrix(self._numbers(rows)))
+                parts.append(self._columns.shaped(self._numbers(rows)))
                 n += len(rows)
         except FAULTS as error:
             raise invalid(problems(at, n)) or MalformedBody(UNREADABLE) from error
@@ -294,14 +294,12 @@ class JsonRows:
             return lambda piece, _: decoder.decode(piece)
         return lambda piece, _: [[row[at] for at in order] for row in decoder.decode(piece)]
 
-    def _numbers(self, rows: list[Any]) -> list[Row]:
-        """Rows of decoded values as rows of numbers: a level becomes its index."""
-        if not self._columns.categorical:
-            return rows
-        return [
-            [value if codes is None else codes[value] for value, codes in zip(row, self._codes, strict=True)]
-            for row in rows
-        ]
+    def _numbers(self, rows: list[Any]) -> list[float | None]:
+        """The numbers of decoded rows, one row after the other: a level becomes its index."""
+        numbers, d = list(chain.from_iterable(rows)), len(self._columns)
+        for at, codes in self._codes:
+            numbers[at::d] = map(codes.__getitem__, numbers[at::d])
+        return numbers
 
     def _may_repeat(self, body: bytes, rows: list[tuple[object, ...]]) -> bool:
         """Whether an object may have a duplicate field; msgspec would keep its last value.
@@ -309,7 +307,7 @@ class JsonRows:
         A row of d features has 2 d quotes for the names and 2 for each text. More quotes mean a duplicate field or an
         escaped quote; the slow decoder tells which.
         """
-        texts = sum(isinstance(value, str) for row in rows for value in row) if self._columns.categorical else 0
+        texts = sum([type(row[at]) is str for at, _ in self._codes for row in rows])
         return body.count(b'"') != 2 * (len(self._columns) * len(rows) + texts)
 
     def _row_problems(self, row: object, place: str) -> Iterator[Problem]:

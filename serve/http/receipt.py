@@ -44,7 +44,7 @@ def _ids(headers: Mapping[bytes, bytes]) -> list[tuple[bytes, bytes]]:
     """
     request_id = headers.get(b"x-request-id")
     if request_id is None or not REQUEST_ID.fullmatch(request_id):
-        request_id = random.randbytes(16).hex().encode()  # not a secret; Python seeds `random` again after a fork
+        request_id = b"%032x" % random.getrandbits(128)  # not a secret; Python seeds `random` again after a fork
     found, parent = [(b"X-Request-Id", request_id)], traceparent(headers)
     return found if parent is None else [*found, (b"traceparent", parent)]
 

@@ -30,6 +30,7 @@ LEAVE_SECONDS = 2  # for the first request of a connection that a stopping worke
 END = b"\r\n\r\n"  # of a head, and of a chunked body
 HELD = 65_536  # bytes behind a request, above which the server stops reading
 NEVER = float("inf")
+NOT_MODIFIED = int(HTTPStatus.NOT_MODIFIED)  # a plain number: HTTPStatus looks its names up slowly
 
 
 @lru_cache
@@ -143,9 +144,14 @@ class Connection(asyncio.Protocol):
         if head.size is None:
             self._chunked = ChunkedBody()
         self._dispatcher.begin(call)
-        if call.whole and not call.asked:
+        if call.asked or call.waiting:
+            return True
+        if head.size is not None and end + head.size <= len(data):
+            self._at = end + head.size
+            call.chunks.append(data[end : self._at])
+            call.length, call.whole = head.size, True
             self._dispatcher.answer(call)
-        elif end == len(data) and not call.asked and not call.waiting:
+        elif end == len(data):
             self._ask_for_body(call)
         return True
 
@@ -216,7 +222,7 @@ class Connection(asyncio.Protocol):
         for name, value in answer.headers:
             parts += (name, b": ", value, b"\r\n")
         bodiless = self._unread.startswith(b"HEAD ", self._at) if call is None else call.head.method == "HEAD"
-        if not bodiless and answer.status != HTTPStatus.NOT_MODIFIED:
+        if not bodiless and answer.status != NOT_MODIFIED:
             parts.append(b"Content-Length: %d\r\n" % len(answer.body))
         if call is None or not call.keep_alive:
             parts.append(b"Connection: close\r\n")

@@ -236,11 +236,7 @@ class Dispatcher:
             assert call.answer is not None
             call.connection.send(call.answer)
             ended.append((call.began, call.head, call.answer))
-        # The loop first sends the responses, and then records them before it reads anything else.
-        self._loop.call_soon(self._record_turn, turn, ended, observe)
-
-    def _record_turn(self, turn: list[Call], ended: list[Ended], observe: Callable[[], None]) -> None:
-        observe()
+        observe()  # uvloop has sent the responses by now
         self._recorder.end(ended)
         for call in turn:
             call.connection.next()

@@ -4,6 +4,7 @@ The requests arrived in the same iteration of the event loop. A run takes about 
 certificate proves that a row's answer has the same bits alone and in any batch.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 
 from passfail.errors import RequestError
@@ -21,13 +22,13 @@ def answer_together(
     For each request the argument of its `finish`, or the exception that the run raised; and a function that records
     the rows, to call after the responses.
     """
-    rows: dict[int, tuple[Served, list[int]]] = {}
+    groups: dict[Served, list[int]] = defaultdict(list)
     for at, request in enumerate(requests):
-        rows.setdefault(id(request.served), (request.served, []))[1].append(at)
+        groups[request.served].append(at)
     answers: list[RowAnswer | RequestError | Exception] = [Exception()] * len(requests)
     observers: list[Callable[[], None]] = []
     found: Sequence[RowAnswer | RequestError | Exception]
-    for served, places in rows.values():
+    for served, places in groups.items():
         try:
             found, observe = served.answer_rows([requests[at].row for at in places])
             observers.append(observe)

@@ -83,8 +83,8 @@ class Recorder:
     def end(self, ended: Sequence[Ended]) -> None:
         """Record requests that are answered."""
         durations = self.metrics.end([(began, asked.rule, answer.status) for began, asked, answer in ended])
-        for error in [answer.error for _, _, answer in ended if answer.error is not None]:
-            for problem in error.problems:
+        for _, _, answer in ended:
+            for problem in answer.error.problems if answer.error is not None else ():
                 if problem.unseen is not None:
                     self.drift.note_unseen(problem.unseen)
         if self._access_log or self._tracer is not None:
