@@ -14,8 +14,9 @@ import threading
 from collections import Counter
 from pathlib import Path
 
+from bench.measures import OBJECTS, ONE8, OURS
 from bench.model import make_model
-from bench.serve import OBJECTS, ONE8, OURS, Bench
+from bench.serve import Bench
 from bench.server import CLIENT, load, need_wrk
 
 # Share -> patterns of its frames in py-spy's format, "function (file:line)". tests/unit/bench compares each pattern

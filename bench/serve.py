@@ -11,180 +11,22 @@ import argparse
 import json
 import os
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
 import threading
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
 
-import numpy as np
-
-from bench import peers
-from bench.model import COLUMNS, ROOT, ROW, ROWS, make_model
-from bench.server import CLIENT, SERVER, Ask, Server, free_port, load, need_wrk
+from bench import measures as m
+from bench.asks import asks
+from bench.model import ROOT, make_model
+from bench.server import CLIENT, SERVER, Server, free_port, load, need_wrk
+from bench.summary import lines, summary
 
 GUNICORN = [sys.executable, "-m", "gunicorn", "--log-level", "error", "--no-control-socket", "-b"]
 GTHREAD = ["-k", "gthread", "--threads", "4"]
-BARE_GTHREAD, BARE = "gunicorn gthread, bare", "gunicorn asgi, bare"
-FLASK, FASTAPI, MLSERVER = "Flask, naive, gthread", "FastAPI, async, uvicorn", "MLServer"
-LIMIT, BEFORE = "constant bytes, in C", "passfail, --before"
-OURS, OURS_GTHREAD, TORCHSCRIPT = "passfail", "passfail, WORKER_CLASS=gthread", "passfail, RUNTIME=torchscript"
-ENVIRON = {OURS_GTHREAD: {"WORKER_CLASS": "gthread"}, TORCHSCRIPT: {"RUNTIME": "torchscript"}}
-
-ONE8, ONE64, LOGGED = (f"1 row, req/s, {so}" for so in ("8 connections", "64 connections", "8 connections, logged"))
-ONE_V2, ONE_ARRAY = (f"1 row, req/s, 8 connections, {path}" for path in ("V2", "/invocations"))
-P50, P99, P99_1 = "p50 us, 1 connection", "p99 us, 8 connections", "p99 us, 1 connection"
-OBJECTS, ARRAYS, TENSOR, BINARY = (
-    f"1,000 rows, rows/s, {form}" for form in ("objects", "arrays", "V2 JSON", "V2 binary")
-)
-CSV, BESIDE = "CSV of 100,000 rows, rows/s", "p99 us, 8 connections, beside 100,000-row CSVs"
-MEMORY, SETTLED, GROWTH = "memory, MiB", "memory after CSVs, MiB", "as many CSVs again, MiB more"
-FURTHER, START = "a further worker, MiB", "start to first answer, s"
-INSTALLED, IMAGE, TWO = "serving set installed, MB", "image over its base, MB", "two workers' capacity, of one"
-ROWS_EACH = {OBJECTS: 1000, ARRAYS: 1000, TENSOR: 1000, BINARY: 1000, CSV: 100_000}
-
-
-class Aim(NamedTuple):
-    """The aim of one measure: at least `aim`, or with most=True at most `aim`.
-
-    It applies to the measure `of` itself, or to its ratio to another server's measure (`to`), to another measure of the
-    same server (`than`), or to that measure of that server. `plus` is subtracted from the measure before the ratio.
-    """
-
-    measure: str
-    aim: float
-    to: str | None = None
-    than: str | None = None
-    most: bool = False
-    of: str = OURS
-    plus: float = 0.0
-
-    def found(self, servers, before=""):
-        """The value in one round, {server: {measure: value}}; None if it was not measured.
-
-        before : "cpu " computes it from the CPU time, as if each server had its core to itself.
-        """
-        own = servers.get(self.of, {}).get(before + self.measure)
-        if self.to is None and self.than is None:
-            return own if not before or not own else 1e6 / own * ROWS_EACH.get(self.measure, 1)
-        other = servers.get(self.to or self.of, {}).get(before + (self.than or self.measure))
-        if own is None or not other or (before and not own):  # 0: less CPU time than the kernel counts
-            return None
-        rows = ROWS_EACH.get(self.measure, 1) / ROWS_EACH.get(self.than or self.measure, 1)
-        return other / own * rows if before else (own - self.plus) / other
-
-    def met(self, value):
-        return value <= self.aim if self.most else value >= self.aim
-
-    def __str__(self):
-        over = ": ".join(filter(None, (self.than, self.to)))
-        less = f" less {self.plus}" if self.plus else ""
-        return f"{self.measure}{less}{'' if self.of == OURS else f': {self.of}'}{over and f' / {over}'}"
-
-
-AIMS = [
-    Aim(ONE8, 2.2, to=BEFORE),
-    Aim(ONE8, 2.4, to=BARE),
-    Aim(ONE8, 10, to=FASTAPI),
-    Aim(ONE8, 6, to=FLASK),
-    Aim(ONE8, 0.35, to=LIMIT),
-    Aim(ONE_V2, 0.9, than=ONE8),
-    Aim(ONE_ARRAY, 0.9, than=ONE8),
-    Aim(ONE64, 0.9, than=ONE8),
-    Aim(LOGGED, 0.95, than=ONE8),
-    Aim(P50, 1, to=BARE, most=True),
-    Aim(P99_1, 1.2, to=BARE, most=True),
-    Aim(P99, 2, to=BARE, most=True),
-    Aim(ARRAYS, 8 / 4.4, than=OBJECTS),
-    Aim(OBJECTS, 2.5, to=FLASK),
-    Aim(TENSOR, 1.2, to=MLSERVER),
-    Aim(BINARY, 8e6),
-    Aim(BINARY, 8e6 / 34_000, to=BARE, than=ONE8),  # the same: there, bare gunicorn answered 34,000 requests/s
-    Aim(CSV, 1e6),
-    Aim(GROWTH, 1, most=True),
-    Aim(MEMORY, 75, most=True),
-    Aim(FURTHER, 15, most=True),
-    Aim(START, 1.5, to=BARE, most=True, plus=0.15),
-    Aim(INSTALLED, 150, most=True),
-    Aim(IMAGE, 160, most=True),
-    Aim(TWO, 1.9),
-    Aim(ONE8, 0.7, to=OURS, of=TORCHSCRIPT),
-]
-
-
-def answered(rows):
-    """(logit, probability) of the rows, by ONNX Runtime itself."""
-    return peers.runtime()(rows)
-
-
-def asks():
-    """The requests {name: Ask}, each with the test of its answer, by ONNX Runtime itself."""
-    rows = np.array([list(row.values()) for row in ROWS])
-    lines = [[f"{row * prime % 1000 / 7:.6g}" for prime in (37, 41, 43, 47)] for row in range(100_000)]
-    # In a process that then ends: the bench must not share pages of ONNX Runtime with the peers, whose memory it
-    # measures.
-    with ProcessPoolExecutor(1) as aside:
-        one, thousand, table = aside.map(answered, [[list(ROW.values())], rows, np.array(lines, dtype=np.float64)])
-
-    def told(found):
-        """Whether the answers, dicts, agree with the expected values."""
-        logits, probabilities = (values.tolist() for values in found)
-        expected = [(z > 0, z, p) for z, p in zip(logits, probabilities, strict=True)]
-        return lambda got: [(one["passed"], one["logit"], one["probability"]) for one in got] == expected
-
-    right_one, right_thousand = told(one), told(thousand)
-
-    def tensors(body):
-        found = {output["name"]: output["data"] for output in json.loads(body)["outputs"]}
-        return all(found[name] == values.tolist() for name, values in zip(NAMES, thousand, strict=True))
-
-    def binary(body):
-        return body.endswith(b"".join(values.astype("<f8").tobytes() for values in thousand))
-
-    def cells(body):
-        header, *answers = body.decode().splitlines()
-        at = [header.split(",").index(name) for name in NAMES]
-        got = np.array([[cells[column] for column in at] for cells in (line.split(",") for line in answers)], float)
-        return np.array_equal(got.T, table)
-
-    x = {"name": "x", "shape": [1000, 4], "datatype": "FP64"}
-    tensor = {"inputs": [x | {"data": rows.ravel().tolist()}], "outputs": [{"name": name} for name in NAMES]}
-    head = json.dumps({
-        "inputs": [x | {"parameters": {"binary_data_size": rows.nbytes}}],
-        "outputs": [{"name": name, "parameters": {"binary_data": True}} for name in NAMES],
-    }).encode()  # fmt: skip
-    kind = {"Content-Type": "application/octet-stream", "Inference-Header-Content-Length": str(len(head))}
-    csv = "\n".join([",".join(COLUMNS), *map(",".join, lines)]).encode()
-    infer, scoring = "/v2/models/bench/infer", "/invocations"
-    single = {"inputs": [x | {"shape": [1, 4], "data": list(ROW.values())}]}
-    arrays = json.dumps({"instances": rows.tolist()}).encode()
-
-    def one_tensor(body):
-        found = {output["name"]: output["data"] for output in json.loads(body)["outputs"]}
-        return all(found[name] == values.tolist() for name, values in zip(NAMES, one, strict=True))
-
-    return {
-        ONE8: Ask("/predict", json.dumps(ROW).encode(), lambda body: right_one([json.loads(body)])),
-        ONE_V2: Ask(infer, json.dumps(single).encode(), one_tensor),
-        ONE_ARRAY: Ask(
-            scoring,
-            json.dumps({"instances": [list(ROW.values())]}).encode(),
-            lambda body: right_one(json.loads(body)["predictions"]),
-        ),
-        ARRAYS: Ask(scoring, arrays, lambda body: right_thousand(json.loads(body)["predictions"])),
-        OBJECTS: Ask("/predict", json.dumps(ROWS).encode(), lambda body: right_thousand(json.loads(body))),
-        TENSOR: Ask(infer, json.dumps(tensor).encode(), tensors),
-        BINARY: Ask(infer, head + rows.astype("<f8").tobytes(), binary, kind),
-        CSV: Ask("/predict", csv, cells, {"Content-Type": "text/csv"}),
-        BARE: Ask("/predict", json.dumps(ROW).encode(), lambda body: body == peers.ANSWER),
-    }
-
-
-NAMES = ("logit", "probability")
-CONSTANT = (BARE_GTHREAD, BARE, LIMIT)  # the servers that answer peers.ANSWER
+ENVIRON = {m.OURS_GTHREAD: {"WORKER_CLASS": "gthread"}, m.TORCHSCRIPT: {"RUNTIME": "torchscript"}}
+CONSTANT = (m.BARE_GTHREAD, m.BARE, m.LIMIT)  # the servers that answer peers.ANSWER
 
 
 class Bench:
@@ -201,23 +43,23 @@ class Bench:
         self.limit, self.before = limit, before
         if before:
             os.environ["MODEL"] = f"{before[1]}/bench/1"
-            self.asked_before = asks()[ONE8]
+            self.asked_before = asks()[m.ONE8]
         os.environ["MODEL"] = f"{models}/bench/1"
         self.asks = asks()
 
     def command(self, name):
         """A server's command, as in its documentation, as a function of the address."""
         return {
-            BARE_GTHREAD: lambda at: [*GUNICORN, at, *GTHREAD, "bench.peers:bare_wsgi"],
-            BARE: lambda at: [*GUNICORN, at, "-k", "asgi", "--asgi-loop", "uvloop", "bench.peers:bare_asgi"],
-            FLASK: lambda at: [*GUNICORN, at, *GTHREAD, "bench.peers:naive_flask()"],
-            FASTAPI: lambda at: [
+            m.BARE_GTHREAD: lambda at: [*GUNICORN, at, *GTHREAD, "bench.peers:bare_wsgi"],
+            m.BARE: lambda at: [*GUNICORN, at, "-k", "asgi", "--asgi-loop", "uvloop", "bench.peers:bare_asgi"],
+            m.FLASK: lambda at: [*GUNICORN, at, *GTHREAD, "bench.peers:naive_flask()"],
+            m.FASTAPI: lambda at: [
                 *[sys.executable, "-m", "uvicorn", "--factory", "--no-access-log", "--log-level", "error"],
                 *["--host", "127.0.0.1", "--port", at.rpartition(":")[2], "bench.peers:fast_api"],
             ],
-            LIMIT: lambda at: [self.limit, at.rpartition(":")[2]],
-            BEFORE: lambda at: [f"{self.before[0]}/.venv/bin/python", "-m", "serve"],
-            MLSERVER: lambda at: [
+            m.LIMIT: lambda at: [self.limit, at.rpartition(":")[2]],
+            m.BEFORE: lambda at: [f"{self.before[0]}/.venv/bin/python", "-m", "serve"],
+            m.MLSERVER: lambda at: [
                 *["env", f"MLSERVER_HTTP_PORT={at.rpartition(':')[2]}", "MLSERVER_HOST=127.0.0.1"],
                 *[f"MLSERVER_GRPC_PORT={free_port()}", f"MLSERVER_METRICS_PORT={free_port()}"],
                 # One process, because MLServer's parallel workers would compete for the core.
@@ -227,54 +69,54 @@ class Bench:
 
     def one(self, name):
         """The Ask for one row."""
-        return self.asked_before if name == BEFORE else self.asks[BARE if name in CONSTANT else ONE8]
+        return self.asked_before if name == m.BEFORE else self.asks[m.BARE if name in CONSTANT else m.ONE8]
 
     def server(self, name, log=None, cores=(SERVER,), **environ):
         settings = {"MODELS_DIR": self.models, "MODEL_NAME": "bench", "WEB_CONCURRENCY": 1, "DRAIN_SECONDS": 0}
-        first = self.asks[TENSOR] if name == MLSERVER else self.one(name)
-        folder, models = self.before if name == BEFORE else (ROOT, self.models)
+        first = self.asks[m.TENSOR] if name == m.MLSERVER else self.one(name)
+        folder, models = self.before if name == m.BEFORE else (ROOT, self.models)
         settings |= {"MODELS_DIR": models, **ENVIRON.get(name, {}), **environ}
         return Server(name, self.command(name), first, settings, cores, log, folder)
 
     def round(self):
         """Measure one round: {server: {measure: value}}."""
-        found = {LIMIT: self.limit, BEFORE: self.before, MLSERVER: self.mlserver}
-        names = [BARE_GTHREAD, BARE, FLASK, FASTAPI, OURS, OURS_GTHREAD, TORCHSCRIPT]
+        found = {m.LIMIT: self.limit, m.BEFORE: self.before, m.MLSERVER: self.mlserver}
+        names = [m.BARE_GTHREAD, m.BARE, m.FLASK, m.FASTAPI, m.OURS, m.OURS_GTHREAD, m.TORCHSCRIPT]
         names += [name for name in found if found[name]]
         return {name: self.measured(name) for name in names}
 
     def measured(self, name):
         print(f"  {name}", file=sys.stderr)
         with self.server(name) as server:
-            found = {START: server.start}
-            if name != MLSERVER:
+            found = {m.START: server.start}
+            if name != m.MLSERVER:
                 one = self.one(name)
                 at8, at1 = load(server, one, 8, self.seconds), load(server, one, 1, self.seconds)
-                note(found, ONE8, at8)
-                found |= {P99: at8["p99"], P50: at1["p50"], P99_1: at1["p99"]}
-            found[MEMORY] = server.memory()
-            if name in (FLASK, FASTAPI, OURS, OURS_GTHREAD):
-                note(found, OBJECTS, load(server, self.asks[OBJECTS], 8, self.seconds))
-            if name in (MLSERVER, OURS):
-                note(found, TENSOR, load(server, self.asks[TENSOR], 8, self.seconds))
-            if name == OURS:
+                note(found, m.ONE8, at8)
+                found |= {m.P99: at8["p99"], m.P50: at1["p50"], m.P99_1: at1["p99"]}
+            found[m.MEMORY] = server.memory()
+            if name in (m.FLASK, m.FASTAPI, m.OURS, m.OURS_GTHREAD):
+                note(found, m.OBJECTS, load(server, self.asks[m.OBJECTS], 8, self.seconds))
+            if name in (m.MLSERVER, m.OURS):
+                note(found, m.TENSOR, load(server, self.asks[m.TENSOR], 8, self.seconds))
+            if name == m.OURS:
                 self.only_ours(server, found)
         return found
 
     def only_ours(self, server, found):
         """Add the measures that no peer has to `found`."""
-        table = self.asks[CSV]
-        for measure in (ONE_V2, ONE_ARRAY, ARRAYS):
+        table = self.asks[m.CSV]
+        for measure in (m.ONE_V2, m.ONE_ARRAY, m.ARRAYS):
             note(found, measure, load(server, self.asks[measure], 8, self.seconds))
-        note(found, ONE64, load(server, self.asks[ONE8], 64, self.seconds))
-        note(found, BINARY, load(server, self.asks[BINARY], 8, self.seconds))
-        note(found, CSV, load(server, table, 1, self.seconds))
-        found[SETTLED] = server.memory()
+        note(found, m.ONE64, load(server, self.asks[m.ONE8], 64, self.seconds))
+        note(found, m.BINARY, load(server, self.asks[m.BINARY], 8, self.seconds))
+        note(found, m.CSV, load(server, table, 1, self.seconds))
+        found[m.SETTLED] = server.memory()
         load(server, table, 1, self.seconds)
-        found[GROWTH] = server.memory() - found[SETTLED]
+        found[m.GROWTH] = server.memory() - found[m.SETTLED]
         stream = threading.Thread(target=load, args=(server, table, 2, 2 * self.seconds))
         stream.start()
-        found[BESIDE] = load(server, self.asks[ONE8], 8, self.seconds)["p99"]
+        found[m.BESIDE] = load(server, self.asks[m.ONE8], 8, self.seconds)["p99"]
         stream.join()
         self.logged(found)
         self.workers(found)
@@ -282,9 +124,9 @@ class Bench:
     def logged(self, found):
         """Measure with every request in the log, and check that the log has all of them."""
         with tempfile.NamedTemporaryFile() as log:
-            with self.server(OURS, log.name, ACCESS_LOG="on") as server:
-                got = load(server, self.asks[ONE8], 8, self.seconds)
-                note(found, LOGGED, got)
+            with self.server(m.OURS, log.name, ACCESS_LOG="on") as server:
+                got = load(server, self.asks[m.ONE8], 8, self.seconds)
+                note(found, m.LOGGED, got)
             lines = Path(log.name).read_bytes().count(b"\n")
             if lines < got["requests"]:
                 raise SystemExit(f"{got['requests']} requests are {lines} lines in the log")
@@ -299,15 +141,15 @@ class Bench:
         """
         each = []
         for workers in (1, 2):
-            with self.server(OURS, cores=(SERVER, CLIENT), WEB_CONCURRENCY=workers) as server:
-                each.append((load(server, self.asks[OBJECTS], 16, self.seconds)["cpu"], server.memory()))
-        found[TWO] = 2 * each[0][0] / each[1][0]
-        found[FURTHER] = each[1][1] - each[0][1]
+            with self.server(m.OURS, cores=(SERVER, CLIENT), WEB_CONCURRENCY=workers) as server:
+                each.append((load(server, self.asks[m.OBJECTS], 16, self.seconds)["cpu"], server.memory()))
+        found[m.TWO] = 2 * each[0][0] / each[1][0]
+        found[m.FURTHER] = each[1][1] - each[0][1]
 
 
 def note(found, measure, got):
     """Note a load's result: rate (in rows, for a batch), CPU time, and the share of the core."""
-    found[measure] = got["rate"] * ROWS_EACH.get(measure, 1)
+    found[measure] = got["rate"] * m.ROWS_EACH.get(measure, 1)
     found[f"cpu {measure}"], found[f"busy {measure}"] = got["cpu"], got["busy"]
 
 
@@ -366,93 +208,12 @@ def main():
         for number in range(args.rounds):
             print(f"round {number + 1} of {args.rounds}", file=sys.stderr)
             rounds.append(bench.round())
-    once = {INSTALLED: installed(args.python), IMAGE: image() if args.image else None}
+    once = {m.INSTALLED: installed(args.python), m.IMAGE: image() if args.image else None}
     for one in rounds:
-        one[OURS] |= {measure: value for measure, value in once.items() if value is not None}
+        one[m.OURS] |= {measure: value for measure, value in once.items() if value is not None}
     report = summary(rounds) | {"one core": SERVER == CLIENT}
     Path(args.json).write_text(json.dumps(report, indent=1) + "\n")
     print("\n".join(lines(report)))
-
-
-def summary(rounds):
-    """Summarise rounds of {server: {measure: value}}: medians, spreads, and the aims."""
-    servers = {
-        name: {measure: spread([one[name][measure] for one in rounds]) for measure in rounds[0][name]}
-        for name in rounds[0]
-    }
-    aims = []
-    for aim in AIMS:
-        told = {"aim": str(aim), "wanted": aim.aim, "most": aim.most}
-        values = [aim.found(one) for one in rounds]
-        if None not in values:
-            told |= spread(values)
-            told["met"] = aim.met(told["median"])
-            if None not in (by_cpu := [aim.found(one, "cpu ") for one in rounds]):
-                told["cpu"] = statistics.median(by_cpu)
-        aims.append(told)
-    return {"servers": servers, "aims": aims}
-
-
-def spread(values):
-    return {"median": statistics.median(values), "low": min(values), "high": max(values)}
-
-
-def lines(report):
-    """A summary as Markdown, line by line."""
-    servers = report["servers"]
-    shared = [ONE8, P50, P99_1, P99, OBJECTS, TENSOR, MEMORY, START]
-    yield "\nIn brackets: the server's CPU us a request.\n"
-    yield from head("served by", *shared)
-    for name, found in servers.items():
-        yield row(name, *(cell(found, measure) for measure in shared))
-    ours = servers[OURS]
-    yield ""
-    yield from head("passfail alone", "median", "lowest to highest", "CPU us a request")
-    for measure, value in ours.items():
-        if measure not in shared and not measure.startswith(("cpu ", "busy ")):
-            cpu = ours.get(f"cpu {measure}")
-            yield row(measure, number(value["median"]), between(value), number(cpu["median"]) if cpu else "")
-    yield ""
-    yield from head("wanted", "aim", "found", "lowest to highest", "by CPU", "")
-    for told in report["aims"]:
-        aim = f"at {'most' if told['most'] else 'least'} {number(told['wanted'])}"
-        if "median" not in told:
-            yield row(told["aim"], aim, "not measured", "", "", "")
-            continue
-        by_cpu = number(told["cpu"]) if "cpu" in told else ""
-        yield row(told["aim"], aim, number(told["median"]), between(told), by_cpu, "met" if told["met"] else "NOT MET")
-    yield ""
-    yield from head("one core serves", "a second", "CPU us a request", "of the core busy", "cores for 1,000 requests/s")
-    for measure in (ONE8, ONE_V2, ONE_ARRAY, LOGGED, OBJECTS, ARRAYS, TENSOR, BINARY, CSV):
-        cpu, busy = ours[f"cpu {measure}"]["median"], ours[f"busy {measure}"]["median"]
-        yield row(measure, number(ours[measure]["median"]), number(cpu), f"{busy:.0%}", number(cpu / 1000))
-    if (busy := ours[f"busy {ONE8}"]["median"]) < 0.9:
-        yield f"\nthe server had {busy:.0%} of its core, others the rest: believe what is told by CPU, not the rates"
-    if report["one core"]:
-        yield "\none core: the server and wrk shared it, so the numbers are lower than they would be"
-
-
-def head(*names):
-    return row(*names), "|" + "-|" * len(names)
-
-
-def row(*cells):
-    return f"| {' | '.join(cells)} |"
-
-
-def cell(found, measure):
-    if measure not in found:
-        return "-"
-    cpu = found.get(f"cpu {measure}")
-    return number(found[measure]["median"]) + (f" ({number(cpu['median'])})" if cpu else "")
-
-
-def between(found):
-    return f"{number(found['low'])} to {number(found['high'])}"
-
-
-def number(value):
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 if __name__ == "__main__":

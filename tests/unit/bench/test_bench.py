@@ -7,24 +7,9 @@ import re
 import pytest
 
 from bench.count import compared
+from bench.measures import AIMS, BARE, BINARY, FASTAPI, GROWTH, LOGGED, ONE8, ONE_ARRAY, ONE_V2, OURS, P50, START, Aim
 from bench.profiling import SHARES, shares, stacks_of, unmatched
-from bench.serve import (
-    AIMS,
-    BARE,
-    BINARY,
-    FASTAPI,
-    GROWTH,
-    LOGGED,
-    ONE8,
-    ONE_ARRAY,
-    ONE_V2,
-    OURS,
-    P50,
-    START,
-    Aim,
-    lines,
-    summary,
-)
+from bench.summary import lines, summary
 from tests.support import ROOT
 
 
