@@ -7,6 +7,7 @@ import http.client
 import socket
 import threading
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from bench.faults.registry import fault
@@ -25,27 +26,27 @@ SLOW = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n
 LIMIT = 16 * 1024 * 1024  # MAX_BODY_BYTES
 
 
+@contextlib.contextmanager
+def connections(system: Processes, count: int) -> Iterator[list[socket.socket]]:
+    """Open connections to a service, and close them at the end."""
+    address = ("127.0.0.1", system.services["asgi"].port)
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(socket.create_connection(address)) for _ in range(count)]
+
+
 @fault("slow senders")
 def slow_senders(system: Processes) -> str:
-    service = system.services["asgi"]
-    held = [socket.create_connection(("127.0.0.1", service.port)) for _ in range(60)]
-    for connection in held:
-        connection.sendall(SLOW)
-    time.sleep(2)
-    for connection in held:
-        connection.close()
+    with connections(system, 60) as held:
+        for connection in held:
+            connection.sendall(SLOW)
+        time.sleep(2)
     return f"{len(held)} bodies that don't come"
 
 
 @fault("more connections than open files")
 def more_connections_than_open_files(system: Processes) -> str:
-    service, held = system.services["asgi"], []
-    with system.load.idle_connections_may_end("asgi"):
-        for _ in range(2 * OPEN_FILES):
-            held.append(socket.create_connection(("127.0.0.1", service.port)))
+    with system.load.idle_connections_may_end("asgi"), connections(system, 2 * OPEN_FILES) as held:
         time.sleep(1)
-        for connection in held:
-            connection.close()
     return f"{len(held)} idle connections to 2 workers with {OPEN_FILES} open files each"
 
 

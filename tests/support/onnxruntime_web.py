@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,8 @@ import numpy as np
 from passfail.arrays import Floats
 from passfail.runtimes import Runtime
 from tests.support import ROOT
-from train.arguments import model_name, parse
-from train.errors import ExportError, TrainError
-from train.export import parity
-from train.export.interop import replay
+from tests.support.outside import conform
+from train.errors import ExportError
 
 PACKAGE = ROOT / ".venv-web" / "node_modules" / "onnxruntime-web"
 NODE = shutil.which("node")
@@ -33,19 +32,13 @@ fs.writeFileSync('probability', probability.data);
 """
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Replay a published version's examples; returns the exit status."""
-    args = parse(["conform", *(sys.argv[1:] if arguments is None else arguments)])
-    if not installed():
-        print("onnxruntime-web: not installed (make conform installs it, if npm is there)")
-        return 0
-    try:
-        _, manifest, files = parity.published(args.models, model_name(args), args.version)
-        print(replay(manifest, "onnxruntime-web", web(files["model.onnx"])))
-    except TrainError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+def main(arguments: list[str]) -> int:
+    """Replay a published version's examples; return the exit status."""
+    return conform("onnxruntime-web", serving if installed() else None, arguments)
+
+
+def serving(folder: Path) -> AbstractContextManager[Runtime]:
+    return nullcontext(web((folder / "model.onnx").read_bytes()))
 
 
 def installed() -> bool:
@@ -71,4 +64,4 @@ def web(model: bytes) -> Runtime:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

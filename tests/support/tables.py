@@ -1,9 +1,11 @@
 """Tables as spreadsheets and other programs write them, and the manifest that a model of a table has."""
 
 from passfail.manifest import Manifest, Parameters
-from train.table.table import Table
+from train.table.schema import Reading
+from train.table.table import Table, read_table
 
 ROWS = [(20.5 + i * 7 % 13, ["north", "south", "east"][i % 3], int(i % 4 == 0 or i % 5 == 0)) for i in range(40)]
+X, Y = [x for x, _, _ in ROWS], [y for _, _, y in ROWS]
 
 
 def text(rows=ROWS, header="x,g,y", separator=","):
@@ -14,6 +16,12 @@ def text(rows=ROWS, header="x,g,y", separator=","):
 def with_x(spelling):
     """The table as text, with each x spelt so."""
     return text([(spelling(x), g, y) for x, g, y in ROWS])
+
+
+def read(folder, content, **options):
+    """The table of a CSV with that content."""
+    (folder / "t.csv").write_bytes(content if isinstance(content, bytes) else content.encode())
+    return read_table(folder / "t.csv", Reading(**options))
 
 
 def comma(x):

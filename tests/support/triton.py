@@ -9,7 +9,6 @@ import importlib.util
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import sysconfig
@@ -21,28 +20,16 @@ from pathlib import Path
 
 import numpy as np
 
-from train.arguments import model_name, parse
-from train.errors import ExportError, TrainError
-from train.export import parity
-from train.export.interop import replay
+from tests.support.outside import conform
+from tests.support.service import free_port
+from train.errors import ExportError
 
 SECONDS = 60  # until it is ready
 
 
-def main(arguments=None):
-    """Replay a published version's examples in Triton; returns the exit status."""
-    args = parse(["conform", *(sys.argv[1:] if arguments is None else arguments)])
-    if not installed():
-        print("triton: not installed (make conform installs it)")
-        return 0
-    try:
-        folder, manifest, _ = parity.published(args.models, model_name(args), args.version)
-        with serving(folder) as run:
-            print(replay(manifest, "triton", run))
-    except TrainError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+def main(arguments):
+    """Replay a published version's examples; return the exit status."""
+    return conform("triton", serving if installed() else None, arguments)
 
 
 def installed():
@@ -59,7 +46,7 @@ def serving(folder):
     name, version = folder.parent.name, folder.name
     with tempfile.TemporaryDirectory() as scratch, open(Path(scratch, "log"), "w+") as log:
         models, backends = _repository(Path(scratch, "models"), folder), _backends(Path(scratch, "backends"), wheel)
-        port = _free_port()
+        port = free_port()
         options = ["--model-repository", models, "--backend-directory", backends, "--disable-auto-complete-config"]
         options += ["--http-address", "127.0.0.1", "--http-port", port, "--allow-grpc", "0", "--allow-metrics", "0"]
         command = map(str, [wheel / "tritonserver/bin/tritonserver", *options])
@@ -90,12 +77,6 @@ def _backends(backends, wheel):
     (backends / "onnxruntime").mkdir()
     shutil.copy(Path(__file__).with_name("triton_backend.py"), backends / "onnxruntime" / "model.py")
     return backends
-
-
-def _free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def _environ(wheel):
@@ -136,4 +117,4 @@ def _infer(address, x):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -7,17 +7,13 @@ import pytest
 
 from passfail.codecs import codecs
 from passfail.errors import InvalidInstance, MalformedBody
-from tests.support.tables import ROWS, WRITTEN, manifest_of, text, with_x
-from train.table.schema import Reading
-from train.table.table import read_table
+from tests.support.tables import ROWS, WRITTEN, manifest_of, read, text, with_x
 
 
 def opened(tmp_path, content, **options):
     """(the table, the decoders of a model of it, the file's bytes)."""
-    body = content if isinstance(content, bytes) else content.encode()
-    (tmp_path / "t.csv").write_bytes(body)
-    table = read_table(tmp_path / "t.csv", Reading(**options))
-    return table, codecs(manifest_of(table, options.get("fold_case", False)), 100), body
+    table = read(tmp_path, content, **options)
+    return table, codecs(manifest_of(table, options.get("fold_case", False)), 100), (tmp_path / "t.csv").read_bytes()
 
 
 def write(decoders, x, sent, faults=None):

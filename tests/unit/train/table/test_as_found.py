@@ -6,56 +6,33 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from msgspec import structs
 from openpyxl import Workbook
 
-from passfail.codecs import codecs
-from passfail.manifest import Column, Dates, Parameters
-from tests.support.tables import manifest_of
+from tests.support.tables import ROWS, X, Y, read, text, with_x
 from train.errors import DataError
-from train.export.chain import word_faults
-from train.export.checkpoint import Raw
 from train.table import csv_files
-from train.table.raw import raw_rows
 from train.table.schema import Reading
 from train.table.table import read_rows, read_table
-
-ROWS = [(20.5 + i * 7 % 13, ["north", "south", "east"][i % 3], int(i % 4 == 0 or i % 5 == 0)) for i in range(40)]
-X = [x for x, _, _ in ROWS]
-Y = [y for _, _, y in ROWS]
-
-
-def csv(rows=ROWS, header="x,g,y", separator=","):
-    return "".join(separator.join(map(str, row)) + "\n" for row in [header.split(","), *rows])
-
-
-def read(tmp_path, content, **options):
-    (tmp_path / "t.csv").write_bytes(content if isinstance(content, bytes) else content.encode())
-    return read_table(tmp_path / "t.csv", Reading(**options))
-
-
-def with_x(spelling):
-    return csv([(spelling(x), g, y) for x, g, y in ROWS])
 
 
 @pytest.mark.parametrize(
     ("content", "note"),
     [
-        (csv(separator=";"), "separator ';'"),
-        (csv(separator="\t"), "separator tab"),
-        (csv(separator="|"), "separator '|'"),
-        (csv(separator=" "), "separator space"),
-        ("sep=;\n" + csv(separator=";"), "separator ';', 1 line above the header skipped"),
-        (csv([(str(x).replace(".", ","), g, y) for x, g, y in ROWS], separator=";"), "separator ';', decimal comma"),
+        (text(separator=";"), "separator ';'"),
+        (text(separator="\t"), "separator tab"),
+        (text(separator="|"), "separator '|'"),
+        (text(separator=" "), "separator space"),
+        ("sep=;\n" + text(separator=";"), "separator ';', 1 line above the header skipped"),
+        (text([(str(x).replace(".", ","), g, y) for x, g, y in ROWS], separator=";"), "separator ';', decimal comma"),
         (with_x(lambda x: f'"{x}"'.replace(".", ",")), "decimal comma"),
-        ("# exported\n# by me\n" + csv(), "2 lines above the header skipped"),
-        ("Customer export\n\n" + csv(), "2 lines above the header skipped"),
-        ("Export, of 2024\n" + csv(), "1 line above the header skipped"),
-        ("Export,,\n,,\n" + csv(), "2 lines above the header skipped"),
-        (csv().encode("utf-16"), "encoding utf-16"),
-        (csv().encode("utf-16-le"), "encoding utf-16-le"),
-        (csv([(x, g, f"{y},") for x, g, y in ROWS]), "each row ends with a separator"),
-        (csv([(i, *row) for i, row in enumerate(ROWS, 1)], "x,g,y"), "row names in the first column"),
+        ("# exported\n# by me\n" + text(), "2 lines above the header skipped"),
+        ("Customer export\n\n" + text(), "2 lines above the header skipped"),
+        ("Export, of 2024\n" + text(), "1 line above the header skipped"),
+        ("Export,,\n,,\n" + text(), "2 lines above the header skipped"),
+        (text().encode("utf-16"), "encoding utf-16"),
+        (text().encode("utf-16-le"), "encoding utf-16-le"),
+        (text([(x, g, f"{y},") for x, g, y in ROWS]), "each row ends with a separator"),
+        (text([(i, *row) for i, row in enumerate(ROWS, 1)], "x,g,y"), "row names in the first column"),
     ],
     ids=[
         "semicolons", "tabs", "bars", "spaces", "a sep= line", "decimal commas", "quoted decimal commas", "comments",
@@ -75,7 +52,7 @@ def test_text_in_windows_1252_is_read_even_if_that_shows_far_down(tmp_path, monk
     monkeypatch.setattr(csv_files, "HEAD", 100)
     monkeypatch.setattr(csv_files, "CHUNK", 100)
     rows = [(x, "Zürich" if i > 30 and g == "east" else g, y) for i, (x, g, y) in enumerate(ROWS)]
-    table = read(tmp_path, csv(rows).encode("windows-1252"))
+    table = read(tmp_path, text(rows).encode("windows-1252"))
 
     assert table.features[1].levels == ("Zürich", "east", "north", "south")
     assert table.notes == (f"{tmp_path / 't.csv'}: encoding windows-1252",)
@@ -84,10 +61,10 @@ def test_text_in_windows_1252_is_read_even_if_that_shows_far_down(tmp_path, monk
 @pytest.mark.parametrize(
     ("content", "options"),
     [
-        (csv(separator="^"), {"separator": "^"}),
-        (csv([(x, f"Zürich{g}", y) for x, g, y in ROWS]).encode("cp850"), {"encoding": "cp850"}),
+        (text(separator="^"), {"separator": "^"}),
+        (text([(x, f"Zürich{g}", y) for x, g, y in ROWS]).encode("cp850"), {"encoding": "cp850"}),
         (with_x(lambda x: f'"{x:.3f}"'.replace(".", ",")), {"decimal": ","}),
-        (csv().partition("\n")[2], {"header": False}),
+        (text().partition("\n")[2], {"header": False}),
         (with_x(lambda x: "999" if x == 20.5 else x), {"na": ("999",)}),
     ],
     ids=["separator", "encoding", "decimal", "no header", "missing"],
@@ -122,14 +99,14 @@ def test_rows_with_a_missing_cell_can_be_dropped(tmp_path):
 
 def test_rows_without_a_target_are_left_out_and_counted(tmp_path):
     rows = [(x, "west" if i == 3 else g, "" if i in (3, 7) else y) for i, (x, g, y) in enumerate(ROWS)]
-    table = read(tmp_path, csv(rows))
+    table = read(tmp_path, text(rows))
 
     assert (table.rows, len(table.y), table.positives) == (38, 38, sum(Y) - Y[3] - Y[7])
     assert table.features[1].levels == ("east", "north", "south")
     assert table.notes == (f"{tmp_path / 't.csv'}: 2 rows left out: they have no target",)
     rows[20] = ("inf", "north", 1)
     with pytest.raises(DataError, match="line 22: column 'x': not a finite number"):
-        read(tmp_path, csv(rows))
+        read(tmp_path, text(rows))
 
 
 @pytest.mark.parametrize(
@@ -164,7 +141,7 @@ def test_codes_with_leading_zeros_are_texts(tmp_path, monkeypatch, chunk):
     """Also where the first of them lies far below numbers."""
     monkeypatch.setattr(csv_files, "CHUNK", chunk)
     rows = [(["9310", "2101", "01100"][i // 14], *row) for i, row in enumerate(ROWS)]
-    table = read(tmp_path, csv(rows, "zip,x,g,y"))
+    table = read(tmp_path, text(rows, "zip,x,g,y"))
 
     assert table.features[0].levels == ("01100", "2101", "9310")
 
@@ -178,42 +155,10 @@ def test_integers_that_float64_would_round_are_identifiers(tmp_path, first):
     columns = {"id": pa.array(identifiers, pa.uint64()), "even": even, "x": X, "g": [g for _, g, _ in ROWS], "y": Y}
     pq.write_table(pa.table(columns), tmp_path / "t.parquet")
 
-    for table in (read(tmp_path, csv(rows, "id,even,x,g,y")), read_table(tmp_path / "t.parquet")):
+    for table in (read(tmp_path, text(rows, "id,even,x,g,y")), read_table(tmp_path / "t.parquet")):
         assert [feature.name for feature in table.features] == ["even", "x", "g"]
         assert table.warnings[0].startswith("id is left out: 40 different identifiers in 40 rows are too many")
         assert table.x[:, 0].tolist() == even
-
-
-@pytest.mark.parametrize(
-    "spelling",
-    [
-        lambda i: f"2024-01-{i % 28 + 1:02}", lambda i: f"{i % 28 + 1}.1.2024", lambda i: f"{i % 3 + 1}/15/2024",
-        lambda i: f"2024-01-02T{i % 24:02}:30:00Z", lambda i: f"{i % 24:02}:{i:02}", lambda i: f"{i % 28 + 1} Jan 2024",
-    ],
-    ids=["ISO", "German", "American", "timestamps", "times", "month names"],
-)  # fmt: skip
-def test_dates_and_times_are_left_out_with_a_warning(tmp_path, spelling):
-    rows = [(spelling(i), *row) for i, row in enumerate(ROWS)]
-    table = read(tmp_path, csv(rows, "day,x,g,y"))
-
-    assert [feature.name for feature in table.features] == ["x", "g"]
-    assert table.warnings[0].startswith("day is left out: its cells are dates or times; each would be a level")
-    with pytest.raises(DataError, match="column 'day': its cells are dates or times"):
-        read(tmp_path, csv(rows, "day,x,g,y"), strict=True)
-
-
-def test_timestamps_and_booleans_of_parquet_are_those_of_csv(tmp_path):
-    flags = [i % 3 == 0 for i in range(40)]
-    days = [datetime.datetime(2024, 1, 1) + datetime.timedelta(i) for i in range(40)]
-    pq.write_table(pa.table({"flag": flags, "day": days, "x": X, "y": [y == 1 for y in Y]}), tmp_path / "t.parquet")
-    rows = [(["FALSE", "True"][f], d, x, ["false", "TRUE"][y]) for f, d, x, y in zip(flags, days, X, Y, strict=True)]
-    tables = read_table(tmp_path / "t.parquet"), read(tmp_path, csv(rows, "flag,day,x,y"))
-
-    for table in tables:
-        assert table.features[0].levels == table.target.values == ("false", "true")
-        assert table.x[:, 0].tolist() == flags
-        assert len(table.warnings) == 1
-    assert tables[0].features == tables[1].features
 
 
 @pytest.mark.parametrize(
@@ -227,13 +172,13 @@ def test_timestamps_and_booleans_of_parquet_are_those_of_csv(tmp_path):
 )
 def test_spellings_of_one_target_value_are_one(tmp_path, outcomes, values):
     rows = [(x, g, outcomes[y + 2 * (i % 2)]) for i, (x, g, y) in enumerate(ROWS)]
-    table = read(tmp_path, csv(rows))
+    table = read(tmp_path, text(rows))
 
     assert (table.target.values, table.y.tolist(), table.positives) == (values, Y, sum(Y))
 
 
 def test_an_index_without_a_name_is_left_out_with_a_warning(tmp_path):
-    table = read(tmp_path, csv([(i, *row) for i, row in enumerate(ROWS)], ",x,g,y"))
+    table = read(tmp_path, text([(i, *row) for i, row in enumerate(ROWS)], ",x,g,y"))
 
     assert [feature.name for feature in table.features] == ["x", "g"]
     assert table.warnings == (
@@ -243,7 +188,7 @@ def test_an_index_without_a_name_is_left_out_with_a_warning(tmp_path):
 
 def test_free_text_is_left_out_with_a_warning(tmp_path):
     rows = [(f'"said {i} times, thanks"', *row) for i, row in enumerate(ROWS)]
-    table = read(tmp_path, csv(rows, "comment,x,g,y"))
+    table = read(tmp_path, text(rows, "comment,x,g,y"))
 
     assert [feature.name for feature in table.features] == ["x", "g"]
     assert table.warnings == (
@@ -252,19 +197,19 @@ def test_free_text_is_left_out_with_a_warning(tmp_path):
 
 
 def test_the_reference_and_the_order_of_levels_are_chosen(tmp_path):
-    assert read(tmp_path, csv(), reference={"g": "south"}).features[1].levels == ("south", "east", "north")
-    table = read(tmp_path, csv(), order={"G": ("north", "south", "east")})
+    assert read(tmp_path, text(), reference={"g": "south"}).features[1].levels == ("south", "east", "north")
+    table = read(tmp_path, text(), order={"G": ("north", "south", "east")})
     assert table.features[1].levels == ("north", "south", "east")
     assert table.x[:3, 1].tolist() == [0, 1, 2]
     with pytest.raises(DataError, match=r"no row has the reference level 'west'; the levels are east, north, south"):
-        read(tmp_path, csv(), reference={"g": "west"})
+        read(tmp_path, text(), reference={"g": "west"})
     with pytest.raises(DataError, match="--order names other levels than the column has"):
-        read(tmp_path, csv(), order={"g": ("north", "south")})
+        read(tmp_path, text(), order={"g": ("north", "south")})
 
 
 def test_names_in_options_take_commas_and_any_case(tmp_path):
     rows = [(i, *row) for i, row in enumerate(ROWS)]
-    table = read(tmp_path, csv(rows, "Id,X,G,Y"), drop=("id,g",), target="y")
+    table = read(tmp_path, text(rows, "Id,X,G,Y"), drop=("id,g",), target="y")
 
     assert [feature.name for feature in table.features] == ["X"]
 
@@ -274,7 +219,7 @@ def test_all_faults_are_listed_at_once(tmp_path):
         (i if i != 5 else "five", ["0x1", "0x2"][i % 2], x, "maybe" if y else "no") for i, (x, _, y) in enumerate(ROWS)
     ]
     with pytest.raises(DataError) as caught:
-        read(tmp_path, csv(rows, "a,b,x,y"))
+        read(tmp_path, text(rows, "a,b,x,y"))
 
     lines = str(caught.value).splitlines()
     assert [line.split(": ", 1)[1].split(";")[0] for line in lines[:3]] == [
@@ -283,12 +228,12 @@ def test_all_faults_are_listed_at_once(tmp_path):
         "line 2: column 'b': '0x1' is hexadecimal",
     ]
     assert lines[3] == "to get past all of them, add: --positive 'no' --na 'five' --categorical 'b'"
-    table = read(tmp_path, csv(rows, "a,b,x,y"), positive="no", na=("five",), categorical=("b",))
+    table = read(tmp_path, text(rows, "a,b,x,y"), positive="no", na=("five",), categorical=("b",))
     assert [feature.name for feature in table.features] == ["a", "b", "x"]
 
 
 def test_rows_of_another_length_are_all_named(tmp_path):
-    lines = csv().splitlines(keepends=True)
+    lines = text().splitlines(keepends=True)
     lines[5], lines[9] = "1,2,3,4\n", "1\n"
     with pytest.raises(DataError) as caught:
         read(tmp_path, "".join(lines))
@@ -300,7 +245,7 @@ def test_rows_of_another_length_are_all_named(tmp_path):
 
 
 def test_a_test_file_is_read_as_rows_of_the_table(tmp_path):
-    table = read(tmp_path, csv([(x, ["TRUE", "false"][y], g, y) for x, g, y in ROWS], "x,b,g,y"))
+    table = read(tmp_path, text([(x, ["TRUE", "false"][y], g, y) for x, g, y in ROWS], "x,b,g,y"))
     (tmp_path / "test.csv").write_text("y;b;g;x;more\n1;True;south;1,5;a\n0;false;east;2,5;b\n")
     x, y, weight, _ = read_rows(tmp_path / "test.csv", table, Reading())
 
@@ -339,90 +284,12 @@ def test_a_sheet_of_an_excel_workbook_is_read_as_its_csv(tmp_path):
         read_table(tmp_path / "t.xlsx")
 
 
-def test_groups_and_times_are_read_beside_the_features(tmp_path):
-    rows = [(f"2024-02-{i % 28 + 1:02}", f"p{i % 7}", x, y) for i, (x, _, y) in enumerate(ROWS)]
-    grouped = read(tmp_path, csv(rows, "day,person,x,y"), group="Person", drop=("day",))
-    timed = read(tmp_path, csv(rows, "day,person,x,y"), time="day", drop=("person",))
-
-    assert [[feature.name for feature in table.features] for table in (grouped, timed)] == [["x"], ["x"]]
-    assert grouped.group.tolist() == [i % 7 for i in range(40)]
-    assert (np.diff(timed.time[:28]) == 86_400e6).all()
-    for options, said in (
-        ({"group": "day", "time": "person"}, "choose one of the two"),
-        ({"time": "person"}, "line 2: column 'person': not a time"),
-        ({"group": "y"}, "needs a column of its own"),
-    ):
-        with pytest.raises(DataError, match=said):
-            read(tmp_path, csv(rows, "day,person,x,y"), **options)
-
-
-def test_parts_of_dates_are_features_and_faults_name_their_line(tmp_path):
-    rows = [(f"2024-02-{i % 28 + 1:02}T10:30:00", x, y) for i, (x, _, y) in enumerate(ROWS)]
-    table = read(tmp_path, csv(rows, "day,x,y"), dates={"day": ("day", "hour")}, missing={"day": "median"})
-
-    assert [feature.name for feature in table.features] == ["day.day", "day.hour", "x"]
-    assert table.x[:28, 0].tolist() == list(range(1, 29))
-    assert (table.features[0].range, table.features[0].fill, set(table.x[:, 1])) == ((1, 28), 10.5, {10})
-    test = read_rows(tmp_path / "t.csv", table, Reading())
-    assert test[0].tobytes() == table.x.tobytes()
-    with pytest.raises(DataError, match=r"line 4: column 'day': '31\.2\.2024' is not a date as the others"):
-        read(tmp_path, csv([*rows[:2], ("31.2.2024", 1, 1), *rows[3:]], "day,x,y"), dates={"day": ("day",)})
-
-
 def test_unseen_and_folded_levels_of_a_test_file_are_those_of_the_table(tmp_path):
-    table = read(tmp_path, csv([(x, g.upper() if x > 25 else g, y) for x, g, y in ROWS[:-1]] + [(1, "Mars", 1)]),
+    table = read(tmp_path, text([(x, g.upper() if x > 25 else g, y) for x, g, y in ROWS[:-1]] + [(1, "Mars", 1)]),
                  rare=2, fold_case=True)  # fmt: skip
     assert table.features[1].levels == ("east", "north", "other", "south")
     (tmp_path / "t.csv").write_text("x,g,y\n1,venus,1\n2,NORTH,0\n")
     assert read_rows(tmp_path / "t.csv", table, Reading(fold_case=True))[0].tolist() == [[1, 2], [2, 1]]
-
-
-ORDERED = {
-    "day.month.year": (lambda d: f"{d}.2.2024", "day-first"),
-    "day/month/year": (lambda d: f"{d:02}/02/2024", "day-first"),
-    "month/day/year": (lambda d: f"02/{d:02}/2024", "month-first"),
-    "day-month-year with a time": (lambda d: f"{d:02}-02-2024 10:30", "day-first"),
-}
-
-
-@pytest.mark.parametrize("case", ORDERED)
-def test_dates_in_one_order_are_found_and_read_alike_by_the_service(tmp_path, case):
-    spell, order = ORDERED[case]
-    rows = [(spell(i % 28 + 1), x, y) for i, (x, _, y) in enumerate(ROWS)]
-    table = read(tmp_path, csv(rows, "day,x,y"), dates={"day": ("day", "month")})
-
-    assert table.dates["day"] == Dates(("day", "month"), order)
-    assert table.x[:28, :2].tolist() == [[day, 2] for day in range(1, 29)]
-    assert read_rows(tmp_path / "t.csv", table, Reading())[0].tobytes() == table.x.tobytes()
-    decoders = codecs(manifest_of(table), 100)
-    for text in (spell(17), "2024-02-17"):
-        assert decoders.csv.read(f"day,x\n{text},1\n".encode())[0].tolist() == [[17, 2, 1]]
-    raw = raw_rows(tmp_path / "t.csv", Reading(dates={"day": ("day", "month")}), table)
-    assert (len(raw), raw[0].cells["day"]) == (40, spell(1))
-    kept = [Raw(one.cells, one.outcome, 0.0, table.target.labels[0]) for one in raw]
-    columns = tuple(Column(index, None, 0.0, 1.0, 0.0, 0.0) for index in range(3))
-    manifest = structs.replace(manifest_of(table), parameters=Parameters(0.0, columns))
-    assert list(word_faults(manifest, kept)) == []
-    wrong = structs.replace(manifest, dates={"day": Dates(("day", "month"), "")})
-    assert "can't be read as CSV: " in "".join(word_faults(wrong, kept))
-
-
-def test_an_order_that_both_could_be_is_asked_for_and_one_that_is_neither_is_named(tmp_path):
-    rows = [(f"{i % 12 + 1:02}/03/2024", x, y) for i, (x, _, y) in enumerate(ROWS)]
-    with pytest.raises(DataError, match=r"line 2: .*may be a day and a month.*--date 'day=day-first,month'"):
-        read(tmp_path, csv(rows, "day,x,y"), dates={"day": ("month",)})
-    for order, month in (("day-first", 3), ("month-first", 1)):
-        table = read(tmp_path, csv(rows, "day,x,y"), dates={"day": (order, "month")})
-        assert table.x[0, 0] == month
-    with pytest.raises(DataError, match=r"line 4: column 'day': '31/31/2024' is not a date as the others"):
-        read(tmp_path, csv([*rows[:2], ("31/31/2024", 1, 1), *rows[3:]], "day,x,y"), dates={"day": ("day",)})
-
-
-def test_times_in_another_order_than_iso_are_ordered(tmp_path):
-    rows = [(f"{28 - i % 28}.02.2024", i, y) for i, (_, _, y) in enumerate(ROWS)]
-    timed = read(tmp_path, csv(rows, "day,x,y"), time="day")
-
-    assert (np.diff(timed.time[:28]) == -86_400).all()
 
 
 NAMED = [("rownames", 85, True), ("Unnamed: 0", 0, True), ("id", 1, True), ("id", 2, False), ("weeks", 1, False)]
@@ -430,8 +297,7 @@ NAMED = [("rownames", 85, True), ("Unnamed: 0", 0, True), ("id", 1, True), ("id"
 
 @pytest.mark.parametrize(("name", "first", "left_out"), NAMED)
 def test_a_column_that_names_the_rows_is_left_out(tmp_path, name, first, left_out):
-    text = csv([(first + i, *row) for i, row in enumerate(ROWS)], f"{name},x,g,y")
-    table = read(tmp_path, text)
+    table = read(tmp_path, text([(first + i, *row) for i, row in enumerate(ROWS)], f"{name},x,g,y"))
 
     assert (name not in [feature.name for feature in table.features]) == left_out
     assert (

@@ -7,17 +7,12 @@ import numpy as np
 import pytest
 
 from tests.support import DATA
+from tests.support.tables import read
 from train.errors import DataError
 from train.solvers.fit import fit
 from train.solvers.options import Options
 from train.table.schema import Reading
 from train.table.table import read_table
-
-
-def read(tmp_path, content, **options):
-    path = tmp_path / "t.csv"
-    path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return read_table(path, Reading(**options))
 
 
 def test_infers_numbers_and_groups(tmp_path):

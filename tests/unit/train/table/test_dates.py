@@ -1,0 +1,129 @@
+"""Dates and times of a table: left out, or read as features, as times and as groups."""
+
+import datetime
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from msgspec import structs
+
+from passfail.codecs import codecs
+from passfail.manifest import Column, Dates, Parameters
+from tests.support.tables import ROWS, X, Y, manifest_of, read, text
+from train.errors import DataError
+from train.export.chain import word_faults
+from train.export.checkpoint import Raw
+from train.table.raw import raw_rows
+from train.table.schema import Reading
+from train.table.table import read_rows, read_table
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        lambda i: f"2024-01-{i % 28 + 1:02}", lambda i: f"{i % 28 + 1}.1.2024", lambda i: f"{i % 3 + 1}/15/2024",
+        lambda i: f"2024-01-02T{i % 24:02}:30:00Z", lambda i: f"{i % 24:02}:{i:02}", lambda i: f"{i % 28 + 1} Jan 2024",
+    ],
+    ids=["ISO", "German", "American", "timestamps", "times", "month names"],
+)  # fmt: skip
+def test_dates_and_times_are_left_out_with_a_warning(tmp_path, spelling):
+    rows = [(spelling(i), *row) for i, row in enumerate(ROWS)]
+    table = read(tmp_path, text(rows, "day,x,g,y"))
+
+    assert [feature.name for feature in table.features] == ["x", "g"]
+    assert table.warnings[0].startswith("day is left out: its cells are dates or times; each would be a level")
+    with pytest.raises(DataError, match="column 'day': its cells are dates or times"):
+        read(tmp_path, text(rows, "day,x,g,y"), strict=True)
+
+
+def test_timestamps_and_booleans_of_parquet_are_those_of_csv(tmp_path):
+    flags = [i % 3 == 0 for i in range(40)]
+    days = [datetime.datetime(2024, 1, 1) + datetime.timedelta(i) for i in range(40)]
+    pq.write_table(pa.table({"flag": flags, "day": days, "x": X, "y": [y == 1 for y in Y]}), tmp_path / "t.parquet")
+    rows = [(["FALSE", "True"][f], d, x, ["false", "TRUE"][y]) for f, d, x, y in zip(flags, days, X, Y, strict=True)]
+    tables = read_table(tmp_path / "t.parquet"), read(tmp_path, text(rows, "flag,day,x,y"))
+
+    for table in tables:
+        assert table.features[0].levels == table.target.values == ("false", "true")
+        assert table.x[:, 0].tolist() == flags
+        assert len(table.warnings) == 1
+    assert tables[0].features == tables[1].features
+
+
+def test_groups_and_times_are_read_beside_the_features(tmp_path):
+    rows = [(f"2024-02-{i % 28 + 1:02}", f"p{i % 7}", x, y) for i, (x, _, y) in enumerate(ROWS)]
+    grouped = read(tmp_path, text(rows, "day,person,x,y"), group="Person", drop=("day",))
+    timed = read(tmp_path, text(rows, "day,person,x,y"), time="day", drop=("person",))
+
+    assert [[feature.name for feature in table.features] for table in (grouped, timed)] == [["x"], ["x"]]
+    assert grouped.group.tolist() == [i % 7 for i in range(40)]
+    assert (np.diff(timed.time[:28]) == 86_400e6).all()
+    for options, said in (
+        ({"group": "day", "time": "person"}, "choose one of the two"),
+        ({"time": "person"}, "line 2: column 'person': not a time"),
+        ({"group": "y"}, "needs a column of its own"),
+    ):
+        with pytest.raises(DataError, match=said):
+            read(tmp_path, text(rows, "day,person,x,y"), **options)
+
+
+def test_parts_of_dates_are_features_and_faults_name_their_line(tmp_path):
+    rows = [(f"2024-02-{i % 28 + 1:02}T10:30:00", x, y) for i, (x, _, y) in enumerate(ROWS)]
+    table = read(tmp_path, text(rows, "day,x,y"), dates={"day": ("day", "hour")}, missing={"day": "median"})
+
+    assert [feature.name for feature in table.features] == ["day.day", "day.hour", "x"]
+    assert table.x[:28, 0].tolist() == list(range(1, 29))
+    assert (table.features[0].range, table.features[0].fill, set(table.x[:, 1])) == ((1, 28), 10.5, {10})
+    test = read_rows(tmp_path / "t.csv", table, Reading())
+    assert test[0].tobytes() == table.x.tobytes()
+    with pytest.raises(DataError, match=r"line 4: column 'day': '31\.2\.2024' is not a date as the others"):
+        read(tmp_path, text([*rows[:2], ("31.2.2024", 1, 1), *rows[3:]], "day,x,y"), dates={"day": ("day",)})
+
+
+ORDERED = {
+    "day.month.year": (lambda d: f"{d}.2.2024", "day-first"),
+    "day/month/year": (lambda d: f"{d:02}/02/2024", "day-first"),
+    "month/day/year": (lambda d: f"02/{d:02}/2024", "month-first"),
+    "day-month-year with a time": (lambda d: f"{d:02}-02-2024 10:30", "day-first"),
+}
+
+
+@pytest.mark.parametrize("case", ORDERED)
+def test_dates_in_one_order_are_found_and_read_alike_by_the_service(tmp_path, case):
+    spell, order = ORDERED[case]
+    rows = [(spell(i % 28 + 1), x, y) for i, (x, _, y) in enumerate(ROWS)]
+    table = read(tmp_path, text(rows, "day,x,y"), dates={"day": ("day", "month")})
+
+    assert table.dates["day"] == Dates(("day", "month"), order)
+    assert table.x[:28, :2].tolist() == [[day, 2] for day in range(1, 29)]
+    assert read_rows(tmp_path / "t.csv", table, Reading())[0].tobytes() == table.x.tobytes()
+    decoders = codecs(manifest_of(table), 100)
+    for day in (spell(17), "2024-02-17"):
+        assert decoders.csv.read(f"day,x\n{day},1\n".encode())[0].tolist() == [[17, 2, 1]]
+    raw = raw_rows(tmp_path / "t.csv", Reading(dates={"day": ("day", "month")}), table)
+    assert (len(raw), raw[0].cells["day"]) == (40, spell(1))
+    kept = [Raw(one.cells, one.outcome, 0.0, table.target.labels[0]) for one in raw]
+    columns = tuple(Column(index, None, 0.0, 1.0, 0.0, 0.0) for index in range(3))
+    manifest = structs.replace(manifest_of(table), parameters=Parameters(0.0, columns))
+    assert list(word_faults(manifest, kept)) == []
+    wrong = structs.replace(manifest, dates={"day": Dates(("day", "month"), "")})
+    assert "can't be read as CSV: " in "".join(word_faults(wrong, kept))
+
+
+def test_an_order_that_both_could_be_is_asked_for_and_one_that_is_neither_is_named(tmp_path):
+    rows = [(f"{i % 12 + 1:02}/03/2024", x, y) for i, (x, _, y) in enumerate(ROWS)]
+    with pytest.raises(DataError, match=r"line 2: .*may be a day and a month.*--date 'day=day-first,month'"):
+        read(tmp_path, text(rows, "day,x,y"), dates={"day": ("month",)})
+    for order, month in (("day-first", 3), ("month-first", 1)):
+        table = read(tmp_path, text(rows, "day,x,y"), dates={"day": (order, "month")})
+        assert table.x[0, 0] == month
+    with pytest.raises(DataError, match=r"line 4: column 'day': '31/31/2024' is not a date as the others"):
+        read(tmp_path, text([*rows[:2], ("31/31/2024", 1, 1), *rows[3:]], "day,x,y"), dates={"day": ("day",)})
+
+
+def test_times_in_another_order_than_iso_are_ordered(tmp_path):
+    rows = [(f"{28 - i % 28}.02.2024", i, y) for i, (_, _, y) in enumerate(ROWS)]
+    timed = read(tmp_path, text(rows, "day,x,y"), time="day")
+
+    assert (np.diff(timed.time[:28]) == -86_400).all()
