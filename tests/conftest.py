@@ -1,4 +1,4 @@
-"""Shared fixtures: models exported once a session, and the service on either runtime."""
+"""Fixtures of all tests: exported models, and the service on each runtime."""
 
 import json
 import os
@@ -46,7 +46,7 @@ def models(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def awkward(models, tmp_path_factory):
-    """A repository of the admissions' model and one more, whose names and levels are formulas, HTML and quotes."""
+    """A repository of the admissions' model, and of one with formulas and HTML for names."""
     return made_once(tmp_path_factory, "awkward", lambda folder: export_awkward(models, folder))
 
 
@@ -68,7 +68,7 @@ def client(models, runtime):
 
 @pytest.fixture(scope="module")
 def ask(models):
-    """ask(path, body, type, **headers) -> the response of a service that also has Vertex AI's routes."""
+    """ask(path, body, type, **headers) -> the response of a service with Vertex AI's routes."""
     config = Config(models=models, model_name="admissions", vertex_predict="/vertex", vertex_health="/healthy")
     client = create_app(config).test_client()
 

@@ -151,7 +151,7 @@ def every_state(browser: Browser, address: str, folder: Path, states: Iterable[s
 
 
 def documents(browser: Browser, address: str) -> None:
-    """docs/page.png: the form and its answer; docs/table.png: an answered file."""
+    """The pictures of the documents: the form with its answer, and an answered file."""
     page = show(browser, address, "row", "light", 1200)
     bottom = page.locator("#one").bounding_box()
     assert bottom is not None

@@ -1,4 +1,4 @@
-"""The page without sight or mouse, on a phone and on a slow line: axe-core, keys, reading order, budgets."""
+"""The page by keyboard and screen reader, on a phone, and on a slow network."""
 
 import re
 from itertools import pairwise
@@ -17,7 +17,7 @@ LIGHT, PHONE = ("light", 1280), ("dark", 390)
     + [(state, *PHONE) for state in [*shots.STATES, *shots.WIDE]],
 )
 def test_axe_finds_nothing_in_any_state(browser, address, wide, state, scheme, width):
-    """axe-core: labels, contrast, roles, order."""
+    """axe-core checks labels, contrast, roles and order."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     page = shots.show(browser, address if state in shots.STATES else wide, state, scheme, width)
     found = axe.run(page).response["violations"]
@@ -28,7 +28,7 @@ def test_axe_finds_nothing_in_any_state(browser, address, wide, state, scheme, w
 
 
 def test_a_screen_reader_meets_each_thing_after_what_names_it(page):
-    """The tree that a browser gives to it, in its order: the form, its answer, the chart, the file, the model."""
+    """The browser's tree has the form, its answer, the chart, the file and the model in order."""
     tree = page.locator("body").aria_snapshot()
 
     found = re.findall(r"- ((?:banner|main|heading|region|textbox|slider|combobox|status|alert)\b[^:\n]*)", tree)
@@ -75,7 +75,7 @@ def test_it_can_be_used_by_keyboard_alone(page):
 
 
 def test_everything_is_reached_by_the_tab_key_and_shows_that_it_has_the_focus(page):
-    """In the order of the page, and the last is followed by none: nothing holds the focus."""
+    """The focus follows the order of the page, and leaves it after the last element."""
     choose(page, "gre,gpa,rank\n400,3,1\n")
     every = page.evaluate(
         """() => [...document.querySelectorAll("a[href], button:enabled, input, select, summary, [tabindex='0']")]

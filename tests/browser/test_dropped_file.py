@@ -1,4 +1,4 @@
-"""A file that is dropped on the page: answered, judged, sorted, downloaded; each mistake at its place."""
+"""Files that a person drops on the page."""
 
 import csv
 import io
@@ -11,7 +11,7 @@ from tests.support.webpage import ask, choose, column, downloaded, fetched, save
 
 
 def test_a_table_is_answered_and_downloaded(page, address, tmp_path):
-    """More rows than one request of the page takes; text that a spreadsheet would run stays text."""
+    """The file has more rows than one request of the page takes; its formulas stay text."""
     rows = [[300 + n % 500, 2 + n % 20 / 10, 1 + n % 4, "=1+1" if n == 7 else f"n{n}"] for n in range(6000)]
     lines = "gre,gpa,rank,note\n" + "".join(",".join(map(str, row)) + "\n" for row in rows)
     choose(page, lines)
@@ -27,7 +27,7 @@ def test_a_table_is_answered_and_downloaded(page, address, tmp_path):
 
 
 def test_mistakes_in_a_table_are_said_at_their_cells_and_the_other_rows_answered(page, address, tmp_path):
-    """In the order of the file's lines, whatever is wrong there."""
+    """The page lists the mistakes in the order of the file's lines."""
     lines = "name,gre,gpa,rank\nA,500,3,1\nB,much,3,7\nC,500,3\nD,,3,1\n"
     dropped = page.evaluate_handle(
         "lines => { const it = new DataTransfer(); it.items.add(new File([lines], 'mine.csv')); return it }", lines
@@ -168,7 +168,7 @@ def test_each_mistake_of_many_is_told(page, tmp_path):
 
 
 def test_a_long_table_shows_how_far_it_is(page):
-    """By what has been answered: the browser has read such a file at once."""
+    """The page shows the share of the rows that have an answer."""
     page.evaluate("""() => {
         window.seen = []
         const bar = document.getElementById("progress")

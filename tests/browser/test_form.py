@@ -117,7 +117,7 @@ def test_rows_that_were_sent_are_kept_side_by_side(page):
 
 
 def test_the_address_of_the_page_brings_the_row_back(page, browser, address):
-    """After the #, which no browser sends: the row stands in no log, and opening the link is no traffic."""
+    """The row follows the #, which no browser sends: no log has it, and a link is no traffic."""
     fill(page, gre="612", gpa="3.3", rank="4")
     page.wait_for_function("() => location.hash === '#gre=612&gpa=3.3&rank=4'")
     link, verdict = page.url, page.locator("#verdict").text_content()
@@ -181,7 +181,7 @@ def test_the_form_alone_says_what_is_wrong_at_its_field(address):
 
 
 def test_drift_is_shown_and_only_what_is_sent_counts(page, address):
-    """Typed values and the curve's points don't count."""
+    """Drift counts neither the values that a person types nor the points of the curve."""
 
     def rows():
         return json.loads(fetched(address, "/drift"))["rows"]

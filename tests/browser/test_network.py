@@ -65,7 +65,7 @@ def test_an_unreachable_service_is_reported_at_the_answer(page, fault):
 
 
 def test_a_table_chosen_before_the_script_is_ready_is_answered(browser, address):
-    """On a slow line, or by a browser that keeps what was chosen when the page is loaded again."""
+    """A slow network delays the script, or the browser restores the chosen file."""
     page, held = browser.new_page(), []
     page.route("**/model", lambda route: held.append(route))
     page.goto(address)

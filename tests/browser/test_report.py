@@ -1,4 +1,4 @@
-"""The report in a real browser, opened as a file: it answers, and shows what another threshold would do."""
+"""The report in a real browser, opened as a file."""
 
 import pytest
 

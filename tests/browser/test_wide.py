@@ -84,7 +84,7 @@ def test_flips_outside_the_training_range_are_folded(page):
 
 @pytest.mark.parametrize("page", [(1280, 800), (390, 844)], ids=["desk", "phone"], indirect=True)
 def test_the_verdict_stays_in_sight(page):
-    """On the first screen, and at the last field of the form."""
+    """The verdict is on the first screen, and stays in sight at the form's last field."""
     for field in ("measure_1", "town"):
         page.get_by_label(field, exact=True).scroll_into_view_if_needed()
         box = page.locator("#label").bounding_box()

@@ -1,4 +1,4 @@
-"""The official clients of the protocols, against real services: the closed form's probabilities, in every form."""
+"""The official clients of the protocols get the closed form's probabilities."""
 
 import contextlib
 import itertools

@@ -1,4 +1,4 @@
-"""A client that openapi-python-client makes of /openapi.json: it compiles, and predicts in every protocol."""
+"""A client that openapi-python-client generates compiles, and predicts in every protocol."""
 
 import json
 import re

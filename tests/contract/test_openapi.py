@@ -1,4 +1,4 @@
-"""The documentation is the model's: its columns, its examples run, and nothing is served that it doesn't name."""
+"""The description is the model's: its columns, its routes, and examples that run."""
 
 import json
 import re
@@ -58,7 +58,7 @@ FAULTS = {
 
 
 def test_every_status_that_it_names_is_answered_in_its_shape(models):
-    """And each by what the description says of it; /v2 and Vertex AI read any Content-Type, and the path is checked."""
+    """Each answer has the shape of the description; /v2 and Vertex AI read any Content-Type."""
     config = Config(models=models, model_name="admissions", max_body_bytes=1000, **ROUTES)
     client = create_app(config).test_client()
     document = client.get("/openapi.json").json
@@ -148,7 +148,7 @@ def test_its_examples_are_no_traffic_and_it_stays_the_same(served):
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_rows_that_it_allows_are_answered(served, data):
-    """The rows are such that no logit overflows, which no schema can express: so schemathesis can't test this."""
+    """No schema can express that a logit overflows, so schemathesis can't test such rows."""
     schema = served.test_client().get("/openapi.json").json["components"]["schemas"]["Row"]
     number = st.one_of(st.floats(-1e300, 1e300), st.integers(-(10**20), 10**20))
     row = {

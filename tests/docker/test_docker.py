@@ -89,7 +89,7 @@ def test_only_the_image_that_needs_torch_has_it(up):
 
 
 def test_retraining_beside_the_running_service_loses_nothing(up):
-    """The whole retrain story: train, taken up, and back to the version before; each request is answered."""
+    """Train, serve the new version, and go back: the service answers each request."""
     address, _ = up
     answers, stop = [], threading.Event()
 
@@ -125,7 +125,7 @@ def settled(address, wanted):
 
 
 def test_sagemakers_way_of_starting_it(up):
-    """docker run IMAGE serve: port 8080, the models in /opt/ml/model."""
+    """SageMaker runs `docker run IMAGE serve`: port 8080, and the models in /opt/ml/model."""
     image = docker("inspect", "--format", "{{.Config.Image}}", up[1]).strip()
     port = free_port()
     volume = f"{PROJECT}_models:/opt/ml/model:ro"
@@ -167,7 +167,7 @@ def test_your_own_table(up):
 
 @pytest.fixture
 def keys():
-    """SIGN_WITH and SIGNED_BY: keys in a folder beside docker-compose.yml, as Compose wants them."""
+    """SIGN_WITH and SIGNED_BY: keys in a folder beside docker-compose.yml, for Compose."""
     with tempfile.TemporaryDirectory(prefix=".keys-", dir=ROOT) as folder:
         Path(folder).chmod(0o755)
         private, public = f"{folder}/key.pem", f"{folder}/key.pub"
@@ -178,7 +178,7 @@ def keys():
 
 
 def test_a_signed_export_is_served_and_an_unsigned_one_is_not(keys):
-    """Keys come into the containers as files; the serving image is built with cryptography, since SIGNED_BY is set."""
+    """The keys are files in the containers; the serving image has cryptography."""
     signed_by = {"SIGNED_BY": keys["SIGNED_BY"], "MODEL_NAME": "signed", "WEB_CONCURRENCY": "2"}
     compose("build", **signed_by)
     compose("run", "--rm", "train", NAME="signed")

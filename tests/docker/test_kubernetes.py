@@ -1,4 +1,4 @@
-"""The containers of deploy/kubernetes as their manifests specify them, on a Docker engine: no cluster can be had here.
+"""The containers of deploy/kubernetes on a Docker engine, because no cluster runs here.
 
 Command, environment, volumes, security context, resources, probes with their times, grace period and init container are
 taken from what kubectl renders.
@@ -58,7 +58,7 @@ def judge(pod):
 
 
 class Probes(threading.Thread):
-    """The kubelet's liveness and readiness probes of pods, at their times; `missed`: those that failed."""
+    """The kubelet's probes of pods, at their times; `missed`: those that failed."""
 
     def __init__(self, pods):
         super().__init__(daemon=True)
@@ -88,7 +88,7 @@ def test_without_a_version_the_container_ends_with_status_3_so_that_it_is_starte
 
 
 def test_a_rolling_update_under_load_fits_the_probes_and_loses_nothing(claim, pods):
-    """maxSurge 1, maxUnavailable 0: a new pod is ready before an old one ends, and an ended one answers what it has."""
+    """Each old pod ends after a new one is ready: maxSurge is 1, maxUnavailable 0."""
     spec = pod_of("volume")
     drain = next(int(one["value"]) for one in spec["containers"][0]["env"] if one["name"] == "DRAIN_SECONDS")
     assert drain > SPREAD_SECONDS
@@ -158,7 +158,7 @@ ENTRYPOINT ["rclone"]
 
 
 def test_the_init_container_fetches_the_models_and_the_service_starts_from_them(claim, pods):
-    """Debian's rclone stands in for rclone's own image, which can't be pulled here; a WebDAV server is the bucket."""
+    """Debian's rclone stands in for rclone's own image, and a WebDAV server for the bucket."""
     subprocess.run(["docker", "build", "-q", "-t", "passfail-rclone", "-"], input=RCLONE, text=True, check=True,
                    stdout=subprocess.DEVNULL)  # fmt: skip
     pod = pod_of("object-storage")

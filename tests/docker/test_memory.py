@@ -1,4 +1,4 @@
-"""A container's memory limit decides how large a body may be: the worst ones on every worker at once kill none."""
+"""The memory limit of a container: the largest and worst bodies on every worker kill none."""
 
 import contextlib
 import http.client
@@ -66,7 +66,7 @@ def largest(port):
 
 
 def at_once(port, body, clients):
-    """The statuses of several requests at the same time: more than the workers take, so that each of them has one."""
+    """The statuses of several requests at the same time, so many that each worker has one."""
     found = []
 
     def ask():

@@ -1,7 +1,7 @@
-"""The models in an image of their own, as KServe's ModelCar takes them: a repository at /models, a shell, ln, sleep.
+"""An image with the models alone, as KServe's ModelCar takes them.
 
-KServe links /mnt/models to the /proc/PID/root/models of its container. That needs the rights of a pod; here the files
-are copied out of the image instead.
+It has a repository at /models, a shell, ln and sleep. KServe links /mnt/models to the /proc/PID/root/models of its
+container. That needs the rights of a pod; here the files are copied out of the image instead.
 """
 
 import json

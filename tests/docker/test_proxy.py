@@ -1,4 +1,4 @@
-"""Three containers behind the compose file's own proxy, replaced and killed under load; one with hardly a system."""
+"""Three containers behind the compose file's proxy, replaced and killed under load."""
 
 import json
 import os
@@ -20,9 +20,9 @@ COMPOSE_V2 = ROOT / ".venv-compose"  # make test-docker
 
 @pytest.fixture(scope="module", params=["installed", "v2"])
 def proxy(request):
-    """The proxy's address, with three containers behind it; the port is the fixture's to choose, theirs are any.
+    """The address of the proxy with three containers behind it.
 
-    By the Compose that is installed (Debian's is 1.29), and by v2.
+    By the Compose that is installed (Debian's is 1.29), and by v2. The fixture chooses the port of the proxy.
     """
     path = os.environ["PATH"] if request.param == "installed" else f"{COMPOSE_V2}:{os.environ['PATH']}"
     if request.param == "v2" and not (COMPOSE_V2 / "docker-compose").exists():
@@ -48,7 +48,7 @@ def healthy(run):
 
 
 class Load:
-    """Three clients, each request on a connection of its own; `answers`: what they got, or what went wrong."""
+    """Three clients, each request on a new connection; `answers`: the answers and errors."""
 
     def __init__(self, address):
         self.address, self.answers, self._stop = address, [], threading.Event()

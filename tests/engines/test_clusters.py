@@ -1,4 +1,4 @@
-"""A million rows on a real local Spark, Ray and Dask have the bits of Model.score; a bad row carries its error."""
+"""A million rows on a real local Spark, Ray and Dask have the bits of Model.score."""
 
 import os
 import subprocess

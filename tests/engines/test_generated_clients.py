@@ -1,4 +1,4 @@
-"""Clients that openapi-typescript and openapi-generator make of /openapi.json: they compile, and predict."""
+"""Clients that openapi-typescript and openapi-generator generate compile, and predict."""
 
 import shutil
 import subprocess

@@ -1,4 +1,4 @@
-"""model.js in Node and in Chromium: every logit is the export's to the bit, and so is every verdict."""
+"""model.js in Node and in Chromium has every logit and every verdict of the export."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""MLflow loads, serves and registers an export as it is; it runs in an environment of its own."""
+"""MLflow loads, serves and registers an unchanged export, in an environment of its own."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""ONNX Runtime's build for browsers answers an unchanged model.onnx with the bits of the service."""
+"""ONNX Runtime's build for browsers answers model.onnx with the bits of the service."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A million rows of CSV are scored, block by block, to the bytes that one request would be answered with."""
+"""A million rows of CSV, scored in blocks, are the bytes of the answer to one request."""
 
 import io
 import random

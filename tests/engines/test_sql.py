@@ -1,4 +1,4 @@
-"""The SELECT of an export, in real engines: every logit is the export's to the bit, and so is every verdict."""
+"""The SELECT of an export in real engines has every logit and every verdict of the export."""
 
 import shutil
 import sqlite3
@@ -27,7 +27,7 @@ Ask = Callable[[Model, list[list[object]]], Answers]
 
 
 def table(model: Model, n: int) -> tuple[np.ndarray, list[list[object]]]:
-    """Rows of the training range, beyond it and on the boundary: as x (n, d), and as a table's cells."""
+    """Rows within the training range, beyond it and on the boundary: x (n, d), and their cells."""
     x, _ = samples.rows(model.manifest, n // 3, seed=1)
     refused = np.isinf(x).any(axis=1) | ~np.isfinite(model.runtime(x)[0]) | (np.abs(x) > 1e150).any(axis=1)
     x = x[~refused]

@@ -1,4 +1,4 @@
-"""Triton serves an export folder as it is: a real one, if its wheel is installed, else a stand-in that refuses."""
+"""Triton serves an unchanged export folder; a stand-in shows the error if it refuses."""
 
 import sys
 
@@ -16,7 +16,7 @@ def test_triton_answers_the_examples_from_the_same_bytes(models, capsys):
 
 
 def test_a_triton_that_does_not_take_the_folder_is_one_line(models, tmp_path, capsys, monkeypatch):
-    """As `make conform` prints it; the wheel here is a stand-in whose server refuses the folder."""
+    """The server of the stand-in for the wheel refuses the folder."""
     wheel = tmp_path / "pytriton"
     server = wheel / "tritonserver" / "bin" / "tritonserver"
     for folder in (server.parent, *(wheel / "tritonserver" / name for name in ("backends/python", STUB))):

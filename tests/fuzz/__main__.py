@@ -1,4 +1,7 @@
-"""python -m tests.fuzz MODELS DECODER SECONDS: atheris, guided by coverage. What it finds goes into the corpus."""
+"""python -m tests.fuzz MODELS DECODER SECONDS: atheris, guided by coverage.
+
+What it finds goes into the corpus.
+"""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Requests that are nearly right: those of the corpus, with a value, a token or some bytes changed."""
+"""Nearly right requests: the corpus with a value, a token or some bytes changed."""
 
 import ast
 import json
@@ -59,7 +59,7 @@ CELLS += [
     b"0." + b"3" * 400,
     b"1,2",
 ]
-# As JSON values; json.loads takes NaN, Infinity and numbers beyond float64, too, and json.dumps writes them.
+# JSON values: json.loads takes NaN, Infinity and numbers beyond float64, too, and json.dumps writes them.
 VALUES = [
     b'"\\ud800"',
     b"1e400",
@@ -78,7 +78,7 @@ VALUES += [
 
 
 def seeds(decoder):
-    """The files of a decoder, in order: [(the model's name, which the file's begins with, bytes)]."""
+    """The files of a decoder, in order: [(the model that the file's name begins with, bytes)]."""
     return [(path.name.partition("-")[0], path.read_bytes()) for path in sorted((CORPUS / decoder).iterdir())]
 
 
@@ -136,7 +136,7 @@ def _places(document):
 
 
 def _cell(data, others, random):
-    """Another cell in the place of one of a CSV: as numbers, levels and nothing can be written, and as they can't."""
+    """Another text for one cell of a CSV: a number, a level, nothing, or an invalid one."""
     found = list(CELL.finditer(data))
     if len(found) < 2:
         return _token(data, others, random)

@@ -1,4 +1,4 @@
-"""The targets of the fuzzers, and the judge of the answers: {decoder: judge (service, bytes) -> the status answered}.
+"""The targets of the fuzzers, {decoder: judge (service, bytes) -> the status answered}.
 
 Every answer is a 200 that is the closed form's to the bit, of rows that a second, naive reader finds in the request; or
 a refusal in the protocol's shape that names no value sent. All else is an AssertionError, and so a finding.
@@ -39,7 +39,7 @@ def ask(service, endpoint, body, path="/predict", query="", headers=(), **names)
 
 
 def refused(answer, body, media_type, *keys):
-    """Judge an Answer that is no 200: its status, its shape, and that nothing of the body is in it."""
+    """Judge a refusal: its status, its shape, and that it repeats nothing of the body."""
     assert answer.status in (400, 413, 415, 422), answer
     assert dict(answer.headers)[b"Content-Type"] == media_type
     assert set(keys) <= json.loads(answer.body, parse_constant=_forbidden).keys()
@@ -56,7 +56,7 @@ def _forbidden(name):
 
 
 def right(model, rows, logit, probability, label):
-    """Judge numbers answered for rows, a list of lists as a row of x: the closed form's, and the verdict too."""
+    """Judge the numbers and verdicts of rows (lists like a row of x) by the closed form."""
     manifest = model.manifest
     x = np.array(rows, dtype=np.float64).reshape(len(rows), len(manifest.features))
     expected = reference.logit(manifest, x)
@@ -191,7 +191,7 @@ def from_mlflow(service, body):
 
 
 def from_tensors(service, data):
-    """POST /v2/models/{name}/infer: a line with the header Inference-Header-Content-Length, if any, and the body."""
+    """POST /v2/models/{name}/infer; the first line may be Inference-Header-Content-Length."""
     model = service.served.model
     length, _, body = data.partition(b"\n")
     headers = {v2.HEADER_LENGTH: length} if length else {}

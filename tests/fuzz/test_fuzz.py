@@ -1,4 +1,4 @@
-"""Bad input: 100,000 requests that are nearly right, in process, and some through the sockets of a real service.
+"""Bad input: 100,000 nearly right requests in process, and some through real sockets.
 
 Each answer is judged by tests/fuzz/targets.py. What was found stays in tests/fuzz/corpus; `make fuzz` looks further.
 """
@@ -44,7 +44,7 @@ def served(awkward):
 
 @pytest.mark.parametrize("decoder", targets.TARGETS)
 def test_the_corpus_is_judged_right(served, decoder):
-    """Each file on each model; what begins with a model's name is answered by it, in one of the target's protocols."""
+    """The model that begins a file's name answers the file, in a protocol of the target."""
     for name, data in seeds(decoder):
         statuses = {model: targets.TARGETS[decoder](one, data) for model, one in served.items()}
         assert statuses.get(name, 200) == 200 or b"parameters" in data, data
@@ -70,7 +70,7 @@ def test_every_answer_is_right_or_a_refusal(served, decoder):
 
 
 def test_bodies_of_one_turn_are_answered_as_alone(served):
-    """Rows that came together are one run of the model: a bad one among them is its sender's alone."""
+    """Rows that arrive together are one run; a bad one among them concerns its sender alone."""
     found, chance = seeds("json"), random.Random(2)
     others = [data for _, data in found]
     bodies = [mutated(chance.choice(others[:3]), others, chance) for _ in range(3000)]
@@ -213,7 +213,7 @@ def _posted(decoder, data):
 
 
 def _sized(sent, chance):
-    """Half of the time with the length that its body has, so that more than the length is at fault."""
+    """The request, half of the time with its true length, so that another part is at fault."""
     head, found, body = sent.partition(b"\r\n\r\n")
     if not found or chance.random() < 0.5:
         return sent
@@ -221,7 +221,7 @@ def _sized(sent, chance):
 
 
 def _statuses(host, port, sent):
-    """The statuses of the answers to these bytes, after which, where nothing comes, the sending side is closed."""
+    """The statuses of the answers to these bytes; in a silence, this side ends its stream."""
     with socket.create_connection((host, port), timeout=20) as connection:
         received = b""
         try:

@@ -1,4 +1,4 @@
-"""More requests than a worker takes at a time: the rest are refused at once, in their protocol's shape."""
+"""A worker at capacity refuses further requests at once, in their protocol's shape."""
 
 import http.client
 import json
@@ -131,7 +131,10 @@ def test_the_slot_is_free_once_the_answer_is_there(narrow):
 
 
 def test_a_body_beyond_the_limit_takes_no_slot_with_it(narrow):
-    """A chunked body that ended just beyond the limit kept its slot, and the next request was refused."""
+    """A chunked body that ended just beyond the limit kept its slot.
+
+    The service refused the next request.
+    """
     address, at = narrow
     with socket.create_connection(at, timeout=30) as connection:
         start = head("/predict", 0).replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")

@@ -1,4 +1,4 @@
-"""The API key and the metrics' own port: who is let in, under both worker classes, before a body is read."""
+"""The API key and the port of the metrics, under both worker classes, before any body."""
 
 import base64
 import contextlib
@@ -97,7 +97,7 @@ def test_each_protocol_refuses_in_its_shape(locked, path, media_type, names):
 
 
 def test_keys_are_compared_whole_and_all_of_them(locked, monkeypatch):
-    """By hmac.compare_digest, whose time tells nothing, and none is left out where one before it fits."""
+    """hmac.compare_digest takes the same time for each key, and the service compares all."""
     compared = []
     real = __import__("hmac").compare_digest
     monkeypatch.setattr("serve.http.auth.hmac.compare_digest", lambda a, b: compared.append(len(a)) or real(a, b))
@@ -165,7 +165,7 @@ def test_a_real_service_lets_in_who_has_a_key(running):
     "headers", ["Content-Length: 1000000000000", "Content-Length: 1000", "Transfer-Encoding: chunked"]
 )
 def test_the_answer_comes_before_the_body(running, headers):
-    """Nothing of the body is sent: a service that waited for it would not answer."""
+    """The client sends nothing of the body: a service that waited for it would not answer."""
     with socket.create_connection(("127.0.0.1", running[0]), timeout=10) as connection:
         connection.sendall(f"POST /predict HTTP/1.1\r\nHost: x\r\n{headers}\r\n\r\n".encode())
         assert connection.recv(1000).startswith(b"HTTP/1.1 401 ")

@@ -1,4 +1,4 @@
-"""make chaos must find a service that answers wrongly, and pass one that doesn't."""
+"""make chaos fails on a service that answers wrongly, and passes one that does not."""
 
 import pytest
 
@@ -10,7 +10,7 @@ SECONDS = 20  # at most: a run ends with the first wrong answer
 
 
 def broken(models, folder, seconds, *faults, **settings):
-    """The rows of the table, of one service of each worker class; two models of one feature are its versions."""
+    """The rows of the table, of one service of each worker class with two versions."""
     templates = [models / "hours" / "1", models / "study_hours" / "1"]
     with running(folder, templates, 1, ("asgi", "gthread"), **settings) as (load, found, _):
         return run(load, {name: found[name] for name in faults}, seconds, stop_early=True), load.examples

@@ -29,7 +29,7 @@ from train.export import publish as exporting
 
 @pytest.fixture
 def run(tmp_path, monkeypatch, capsys):
-    """run(*arguments) -> (exit status, standard output, standard error), in an empty folder with data/ in it."""
+    """run(*arguments) -> (exit status, stdout, stderr), in an empty folder with data/ in it."""
     (tmp_path / "data").symlink_to(DATA)
     monkeypatch.chdir(tmp_path)
 
@@ -60,7 +60,7 @@ def test_the_default_run_is_the_lectures(run):
 
 
 def test_a_unit_is_shown_with_the_columns_numbers(run):
-    """From the command line to whoever fills in the form; without one, the manifest says nothing of units."""
+    """The command line's unit reaches the form; without one, the manifest has no unit."""
     arguments = ["--data", "data/admissions.csv", "--categorical", "rank"]
     status, out, _ = run("fit", *arguments, "--unit", "gre=<points>", "--unit", "gpa=grade points")
     assert status == 0
@@ -322,7 +322,7 @@ def test_an_interrupted_export_leaves_nothing_behind(run, monkeypatch):
 
 
 def test_ctrl_c_is_told_as_such_where_a_library_made_another_error_of_it(run, monkeypatch):
-    """As torch's exporter does, which takes it for a fault of the model."""
+    """torch's exporter takes Ctrl-C for a fault of the model."""
 
     def export(*args):
         try:
@@ -339,7 +339,7 @@ def test_ctrl_c_is_told_as_such_where_a_library_made_another_error_of_it(run, mo
     ("folder", "most", "reason"), [("checkpoints", 1000, "File too large"), ("file/c", -1, "Not a directory")]
 )
 def test_a_checkpoint_that_cannot_be_written_is_one_line(run, folder, most, reason):
-    """A full disk, by a limit that the system sets in its place; and a folder that can't be made."""
+    """A limit of the system stands in for a full disk; another folder can't be created."""
     Path("file").touch()
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (most, before[1]))
@@ -367,7 +367,7 @@ def test_a_table_that_has_no_room_is_one_line(run):
 
 
 def test_a_reader_that_leaves_is_no_traceback(tmp_path):
-    """As head leaves."""
+    """The command `head` closes the pipe early."""
     command = [sys.executable, "-m", "train", "fit", "--checkpoints", tmp_path]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     process.stdout.close()
@@ -379,7 +379,7 @@ def test_a_reader_that_leaves_is_no_traceback(tmp_path):
 
 
 def test_another_link_is_served_by_its_own_threshold(run):
-    """With cloglog a probability of one half is a score of -0.37: the verdict is the probability's, not the sign's."""
+    """The cloglog of one half is -0.37: the sign of the score is not the verdict."""
     run("fit", "--data", "data/study_hours.csv", "--link", "cloglog")
     run("export", "--data", "data/study_hours.csv")
     served = create_app(Config(models=Path("models"))).test_client()

@@ -22,7 +22,7 @@ def served(models):
 
 
 def test_many_requests_behind_each_other_are_answered_in_order(served):
-    """In each of the ways, and more of them than are read behind a request."""
+    """The requests take every way, and are more than the service reads ahead."""
     kinds = [GOOD["an object"], GOOD["a chunked body"], BAD["not json"], GOOD["a query"], GOOD["live"]]
     sent = [raw(body=ROW, X_Request_Id=str(number)) if number % 7 else kinds[number // 7 % 5] for number in range(700)]
     with socket.create_connection(served[0], timeout=30) as connection:
@@ -37,7 +37,7 @@ def test_many_requests_behind_each_other_are_answered_in_order(served):
 
 
 def test_who_reads_late_gets_every_answer_in_order(served):
-    """More of them than the kernel holds, on both ways: the service stops reading, and goes on where it stopped."""
+    """The answers exceed the kernel's buffer: the service pauses reading, and continues later."""
     rows = b"[" + b",".join([ROW] * 3000) + b"]"
     paths = ["/predict", "/predict?explain=false"]
     sent = b"".join(raw(path=paths[number % 2], body=rows, X_Request_Id=str(number)) for number in range(COUNT))

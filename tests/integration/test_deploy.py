@@ -51,7 +51,7 @@ def test_the_schema_refuses_a_misspelt_field():
 
 @pytest.mark.parametrize("variant", ["volume", "object-storage", "key"])
 def test_kustomize_renders_the_whole_with_each_patch_applied(variant):
-    """As kubectl applies it; each file is named in the kustomization."""
+    """kubectl renders the kustomization, which names each file."""
     folder = KUBERNETES / variant
     described = yaml.safe_load((folder / "kustomization.yaml").read_text())
     named = {*described["resources"], *(patch.get("path") for patch in described.get("patches", []))}
@@ -88,7 +88,7 @@ def test_pods_are_restricted_and_probed_on_the_v2_routes():
 
 
 def test_the_key_is_where_the_service_is_told_to_look():
-    """In Kubernetes and in Compose, whose second file must fit the first."""
+    """Kubernetes and Compose mount it; Compose's second file must fit the first."""
     pod = documents(KUBERNETES / "key" / "secret.yaml")[0]["spec"]["template"]["spec"]
     (container,), (volume,) = pod["containers"], pod["volumes"]
     mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
@@ -118,7 +118,7 @@ def test_what_belongs_together_finds_each_other():
 
 @pytest.mark.parametrize("setting", ["PORT", "AIP_HTTP_PORT"])
 def test_the_image_asks_for_its_health_where_it_listens(setting):
-    """Under Vertex AI's name for the port the container was unhealthy."""
+    """Vertex AI names the port otherwise, and the container was unhealthy there."""
     line = re.search("^HEALTHCHECK .*CMD (.*)$", (ROOT / "Dockerfile").read_text(), re.M)[1]
     _, *code = json.loads(line)
     asked = []

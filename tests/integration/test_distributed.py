@@ -1,4 +1,4 @@
-"""torchrun: two processes, each with its share of the parts, arrive where one does; a lost one is said clearly."""
+"""torchrun: two processes, each with its share of the parts, find the fit of one."""
 
 import os
 import re
@@ -21,7 +21,7 @@ TORCHRUN += ["--rdzv-endpoint", "localhost:0", "-m", "train", "fit"]
 
 @pytest.fixture
 def folder(tmp_path):
-    """Three parts; only the second holds a city Ulm and a missing size, only the last a text in the column code."""
+    """Three parts: only the second has a city Ulm and a missing size, only the last a text code."""
     generator = np.random.default_rng(0)
     (tmp_path / "parts").mkdir()
     for index in range(3):

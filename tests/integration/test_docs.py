@@ -1,4 +1,4 @@
-"""The documents say what is so: targets, options, settings, statuses, metrics, records and modules.
+"""Targets, options, settings, statuses, metrics and modules in the documents.
 
 What their console blocks print is test_docs_commands.py's.
 """

@@ -27,7 +27,7 @@ def running(models, runtime):
 
 
 def test_answers_on_every_worker(running):
-    """Each request on a new connection, so that both workers answer; all answers are the same bytes."""
+    """Each request has a new connection, so both workers answer; all answers are equal."""
     address, _ = running
 
     answers = {post(address, b'{"hours": 7}') for _ in range(20)}
@@ -53,7 +53,7 @@ def test_what_workers_share_is_imported_before_the_fork_and_no_thread_is_started
 
 
 def test_a_large_body_starts_one_thread(models):
-    """OpenBLAS would start one more for each further processor, and they spin for as long as the body takes."""
+    """OpenBLAS would start one more for each further processor, and they spin meanwhile."""
     with service(models, MODEL_NAME="hours", WEB_CONCURRENCY="1") as (address, process):
         (worker,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         threads = Path(f"/proc/{worker}/task")
@@ -85,9 +85,10 @@ def test_chunked_bodies_and_kept_connections(running):
 
 
 def test_a_connection_that_has_gone_takes_no_memory(running):
-    """The client hangs up. gunicorn's own connections take 14 KiB each, until the garbage collector runs.
+    """The client hangs up.
 
-    The first rounds include the memory that each worker takes with its first requests.
+    gunicorn's own connections take 14 KiB each, until the garbage collector runs. The first rounds include the
+    memory that each worker takes with its first requests.
     """
     address, process = running
     grown = []
@@ -157,7 +158,7 @@ def test_what_is_wrong_ends_the_process_with_one_line(models, environ, line):
 
 @pytest.mark.parametrize("worker_class", ["asgi", "gthread"])
 def test_a_model_that_cannot_be_trusted_ends_the_process_with_one_line(models, tmp_path, worker_class):
-    """Also where each of several workers refuses to start; around it are gunicorn's own."""
+    """Each of several workers refuses to start; gunicorn adds lines of its own."""
     shutil.copytree(models / "hours", tmp_path / "hours")
     (tmp_path / "hours/1/model.onnx").write_bytes(b"")
     process = start(tmp_path, WEB_CONCURRENCY="3", WORKER_CLASS=worker_class)

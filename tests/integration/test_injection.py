@@ -32,7 +32,7 @@ def client(awkward):
 
 
 def test_a_program_gets_its_cells_as_it_sent_them(client):
-    """An apostrophe before a formula is for people with spreadsheets, on the page's download; bits are for programs."""
+    """The page's download has an apostrophe before a formula; a program gets its own bytes."""
     sent = io.StringIO()
     csv.writer(sent).writerows([ROW.keys(), ROW.values()])
     header, cells = csv.reader(io.StringIO(client.post("/predict", data=sent.getvalue(), content_type="text/csv").text))
@@ -44,7 +44,7 @@ def test_a_program_gets_its_cells_as_it_sent_them(client):
 
 
 def test_no_markup_of_the_table_is_the_pages(awkward, browser):
-    """In a real browser, on each page for people: nothing of it runs, nothing of it becomes an element."""
+    """No text of the table becomes an element or a script, on each page in a real browser."""
     with service(awkward, MODEL_NAME="awkward", WEB_CONCURRENCY="1") as (address, _):
         page = browser.new_page()
         dialogs, complaints = [], []
@@ -115,7 +115,7 @@ PATHS = ["../hours", "..", ".", "/etc", "hours/../hours", "hours\x00", "hours\n"
 
 @pytest.mark.parametrize("name", PATHS)
 def test_a_model_is_named_by_a_name_and_never_by_a_path(models, tmp_path, name, capsys):
-    """By a setting, on the trainer's and on the service's command line, and in a route."""
+    """The name comes from a setting, a command line of either program, or a route."""
     if name:
         with pytest.raises(ConfigError):
             choices(models, name)
@@ -171,7 +171,7 @@ def test_a_manifest_names_files_of_its_folder_only(models, tmp_path, name):
 
 
 def test_a_linked_version_is_served_only_as_itself(models, tmp_path):
-    """Links are how volumes are mounted; what they lead to must be this model's version all the same."""
+    """Volumes are mounted as links; the version behind one must be this model's all the same."""
     shutil.copytree(models / "hours", tmp_path / "hours")
     (tmp_path / "hours" / "2").symlink_to(models / "admissions" / "1")
 
@@ -183,7 +183,7 @@ def test_a_linked_version_is_served_only_as_itself(models, tmp_path):
     "path", ["/\x1b[31m", "/\x9b31m", "/\u2028{}", "/\x85{}", '/"}\n{"level":"forged', "/\ud83d\ude00"]
 )
 def test_a_line_of_the_log_has_no_control_characters(path):
-    """It has no character either that a terminal or a reader of lines takes for a control character."""
+    """A terminal or a reader of lines takes other characters for control characters, too."""
     path = path.encode("utf-16", "surrogatepass").decode("utf-16")
     line = access("GET", path, 0.001, Answer(404, (), b""), None).decode()
 

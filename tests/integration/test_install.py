@@ -1,4 +1,4 @@
-"""torch comes from PyTorch's index when that answers, and otherwise from pip's own settings."""
+"""torch comes from PyTorch's index if that answers, else from pip's own settings."""
 
 import http.server
 import subprocess

@@ -1,4 +1,4 @@
-"""model.js in Node: it meets the limits of the certificate, and reads values as the service does."""
+"""model.js in Node meets the certificate's limits, and reads values as the service does."""
 
 import msgspec
 import numpy as np

@@ -1,4 +1,4 @@
-"""Clients that are slow, silent or lie about lengths: each meets a limit, and nobody else notices."""
+"""Clients that are slow, silent or lie about lengths meet a limit, and disturb no other."""
 
 import http.client
 import select
@@ -33,7 +33,10 @@ connection.Connection.connection_made = connection_made
 
 @pytest.fixture(scope="module")
 def hurried(models, tmp_path_factory):
-    """(address, (host, port)) of a service with limits of half a second, two for silence, and one slot."""
+    """(address, (host, port)) of a service with limits of half a second, and one slot.
+
+    The limit for silence is two seconds.
+    """
     folder = tmp_path_factory.mktemp("short")
     (folder / "sitecustomize.py").write_text(SHORT)
     settings = {"MODEL_NAME": "hours", "WEB_CONCURRENCY": "1", "MAX_IN_FLIGHT": "1", "PYTHONPATH": f"{folder}:{ROOT}"}
@@ -128,7 +131,7 @@ def test_who_does_not_read_is_cut_off(hurried):
 
 
 def test_who_does_not_read_the_end_is_cut_off_too(hurried):
-    """So little is left that nothing waits for it but the closing of a connection that asks no more."""
+    """Only the closing of the connection waits for the few bytes that are left."""
     few = b"[" + b",".join([ROW] * 300) + b"]"
     with socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -219,7 +222,10 @@ def test_a_broken_length_is_400_and_the_end(services, worker_class, sent):
 
 @pytest.fixture(scope="module")
 def patient(models):
-    """(host, port) of a service that closes idle connections after a second, and has no other short limit."""
+    """(host, port) of a service that closes idle connections after a second.
+
+    It has no other short limit.
+    """
     with service(models, MODEL_NAME="hours", WEB_CONCURRENCY="1", KEEPALIVE="1") as (address, _):
         host, port = address.removeprefix("http://").split(":")
         yield host, int(port)
@@ -250,7 +256,7 @@ def test_what_is_sent_before_the_end_of_sending_is_answered(patient):
 
 
 def test_a_connection_is_kept_for_longer_than_load_balancers_need(models):
-    """By default 75 s; for 3 of them here, which is longer than it was."""
+    """The default is 75 s; three of these connections wait longer than an earlier default."""
     with service(models, MODEL_NAME="hours", WEB_CONCURRENCY="1") as (address, _):
         host, port = address.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port)), timeout=10) as connection:

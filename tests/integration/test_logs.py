@@ -1,4 +1,4 @@
-"""The log and the traces: what stands in them, that no value of a row does, and that writing them breaks no answer."""
+"""The log and the traces: they hold no value of a row, and delay no answer."""
 
 import fcntl
 import http.server
@@ -124,7 +124,7 @@ def test_a_stuck_reader_costs_lines_which_are_counted_and_reported_once_it_reads
 
 @pytest.mark.parametrize("worker_class", ["asgi", "gthread"])
 def test_a_stuck_reader_of_the_log_stops_neither_the_answers_nor_sigterm(models, worker_class):
-    """The reader of stdout and stderr is stuck; each request writes a line, and each invalid row an event."""
+    """Each request writes a line to stdout and each invalid row one to stderr; both are stuck."""
     port, (reader, end) = free_port(), os.pipe()
     fcntl.fcntl(end, fcntl.F_SETPIPE_SZ, 4096)
     environment = {**os.environ, "MODELS_DIR": str(models), "MODEL_NAME": "hours", "PORT": str(port)}
@@ -156,7 +156,7 @@ def test_a_failure_of_ours_is_one_line_with_its_traceback():
 
 @pytest.mark.parametrize("worker_class", ["asgi", "gthread"])
 def test_a_request_that_is_none_is_not_repeated_in_the_log(models, worker_class):
-    """gunicorn would say what line or header it could not read, and the page's form has values there."""
+    """gunicorn would repeat the line that it could not read, which may hold a form's values."""
     with service(models, MODEL_NAME="hours", WEB_CONCURRENCY="1", WORKER_CLASS=worker_class) as (address, process):
         host, port = address.removeprefix("http://").split(":")
         for sent in (f"GET /?hours={SECRET} x HTTP/1.1", f"GET / HTTP/1.1\r\n{SECRET} x: y", f"hours\r\n{SECRET}"):
@@ -170,7 +170,7 @@ def test_a_request_that_is_none_is_not_repeated_in_the_log(models, worker_class)
 
 
 def test_gunicorn_makes_up_no_line_of_its_own():
-    """It would for each request, unseen, as soon as its logging is set by logconfig_dict: a fifth of the throughput."""
+    """logconfig_dict would let gunicorn format a line for each request, a fifth of the rate."""
     code = (
         "from gunicorn.config import Config\nfrom serve.server import gunicorn_conf\nconfig = Config()\n"
         "for name, value in vars(gunicorn_conf).items():\n"
@@ -275,7 +275,7 @@ def test_a_stuck_collector_stops_neither_the_answers_nor_sigterm(models):
     (GONE, None, False), (Answer(422, (), b""), 422, False), (Answer(500, (), b""), 500, True),
 ])  # fmt: skip
 def test_a_span_says_how_the_request_ended(answer, code, failed):
-    """That of a client who had gone, too: the line in the log and the count came, and then a traceback."""
+    """The span of a client that has gone raised an error after the log and the count."""
     exporting = pytest.importorskip("opentelemetry.sdk.trace.export.in_memory_span_exporter")
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -321,7 +321,7 @@ def test_rows_and_version_are_those_of_the_answer_in_every_protocol(models, monk
 
 
 def test_without_a_thread_a_line_is_written_at_once_or_dropped():
-    """As gunicorn's parent writes: a stuck reader costs lines, also in the middle of a long one, and no waiting."""
+    """gunicorn's parent has no thread: a stuck reader costs lines, and no waiting."""
     reader, end = os.pipe()
     room = fcntl.fcntl(end, fcntl.F_GETPIPE_SZ)
     writer, before, threads = Writer(end), SHARED.mine[DROPPED_LINES], threading.active_count()
@@ -340,7 +340,7 @@ def test_without_a_thread_a_line_is_written_at_once_or_dropped():
 
 
 def test_a_fork_of_a_process_that_has_written_writes_in_a_thread():
-    """As gunicorn's parent and its workers do."""
+    """gunicorn's parent writes before it forks its workers."""
     code = (
         "import os, signal, threading\nfrom serve.telemetry.logs import Writer\nwriter = Writer(1)\n"
         "writer.write([b'parent\\n'])\nassert threading.active_count() == 1\nif os.fork() == 0:\n    signal.alarm(10)\n"

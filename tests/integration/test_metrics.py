@@ -147,7 +147,7 @@ def test_the_shadows_figures_are_there(models):
 
 
 def test_each_status_that_is_answered_on_purpose_is_counted_as_itself(models):
-    """The alert PassfailErrors takes the others for errors: a browser that has the page's files already was one."""
+    """The alert PassfailErrors counts other statuses as errors; a 304 was one."""
     client = create_app(Config(models=models, model_name="hours")).test_client()
     style = "/page/style.css"
     asked = [

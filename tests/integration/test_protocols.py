@@ -1,4 +1,4 @@
-"""One list of rows through every protocol: the same bits from each, the same mistake refused by each in its shape."""
+"""Each protocol answers one list of rows with the same bits, and refuses the same mistakes."""
 
 import csv
 import gzip
@@ -249,7 +249,7 @@ def test_accept_is_respected(ask, path, kind, body):
 
 
 def test_csv_without_a_header_is_answered_without_one_so_that_each_line_has_its_own(ask):
-    """As SageMaker's batch transform puts answers together (SplitType and AssembleWith are Line)."""
+    """SageMaker's batch transform joins lines (SplitType and AssembleWith are Line)."""
     response = ask("/invocations", b"700,3.5,1\n380,3.6,3\n", "text/csv", Accept="text/csv")
 
     assert [len(line.split(",")) for line in response.text.splitlines()] == [7, 7]

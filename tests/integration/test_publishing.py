@@ -1,4 +1,4 @@
-"""Trainers that are killed at any moment, several at a time, beside a reader: never half an export, never one lost."""
+"""Several trainers, killed at any moment, leave no half export and lose none."""
 
 import os
 import subprocess

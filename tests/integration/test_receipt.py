@@ -93,7 +93,7 @@ ROW = b'{"gre": 500, "gpa": 3.2, "rank": 1}'
 
 
 def test_the_command_repeats_a_decision_and_says_so(models, kept):
-    """As a user types it, in a process of its own; then with a past answer that was another."""
+    """The command runs in its own process; the second past answer differs."""
     request, answer = kept(ROW)
     command = [sys.executable, "-m", "serve", "replay", str(request), "--version", "1", "--model", "admissions"]
     environ = {**os.environ, "MODELS_DIR": str(models)}

@@ -1,4 +1,4 @@
-"""Signed exports: whoever asks for a signature serves nothing that its key did not sign; OpenSSL sees it alike."""
+"""Signed exports: with SIGNED_BY, the service accepts the exports of that key alone."""
 
 import os
 import random
@@ -128,7 +128,7 @@ def test_what_the_key_did_not_sign_is_refused_by_name(signed, keys, damage):
 
 
 def test_any_changed_byte_of_any_file_is_noticed_and_the_file_named(signed, keys):
-    """Sampled, in all files, the signature's own among them; each file's first and last byte always."""
+    """The bytes are a sample of all files, with the first and the last of each."""
     generator = random.Random(0)
     files = sorted(signed.iterdir())
     assert {path.name for path in files} == {
@@ -226,7 +226,7 @@ def test_a_key_that_cannot_verify_is_refused(keys, name, message):
 
 
 def test_without_cryptography_only_who_asks_for_signatures_is_told(signed, keys):
-    """As in the images, which don't have it unless they are asked to."""
+    """The images lack cryptography unless a build argument asks for it."""
     code = (
         "import os, sys; sys.modules['cryptography'] = None\n"
         "from serve.settings import Config; from tests.support.models import opened\n"

@@ -1,4 +1,4 @@
-"""Tables of any length: batches change nothing, memory stays flat, progress shows, Ctrl-C leaves nothing behind."""
+"""Tables of any length: equal results in batches, flat memory, progress and Ctrl-C."""
 
 import os
 import signal
@@ -62,7 +62,7 @@ def test_batches_change_nothing(path, monkeypatch):
 
 
 def test_taken_rows_are_the_rows(monkeypatch):
-    """In memory, or, where they are too many, in a temporary file of their own."""
+    """The rows are in memory, or in a temporary file if they are too many."""
     x = np.random.default_rng(0).normal(size=(20_000, 3))
     keep = np.arange(20_000) % 3 > 0
     monkeypatch.setattr(out_of_core, "RESIDENT", 1)
@@ -112,11 +112,11 @@ def work(path):
     ],
 )
 def test_memory_stays_flat(long, tmp_path, code, most):
-    """Three times the rows take hardly more memory at the peak; to judge, less than 200 bytes a row.
+    """Three times the rows take less than 200 bytes a row more memory at the peak.
 
-    The fewer come three times before: all that grows at first (threads, buffers, the allocator's arenas) is there by
-    then, and as many blocks have had the chance to wait for one another. How many do depends on what else the machine
-    does, so it may try again: what is kept of each row would be there each time.
+    The fewer come three times before: all that grows at first (threads, buffers, the allocator's arenas) is there
+    by then, and as many blocks have had the chance to wait for one another. How many do depends on what else the
+    machine does, so it may try again: what is kept of each row would be there each time.
     """
     code = (
         f"import sys, resource\nfrom train.table import out_of_core\nout_of_core.RESIDENT = 16 << 20\n{code}\n"

@@ -125,7 +125,7 @@ def test_a_killed_worker_takes_only_what_it_had_with_it(models):
 
 
 def test_a_worker_that_hangs_while_it_starts_is_replaced(models):
-    """gunicorn took the clock's time of its file for a time in the future, and waited for ever."""
+    """gunicorn took the time of its heartbeat file for a future one, and waited for ever."""
     settings = {"WEB_CONCURRENCY": "2", "MODEL_NAME": "hours", "GUNICORN_CMD_ARGS": "--timeout 2"}
     with service(models, **settings) as (_, process):
         first, second = until(lambda: len(found := workers(process)) == 2 and found)
@@ -280,7 +280,7 @@ def test_the_only_worker_is_replaced_and_who_waits_is_answered(models, tmp_path,
 @pytest.mark.parametrize("worker_class", ["asgi", "gthread"])
 @pytest.mark.parametrize("hook", ["post_fork(server, worker)", "post_worker_init(worker)"])
 def test_sigterm_while_a_worker_is_still_loading(models, worker_class, hook, tmp_path):
-    """gunicorn's own handlers, right after the fork, or uvloop, later, would forget it, and graceful_timeout pass."""
+    """gunicorn's handlers after the fork, or uvloop's later, would lose the signal."""
     slow = tmp_path / "slow.py"
     slow.write_text(
         f"""import time
@@ -308,7 +308,7 @@ def {hook}:
 
 @pytest.mark.parametrize("worker_class", ["asgi", "gthread"])
 def test_usr2_starts_the_service_anew_and_it_goes_on_when_the_old_one_stops(models, worker_class):
-    """gunicorn's way to a new release, on the same socket: who knocks meanwhile waits."""
+    """gunicorn upgrades on the same socket; a client that connects meanwhile waits."""
     settings = {"MODEL_NAME": "hours", "WEB_CONCURRENCY": "1", "WORKER_CLASS": worker_class}
     with service(models, **settings) as (address, process):
         before = workers(process)
@@ -336,7 +336,7 @@ sys.meta_path.insert(0, Interrupt())
 
 @pytest.mark.parametrize(("module", "imported"), [("serve", "serve.server.application"), ("train fit", "torch")])
 def test_ctrl_c_while_modules_are_imported_is_no_traceback(models, tmp_path, module, imported):
-    """That takes a moment, for the trainer seconds, in which Python would say where it was."""
+    """The imports of the trainer take seconds."""
     (tmp_path / "sitecustomize.py").write_text(INTERRUPTED)
     environ = {"PYTHONPATH": str(tmp_path), "INTERRUPTED_AT": imported, "MODEL_NAME": "hours"}
     process = start(models, module=module, **environ)

@@ -1,4 +1,4 @@
-"""New versions while serving: verified beside the old one, then swapped; a bad one refused, and the old one goes on."""
+"""New versions in service: a verified one replaces the old one, a bad one is refused."""
 
 import json
 import os
@@ -168,7 +168,7 @@ def test_the_shadow_ends_with_its_model(home):
 
 @pytest.mark.parametrize("served", [1, 2])
 def test_the_shadow_ends_with_a_model_that_is_opened_anew(home, served):
-    """Because its files were touched: whichever version it is of, the one in service or one asked for by number."""
+    """A touched file reopens the version in service, or one that a client asked for by number."""
     publish(home, 2)
     one = opened(home, shadow="torchscript", shadow_rate=1.0, model_version=served)
     one.look()
@@ -291,7 +291,7 @@ time.time = lambda: real() + days.uniform(-9, 9) * 86_400
 
 
 def test_a_clock_that_steps_changes_nothing(home, tmp_path):
-    """By days, back and forth, at every look; and files dated long ago and far ahead."""
+    """The clock steps by days at every look; some files have dates far in the past or future."""
     (tmp_path / "sitecustomize.py").write_text(STEPS)
     settings = {"PYTHONPATH": f"{tmp_path}:{ROOT}", "WEB_CONCURRENCY": "1", "ACCESS_LOG": "on"}
     with service(home.parent, **settings) as (address, process):

@@ -1,4 +1,4 @@
-"""docker-compose --profile watch: Prometheus, its alerts and their runbooks, and Grafana's dashboard."""
+"""docker-compose --profile watch: Prometheus, its alerts, and Grafana's dashboard."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""`pip install .` brings the library and its command, and needs no web server and no PyTorch."""
+"""`pip install .` installs the library and its command, and no web server or PyTorch."""
 
 import re
 import shutil
@@ -29,7 +29,7 @@ print(model.manifest.name, *sys.modules)
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The bin folder of an environment that holds passfail's wheel and what it depends on, nothing else."""
+    """The bin folder of an environment with passfail's wheel and its dependencies alone."""
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"  # built in a copy: setuptools leaves files behind
     for name in ("passfail", "serve", "train", "models"):

@@ -20,7 +20,7 @@ from tests.support.service import post, service
 
 @pytest.fixture(scope="module")
 def services(models, tmp_path_factory):
-    """(host, port) of a service for each worker class, and of one that answers every body in the batch thread."""
+    """(host, port) of a service of each worker class, and of one with the batch thread alone."""
     folder = tmp_path_factory.mktemp("threads")
     (folder / "sitecustomize.py").write_text("import serve.server.dispatch; serve.server.dispatch.SMALL = 0")
     in_thread = {"PYTHONPATH": f"{folder}:{ROOT}"}
@@ -145,7 +145,7 @@ ONE_BY_ONE |= {"the page"}  # it shows the rows that have been answered meanwhil
 
 @pytest.mark.parametrize("seed", range(4))
 def test_requests_of_all_kinds_in_pieces_are_answered_as_alone(address, seed):
-    """Behind each other on one connection, whichever way each one takes, wherever the pieces are cut."""
+    """The requests share a connection and take every way; pieces may end anywhere."""
     kinds = {name: sent for name, sent in (GOOD | BAD).items() if name not in ONE_BY_ONE}
     alone, chance = {}, random.Random(seed)
     for _ in range(12):
@@ -208,7 +208,7 @@ def test_a_client_that_leaves_half_way_is_no_error(address):
 
 
 def test_an_error_of_ours_is_one_answer_and_a_logged_traceback(models, worker_class, tmp_path):
-    """A model whose runtime breaks after its start: 500, and nothing of the traceback in the answer."""
+    """The runtime breaks after its start: the answer is a 500 without the traceback."""
     breaks = "from passfail.model import Model; Model.predict_rows = lambda *_: 1 / 0"
     (tmp_path / "sitecustomize.py").write_text(breaks)
     path = f"{tmp_path}:{ROOT}"

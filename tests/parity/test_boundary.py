@@ -1,4 +1,7 @@
-"""Boundary rows through HTTP: each runtime gives the exact verdict wherever it is `stable`; heavy: a million rows."""
+"""Boundary rows through HTTP: each runtime gives the exact verdict of each `stable` row.
+
+heavy: a million rows.
+"""
 
 import contextlib
 import http.client
@@ -23,7 +26,7 @@ def manifest(models, request):
 
 
 def edge(manifest, n):
-    """n rows (n, d): half bisected onto the boundary with their neighbours, half up to n / 4 floats from those."""
+    """n rows (n, d): half on the boundary with their neighbours, half up to n / 4 floats away."""
     generator = np.random.default_rng(0)
     typical, _ = samples.rows(manifest, n // 12 + 1)
     on = samples.boundary(manifest, typical[: n // 12 + 1], generator)[: n // 2]
@@ -98,7 +101,7 @@ def test_a_service_that_decides_a_tie_the_other_way_does_not_start(models, tmp_p
 
 
 def test_the_rows_on_the_boundary_see_a_tie_decided_the_other_way(models):
-    """And a `stable` that is always true: what the million rows are judged by can fail."""
+    """The judge of the million rows fails a `stable` that is always true."""
     manifest = decode((models / "hours" / "1" / "manifest.json").read_bytes())
     x = edge(manifest, 120_000)
     verdict = reference.logit(manifest, x) >= manifest.logit_threshold

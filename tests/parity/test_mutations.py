@@ -1,4 +1,4 @@
-"""A certificate that doesn't see a fault proves nothing: each fault, put into an exporter, is caught and named."""
+"""The certificate catches and names each fault that is put into an exporter."""
 
 import copy
 import json
@@ -82,7 +82,7 @@ def case():
 
 
 def faults(model, case):
-    """The faults that the certificate of the right model finds in another one's exports: [words]."""
+    """The faults that the right model's certificate finds in another one's exports: [words]."""
     manifest, truth = case
     files = {"model.onnx": formats.to_onnx(model), "model.pt": formats.to_torchscript(model)}
     runtimes = {name: load_runtime(name, files[file]) for name, file in MODEL_FILES.items()}
@@ -172,7 +172,7 @@ def test_a_fault_in_a_narrow_interval_is_caught(case, right, at, fault):
 
 @pytest.mark.parametrize("link", ["probit", "cloglog", "cauchit"])
 def test_a_fault_in_a_narrow_interval_of_another_link_is_caught(link):
-    """In an interval of 1e-3 of the log-odds, as with the logit."""
+    """The interval is 1e-3 of the score, as with the logit."""
     subject = parity.Subject(FEATURES, parameters(build()), 0.0, link)
     x, _ = samples.rows(subject, 60, across=50_000)
     truth = certificate.truth(subject, x, exact_rows=60, steps=20, sizes=(1,), alone=1)
@@ -242,7 +242,7 @@ def test_a_verdict_on_the_probability_in_float32_is_caught(case, monkeypatch):
 
 
 def test_what_is_not_met_is_not_exported(tmp_path, monkeypatch, capsys):
-    """By the command line, with one bit of one weight of model.onnx wrong: the engine is named, nothing published."""
+    """One bit of a weight of model.onnx is wrong: the command names the engine."""
     right = formats.to_onnx
 
     def wrong(model):
@@ -292,7 +292,7 @@ def test_a_flipped_bit_of_a_checkpoint_is_refused(checkpoints, tmp_path):
 
 @pytest.mark.parametrize("name", ["weight", "bias", "center", "scale"])
 def test_a_parameter_that_is_not_the_fits_is_refused(checkpoints, tmp_path, name):
-    """Even in a checkpoint that is whole: written anew after one bit of one parameter changed."""
+    """The checkpoint is whole: it was written again after one bit of a parameter changed."""
     description, model, kept = checkpoint.load(checkpoints, "admissions")
     with torch.no_grad():
         getattr(model, name)[0] *= 1 + 2.0**-52

@@ -32,7 +32,7 @@ def opened(models, name):
 @pytest.mark.parametrize("each", [20_000, pytest.param(334_000, marks=pytest.mark.heavy)])
 @pytest.mark.parametrize("name", NAMES)
 def test_rows_of_every_kind_answer_the_same(models, name, each):
-    """Typical, far, boundary and extreme rows: equal logits, and no verdict wrong outside the certified band."""
+    """All logits are equal, and no verdict outside the certified band is wrong."""
     manifest, runtimes = opened(models, name)
     x, kinds = samples.rows(manifest, each, seed=7)
     truth = certificate.truth(manifest, x, exact_rows=3000, steps=1000, sizes=(0, 1, 2, 7, 1000), alone=20)
@@ -137,7 +137,7 @@ def test_each_fault_is_named(models, fault, message):
 
 
 def test_boundary_rows_lie_on_the_boundary(models):
-    """The rows mean what they say: within rounding of the threshold, neighbouring floats on both sides of it."""
+    """The rows are neighbouring floats on both sides of the threshold, within rounding."""
     manifest, _ = opened(models, "study_hours")
     typical = np.linspace(0, 8, 200)[:, None]
     edge = samples.boundary(manifest, typical, np.random.default_rng(0))
@@ -151,7 +151,7 @@ def test_boundary_rows_lie_on_the_boundary(models):
 
 
 def test_exact_arithmetic_is_exact(models):
-    """Against fractions, row by row."""
+    """Fractions give the same value for each row."""
     manifest, _ = opened(models, "admissions")
     x, _ = samples.rows(manifest, 60)
     values = reference.values(manifest, x)
@@ -196,7 +196,7 @@ def test_a_published_version_is_proven_again(models, capsys):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_no_constant_is_beyond_float32(models, name):
-    """OpenVINO computes in float32: a constant it can't hold becomes an infinity, and the answers wrong, unsaid."""
+    """OpenVINO computes in float32: a larger constant becomes an infinity, without an error."""
     for value in onnx.load(models / name / "1" / "model.onnx").graph.initializer:
         numbers = onnx.numpy_helper.to_array(value)
         if value.data_type == onnx.TensorProto.DOUBLE:
@@ -205,7 +205,7 @@ def test_no_constant_is_beyond_float32(models, name):
 
 
 def test_parameters_near_0_stay_in_the_graph(tmp_path):
-    """The exporter leaves out a scalar that is nearly 0 in a sum; a separated fit's intercept is (scaled) just that."""
+    """The exporter omits a scalar near 0 in a sum, such as a separated fit's scaled intercept."""
     data = ["--data", str(DATA / "hours.csv"), "--name", "steep", "--checkpoints", str(tmp_path)]
     assert main(["fit", *data, "--solver", "newton"]) == 0
     assert main(["export", *data, "--models", str(tmp_path / "models")]) == 0

@@ -1,4 +1,4 @@
-"""`make reproduce`: the same table gives the same export, and another one's differences are named."""
+"""`make reproduce` repeats an export, and names the differences of another one."""
 
 import subprocess
 import sys

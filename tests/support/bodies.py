@@ -1,4 +1,4 @@
-"""The worst bodies of a size: those that take the most memory to decode, or to answer, in every protocol."""
+"""The bodies that take the most memory of their size, in every protocol."""
 
 import gzip
 import json
@@ -25,7 +25,7 @@ def repeated(piece: bytes, size: int, begin: bytes = b"[", end: bytes = b"]") ->
 
 
 def worst(size: int, name: str, feature: str, most_rows: int) -> Iterator[Body]:
-    """Bodies of `size` bytes for a model of one numeric feature; each is made when it is asked for."""
+    """Bodies of `size` bytes for a model of one numeric feature, made one at a time."""
     infer, field = f"/v2/models/{name}/infer", feature.encode()
     pieces = {
         "objects": b"{}",

@@ -22,6 +22,6 @@ def chromium():
 
 @pytest.fixture(scope="module")
 def browser():
-    """A browser, closed after each module: while it is open, its thread can run no other event loop."""
+    """A browser, closed after each module: its thread can run no other event loop."""
     with chromium() as browser:
         yield browser

@@ -1,4 +1,4 @@
-"""python -m tests.support.clients NAME ADDRESS...: what an official client is answered there.
+"""python -m tests.support.clients NAME ADDRESS...: the answers to an official client.
 
 The rows come as JSON on standard input. Prints, as JSON, for each address {form: the probabilities}; `refused` is what
 the client says of a level that there isn't. Each client is imported where it is asked for, by a Python that has it.
@@ -111,7 +111,7 @@ def mlflow(address, rows):
 
 
 def _whole(rows):
-    """[((name, shape, datatype), values)] of one tensor; a rank that is None as an index that no level has."""
+    """[((name, shape, datatype), values)] of one tensor; rank None becomes an invalid index."""
     import numpy as np
 
     codes = {level: code for code, level in enumerate(LEVELS)} | {None: 9}

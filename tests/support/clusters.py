@@ -1,4 +1,4 @@
-"""Answers a Parquet file on a real local Spark, Ray or Dask; run by an interpreter that has it."""
+"""A Parquet file on a real local Spark, Ray or Dask, by an interpreter that has it."""
 
 import sys
 from pathlib import Path

@@ -1,8 +1,8 @@
-"""The console blocks of the documents: their commands run, and their outputs compared or written anew.
+"""The console blocks of the documents: run, and compared or written again.
 
-A fence ```console has lines `$ command`, each followed by its output. In an output `...` stands for any text of a
-line, and a line that is only `...` for any number of lines. A fence ```console title="second terminal" starts a process
-that goes on while the rest of the page runs, or until another one is started there.
+A fence ```console has lines `$ command`, each followed by its output. In an output `...` stands for any text of a line,
+and a line that is only `...` for any number of lines. A fence ```console title="second terminal" starts a process that
+goes on while the rest of the page runs, or until another one is started there.
 
 `python -m tests.support.console PAGE...` runs each page and writes into it what its commands print now.
 """
@@ -76,14 +76,17 @@ def agrees(expected: str, found: str) -> bool:
 
 @dataclass
 class Terminal:
-    """A checkout of its own, the port that stands for the pages' 8000, and what runs in the background."""
+    """A checkout, the port that stands for the pages' 8000, and the background process."""
 
     folder: Path
     port: int = field(default_factory=free_port)
     running: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def run(self, command: Command) -> str:
-        """Run a command; returns what it prints. One in the background is started and waited for until it is ready."""
+        """Run a command; return what it prints.
+
+        One in the background is started and waited for until it is ready.
+        """
         line = command.line.replace("8000", str(self.port))
         kept = {name: value for name, value in os.environ.items() if name not in OF_MAKE}
         environment = {**kept, "PATH": f"{self.folder / '.bin'}:{kept['PATH']}", "PORT": str(self.port), "LC_ALL": "C"}
@@ -145,7 +148,7 @@ def terminal(folder: Path, models: Path | None = None) -> Iterator[Terminal]:
 
 
 def refreshed(page: str, shell: Terminal) -> str:
-    """The page's text with the outputs that its commands have now; one that still agrees stays as it is."""
+    """The page's text with the present outputs; an output that agrees stays as it is."""
     parts, at = [], 0
     for command in commands(page):
         output = shell.run(command)
@@ -161,7 +164,10 @@ def serving(name: str) -> Command:
 
 
 def main(pages: list[str]) -> None:
-    """Write each page anew. All but the tutorial ask a service of the lecture's model, made by the command line."""
+    """Write each page again.
+
+    All but the tutorial ask a service of the lecture's model, made by the command line.
+    """
     from train.__main__ import main as train
 
     with tempfile.TemporaryDirectory() as made:

@@ -24,11 +24,11 @@ def docker(*arguments):
 
 
 def wait(url, logs):
-    """Until it answers 200; fails with what `logs` returns."""
+    """Wait until the address answers 200; fail with what `logs` returns."""
     until(lambda: urllib.request.urlopen(url, timeout=2).close() is None, every=0.2, why=logs)
 
 
 def wait_until_healthy(*containers):
-    """Until the health check of each container has passed."""
+    """Wait until the health check of each container has passed."""
     state = ("inspect", "--format", "{{.State.Health.Status}}", *containers)
     until(lambda: set(docker(*state).split()) == {"healthy"}, every=0.2)

@@ -1,7 +1,8 @@
-"""python -m tests.support.grafana: what Grafana's own types don't have of the dashboard on standard input.
+"""python -m tests.support.grafana: the parts of a dashboard that Grafana's types lack.
 
-Prints a list in JSON. The types are those of Grafana's SDK, made from its schemas: the dashboard is decoded, and
-encoded again. A field that is lost on the way is unknown; a value of another type than the SDK declares is wrong.
+Reads the dashboard on standard input, and prints a list in JSON. The types are those of Grafana's SDK, made from its
+schemas: the dashboard is decoded, and encoded again. A field that is lost on the way is unknown; a value of another
+type than the SDK declares is wrong.
 """
 
 import enum

@@ -1,4 +1,4 @@
-"""The time for which one call holds the interpreter's lock, in the processor time of its thread."""
+"""The time for which one call holds the interpreter's lock, in its thread's CPU time."""
 
 import contextlib
 import gc
@@ -7,7 +7,7 @@ import time
 
 
 def least_hold(function, *arguments, suppress=Exception, tries=3, enough=0.03):
-    """The least of a few `longest_hold`: on a busy machine a page fault or a cold cache takes several times longer."""
+    """The least of a few `longest_hold`: a page fault or a cold cache takes much longer."""
     found = [longest_hold(function, *arguments, suppress=suppress)]
     while len(found) < tries and min(found)[0] > enough:
         found.append(longest_hold(function, *arguments, suppress=suppress))
@@ -15,9 +15,10 @@ def least_hold(function, *arguments, suppress=Exception, tries=3, enough=0.03):
 
 
 def longest_hold(function, *arguments, suppress=Exception):
-    """(The longest time between two calls or returns of Python or C, all of the time), in seconds of processor time.
+    """The longest hold, and the time of the whole call, in seconds of processor time.
 
-    Between two of them no other thread can run; after each of them one may.
+    A hold is the time between two calls or returns of Python or C. Between two of them no other thread can run;
+    after each of them one may.
     """
     longest = 0.0
     clock = time.thread_time

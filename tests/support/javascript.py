@@ -1,4 +1,4 @@
-"""An export's model.js in Node and in Chromium, as runtimes: x (n, d) -> (logit, probability), (n,) each."""
+"""model.js in Node and in Chromium, as runtimes: x (n, d) -> (logit, probability)."""
 
 import base64
 import json
@@ -55,7 +55,7 @@ def node(module: bytes, folder: Path) -> Runtime:
 
 
 def answers(module: bytes, folder: Path, function: str, rows: Sequence[dict[str, object]]) -> list[Any]:
-    """The answers of `predict` or `predictTexts` to rows; a list of [name, detail] where it throws."""
+    """The answers of `predict` or `predictTexts` to rows; for an error, [name, detail]s."""
     (folder / "rows.json").write_text(json.dumps(rows))
     in_node(
         module,

@@ -1,8 +1,8 @@
-"""python -m tests.support.kserve: what KServe's own types don't have of the InferenceServices on standard input.
+"""python -m tests.support.kserve: the parts of InferenceServices that KServe's types lack.
 
-Prints, as JSON, a list for each: fields that KServe doesn't know, that have another type, or that are missing. The
-types are those of its SDK, made from its OpenAPI schema; what they take from Kubernetes (V1Container) is held against
-Kubernetes' own schema elsewhere.
+Reads them on standard input, and prints, as JSON, a list for each: fields that KServe doesn't know, that have another
+type, or that are missing. The types are those of its SDK, made from its OpenAPI schema; what they take from Kubernetes
+(V1Container) is held against Kubernetes' own schema elsewhere.
 """
 
 import json

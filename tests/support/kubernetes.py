@@ -1,4 +1,4 @@
-"""deploy/kubernetes as kubectl applies it, and a pod's container as a Docker engine runs it."""
+"""deploy/kubernetes as kubectl renders it, and a pod's container on a Docker engine."""
 
 import functools
 import subprocess
@@ -26,10 +26,10 @@ def rendered(variant: str) -> dict[tuple[str, str], Any]:
 
 
 def arguments(pod: Mapping[str, Any], container: Mapping[str, Any], claims: Mapping[str, str]) -> list[str]:
-    """The arguments of `docker run` that are a container's specification, the image and its command last.
+    """The arguments of `docker run` for a container's specification; the command is last.
 
-    claims : {volume of the pod: Docker's volume}; the rest are of this container alone.
-    Fields that are not put into arguments here fail, so that the specification is applied whole.
+    claims : {volume of the pod: Docker's volume}; the rest are of this container alone. Fields that are not put
+    into arguments here fail, so that the specification is applied whole.
     """
     known = {"name", "image", "command", "args", "env", "envFrom", "ports", "resources", "securityContext",
              "volumeMounts", "startupProbe", "livenessProbe", "readinessProbe"}  # fmt: skip
@@ -82,7 +82,10 @@ class Pod:
             return False
 
     def start(self) -> float:
-        """Wait for the startup probe, then for the readiness probe; seconds. Fails where the kubelet would kill it."""
+        """Wait for the startup probe, then for the readiness probe; return the seconds.
+
+        Fails where the kubelet would kill it.
+        """
         began, probe = time.monotonic(), self.container["startupProbe"]
         for tried in range(probe["failureThreshold"]):
             if self.probe("startupProbe"):
@@ -95,7 +98,7 @@ class Pod:
         return time.monotonic() - began
 
     def stop(self) -> tuple[float, int]:
-        """Terminate it, within its grace period: seconds, and its exit status (137: it had to be killed)."""
+        """Terminate it within its grace period: seconds, and its exit status (137: killed)."""
         began = time.monotonic()
         docker("stop", "--time", str(self.spec["terminationGracePeriodSeconds"]), self.name)
         return time.monotonic() - began, self.status()

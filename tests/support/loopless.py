@@ -1,4 +1,7 @@
-"""A worker and a client's end of a connection, without a socket: what is sent is there at once."""
+"""A worker and a client's end of a connection, without a socket.
+
+What is sent is there at once.
+"""
 
 import asyncio
 import re

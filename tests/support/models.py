@@ -1,4 +1,4 @@
-"""Exported models: made by the command line, once a run, and opened as the service opens them."""
+"""Exported models: made once by the command line, and opened as the service opens them."""
 
 import fcntl
 import os
@@ -32,12 +32,15 @@ def opened(
     runtime: str = "onnx",
     signed_by: PublicKey | None = None,
 ) -> Model:
-    """The model that a repository's folder serves, or the version asked for. Raises StartupError."""
+    """The model that a repository's folder serves, or the version asked for.
+
+    Raises StartupError.
+    """
     return open_model(find(Path(models), name, version), runtime, signed_by)
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
-    """The folder that `make` fills, shared by the workers of pytest-xdist: the first to come makes it."""
+    """The folder that `make` fills; the first process of pytest-xdist makes it."""
     base = factory.getbasetemp()
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
     with open(f"{folder}.lock", "w") as lock:
@@ -50,7 +53,7 @@ def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path],
 
 
 def written(folder: Path) -> dict[str, int]:
-    """When each file below a folder was last written, in nanoseconds."""
+    """The time at which each file below a folder was last written, in nanoseconds."""
     return {str(path): path.stat().st_mtime_ns for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
@@ -62,7 +65,7 @@ def export_models(folder: Path) -> None:
 
 
 def export_awkward(models: Path, folder: Path) -> None:
-    """Copy the admissions' model, and export one whose names and levels are formulas, HTML and quotes."""
+    """Copy the admissions' model, and export one with formulas and HTML for names and levels."""
     shutil.copytree(models / "admissions", folder / "admissions")
     chosen = ["--target", "target", "--positive", "=yes()", "--categorical", "rank", "--l2", "1"]
     export(["--data", str(AWKWARD)], folder, *chosen)
@@ -75,7 +78,7 @@ def export(data: list[str], folder: Path, *options: str) -> None:
 
 
 def random_hidden_model(name: str) -> tuple[list[Feature], LogisticModel]:
-    """The features of the admissions table, and a model of three hidden units with random weights."""
+    """A model of the admissions' features, with three hidden units of random weights."""
     table = read_table(DATA / "admissions.csv", Reading(categorical=("rank",)))
     model = LogisticModel(table.features, 3, name).eval()
     generator = torch.Generator().manual_seed(1)

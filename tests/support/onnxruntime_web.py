@@ -1,6 +1,7 @@
-"""python -m tests.support.onnxruntime_web: ONNX Runtime's build for browsers answers an unchanged model.onnx, in Node.
+"""python -m tests.support.onnxruntime_web: model.onnx on ONNX Runtime's build for browsers.
 
-The package is npm's onnxruntime-web in .venv-web (make conform); the options are those of python -m train conform.
+It runs in Node. The package is npm's onnxruntime-web in .venv-web (make conform); the options are those of python -m
+train conform.
 """
 
 import shutil

@@ -15,7 +15,7 @@ from train.export.interop import replay
 def conform(
     engine: str, serving: Callable[[Path], AbstractContextManager[Runtime]] | None, arguments: list[str]
 ) -> int:
-    """Replay a published version's examples, by the options of train conform; return the exit status.
+    """Replay a published version's examples in an engine; return the exit status.
 
     serving : the engine with the model of a version's folder; None: it is not installed.
     """

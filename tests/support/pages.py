@@ -35,7 +35,7 @@ def names(rows: list[list[str]]) -> list[str]:
 
 
 def sentences(page: str) -> list[str]:
-    """The sentences of a page, table cells and list items among them, without code and without what is in brackets."""
+    """The sentences of a page, table cells and list items, without code and brackets."""
     prose = re.sub(r"^```.*?^```$", "", page, flags=re.M | re.S)
     prose = re.sub(r"`[^`\n]*`", "code", re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", prose))
     prose = re.sub(r"\([^()]*\)", "", re.sub(r"^(#.*|\|[-|]*\|?)$", "", prose, flags=re.M))

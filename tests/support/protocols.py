@@ -1,4 +1,4 @@
-"""The rows that every protocol must answer alike, and how the V2 protocol and the others carry them."""
+"""The rows that every protocol must answer alike, and their form in each protocol."""
 
 GOOD = [
     {"gre": 380, "gpa": 3.61, "rank": "3"},

@@ -55,7 +55,7 @@ def running(port, ready, *command):
 
 @pytest.fixture
 def behind_nginx(models, tmp_path):
-    """behind_nginx(block, **environ) -> (nginx's port, the service's), of a service behind a documented block."""
+    """behind_nginx(block, **environ) -> (nginx's port, the service's), by a documented block."""
     nginx = program("nginx")
     with contextlib.ExitStack() as stack:
 

@@ -1,4 +1,4 @@
-"""schemathesis, with all its checks, from the description alone; schemathesis.toml has what that can't say."""
+"""schemathesis, with all its checks; schemathesis.toml has what the description can't say."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ schemathesis.serializer.alias("application/jsonlines", "text/plain")
 
 @schemathesis.hook
 def filter_case(context, case):
-    """Leave out a number in place of a CSV: written as text it is one, of one row and one column."""
+    """Leave out a number in place of a CSV: as text it is a CSV of one row and one column."""
     return case.media_type != "text/csv" or isinstance(case.body, str | bytes)
 
 

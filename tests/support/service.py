@@ -14,7 +14,7 @@ from tests.support.wait import until
 
 
 def free_port():
-    """Below those that the system gives to clients: one of them could have it before the service does."""
+    """A port below those that the system gives to clients, one of which might take it first."""
     while True:
         port = random.randrange(10_000, 32_768)
         with contextlib.suppress(OSError), socket.socket() as probe:
@@ -23,7 +23,7 @@ def free_port():
 
 
 def start(models, python=sys.executable, port=None, module="serve", **environ):
-    """python -m serve as a subprocess, its output captured; environ adds to this process's environment."""
+    """Start python -m serve, its output captured; environ adds to this environment."""
     # Tests that read what a user reads must not have the variables that CI sets.
     kept = {name: value for name, value in os.environ.items() if name not in ("CI", "ORT_DISABLE_TELEMETRY")}
     environment = {**kept, "MODELS_DIR": str(models), "PORT": str(port or free_port()), "DRAIN_SECONDS": "0", **environ}
@@ -52,7 +52,7 @@ def stop(process):
 
 
 def wait(address, process, seconds=60):
-    """Until the service is ready; fails with its output where it stops first."""
+    """Wait until the service is ready; fail with its output if it stops first."""
 
     def ready():
         if process.poll() is not None:

@@ -1,4 +1,4 @@
-"""Tables as spreadsheets and other programs write them, and the manifest that a model of a table has."""
+"""Tables as spreadsheets and other programs write them, and a manifest for each."""
 
 from passfail.manifest import Manifest, Parameters
 from train.table.schema import Reading

@@ -1,7 +1,8 @@
-"""python -m tests.support.triton: a real Triton serves an unchanged export folder and answers its recorded examples.
+"""python -m tests.support.triton: a real Triton serves an unchanged export folder.
 
-The binary is that of NVIDIA's wheel nvidia-pytriton: Triton's core, its HTTP front and the backend for Python. There is
-none for ONNX; tests/support/triton_backend.py stands in for that. The options are those of python -m train conform.
+It answers the recorded examples. The binary is that of NVIDIA's wheel nvidia-pytriton: Triton's core, its HTTP front
+and the backend for Python. There is none for ONNX; tests/support/triton_backend.py stands in for that. The options are
+those of python -m train conform.
 """
 
 import contextlib
@@ -38,9 +39,10 @@ def installed():
 
 @contextlib.contextmanager
 def serving(folder):
-    """A Triton that serves the version in `folder`: a callable x (n, d) -> (logit, probability), float64 (n, 1) each.
+    """A Triton that serves the version in `folder`.
 
-    Raises ExportError where Triton doesn't start, doesn't take the folder, or doesn't answer.
+    It yields a callable x (n, d) -> (logit, probability), float64 (n, 1) each. Raises ExportError where Triton
+    doesn't start, doesn't take the folder, or doesn't answer.
     """
     wheel = Path(importlib.util.find_spec("pytriton").origin).parent
     name, version = folder.parent.name, folder.name
@@ -70,7 +72,10 @@ def _repository(models, folder):
 
 
 def _backends(backends, wheel):
-    """The folder of backends: python, for this interpreter, and onnxruntime, written in it. Links are refused here."""
+    """The folder of backends: python, and onnxruntime, which is written in it.
+
+    Triton refuses links here.
+    """
     stub = wheel / "tritonserver/python_backend_stubs" / "{}.{}".format(*sys.version_info)
     shutil.copytree(wheel / "tritonserver/backends/python", backends / "python")
     shutil.copytree(stub, backends / "python", dirs_exist_ok=True)

@@ -9,7 +9,10 @@ from passfail.runtimes import load_runtime
 
 
 class TritonPythonModel:
-    """The names are Triton's. Tensors come and go by torch: the wheel's 0.7.0 misreads arrays of NumPy 2."""
+    """The backend, by Triton's names.
+
+    Tensors come and go by torch: the wheel's 0.7.0 misreads arrays of NumPy 2.
+    """
 
     def initialize(self, args):
         file = Path(args["model_repository"], args["model_version"], "model.onnx")

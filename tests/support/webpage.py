@@ -73,7 +73,10 @@ def column(page: Page, at: int) -> list[str | None]:
 
 
 def cut_texts(page: Page) -> list[str]:
-    """The elements whose text is cut off, by the page's width or by their picture's; a table that scrolls is none."""
+    """The elements whose text is cut off by the page's width or by their picture's.
+
+    A table that scrolls is none.
+    """
     found: list[str] = page.evaluate(
         """() => [...[...document.querySelectorAll("main *")].filter((one) => !one.closest(".wide, svg, select, .aside")
         && one.checkVisibility() && one.scrollWidth > one.clientWidth + 1 && one.clientWidth > 0

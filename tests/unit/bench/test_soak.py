@@ -1,4 +1,4 @@
-"""make soak and make overload end with status 1 where they must."""
+"""The exit status of make soak and make overload."""
 
 from collections import Counter
 

@@ -1,4 +1,4 @@
-"""Explanations: the parts add up, and what is said to flip a verdict flips it, for random models, rows and tables."""
+"""Explanations: the parts add up, and each flip flips the verdict, for random models."""
 
 import json
 import math
@@ -122,7 +122,7 @@ def test_a_flip_sent_back_flips_the_real_models_answer(client, name):
 
 
 def test_says_what_lies_outside_the_training_range(client):
-    """An applicant of 400 points and grade 2.5 from the least school would need more points than there are."""
+    """An applicant with 400 points and grade 2.5 would need more points than there are."""
     flips = client("admissions").post("/explain", json={"gre": 400, "gpa": 2.5, "rank": 4}).json["explanation"]["flips"]
 
     assert (flips["gre"]["outside"], flips["gpa"]["outside"], flips["rank"]) == (True, True, {"levels": []})

@@ -33,7 +33,7 @@ def opened(folder, runtime="onnx", **chosen):
 
 
 def rewrite(folder, **changes):
-    """Change fields of the manifest and give it a digest that fits, as someone who knows how would."""
+    """Change fields of the manifest, and give it a digest that fits."""
     path = folder / "manifest.json"
     path.write_bytes(msgspec.structs.replace(decode(path.read_bytes()), **changes).encode())
 
@@ -46,7 +46,7 @@ def test_the_undamaged_copy_opens_and_the_log_says_how_long_its_proof_took(copie
 
 
 def test_any_changed_byte_of_any_file_is_noticed_and_the_file_named(copied):
-    """Sampled, in all files: also in those that this runtime never opens."""
+    """The bytes are a sample of all files, also of those that this runtime never opens."""
     generator = random.Random(0)
     files = sorted(path for path in copied.iterdir() if path.name != "manifest.json")
     assert {path.name for path in files} == {
@@ -70,7 +70,7 @@ def test_any_changed_byte_of_any_file_is_noticed_and_the_file_named(copied):
 
 
 def test_a_machine_that_answers_otherwise_does_not_become_ready(copied, runtime, monkeypatch):
-    """By one unit in the last place of one logit in a thousand; the recorded examples don't see it, the proof does."""
+    """One logit in a thousand differs in its last bit: the proof finds it, the examples don't."""
 
     def nudged(name, model):
         run = load_runtime(name, model)

@@ -1,4 +1,4 @@
-"""The SELECT of an export: every dialect's text is of its dialect, and what SQL can't express is refused."""
+"""The SELECT of an export: each dialect parses its text; SQL refuses what it can't express."""
 
 import sqlite3
 from collections.abc import Sequence

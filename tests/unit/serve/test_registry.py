@@ -129,7 +129,7 @@ def test_a_version_that_may_not_be_read_is_tried_again_after_chmod(home, name):
 
 
 def test_a_failed_read_is_tried_again_although_no_file_changed(home, monkeypatch):
-    """As on a network's file system that was away."""
+    """A network's file system may be away for a while."""
     service = Service(Config(models=home.parent))
     publish(home, 2)
 
@@ -233,7 +233,7 @@ def test_readiness_says_which_workers_serve_another_version(home, monkeypatch):
 
 
 def test_no_version_below_the_lowest_is_served_even_if_it_is_pinned(home):
-    """A person who may write to the repository can pin an old version, or take the newer ones away."""
+    """A person who may write to the repository can pin an old version or remove newer ones."""
     publish(home, 2)
     service = Service(Config(models=home.parent, lowest_version=2))
     service.look()
@@ -262,7 +262,7 @@ def test_the_version_asked_for_may_not_be_below_the_lowest(home):
 
 
 def test_a_worker_that_is_about_to_stop_takes_up_nothing(home):
-    """As one whose parent was killed."""
+    """The parent of this worker was killed."""
     service = Service(Config(models=home.parent))
     publish(home, 2)
     service.leaving = True

@@ -21,7 +21,7 @@ COLUMNS = ["log loss", "accuracy", "AUC", "Brier", "calib.", "steps", "seconds",
 
 @pytest.fixture
 def run(tmp_path, capsys):
-    """run(*arguments) -> what `python -m train compare` on study_hours.csv leaves: status, out, err, the kept rows."""
+    """run(*arguments) -> (status, out, err, the kept rows) of `python -m train compare`."""
     kept, drawn = tmp_path / "kept.jsonl", tmp_path / "curves.png"
 
     def run(*arguments):
@@ -36,7 +36,7 @@ def run(tmp_path, capsys):
 
 @pytest.fixture
 def counted(monkeypatch):
-    """The Options that were measured; the parity checks, slow and tested elsewhere, are left out."""
+    """The Options that were measured; the slow parity checks are left out."""
     seen = []
 
     equal = SimpleNamespace(submit=lambda *_: SimpleNamespace(result=lambda: "equal"))

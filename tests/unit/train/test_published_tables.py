@@ -1,4 +1,4 @@
-"""The tables of data/ have the coefficients that others printed; data/README.md says who and where."""
+"""The tables of data/ have published coefficients; data/README.md has the sources."""
 
 import pytest
 
@@ -89,7 +89,10 @@ PUBLISHED = {
 
 @pytest.mark.parametrize("case", PUBLISHED)
 def test_published_coefficients_to_every_printed_digit(case):
-    """Standard errors within 5e-5 of themselves, or half of the last digit: R's are of the step before its last."""
+    """Standard errors agree within 5e-5 of themselves, or half of the last digit.
+
+    R's standard errors are those of the step before its last.
+    """
     found, published = described(*PUBLISHED[case])
     terms = {c.term: c for c in found.coefficients}
 

@@ -1,4 +1,7 @@
-"""CSV: what is read in columns is what is read cell by cell, to the bit, and so is the table that goes back."""
+"""CSV that is read in columns has the bits of CSV that is read cell by cell.
+
+So has the table that goes back.
+"""
 
 import msgspec
 import numpy as np
@@ -35,8 +38,10 @@ LEVELS = ["1", "2", " 3", "4", "9", "", "x", '"2"']
 
 @pytest.fixture(scope="module")
 def decoders(models):
-    """Decoders of the admissions (two numbers, a category), with missing cells allowed, and without the category; of
-    hours (one number), with missing cells allowed."""
+    """Decoders of two models, with missing cells allowed and without.
+
+    The admissions have two numbers and a category, hours has one number.
+    """
     manifest, hours = (decode((models / n / "1" / "manifest.json").read_bytes()) for n in ("admissions", "hours"))
     nullable, hour = (
         [msgspec.structs.replace(f, fill=1.0, missing="mean") for f in one.features] for one in (manifest, hours)
@@ -110,7 +115,7 @@ def test_a_single_cell_of_white_space_is_no_row_of_none(decoders):
 
 
 def test_an_empty_line_is_no_row(decoders):
-    """Also where a single column's cells may be empty."""
+    """The cells of a single column may be empty."""
     for decoder in decoders[-2:]:
         for text in (b"hours\n1\n\n", b"hours\n\n1\n", b"hours\n1\n\n1"):
             assert decoder.csv.read(text)[0].tolist() == [[1]] * text.count(b"1")

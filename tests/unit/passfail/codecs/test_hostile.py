@@ -1,4 +1,4 @@
-"""Allowed bodies made to take long: each is refused before it holds up whoever else asks.
+"""Allowed bodies made to take long: each is refused before it delays another request.
 
 No call holds the interpreter's lock for more than 50 ms of processor time.
 """

@@ -1,4 +1,7 @@
-"""One row in one tensor, as most clients write it: decoded without NumPy, to the same numbers and by the same rules."""
+"""One row in one tensor, as most clients write it, decoded without NumPy.
+
+It has the same numbers and the same rules.
+"""
 
 import json
 

@@ -1,4 +1,4 @@
-"""`passfail verify` asks every engine that is installed, and sees the one that answers otherwise."""
+"""`passfail verify` asks every installed engine, and names one that answers otherwise."""
 
 from pathlib import Path
 

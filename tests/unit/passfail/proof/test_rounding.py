@@ -1,4 +1,4 @@
-"""`stable` is true only where exact arithmetic gives the same verdict, and false on the boundary itself."""
+"""`stable` is true only if exact arithmetic gives the verdict, and false on the boundary."""
 
 import csv
 import io
@@ -37,7 +37,7 @@ def exact(manifest, row):
 @given(cases(), st.data())
 @settings(max_examples=150, deadline=None)
 def test_a_stable_verdict_is_the_exact_one(case, data):
-    """On random rows, and with one value moved to within a few floats of the threshold."""
+    """The rows are random, or moved to within a few floats of the threshold."""
     model, x, _ = case
     manifest = model.manifest
     columns = [c for c in manifest.parameters.columns if c.level is None and not c.missing and c.weight]
@@ -74,7 +74,7 @@ BOUNDARY = {
 
 @pytest.mark.parametrize("name", BOUNDARY)
 def test_only_the_boundary_can_be_unstable(client, models, name):
-    """The value that flips the verdict, and rows a millionth off it and far from it, in JSON and CSV.
+    """The flip itself, and rows a millionth off it and far from it, in JSON and CSV.
 
     Between two neighbouring values the logit may jump over the whole band: then the flip itself is stable.
     """
@@ -96,7 +96,10 @@ def test_only_the_boundary_can_be_unstable(client, models, name):
 
 
 def test_the_band_is_a_few_roundings_wide(models):
-    """A bound that is always met could be of any width; this one is some ten units in the last place of the terms."""
+    """The bound is some ten units in the last place of the terms.
+
+    A bound that is always met could be of any width.
+    """
     for name in ("hours", "study_hours", "admissions"):
         manifest = decode((models / name / "1" / "manifest.json").read_bytes())
         x = np.array([columns.row(manifest.features, example.instance) for example in manifest.examples])
@@ -129,7 +132,7 @@ def test_a_thresholds_score_is_as_exact_as_the_band_says(link, threshold):
 
 
 def test_the_bands_width_contains_the_rounding_of_the_threshold(models):
-    """As for the cauchit at 0.999, where the score's own rounding is larger than that of a short sum."""
+    """The cauchit's score at 0.999 rounds more than a short sum."""
     manifest = decode((models / "study_hours" / "1" / "manifest.json").read_bytes())
     narrow, wide = (
         Stability(msgspec.structs.replace(manifest, link="cauchit", threshold=threshold)).band(np.zeros((1, 1)))

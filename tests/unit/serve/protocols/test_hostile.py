@@ -1,4 +1,7 @@
-"""Allowed bodies made to take long, in every place of every protocol: no call holds the interpreter's lock for long."""
+"""Allowed bodies made to take long: no call holds the interpreter's lock for long.
+
+They are in every place of every protocol.
+"""
 
 import pytest
 from hypothesis import given, settings

@@ -1,4 +1,4 @@
-"""Every protocol names the values that lie outside the training range, and adds nothing where there are none."""
+"""Every protocol names the values outside the training range, and adds nothing otherwise."""
 
 import csv
 import io

@@ -243,7 +243,7 @@ def test_nothing_unforeseen_leaks(client, monkeypatch):
 
 @pytest.fixture(scope="module")
 def odd(tmp_path_factory):
-    """A repository of a model with missing cells and awkward names: its target and a feature are answers' names."""
+    """A repository of a model with missing cells, whose columns have the answers' names."""
     folder = tmp_path_factory.mktemp("odd")
     (folder / "odd.csv").write_text(
         "age,model,größe,label\n" + "".join(f"{i or ''},{'ab '[i % 3]},{i * i % 7},{['no', 'yes'][i % 5 < 2]}\n"

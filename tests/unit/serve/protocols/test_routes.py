@@ -1,4 +1,4 @@
-"""The table of routes: Flask, authentication, error shapes and the server's own endpoints follow from it."""
+"""The table of routes: Flask, authentication, error shapes and the server follow from it."""
 
 import json
 
@@ -87,7 +87,7 @@ def test_every_open_inference_and_mlflow_route_has_its_shape():
 @pytest.mark.parametrize("setting", ["vertex_predict", "vertex_health"])
 @pytest.mark.parametrize("path", [*TAKEN, "no-slash", "/a<b>", "/a?b"])
 def test_a_vertex_route_that_is_taken_or_no_path_is_refused(setting, path):
-    """As health it would open a path without a key."""
+    """A route of health would open a path without a key."""
     name = {"vertex_predict": "AIP_PREDICT_ROUTE", "vertex_health": "AIP_HEALTH_ROUTE"}[setting]
 
     with pytest.raises(ConfigError, match=f"^{name} "):

@@ -1,4 +1,4 @@
-"""The dispatch of requests to the event loop, to the batch thread, or to Flask in another thread."""
+"""The dispatch of requests to the event loop, to the batch thread, or to Flask."""
 
 import asyncio
 import gc
@@ -30,7 +30,7 @@ def app(models):
 
 @pytest.fixture
 def taken(app, monkeypatch):
-    """taken(sent) -> (the name of the thread that answers these bytes, or "loop"; the response's status)."""
+    """taken(sent) -> (the thread that answers these bytes, or "loop"; the response's status)."""
     threads = []
 
     class Recording(ThreadPoolExecutor):
@@ -190,7 +190,7 @@ def test_requests_in_flight_stay_below_the_limit_and_are_released(app):
     (0.001, [200] * 6), (1.0, [200] * 3 + [503] * 3),
 ], ids=["fast", "slow"])  # fmt: skip
 def test_a_request_that_would_wait_too_long_for_others_is_refused(app, seconds, statuses):
-    """Two may be ahead however long they take; the pace of an earlier moment says how long more of them take."""
+    """Two may always be ahead; the recent pace decides how many more may be."""
 
     async def ask():
         worker, gate = Worker(app), threading.Event()
@@ -210,7 +210,7 @@ def test_a_request_that_would_wait_too_long_for_others_is_refused(app, seconds, 
 @pytest.mark.parametrize("sent", [GOOD["an object"], raw(body=ROW.ljust(SMALL + 1))], ids=["small", "large"])
 @pytest.mark.parametrize("lost", [False, True], ids=["idle", "lost"])
 def test_an_answered_request_is_not_held(app, monkeypatch, sent, lost):
-    """A cycle of references would also hold it, until the garbage collector finds it after megabytes."""
+    """A cycle of references would hold it, until the garbage collector runs."""
     ended = []
 
     class Noted(dispatch.Call):

@@ -1,4 +1,7 @@
-"""Rows of requests in one iteration of the event loop share a run, with the answers of a row alone."""
+"""Rows of requests in one iteration of the event loop share a run of the model.
+
+Each has the answer of a row alone.
+"""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""Drift: what is counted, in what memory, and what it says; by hand, over workers, and over HTTP."""
+"""Drift: its counts, its memory and its report, by hand, over workers, and over HTTP."""
 
 import copy
 import math
@@ -47,7 +47,7 @@ def test_bins_hold_what_they_say():
 
 
 def test_the_baseline_is_the_training_rows(models, manifest):
-    """Counted anew, they are their own shares; weights count."""
+    """The training rows, counted again, have their own shares; weights count."""
     x = rows(manifest, ADMISSIONS)
     found = baseline(manifest.features, x, x[:, 0], np.ones(len(x)))
     for column, spread in zip(x.T, found.features, strict=True):
@@ -126,7 +126,7 @@ def client(models):
 
 
 def test_drift_over_http(client):
-    """As many as the training rows look like says nothing; all of one school with a level never seen does."""
+    """Rows like the training rows do not drift; rows of one school and an unseen level do."""
     few = client.get("/drift").json
     assert (few["rows"], few["score"]["psi"]) == (0, None)
 
@@ -167,7 +167,7 @@ def test_too_few_rows_say_nothing(client):
 
 
 def test_a_report_has_the_rows_that_another_worker_has_just_answered(manifest, monkeypatch):
-    """Each report makes the others fold; a worker that has ended, or that hangs, is not waited for without end."""
+    """Each report makes the others fold, and waits for no worker that has ended or hangs."""
     monkeypatch.setattr(drifting, "FOLD_SECONDS", 600)
     counters = SharedCounters()
     others = copy.copy(counters)  # as a forked worker has it: the same table, a row of its own
@@ -189,7 +189,7 @@ def test_a_report_has_the_rows_that_another_worker_has_just_answered(manifest, m
 
 
 def test_questions_are_no_traffic(client):
-    """The page asks for a hundred points of its curve as one types: they are no rows that anybody asked about."""
+    """The page asks for a hundred points of its curve while a person types."""
     before = client.get("/metrics").text
     assert client.post("/predict?watch=false", json=ADMISSIONS).status_code == 200
     assert client.post("/explain?watch=false", json=ADMISSIONS).status_code == 200

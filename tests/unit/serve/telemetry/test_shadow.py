@@ -1,4 +1,4 @@
-"""The live shadow: a second runtime sees a share of the traffic, and a wrong one is found out."""
+"""The shadow: a second runtime answers a share of the traffic, and a wrong one is reported."""
 
 import json
 import logging

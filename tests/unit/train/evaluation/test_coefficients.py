@@ -1,4 +1,4 @@
-"""The coefficient table, against figures that others published, and where it must say that there is none.
+"""The coefficient table, compared with published figures, and the tables without one.
 
 Published figures come with statsmodels (a test dependency only): spector (Spector & Mazzeo, Journal of Economic
 Education 11, 1980; Stata's figures), lbw (Hosmer & Lemeshow's low birth weights; R's glm), star98 (California schools,
@@ -62,7 +62,7 @@ def fair():
 
 @pytest.mark.parametrize(("link", "published"), [("logit", Spector.logit), ("probit", Spector.probit)])
 def test_spector_has_the_published_table(link, published, monkeypatch):
-    """Stata keeps columns in float32: only from those come the 11 digits that are recorded there.
+    """Stata keeps columns in float32: its 11 digits come from those.
 
     Its probit takes the observed information for the standard errors, where ours and R's take the expected.
     """
@@ -89,7 +89,7 @@ def test_spector_has_the_published_table(link, published, monkeypatch):
 
 
 def test_low_birth_weights_have_rs_table():
-    """R stops where the deviance changes by less than 1e-8 of itself: of its 8 digits, the last is not settled."""
+    """R stops when the deviance changes by less than 1e-8 of itself: its last digit may differ."""
     published = Lbw()
     _, found = described(published.exog.iloc[:, :-1], published.endog)
 
@@ -206,7 +206,7 @@ def test_overlapping_outcomes_are_not_separated():
 
 @pytest.mark.parametrize("rows", [20, 10_000])
 def test_separation_is_found_from_the_rows_that_matter(monkeypatch, rows):
-    """The programmes take in rows as they need them: the answer holds for every row, and one row can undo it."""
+    """The programmes add rows as they need them: one row can undo the answer."""
     monkeypatch.setattr("train.evaluation.separation.TAKEN", rows)
     generator = np.random.default_rng(6)
     x = np.c_[np.ones(10_000), generator.normal(size=(10_000, 4)), np.arange(10_000) % 1000 == 999]
@@ -309,7 +309,7 @@ def test_class_weights_weigh_the_rows_of_an_outcome(fair):
 
 
 def test_the_table_is_in_the_manifest(models):
-    """And a fit by the lecture's gradient descent has none."""
+    """A fit by the lecture's gradient descent has no table."""
     found = decode((models / "admissions" / "1" / "manifest.json").read_bytes()).training.statistics
 
     assert column(found, "term") == ["(intercept)", "gre", "gpa", "rank=2", "rank=3", "rank=4"]

@@ -21,7 +21,7 @@ def admissions():
 
 @pytest.mark.parametrize(("missing", "expected"), [("mean", np.mean), ("median", np.median)])
 def test_what_missing_cells_become_is_not_taken_from_the_rows_held_out(monkeypatch, missing, expected):
-    """Every known cell of a row is one of its own numbers, so a fill tells which rows it is made of."""
+    """Every cell of a row holds a number of that row, so a fill tells its rows."""
     n = 60
     x = np.column_stack([2.0 ** np.arange(n) % 1009, np.arange(n) % 7 % 3]).astype(np.float64)
     y = (np.arange(n) % 2).astype(np.float64)
@@ -81,7 +81,7 @@ def test_rows_of_weight_0_are_not_held_out(admissions):
 
 @pytest.mark.parametrize("folds", [255, 256, 300])
 def test_any_number_of_folds_is_shared_out(folds):
-    """Counted in bytes as small as they may be: none may run over."""
+    """The counts have the smallest type of integer; none may overflow."""
     y = np.repeat([0.0, 1.0], 400)
     fold = assign_folds(y, folds, seed=0)
 

@@ -67,7 +67,7 @@ def test_without_held_out_rows_there_are_no_figures():
 
 
 def test_a_fit_measures_the_rows_that_it_held_out():
-    """All groups' rows together are the held-out rows, and their figures average to those of all."""
+    """The groups together are the held-out rows, and their figures average to the whole's."""
     described = fit(DATA / "titanic.csv", by=["sex", "class"], drop=["sex"]).description
     groups, whole = described.groups, described.training.held_out
 

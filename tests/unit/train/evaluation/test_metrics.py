@@ -98,7 +98,7 @@ def test_the_evaluation_is_consistent_with_itself(admissions):
 
 
 def test_the_interval_of_the_area_is_delongs():
-    """By hand, from the definition: the variances of each row's share of the pairs that it wins."""
+    """The definition gives the variances of each row's share of the pairs that it wins."""
     wins = np.array([[(a > b) + (a == b) / 2 for b in Z[Y == 0]] for a in Z[Y == 1]])
     area = wins.mean()
     error = np.sqrt(wins.mean(axis=1).var(ddof=1) / 4 + wins.mean(axis=0).var(ddof=1) / 4)
@@ -111,7 +111,7 @@ def test_the_interval_of_the_area_is_delongs():
 
 
 def test_the_variance_inflation_is_statsmodels(admissions):
-    """It is that of a numeric column; a feature of several columns has the root of its generalised factor."""
+    """A feature of several columns has the root of its generalised factor."""
     model = LogisticModel(admissions.features)
     columns = model.columns(torch.from_numpy(admissions.x)).numpy()
     design = np.column_stack([np.ones(len(columns)), columns])

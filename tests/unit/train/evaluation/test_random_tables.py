@@ -1,6 +1,7 @@
-"""The statistics of random tables, each against arithmetic with 30 digits, statsmodels or a linear program.
+"""The statistics of random tables, each compared with an independent computation.
 
-`make test` draws a few tables for each property, always the same; `make test-heavy` draws many.
+That is arithmetic with 30 digits, statsmodels or a linear program. `make test` draws a few tables for each property,
+always the same; `make test-heavy` draws many.
 """
 
 import mpmath
@@ -23,7 +24,7 @@ LOSSES = {"logit": lambda m: np.logaddexp(0, -m), "probit": lambda m: -log_ndtr(
 
 @st.composite
 def tables(draw, rows=(20, 40), ties=False):
-    """(x (n, d), y (n,)): columns of very different units, or of small whole numbers, which tie often."""
+    """Tables (x (n, d), y (n,)) with columns of very different units, or of tied whole numbers."""
     n, d, seed = draw(st.integers(*rows)), draw(st.integers(1, 3)), draw(st.integers(0, 2**32))
     random = np.random.default_rng(seed)
     score = random.normal(size=(n, d))
@@ -88,7 +89,7 @@ def errors_of(covariance):
 
 
 def no_step(step, error):
-    """Whether a step of Fisher's scoring is nothing beside the standard errors: then the estimates are right."""
+    """Whether a step of Fisher's scoring is negligible beside the standard errors."""
     return bool((np.abs([float(part) for part in step]) <= 1e-9 * error).all())
 
 
@@ -180,7 +181,10 @@ def test_a_weight_is_a_number_of_rows_and_has_no_scale(examples):
 @many
 @pytest.mark.parametrize("n", [(6, 30), (1000, 1200)], ids=["short", "long"])
 def test_separation_is_found_just_where_a_linear_program_finds_it(n, examples):
-    """Columns of whole numbers, which tie: some direction leaves no row on the wrong side and moves one."""
+    """The columns are whole numbers, which tie.
+
+    Some direction leaves no row on the wrong side and moves one.
+    """
 
     def holds(x, y):
         fitted, found = described(x, y)
@@ -191,7 +195,7 @@ def test_separation_is_found_just_where_a_linear_program_finds_it(n, examples):
         assert (found.separation != "none") == separated
 
     def steeper(x, y):
-        """The outcomes of few rows are left as they are; so some tables are separated, most through ties."""
+        """The table with steeper outcomes; few rows keep theirs, so some tables are separated."""
         return x, np.where(np.arange(len(y)) % (len(y) // 6) == 1, y, (x[:, 0] > 0).astype(float))
 
     check(examples * 2, tables(n, ties=True) | tables(n, ties=True).map(lambda table: steeper(*table)), holds)
@@ -199,7 +203,7 @@ def test_separation_is_found_just_where_a_linear_program_finds_it(n, examples):
 
 @many
 def test_firths_penalty_converges_on_every_table(examples):
-    """Also with fewer rows than columns. Where the columns are independent, its score is 0."""
+    """Newton converges with fewer rows than columns too; independent columns have score 0."""
 
     def holds(x, y):
         fitted, found = described(x, y, firth=True)

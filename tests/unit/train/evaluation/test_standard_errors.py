@@ -1,4 +1,4 @@
-"""The coefficient table against arithmetic with 60 digits, and where the likelihood has no maximum.
+"""The coefficient table, compared with arithmetic of 60 digits, and separated tables.
 
 The tables in tests/data/statistics were made for this project; their figures here come from mpmath unless said.
 """
@@ -172,7 +172,7 @@ def test_the_advice_for_separated_outcomes_fits_the_link(link):
 
 @pytest.mark.parametrize("seed", range(6))
 def test_overlapping_tables_are_never_called_separated(seed):
-    """Nearly separated: only one row of 200 is on the other side of its neighbour, close to the boundary."""
+    """One row of 200 is on the other side of its neighbour, close to the boundary."""
     x = np.sort(np.random.default_rng(seed).normal(size=200))
     y = np.arange(200) >= 100
     y[[99, 100]] = True, False
@@ -349,7 +349,7 @@ def test_complete_separation_of_a_wide_table_is_complete_however_far_the_program
 
 @pytest.mark.parametrize("culprit", [True, False], ids=["one column", "all columns"])
 def test_separation_of_a_wide_table_is_named_without_programs(monkeypatch, culprit):
-    """After its proof one long step is enough. A column that separates all rows alone is found by its ends."""
+    """One long step suffices after the proof; the ends of a column name it."""
     monkeypatch.setattr("train.evaluation.separation.NAMED_COLUMNS", 20)
     monkeypatch.setattr("train.evaluation.separation.linprog", None)
     generator = np.random.default_rng(3)

@@ -18,7 +18,7 @@ W = np.array([1.0, 2.0, 3.0, 1.0, 2.0, 1.0, 2.0, 1.0])
 
 
 def test_the_threshold_of_least_cost():
-    """By trying every threshold on rows whose probability is right."""
+    """No other threshold costs less, on rows whose probability is right."""
     p = np.linspace(0.0005, 0.9995, 1000)
     costs = [((p > t) * (1 - p) * 1 + (p <= t) * p * 5).sum() for t in p]
 

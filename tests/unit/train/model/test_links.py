@@ -34,7 +34,7 @@ def tensor(*values):
 
 @pytest.fixture(scope="module", params=LINKS)
 def engines(request):
-    """(link, {engine: scores (n,) -> probabilities}): a model whose score is its only feature, on each runtime."""
+    """(link, {engine: scores (n,) -> probabilities}) of a model whose only feature is the score."""
     model = LogisticModel([Feature("z", "numeric", (), -1.0, 1.0, None)], link=request.param).eval()
     model.weight.data.fill_(1.0)
     files = {"onnx": formats.to_onnx(model), "torchscript": formats.to_torchscript(model)}
@@ -43,7 +43,7 @@ def engines(request):
 
 
 def neighbourhoods():
-    """Scores at the finest steps the links tell apart, and finer, around many places (n,), sorted."""
+    """Scores at the finest steps that the links distinguish, around places (n,), sorted."""
     generator = np.random.default_rng(0)
     places = np.r_[generator.uniform(-39, 39, 60), generator.uniform(-2, 2, 60), np.log(0.5), -1, 0, 1]
     steps = np.arange(-60, 60)

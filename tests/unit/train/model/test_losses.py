@@ -77,7 +77,7 @@ def test_torchs_and_those_of_the_score(name):
 @settings(max_examples=15, deadline=None)
 @given(z=st.floats(-9, 9).filter(lambda z: min(abs(z - kink) for kink in (-1, 0, 1)) > 1e-3), y=st.sampled_from([0, 1]))
 def test_gradient_and_second_derivative_are_the_formulas(name, z, y):
-    """Autograd's, and how it changes, against the formula differentiated in 40 digits, away from its kinks."""
+    """Autograd's derivatives, compared with the formula's in 40 digits, away from its kinks."""
 
     def formula(z):
         if name in SCORE:
@@ -98,7 +98,7 @@ def test_gradient_and_second_derivative_are_the_formulas(name, z, y):
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_proper_means_least_at_the_true_probability(name):
-    """At 70 % positives, the score of least mean loss is logit(0.7) for a proper loss and elsewhere for the others."""
+    """Proper losses alone have their least mean at logit(0.7) with 70 % positives."""
     z = torch.linspace(-6, 6, 24001, dtype=torch.float64)
     mean = 0.7 * LOSSES[name].rows(z, torch.ones_like(z)) + 0.3 * LOSSES[name].rows(z, torch.zeros_like(z))
     best = z[mean.argmin()].item()

@@ -1,4 +1,4 @@
-"""The model card and the report: every section with its numbers, nothing loaded, everything escaped."""
+"""The model card and the report: every section, no request, every text escaped."""
 
 import ast
 import base64

@@ -147,7 +147,7 @@ def test_a_timestamp_that_is_not_standardised_is_named_if_the_fit_does_not_conve
 
 @pytest.mark.parametrize("options", [{}, {"firth": True}, {"link": "probit"}, {"intercept": False}], ids=str)
 def test_newton_converges_on_timestamps_that_are_not_standardised(timestamps, options):
-    """Without a penalty the estimates are the same."""
+    """The estimates without a penalty do not depend on the scaling."""
     found = timestamps(**options, standardize=False)
 
     assert found.converged
@@ -156,7 +156,7 @@ def test_newton_converges_on_timestamps_that_are_not_standardised(timestamps, op
 
 @pytest.mark.parametrize("penalty", [{"l2": 1e6}, {"l1": 20.0}], ids=str)
 def test_a_penalty_of_columns_that_are_not_standardised_is_of_their_own_weights(timestamps, penalty):
-    """At the optimum the loss's gradient in each raw weight is l2 times that weight, or l1."""
+    """The optimum's gradient in each raw weight is l2 times that weight, or l1."""
     found = timestamps(**penalty, standardize=False)
     x, y = torch.from_numpy(found.rows.x), torch.from_numpy(found.rows.y)
     intercept, slopes = raw(found.model)

@@ -34,7 +34,10 @@ def test_the_lectures_list_is_whole():
 
 @pytest.mark.parametrize("solver", OPTIMIZERS)
 def test_every_optimizer_gets_near_the_optimum(solver):
-    """Within 1 % of the published mean log loss 0.40149392 in 1000 steps; plain SGD with the lecture's rate is slow."""
+    """Each comes within 1 % of the published mean log loss 0.40149392 in 1000 steps.
+
+    Plain SGD with the lecture's rate is slow.
+    """
     table, result, lines = fitted(solver=solver)
     found = metrics(logits(result.model, table.x), table.y, "logit", 0.5, table.weight).log_loss
 
@@ -53,7 +56,7 @@ def test_lbfgs_arrives_exactly():
 
 @pytest.mark.parametrize("loss", ["log", "L2", "hinge2"])
 def test_lbfgs_arrives_where_its_line_search_has_to_work(loss):
-    """Six parameters of unequal curvature: without evaluations for the line search it stands still at step 10."""
+    """Six parameters have unequal curvature: without the line search it stops at step 10."""
     table, result, _ = fitted("admissions", solver="lbfgs", loss=loss, epochs=60)
 
     assert result.converged
@@ -64,7 +67,7 @@ def test_lbfgs_arrives_where_its_line_search_has_to_work(loss):
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_every_loss_gives_a_sensible_model(loss):
-    """Proper ones as they are, the others calibrated: better than the share of positives alone, which is ln 2 here."""
+    """Each beats the share of positives alone, ln 2 here; the improper ones are calibrated."""
     table, result, _ = fitted(solver="lbfgs", loss=loss, l2=0.01, epochs=300)
     found = metrics(logits(result.model, table.x), table.y, "logit", 0.5, table.weight)
 
@@ -78,7 +81,7 @@ def test_every_loss_gives_a_sensible_model(loss):
     [*(("adam", loss, 0) for loss in LOSSES), *((solver, "log", 0) for solver in OPTIMIZERS), ("adam", "hinge", 3)],
 )
 def test_a_weight_counts_as_repeated_rows(solver, loss, hidden):
-    """In the mean loss, the penalty's share of it, the scaling of the columns and the calibration of the score."""
+    """The loss, the penalty, the scaling of columns and the calibration count it."""
     table = read_table(DATA / "study_hours.csv")
     times = np.arange(len(table.y)) % 3
     options = Options(solver=solver, loss=loss, hidden=hidden, lr=OPTIMIZERS[solver].lr, l2=0.5, epochs=6)

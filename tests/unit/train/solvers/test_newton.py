@@ -51,7 +51,7 @@ def raw(result):
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.floats(-1.5, 1.5), min_size=4, max_size=4), st.integers(0, 9))
 def test_sums_are_autograds(link, values, seed):
-    """Gradient, curvature and, as its expectation over both outcomes, information of one pass over the rows."""
+    """One pass gives gradient, curvature and its expectation, the information."""
     x, y = table(40, 3, seed)
     x = (x - x.mean(0)) / x.std(0)
     weight = torch.linspace(0.5, 2, 40, dtype=torch.float64)
@@ -122,7 +122,7 @@ def test_halved_steps_reach_the_optimum_where_full_ones_overshoot(link):
 
 @pytest.mark.parametrize("options", [{}, {"l2": 500.0}, {"firth": True}, {"link": "cauchit", "intercept": False}])
 def test_a_long_table_starts_from_the_fit_to_some_of_its_rows(options, monkeypatch):
-    """It ends where it would from 0, after fewer passes over all rows; the penalty counts for less over fewer rows."""
+    """The fit is that from 0, after fewer passes; the penalty is scaled to fewer rows."""
     x, y = table(6000)
     weight = torch.linspace(0.5, 2, 6000, dtype=torch.float64)
     whole = fitted(x, y, weight, **options)
@@ -193,7 +193,7 @@ def test_class_weights_multiply_the_rows_of_an_outcome():
 
 
 def test_firth_adds_half_a_row_to_each_cell_of_a_two_by_two_table():
-    """Known in closed form (Firth 1993, section 4), and finite though no row of x = 1 is negative."""
+    """Firth (1993), section 4, has the closed form, finite even for an empty cell."""
     x = torch.tensor([0.0] * 7 + [1.0] * 5, dtype=torch.float64)[:, None]
     y = torch.tensor([1.0] * 3 + [0.0] * 4 + [1.0] * 5, dtype=torch.float64)
     result = fitted(x, y, firth=True, standardize=False)
@@ -259,7 +259,7 @@ def test_separated_outcomes_beside_a_far_value_are_still_separation():
 
 
 def test_the_rounding_of_a_large_sum_does_not_halve_steps(monkeypatch):
-    """Near the optimum the loss of many rows changes by less than its own rounding; each halving is a pass."""
+    """The loss of many rows near the optimum changes by less than its own rounding."""
     passes = []
 
     def rounded(*arguments):
@@ -276,7 +276,7 @@ def test_the_rounding_of_a_large_sum_does_not_halve_steps(monkeypatch):
 
 @every_link
 def test_what_hardly_moves_is_not_added_up_again(link, monkeypatch):
-    """The last pass takes the second derivative from the one before, to within 1e-6; Firth's penalty needs it anew."""
+    """The last pass reuses the second derivative, to within 1e-6; Firth's penalty does not."""
     passes = []
 
     def kept(link, batches, beta, rounding=None, second=None):

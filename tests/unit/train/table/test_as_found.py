@@ -1,4 +1,4 @@
-"""Tables as spreadsheets, databases and other programs write them: each kind is read as it is meant."""
+"""Tables as spreadsheets, databases and other programs write them."""
 
 import datetime
 
@@ -138,7 +138,7 @@ def test_numbers_of_different_units_are_not_mixed(tmp_path):
 
 @pytest.mark.parametrize("chunk", [64, 4 << 20])
 def test_codes_with_leading_zeros_are_texts(tmp_path, monkeypatch, chunk):
-    """Also where the first of them lies far below numbers."""
+    """The first of them may be far below numbers."""
     monkeypatch.setattr(csv_files, "CHUNK", chunk)
     rows = [(["9310", "2101", "01100"][i // 14], *row) for i, row in enumerate(ROWS)]
     table = read(tmp_path, text(rows, "zip,x,g,y"))
@@ -148,7 +148,7 @@ def test_codes_with_leading_zeros_are_texts(tmp_path, monkeypatch, chunk):
 
 @pytest.mark.parametrize("first", [2**53 - 20, 2**63 + 1], ids=["beyond 2^53", "beyond 2^63"])
 def test_integers_that_float64_would_round_are_identifiers(tmp_path, first):
-    """In CSV and in Parquet; integers that float64 has stay numbers, however large."""
+    """CSV and Parquet agree; integers that float64 holds stay numbers, however large."""
     identifiers = [first + i for i in range(40)]
     even = [1_700_000_000 * 10**9 + 86_400 * 10**9 * (i % 5) for i in range(40)]
     rows = [(a, b, *row) for a, b, row in zip(identifiers, even, ROWS, strict=True)]

@@ -71,7 +71,7 @@ def test_warnings_name_the_column_and_the_remedy():
 
 
 def test_levels_that_differ_only_in_case_are_warned_of():
-    """As TRUE, True and true do in a table that several programs wrote: each would have a coefficient of its own."""
+    """Several programs wrote TRUE, True and true; each would have a coefficient."""
     y, size = np.random.default_rng(5).random((2, 200))
 
     def said(*levels):
@@ -92,7 +92,7 @@ def test_levels_of_a_scale_in_the_order_of_the_alphabet_are_told():
 
 
 def test_a_row_in_the_place_of_the_header_is_warned_of():
-    """The file has no header, and its first row is lost; columns that are called by their year have one."""
+    """A file without a header loses its first row; columns named by years have a header."""
     generator = np.random.default_rng(4)
     y, *columns = (generator.random((3, 100)) * [[1], [9], [9]]).tolist()
     y = np.array(y) < 0.5
@@ -105,7 +105,7 @@ def test_a_row_in_the_place_of_the_header_is_warned_of():
 
 
 def test_identifiers_are_told_from_quantities_that_happen_not_to_repeat():
-    """By how close they lie: 500 of 9000 numbers, or 60 of a million; or by their name."""
+    """Identifiers lie close (500 of 9000 numbers, or 60 of a million) or have such a name."""
     generator = np.random.default_rng(3)
     y = np.arange(500) % 2
 

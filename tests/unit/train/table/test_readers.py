@@ -1,4 +1,4 @@
-"""Parquet, and folders of parts: the same table as from one CSV file, and faults with their place."""
+"""Parquet and folders of parts give the table of one CSV file, and name faults' places."""
 
 import gzip
 import hashlib
@@ -43,7 +43,7 @@ def test_parquet_is_the_same_table_as_csv(tmp_path, table):
 
 
 def test_the_nameless_index_of_pandas_is_no_column(tmp_path, table):
-    """It comes last in the file, where the target is looked for; the service would ask for it by that name."""
+    """The index is the file's last column, where the target is looked for."""
     pq.write_table(pa.table({**COLUMNS, "__index_level_0__": pa.array([0, 2, 3, 7])}), tmp_path / "t.parquet")
 
     same(read_table(tmp_path / "t.parquet", Reading(categorical=["rank"])), table)
@@ -78,7 +78,7 @@ def test_true_and_false_and_nan_of_parquet(tmp_path):
 
 
 def test_a_column_of_numbers_that_turns_out_text_is_read_again_as_text(tmp_path, monkeypatch):
-    """In small chunks, the first of which hold numbers only, the levels are still what the file says."""
+    """The first of the small chunks hold numbers only; the levels are the file's texts."""
     monkeypatch.setattr(csv_files, "CHUNK", 16)
     (tmp_path / "t.csv").write_text("x,y\n" + "01,0\n1.0,1\n" + "a,0\nb,1\nb,1\na,0\n" * 3)
     table = read_table(tmp_path / "t.csv")

@@ -1,4 +1,4 @@
-"""Reading tables: what is understood, and every fault as one line with its place and remedy."""
+"""The reader of tables: its meaning of each cell, and one line for each fault."""
 
 import gzip
 import math
@@ -77,7 +77,7 @@ def test_missing_cells_become_nan_with_a_fill(tmp_path):
     ],
 )
 def test_what_missing_cells_become_is_chosen_for_all_or_by_column(tmp_path, missing, ways, fills):
-    """A way asked for by a column's name holds for tomorrow's rows, even where none of today's lacks the value."""
+    """A choice by a column's name holds for later rows, even if no present row lacks a value."""
     content = "size,city,full,y\n1,Rome,1,0\n8,Bonn,2,1\n3,Rome,3,1\n,,4,0\n1,Rome,1,0\n2,Bonn,4,1\n"
     table = read(tmp_path, content, missing=missing)
 
@@ -106,7 +106,7 @@ def test_a_column_of_weights_is_no_feature(tmp_path):
 
 @pytest.mark.parametrize("way", ["mean", "median", "most-frequent", "indicator"])
 def test_what_missing_cells_become_counts_a_row_as_often_as_its_weight(tmp_path, way):
-    """The same table with its rows repeated has the same fills, and so the same fit; a row of weight 0 has no say."""
+    """Repeated rows have the fills and the fit of weights; weight 0 has no influence."""
     random = np.random.default_rng(0)
     size, city = random.integers(0, 9, 60) / 2, random.choice(["Bonn", "Rome", "Turin"], 60)
     rows = [
