@@ -43,7 +43,7 @@ def test_a_screen_reader_meets_each_thing_after_what_names_it(page):
         'slider "gpa, slider"',
         'combobox "rank"',
         'region "Answer"',
-        'region "Along one feature"',
+        'region "Probability along a feature"',
         'combobox "Feature"',
         'region "A table"',
         'region "The model"',

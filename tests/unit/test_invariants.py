@@ -148,8 +148,16 @@ def test_a_sentence_opens_with_a_noun_or_a_verb(room: str) -> None:
     assert indirect == []
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_a_heading_is_a_noun_phrase_or_an_imperative(page: str) -> None:
-    headings = re.findall(r"^#+ (.*)", re.sub(r"^```.*?^```$", "", PAGES[page], flags=re.M | re.S), re.M)
+def headings(path: str) -> list[str]:
+    """The headings of a page in Markdown or HTML."""
+    if path in PAGES:
+        return re.findall(r"^#+ (.*)", re.sub(r"^```.*?^```$", "", PAGES[path], flags=re.M | re.S), re.M)
+    return re.findall(r"<h\d[^>]*>(.*?)</h\d>", (ROOT / path).read_text())
 
-    assert [heading for heading in headings if INDIRECT.match(heading)] == []
+
+TEMPLATES = [path.relative_to(ROOT).as_posix() for room in ROOMS for path in (ROOT / room).rglob("*.html*")]
+
+
+@pytest.mark.parametrize("page", [*PAGES, *TEMPLATES])
+def test_a_heading_is_a_noun_phrase_or_an_imperative(page: str) -> None:
+    assert [heading for heading in headings(page) if INDIRECT.match(heading)] == []
