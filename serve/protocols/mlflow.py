@@ -128,7 +128,7 @@ def score(
     model, codecs = served.model, served.codecs
     request_digest = digest(request)
     try:
-        wanted = answer_type(request, JSON_LINES if request.media_type in LINES else JSON)
+        wanted = answer_type(request.headers.get(b"accept", b""), JSON_LINES if request.media_type in LINES else JSON)
         x = read(codecs, request)
         if len(x) == 1 and wanted == JSON and served.shadow is None:  # the shadow compares whole requests
             return Pending(served, x[0].tolist(), partial(_row, served, request, request_digest, error_shape))

@@ -4,7 +4,7 @@ https://github.com/kserve/open-inference-protocol; binary tensors as in Triton's
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -25,7 +25,6 @@ from serve.registry import RowAnswer, Served, Service
 VERSION = "2.0"
 HEADER_LENGTH = b"inference-header-content-length"
 MODELS = ("/v2/models/<name>", "/v2/models/<name>/versions/<version>")
-EXTENSIONS = ["binary_tensor_data", "model_configuration", "model_repository", "statistics"]
 TRITON = {"FP64": "TYPE_FP64", "BOOL": "TYPE_BOOL", "BYTES": "TYPE_STRING"}
 PLATFORMS = {"onnx": "onnx_onnxv1", "torchscript": "pytorch_torchscript"}
 
@@ -155,6 +154,18 @@ ERROR = Shape(
 INDEX = msgspec.json.Decoder(IndexRequest)
 
 
+def _refusing(endpoint: Callable[..., Answer]) -> Callable[..., Answer]:
+    """An endpoint that answers a RequestError in the protocol's format."""
+
+    def answer(service: Service, request: Request, **names: str) -> Answer:
+        try:
+            return endpoint(service, request, **names)
+        except RequestError as error:
+            return refusal(error, ERROR)
+
+    return answer
+
+
 def infer(service: Service, request: Request, name: str, version: str | None = None) -> Answer | Pending:
     """POST /v2/models/{name}[/versions/{version}]/infer: tensors in, tensors out.
 
@@ -181,12 +192,10 @@ def server(service: Service, request: Request) -> Answer:
     )
 
 
+@_refusing
 def model(service: Service, request: Request, name: str, version: str | None = None) -> Answer:
     """GET /v2/models/{name}[/versions/{version}]: the signature."""
-    try:
-        manifest = service.find(name, version).model.manifest
-    except RequestError as error:
-        return refusal(error, ERROR)
+    manifest = service.find(name, version).model.manifest
     features = manifest.features
     inputs = [TensorMetadata(f.name, "FP64" if f.kind == "numeric" else "BYTES", [-1]) for f in features]
     outputs = [TensorMetadata(output, datatype, [-1]) for output, datatype in OUTPUTS.items()]
@@ -195,49 +204,41 @@ def model(service: Service, request: Request, name: str, version: str | None = N
     return json_answer(ModelMetadata(manifest.name, versions, platform, inputs, outputs, {"x": x}))
 
 
+@_refusing
 def ready(service: Service, request: Request, name: str, version: str | None = None) -> Answer:
     """GET /v2/models/{name}[/versions/{version}]/ready: 503 once the service shuts down."""
-    try:
-        manifest = service.find(name, version).model.manifest
-    except RequestError as error:
-        return refusal(error, ERROR)
+    manifest = service.find(name, version).model.manifest
     return management.health(service, ModelReady(manifest.name, not service.leaving))
 
 
+@_refusing
 def index(service: Service, request: Request) -> Answer:
     """POST /v2/repository/index: the versions that can be requested, and the refused ones."""
     name = service.served.model.manifest.name
-    try:
-        asked = strict_json.decode_once(INDEX, request.body) if request.body.strip() else IndexRequest()
-    except RequestError as error:
-        return refusal(error, ERROR)
+    asked = strict_json.decode_once(INDEX, request.body) if request.body.strip() else IndexRequest()
     entries = [IndexEntry(name, str(version), "READY", "") for version in sorted(service.kept)]
     if asked.ready is not True:
         entries += [IndexEntry(name, version, "UNAVAILABLE", reason) for version, reason in service.refused.items()]
     return json_answer(entries)
 
 
+@_refusing
 def config(service: Service, request: Request, name: str, version: str | None = None) -> Answer:
     """GET /v2/models/{name}[/versions/{version}]/config: Triton's model configuration."""
-    try:
-        manifest = service.find(name, version).model.manifest
-    except RequestError as error:
-        return refusal(error, ERROR)
+    manifest = service.find(name, version).model.manifest
     inputs = [ConfigTensor(f.name, "TYPE_FP64" if f.kind == "numeric" else "TYPE_STRING") for f in manifest.features]
     outputs = [ConfigTensor(output, TRITON[datatype]) for output, datatype in OUTPUTS.items()]
     platform = PLATFORMS[service.config.runtime]
     return json_answer(ModelConfig(manifest.name, platform, service.config.max_rows, inputs, outputs))
 
 
+@_refusing
 def stats(service: Service, request: Request, name: str | None = None, version: str | None = None) -> Answer:
     """GET /v2/models[/{name}[/versions/{version}]]/stats: the counts of requests and rows.
 
     They are sums over all workers and all versions.
     """
-    try:
-        manifest = (service.served if name is None else service.find(name, version)).model.manifest
-    except RequestError as error:
-        return refusal(error, ERROR)
+    manifest = (service.served if name is None else service.find(name, version)).model.manifest
     totals = management.telemetry(service).metrics.totals()
     infer = [f"{rule}/infer" for rule in MODELS]
     good = sum(totals.requests.get(rule, {}).get("200", 0.0) for rule in infer)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -21,6 +19,7 @@ from serve.http.errors import MEANINGS
 from serve.http.messages import JSON, Request, completed
 from serve.protocols import mlflow, vertex
 from serve.protocols.predict import FLAG, VALUES
+from serve.protocols.table_formats import csv_text
 from serve.registry import Served, Service
 from serve.settings import Config
 
@@ -157,10 +156,11 @@ def _ref(name: str) -> Schema:
 def _examples(manifest: Manifest) -> dict[object, Schema]:
     """The examples of bodies, by schema and name; the service answers each with 200."""
     one, *_ = several = [example.instance for example in manifest.examples]
+    names = [feature.name for feature in manifest.features]
     instances = {"one": {"instances": [one]}}
     return {
         "Rows": {"one": one, "several": several},
-        "Table": {"one": _csv(manifest, one)},
+        "Table": {"one": csv_text([names, [one[name] for name in names]])},
         "Lines": {"several": "".join(f"{json.dumps(row)}\n" for row in several)},
         Inference: {"one": _inference(manifest, one)},
         mlflow.Invocation: instances,
@@ -227,14 +227,6 @@ def _value(feature: Feature, manifest: Manifest) -> Schema:
     said = " ".join(filter(None, [f"from {feature.minimum:g} to {feature.maximum:g}", unit, "in training"]))
     schema = {"type": kind, "description": said, "examples": [feature.minimum, feature.maximum]}
     return schema | ({"x-unit": unit} if unit else {})
-
-
-def _csv(manifest: Manifest, instance: Mapping[str, object]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([feature.name for feature in manifest.features])
-    writer.writerow([instance[feature.name] for feature in manifest.features])
-    return text.getvalue()
 
 
 def _inference(manifest: Manifest, instance: Mapping[str, object]) -> Schema:

@@ -5,6 +5,7 @@ import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -39,16 +40,12 @@ def _media_types(sent: bytes, accepted: bytes) -> tuple[str, str]:
     kind = JSON_LINES if found in LINES else found
     if kind not in READ:
         raise UnsupportedMediaType(f"send Content-Type: {JSON}, {CSV} or {JSON_LINES}")
-    return kind, _answer_type(accepted, kind)
-
-
-def answer_type(request: Request, first: str) -> str:
-    """The response's media type, one of READ; `first` in a tie. Raises NotAcceptable."""
-    return _answer_type(request.headers.get(b"accept", b""), first)
+    return kind, answer_type(accepted, kind)
 
 
 @lru_cache(64)  # nearly all requests send one of a few types
-def _answer_type(accepted: bytes, first: str) -> str:
+def answer_type(accepted: bytes, first: str) -> str:
+    """The response's media type by its Accept header, one of READ; `first` in a tie. Raises NotAcceptable."""
     return chosen(ALIASES.sub(JSON_LINES.encode(), accepted), (first, *(offer for offer in READ if offer != first)))
 
 
@@ -105,10 +102,9 @@ def is_headerless(codecs: Codecs, request: Request) -> bool:
 
 def read_headerless(codecs: Codecs, body: bytes) -> Floats:
     """Read a CSV without a header, its cells in feature order, as x, float64 (n, d)."""
-    header = io.StringIO()
-    csv.writer(header, lineterminator="\n").writerow(codecs.columns.by_name)
+    header = csv_text([codecs.columns.by_name]).encode()
     try:
-        return codecs.csv.read(header.getvalue().encode() + body.removeprefix(b"\xef\xbb\xbf"))[0]
+        return codecs.csv.read(header + body.removeprefix(b"\xef\xbb\xbf"))[0]
     except InvalidInstance as error:  # the body's first line is the second of what was read
         places = [Problem(_line_before(found.pointer), found.detail, found.unseen) for found in error.problems]
         raise InvalidInstance(str(error), places) from error
@@ -131,14 +127,17 @@ def as_csv(pieces: Iterable[bytes], names: Sequence[str], outside: bool, header:
 
     A table without a header leaves `outside` out: all its parts then have the same columns.
     """
+    names = [*names, "outside"] if header and outside else names
+    records = (record for piece in pieces for record in RECORDS.decode(piece))
+    rows = ([_cell(record.get(name)) for name in names] for record in records)
+    return csv_text(chain([names] if header else [], rows)).encode()
+
+
+def csv_text(rows: Iterable[Iterable[object]], end: str = "\n") -> str:
+    """Write rows of cells as CSV; a cell with a character of `end` is quoted."""
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    if header:
-        names = [*names, "outside"] if outside else names
-        writer.writerow(names)
-    for piece in pieces:
-        writer.writerows([[_cell(record.get(name)) for name in names] for record in RECORDS.decode(piece)])
-    return text.getvalue().encode()
+    csv.writer(text, lineterminator=end).writerows(rows)
+    return text.getvalue()
 
 
 def _cell(value: object) -> object:

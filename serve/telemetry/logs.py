@@ -169,15 +169,11 @@ def on_terminal(stream: int) -> bool:
 
 def moment(seconds: float) -> str:
     """Write seconds since 1970 as 2026-01-31T12:00:00.123Z."""
-    return _millisecond(int(seconds * 1000))
+    whole, milliseconds = divmod(int(seconds * 1000), 1000)
+    return f"{_second(whole)}.{milliseconds:03}Z"
 
 
-@lru_cache(2)  # dozens of lines share a millisecond, and thousands share a second
-def _millisecond(milliseconds: int) -> str:
-    return f"{_second(milliseconds // 1000)}.{milliseconds % 1000:03}Z"
-
-
-@lru_cache(2)
+@lru_cache(2)  # thousands of lines share a second
 def _second(seconds: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
 
@@ -222,11 +218,7 @@ def notice(message: str) -> bytes:
 
 
 ACCESS, EVENTS = Writer(STDOUT, GATHER), Writer(STDERR)
-
-
-def write(lines: Iterable[bytes]) -> None:
-    """Queue lines of the access log."""
-    ACCESS.write(lines)
+write = ACCESS.write
 
 
 LOGGING = {

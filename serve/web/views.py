@@ -1,7 +1,5 @@
 """The page at /, which also answers without JavaScript; /docs, and the export's report."""
 
-import csv
-import io
 import json
 import math
 import re
@@ -16,18 +14,18 @@ from flask import Blueprint, Response, abort, current_app, render_template, requ
 from passfail.arrays import Floats
 from passfail.columns import Value, instance
 from passfail.errors import IntegrityError, RequestError
-from passfail.explain import LevelFlip, ValueFlip, evidence, explain
+from passfail.explain import Evidence, LevelFlip, ValueFlip, evidence, explain
 from passfail.manifest import Feature, Manifest
 from passfail.model import Model
 from passfail.repository import read_file
 from serve.protocols import openapi
+from serve.protocols.table_formats import csv_text
 from serve.registry import Served, Service
 from serve.telemetry.recorder import Recorder
 from serve.web.code import JSON, requests
 from serve.web.docs import asking, operations
 
 FOLDER = Path(__file__).parent
-STATIC = ("style.css", "noscript.css", "page.js", "table.js", "draw.js", "docs.js")
 # The browser may use the page's own scripts, styles and requests, and nothing else.
 OWN = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -70,25 +68,6 @@ class Flip:
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """The held-out rows with a similar probability, and the share with the answer's label.
-
-    Attributes
-    ----------
-    lower, upper : their probabilities are in [lower, upper).
-    agreeing : the rows that have the answer's label.
-    low, high : the 95 % interval of their share.
-    """
-
-    lower: float
-    upper: float
-    rows: int
-    agreeing: int
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
 class Shown:
     """The answer to one row, as the page shows it.
 
@@ -99,6 +78,7 @@ class Shown:
     contributions : the largest first.
     largest : the largest absolute contribution; 1 where all are 0.
     flips : those within the training range first, the smallest change first.
+    evidence : the held-out rows with a similar probability, counted for the answer's label.
     """
 
     row: dict[str, Value]
@@ -130,7 +110,7 @@ def index() -> Response:
     service = _service()
     recorder: Recorder = current_app.extensions["recorder"]
     manifest = service.served.model.manifest
-    card = _exported(service, manifest, "MODEL_CARD.md")
+    card = _exported("MODEL_CARD.md")
     pairs = list(request.args.items(multi=True))
     return _answered(
         "index.html",
@@ -168,17 +148,15 @@ def docs() -> str:
 def static(name: str) -> Response:
     """A script or style of the page, or the script of the export in service."""
     if name != MODULE:
-        return send_from_directory(FOLDER / "static", name) if name in STATIC else abort(404)
-    service = _service()
-    found = _exported(service, service.served.model.manifest, MODULE)
+        return send_from_directory(FOLDER / "static", name)
+    found = _exported(MODULE)
     return abort(404) if found is None else Response(found, content_type="text/javascript; charset=utf-8")
 
 
 @PAGE.get("/report")
 def report() -> Response:
     """The report of the export in service."""
-    service = _service()
-    found = _exported(service, service.served.model.manifest, "report.html")
+    found = _exported("report.html")
     policy = POLICY.search(found or b"")
     if found is None or policy is None:
         abort(404)
@@ -233,9 +211,7 @@ def _shown(served: Served, pairs: list[tuple[str, str]], traffic: bool) -> Shown
     model, manifest = served.model, served.model.manifest
     names = [name for name, _ in pairs]
     served.codecs.columns.check_names(names, "line 1", "the form's fields are not the model's features")
-    text = io.StringIO()
-    csv.writer(text).writerows([names, [value for _, value in pairs]])
-    x, _ = served.codecs.csv.read(text.getvalue().encode())
+    x, _ = served.codecs.csv.read(csv_text([names, [value for _, value in pairs]], "\r\n").encode())
     logit, probability = served.predict(x, traffic=traffic)
     positive = bool(model.verdict(logit)[0])
     why = explain(model, x, logit)[0]
@@ -262,12 +238,9 @@ def _whole(value: Value) -> Value:
 def _evidence(manifest: Manifest, probability: Floats, positive: bool) -> Evidence | None:
     """The calibration bin of the answer's probability, counted for the answer's label."""
     found = evidence(manifest.training.calibration, probability)[0]
-    if found is None:
-        return None
-    rows, positives, low, high = found["rows"], found["positives"], found["low"], found["high"]
-    if not positive:
-        positives, low, high = rows - positives, 1 - high, 1 - low
-    return Evidence(found["lower"], found["upper"], rows, positives, low, high)
+    if found is None or positive:
+        return found
+    return found | {"positives": found["rows"] - found["positives"], "low": 1 - found["high"], "high": 1 - found["low"]}
 
 
 def _flips(model: Model, x: Floats, column: int, flip: LevelFlip | ValueFlip) -> list[Flip]:
@@ -347,8 +320,10 @@ def _quantile(manifest: Manifest, share: float) -> dict[str, str]:
     return row
 
 
-def _exported(service: Service, manifest: Manifest, name: str) -> bytes | None:
-    """The bytes of a file of the export; None if it is missing or was changed."""
+def _exported(name: str) -> bytes | None:
+    """The bytes of a file of the export in service; None if it is missing or was changed."""
+    service = _service()
+    manifest = service.served.model.manifest
     if name not in manifest.files:
         return None
     try:
