@@ -13,10 +13,10 @@ import os
 import re
 import resource
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from passfail import signing
 from passfail.errors import ConfigError
@@ -24,6 +24,7 @@ from passfail.signing import PublicKey
 from serve.http import auth
 
 T = TypeVar("T")
+Parse = Callable[[str, str], T]  # (the variable, its text) -> the value; raises ConfigError
 
 RUNTIMES = ("onnx", "torchscript")
 WORKER_CLASSES = ("asgi", "gthread")
@@ -36,7 +37,7 @@ MASTER_BYTES, WORKER_BYTES, PER_BODY_BYTE = 96 << 20, {"onnx": 96 << 20, "torchs
 BODIES_AT_ONCE = {
     "asgi": 1,
     "gthread": 4,
-}  # that a worker decodes: serve/server/dispatch.py, serve/server/gunicorn_conf.py
+}  # decoded by a worker: serve/server/dispatch.py, serve/server/gunicorn_conf.py
 LEAST_BODY_BYTES = 1 << 20  # the body that the default number of workers leaves memory for
 NO_LIMIT = 1 << 60
 LIKE = 0.85  # difflib's similarity above which a variable counts as a misspelt setting
@@ -73,6 +74,63 @@ def affordable_connections() -> int:
     return most if soft == resource.RLIM_INFINITY else max(1, min(most, soft - OPEN_FILES_KEPT))
 
 
+def _variable(name: str, parse: Parse[T], default: object = None, factory: Callable[[], object] | None = None) -> Any:
+    """A field of Config that an environment variable sets."""
+    metadata = {"name": name, "parse": parse}
+    return field(default_factory=factory, metadata=metadata) if factory else field(default=default, metadata=metadata)
+
+
+def _text(name: str, text: str) -> str:
+    return text
+
+
+def _whole(least: int = 1, most: int | None = None) -> Parse[int]:
+    limits = f"above {least - 1}" if most is None else f"from {least} to {most}"
+
+    def parse(name: str, text: str) -> int:
+        if re.fullmatch("[0-9]{1,15}", text) and least <= int(text) and (most is None or int(text) <= most):
+            return int(text)
+        raise ConfigError(f"{name} must be a whole number {limits}")
+
+    return parse
+
+
+def _choice(*values: str) -> Parse[str]:
+    def parse(name: str, text: str) -> str:
+        if text not in values:
+            raise ConfigError(f"{name} must be {' or '.join(values)}")
+        return text
+
+    return parse
+
+
+def _rate(name: str, text: str) -> float:
+    if not (re.fullmatch(r"[0-9]*\.?[0-9]+", text, re.ASCII) and 0 < float(text) <= 1):
+        raise ConfigError(f"{name} must be a number above 0, at most 1")
+    return float(text)
+
+
+def _writable_folder(name: str, text: str) -> Path:
+    if not os.access(text, os.W_OK | os.X_OK):
+        raise ConfigError(f"{name} must be a folder that can be written to")
+    return Path(text)
+
+
+def _host(name: str, text: str) -> str:
+    if re.fullmatch(r"unix:.+|[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?", text, re.ASCII):
+        return text
+    try:
+        return str(ipaddress.ip_address(text.strip("[]")))
+    except ValueError as error:
+        raise ConfigError(f"{name} must be an address, a host's name or unix:PATH") from error
+
+
+def _root_path(name: str, text: str) -> str:
+    if not re.fullmatch(r"(/[\w.~-]+)+", text, re.ASCII):
+        raise ConfigError(f"{name} must be a path such as /model-a, without a slash at its end")
+    return text
+
+
 @dataclass(frozen=True)
 class Config:
     """The settings of one service.
@@ -106,32 +164,34 @@ class Config:
     warnings : sentences about variables that look like misspelt settings.
     """
 
-    models: Path = Path("models")
-    model_name: str | None = None
-    model_version: int | None = None
-    runtime: str = "onnx"
-    max_rows: int = 100_000
-    max_body_bytes: int = 16 * 1024 * 1024
-    max_in_flight: int = 128
-    shadow: str | None = None
-    shadow_rate: float = 0.01
-    shadow_flips: Path | None = None
-    signed_by: PublicKey | None = None
-    lowest_version: int = 1
-    access_log: bool = False
-    api_keys: tuple[bytes, ...] = ()
-    metrics_port: int | None = None
-    vertex_predict: str | None = None
-    vertex_health: str | None = None
-    host: str | None = None
-    port: int = 8000
-    root_path: str = ""
-    workers: int = field(default_factory=lambda: min(available_cpus(), MOST_WORKERS))
-    worker_class: str = "asgi"
-    max_connections: int = field(default_factory=affordable_connections)
-    keepalive: int = 75
-    max_wait_ms: int = 50
-    drain_seconds: int = 3
+    models: Path = _variable("MODELS_DIR", lambda _, text: Path(text), Path("models"))
+    model_name: str | None = _variable("MODEL_NAME", _text)
+    model_version: int | None = _variable("MODEL_VERSION", _whole())
+    runtime: str = _variable("RUNTIME", _choice(*RUNTIMES), RUNTIMES[0])
+    max_rows: int = _variable("MAX_ROWS", _whole(), 100_000)
+    max_body_bytes: int = _variable("MAX_BODY_BYTES", _whole(), 16 * 1024 * 1024)
+    max_in_flight: int = _variable("MAX_IN_FLIGHT", _whole(), 128)
+    shadow: str | None = _variable("SHADOW", _choice(*RUNTIMES))
+    shadow_rate: float = _variable("SHADOW_RATE", _rate, 0.01)
+    shadow_flips: Path | None = _variable("SHADOW_FLIPS", _writable_folder)
+    signed_by: PublicKey | None = _variable("SIGNED_BY", lambda name, path: signing.public_key(path, name))
+    lowest_version: int = _variable("LOWEST_VERSION", _whole(), 1)
+    access_log: bool = _variable("ACCESS_LOG", lambda name, text: _choice("off", "on")(name, text) == "on", False)
+    api_keys: tuple[bytes, ...] = _variable("API_KEY_FILE", lambda _, path: auth.read_keys(path), ())
+    metrics_port: int | None = _variable("METRICS_PORT", _whole(most=MOST_PORT))
+    vertex_predict: str | None = _variable("AIP_PREDICT_ROUTE", _text)
+    vertex_health: str | None = _variable("AIP_HEALTH_ROUTE", _text)
+    host: str | None = _variable("HOST", _host)
+    port: int = _variable("PORT", _whole(most=MOST_PORT), 8000)
+    root_path: str = _variable("ROOT_PATH", _root_path, "")
+    workers: int = _variable(
+        "WEB_CONCURRENCY", _whole(most=MOST_WORKERS), factory=lambda: min(available_cpus(), MOST_WORKERS)
+    )
+    worker_class: str = _variable("WORKER_CLASS", _choice(*WORKER_CLASSES), WORKER_CLASSES[0])
+    max_connections: int = _variable("MAX_CONNECTIONS", _whole(), factory=affordable_connections)
+    keepalive: int = _variable("KEEPALIVE", _whole(), 75)
+    max_wait_ms: int = _variable("MAX_WAIT_MS", _whole(), 50)
+    drain_seconds: int = _variable("DRAIN_SECONDS", _whole(least=0, most=20), 3)
     otel: Mapping[str, str] = field(default_factory=dict, hash=False)
     warnings: tuple[str, ...] = field(default=(), compare=False)
 
@@ -144,47 +204,24 @@ class Config:
         ConfigError : one or more settings are wrong; the message names each.
         """
         read = _Reader(environ)
-        default = cls()
-        runtime, worker_class = read.choice("RUNTIME", RUNTIMES), read.choice("WORKER_CLASS", WORKER_CLASSES)
-        shadow = read.parsed("SHADOW", lambda text: _shadow(text, runtime))
-        room = _Room(available_memory(), (runtime, *([shadow] if shadow else [])), worker_class)
-        workers = read.whole("WEB_CONCURRENCY", room.workers(default.workers), most=MOST_WORKERS)
-        body = read.whole("MAX_BODY_BYTES", room.body_bytes(workers, default.max_body_bytes))
-        read.faults += room.faults(workers, body)
-        port = read.whole("PORT", read.whole("AIP_HTTP_PORT", default.port, most=MOST_PORT), most=MOST_PORT)
-        settings = cls(
-            models=Path(read.text("MODELS_DIR") or default.models),
-            model_name=read.text("MODEL_NAME"),
-            model_version=read.whole("MODEL_VERSION", None),
-            lowest_version=read.whole("LOWEST_VERSION", default.lowest_version),
-            runtime=runtime,
-            max_rows=read.whole("MAX_ROWS", default.max_rows),
-            max_body_bytes=body,
-            max_in_flight=read.whole("MAX_IN_FLIGHT", default.max_in_flight),
-            shadow=shadow,
-            shadow_rate=read.parsed("SHADOW_RATE", _rate) or default.shadow_rate,
-            shadow_flips=read.parsed("SHADOW_FLIPS", _writable_folder),
-            signed_by=read.parsed("SIGNED_BY", lambda path: signing.public_key(path, "SIGNED_BY")),
-            access_log=read.choice("ACCESS_LOG", ("off", "on")) == "on",
-            api_keys=read.parsed("API_KEY_FILE", auth.read_keys) or (),
-            metrics_port=read.parsed("METRICS_PORT", lambda text: _metrics_port(text, port)),
-            vertex_predict=read.text("AIP_PREDICT_ROUTE"),
-            vertex_health=read.text("AIP_HEALTH_ROUTE"),
-            host=read.parsed("HOST", _host),
-            port=port,
-            root_path=read.parsed("ROOT_PATH", _root_path) or "",
-            workers=workers,
-            worker_class=worker_class,
-            max_connections=read.whole("MAX_CONNECTIONS", default.max_connections),
-            keepalive=read.whole("KEEPALIVE", default.keepalive),
-            max_wait_ms=read.whole("MAX_WAIT_MS", default.max_wait_ms),
-            drain_seconds=read.whole("DRAIN_SECONDS", default.drain_seconds, least=0, most=20),
-            otel={name: value for name, value in environ.items() if name.startswith("OTEL_")},
-            warnings=read.misspelt(),
-        )
+        vertex_port = read("AIP_HTTP_PORT", _whole(most=MOST_PORT))
+        given = {"port": vertex_port} if vertex_port else {}
+        given |= {
+            one.name: value for one in fields(cls) if one.metadata and (value := read(**one.metadata)) is not None
+        }
+        found = cls(**given)
+        room = _Room(available_memory(), found)
+        given.setdefault("workers", room.workers())
+        given.setdefault("max_body_bytes", room.body_bytes(given["workers"]))
+        read.faults += room.faults(given["workers"], given["max_body_bytes"])
+        if found.shadow == found.runtime:
+            read.faults.append("SHADOW must differ from RUNTIME")
+        if found.metrics_port == found.port:
+            read.faults.append("METRICS_PORT must differ from PORT")
         if read.faults:
             raise ConfigError("; ".join(read.faults))
-        return settings
+        otel = {name: value for name, value in environ.items() if name.startswith("OTEL_")}
+        return cls(**given, otel=otel, warnings=read.misspelt())
 
 
 def read_or_exit() -> Config:
@@ -200,27 +237,30 @@ class _Room(NamedTuple):
     """The workers and bodies that fit into `memory`, in bytes; None: no limit."""
 
     memory: int | None
-    runtimes: Sequence[str]
-    worker_class: str
+    settings: Config
 
     def needed(self, workers: int, body_bytes: int) -> int:
         """The most bytes that so many workers need for bodies of that size."""
-        each = max(WORKER_BYTES.get(name, 0) for name in self.runtimes)
-        return MASTER_BYTES + workers * (each + BODIES_AT_ONCE.get(self.worker_class, 1) * PER_BODY_BYTE * body_bytes)
+        each = max(WORKER_BYTES[name] for name in (self.settings.runtime, self.settings.shadow) if name)
+        return MASTER_BYTES + workers * (each + self._bytes_each() * body_bytes)
 
-    def workers(self, most: int) -> int:
-        """The number of workers that fit, at least one and at most `most`."""
+    def _bytes_each(self) -> int:
+        """The bytes of a worker for each byte of the largest body."""
+        return BODIES_AT_ONCE[self.settings.worker_class] * PER_BODY_BYTE
+
+    def workers(self) -> int:
+        """The number of workers that fit, at least one and at most the settings'."""
         if self.memory is None:
-            return most
+            return self.settings.workers
         each = self.needed(1, LEAST_BODY_BYTES) - MASTER_BYTES
-        return max(1, min(most, (self.memory - MASTER_BYTES) // each))
+        return max(1, min(self.settings.workers, (self.memory - MASTER_BYTES) // each))
 
-    def body_bytes(self, workers: int, most: int) -> int:
-        """The largest body that fits, in bytes, from LEAST_BODY_BYTES to `most`."""
+    def body_bytes(self, workers: int) -> int:
+        """The largest body that fits, in bytes, from LEAST_BODY_BYTES to the settings'."""
         if self.memory is None:
-            return most
-        each = workers * BODIES_AT_ONCE.get(self.worker_class, 1) * PER_BODY_BYTE
-        return max(LEAST_BODY_BYTES, min(most, (self.memory - self.needed(workers, 0)) // each))
+            return self.settings.max_body_bytes
+        most = (self.memory - self.needed(workers, 0)) // (workers * self._bytes_each())
+        return max(LEAST_BODY_BYTES, min(self.settings.max_body_bytes, most))
 
     def faults(self, workers: int, body_bytes: int) -> list[str]:
         """The error if the memory is too small, in a list; else an empty list."""
@@ -242,29 +282,15 @@ class _Reader:
         self._names: set[str] = set()
         self.faults: list[str] = []
 
-    def text(self, name: str) -> str | None:
-        self._names.add(name)
-        return self._environ.get(name) or None
-
-    def parsed(self, name: str, parse: Callable[[str], T]) -> T | None:
+    def __call__(self, name: str, parse: Parse[T]) -> T | None:
         """The parsed setting; None if it is not set, or if `parse` raises ConfigError."""
-        text = self.text(name)
+        self._names.add(name)
+        text = self._environ.get(name)
         try:
-            return None if text is None else parse(text)
+            return parse(name, text) if text else None
         except ConfigError as error:
             self.faults.append(str(error))
             return None
-
-    def whole(self, name: str, default: T, least: int = 1, most: int | None = None) -> int | T:
-        found = self.parsed(name, lambda text: _whole(name, text, least, most))
-        return default if found is None else found
-
-    def choice(self, name: str, values: Sequence[str]) -> str:
-        """One of the values; the first if the setting is not set."""
-        found = self.text(name) or values[0]
-        if found not in values:
-            self.faults.append(f"{name} must be {' or '.join(sorted(values))}")
-        return found
 
     def misspelt(self) -> tuple[str, ...]:
         """A warning for each variable that is not a setting but resembles one."""
@@ -273,52 +299,3 @@ class _Reader:
             for like in difflib.get_close_matches(name.upper(), sorted(self._names), 1, LIKE):
                 found.append(f"{name} is not a setting of this service: did you mean {like}?")
         return tuple(found)
-
-
-def _whole(name: str, text: str, least: int = 1, most: int | None = None) -> int:
-    if not (re.fullmatch("[0-9]{1,15}", text) and least <= int(text) and (most is None or int(text) <= most)):
-        limits = f"above {least - 1}" if most is None else f"from {least} to {most}"
-        raise ConfigError(f"{name} must be a whole number {limits}")
-    return int(text)
-
-
-def _shadow(text: str, runtime: str) -> str:
-    if text not in RUNTIMES:
-        raise ConfigError(f"SHADOW must be {' or '.join(RUNTIMES)}")
-    if text == runtime:
-        raise ConfigError("SHADOW must differ from RUNTIME")
-    return text
-
-
-def _rate(text: str) -> float:
-    if not (re.fullmatch(r"[0-9]*\.?[0-9]+", text, re.ASCII) and 0 < float(text) <= 1):
-        raise ConfigError("SHADOW_RATE must be a number above 0, at most 1")
-    return float(text)
-
-
-def _writable_folder(text: str) -> Path:
-    if not os.access(text, os.W_OK | os.X_OK):
-        raise ConfigError("SHADOW_FLIPS must be a folder that can be written to")
-    return Path(text)
-
-
-def _metrics_port(text: str, port: int) -> int:
-    found = _whole("METRICS_PORT", text, most=MOST_PORT)
-    if found == port:
-        raise ConfigError("METRICS_PORT must differ from PORT")
-    return found
-
-
-def _host(text: str) -> str:
-    if re.fullmatch(r"unix:.+|[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?", text, re.ASCII):
-        return text
-    try:
-        return str(ipaddress.ip_address(text.strip("[]")))
-    except ValueError as error:
-        raise ConfigError("HOST must be an address, a host's name or unix:PATH") from error
-
-
-def _root_path(text: str) -> str:
-    if not re.fullmatch(r"(/[\w.~-]+)+", text, re.ASCII):
-        raise ConfigError("ROOT_PATH must be a path such as /model-a, without a slash at its end")
-    return text

@@ -35,10 +35,10 @@ def test_reports_every_fault_at_once():
         Config.from_env({"RUNTIME": "tensorrt", "MAX_ROWS": "0", "MODEL_VERSION": "two", "MAX_BODY_BYTES": "9" * 5000})
 
     assert str(caught.value).split("; ") == [
-        "RUNTIME must be onnx or torchscript",
-        "MAX_BODY_BYTES must be a whole number above 0",
         "MODEL_VERSION must be a whole number above 0",
+        "RUNTIME must be onnx or torchscript",
         "MAX_ROWS must be a whole number above 0",
+        "MAX_BODY_BYTES must be a whole number above 0",
     ]
 
 
