@@ -67,15 +67,10 @@ def _differences(past: bytes, now: bytes) -> list[str]:
     try:
         before, after = (dict(_places(json.loads(text), "$")) for text in (past, now))
     except ValueError:
-        before, after = (dict(_lines(text)) for text in (past, now))
+        before, after = ({f"line {at}": line for at, line in enumerate(text.splitlines(), 1)} for text in (past, now))
     missing = object()
     places = [place for place in before | after if before.get(place, missing) != after.get(place, missing)]
     return places[:LISTED]
-
-
-def _lines(text: bytes) -> Iterator[tuple[str, object]]:
-    """(place, line) of each line of a text."""
-    return ((f"line {number}", line) for number, line in enumerate(text.splitlines(), 1))
 
 
 def _places(document: object, place: str) -> Iterator[tuple[str, object]]:

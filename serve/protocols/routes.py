@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from typing import NamedTuple
 
 from passfail.codecs.tensors import Inference
@@ -87,6 +87,7 @@ PAGES = {
 }
 TABLES: dict[str, object] = {JSON: "Rows", CSV: "Table", JSON_LINES: "Lines"}
 ROWS_REFUSED = (400, 406, 413, 415, 422, 503)
+V2 = partial(Route, shape=v2.ERROR)
 ROUTES = (
     Route("POST", "/predict", predict.predict, "Verdicts on rows", takes=TABLES,
           gives=TABLES | {JSON: "Answers"}, query=predict.QUERY, refusals=ROWS_REFUSED, hot=True),
@@ -100,28 +101,26 @@ ROUTES = (
     Route("GET", "/drift", management.drift, "Distance between the rows of the last hours and the training rows"),
     Route("GET", METRICS, management.metrics, "The metrics, for Prometheus", gives={CONTENT_TYPE: str}, probe=True),
     Route("GET", "/openapi.json", _describe, "This description"),
-    Route("GET", "/v2", v2.server, "The server", gives={JSON: v2.Server}, shape=v2.ERROR),
-    Route("GET", "/v2/health/live", management.live, "Whether the process answers", gives={JSON: management.Live},
-          shape=v2.ERROR, probe=True),
-    Route("GET", "/v2/health/ready", management.server_ready, "Whether the server is ready",
-          gives={JSON: management.ServerReady}, refusals=(503,), shape=v2.ERROR, probe=True),
-    *(Route("GET", rule, v2.model, "The signature of a model", gives={JSON: v2.ModelMetadata}, refusals=(404,),
-            shape=v2.ERROR) for rule in v2.MODELS),
-    *(Route("GET", f"{rule}/ready", v2.ready, "Whether a model is ready", gives={JSON: v2.ModelReady},
-            refusals=(404, 503), shape=v2.ERROR, probe=True) for rule in v2.MODELS),
-    *(Route("POST", f"{rule}/infer", v2.infer, "Tensors in, tensors out", takes={JSON: Inference},
-            gives={JSON: v2.Inferred}, refusals=(400, 404, 413, 422, 503), shape=v2.ERROR, hot=True)
+    V2("GET", "/v2", v2.server, "The server", gives={JSON: v2.Server}),
+    V2("GET", "/v2/health/live", management.live, "Whether the process answers", gives={JSON: management.Live},
+       probe=True),
+    V2("GET", "/v2/health/ready", management.server_ready, "Whether the server is ready",
+       gives={JSON: management.ServerReady}, refusals=(503,), probe=True),
+    *(V2("GET", rule, v2.model, "The signature of a model", gives={JSON: v2.ModelMetadata}, refusals=(404,))
       for rule in v2.MODELS),
-    *(Route("GET", f"{rule}/config", v2.config, "The signature, as Triton's model configuration",
-            gives={JSON: v2.ModelConfig}, refusals=(404,), shape=v2.ERROR) for rule in v2.MODELS),
-    *(Route("GET", f"{rule}/stats", v2.stats, "Rows and requests answered", gives={JSON: v2.Statistics},
-            refusals=(404,), shape=v2.ERROR) for rule in v2.MODELS),
-    Route("GET", "/v2/models/stats", v2.stats, "Rows and requests answered", gives={JSON: v2.Statistics},
-          shape=v2.ERROR),
-    Route("POST", "/v2/repository/index", v2.index, "Versions in service, and refused versions",
-          gives={JSON: list[v2.IndexEntry]}, refusals=(400,), shape=v2.ERROR),
-    *(Route("POST", f"/v2/repository/models/<name>/{verb}", v2.load, "Always refused: the repository is followed",
-            gives={}, refusals=(409,), shape=v2.ERROR) for verb in ("load", "unload")),
+    *(V2("GET", f"{rule}/ready", v2.ready, "Whether a model is ready", gives={JSON: v2.ModelReady},
+         refusals=(404, 503), probe=True) for rule in v2.MODELS),
+    *(V2("POST", f"{rule}/infer", v2.infer, "Tensors in, tensors out", takes={JSON: Inference},
+         gives={JSON: v2.Inferred}, refusals=(400, 404, 413, 422, 503), hot=True) for rule in v2.MODELS),
+    *(V2("GET", f"{rule}/config", v2.config, "The signature, as Triton's model configuration",
+         gives={JSON: v2.ModelConfig}, refusals=(404,)) for rule in v2.MODELS),
+    *(V2("GET", f"{rule}/stats", v2.stats, "Rows and requests answered", gives={JSON: v2.Statistics}, refusals=(404,))
+      for rule in v2.MODELS),
+    V2("GET", "/v2/models/stats", v2.stats, "Rows and requests answered", gives={JSON: v2.Statistics}),
+    V2("POST", "/v2/repository/index", v2.index, "Versions in service, and refused versions",
+       gives={JSON: list[v2.IndexEntry]}, refusals=(400,)),
+    *(V2("POST", f"/v2/repository/models/<name>/{verb}", v2.load, "Always refused: the repository is followed",
+         gives={}, refusals=(409,)) for verb in ("load", "unload")),
     Route("POST", "/invocations", mlflow.invocations, "Predictions", takes=TABLES | {JSON: mlflow.Invocation},
           gives=TABLES | {JSON: mlflow.Predictions}, refusals=ROWS_REFUSED, shape=mlflow.ERROR, hot=True),
     Route("GET", "/ping", mlflow.ping, "Whether the service is ready", refusals=(503,), shape=mlflow.ERROR, probe=True),
@@ -138,7 +137,7 @@ class Routes:
     """
 
     def __init__(self, config: Config) -> None:
-        self._routes = ROUTES
+        self._routes = ROUTES  # which `_vertex` looks at
         self._routes += tuple(self._vertex(config))
 
     def __iter__(self) -> Iterator[Route]:
