@@ -14,10 +14,10 @@ from pathlib import Path
 from bench.judge import Judge
 from bench.load import Load
 from passfail.manifest import Manifest, decode
+from tests.support import ROOT
 from tests.support.service import free_port
 from tests.support.wait import until
 
-ROOT = Path(__file__).parent.parent
 COMPOSE = ["docker-compose"] if shutil.which("docker-compose") else ["docker", "compose"]
 NAME = "admissions"
 CONTAINERS, CLIENTS = 3, 4

@@ -18,7 +18,7 @@ from passfail.proof import reference
 from train.evaluation.coefficients import statistics
 from train.evaluation.profile import profile
 from train.model.logistic import parameters
-from train.solvers.fit import fit
+from train.solvers.fit import Fit, fit
 from train.solvers.objective import Objective
 from train.solvers.options import Options
 
@@ -71,18 +71,23 @@ def draw(generator: np.random.Generator, rows: int, link: str) -> tuple[Floats, 
     return x, (generator.random(rows) < p).astype(np.float64)
 
 
+def features_of(x: Floats) -> tuple[Feature, ...]:
+    return tuple(Feature(f"x{i}", "numeric", (), c.min().item(), c.max().item(), None) for i, c in enumerate(x.T))
+
+
+def fit_to(x: Floats, y: Floats, link: str) -> Fit:
+    """The fit to a table: x (n, d), y (n,)."""
+    return fit(features_of(x), x, y, np.ones(len(y)), Options(link=link), log=lambda line: None)
+
+
 def fitted_model(x: Floats, y: Floats, link: str) -> SimpleNamespace | None:
     """The part of a manifest that Intervals uses; None if the outcomes are separated."""
-    features = tuple(
-        Feature(f"x{i}", "numeric", (), float(column.min()), float(column.max()), None) for i, column in enumerate(x.T)
-    )
-    options = Options(link=link)
-    fitted = fit(features, x, y, np.ones(len(y)), options, log=lambda line: None)
-    found = statistics(features, fitted, options)
-    if found is None or not found.factor:
+    found, features, options = fit_to(x, y, link), features_of(x), Options(link=link)
+    table = statistics(features, found, options)
+    if table is None or not table.factor:
         return None
-    training = SimpleNamespace(statistics=found, options=vars(options))
-    return SimpleNamespace(features=features, parameters=parameters(fitted.model), link=link, training=training)
+    training = SimpleNamespace(statistics=table, options=vars(options))
+    return SimpleNamespace(features=features, parameters=parameters(found.model), link=link, training=training)
 
 
 def ask(x: Floats, y: Floats, link: str, asked: Floats) -> Floats | None:
@@ -93,12 +98,10 @@ def ask(x: Floats, y: Floats, link: str, asked: Floats) -> Floats | None:
 
 def profiled(x: Floats, y: Floats, link: str, asked: Floats) -> Floats:
     """The profile likelihood intervals (k, 2) of the scores of the rows asked (k, d)."""
-    features = [Feature(f"x{i}", "numeric", (), float(c.min()), float(c.max()), None) for i, c in enumerate(x.T)]
-    options = Options(link=link)
-    fitted = fit(features, x, y, np.ones(len(y)), options, log=lambda line: None)
-    objective = Objective(fitted.model, fitted.rows.matrices, options)
-    rows = fitted.model.matrix(torch.from_numpy(asked))
-    return np.array([profile(objective, fitted.model.beta, row)[:2] for row in rows])
+    found = fit_to(x, y, link)
+    objective = Objective(found.model, found.rows.matrices, Options(link=link))
+    rows = found.model.matrix(torch.from_numpy(asked))
+    return np.array([profile(objective, found.model.beta, row)[:2] for row in rows])
 
 
 if __name__ == "__main__":

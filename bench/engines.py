@@ -23,6 +23,9 @@ import pyarrow.parquet
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
+
+from tests.support.processes import cpu_seconds
+
 CODE = {
     "arrow": "import sys, pyarrow.parquet as pq; [b.nbytes for b in pq.ParquetFile(sys.argv[2]).iter_batches(65536)]",
     "score": "import sys; from passfail.__main__ import main; from pathlib import Path; p = Path(sys.argv[1]); "
@@ -86,19 +89,13 @@ def measured(command):
         for home in Path("/proc").glob("[0-9]*"):  # the engines' processes are no children of the command
             try:
                 if mark.encode() in (home / "environ").read_bytes():
-                    used[home.name] = seconds(home)
+                    used[home.name] = cpu_seconds(int(home.name))
             except OSError:
                 continue
         time.sleep(0.1)
     wall = time.perf_counter() - began
     assert process.returncode == 0, command
     return wall, sum(used.values())
-
-
-def seconds(home):
-    """Processor seconds of a process."""
-    parts = (home / "stat").read_text().rpartition(")")[2].split()
-    return (int(parts[11]) + int(parts[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def generate(path, rows):

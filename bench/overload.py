@@ -31,10 +31,10 @@ sys.path.insert(0, str(ROOT))
 from bench.judge import Judge, Question
 from bench.load import right_answer
 from bench.model import make_model
+from bench.server import CLIENT, SERVER
 from passfail.repository import read_manifest
 from tests.support.service import service
 
-CORES = sorted(os.sched_getaffinity(0))
 LEAST_ANSWERED = 0.5  # of the capacity, at ten times the capacity
 MOST_REFUSED = 0.25  # of the requests at a fifth of the capacity: with MAX_IN_FLIGHT 2, three may arrive at once
 MOST_WAIT = 2.0  # times the duration of the earlier requests at capacity
@@ -170,14 +170,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         models = Path(make_model(sys.executable, folder))
         judge = Judge([read_manifest(models / "bench" / "1")])
-        asked = judge.question(random.Random(1), "predict, rows", (100,), plain=True)._replace(
-            path="/predict?explain=true"
-        )
+        asked = judge.question(random.Random(1), "predict, rows", (100,), plain=True)
+        asked = asked._replace(path="/predict?explain=true")
         print(f"| {COLUMNS} |\n|" + "-|" * (COLUMNS.count("|") + 1))
         for limit in arguments.in_flight:
-            os.sched_setaffinity(0, {CORES[0]})  # the service inherits it
+            os.sched_setaffinity(0, {SERVER})  # the service inherits it
             with service(models, WEB_CONCURRENCY="1", MAX_IN_FLIGHT=str(limit)) as (address, _):
-                os.sched_setaffinity(0, {CORES[-1]})
+                os.sched_setaffinity(0, {CLIENT})
                 port = int(address.rpartition(":")[2])
                 connections = Connections(port, asked, right_answer(judge, port, asked)[1])
                 for one in asyncio.run(measure(limit, connections, arguments.seconds)):

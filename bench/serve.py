@@ -20,8 +20,9 @@ from pathlib import Path
 from bench import measures as m
 from bench.asks import asks
 from bench.model import ROOT, make_model
-from bench.server import CLIENT, SERVER, Server, free_port, load, need_wrk
+from bench.server import CLIENT, SERVER, Server, load, need_wrk
 from bench.summary import lines, summary
+from tests.support.service import free_port
 
 GUNICORN = [sys.executable, "-m", "gunicorn", "--log-level", "error", "--no-control-socket", "-b"]
 GTHREAD = ["-k", "gthread", "--threads", "4"]

@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -14,11 +13,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.model import ROOT
+from tests.support.processes import cpu_seconds, memory
+from tests.support.service import free_port
 
 CORES = sorted(os.sched_getaffinity(0))
 # The server has core 0 and wrk core 1; on one core they share it.
 SERVER, CLIENT = CORES[0], CORES[min(1, len(CORES) - 1)]
-TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Ask(NamedTuple):
@@ -104,25 +104,21 @@ class Server:
 
     def memory(self):
         """The proportional set size of all its processes, in MiB."""
-        sizes = [(folder / "smaps_rollup").read_text().split("Pss:")[1].split()[0] for folder in self._group()]
-        return sum(map(int, sizes)) / 1024
+        return memory(*self._group())
 
     def cpu(self):
         """The CPU time of all its processes so far, in seconds."""
-        ticks = 0
-        for folder in self._group():
-            ticks += sum(map(int, (folder / "stat").read_text().rpartition(") ")[2].split()[11:13]))
-        return ticks / TICKS
+        return cpu_seconds(*self._group())
 
     def workers(self):
         """The process ids of gunicorn's workers, which are all but the first process."""
-        return sorted(int(folder.name) for folder in self._group() if int(folder.name) != self.process.pid)
+        return sorted(set(self._group()) - {self.process.pid})
 
     def _group(self):
         for folder in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
-                if os.getpgid(int(folder.name)) == self.process.pid:
-                    yield folder
+                if os.getpgid(pid := int(folder.name)) == self.process.pid:
+                    yield pid
 
     def stop(self):
         self.process.terminate()
@@ -171,12 +167,6 @@ def load(server, ask, connections, seconds):
         return load(server, ask, connections, 4 * seconds)
     rate = found["requests"] / found["seconds"]
     return found | {"rate": rate, "cpu": 1e6 * cpu / found["requests"], "busy": cpu / found["seconds"]}
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def need_wrk():

@@ -15,10 +15,11 @@ import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 
+from tests.support import ROOT
+from tests.support.processes import children
 from tests.support.service import free_port
 from tests.support.wait import until
 
-ROOT = Path(__file__).parent.parent
 OPEN_FILES = 256  # MAX_CONNECTIONS is then 128 for each worker
 PATH = f"{os.environ['PATH']}:/usr/sbin"  # Debian's HAProxy
 
@@ -101,20 +102,6 @@ class Service:
         self.process.wait()
 
 
-def children(pid: int) -> list[int]:
-    try:
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except OSError:
-        return []
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
 def clients_of(pid: int, port: int) -> set[int]:
     """The local ports of the clients that are connected to a process at its port."""
     sockets = set()
@@ -131,10 +118,8 @@ class Proxy:
     def __init__(self, folder: Path, ports: Sequence[int]) -> None:
         self.port = free_port()
         text = (ROOT / "deploy" / "proxy" / "haproxy.cfg").read_text()
-        text = re.sub(r"^resolvers .*?\n\n", "", text, flags=re.M | re.S).replace(
-            "bind :8080", f"bind 127.0.0.1:{self.port}"
-        )
-        text = text.replace(" resolvers docker init-addr none", "")
+        text = re.sub(r"^resolvers .*?\n\n| resolvers docker init-addr none", "", text, flags=re.M | re.S)
+        text = text.replace("bind :8080", f"bind 127.0.0.1:{self.port}")
         servers = [f"    server s{port} 127.0.0.1:{port}" for port in ports]
         self._file = folder / "haproxy.cfg"
         self._file.write_text(re.sub(r"^ *server-template .*$", "\n".join(servers), text, flags=re.M))
@@ -142,9 +127,7 @@ class Proxy:
 
     def start(self) -> None:
         command = ["haproxy", "-db", "-f", str(self._file)]
-        path = {"PATH": f"{os.environ['PATH']}:/usr/sbin"}
-        self.process = subprocess.Popen(
-            command, env=os.environ | path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+        environ = os.environ | {"PATH": PATH}
+        self.process = subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         address = f"http://127.0.0.1:{self.port}/health/ready"
         until(lambda: urllib.request.urlopen(address, timeout=5).close() is None)

@@ -25,11 +25,11 @@ sys.path.insert(0, str(ROOT))
 from bench.judge import VERTEX, Judge, Question, Wrong
 from bench.load import right_answer
 from bench.model import make_model
-from bench.server import need_wrk
+from bench.server import CLIENT, SERVER, need_wrk
 from passfail.repository import read_manifest
+from tests.support.processes import children, memory
 from tests.support.service import service
 
-CORES = sorted(os.sched_getaffinity(0))
 QUESTIONS, REFUSALS = 180, 20
 MOST_MIB = 5.0  # from the first tenth to the last
 OUTCOMES = ("right", "wrong", "refused", "lost", "unexplained")
@@ -61,13 +61,6 @@ end
 """
 
 
-def memory(pid: int) -> float:
-    """MiB of a process and its children."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    rollups = [Path(f"/proc/{one}/smaps_rollup").read_text() for one in [pid, *children]]
-    return sum(int(text.split("Pss:")[1].split()[0]) for text in rollups) / 1024
-
-
 def script(judge: Judge, port: int) -> str:
     """wrk's script: the requests, and the right answer to each. Raises Wrong."""
     draw = random.Random(1)
@@ -91,7 +84,7 @@ def _text(value: str | bytes) -> str:
 
 def load(address: str, lua: Path, seconds: int) -> Counter[str]:
     """Send requests for that many seconds, and count their outcomes."""
-    command = ["taskset", "-c", str(CORES[-1]), "wrk", "-t1", "-c16", f"-d{seconds}s", "--timeout", "30s", "-s", lua]
+    command = ["taskset", "-c", str(CLIENT), "wrk", "-t1", "-c16", f"-d{seconds}s", "--timeout", "30s", "-s", lua]
     out = subprocess.check_output([*command, address], text=True)
     return Counter(json.loads(out[out.rindex("{") :]))
 
@@ -100,7 +93,7 @@ def soak(address: str, pid: int, judge: Judge, folder: Path, requests: int) -> t
     """Send that many requests; return their outcomes, and the MiB after each tenth."""
     lua = folder / "questions.lua"
     lua.write_text(script(judge, int(address.rpartition(":")[2])))
-    print(f"| requests | MiB |\n|-|-|\n| 0 | {memory(pid):.1f} |", flush=True)
+    print(f"| requests | MiB |\n|-|-|\n| 0 | {memory(pid, *children(pid)):.1f} |", flush=True)
     counts, found, seconds = Counter[str](), list[float](), 1
     while counts.total() < requests:
         until = counts.total() + requests / 10
@@ -108,9 +101,9 @@ def soak(address: str, pid: int, judge: Judge, folder: Path, requests: int) -> t
             some = load(address, lua, seconds)
             counts += some
             if not some["right"]:
-                return counts, [*found, memory(pid)]
+                return counts, [*found, memory(pid, *children(pid))]
             seconds = max(1, min(30, int(requests / 10 / (some.total() / seconds))))
-        found.append(memory(pid))
+        found.append(memory(pid, *children(pid)))
         print(f"| {counts.total():,} | {found[-1]:.1f} |", flush=True)
     return counts, found
 
@@ -132,7 +125,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         models = Path(make_model(sys.executable, folder))
         judge = Judge([read_manifest(models / "bench" / "1")])
-        os.sched_setaffinity(0, {CORES[0]})  # the service inherits it
+        os.sched_setaffinity(0, {SERVER})  # the service inherits it
         settings = {"WEB_CONCURRENCY": "1", "WORKER_CLASS": arguments.worker_class, "AIP_PREDICT_ROUTE": VERTEX}
         with service(models, module="bench.inside", **settings) as (address, process):
             try:

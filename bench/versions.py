@@ -13,8 +13,8 @@ import msgspec
 from bench.judge import Judge
 from passfail.manifest import decode
 from passfail.repository import read_manifest
+from tests.support import ROOT
 
-ROOT = Path(__file__).parent.parent
 NAME = "admissions"
 KEPT = 3  # versions left on the disk
 

@@ -81,16 +81,8 @@ def models_become_read_only(system: Processes) -> str:
     models = system.folder / "models"
     subprocess.run(["mount", "-o", "remount,ro", models], check=True)
     try:
-        command = [
-            sys.executable,
-            "-m",
-            "passfail",
-            "pin",
-            str(system.versions.newest),
-            "--model",
-            system.versions.name,
-        ]
-        done = subprocess.run([*command, "--models", models], cwd=ROOT, capture_output=True, text=True)
+        pin = [sys.executable, "-m", "passfail", "pin", str(system.versions.newest), "--model", system.versions.name]
+        done = subprocess.run([*pin, "--models", models], cwd=ROOT, capture_output=True, text=True)
         time.sleep(1)
     finally:
         subprocess.run(["mount", "-o", "remount,rw", models], check=True)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from bench.faults.registry import fault
 from bench.inside import HANG
-from bench.services import alive, clients_of
+from bench.services import Service, clients_of
+from tests.support.processes import alive
 from tests.support.wait import until
 
 if TYPE_CHECKING:
@@ -36,10 +37,7 @@ def hang_a_worker(system: Processes) -> str:
     service = system.draw.choice(list(system.services.values()))
     victim = system.draw.choice(service.workers())
     os.kill(victim, signal.SIGSTOP)
-    began, hit = time.monotonic(), system.load.killed(clients_of(victim, service.port))
-    until(lambda: victim not in service.workers())
-    service.wait()
-    return f"killed by gunicorn after {time.monotonic() - began:.0f} s, with {hit} requests in flight"
+    return _killed_by_gunicorn(system, service, victim, time.monotonic())
 
 
 @fault("hang a worker in C")
@@ -50,10 +48,15 @@ def hang_a_worker_in_c(system: Processes) -> str:
     os.kill(victim, HANG)
     began = time.monotonic()
     until(lambda: system.hung.exists())
+    told = _killed_by_gunicorn(system, service, victim, began)
+    system.hung.unlink()
+    return told
+
+
+def _killed_by_gunicorn(system: Processes, service: Service, victim: int, began: float) -> str:
     hit = system.load.killed(clients_of(victim, service.port))
     until(lambda: victim not in service.workers())
     service.wait()
-    system.hung.unlink()
     return f"killed by gunicorn after {time.monotonic() - began:.0f} s, with {hit} requests in flight"
 
 

@@ -31,6 +31,7 @@ from serve.server.microbatch import answer_together
 from serve.settings import Config
 from tests.fuzz import targets
 from tests.fuzz.mutate import mutated, seeds
+from tests.support.processes import children
 from tests.support.service import post, service
 
 CASES = 20_000  # of each decoder
@@ -173,7 +174,7 @@ def test_bytes_at_the_socket_kill_nobody(models, worker_class):
         lines = []  # read all along: a full pipe would hold the service up
         reader = threading.Thread(target=lambda: lines.extend(process.stdout))
         reader.start()
-        (worker,) = _children(process.pid)
+        (worker,) = children(process.pid)
 
         def ask_all(some):
             with ThreadPoolExecutor(8) as threads:
@@ -190,7 +191,7 @@ def test_bytes_at_the_socket_kill_nobody(models, worker_class):
         assert set(statuses) <= {100, 101, *range(200, 500), 501, 505}
         assert statuses.count(200) > 25
         assert len({*statuses}) > 5
-        assert _children(process.pid) == [worker]
+        assert children(process.pid) == [worker]
         assert _resident(worker) - before < 12 << 20
         assert post(address, b'{"gre": 700, "gpa": 3.5, "rank": 1}')[0] == 200
         with urllib.request.urlopen(f"{address}/metrics") as answer:
@@ -237,10 +238,6 @@ def _statuses(host, port, sent):
         except OSError:
             pass  # closed by the other side while this one still sent
     return [int(status) for status in re.findall(rb"^HTTP/1\.[01] (\d{3}) ", received, re.M)]
-
-
-def _children(process):
-    return [int(one) for one in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
 
 
 def _resident(process):

@@ -12,6 +12,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from tests.support import ROOT
+from tests.support.processes import children
 from train.__main__ import main
 from train.export import checkpoint
 
@@ -103,9 +104,8 @@ def test_a_lost_process_is_said_and_nothing_is_written(folder, tmp_path):
 def _ranks(parent):
     """{process: its RANK} of torchrun's own processes."""
     found = {}
-    with open(f"/proc/{parent}/task/{parent}/children") as file:
-        for pid in file.read().split():
-            with open(f"/proc/{pid}/environ") as environment:
-                if rank := re.search(r"(?:^|\0)RANK=(\d+)", environment.read()):
-                    found[int(pid)] = rank[1]
+    for pid in children(parent):
+        with open(f"/proc/{pid}/environ") as environment:
+            if rank := re.search(r"(?:^|\0)RANK=(\d+)", environment.read()):
+                found[pid] = rank[1]
     return found

@@ -16,6 +16,7 @@ import pytest
 
 from passfail.repository import read_manifest
 from tests.support import ROOT
+from tests.support.processes import children
 from tests.support.service import connected, post, service, start
 
 
@@ -55,7 +56,7 @@ def test_what_workers_share_is_imported_before_the_fork_and_no_thread_is_started
 def test_a_large_body_starts_one_thread(models):
     """OpenBLAS would start one more for each further processor, and they spin meanwhile."""
     with service(models, MODEL_NAME="hours", WEB_CONCURRENCY="1") as (address, process):
-        (worker,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        (worker,) = children(process.pid)
         threads = Path(f"/proc/{worker}/task")
         post(address, b'{"hours": 2}')
         before = len(list(threads.iterdir()))
@@ -108,8 +109,7 @@ def test_a_connection_that_has_gone_takes_no_memory(running):
 
 def _written(process):
     """KiB that its workers have written to and share with nobody."""
-    workers = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    sizes = [Path(f"/proc/{worker}/smaps_rollup").read_text() for worker in workers]
+    sizes = [Path(f"/proc/{worker}/smaps_rollup").read_text() for worker in children(process.pid)]
     return sum(int(re.search(r"Private_Dirty: +(\d+)", size)[1]) for size in sizes)
 
 

@@ -20,6 +20,7 @@ from serve.settings import Config
 from serve.telemetry.metrics import PROBABILITY, ROWS, TENTHS, Metrics
 from serve.telemetry.shared_counters import SharedCounters
 from tests.support import ROOT
+from tests.support.processes import children
 from tests.support.service import free_port, post, service
 from tests.support.wait import until
 
@@ -36,11 +37,6 @@ def metrics(address):
 def series(name, **labels):
     said = ",".join(f'{key}="{value}"' for key, value in labels.items())
     return f"passfail_{name}{{{said}}}"
-
-
-def workers(pid):
-    with open(f"/proc/{pid}/task/{pid}/children") as children:
-        return [int(child) for child in children.read().split()]
 
 
 @pytest.mark.parametrize("worker_class", ["asgi", "gthread"])
@@ -72,9 +68,9 @@ def test_counts_are_exact_over_the_workers_and_outlive_one(models, worker_class)
         answered = series("requests_total", endpoint="/predict", status="200")
         assert until(lambda: metrics(address)[0][answered] == 1061)
 
-        before = workers(process.pid)
+        before = children(process.pid)
         os.kill(before[0], signal.SIGKILL)
-        until(lambda: len(set(workers(process.pid)) - {before[0]}) == 2)
+        until(lambda: len(set(children(process.pid)) - {before[0]}) == 2)
         for _ in range(40):
             assert post(address, GOOD)[0] == 200
         assert metrics(address)[0][series("requests_total", endpoint="/predict", status="200")] == 1101

@@ -15,6 +15,7 @@ from urllib.parse import urljoin
 import pytest
 
 from tests.support import ROOT
+from tests.support.processes import children
 from tests.support.proxies import BEHIND_A_PATH, ROW, ask, block, program, running
 from tests.support.service import free_port, service
 from tests.support.wait import until
@@ -130,8 +131,8 @@ def test_haproxy_asks_another_what_a_killed_service_left_unanswered(behind_hapro
         one.start()
     until(lambda: len(statuses) > 20)
     (master, _) = (one.pid for one in services)
-    for killed in (*Path(f"/proc/{master}/task/{master}/children").read_text().split(), master):
-        os.kill(int(killed), signal.SIGKILL)
+    for killed in (*children(master), master):
+        os.kill(killed, signal.SIGKILL)
     count = len(statuses)
     until(lambda: len(statuses) > count + 30)
     stop.set()

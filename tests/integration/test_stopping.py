@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import ROOT
+from tests.support.processes import children
 from tests.support.service import post, service, start
 from tests.support.wait import until
 
@@ -73,8 +74,7 @@ def all_agree(address):
 
 def workers(process):
     """The workers' process numbers."""
-    path = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-    return {int(number) for number in path.read_text().split()}
+    return set(children(process.pid))
 
 
 def answered(clients):

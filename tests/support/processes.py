@@ -1,0 +1,37 @@
+"""The processes of this machine, as /proc shows them."""
+
+import os
+from pathlib import Path
+
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def children(pid: int) -> list[int]:
+    """The process ids of a process's children; none once it has ended."""
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def _status(pid: int) -> list[str]:
+    """The fields of /proc/PID/stat from the state on, the third of proc(5)."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+
+
+def alive(pid: int) -> bool:
+    try:
+        return _status(pid)[0] != "Z"
+    except OSError:
+        return False
+
+
+def memory(*pids: int) -> float:
+    """The proportional set size of processes, in MiB."""
+    rollups = [Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in pids]
+    return sum(int(text.split("Pss:")[1].split()[0]) for text in rollups) / 1024
+
+
+def cpu_seconds(*pids: int) -> float:
+    """The CPU time of processes so far, in seconds."""
+    return sum(int(ticks) for pid in pids for ticks in _status(pid)[11:13]) / TICKS
