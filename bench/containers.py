@@ -116,14 +116,6 @@ class Containers:
         path = f"/app/models/{NAME}/{version}/manifest.json"
         return decode(docker("exec", self._containers()[0], "cat", path).encode())
 
-    def _expect(self, version: int) -> None:
-        self.load.judge.serving |= {version}
-
-    def _recovered(self, *, wait: float = 1.0) -> None:
-        """Wait until all containers are healthy again and the proxy has noticed it."""
-        until(lambda: len(self.healthy()) == CONTAINERS, 60, 0.2)
-        time.sleep(wait)
-
     def _victim(self) -> str:
         return self._draw.choice(self._containers())
 
@@ -133,29 +125,27 @@ class Containers:
             time.sleep(1)
         return "3 workers killed"
 
+    def _out_and_back(self, out: Sequence[str], seconds: float, back: str) -> float:
+        """Take a container away for so many seconds; return how long the first command took."""
+        victim, began = self._victim(), time.monotonic()
+        docker(*out, victim)
+        took = time.monotonic() - began
+        time.sleep(seconds)
+        docker(back, victim)
+        until(lambda: len(self.healthy()) == CONTAINERS, 60, 0.2)
+        time.sleep(1)  # for the proxy to notice it
+        return took
+
     def _pause(self) -> str:
-        victim = self._victim()
-        docker("pause", victim)
-        time.sleep(4)
-        docker("unpause", victim)
-        self._recovered()
+        self._out_and_back(["pause"], 4, "unpause")
         return "paused for 4 s"
 
     def _kill_and_start(self) -> str:
-        victim = self._victim()
-        docker("kill", victim)
-        time.sleep(1)
-        docker("start", victim)
-        self._recovered()
+        self._out_and_back(["kill"], 1, "start")
         return "killed, and started after 1 s"
 
     def _stop_and_start(self) -> str:
-        victim, began = self._victim(), time.monotonic()
-        docker("stop", "--time", "30", victim)
-        took = time.monotonic() - began
-        docker("start", victim)
-        self._recovered()
-        return f"drained in {took:.1f} s"
+        return f"drained in {self._out_and_back(['stop', '--time', '30'], 0, 'start'):.1f} s"
 
     def _memory(self) -> str:
         victim = self._victim()
@@ -188,7 +178,7 @@ class Containers:
 
     def _retrain(self) -> str:
         version = max(self.load.judge.manifests) + 1
-        self._expect(version)
+        self.load.judge.serving |= {version}
         penalty = str(self._draw.choice([0.5, 2, 5, 20, 50]) * version)
         self.compose("run", "--rm", "--no-deps", "train", ARGS=f"--categorical rank --l2 {penalty}")
         self.follow(version)
@@ -200,7 +190,7 @@ class Containers:
             self._retrain()
             newest = 2
         for version, name in ((newest - 1, str(newest - 1)), (newest, "highest")):
-            self._expect(version)
+            self.load.judge.serving |= {version}
             self.compose("run", "--rm", "--no-deps", "train", f"python -m passfail pin {name} --model {NAME}")
             self.follow(version)
         return "back to the version before, and forward again"
