@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.support import ROOT
-from tests.support.processes import children
+from tests.support.processes import children, sockets
 from tests.support.service import free_port
 from tests.support.wait import until
 
@@ -104,12 +104,11 @@ class Service:
 
 def clients_of(pid: int, port: int) -> set[int]:
     """The local ports of the clients that are connected to a process at its port."""
-    sockets = set()
+    inodes = set()
     for link in Path(f"/proc/{pid}/fd").iterdir():
         with contextlib.suppress(OSError):
-            sockets.update(re.findall(r"socket:\[(\d+)\]", os.readlink(link)))
-    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    return {int(row[2][9:], 16) for row in rows if row[9] in sockets and row[1].endswith(f":{port:04X}")}
+            inodes.update(re.findall(r"socket:\[(\d+)\]", os.readlink(link)))
+    return {one.peer for one in sockets() if one.inode in inodes and one.port == port}
 
 
 class Proxy:

@@ -6,11 +6,11 @@ import signal
 import socket
 import time
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 
 from tests.support import ROOT
+from tests.support.processes import sockets
 from tests.support.service import post, service
 
 ROW = b'{"hours": 7}'
@@ -149,9 +149,8 @@ def test_who_does_not_read_the_end_is_cut_off_too(hurried):
 
 def stands(at, connection):
     """Whether the service has not closed its end of the connection, by the kernel's own table."""
-    ends = [f"{port:04X}" for port in (at[1], connection.getsockname()[1])]
-    lines = "".join(Path(f"/proc/net/{table}").read_text() for table in ("tcp", "tcp6")).splitlines()
-    return any([end[-4:] for end in line.split()[1:3]] == ends and line.split()[3] == "01" for line in lines)
+    ends = (at[1], connection.getsockname()[1])
+    return any((one.port, one.peer) == ends and one.established for one in sockets())
 
 
 def test_a_connection_without_a_further_request_is_closed(connection):

@@ -9,13 +9,12 @@ import signal
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from urllib.parse import urljoin
 
 import pytest
 
 from tests.support import ROOT
-from tests.support.processes import children
+from tests.support.processes import children, sockets
 from tests.support.proxies import BEHIND_A_PATH, ROW, ask, block, program, running
 from tests.support.service import free_port, service
 from tests.support.wait import until
@@ -23,8 +22,7 @@ from tests.support.wait import until
 
 def connections(port):
     """The connections to a port that stand or have been closed of late, by the kernel's table."""
-    lines = "".join(Path(f"/proc/net/{table}").read_text() for table in ("tcp", "tcp6")).splitlines()
-    return {line.split()[1] for line in lines if line.split()[2].endswith(f":{port:04X}")}
+    return {one.port for one in sockets() if one.peer == port}
 
 
 def test_nginx_keeps_its_connection(behind_nginx):

@@ -15,7 +15,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from pathlib import Path
 
 from tests.support import ROOT
 from tests.support.service import free_port
+from tests.support.wait import until
 
 FENCE = re.compile(r"^```console(?P<title> title=[^\n]*)?\n(?P<text>.*?)^```$", re.M | re.S)
 # The parts of a checkout that a command may read, as links, so that a command writes into the copy only.
@@ -116,16 +116,12 @@ class Terminal:
         self.running.clear()
 
     def _wait(self) -> None:
-        deadline = time.monotonic() + 120
-        while time.monotonic() < deadline:
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health/ready", timeout=5).close()
-                return
-            except OSError:
-                time.sleep(0.05)
+        def ready() -> bool:
             if self.running[-1].poll() is not None:
                 raise AssertionError(f"it ended with status {self.running[-1].returncode}")
-        raise AssertionError("no service was ready in time")
+            return urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health/ready", timeout=5).close() is None
+
+        until(ready, 120)
 
 
 @contextmanager

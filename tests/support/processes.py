@@ -1,7 +1,9 @@
-"""The processes of this machine, as /proc shows them."""
+"""The processes and the connections of this machine, as /proc shows them."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -35,3 +37,20 @@ def memory(*pids: int) -> float:
 def cpu_seconds(*pids: int) -> float:
     """The CPU time of processes so far, in seconds."""
     return sum(int(ticks) for pid in pids for ticks in _status(pid)[11:13]) / TICKS
+
+
+class Socket(NamedTuple):
+    """A TCP socket: its own port, the peer's port, whether the connection stands, and its inode."""
+
+    port: int
+    peer: int
+    established: bool
+    inode: str
+
+
+def sockets() -> Iterator[Socket]:
+    """The TCP sockets in the kernel's tables, also those that were closed of late."""
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            _, own, peer, state, *_, inode = line.split()[:10]
+            yield Socket(int(own[-4:], 16), int(peer[-4:], 16), state == "01", inode)

@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 
 from tests.support import ROOT
+from tests.support.processes import sockets
 from tests.support.wait import until
 
 
@@ -75,7 +76,6 @@ def post(address, body, content_type="application/json"):
 
 
 def connected(address):
-    """Whether some client's connection to the service stands, by the kernel's own table."""
+    """Whether some client's connection to the service stands."""
     port = int(address.rsplit(":", 1)[1])
-    with open("/proc/net/tcp") as table:
-        return any(f":{port:04X} " in line and " 01 " in line for line in table)
+    return any(one.established and one.port == port for one in sockets())
