@@ -45,7 +45,7 @@ def _media_types(sent: bytes, accepted: bytes) -> tuple[str, str]:
 
 @lru_cache(64)  # nearly all requests send one of a few types
 def answer_type(accepted: bytes, first: str) -> str:
-    """The response's media type by its Accept header, one of READ; `first` in a tie. Raises NotAcceptable."""
+    """The response's media type, one of READ; `first` in a tie. Raises NotAcceptable."""
     return chosen(ALIASES.sub(JSON_LINES.encode(), accepted), (first, *(offer for offer in READ if offer != first)))
 
 
