@@ -6,12 +6,18 @@
 import hashlib
 import random
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from passfail.errors import RequestError
 from passfail.manifest import Manifest
-from serve.http.messages import Answer, Request
+from serve.http.messages import Answer, Pending, Request, Shape, refusal
+
+if TYPE_CHECKING:
+    from passfail.arrays import Row
+    from serve.registry import RowAnswer, Served
 
 NO_STORE = (b"Cache-Control", b"no-store")  # no proxy and no browser may keep a prediction
 REQUEST_ID = re.compile(rb"[ -~]{1,128}")
@@ -30,6 +36,29 @@ def stamped(answer: Answer, manifest: Manifest, request: Request, request_digest
     if request_digest:
         headers.append((b"X-Request-Digest", request_digest.encode()))
     return Answer(answer.status, headers, answer.body, answer.rows, manifest.name, manifest.version, answer.error)
+
+
+def pending(
+    served: "Served",
+    row: "Row",
+    request: Request,
+    request_digest: str,
+    shape: Shape,
+    write: "Callable[[RowAnswer], Answer]",
+) -> Pending:
+    """The Pending of a request for one row; its Answer has the receipt.
+
+    Parameters
+    ----------
+    shape : the protocol's error format.
+    write : makes the Answer from the model's answer, if there is one.
+    """
+
+    def finish(found: "RowAnswer | RequestError") -> Answer:
+        answer = refusal(found, shape) if isinstance(found, RequestError) else write(found)
+        return stamped(answer, served.model.manifest, request, request_digest)
+
+    return Pending(served, row, finish)
 
 
 def identified(answer: Answer, headers: Mapping[bytes, bytes]) -> Answer:

@@ -29,7 +29,7 @@ from serve.http.messages import (
     json_answer,
     refusal,
 )
-from serve.http.receipt import digest, stamped
+from serve.http.receipt import digest, pending, stamped
 from serve.protocols import management
 from serve.protocols.table_formats import (
     LINES,
@@ -131,7 +131,7 @@ def score(
         wanted = answer_type(request.headers.get(b"accept", b""), JSON_LINES if request.media_type in LINES else JSON)
         x = read(codecs, request)
         if len(x) == 1 and wanted == JSON and served.shadow is None:  # the shadow compares whole requests
-            return Pending(served, x[0].tolist(), partial(_row, served, request, request_digest, error_shape))
+            return pending(served, x[0].tolist(), request, request_digest, error_shape, partial(_row, served))
         logit, probability = served.predict(x, "row {}".format, request_digest)
         stable, outside = model.stable(x, logit), model.outside(x)
         pieces = codecs.json.pieces(model.verdict(logit), logit, probability, stable, {}, outside)
@@ -149,15 +149,8 @@ def score(
     return stamped(answer, model.manifest, request, request_digest)
 
 
-def _row(
-    served: Served, request: Request, request_digest: str, error_shape: Shape, found: RowAnswer | RequestError
-) -> Answer:
-    """The Answer to a request for one row, from the model's answer or the row's error."""
-    if isinstance(found, RequestError):
-        answer = refusal(found, error_shape)
-    else:
-        answer = json_answer(b'{"predictions":[%b]}' % served.codecs.json.write_row(*found), rows=1)
-    return stamped(answer, served.model.manifest, request, request_digest)
+def _row(served: Served, found: RowAnswer) -> Answer:
+    return json_answer(b'{"predictions":[%b]}' % served.codecs.json.write_row(*found), rows=1)
 
 
 def read_rows(codecs: Codecs, raw: msgspec.Raw | UnsetType, name: str) -> Floats:

@@ -18,7 +18,7 @@ from passfail.codecs.tensors import OUTPUTS, Values
 from passfail.errors import MalformedBody, RequestError
 from passfail.model import Model, Outside
 from serve.http.messages import Answer, Pending, Request, Shape, in_one_line, json_answer, refusal
-from serve.http.receipt import digest, stamped
+from serve.http.receipt import digest, pending, stamped
 from serve.protocols import management
 from serve.registry import RowAnswer, Served, Service
 
@@ -269,35 +269,22 @@ def _infer(served: Served, request: Request, request_digest: str) -> Answer | Pe
         x = codec.read(asked.inputs, binary)
         row = x[0].tolist() if alone and len(x) == 1 else None
     if row is not None:
-        return Pending(served, row, partial(_row, served, request, request_digest, asked.id, wanted))
+        return pending(served, row, request, request_digest, ERROR, partial(_row, served, asked.id, wanted))
     logit, probability = served.predict(x, "row {}".format, request_digest)
     values = {name: _values(name, model, x, logit, probability) for name in wanted}
     return _answer(served, asked.id, wanted, values, len(x), model.outside(x))
 
 
-def _row(
-    served: Served,
-    request: Request,
-    request_digest: str,
-    request_id: object,
-    wanted: Mapping[str, bool],
-    found: RowAnswer | RequestError,
-) -> Answer:
-    """The Answer to a request for one row, from the model's answer or the row's error."""
-    manifest = served.model.manifest
-    if isinstance(found, RequestError):
-        answer = refusal(found, ERROR)
-    else:
-        verdict, logit, probability, stable, outside = found
-        values: dict[str, Values] = {
-            "probability": [probability],
-            "logit": [logit],
-            "verdict": [verdict],
-            "label": [manifest.target.labels[verdict]],
-            "stable": [stable is True],
-        }
-        answer = _answer(served, request_id, wanted, values, 1, [outside])
-    return stamped(answer, manifest, request, request_digest)
+def _row(served: Served, request_id: object, wanted: Mapping[str, bool], found: RowAnswer) -> Answer:
+    verdict, logit, probability, stable, outside = found
+    values: dict[str, Values] = {
+        "probability": [probability],
+        "logit": [logit],
+        "verdict": [verdict],
+        "label": [served.model.manifest.target.labels[verdict]],
+        "stable": [stable is True],
+    }
+    return _answer(served, request_id, wanted, values, 1, [outside])
 
 
 def _answer(

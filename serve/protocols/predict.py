@@ -14,8 +14,8 @@ from passfail.codecs.csv_rows import CsvTable
 from passfail.errors import BodyTooLarge, InvalidInstance, Problem, RequestError
 from passfail.explain import evidence, explain
 from serve.http.errors import UnknownParameter, UnsupportedMediaType
-from serve.http.messages import CSV, JSON, JSON_LINES, Answer, Pending, Request, json_answer, refusal
-from serve.http.receipt import digest, stamped
+from serve.http.messages import CSV, JSON, JSON_LINES, Answer, Pending, Request, json_answer, problem, refusal
+from serve.http.receipt import digest, pending, stamped
 from serve.protocols.table_formats import (
     as_csv,
     as_json_lines,
@@ -64,7 +64,7 @@ def predict(service: Service, request: Request) -> Answer | Pending:
             if isinstance(found, np.ndarray):
                 x = found
             elif wanted == JSON and not asked and served.shadow is None:
-                return Pending(served, found, partial(_row, served, request, request_digest))
+                return pending(served, found, request, request_digest, problem, partial(_row, served))
             else:
                 x = codecs.columns.matrix([found])
             place = "$".format if single else "$[{}]".format
@@ -122,13 +122,8 @@ def explained(service: Service, request: Request) -> Answer | Pending:
     return predict(service, replace(request, query=f"{request.query}&explain=true"))
 
 
-def _row(served: Served, request: Request, request_digest: str, found: RowAnswer | RequestError) -> Answer:
-    """The Answer to a request for one row, from the model's answer or the row's error."""
-    if isinstance(found, RequestError):
-        answer = refusal(found)
-    else:
-        answer = json_answer(served.codecs.json.write_row(*found), rows=1)
-    return stamped(answer, served.model.manifest, request, request_digest)
+def _row(served: Served, found: RowAnswer) -> Answer:
+    return json_answer(served.codecs.json.write_row(*found), rows=1)
 
 
 def _answers(
