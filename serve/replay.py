@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from passfail.commandline import Parser
@@ -64,6 +64,8 @@ def _request(path: Path, body: bytes, past: bytes | None) -> Request:
 
 def _differences(past: bytes, now: bytes) -> list[str]:
     """The places where two answers differ, at most LISTED of them."""
+    before: Mapping[str, object]
+    after: Mapping[str, object]
     try:
         before, after = (dict(_places(json.loads(text), "$")) for text in (past, now))
     except ValueError:

@@ -205,7 +205,7 @@ class Config:
         """
         read = _Reader(environ)
         vertex_port = read("AIP_HTTP_PORT", _whole(most=MOST_PORT))
-        given = {"port": vertex_port} if vertex_port else {}
+        given: dict[str, Any] = {"port": vertex_port} if vertex_port else {}
         given |= {
             one.name: value for one in fields(cls) if one.metadata and (value := read(**one.metadata)) is not None
         }
