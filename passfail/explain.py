@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, NotRequired, TypedDict, final
 import numpy as np
 
 from passfail.arrays import Bools, Floats
-from passfail.manifest import Bin, Manifest
+from passfail.manifest import Manifest
+from passfail.measurements import Bin
 from passfail.proof import reference
 from passfail.proof.floats import LARGEST, bisect
 

@@ -20,7 +20,7 @@ from train.model.losses import LOSSES
 from train.solvers.fit import SOLVERS
 from train.solvers.gradient_descent import OPTIMIZERS
 from train.solvers.options import Options
-from train.table.schema import Reading
+from train.table.reading import Reading
 
 LECTURE_DATA = Path("data/hours.csv")
 LECTURE = Options(solver="sgd", standardize=False, lr=0.01, epochs=1000)

@@ -5,7 +5,8 @@ from html import escape
 from pathlib import Path
 from typing import NamedTuple
 
-from passfail.manifest import Coefficient, Manifest, Metrics
+from passfail.manifest import Manifest
+from passfail.measurements import Coefficient, Metrics
 from train.export.checkpoint import Description, Kept
 from train.model.logistic import LogisticModel
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from passfail.arrays import Bools, Floats, Ints
 from passfail.errors import CertificateError
 from passfail.links import LINKS
-from passfail.manifest import Figures
+from passfail.measurements import Figures
 from passfail.proof import exact, reference, samples
 from passfail.proof.reference import Subject
 from passfail.proof.rounding import Stability

@@ -14,7 +14,8 @@ from passfail.arrays import Floats
 from passfail.columns import Column
 from passfail.errors import ConfigError, PassfailError
 from passfail.links import score_at
-from passfail.manifest import Manifest, Proof, claim
+from passfail.manifest import Manifest
+from passfail.measurements import Proof, claim
 from passfail.proof import certificate, reference, samples
 from passfail.runtimes import Runtime, load_runtime
 

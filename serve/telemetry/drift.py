@@ -19,7 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from passfail.arrays import Floats
-from passfail.manifest import Manifest, Spread
+from passfail.manifest import Manifest
+from passfail.measurements import Spread
 from serve.telemetry.shared_counters import FOLDING, SERVED, SharedCounters
 
 LOG = logging.getLogger(__name__)

@@ -15,6 +15,7 @@ import msgspec
 import pytest
 
 from passfail import manifest as contract
+from passfail import measurements
 from passfail.__main__ import main as library
 from serve.http import errors
 from serve.replay import main as replay
@@ -160,7 +161,7 @@ def test_every_command_is_on_the_page_of_commands() -> None:
 
 RECORDS = {
     name: record
-    for name, record in vars(contract).items()
+    for name, record in (vars(contract) | vars(measurements)).items()
     if isinstance(record, type) and issubclass(record, msgspec.Struct) and record.__struct_fields__
 }
 

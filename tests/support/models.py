@@ -19,7 +19,7 @@ from passfail.signing import PublicKey
 from tests.support import DATA, ROOT
 from train.__main__ import main
 from train.model.logistic import LogisticModel
-from train.table.schema import Reading
+from train.table.reading import Reading
 from train.table.table import read_table
 
 AWKWARD = ROOT / "tests" / "fuzz" / "awkward.csv"

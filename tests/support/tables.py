@@ -1,7 +1,7 @@
 """Tables as spreadsheets and other programs write them, and a manifest for each."""
 
 from passfail.manifest import Manifest, Parameters
-from train.table.schema import Reading
+from train.table.reading import Reading
 from train.table.table import Table, read_table
 
 ROWS = [(20.5 + i * 7 % 13, ["north", "south", "east"][i % 3], int(i % 4 == 0 or i % 5 == 0)) for i in range(40)]

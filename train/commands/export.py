@@ -3,7 +3,7 @@
 from argparse import Namespace
 from collections.abc import Mapping
 
-from passfail.manifest import Figures
+from passfail.measurements import Figures
 from train.arguments import model_name, signer_of
 from train.export import checkpoint
 from train.export.publish import export

@@ -13,7 +13,8 @@ import numpy as np
 
 from passfail.arrays import Floats
 from passfail.links import score_at
-from passfail.manifest import Feature, Group, Metrics, Statistics, Training
+from passfail.manifest import Feature
+from passfail.measurements import Group, Metrics, Statistics, Training
 from train.arguments import LECTURE_DATA, chosen_by_folds, model_name, options_of, parse, reading_of, signer_of
 from train.errors import FitError
 from train.evaluation.coefficients import fit_warnings, lines, statistics
@@ -32,7 +33,7 @@ from train.solvers.options import Options
 from train.table.checks import warnings
 from train.table.groups import Groups
 from train.table.raw import raw_rows
-from train.table.schema import Reading
+from train.table.reading import Reading
 from train.table.table import Table, read_rows, read_table
 
 Log = Callable[..., object]

@@ -8,7 +8,8 @@ import torch
 
 from passfail.arrays import Floats
 from passfail.intervals import MOST, Z95
-from passfail.manifest import Coefficient, Feature, Statistics
+from passfail.manifest import Feature
+from passfail.measurements import Coefficient, Statistics
 from train import distributed
 from train.evaluation.profile import Profile, profile
 from train.evaluation.separation import Separation, model_separation

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from passfail.arrays import Floats
-from passfail.manifest import Baseline, Feature, Spread
+from passfail.manifest import Feature
+from passfail.measurements import Baseline, Spread
 
 BINS = 10
 LEVELS = 20  # of a categorical feature with more, neighbours share a bin

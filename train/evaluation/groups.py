@@ -7,7 +7,7 @@ import numpy as np
 from passfail.arrays import Bools, Floats
 from passfail.figures import wilson
 from passfail.links import score_at
-from passfail.manifest import Group, Share
+from passfail.measurements import Group, Share
 from train.errors import FitError
 from train.evaluation.cross_validation import HeldOut, gather
 from train.evaluation.metrics import auc, auc_interval, calibration_error

@@ -11,7 +11,8 @@ from passfail.arrays import Floats
 from passfail.figures import wilson
 from passfail.intervals import Z95
 from passfail.links import score_at
-from passfail.manifest import Bin, Feature, Metrics, Struct
+from passfail.manifest import Feature
+from passfail.measurements import Bin, Metrics, Struct
 from train.evaluation.cross_validation import HeldOut
 from train.evaluation.thresholds import Threshold, at_threshold, counted, probabilities, weights_by_score
 from train.model.links import LINKS

@@ -8,7 +8,7 @@ import torch
 
 from passfail.arrays import Floats
 from passfail.links import score_at
-from passfail.manifest import Struct
+from passfail.measurements import Struct
 from train.errors import FitError
 from train.evaluation.cross_validation import HeldOut
 from train.model.links import LINKS

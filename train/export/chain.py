@@ -10,7 +10,8 @@ import numpy as np
 from passfail.arrays import Floats
 from passfail.codecs import Codecs, codecs
 from passfail.errors import RequestError
-from passfail.manifest import Bin, Manifest, Metrics, Parameters, Statistics
+from passfail.manifest import Manifest, Parameters
+from passfail.measurements import Bin, Metrics, Statistics
 from passfail.proof import reference
 from train.evaluation.metrics import metrics
 from train.export.checkpoint import Kept, Raw

@@ -15,7 +15,8 @@ from safetensors.torch import load_file, save_file
 
 from passfail.arrays import Floats
 from passfail.files import replacing
-from passfail.manifest import PLAIN, Dates, Dialect, Feature, Group, Metrics, Struct, Target, Training
+from passfail.manifest import PLAIN, Dates, Dialect, Feature, Target
+from passfail.measurements import Group, Metrics, Struct, Training
 from train.errors import FitError
 from train.evaluation.metrics import Evaluation
 from train.model.logistic import LogisticModel

@@ -18,7 +18,8 @@ import torch
 
 from passfail.arrays import Floats
 from passfail.errors import CertificateError, PassfailError
-from passfail.manifest import Certificate, Feature, Figures, Manifest, Parameters
+from passfail.manifest import Feature, Manifest, Parameters
+from passfail.measurements import Certificate, Figures
 from passfail.model import Model
 from passfail.proof import certificate as proofs
 from passfail.proof import samples

@@ -19,7 +19,8 @@ from typing import Any, NamedTuple
 import jinja2
 from scipy.special import chdtrc
 
-from passfail.manifest import Coefficient, Feature, Manifest, Share, Training
+from passfail.manifest import Feature, Manifest
+from passfail.measurements import Coefficient, Share, Training
 from passfail.proof.certificate import FIGURES
 from train.evaluation.metrics import Evaluation, constant_log_loss
 from train.export.javascript import to_javascript

@@ -24,7 +24,7 @@ from train.errors import DataError
 from train.table import values
 from train.table.dialects import FALLBACK, HEAD, UTF8, describe, encoding_of, sniff
 from train.table.parts import Block, Job, Part, check_names
-from train.table.schema import Reading
+from train.table.reading import Reading
 
 CHUNK = 4 << 20  # bytes of CSV parsed at a time; their columns stay in the CPU's cache
 PIECE = 1 << 17  # of those that are compared at a time

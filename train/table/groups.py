@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from passfail.arrays import Floats
 from train import distributed
-from train.table.schema import Fault
+from train.table.summary import Fault
 
 MOST = 50  # groups: nobody reads the figures of more
 NO_VALUE = "(missing)"

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from train.errors import DataError
 from train.table.parts import Block, Cells, Job, Part, check_names
-from train.table.schema import Reading
+from train.table.reading import Reading
 
 BATCH = 1 << 15  # rows decoded at a time, or fewer: at most CELLS cells
 CELLS = 1 << 20

@@ -15,7 +15,7 @@ from passfail.arrays import Floats
 from passfail.manifest import MISSING, Dialect
 from train.errors import DataError
 from train.table import values
-from train.table.schema import Reading
+from train.table.reading import Reading
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class Part(ABC):
         if not found:
             return Cells(None, np.full(len(array), np.nan))
         if not as_text and (read := values.numbers(found, decimal)):
-            return Cells("number", _recoded(codes, read[0]), unit=read[1], thousands=read[2])
+            return Cells("number", renumbered(codes, read[0]), unit=read[1], thousands=read[2])
         return Cells("text", codes, found)
 
     def _numbers(self, array: pa.Array) -> Cells:
@@ -114,12 +114,9 @@ class Part(ABC):
         return Cells("number", numbers)
 
 
-def _recoded(codes: Floats, numbers: Sequence[float]) -> Floats:
-    """Map codes (m,), indices or NaN, to numbers[code]; NaN stays."""
-    known = ~np.isnan(codes)
-    found = np.full(len(codes), np.nan)
-    found[known] = np.asarray(numbers, dtype=np.float64)[codes[known].astype(np.intp)]
-    return found
+def renumbered(codes: Floats, new: Sequence[float] | Floats) -> Floats:
+    """Map codes (m,), indices or NaN, to new[code]; NaN stays."""
+    return np.array([*new, np.nan])[np.where(np.isnan(codes), len(new), codes).astype(np.intp)]
 
 
 def check_names(names: Sequence[str], where: str) -> None:

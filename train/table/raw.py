@@ -8,7 +8,7 @@ import numpy as np
 
 from passfail.columns import Column, InvalidValue
 from train.table.readers import open_parts
-from train.table.schema import Reading
+from train.table.reading import Reading
 from train.table.table import Table
 
 ROWS = 200  # of the first block of the first part, at most

@@ -15,7 +15,7 @@ from train.errors import DataError
 from train.table.csv_files import Csv
 from train.table.parquet import Parquet
 from train.table.parts import Part
-from train.table.schema import Reading
+from train.table.reading import Reading
 
 
 class Excel(Csv):

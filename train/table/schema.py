@@ -1,24 +1,24 @@
-"""The role of each column of a table: target, weights, feature or left out; and its faults."""
+"""The role of each column of a table: target, weights, feature or left out."""
 
-import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from msgspec import structs
 
 from passfail.manifest import Dates, Feature, Target
 from passfail.spelling import BOOLEANS, ORDERS, date_number, parsed_date
 from train.table import values
+from train.table.reading import Reading
+from train.table.summary import MOST_TEXTS, Fault, LeftOut, Place, Summary
 
 # The positive value of a target whose two values are not 0 and 1.
 POSITIVE_WORDS = frozenset(["yes", "y", "true", "t", "pass", "passed", "survived", "success", "positive", "admitted"])
 MAX_LEVELS = 100
 MAX_ASKED = 1000  # levels of a column that --categorical names
 FEW = 20  # levels that are never too many, however few the rows
-MOST_TEXTS = 100_000  # distinct texts of a column that are counted; with more, it can't be categorical
 MANY = 5  # values that an error lists
 # Columns that R and pandas write beside the table's own, and names of a column that counts the rows.
 ROW_NAMES, IDENTIFIER = (re.compile(text, re.IGNORECASE) for text in (r"row[._ ]?names?|unnamed: 0", "id|index"))
@@ -26,138 +26,6 @@ OTHER = "other"  # the level of all rare ones
 
 # Two texts of a target are one value if these agree: first the spelling of numbers and booleans, then also the case.
 SPELLINGS: tuple[Callable[[str], str], ...] = (values.canonical, lambda text: values.canonical(text).casefold())
-
-Missing = Literal["error", "drop", "mean", "median", "most-frequent", "indicator"]
-
-
-@dataclass(frozen=True)
-class Reading:
-    """The user's options on a table: the roles of its columns, and the layout of its file.
-
-    Attributes
-    ----------
-    target : the yes/no column; None: the last column.
-    positive : the target's positive value.
-    labels : the names of the (negative, positive) outcome in answers.
-    categorical : columns whose numbers are levels.
-    drop : columns to leave out.
-    weights, cluster : the columns of the rows' weights and of their groups.
-    missing : {column, or "" for all others: the rule for missing cells}, see passfail.manifest.Feature, or "drop" for
-        the row. By default the mean or the most frequent level, if a cell is missing.
-    reference : {column: its reference level}.
-    order : {column: its levels in order}.
-    rare : a level of fewer rows becomes OTHER.
-    fold_case : whether to convert levels to lower case.
-    dates : {column: the parts of its dates that become features}, see passfail.spelling.date_number.
-    group, time : the columns by which rows are held out.
-    by : columns whose groups get figures of their own, features or not.
-    strict : whether to refuse a column that would be left out with a warning.
-    na : further cells that mean missing, besides passfail.manifest.MISSING.
-    separator, decimal, encoding : of CSV; None: found.
-    header : whether CSV has a header.
-    sheet : of an Excel file; None: the first.
-    """
-
-    target: str | None = None
-    positive: str | None = None
-    labels: tuple[str, str] | None = None
-    categorical: tuple[str, ...] = ()
-    drop: tuple[str, ...] = ()
-    weights: str | None = None
-    cluster: str | None = None
-    missing: Mapping[str, Missing] = field(default_factory=dict)
-    reference: Mapping[str, str] = field(default_factory=dict)
-    order: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    rare: int = 0
-    fold_case: bool = False
-    dates: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    group: str | None = None
-    time: str | None = None
-    by: tuple[str, ...] = ()
-    strict: bool = False
-    na: tuple[str, ...] = ()
-    separator: str | None = None
-    decimal: Literal[".", ","] | None = None
-    encoding: str | None = None
-    header: bool = True
-    sheet: str | None = None
-
-    def given(self) -> dict[str, object]:
-        """The options that are not the defaults."""
-        return {name: value for name, value in vars(self).items() if value != getattr(Reading(), name)}
-
-
-Place = tuple[int, int]  # (part, row in it)
-
-
-class Level(NamedTuple):
-    """The number of rows with a text, and the place of the first."""
-
-    rows: int
-    first: Place
-
-
-@dataclass
-class Summary:
-    """The summary of a column's cells, over some rows or all.
-
-    Attributes
-    ----------
-    kinds : as in train.table.parts.Cells.
-    levels : the texts, in the order of this process's codes.
-    too_many : whether there are more texts than MOST_TEXTS.
-    """
-
-    kinds: set[str] = field(default_factory=set)
-    units: set[str] = field(default_factory=set)
-    thousands: set[str] = field(default_factory=set)
-    count: int = 0
-    missing: int = 0
-    first_missing: Place | None = None
-    minimum: float = math.inf
-    maximum: float = -math.inf
-    infinite: Place | None = None
-    negative: Place | None = None
-    levels: dict[str, Level] = field(default_factory=dict)
-    too_many: bool = False
-
-    def add(self, other: "Summary") -> None:
-        """Merge the summary of other rows into this one."""
-        self.kinds |= other.kinds
-        self.units |= other.units
-        self.thousands |= other.thousands
-        self.count += other.count
-        self.missing += other.missing
-        self.minimum = min(self.minimum, other.minimum)
-        self.maximum = max(self.maximum, other.maximum)
-        self.first_missing = _first(self.first_missing, other.first_missing)
-        self.infinite = _first(self.infinite, other.infinite)
-        self.negative = _first(self.negative, other.negative)
-        for text, (count, place) in other.levels.items():
-            level = self.levels.get(text, Level(0, place))
-            self.levels[text] = Level(level.rows + count, min(level.first, place))
-        self.too_many |= other.too_many or len(self.levels) > MOST_TEXTS
-
-    @property
-    def mixed(self) -> bool:
-        """Whether the cells must be read again as texts, because their kinds or units differ."""
-        return "other" in self.kinds or len(self.kinds) > 1 or len(self.units) > 1
-
-
-def _first(a: Place | None, b: Place | None) -> Place | None:
-    return b if a is None else a if b is None else min(a, b)
-
-
-class Fault(Exception):
-    """A column that can't be used, and the place; `option` is the option that allows it, or ""."""
-
-    def __init__(self, place: Place | None, found: str, remedy: str, option: str = "") -> None:
-        super().__init__(f"{found}; {remedy}")
-        self.place, self.option = place, option
-
-
-class LeftOut(Exception):
-    """A column that is not used; the message gives the reason and the remedy."""
 
 
 def target(reading: Reading, name: str, column: Summary) -> tuple[Target, dict[str, float]]:
@@ -210,7 +78,7 @@ def known_feature(known: Feature, column: Summary, fold_case: bool, other: str |
     if column.missing and not known.nullable:
         option = f"--missing '{known.name}={'mean' if known.kind == 'numeric' else 'most-frequent'}'"
         raise Fault(
-            column.first_missing, "missing, which no training row is", f"fill the cell, or use {option}", option
+            column.first["missing"], "missing, which no training row is", f"fill the cell, or use {option}", option
         )
     if known.kind == "numeric":
         if column.kinds - {"number"}:
@@ -267,7 +135,7 @@ def check_weights(column: Summary) -> None:
     """Raise Fault unless a column holds weights: numbers >= 0, at least one of them above 0."""
     numbers = {text: values.plain_number(text) for text in column.levels}
     texts = [column.levels[text].first for text, number in numbers.items() if number is None or number < 0]
-    places = filter(None, [column.first_missing, column.infinite, column.negative, *texts])
+    places = [*column.first.values(), *texts]
     if (place := min(places, default=None)) or column.kinds != {"number"}:
         found = "not a weight"
         raise Fault(place, found, "a weight is a number from 0 up: how many rows the row counts for")
@@ -278,7 +146,7 @@ def check_weights(column: Summary) -> None:
 def groups(column: Summary) -> dict[str, float]:
     """The number of each text in a column of groups; a number stands for itself. Raises Fault."""
     if column.missing:
-        raise Fault(column.first_missing, "missing", "fill the cell: --cluster needs the group of each row")
+        raise Fault(column.first["missing"], "missing", "fill the cell: --cluster needs the group of each row")
     if column.too_many:
         raise Fault(None, f"more than {MOST_TEXTS} different groups", "number the groups from 1 on")
     if len(column.levels) == 1 or (not column.levels and column.minimum == column.maximum):
@@ -301,7 +169,7 @@ def feature(reading: Reading, name: str, column: Summary) -> tuple[Feature, dict
     """
     way = reading.missing.get(name, reading.missing.get(""))
     if way == "error" and column.missing:
-        raise Fault(column.first_missing, "missing", "fill the cell, or choose another --missing")
+        raise Fault(column.first["missing"], "missing", "fill the cell, or choose another --missing")
     if column.count == 0:
         raise LeftOut("no row has a value; it predicts nothing; fill it, or use --drop")
     # A rule that names this column also applies to later rows, even if no row of the table lacks the value.
@@ -309,8 +177,8 @@ def feature(reading: Reading, name: str, column: Summary) -> tuple[Feature, dict
     imputed = 0.0 if nullable else None
     asked = name in reading.categorical or name in reading.order
     if column.kinds == {"number"}:
-        if column.infinite:
-            raise Fault(column.infinite, "not a finite number", "correct the cell or empty it")
+        if place := column.first.get("infinite"):
+            raise Fault(place, "not a finite number", "correct the cell or empty it")
         counts = column.minimum in (0, 1) and column.maximum == column.minimum + column.count - 1
         if ROW_NAMES.fullmatch(name) or (counts and IDENTIFIER.fullmatch(name)):
             raise LeftOut(f"its numbers name the rows; the model would learn their order; rename it or --drop '{name}'")
@@ -391,7 +259,7 @@ def date_numbers(column: Summary, part: str, order: str) -> dict[str, float]:
 def check_order(column: Summary, time: bool) -> dict[str, float]:
     """The number of each text in the column of --group or --time. Raises Fault."""
     if column.missing:
-        raise Fault(column.first_missing, "missing", "every row needs a value of --group or --time")
+        raise Fault(column.first["missing"], "missing", "every row needs a value of --group or --time")
     if column.too_many:
         raise Fault(None, f"more than {MOST_TEXTS} different texts", "use numbers")
     if time and column.levels:

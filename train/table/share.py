@@ -3,9 +3,9 @@
 import hashlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -17,8 +17,9 @@ from train.errors import DataError
 from train.table.csv_files import MOST_FAULTS, Csv, UndecodableError
 from train.table.groups import Groups, groups
 from train.table.out_of_core import TemporaryArray, in_order, ones, pieces
-from train.table.parts import Block, Part
-from train.table.schema import Fault, Level, Place, Reading, Summary
+from train.table.parts import Block, Part, renumbered
+from train.table.reading import Reading
+from train.table.summary import Fault, Level, Place, Summary
 
 PROGRESS = 2.0  # seconds between two lines of progress
 
@@ -161,13 +162,13 @@ class Share:
         for index, (name, new) in enumerate(zip(self.names, block.columns, strict=True)):
             known = self.columns[name]
             texts = list(new.levels)
-            known.add(_moved(new, part, row))
+            known.add(new, part, row)
             if known.too_many:
                 known.levels = {}
                 block.values[index] = 0.0
             elif texts:
                 codes = {text: code for code, text in enumerate(known.levels)}
-                block.values[index] = _renumbered(block.values[index], [codes[text] for text in texts])
+                block.values[index] = renumbered(block.values[index], [codes[text] for text in texts])
         self.x.append(block.values[: len(self.features)].T)
         for array, column in zip(self.others, block.values[len(self.features) :], strict=True):
             array.append(column)
@@ -191,11 +192,11 @@ class Share:
         for part in pieces(self.rows, 1 << 16, x, *others):
             for column, name in zip([*x[part].T, *(other[part] for other in others)], self.names, strict=True):
                 if name in orders:
-                    column[:] = _renumbered(column, orders[name])
+                    column[:] = renumbered(column, orders[name])
             if narrow:
                 block = x[part][:, kept]
                 for at, name in dated:
-                    block[:, at] = _renumbered(block[:, at], orders[name])
+                    block[:, at] = renumbered(block[:, at], orders[name])
                 narrow.append(block)
         x, y = narrow.array(self.rows, len(kept)) if narrow else x, others[0]
         self._other = dict(zip(self.names[len(self.features) :], others, strict=True))
@@ -270,18 +271,19 @@ class _Summarized:
             summary = self.columns[index] = Summary(count=count, missing=len(numbers) - count)
             summary.kinds = {cells.kind} - {None} if count else set()  # type: ignore[assignment]
             if summary.missing:
-                summary.first_missing = (0, int(rows[(~known).argmax()]))
+                summary.first["missing"] = (0, int(rows[(~known).argmax()]))
             if cells.kind == "text":
                 summary.levels = _levels(cells.texts, numbers, known, rows)
-                self.values[index] = _renumbered(numbers, _positions(cells.texts, summary.levels))
+                new = np.cumsum([text in summary.levels for text in cells.texts]) - 1.0
+                self.values[index] = renumbered(numbers, new)
             elif count:
                 summary.units, summary.thousands = {cells.unit}, set(cells.thousands)
                 present = numbers if count == len(numbers) else numbers[known]
                 summary.minimum, summary.maximum = float(present.min()), float(present.max())
                 if summary.minimum < 0:
-                    summary.negative = (0, int(rows[(numbers < 0).argmax()]))
+                    summary.first["negative"] = (0, int(rows[(numbers < 0).argmax()]))
                 if np.isinf([summary.minimum, summary.maximum]).any():
-                    summary.infinite = (0, int(rows[np.isinf(numbers).argmax()]))
+                    summary.first["infinite"] = (0, int(rows[np.isinf(numbers).argmax()]))
 
 
 def _levels(texts: Sequence[str], numbers: Floats, known: Bools, rows: np.ndarray) -> dict[str, Level]:
@@ -295,28 +297,3 @@ def _levels(texts: Sequence[str], numbers: Floats, known: Bools, rows: np.ndarra
     first[codes[::-1]] = rows[there[::-1]]
     counts = np.bincount(codes, minlength=len(texts)).tolist()
     return {t: Level(n, (0, at)) for t, n, at in zip(texts, counts, first.tolist(), strict=True) if n}
-
-
-def _positions(texts: Sequence[str], levels: Mapping[str, Level]) -> list[float]:
-    positions = {text: float(index) for index, text in enumerate(levels)}
-    return [positions.get(text, np.nan) for text in texts]
-
-
-def _moved(summary: Summary, part: int, row: int) -> Summary:
-    """A block's Summary, with its places converted to (part, row in the part)."""
-
-    def moved(place: Place | None) -> Place | None:
-        return place and (part, row + place[1])
-
-    return replace(
-        summary,
-        first_missing=moved(summary.first_missing),
-        infinite=moved(summary.infinite),
-        negative=moved(summary.negative),
-        levels={text: Level(count, (part, row + place[1])) for text, (count, place) in summary.levels.items()},
-    )
-
-
-def _renumbered(codes: Floats, new: Sequence[float]) -> Floats:
-    """Map codes (m,), indices or NaN, to new[code]; NaN stays."""
-    return np.array([*new, np.nan])[np.where(np.isnan(codes), len(new), codes).astype(np.intp)]

@@ -16,8 +16,9 @@ from train.table import schema
 from train.table.groups import Groups
 from train.table.imputation import impute
 from train.table.readers import open_parts
-from train.table.schema import Fault, LeftOut, Reading, Summary
+from train.table.reading import Reading
 from train.table.share import Found, Log, Share, noted
+from train.table.summary import Fault, LeftOut, Summary
 
 
 @dataclass(frozen=True)

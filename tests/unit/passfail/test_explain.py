@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 
 from passfail.explain import STEPS, evidence, explain
-from passfail.manifest import Bin, decode
+from passfail.manifest import decode
+from passfail.measurements import Bin
 from serve.protocols.predict import EXPLAINED
 from tests.support.cases import cases
 

@@ -13,7 +13,7 @@ from train.__main__ import main
 from train.evaluation.cross_validation import cross_validated
 from train.evaluation.metrics import metrics
 from train.solvers.options import Options
-from train.table.schema import Reading
+from train.table.reading import Reading
 from train.table.table import read_table
 
 COLUMNS = ["log loss", "accuracy", "AUC", "Brier", "calib.", "steps", "seconds", "parity"]

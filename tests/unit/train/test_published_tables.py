@@ -6,7 +6,7 @@ from tests.support import DATA
 from train.evaluation.coefficients import statistics
 from train.solvers.fit import fit
 from train.solvers.options import Options
-from train.table.schema import Reading
+from train.table.reading import Reading
 from train.table.table import read_table
 
 # {fit: (the table, the arguments to read it, the options, {term: (estimate, standard error)} as printed)}.

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from passfail.loading import load
-from passfail.manifest import Proof
+from passfail.measurements import Proof
 from passfail.proof import engines
 from passfail.proof.engines import prove, table, wrong
 from passfail.repository import read_verified

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from passfail.columns import row
-from passfail.manifest import Spread
+from passfail.measurements import Spread
 from serve.server.flask_app import create_app
 from serve.settings import Config
 from serve.telemetry import drift as drifting

@@ -23,7 +23,7 @@ from train.evaluation.separation import separation
 from train.solvers.fit import fit
 from train.solvers.options import Options
 from train.solvers.sums import total
-from train.table.schema import Reading
+from train.table.reading import Reading
 from train.table.table import read_table
 
 

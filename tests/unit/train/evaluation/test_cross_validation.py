@@ -10,7 +10,7 @@ from train.evaluation import cross_validation
 from train.evaluation.cross_validation import assign_folds, group_folds, held_out, later_folds
 from train.solvers.fit import fit
 from train.solvers.options import Options
-from train.table.schema import Reading
+from train.table.reading import Reading
 from train.table.table import read_table
 
 

@@ -14,7 +14,7 @@ from train.evaluation.cross_validation import held_out
 from train.evaluation.metrics import auc_interval, calibration, calibration_error, evaluate, inflation, metrics
 from train.model.logistic import LogisticModel
 from train.solvers.options import Options
-from train.table.schema import Reading
+from train.table.reading import Reading
 from train.table.table import read_table
 
 Y = np.array([0, 0, 1, 0, 1, 1, 0, 1], dtype=np.float64)

@@ -8,7 +8,7 @@ from train.__main__ import main
 from train.errors import FitError
 from train.evaluation.penalty import PENALTIES, choose_penalty
 from train.solvers.options import Options
-from train.table.schema import Reading
+from train.table.reading import Reading
 from train.table.table import read_table
 
 # LogisticRegression of scikit-learn 1.9.1 on the same folds, the columns scaled by the rows of each fit. Where all

@@ -16,7 +16,7 @@ from train.errors import DataError, FitError
 from train.evaluation.coefficients import lines, statistics
 from train.solvers.fit import fit
 from train.solvers.options import Options
-from train.table.schema import Reading
+from train.table.reading import Reading
 from train.table.table import read_table
 
 CASES = ROOT / "tests" / "data" / "statistics"

@@ -13,7 +13,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from passfail.manifest import Bin, Feature, Figures, Group, Share, decode
+from passfail.manifest import Feature, decode
+from passfail.measurements import Bin, Figures, Group, Share
 from tests.support import DATA
 from train.__main__ import main
 from train.evaluation.coefficients import fit_warnings

@@ -12,7 +12,7 @@ from train.model.logistic import LogisticModel
 from train.solvers.fit import fit
 from train.solvers.gradient_descent import descend
 from train.solvers.options import Options
-from train.table.schema import Reading
+from train.table.reading import Reading
 from train.table.table import read_table
 
 

@@ -14,7 +14,7 @@ from train.model.losses import LOSSES
 from train.solvers.fit import fit
 from train.solvers.gradient_descent import OPTIMIZERS
 from train.solvers.options import Options
-from train.table.schema import Reading
+from train.table.reading import Reading
 from train.table.table import read_table
 
 

@@ -12,7 +12,7 @@ from train.solvers.fit import fit
 from train.solvers.lasso import lasso_step, subgradient
 from train.solvers.options import Options
 from train.solvers.sums import total
-from train.table.schema import Reading
+from train.table.reading import Reading
 from train.table.table import read_table
 
 

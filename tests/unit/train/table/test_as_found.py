@@ -11,7 +11,7 @@ from openpyxl import Workbook
 from tests.support.tables import ROWS, X, Y, read, text, with_x
 from train.errors import DataError
 from train.table import csv_files
-from train.table.schema import Reading
+from train.table.reading import Reading
 from train.table.table import read_rows, read_table
 
 

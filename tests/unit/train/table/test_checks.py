@@ -10,7 +10,7 @@ from train.evaluation.metrics import evaluate
 from train.model.logistic import LogisticModel
 from train.solvers.options import Options
 from train.table.checks import warnings
-from train.table.schema import Reading
+from train.table.reading import Reading
 from train.table.table import Table, read_table
 
 

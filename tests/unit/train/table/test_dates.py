@@ -15,7 +15,7 @@ from train.errors import DataError
 from train.export.chain import word_faults
 from train.export.checkpoint import Raw
 from train.table.raw import raw_rows
-from train.table.schema import Reading
+from train.table.reading import Reading
 from train.table.table import read_rows, read_table
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from train.errors import DataError
-from train.table.schema import Reading
+from train.table.reading import Reading
 from train.table.table import read_rows, read_table
 
 LINES = ["x,sex,site,code,y", *(f"{i % 7},{'fm'[i % 2]},{['', 'north', 'south'][i % 3]},{i % 2 + 7},{i * 5 % 3 % 2}"

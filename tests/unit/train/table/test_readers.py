@@ -11,7 +11,7 @@ import pytest
 
 from train.errors import DataError
 from train.table import csv_files
-from train.table.schema import Reading
+from train.table.reading import Reading
 from train.table.table import read_table
 
 CSV = "size,city,rank,y\n1.5,Rome,10,no\n,Bonn,9,yes\n-3, NA ,9,yes\n7,Rome,10,no\n"

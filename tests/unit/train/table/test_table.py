@@ -11,7 +11,7 @@ from tests.support.tables import read
 from train.errors import DataError
 from train.solvers.fit import fit
 from train.solvers.options import Options
-from train.table.schema import Reading
+from train.table.reading import Reading
 from train.table.table import read_table
 
 
