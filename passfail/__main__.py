@@ -8,7 +8,7 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from passfail.loading import open_model
 from passfail.repository import choices, find, model_name, pin, read_manifest, read_verified
 from passfail.runtimes import MODEL_FILES
 from passfail.signing import PublicKey
+
+Run = Callable[[argparse.Namespace, PublicKey | None], str]  # a command: its options to the text to print
 
 FOLLOW_SECONDS = 5  # for a running service to serve the pinned version
 
@@ -161,68 +163,52 @@ def run_sql(options: argparse.Namespace, signed_by: PublicKey | None) -> str:
 
 def _parser(environ: Mapping[str, str]) -> Parser:
     runtime = environ.get("RUNTIME") or "onnx"
-    both = Parser(add_help=False)
-    both.add_argument("--model", default=environ.get("MODEL_NAME") or None, help="the model's name (MODEL_NAME)")
-    both.add_argument(
+    every, one = Parser(add_help=False), Parser(add_help=False)
+    every.add_argument("--model", default=environ.get("MODEL_NAME") or None, help="the model's name (MODEL_NAME)")
+    every.add_argument(
         "--models", type=Path, default=Path(environ.get("MODELS_DIR") or "models"),
         help="the repository's folder (MODELS_DIR; default: models)",
     )  # fmt: skip
-    both.add_argument("--runtime", choices=sorted(MODEL_FILES), default=runtime, help="default: onnx (RUNTIME)")
+    every.add_argument("--runtime", choices=sorted(MODEL_FILES), default=runtime, help="default: onnx (RUNTIME)")
+    one.add_argument("--version", type=_version, help="default: the version that would be served")
     examples = ["passfail verify --model admissions", "passfail score new.csv -o scored.csv --model admissions"]
     parser = Parser("passfail", description="Work with exported models.", examples=examples)
     commands = parser.add_subparsers(dest="command", required=True)
-    pins = commands.add_parser(
-        "pin",
-        parents=[both],
-        help="serve a certain version, and wait until a running service does",
-        examples=["passfail pin 3 --model admissions", "passfail pin highest"],
-    )
+
+    def command(run: Run, about: str, *examples: str, parents: Sequence[Parser] = (every, one)) -> Parser:
+        name = run.__name__.removeprefix("run_")
+        shown = [f"passfail {name} {example}" for example in examples]
+        made: Parser = commands.add_parser(name, parents=parents, help=about, examples=shown)
+        made.set_defaults(run=run)
+        return made
+
+    about = "serve a certain version, and wait until a running service does"
+    pins = command(run_pin, about, "3 --model admissions", "highest", parents=[every])
     port = environ.get("PORT") or environ.get("AIP_HTTP_PORT") or "8000"
     pins.add_argument(
         "--service", default=f"http://127.0.0.1:{port}",
         help="wait until the service there follows, if one answers (default: on this machine, at PORT)",
     )  # fmt: skip
     pins.add_argument("version", type=_version, help="a version's number; or highest: follow the highest again")
-    pins.set_defaults(run=run_pin)
-    verifies = commands.add_parser(
-        "verify",
-        parents=[both],
-        help="verify an export, and certify its answers here",
-        examples=["passfail verify --model admissions", "passfail verify --models /srv/models --version 3"],
-    )
-    verifies.add_argument("--version", type=_version, help="default: the version that would be served")
-    verifies.set_defaults(run=run_verify)
-    scores = commands.add_parser(
-        "score",
-        parents=[both],
-        help="answer every row of a file, or of a folder of parts",
-        examples=[
-            "passfail score new.csv -o scored.parquet",
-            "cat new.csv | passfail score - -o - > scored.csv",
-            "passfail score export.csv -o scored.csv --separator ';' --decimal , --encoding windows-1252",
-        ],
-    )
+    about = "verify an export, and certify its answers here"
+    command(run_verify, about, "--model admissions", "--models /srv/models --version 3")
+    scores = command(
+        run_score, "answer every row of a file, or of a folder of parts",
+        "new.csv -o scored.parquet", "- -o - < new.csv > scored.csv",
+        "export.csv -o scored.csv --separator ';' --decimal , --encoding windows-1252",
+    )  # fmt: skip
     scores.add_argument(
         "input", type=Path, help="CSV (also .gz, .zst), Parquet, a folder of such, or -: CSV from stdin"
     )
     scores.add_argument("-o", "--output", type=Path, required=True, help="CSV or Parquet, a folder for a folder, or -")
-    scores.add_argument("--version", type=_version, help="default: the version that would be served")
     scores.add_argument("--strict", action="store_true", help="write nothing if a row is invalid, and no column error")
     scores.add_argument("--explain", action="store_true", help="add each feature's contribution to the logit")
     scores.add_argument("--separator", type=separator, help="separator of CSV's cells; tab for a tab (default: found)")
     scores.add_argument("--decimal", choices=(".", ","), help="decimal mark of CSV (default: the training file's)")
     scores.add_argument("--encoding", type=encoding, help="encoding of CSV (default: UTF-8, or the training file's)")
-    scores.set_defaults(run=run_score)
-    queries = commands.add_parser(
-        "sql",
-        parents=[both],
-        help="write an export as one SELECT over a table",
-        examples=["passfail sql --dialect postgres --table applicants"],
-    )
-    queries.add_argument("--version", type=_version, help="default: the version that would be served")
+    queries = command(run_sql, "write an export as one SELECT over a table", "--dialect postgres --table applicants")
     queries.add_argument("--dialect", required=True, help="bigquery, duckdb, postgres, snowflake, spark or sqlite")
     queries.add_argument("--table", required=True, help="the table's name: applicants, or public.applicants")
-    queries.set_defaults(run=run_sql)
     return parser
 
 

@@ -1,10 +1,12 @@
 """The trainer's command line: commands, options, defaults and help texts."""
 
 import argparse
+import sys
 from argparse import ArgumentTypeError, Namespace
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from passfail import signing
 from passfail.commandline import Parser, separator
@@ -31,6 +33,7 @@ EXAMPLES = (
     "--data my.csv --categorical rank --reference rank=4 --l2 auto",
 )
 AUTO = "auto"  # the value of --l1 or --l2 that lets cross-validation choose
+PARTS = ", ".join([*DATE_PARTS, "days-since-2020-01-01"])
 MISSING = ("mean", "median", "most-frequent", "indicator", "drop", "error")
 
 
@@ -53,9 +56,7 @@ def parse(arguments: Sequence[str] | None = None) -> Namespace:
     model, columns, models, version = _model(), _columns(), _models(), _version()
     fit = command("fit", "fit a model and write its checkpoint", model, columns, examples=EXAMPLES)
     fit.add_argument("--labels", type=_labels, metavar="NO,YES", help="names of the two outcomes in answers")
-    fit.add_argument(
-        "--unit", type=_unit, action="append", default=[], metavar="COLUMN=UNIT", help="unit of a numeric column"
-    )
+    _repeated(fit.add_argument, "--unit", "COLUMN=UNIT", "unit of a numeric column", type=_unit)
     fit.add_argument("--owner", metavar="TEXT", help="who answers for the model, for its report")
     fit.add_argument("--intended-use", metavar="TEXT", help="what the model is for, for its report")
     fit.add_argument("--out-of-scope", metavar="TEXT", help="what the model is not for, for its report")
@@ -151,49 +152,41 @@ def _columns() -> Parser:
     columns = parser.add_argument_group("columns")
     columns.add_argument("--target", help="column to predict, with two values (default: the last)")
     columns.add_argument("--positive", help="value of the target that counts as yes")
-    columns.add_argument(
-        "--categorical", action="append", default=[], metavar="COLUMN", help="column whose numbers name groups"
-    )
-    columns.add_argument(
-        "--drop", action="append", default=[], metavar="COLUMN", help="column to leave out, or several: a,b"
-    )
-    columns.add_argument(
-        "--reference", type=_reference, action="append", default=[], metavar="COLUMN=LEVEL",
-        help="level that the column's other levels are compared with (default: the first)",
-    )  # fmt: skip
-    columns.add_argument(
-        "--order", type=_order, action="append", default=[], metavar="COLUMN=A,B,...",
-        help="levels of a column in order (default: by number, else by the alphabet)",
-    )  # fmt: skip
+    _repeated(columns.add_argument, "--categorical", "COLUMN", "column whose numbers name groups")
+    _repeated(columns.add_argument, "--drop", "COLUMN", "column to leave out, or several: a,b")
+    about = "level that the column's other levels are compared with (default: the first)"
+    _repeated(columns.add_argument, "--reference", "COLUMN=LEVEL", about, type=_reference)
+    about = "levels of a column in order (default: by number, else by the alphabet)"
+    _repeated(columns.add_argument, "--order", "COLUMN=A,B,...", about, type=_order)
     columns.add_argument(
         "--rare", type=_at_least(int, 1), default=0, metavar="ROWS",
         help="pool the levels of fewer rows as the level other, which unseen levels become in the service",
     )  # fmt: skip
     columns.add_argument("--fold-case", action="store_true", help="spell levels in small letters: North is north")
-    columns.add_argument(
-        "--date", dest="dates", type=_date, action="append", default=[], metavar="COLUMN=PART,...",
-        help=f"make numbers of a column of dates: {', '.join(DATE_PARTS)}, days-since-2020-01-01; and {ORDERS[0]} or "
-        f"{ORDERS[1]} if both could be",
-    )  # fmt: skip
+    about = f"make numbers of a column of dates: {PARTS}; and {ORDERS[0]} or {ORDERS[1]} if both could be"
+    _repeated(columns.add_argument, "--date", "COLUMN=PART,...", about, type=_date, dest="dates")
     columns.add_argument(
         "--strict", action="store_true", help="refuse columns that are left out with a warning otherwise"
     )
     columns.add_argument("--weights", metavar="COLUMN", help="column that says how many rows each row counts for")
-    columns.add_argument(
-        "--missing", type=_missing, action="append", default=[], metavar="[COLUMN=]WAY",
-        help=f"what a missing cell becomes: {', '.join(MISSING)}; drop leaves its row out; for one column or for all "
-        "(default: mean for numbers, most-frequent for groups)",
-    )  # fmt: skip
+    about = (
+        f"what a missing cell becomes: {', '.join(MISSING)}; drop leaves its row out; for one column or for all "
+        "(default: mean for numbers, most-frequent for groups)"
+    )
+    _repeated(columns.add_argument, "--missing", "[COLUMN=]WAY", about, type=_missing)
     files = parser.add_argument_group("files", "CSV is read as it is found to be written; these options override that")
     files.add_argument("--separator", type=separator, help="separator of cells; tab for a tab (default: found)")
     files.add_argument("--decimal", choices=(".", ","), help="decimal mark (default: found)")
     files.add_argument("--encoding", help="encoding of the text (default: UTF-8, else found)")
     files.add_argument("--no-header", dest="header", action="store_false", help="the first line is a row")
-    files.add_argument(
-        "--na", action="append", default=[], metavar="TEXT", help="cell that is missing, besides those of the manual"
-    )
+    _repeated(files.add_argument, "--na", "TEXT", "cell that is missing, besides those of the manual")
     files.add_argument("--sheet", help="sheet of an Excel file (default: the first)")
     return parser
+
+
+def _repeated(add: Callable[..., object], option: str, metavar: str, about: str, **settings: Any) -> None:
+    """Add an option that may be given several times."""
+    add(option, action="append", default=[], metavar=metavar, help=about, **settings)
 
 
 def _reference(text: str) -> tuple[str, str]:
@@ -217,8 +210,7 @@ def _date(text: str) -> tuple[str, tuple[str, ...]]:
         for part in set(parts) - set(ORDERS) or {""}:
             date_number("2024-05-31", part)
     except ValueError as error:
-        found = f"takes COLUMN=PART,PART,...: {', '.join(DATE_PARTS)}, days-since-2020-01-01"
-        raise ArgumentTypeError(found) from error
+        raise ArgumentTypeError(f"takes COLUMN=PART,PART,...: {PARTS}") from error
     return name, parts
 
 
@@ -268,21 +260,19 @@ def _add_fitting(parser: Parser) -> None:
 
 def _add_judging(parser: Parser) -> None:
     group = parser.add_argument_group("judging")
-    cost = _at_least(float, 0, strictly=True)
+    cost, share = _at_least(float, 0, strictly=True), _at_least(float, 0, strictly=True, most=1)
     group.add_argument(
         "--folds", type=_at_least(int, 2), default=5, help="number of cross-validation folds (default: 5)"
     )
     group.add_argument("--group", metavar="COLUMN", help="column whose groups of rows stay together in every split")
     group.add_argument("--time", metavar="COLUMN", help="column of times; rows are tested by a fit to earlier rows")
-    group.add_argument(
-        "--by", action="append", default=[], metavar="COLUMN",
-        help="column, or several: a,b; print figures of each group of held-out rows; it need not be a feature",
-    )  # fmt: skip
+    about = "column, or several: a,b; print figures of each group of held-out rows; it need not be a feature"
+    _repeated(group.add_argument, "--by", "COLUMN", about)
     group.add_argument("--test", type=Path, metavar="FILE", help="table to measure on, in place of held-out rows")
     group.add_argument("--cost-fp", type=cost, metavar="COST", help="cost of a false positive (default: 1)")
     group.add_argument("--cost-fn", type=cost, metavar="COST", help="cost of a false negative (default: 1)")
-    group.add_argument("--precision", type=_share, help="precision that the threshold must reach on held-out rows")
-    group.add_argument("--recall", type=_share, help="recall that the threshold must reach on held-out rows")
+    group.add_argument("--precision", type=share, help="precision that the threshold must reach on held-out rows")
+    group.add_argument("--recall", type=share, help="recall that the threshold must reach on held-out rows")
 
 
 def _add_comparison(parser: Parser) -> None:
@@ -359,21 +349,14 @@ def _class_weight(text: str) -> str:
     return text
 
 
-def _share(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value <= 1:
-        raise ArgumentTypeError("must be a number above 0, at most 1")
-    return value
-
-
-def _at_least(kind: type[int] | type[float], least: int, strictly: bool = False) -> Callable[[str], float]:
+def _at_least(
+    kind: type[int] | type[float], least: int, strictly: bool = False, most: float = sys.float_info.max
+) -> Callable[[str], float]:
     def parse(text: str) -> float:
         value = kind(text)
-        if not least <= value < float("inf") or (strictly and value == least):
-            raise ArgumentTypeError(f"must be {'above' if strictly else 'at least'} {least}")
+        if not least <= value <= most or (strictly and value == least):
+            highest = f", at most {most:g}" if most < sys.float_info.max else ""
+            raise ArgumentTypeError(f"must be {'above' if strictly else 'at least'} {least}{highest}")
         return value
 
     parse.__name__ = kind.__name__  # argparse writes "invalid int value" with it
