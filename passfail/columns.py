@@ -90,9 +90,9 @@ class Column:
         dialect: Dialect = PLAIN,
         unit: str = "",
         source: str = "",
+        order: str = "",
         fold_case: bool = False,
         pooled: bool = False,
-        order: str = "",
     ) -> None:
         """Make the rule.
 
@@ -236,21 +236,12 @@ class Columns:
     def __init__(self, manifest: Manifest, max_rows: int) -> None:
         self.max_rows, self.dialect = max_rows, manifest.dialect
         self.parts = {name: [f"{name}.{part}" for part in dates.parts] for name, dates in manifest.dates.items()}
-        sources = {feature: name for name, features in self.parts.items() for feature in features}
-        orders = {feature: manifest.dates[name].order for feature, name in sources.items()}
-        units, fold, pooled = manifest.units, manifest.fold_case, manifest.pooled
-        self._columns = [
-            Column(
-                f,
-                self.dialect,
-                units.get(f.name, ""),
-                sources.get(f.name, ""),
-                fold,
-                f.name in pooled,
-                orders.get(f.name, ""),
-            )
-            for f in manifest.features
-        ]
+        dated = {part: (name, manifest.dates[name].order) for name, parts in self.parts.items() for part in parts}
+        self._columns = []
+        for f in manifest.features:
+            unit, (source, order) = manifest.units.get(f.name, ""), dated.get(f.name, ("", ""))
+            pooled = f.name in manifest.pooled
+            self._columns.append(Column(f, self.dialect, unit, source, order, manifest.fold_case, pooled))
         self.pools = [
             (index, column.name, column.unseen, float(column.feature.levels.index(manifest.pooled[column.name])))
             for index, column in enumerate(self._columns)

@@ -4,9 +4,11 @@ import math
 from typing import Any
 
 import numpy as np
+from msgspec import structs
 
 from passfail.arrays import Bools, Floats
 from passfail.intervals import Z95
+from passfail.measurements import Bin
 
 BINS = 2**20  # of the logit, for the AUC
 
@@ -51,7 +53,6 @@ class Figures:
         pairs = positive.sum() * negative.sum()
         ties = (positive * negative).sum() / 2
         below = np.cumsum(negative) - negative
-        bins = [(i, *self._tenths[:, i].tolist()) for i in range(10) if self._tenths[0, i]]
         return {
             "rows": self.rows,
             "log_loss": self._loss / self.rows,
@@ -63,12 +64,20 @@ class Figures:
             "false_positives": false_positives,
             "true_negatives": true_negatives,
             "false_negatives": false_negatives,
-            "calibration": [
-                dict(zip(("lower", "upper", "rows", "positives", "probability", "low", "high"),
-                         (i / 10, (i + 1) / 10, int(n), int(k), p / n, *wilson(n, k / n)), strict=True))
-                for i, n, k, p in bins
-            ],
-        }  # fmt: skip
+            "calibration": [structs.asdict(found) for found in bins(*self._tenths)],
+        }
+
+
+def bins(rows: Floats, positives: Floats, probability: Floats) -> tuple[Bin, ...]:
+    """The calibration curve: ten Bins of equal width, unless empty.
+
+    rows, positives, probability : (10,), the rows, positive rows and sum of probabilities in each bin.
+    """
+    return tuple(
+        Bin(i / 10, (i + 1) / 10, round(n), round(k), p / n, *wilson(n, k / n))
+        for i, (n, k, p) in enumerate(zip(rows.tolist(), positives.tolist(), probability.tolist(), strict=True))
+        if round(n) > 0
+    )
 
 
 def wilson(n: float, share: float) -> tuple[float, float]:

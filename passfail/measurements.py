@@ -175,14 +175,14 @@ class Coefficient(Struct, frozen=True):
     """
 
     term: str
-    estimate: float | None
-    standard_error: float | None
-    z: float | None
-    p: float | None
-    lower: float | None
-    upper: float | None
-    odds_ratio: float | None
-    note: str
+    estimate: float | None = None
+    standard_error: float | None = None
+    z: float | None = None
+    p: float | None = None
+    lower: float | None = None
+    upper: float | None = None
+    odds_ratio: float | None = None
+    note: str = ""
     tests: dict[str, float] = {}
 
 

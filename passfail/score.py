@@ -9,10 +9,10 @@ import json
 import os
 import platform
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from passfail.figures import Figures
 from passfail.files import replacing
 from passfail.manifest import Feature
 from passfail.model import Model
+from passfail.threads import in_order
 
 ROWS = 2**16  # rows of Parquet, answered at a time
 CSV_ENDS, PARQUET_END = (".csv", ".csv.gz", ".csv.zst"), ".parquet"
@@ -153,11 +154,10 @@ class Files:
     def _run(self, work: Callable[[Any], Scored], items: Iterable[Any], write: Write) -> dict[str, Any]:
         """Answer blocks on all cores, write them in order, and return the receipt's counts."""
         began, rows, refused, unseen, figures = time.perf_counter(), 0, 0, Counter[str](), Figures(self.manifest.link)
-        with ThreadPoolExecutor(self._threads) as pool:
-            for answers, data, outcome in _in_order(pool, work, items, 2 * self._threads):
+        with closing(in_order((partial(work, item) for item in items), self._threads)) as blocks:
+            for answers, data, outcome in blocks:
                 wrong = problems(answers.refused, rows)
                 if wrong and self.scorer.strict:
-                    pool.shutdown(cancel_futures=True)
                     raise InvalidInstance("some rows are wrong", wrong)
                 if outcome is not None:
                     outcome[list(answers.refused)] = np.nan
@@ -177,19 +177,6 @@ def _as_csv(table: pa.Table) -> bytes:
     pa.csv.write_csv(table, buffer, pa.csv.WriteOptions(include_header=False))
     text: bytes = buffer.getvalue().to_pybytes()
     return b"\n" + text[:-1] if text else b""
-
-
-def _in_order(
-    pool: ThreadPoolExecutor, work: Callable[[Any], Scored], items: Iterable[Any], ahead: int
-) -> Iterator[Scored]:
-    """Yield results in the items' order, with at most `ahead` items in work."""
-    waiting = deque[Any]()
-    for item in items:
-        waiting.append(pool.submit(work, item))
-        if len(waiting) > ahead:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
 
 
 @contextmanager

@@ -266,12 +266,12 @@ def _coefficient(
     term: str, estimate: float, error: float, note: str, profiled: Profile | None, options: Options
 ) -> Coefficient:
     if note:
-        return Coefficient(term, None, None, None, None, None, None, None, note)
+        return Coefficient(term, note=note)
     ratio = None
     if options.link == "logit" and term != INTERCEPT and abs(estimate) < 700:
         ratio = math.exp(estimate)
     if options.penalty or error == 0:
-        return Coefficient(term, estimate, None, None, None, None, None, ratio, "")
+        return Coefficient(term, estimate, odds_ratio=ratio)
     z = estimate / error
     lower, upper, p = estimate - Z95 * error, estimate + Z95 * error, math.erfc(abs(z) * 0.5**0.5)
     tests = {}

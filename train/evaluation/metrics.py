@@ -8,7 +8,7 @@ import numpy.typing as npt
 import torch
 
 from passfail.arrays import Floats
-from passfail.figures import wilson
+from passfail.figures import bins
 from passfail.intervals import Z95
 from passfail.links import score_at
 from passfail.manifest import Feature
@@ -118,20 +118,8 @@ def auc_interval(score: Floats, y: Floats, weight: Floats) -> tuple[float, float
 
 
 def calibration(p: Floats, y: Floats, weight: Floats) -> tuple[Bin, ...]:
-    """The calibration curve of p (n,) against y (n,): ten Bins of equal width, unless empty."""
-    rows, positives, probability = _tenths(p, y, weight)
-    return tuple(
-        Bin(
-            i / 10,
-            (i + 1) / 10,
-            round(rows[i]),
-            round(positives[i]),
-            float(probability[i] / rows[i]),
-            *wilson(rows[i], positives[i] / rows[i]),
-        )
-        for i in range(10)
-        if round(rows[i]) > 0
-    )
+    """The calibration curve of p (n,) against y (n,)."""
+    return bins(*_tenths(p, y, weight))
 
 
 def calibration_error(p: Floats, y: Floats, weight: Floats) -> float:

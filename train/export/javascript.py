@@ -3,12 +3,13 @@
 import json
 from pathlib import Path
 
+import msgspec
+
 from passfail.manifest import MISSING, Feature, Manifest
 from passfail.spelling import BOOLEANS
 from train.model.links import POLYNOMIALS
 
 FILENAME = "model.js"
-HIDDEN = "model.js has no hidden layer: the export has no such file"
 _TEMPLATE = Path(__file__).with_name(FILENAME)
 _PLACE = '"the export writes it here"'
 
@@ -21,17 +22,7 @@ def to_javascript(manifest: Manifest) -> bytes | None:
     model = {
         "name": manifest.name,
         "features": [_feature(feature, manifest.pooled.get(feature.name)) for feature in manifest.features],
-        "columns": [
-            {
-                "feature": column.feature,
-                "level": column.level,
-                "missing": column.missing,
-                "center": column.center,
-                "scale": column.scale,
-                "weight": column.weight,
-            }
-            for column in fitted.columns
-        ],
+        "columns": msgspec.to_builtins(fitted.columns),
         "intercept": fitted.intercept,
         "threshold": manifest.logit_threshold,
         "target": manifest.target.name,
@@ -46,14 +37,9 @@ def to_javascript(manifest: Manifest) -> bytes | None:
 
 
 def _feature(feature: Feature, pooled: str | None) -> dict[str, object]:
-    """A feature's description for model.js; `pooled` is the level for unseen levels."""
-    return {
-        "name": feature.name,
-        "levels": feature.levels,
+    """A feature's record, with what model.js would have to derive; `pooled` is the level for unseen levels."""
+    return msgspec.structs.asdict(feature) | {
         "boolean": feature.kind == "categorical" and BOOLEANS.issuperset(feature.levels),
         "nullable": feature.nullable,
         "pooled": None if pooled is None else feature.levels.index(pooled),
-        "fill": feature.fill,
-        "minimum": feature.minimum,
-        "maximum": feature.maximum,
     }

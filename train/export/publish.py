@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -104,28 +105,18 @@ def export(
 
 def _describe(description: Description, model: LogisticModel, kept: Kept, files: Mapping[str, bytes]) -> Manifest:
     """The manifest with its proof, but without its version and without the pages that show it."""
+    described: dict[str, Any] = msgspec.structs.asdict(description)
     draft = Manifest(
         format=contract.FORMAT,
         digest="",
-        name=description.name,
         version=0,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        features=description.features,
-        target=description.target,
         link=description.training.options["link"],  # type: ignore[arg-type]  # the command line has checked it
-        threshold=description.threshold,
         parameters=parameters(model),
         files=_files(files),
         examples=(),
         certificate=None,  # type: ignore[arg-type]  # follows below
-        training=description.training,
-        units=description.units,
-        arguments=description.arguments,
-        dialect=description.dialect,
-        dates=description.dates,
-        pooled=description.pooled,
-        fold_case=description.fold_case,
-        groups=description.groups,
+        **{field: described[field] for field in Manifest.__struct_fields__ if field in described},
     )
     if faults := [*chain.faults(draft, kept, description.kept), *chain.word_faults(draft, description.raw)]:
         raise ExportError(f"the export is not the model that was fitted: {'; '.join(faults)}; train it again")

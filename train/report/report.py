@@ -123,9 +123,7 @@ def _coefficients(manifest: Manifest) -> tuple[Coefficient, ...]:
         return ()
     slopes = [(term(manifest.features[c.feature], c.level, c.missing), c.weight / c.scale) for c in fitted.columns]
     base = fitted.intercept - sum(c.weight * c.center / c.scale for c in fitted.columns)
-    return tuple(
-        Coefficient(name, b, None, None, None, None, None, None, "") for name, b in [(INTERCEPT, base), *slopes]
-    )
+    return tuple(Coefficient(name, slope) for name, slope in [(INTERCEPT, base), *slopes])
 
 
 def _effects(manifest: Manifest) -> tuple[list[Effect], float, float]:

@@ -4,27 +4,22 @@ import mmap
 import os
 import tempfile
 import weakref
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
-from itertools import chain, islice
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from passfail.arrays import Bools, Floats
+from passfail.threads import Job, Result, in_order
 from train.errors import TrainError
 
 RESIDENT = 256 << 20  # bytes of a file that stay mapped before they are released
 # Rows at a time: they fit the CPU's cache, and an operation on them takes much longer than handing over Python's lock.
 BLOCK = 1 << 15
-
-Result = TypeVar("Result")
-Job = Callable[[], Result]
 
 
 class TemporaryArray:
@@ -83,30 +78,6 @@ def pieces(n: int, rows: int, *arrays: npt.NDArray[Any]) -> Iterator[slice]:
             held = 0
             for array in arrays:
                 _release(array)
-
-
-def in_order(jobs: Iterable[Job[Result]], threads: int) -> Iterator[Result]:
-    """Run the jobs in threads, and yield results in order; at most 2 * threads jobs wait or run."""
-    jobs = iter(jobs)
-    first = list(islice(jobs, 2))
-    if len(first) < 2:  # a short table: starting a thread takes longer than the job
-        yield from (job() for job in first)
-        return
-    # After a piece of 32 MB is freed, glibc keeps the memory that blocks free (mallopt(3), M_MMAP_THRESHOLD). Otherwise
-    # it would return that memory and get it again, zeroed, at each operation, which takes longer than the operation.
-    np.empty(31 << 20, dtype=np.uint8)
-    waiting: deque[Future[Result]] = deque()
-    with ThreadPoolExecutor(threads) as pool:
-        try:
-            for job in chain(first, jobs):
-                waiting.append(pool.submit(job))
-                if len(waiting) > 2 * threads:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
 
 
 @contextmanager

@@ -12,11 +12,12 @@ import pyarrow as pa
 
 from passfail.arrays import Bools, Floats
 from passfail.manifest import Dates, Feature, Target
+from passfail.threads import in_order
 from train import distributed
 from train.errors import DataError
 from train.table.csv_files import MOST_FAULTS, Csv, UndecodableError
 from train.table.groups import Groups, groups
-from train.table.out_of_core import TemporaryArray, in_order, ones, pieces
+from train.table.out_of_core import TemporaryArray, ones, pieces
 from train.table.parts import Block, Part, renumbered
 from train.table.reading import Reading
 from train.table.summary import Fault, Level, Place, Summary
