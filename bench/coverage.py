@@ -21,6 +21,7 @@ from train.model.logistic import parameters
 from train.solvers.fit import Fit, fit
 from train.solvers.objective import Objective
 from train.solvers.options import Options
+from train.table.data import Data
 
 TRUE = np.array([-0.5, 1.0, -0.7, 0.4])  # the intercept, then the slopes
 PLACES = (0.1, 0.5, 0.9)  # true probabilities of the rows
@@ -77,7 +78,7 @@ def features_of(x: Floats) -> tuple[Feature, ...]:
 
 def fit_to(x: Floats, y: Floats, link: str) -> Fit:
     """The fit to a table: x (n, d), y (n,)."""
-    return fit(features_of(x), x, y, np.ones(len(y)), Options(link=link), log=lambda line: None)
+    return fit(Data(features_of(x), x, y, np.ones(len(y))), Options(link=link), log=lambda line: None)
 
 
 def fitted_model(x: Floats, y: Floats, link: str) -> SimpleNamespace | None:

@@ -68,6 +68,7 @@ def separated():
     from train.evaluation.coefficients import statistics
     from train.solvers.fit import fit
     from train.solvers.options import Options
+    from train.table.data import Data
 
     generator = np.random.default_rng(0)
     levels = [generator.integers(0, count, 30_162) for count in (7, 16, 7, 14, 6, 5, 2, 43)]
@@ -82,7 +83,7 @@ def separated():
     for x, y in tables:
         features = [Feature(f"x{i}", "numeric", (), c.min().item(), c.max().item(), None) for i, c in enumerate(x.T)]
         began = time.process_time()
-        fitted = fit(features, x, y.astype(np.float64), np.ones(len(y)), Options(), lambda line: None)
+        fitted = fit(Data(features, x, y.astype(np.float64), np.ones(len(y))), Options(), lambda line: None)
         fit_done = time.process_time()
         found = statistics(features, fitted, Options())
         done = time.process_time()
@@ -153,7 +154,7 @@ def measure(who, path):
         began, busy = time.perf_counter(), time.process_time()
         table = read_table(path)
         read = time.perf_counter()
-        model = fit(table.features, table.x, table.y, table.weight, Options(), log=lambda line: None).model
+        model = fit(table.data, Options(), log=lambda line: None).model
         done, busy = time.perf_counter(), time.process_time() - busy
         gradient = np.zeros(table.x.shape[1] + 1)
         with torch.inference_mode():

@@ -128,9 +128,9 @@ def measure(table: Table, options: Options, folds: int, pool: Executor) -> Resul
     row: Result = {"loss": options.loss, "optimizer": options.solver, "activation": activation, "link": options.link}
     began = time.perf_counter()
     try:
-        fitted = fit(table.features, table.x, table.y, table.weight, options, log=lambda line: None)
+        fitted = fit(table.data, options, log=lambda line: None)
         seconds = time.perf_counter() - began
-        logit = cross_validated(table.features, table.x, table.y, table.weight, options, folds)
+        logit = cross_validated(table.data, options, folds)
     except FitError as error:
         return {**row, "failed": str(error)}
     found = metrics(logit, table.y, options.link, 0.5, table.weight)

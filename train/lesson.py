@@ -106,7 +106,7 @@ def lesson(table: Table, options: Options, path: Path) -> None:
 
 def compare(table: Table, options: Options) -> None:
     """Train with the lecture's code and with ours from the same start, and print the difference."""
-    fitted = fit(table.features, table.x, table.y, table.weight, options, log=lambda line: None)
+    fitted = fit(table.data, options, log=lambda line: None)
     start = LogisticModel(table.features)
     initialize(start, options.seed)
     model = starting_at(start.weight.item(), start.bias.item())

@@ -38,9 +38,9 @@ def path(tmp_path):
 
 def everything(path):
     table = read_table(path)
-    result = fit(table.features, table.x, table.y, table.weight, Options(), log=lambda line: None)
+    result = fit(table.data, Options(), log=lambda line: None)
     figures = metrics(logits(result.model, table.x), table.y, "logit", 0.5, table.weight)
-    return table, result, figures, held_out(table.features, table.x, table.y, table.weight, Options())
+    return table, result, figures, held_out(table.data, Options())
 
 
 def test_batches_change_nothing(path, monkeypatch):
@@ -93,7 +93,7 @@ from train.solvers.fit import fit
 from train.solvers.options import Options
 def work(path):
     table = read_table(path)
-    assert fit(table.features, table.x, table.y, table.weight, Options(), lambda line: None).converged
+    assert fit(table.data, Options(), lambda line: None).converged
 """
 WHOLE = """
 from contextlib import redirect_stdout

@@ -31,6 +31,7 @@ from train.fitted import Fitted
 from train.solvers.fit import Fit, fit
 from train.solvers.options import Options
 from train.table.checks import warnings
+from train.table.data import Data
 from train.table.groups import Groups
 from train.table.raw import raw_rows
 from train.table.reading import Reading
@@ -56,11 +57,11 @@ def fitted_model(args: Namespace, log: Log) -> Fitted:
     table = read_table(args.data or LECTURE_DATA, reading_of(args), log)
     units = _units(args, table)
     _print_table(table, args.data or LECTURE_DATA, units, log)
-    rows, path = (table.features, table.x, table.y, table.weight), ""
+    path = ""
     if names := chosen_by_folds(args):
         options.check()
-        options, path = choose_penalty(*rows, options, names, args.folds, table.group)
-    fitted = fit(*rows, options, log)
+        options, path = choose_penalty(table.data, options, names, args.folds, table.group)
+    fitted = fit(table.data, options, log)
     fitted = replace(fitted, notes=tuple(filter(None, (path, *fitted.notes))))
     found = _print_coefficients(table, fitted, options, log)
     scores, by = _held_out(args, table, fitted, options, log)
@@ -68,7 +69,7 @@ def fitted_model(args: Namespace, log: Log) -> Fitted:
     judged = _judge(table, fitted, options, threshold, scores, by)
     _print_figures(judged, table, args.folds, log)
     training = _training(table, fitted, options, found, judged)
-    kept = checkpoint.Kept(*(checkpoint.sample(part) for part in (*judged.sample, judged.score)))
+    kept = checkpoint.Kept(*(checkpoint.sample(part) for part in (*judged.sample[1:], judged.score)))
     both = 0 < kept.y.sum() < len(kept.y)
     measured = metrics(kept.logit, kept.y, options.link, judged.threshold, kept.weight) if both else None
     description = checkpoint.Description(
@@ -110,7 +111,7 @@ class Judgement(NamedTuple):
     metrics : on all rows.
     evaluation : on held-out rows; None if there are too few.
     chosen : the effect of the threshold on the held-out rows.
-    sample : about 100,000 rows of all processes at most, (x, y, weight).
+    sample : about 100,000 rows of all processes at most.
     score : the sample's logits.
     groups : the figures of the groups of --by.
     """
@@ -119,7 +120,7 @@ class Judgement(NamedTuple):
     metrics: Metrics
     evaluation: Evaluation | None
     chosen: Threshold | None
-    sample: list[Floats]
+    sample: Data
     score: Floats
     warnings: tuple[str, ...]
     groups: tuple[Group, ...]
@@ -133,9 +134,7 @@ def _held_out(
     The second value has the groups of --by of the same rows.
     """
     if args.test is None:
-        rows = table.x, table.y, table.weight
-        scores = held_out(table.features, *rows, options, args.folds, table.parts, table.group, table.time)
-        return scores, table.by
+        return held_out(table.data, options, args.folds, table.parts, table.group, table.time), table.by
     x, y, weight, by = read_rows(args.test, table, reading_of(args), log)
     logit, y, weight = gather(logits(fitted.model, x), y, weight)
     return HeldOut(f"the rows of {args.test.name}", logit, y, weight, 0.0), by
@@ -146,13 +145,13 @@ def _judge(
 ) -> Judgement:
     """Measure the fit on all rows and on held-out rows."""
     logit, y, weight = gather(logits(fitted.model, table.x), table.y, table.weight)
-    sample = take_sample(table.x, table.y, table.weight)
+    sample = take_sample(table.data)
     outside = chosen = None
     if scores is not None:
         chosen = at_threshold(options.link, threshold, scores.logit, scores.y, scores.weight)
-        outside = evaluate(scores, options.link, threshold, fitted.losses, table.features, fitted.model, *sample)
+        outside = evaluate(scores, options.link, threshold, fitted.losses, fitted.model, sample)
     measured = metrics(logit, y, options.link, threshold, weight)
-    found = warnings(table.features, sample[0], len(sample[0]) == table.rows, outside)
+    found = warnings(sample.features, sample.x, len(sample.x) == table.rows, outside)
     if outside and outside.metrics.log_loss > max(1.5 * measured.log_loss, measured.log_loss + 0.1):
         found = (*found, f"held-out log loss {outside.metrics.log_loss:.4f} is far above that of all rows, "
                  f"{measured.log_loss:.4f}; the model has learnt rows by heart; --l2 auto shrinks it")  # fmt: skip
@@ -162,7 +161,7 @@ def _judge(
         evaluation=outside,
         chosen=chosen,
         sample=sample,
-        score=logits(fitted.model, sample[0]),
+        score=logits(fitted.model, sample.x),
         warnings=(*table.warnings, *found),
         groups=by_group(scores, options.link, threshold, by),
     )
@@ -170,8 +169,7 @@ def _judge(
 
 def _training(table: Table, fitted: Fit, options: Options, found: Statistics | None, judged: Judgement) -> Training:
     """The manifest's record of the fit."""
-    x, _, weight = judged.sample
-    outside = judged.evaluation
+    sample, outside = judged.sample, judged.evaluation
     return Training(
         data=table.source,
         data_sha256=table.sha256,
@@ -183,7 +181,7 @@ def _training(table: Table, fitted: Fit, options: Options, found: Statistics | N
         metrics=judged.metrics,
         held_out=outside.metrics if outside else None,
         versions={"python": sys.version.split()[0], **{p: version(p) for p in ("torch", "onnx", "onnxruntime")}},
-        baseline=baseline(table.features, x, judged.score, weight),
+        baseline=baseline(table.features, sample.x, judged.score, sample.weight),
         statistics=found,
         calibration=outside.calibration if outside else (),
         warnings=(*judged.warnings, *fit_warnings(fitted.converged, found, options.link)),

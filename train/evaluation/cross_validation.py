@@ -9,13 +9,12 @@ import numpy.typing as npt
 import torch
 
 from passfail.arrays import Bools, Floats
-from passfail.manifest import Feature
 from train import distributed
 from train.errors import FitError
 from train.model.logistic import LogisticModel
 from train.solvers.fit import fit
 from train.solvers.options import Options
-from train.table.imputation import impute
+from train.table.data import Data
 from train.table.out_of_core import BLOCK, blockwise, pieces, taken
 
 # Above this number of rows, one fit with a fifth held out measures as well as a fit for each fold.
@@ -44,10 +43,7 @@ class HeldOut(NamedTuple):
 
 
 def held_out(
-    features: Sequence[Feature],
-    x: Floats,
-    y: Floats,
-    weight: Floats,
+    data: Data,
     options: Options,
     folds: int = 5,
     parts: Sequence[tuple[int, int]] = (),
@@ -60,7 +56,6 @@ def held_out(
 
     Parameters
     ----------
-    x : float64 (n, d). y, weight : float64 (n,).
     folds : the number of folds, >= 2.
     parts : (number, rows) of each part of the table that this process has; by default one part.
     group : float64 (n,); the rows of one group are in one fold.
@@ -70,6 +65,7 @@ def held_out(
     -------
     The scores, or None if an outcome has too few rows to hold some out.
     """
+    _, x, y, weight = data
     counted = y[weight > 0]
     negative, positive = distributed.total(torch.tensor([len(counted) - counted.sum(), counted.sum()])).tolist()
     if min(negative, positive) < folds:  # a fold without an outcome measures nothing
@@ -86,29 +82,20 @@ def held_out(
             how + (", groups kept together" if group is not None else ""),
             list(range(count if crossed else 1)),
         )
-    logit = out_of_fold(features, x, y, weight, options, fold, wanted, later=time is not None)
+    logit = out_of_fold(data, options, fold, wanted, later=time is not None)
     rows = ~np.isnan(logit)
     duplicates, out = _duplicates(x, y, fold, rows), distributed.total(torch.tensor(rows.sum())).item()
     logit, outcome, counts = gather(logit[rows], y[rows], weight[rows])
     return HeldOut(how, logit, outcome, counts, duplicates / out, rows)
 
 
-def cross_validated(
-    features: Sequence[Feature], x: Floats, y: Floats, weight: Floats, options: Options, folds: int
-) -> Floats:
+def cross_validated(data: Data, options: Options, folds: int) -> Floats:
     """The logit (n,) of every row, from a fit to the other folds; stratified and seeded."""
-    return out_of_fold(features, x, y, weight, options, assign_folds(y, folds, options.seed), range(folds))
+    return out_of_fold(data, options, assign_folds(data.y, folds, options.seed), range(folds))
 
 
 def out_of_fold(
-    features: Sequence[Feature],
-    x: Floats,
-    y: Floats,
-    weight: Floats,
-    options: Options,
-    fold: npt.NDArray[np.integer],
-    wanted: Iterable[int],
-    later: bool = False,
+    data: Data, options: Options, fold: npt.NDArray[np.integer], wanted: Iterable[int], later: bool = False
 ) -> Floats:
     """The logits (n,) of the rows in the wanted folds, from fits to the other folds; else NaN.
 
@@ -117,15 +104,14 @@ def out_of_fold(
     fold : (n,), the fold of each row.
     later : whether to fit to the earlier folds only.
     """
-    logit = np.full(len(y), np.nan)
+    logit = np.full(len(data.y), np.nan)
     for one in wanted:
         out = fold == one
         used = fold < one if later else ~out
-        kept, counts = taken(x, used), weight[used]
-        if later and len(set(chain(*distributed.gathered(np.unique(y[used]).tolist())))) < 2:
+        if later and len(set(chain(*distributed.gathered(np.unique(data.y[used]).tolist())))) < 2:
             raise FitError(f"--time: the rows before fold {one} all have one outcome; use fewer --folds")
-        fitted = fit(impute(features, kept, counts), kept, y[used], counts, options, log=lambda line: None)
-        logit[out] = logits(fitted.model, taken(x, out))
+        fitted = fit(data.rows(used), options, log=lambda line: None)
+        logit[out] = logits(fitted.model, taken(data.x, out))
     return logit
 
 
@@ -225,9 +211,10 @@ def gather(*arrays: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
     return [np.concatenate(distributed.gathered(array)) for array in arrays]
 
 
-def sample(x: Floats, y: Floats, weight: Floats) -> list[Floats]:
-    """Evenly spaced rows of all processes, about SAMPLE at most: [x, y, weight]."""
+def sample(data: Data) -> Data:
+    """Evenly spaced rows of all processes, about SAMPLE at most."""
+    features, x, y, weight = data
     total = int(distributed.total(torch.tensor([len(y)])).item())
     step = -(-total // SAMPLE)
     chosen = np.concatenate([x[rows][::step].copy() for rows in pieces(len(x), step * BLOCK, x)])
-    return gather(chosen, y[::step], weight[::step])
+    return Data(features, *gather(chosen, y[::step], weight[::step]))

@@ -17,6 +17,7 @@ from train.evaluation.cross_validation import HeldOut
 from train.evaluation.thresholds import Threshold, at_threshold, counted, probabilities, weights_by_score
 from train.model.links import LINKS
 from train.model.logistic import LogisticModel
+from train.table.data import Data
 from train.table.out_of_core import blockwise
 
 
@@ -135,15 +136,7 @@ def _tenths(p: Floats, y: Floats, weight: Floats) -> tuple[Floats, Floats, Float
 
 
 def evaluate(
-    scores: HeldOut,
-    link: str,
-    threshold: float,
-    losses: Sequence[float],
-    features: Sequence[Feature],
-    model: LogisticModel,
-    x: Floats,
-    y: Floats,
-    weight: Floats,
+    scores: HeldOut, link: str, threshold: float, losses: Sequence[float], model: LogisticModel, sample: Data
 ) -> Evaluation:
     """The Evaluation of held-out scores at a threshold.
 
@@ -151,8 +144,9 @@ def evaluate(
     ----------
     losses : the mean loss before each step of the fit.
     model : the model fitted to all rows.
-    x, y, weight : (n, d), (n,), (n,), a sample of the rows, on which each feature alone is measured.
+    sample : a sample of the rows, on which each feature alone is measured.
     """
+    features, x, y, weight = sample
     logit, outcome, counts = scores.logit, scores.y, scores.weight
     negative, positive = weights_by_score(logit, outcome, counts)
     p = probabilities(link, logit)

@@ -6,25 +6,18 @@ from dataclasses import replace
 import numpy as np
 
 from passfail.arrays import Floats
-from passfail.manifest import Feature
 from train import distributed
 from train.errors import FitError
 from train.evaluation.cross_validation import assign_folds, group_folds, out_of_fold
 from train.evaluation.metrics import metrics
 from train.solvers.options import Options
+from train.table.data import Data
 
 PENALTIES = tuple(10.0 ** (half / 2) for half in range(-6, 9))  # 0.001 to 10,000
 
 
 def choose_penalty(
-    features: Sequence[Feature],
-    x: Floats,
-    y: Floats,
-    weight: Floats,
-    options: Options,
-    names: Sequence[str],
-    folds: int,
-    group: Floats | None = None,
+    data: Data, options: Options, names: Sequence[str], folds: int, group: Floats | None = None
 ) -> tuple[Options, str]:
     """Choose l1, l2 or both by the one-standard-error rule.
 
@@ -32,8 +25,8 @@ def choose_penalty(
 
     Parameters
     ----------
-    x : float64 (n, d). y, weight : float64 (n,). group : as in `held_out`.
     names : "l1", "l2" or both, which are then equal.
+    group : as in `held_out`.
 
     Returns
     -------
@@ -43,6 +36,7 @@ def choose_penalty(
     given = " and ".join(f"--{name}" for name in names)
     if distributed.ranks() > 1:
         raise FitError(f"{given} auto needs one process: choose a number, or start without torchrun")
+    y, weight = data.y, data.weight
     if (rarer := int(min(y.sum(), len(y) - y.sum()))) < folds:
         found = f"only {rarer} rows are {'positive' if y.sum() == rarer else 'negative'}, for {folds} folds"
         raise FitError(f"{given} auto: {found}; use fewer --folds, or a number")
@@ -50,7 +44,7 @@ def choose_penalty(
     losses = np.empty((len(PENALTIES), folds))
     for index, penalty in enumerate(PENALTIES):
         tried = replace(options, **dict.fromkeys(names, penalty))
-        logit = out_of_fold(features, x, y, weight, tried, fold, range(folds))
+        logit = out_of_fold(data, tried, fold, range(folds))
         for one in range(folds):
             out = fold == one
             losses[index, one] = metrics(logit[out], y[out], options.link, 0.5, weight[out]).log_loss

@@ -22,6 +22,7 @@ from train.solvers.gradient_descent import OPTIMIZERS, descend, initialize
 from train.solvers.newton import NewtonSolver, Solution
 from train.solvers.options import Options
 from train.solvers.sums import Rows
+from train.table.data import Data
 from train.table.out_of_core import BLOCK, each, one_thread, pieces
 
 Log = Callable[[str], object]
@@ -58,7 +59,7 @@ class Fit:
     solution: Solution | None = None
 
 
-def fit(features: Sequence[Feature], x: Floats, y: Floats, weight: Floats, options: Options, log: Log) -> Fit:
+def fit(data: Data, options: Options, log: Log) -> Fit:
     """Fit a model, with one block of rows in memory at a time.
 
     The same arguments give the same parameters, bit for bit. With several processes, each has its own share of the
@@ -66,10 +67,7 @@ def fit(features: Sequence[Feature], x: Floats, y: Floats, weight: Floats, optio
 
     Parameters
     ----------
-    features : the d features.
-    x : float64 (n, d), raw values; NaN for missing, the level's index for a category.
-    y : float64 (n,) of 0 and 1.
-    weight : float64 (n,), >= 0, the number of rows for which each row counts, before options.class_weight.
+    data : the rows; their weights are those before options.class_weight.
     options : the options of the solver.
     log : called with one line of text at a time.
 
@@ -78,6 +76,7 @@ def fit(features: Sequence[Feature], x: Floats, y: Floats, weight: Floats, optio
     FitError : options that don't go together, values beyond float64's range, or a solver that diverges.
     """
     options.check()
+    features, x, y, weight = data
     _check_spread(features)
     model = LogisticModel(features, options.hidden, options.activation, options.link, options.intercept)
     table = Blocks(model, x, y, weight, class_factors(y, weight, options.class_weight))

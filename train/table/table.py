@@ -13,6 +13,7 @@ from passfail.manifest import PLAIN, Dates, Dialect, Feature, Target
 from train import distributed
 from train.errors import DataError
 from train.table import schema
+from train.table.data import Data
 from train.table.groups import Groups
 from train.table.imputation import impute
 from train.table.readers import open_parts
@@ -70,6 +71,11 @@ class Table:
     parts: tuple[tuple[int, int], ...] = ()
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+
+    @property
+    def data(self) -> Data:
+        """The rows to fit a model to."""
+        return Data(self.features, self.x, self.y, self.weight)
 
     @property
     def sources(self) -> dict[str, str]:

@@ -17,6 +17,7 @@ from train.evaluation.coefficients import statistics
 from train.model.logistic import parameters
 from train.solvers.fit import fit
 from train.solvers.options import Options
+from train.table.data import Data
 
 FAMILIES = {"logit": sm.families.links.Logit, "probit": sm.families.links.Probit, "cloglog": sm.families.links.CLogLog}
 
@@ -32,7 +33,7 @@ def subject(x, y, **chosen):
     """The part of a manifest that Intervals need."""
     features = tuple(Feature(f"x{i}", "numeric", (), float(c.min()), float(c.max()), None) for i, c in enumerate(x.T))
     options = Options(**chosen)
-    fitted = fit(features, x, y, np.ones(len(y)), options, log=lambda line: None)
+    fitted = fit(Data(features, x, y, np.ones(len(y))), options, log=lambda line: None)
     training = SimpleNamespace(statistics=statistics(features, fitted, options), options=vars(options))
     return SimpleNamespace(
         features=features, parameters=parameters(fitted.model), link=options.link, training=training, threshold=0.5

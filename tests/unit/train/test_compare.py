@@ -144,7 +144,7 @@ def test_the_table_is_read_as_fit_reads_it(run, counted):
 
     assert [weighted.status, plain.status, len(counted)] == [0, 0, 5]
     table = read_table(DATA / "womensrole.csv", Reading(positive="agree", weights="people"))
-    logit = cross_validated(table.features, table.x, table.y, table.weight, Options(), 2)
+    logit = cross_validated(table.data, Options(), 2)
     newton = metrics(logit, table.y, "logit", 0.5, table.weight).log_loss
     assert weighted.rows[1]["log_loss"] == newton
     assert weighted.rows[0]["log_loss"] == pytest.approx(newton, rel=1e-3)

@@ -6,6 +6,7 @@ from tests.support import DATA
 from train.evaluation.coefficients import statistics
 from train.solvers.fit import fit
 from train.solvers.options import Options
+from train.table.data import Data
 from train.table.reading import Reading
 from train.table.table import read_table
 
@@ -122,5 +123,5 @@ def described(name, reading, options, published):
     """(Statistics of the fit, what is published)."""
     table, options = read_table(DATA / f"{name}.csv", Reading(**reading)), Options(**options)
     rows = table.x, table.y, table.weight
-    fitted = fit(table.features, *rows, options, lambda line: None)
+    fitted = fit(Data(table.features, *rows), options, lambda line: None)
     return statistics(table.features, fitted, options), published

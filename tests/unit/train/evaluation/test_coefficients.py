@@ -23,6 +23,7 @@ from train.evaluation.separation import separation
 from train.solvers.fit import fit
 from train.solvers.options import Options
 from train.solvers.sums import total
+from train.table.data import Data
 from train.table.reading import Reading
 from train.table.table import read_table
 
@@ -34,7 +35,7 @@ def described(x, y, names=None, weight=None, **options):
     features = [Feature(name, "numeric", (), 0.0, 1.0, None) for name in names]
     x, y = (np.array(a, dtype=np.float64) for a in (x, y))
     weight = np.ones(len(y)) if weight is None else np.asarray(weight, dtype=np.float64)
-    fitted = fit(features, x, y, weight, options, lambda line: None)
+    fitted = fit(Data(features, x, y, weight), options, lambda line: None)
     return fitted, statistics(features, fitted, options)
 
 
@@ -117,7 +118,7 @@ def test_admissions_and_study_hours_have_their_published_tables():
     ]:
         table = read_table(DATA / f"{name}.csv", Reading(categorical=categorical))
         rows = table.x, table.y, table.weight
-        fitted = fit(table.features, *rows, Options(), lambda line: None)
+        fitted = fit(Data(table.features, *rows), Options(), lambda line: None)
         found = statistics(table.features, fitted, Options())
         digits = len(errors.split(".")[-1])
 

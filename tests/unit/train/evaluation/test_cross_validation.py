@@ -10,6 +10,7 @@ from train.evaluation import cross_validation
 from train.evaluation.cross_validation import assign_folds, group_folds, held_out, later_folds
 from train.solvers.fit import fit
 from train.solvers.options import Options
+from train.table.data import Data
 from train.table.reading import Reading
 from train.table.table import read_table
 
@@ -32,12 +33,12 @@ def test_what_missing_cells_become_is_not_taken_from_the_rows_held_out(monkeypat
     ]
     seen = []
 
-    def watched(features, part, *arguments, **keywords):
-        seen.append((features, part))
-        return fit(features, part, *arguments, **keywords)
+    def watched(data, *arguments, **keywords):
+        seen.append((data.features, data.x))
+        return fit(data, *arguments, **keywords)
 
     monkeypatch.setattr(cross_validation, "fit", watched)
-    held_out(features, x, y, np.ones(n), Options(l2=1.0))
+    held_out(Data(features, x, y, np.ones(n)), Options(l2=1.0))
 
     assert [len(part) for _, part in seen] == [48] * 5
     for used, part in seen:
@@ -50,17 +51,17 @@ def test_what_missing_cells_become_is_not_taken_from_the_rows_held_out(monkeypat
 def test_every_row_is_held_out_once_and_each_fold_has_its_share(admissions, monkeypatch):
     parts = []
 
-    def watched(features, x, y, *arguments, **keywords):
-        parts.append((len(y), y.mean()))
-        return fit(features, x, y, *arguments, **keywords)
+    def watched(data, *arguments, **keywords):
+        parts.append((len(data.y), data.y.mean()))
+        return fit(data, *arguments, **keywords)
 
     monkeypatch.setattr(cross_validation, "fit", watched)
-    scores = held_out(admissions.features, admissions.x, admissions.y, admissions.weight, Options(), folds=4)
+    scores = held_out(admissions.data, Options(), folds=4)
 
     assert (len(scores.logit), scores.how) == (400, "4-fold cross-validation")
     assert all(abs(rows - 300) <= 1 and abs(share - admissions.y.mean()) < 0.004 for rows, share in parts)
     monkeypatch.setattr(cross_validation, "MOST_CROSS_VALIDATED", 399)
-    fifth = held_out(admissions.features, admissions.x, admissions.y, admissions.weight, Options())
+    fifth = held_out(admissions.data, Options())
     assert (len(fifth.logit), fifth.how) == (81, "a fifth of the rows held out")
     assert len(parts) == 5
 
@@ -70,13 +71,13 @@ def test_nine_positive_rows_are_spread_over_five_folds_and_four_are_too_few(admi
         rows = np.r_[np.flatnonzero(admissions.y)[:count], np.flatnonzero(admissions.y == 0)]
         x, y, weight = admissions.x[rows], admissions.y[rows], np.ones(len(rows))
 
-        assert (held_out(admissions.features, x, y, weight, Options()) is not None) == answered
+        assert (held_out(Data(admissions.features, x, y, weight), Options()) is not None) == answered
         assert max(np.bincount(assign_folds(y, 5, 0)[y == 1], minlength=5)) == -(-count // 5)
 
 
 def test_rows_of_weight_0_are_not_held_out(admissions):
     weight = np.where(np.cumsum(admissions.y) <= 4, 1.0, 0.0)  # four positive rows
-    assert held_out(admissions.features, admissions.x, admissions.y, weight, Options()) is None
+    assert held_out(Data(admissions.features, admissions.x, admissions.y, weight), Options()) is None
 
 
 @pytest.mark.parametrize("folds", [255, 256, 300])
@@ -97,10 +98,10 @@ def test_a_column_of_large_numbers_does_not_make_rows_equal(far):
     y = (generator.random(200) < 0.5).astype(float)
     features = [Feature("a", "numeric", (), far, far, None), Feature("b", "numeric", (), -4.0, 4.0, None)]
 
-    assert held_out(features, x, y, np.ones(200), Options(l2=1.0)).repeated == 0
+    assert held_out(Data(features, x, y, np.ones(200)), Options(l2=1.0)).repeated == 0
     again, y = np.vstack([x, x[:50]]), np.append(y, y[:50])
     again[:50, 0], again[200:, 0] = -0.0, 0.0
-    assert held_out(features, again, y, np.ones(250), Options(l2=1.0)).repeated > 0.2
+    assert held_out(Data(features, again, y, np.ones(250)), Options(l2=1.0)).repeated > 0.2
 
 
 def test_groups_are_dealt_to_folds_as_by_scikit_learn():
@@ -130,12 +131,12 @@ def test_rows_are_scored_by_fits_to_other_groups_or_to_earlier_rows(admissions, 
     x = np.column_stack([np.arange(n, dtype=np.float64), admissions.x[:, 1:]])
     column = np.arange(n) * 7.0 % n if kind == "time" else np.arange(n) // 4 * 1.0
 
-    def watched(features, part, *arguments, **keywords):
-        seen.append(part[:, 0].astype(int))
-        return fit(features, part, *arguments, **keywords)
+    def watched(data, *arguments, **keywords):
+        seen.append(data.x[:, 0].astype(int))
+        return fit(data, *arguments, **keywords)
 
     monkeypatch.setattr(cross_validation, "fit", watched)
-    scores = held_out(admissions.features, x, admissions.y, admissions.weight, Options(), 4, **{kind: column})
+    scores = held_out(Data(admissions.features, x, admissions.y, admissions.weight), Options(), 4, **{kind: column})
 
     assert len(seen) == 4
     if kind == "group":

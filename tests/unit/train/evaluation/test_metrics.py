@@ -64,7 +64,7 @@ def test_metrics_by_hand():
 
 
 def test_calibration_bins_hold_all_rows_with_wilsons_interval(admissions):
-    scores = held_out(admissions.features, admissions.x, admissions.y, admissions.weight, Options())
+    scores = held_out(admissions.data, Options())
     p = 1 / (1 + np.exp(-scores.logit))
     bins = calibration(p, scores.y, scores.weight)
 
@@ -79,10 +79,9 @@ def test_calibration_bins_hold_all_rows_with_wilsons_interval(admissions):
 
 
 def test_the_evaluation_is_consistent_with_itself(admissions):
-    scores = held_out(admissions.features, admissions.x, admissions.y, admissions.weight, Options())
+    scores = held_out(admissions.data, Options())
     model = LogisticModel(admissions.features)
-    rows = admissions.features, model, admissions.x, admissions.y, admissions.weight
-    found = evaluate(scores, "logit", 0.5, tuple(range(1000)), *rows)
+    found = evaluate(scores, "logit", 0.5, tuple(range(1000)), model, admissions.data)
 
     fall, hit = np.array(found.roc).T
     assert (found.roc[0], found.roc[-1]) == ((0.0, 0.0), (1.0, 1.0))

@@ -8,6 +8,7 @@ from train.__main__ import main
 from train.errors import FitError
 from train.evaluation.penalty import PENALTIES, choose_penalty
 from train.solvers.options import Options
+from train.table.data import Data
 from train.table.reading import Reading
 from train.table.table import read_table
 
@@ -24,7 +25,7 @@ EXPECTED = {
 @pytest.mark.parametrize("names", EXPECTED, ids=" ".join)
 def test_the_path_is_that_of_scikit_learn_and_the_choice_its_largest_within_an_error(names):
     table = read_table(DATA / "admissions.csv", Reading(drop=("rank",)))
-    options, said = choose_penalty(table.features, table.x, table.y, table.weight, Options(), names, 5)
+    options, said = choose_penalty(table.data, Options(), names, 5)
 
     expected, chosen = EXPECTED[names]
     assert (options.l1, options.l2) == tuple(chosen if name in names else 0.0 for name in ("l1", "l2"))
@@ -37,7 +38,7 @@ def test_the_path_is_that_of_scikit_learn_and_the_choice_its_largest_within_an_e
 def test_too_few_rows_of_an_outcome_are_counted():
     y = np.array([1.0] * 4 + [0.0] * 30)
     with pytest.raises(FitError, match="--l1 auto: only 4 rows are positive, for 5 folds; use fewer --folds"):
-        choose_penalty((), np.zeros((34, 0)), y, np.ones(34), Options(), ["l1"], 5)
+        choose_penalty(Data((), np.zeros((34, 0)), y, np.ones(34)), Options(), ["l1"], 5)
 
 
 def test_a_model_that_learnt_rows_by_heart_is_told_of_and_mended(tmp_path, capsys):

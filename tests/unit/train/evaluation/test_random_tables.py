@@ -17,6 +17,7 @@ from passfail.manifest import Feature
 from train.evaluation.coefficients import statistics
 from train.solvers.fit import fit
 from train.solvers.options import Options
+from train.table.data import Data
 
 # The loss of a row whose score is this far on its own side.
 LOSSES = {"logit": lambda m: np.logaddexp(0, -m), "probit": lambda m: -log_ndtr(m)}
@@ -49,7 +50,7 @@ def described(x, y, weight=None, groups=None, **options):
     """(Fit, Statistics) of numeric columns."""
     features = [Feature(f"x{i}", "numeric", (), float(c.min()), float(c.max()), None) for i, c in enumerate(x.T)]
     weight = np.ones(len(y)) if weight is None else weight
-    fitted = fit(features, x, y, weight, Options(**options), lambda line: None)
+    fitted = fit(Data(features, x, y, weight), Options(**options), lambda line: None)
     return fitted, statistics(features, fitted, Options(**options), groups)
 
 

@@ -16,6 +16,7 @@ from train.errors import DataError, FitError
 from train.evaluation.coefficients import lines, statistics
 from train.solvers.fit import fit
 from train.solvers.options import Options
+from train.table.data import Data
 from train.table.reading import Reading
 from train.table.table import read_table
 
@@ -29,14 +30,16 @@ def described(x, y, weight=None, **options):
         Feature(f"x{i}", "numeric", (), float(low), float(high), None)
         for i, (low, high) in enumerate(zip(x.min(0), x.max(0), strict=True))
     ]
-    fitted = fit(features, x, y, np.ones(len(y)) if weight is None else weight, Options(**options), lambda line: None)
+    fitted = fit(
+        Data(features, x, y, np.ones(len(y)) if weight is None else weight), Options(**options), lambda line: None
+    )
     return fitted, statistics(features, fitted, Options(**options))
 
 
 def case(name, weights=None, **options):
     """(Fit, Statistics) of one of the tables."""
     table = read_table(CASES / f"{name}.csv", Reading(weights=weights))
-    fitted = fit(table.features, table.x, table.y, table.weight, Options(**options), lambda line: None)
+    fitted = fit(table.data, Options(**options), lambda line: None)
     return fitted, statistics(table.features, fitted, Options(**options))
 
 
@@ -141,7 +144,7 @@ def test_a_weight_counts_rows_in_the_degrees_of_freedom_and_in_bic():
 def test_the_size_of_the_weights_does_not_make_separation(scale):
     table = read_table(CASES / "weights_int.csv", Reading(weights="w"))
     plain, scaled = (
-        fit(table.features, table.x, table.y, table.weight * factor, Options(), lambda line: None)
+        fit(Data(table.features, table.x, table.y, table.weight * factor), Options(), lambda line: None)
         for factor in (1.0, scale)
     )
 
@@ -231,7 +234,7 @@ def test_profile_intervals_of_admissions_are_rs():
     """confint of R's glm, which interpolates: three or four digits."""
     table = read_table(DATA / "admissions.csv", Reading(categorical=("rank",)))
     options = Options(intervals="profile")
-    fitted = fit(table.features, table.x, table.y, table.weight, options, lambda line: None)
+    fitted = fit(table.data, options, lambda line: None)
     found = statistics(table.features, fitted, options)
 
     lower = [-6.271620, 0.000138, 0.160296, -1.300889, -2.027671, -2.400027]
@@ -266,7 +269,7 @@ def test_clustered_errors_are_statsmodels(link):
         y = (x @ [0.8, -0.4] + generator.normal(size=25)[group] + generator.logistic(size=300) > 0).astype(float)
         features = [Feature(f"x{i}", "numeric", (), float(c.min()), float(c.max()), None) for i, c in enumerate(x.T)]
         options = Options(link=link, cluster="school")
-        fitted = fit(features, x, y, np.ones(300), options, lambda line: None)
+        fitted = fit(Data(features, x, y, np.ones(300)), options, lambda line: None)
         found = statistics(features, fitted, options, 7.5 * group)
         kind = sm.Logit if link == "logit" else sm.Probit
         right = kind(y, sm.add_constant(x)).fit(

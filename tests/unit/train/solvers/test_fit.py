@@ -18,7 +18,7 @@ from train.table.table import read_table
 
 def fitted(name, options=None, **columns):
     table = read_table(DATA / f"{name}.csv", Reading(**columns))
-    return table, fit(table.features, table.x, table.y, table.weight, options or Options(), log=lambda line: None)
+    return table, fit(table.data, options or Options(), log=lambda line: None)
 
 
 def raw(model):
@@ -84,9 +84,7 @@ def test_a_small_table_is_fitted_on_one_thread_and_torch_has_its_threads_back():
     torch.set_num_threads(2)
     try:
         options = Options(solver="sgd", epochs=2)
-        fit(
-            table.features, table.x, table.y, table.weight, options, lambda line: during.append(torch.get_num_threads())
-        )
+        fit(table.data, options, lambda line: during.append(torch.get_num_threads()))
         assert (during, torch.get_num_threads()) == ([1, 1], 2)
     finally:
         torch.set_num_threads(before)
@@ -134,7 +132,7 @@ def timestamps(tmp_path):
     rows = "".join(f"{a:.0f},{b:.4f},{c:d}\n" for a, b, c in zip(time, generator.normal(size=200), y, strict=True))
     (tmp_path / "t.csv").write_text(f"seen,x,y\n{rows}")
     table = read_table(tmp_path / "t.csv")
-    return lambda **options: fit(table.features, table.x, table.y, table.weight, Options(**options), lambda line: None)
+    return lambda **options: fit(table.data, Options(**options), lambda line: None)
 
 
 def test_a_timestamp_that_is_not_standardised_is_named_if_the_fit_does_not_converge(timestamps):

@@ -14,6 +14,7 @@ from train.model.losses import LOSSES
 from train.solvers.fit import fit
 from train.solvers.gradient_descent import OPTIMIZERS
 from train.solvers.options import Options
+from train.table.data import Data
 from train.table.reading import Reading
 from train.table.table import read_table
 
@@ -22,7 +23,7 @@ def fitted(name="study_hours", **options):
     table = read_table(DATA / f"{name}.csv", Reading(categorical=["rank"] if name == "admissions" else []))
     options = Options(**{"lr": OPTIMIZERS[options["solver"]].lr, **options})
     lines = []
-    result = fit(table.features, table.x, table.y, table.weight, options, lines.append)
+    result = fit(table.data, options, lines.append)
     return table, result, lines
 
 
@@ -87,7 +88,7 @@ def test_a_weight_counts_as_repeated_rows(solver, loss, hidden):
     options = Options(solver=solver, loss=loss, hidden=hidden, lr=OPTIMIZERS[solver].lr, l2=0.5, epochs=6)
 
     def logit(rows, weight):
-        result = fit(table.features, table.x[rows], table.y[rows], weight, options, lambda line: None)
+        result = fit(Data(table.features, table.x[rows], table.y[rows], weight), options, lambda line: None)
         return logits(result.model, table.x), result.losses
 
     (weighted, losses), (repeated, those) = (
@@ -103,7 +104,7 @@ def test_class_weights_multiply_the_rows_of_an_outcome():
     options = Options(solver="adam", lr=0.1, epochs=15, standardize=False)
 
     def parameters(options, weight=table.weight):
-        model = fit(table.features, table.x, table.y, weight, options, lambda line: None).model
+        model = fit(Data(table.features, table.x, table.y, weight), options, lambda line: None).model
         return model.weight.item(), model.bias.item()
 
     by_hand = parameters(options, np.where(table.y == 1, 3.0, 0.5))
@@ -146,7 +147,7 @@ def test_divergence_is_one_line():
 
 def test_newton_says_what_it_does_not_fit():
     with pytest.raises(FitError, match="choose another --solver"):
-        fit((), np.zeros((1, 1)), np.zeros(1), np.ones(1), Options(loss="hinge"), print)
+        fit(Data((), np.zeros((1, 1)), np.zeros(1), np.ones(1)), Options(loss="hinge"), print)
 
 
 def test_a_seed_is_a_start():

@@ -18,7 +18,7 @@ from train.table.table import read_table
 
 def fitted(name="infert", reading=None, **options):
     table = read_table(DATA / f"{name}.csv", reading or Reading())
-    found = fit(table.features, table.x, table.y, table.weight, Options(**options), lambda line: None)
+    found = fit(table.data, Options(**options), lambda line: None)
     return table, found
 
 

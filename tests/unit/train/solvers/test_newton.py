@@ -16,6 +16,7 @@ from train.solvers.fit import fit
 from train.solvers.objective import firth_terms, inverse, log_determinant
 from train.solvers.options import Options
 from train.solvers.sums import total
+from train.table.data import Data
 
 every_link = pytest.mark.parametrize("link", LINKS)
 
@@ -33,7 +34,7 @@ def fitted(x, y, weight=None, **options):
     features = [Feature(f"x{i}", "numeric", (), *limits, None) for i, limits in enumerate(ranges)]
     weight = torch.ones_like(y) if weight is None else weight
     rows = x.numpy(), y.numpy(), weight.numpy()
-    return fit(features, *rows, Options(**options), lambda line: None)
+    return fit(Data(features, *rows), Options(**options), lambda line: None)
 
 
 def at_the_end(result, link="logit"):

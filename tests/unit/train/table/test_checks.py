@@ -40,9 +40,9 @@ def table(columns, y):
 
 def found_in(columns, y):
     found = table(columns, y)
-    scores = held_out(found.features, found.x, found.y, found.weight, Options(l2=1.0))
+    scores = held_out(found.data, Options(l2=1.0))
     model = LogisticModel(found.features)
-    outside = evaluate(scores, "logit", 0.5, (1.0,), found.features, model, found.x, found.y, found.weight)
+    outside = evaluate(scores, "logit", 0.5, (1.0,), model, found.data)
     return warnings(found.features, found.x, True, outside)
 
 

@@ -120,7 +120,7 @@ def test_what_missing_cells_become_counts_a_row_as_often_as_its_weight(tmp_path,
     repeated = read(tmp_path, "size,city,y\n" + "".join(f"{r},{y}\n" * w for r, y, w in rows), missing=missing)
 
     assert [f.fill for f in weighted.features] == pytest.approx([f.fill for f in repeated.features], rel=1e-14)
-    one, other = (fit(t.features, t.x, t.y, t.weight, Options(), print).model for t in (weighted, repeated))
+    one, other = (fit(t.data, Options(), print).model for t in (weighted, repeated))
     np.testing.assert_allclose(one.weight.detach(), other.weight.detach(), rtol=1e-9)
 
 
