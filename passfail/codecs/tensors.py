@@ -22,6 +22,7 @@ from passfail.errors import InvalidInstance, MalformedBody, Problem
 FLOATS = {"FP16": "<f2", "FP32": "<f4", "FP64": "<f8"}
 INTEGERS = {f"{sign}INT{bits}": f"<{sign.lower() or 'i'}{bits // 8}" for sign in ("", "U") for bits in (8, 16, 32, 64)}
 EXACT = 2**53  # float64 holds every whole number up to here
+DATATYPES = (*FLOATS, *INTEGERS, "BYTES")
 OTHER_COUNT = "doesn't hold as many values as the shape says"
 
 # The outputs of an answer, unless the request names fewer. `stable` is also false if it is unknown (hidden layer).
@@ -48,7 +49,7 @@ class Input(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
 
     name: str
     shape: Annotated[msgspec.Raw, described(type="array", items={"type": "integer"})]
-    datatype: Annotated[str, described(enum=[*FLOATS, *INTEGERS, "BYTES"])]
+    datatype: Annotated[str, described(enum=list(DATATYPES))]
     parameters: Parameters = UNSET
     data: Annotated[msgspec.Raw, described(type="array", items={})] | UnsetType = UNSET
 
@@ -167,6 +168,8 @@ class TensorRows:
             if not shape or shape[0] < 0 or shape[1:] not in ([], [1], [d]):
                 raise wrong(f"{place}.shape", f"expected [n], or for x [n, {d}]")
             self._columns.check_rows(shape[0])
+            if one.datatype not in DATATYPES:
+                raise wrong(f"{place}.datatype", f"expected one of {', '.join(DATATYPES)}")
             size, values = parameter(one.parameters, "binary_data_size"), bytes(one.values)
             absent = values in (b"", b"null")
             if size is None:
@@ -284,10 +287,8 @@ def _from_json(text: bytes, datatype: str, shape: list[int], place: str, most_co
             return _flat(TEXTS.decode(text), shape, place)
         if datatype in INTEGERS:
             parts = [np.array(WHOLE.decode(some), dtype=INTEGERS[datatype]) for some in _slices(text, shape, place)]
-        elif datatype in FLOATS:
-            parts = [_floats(some) for some in _slices(text, shape, place)]
         else:
-            raise _unknown_datatype(place)
+            parts = [_floats(some) for some in _slices(text, shape, place)]
         values = np.concatenate(parts)
     except (*strict_json.FAULTS, OverflowError) as error:
         expected = "texts" if datatype == "BYTES" else f"numbers that are {datatype}"
@@ -347,9 +348,7 @@ def _from_binary(buffer: bytes | memoryview, datatype: str, shape: list[int], pl
     count = prod(shape)
     if datatype == "BYTES":
         return _texts(buffer, count, place)
-    dtype = FLOATS.get(datatype) or INTEGERS.get(datatype)
-    if dtype is None:
-        raise _unknown_datatype(place)
+    dtype = (FLOATS | INTEGERS)[datatype]
     if len(buffer) != count * np.dtype(dtype).itemsize:
         raise wrong(f"{place}.parameters.binary_data_size", OTHER_COUNT)
     values = np.frombuffer(buffer, dtype).reshape(shape)
@@ -377,10 +376,6 @@ def _texts(buffer: bytes | memoryview, count: int, place: str) -> Texts:
         return [text.decode() for text in texts]
     except UnicodeDecodeError:
         raise wrong(place, "a text is not UTF-8") from None
-
-
-def _unknown_datatype(place: str) -> InvalidInstance:
-    return wrong(f"{place}.datatype", f"expected one of {', '.join([*FLOATS, *INTEGERS, 'BYTES'])}")
 
 
 @lru_cache(64)  # many answers have one row

@@ -14,7 +14,7 @@ OPENED = """
 import sys
 opened = set()
 sys.addaudithook(lambda event, args: event == "open" and isinstance(args[0], str) and opened.add(args[0]))
-import train.compare, train.lesson
+import train.commands.compare, train.commands.lesson
 from train.__main__ import main
 from serve.server.flask_app import create_app
 from serve.settings import Config

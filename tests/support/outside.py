@@ -7,9 +7,9 @@ from pathlib import Path
 
 from passfail.runtimes import Runtime
 from train.arguments import model_name, parse
+from train.commands.conform import replay
 from train.errors import TrainError
 from train.export import parity
-from train.export.interop import replay
 
 
 def conform(

@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from msgspec import structs
 
@@ -185,24 +185,16 @@ def _resolved(reading: Reading, header: Sequence[str], where: str) -> Reading:
         split = (part for name in names for part in ([name] if name in header else name.split(",")))
         return tuple(one(name.strip()) for name in split)
 
-    resolved = replace(
-        reading,
-        target=header[-1] if reading.target is None else one(reading.target),
-        categorical=some(reading.categorical),
-        drop=some(reading.drop),
-        weights=reading.weights and one(reading.weights),
-        cluster=reading.cluster and one(reading.cluster),
-        missing={name and one(name): way for name, way in reading.missing.items()},
-        reference={one(name): level for name, level in reading.reference.items()},
-        order={one(name): levels for name, levels in reading.order.items()},
-        dates={one(name): parts for name, parts in reading.dates.items()},
-        group=reading.group and one(reading.group),
-        time=reading.time and one(reading.time),
-        by=some(reading.by),
-    )
+    found: dict[str, Any] = {"target": header[-1] if reading.target is None else one(reading.target)}
+    for option in ("categorical", "drop", "by"):
+        found[option] = some(getattr(reading, option))
+    for option in ("weights", "cluster", "group", "time"):
+        found[option] = getattr(reading, option) and one(getattr(reading, option))
+    for option in ("missing", "reference", "order", "dates"):  # "" stands for all columns
+        found[option] = {name and one(name): value for name, value in getattr(reading, option).items()}
     if wrong:
         raise DataError("\n".join(wrong))
-    return resolved
+    return replace(reading, **found)
 
 
 def _feature_names(reading: Reading, header: Sequence[str], path: Path) -> list[str]:

@@ -8,8 +8,8 @@ import matplotlib.image
 import pytest
 
 from tests.support import DATA
-from train import compare
 from train.__main__ import main
+from train.commands import compare
 from train.evaluation.cross_validation import cross_validated
 from train.evaluation.metrics import metrics
 from train.solvers.options import Options
