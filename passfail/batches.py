@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from passfail import manifest as contract
 from passfail.arrays import Bools, Floats, Ints
-from passfail.codecs.answers import added, names
+from passfail.codecs.answers import TYPES, added, names
 from passfail.columns import Column, Columns, InvalidValue, invalid
 from passfail.errors import ConfigError, NonFiniteLogit, Problem
 from passfail.explain import NO_SUM, contributions
@@ -157,8 +157,7 @@ class Scorer:
 
     def types(self, taken: Sequence[str]) -> dict[str, str]:
         """The answer's columns as {name: Spark's type}, for a table with the columns `taken`."""
-        kinds = ["boolean", "string", "double", "double", "boolean", "string", "long", "string"]
-        kinds += ["double"] * len(self.parts) + ["string"] * (not self.strict)
+        kinds = [*TYPES, "string", *["double"] * len(self.parts), *["string"] * (not self.strict)]
         return dict(zip(added(taken, self.names), kinds, strict=True))
 
 

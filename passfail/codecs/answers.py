@@ -9,6 +9,7 @@ from passfail.arrays import Bools
 from passfail.manifest import Manifest
 
 FIELDS = ("label", "probability", "logit", "stable", "model", "version")
+TYPES = ("boolean", "string", "double", "double", "boolean", "string", "long")  # of `names`, for Spark and MLflow
 OPTIONAL = ("outside", "interval", "explanation", "evidence", "unseen", "error")
 
 

@@ -7,7 +7,6 @@ faults. Both ways give the same x and the same answer. A table may also have the
 
 import csv
 import io
-import math
 from array import array
 from codecs import BOM_UTF8
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -223,11 +222,8 @@ class CsvRows:
                     header = widened(self._columns.dialect, header, len(row))
                     order = self._order(header, layout.skipped + 1)
                 self._columns.check_rows(len(lines) + 1)
-                line, found = reader.line_num + layout.skipped, list[Problem]()
-                if len(row) != len(header):
-                    found = [Problem(f"line {line}", f"{len(row)} cells where the header has {len(header)}")]
-                else:
-                    numbers = self._row(line, [row[at].strip() for at in order], layout.decimal, found)
+                place = f"line {reader.line_num + layout.skipped}"
+                numbers, found = self._row(place, row, len(header), order, layout.decimal)
                 if not found:
                     values.extend(numbers)
                 elif faults is None:
@@ -274,16 +270,22 @@ class CsvRows:
                 raise MalformedBody(f"line {number} has more than {most} cells; the model has {len(self._columns)}")
             yield line
 
-    def _row(self, line: int, cells: Sequence[str], decimal: str, problems: list[Problem]) -> list[float]:
-        """One line's cells, in feature order, as numbers; problems are appended to `problems`."""
-        numbers = []
-        for column, cell in zip(self._columns, cells, strict=True):
+    def _row(
+        self, place: str, cells: Sequence[str], width: int, order: Sequence[int], decimal: str
+    ) -> tuple[list[float], list[Problem]]:
+        """The valid numbers of one line, in feature order, and its problems.
+
+        width : the number of cells in the header. order : the index of each feature's cell.
+        """
+        if len(cells) != width:
+            return [], [Problem(place, f"{len(cells)} cells where the header has {width}")]
+        numbers, problems = [], []
+        for column, at in zip(self._columns, order, strict=True):
             try:
-                numbers.append(column.cell(cell, decimal))
+                numbers.append(column.cell(cells[at].strip(), decimal))
             except InvalidValue as error:
-                numbers.append(math.nan)
-                problems.append(column.problem(f"line {line}, {column.name}", error))
-        return numbers
+                problems.append(column.problem(f"{place}, {column.name}", error))
+        return numbers, problems
 
 
 def _column(problem: Problem) -> str:

@@ -28,6 +28,7 @@ from train.evaluation.penalty import choose_penalty
 from train.evaluation.thresholds import Threshold, at_threshold, least_cost, reaching
 from train.export import checkpoint
 from train.fitted import Fitted
+from train.model.terms import imputed
 from train.solvers.fit import Fit, fit
 from train.solvers.options import Options
 from train.table.checks import warnings
@@ -273,15 +274,9 @@ def _threshold(goal: Goal, scores: HeldOut | None, link: str, too_few: str) -> f
 
 
 def _describe(feature: Feature, unit: str | None) -> str:
-    flagged = ", with a missing-value indicator column" if feature.missing == "indicator" else ""
-    missing = ""
+    missing = f"; missing becomes {imputed(feature)}" if feature.nullable else ""
     if feature.kind == "categorical":
-        if feature.fill is not None:
-            missing = f"; missing becomes {feature.levels[int(feature.fill)]}, the most frequent{flagged}"
         return f"categorical, {len(feature.levels)} levels: {', '.join(feature.levels)}{missing}"
-    if feature.fill is not None:
-        way = feature.missing if feature.missing != "indicator" else "mean"
-        missing = f"; missing becomes {feature.fill:g}, the {way.replace('-', ' ')}{flagged}"
     return f"numeric, {feature.minimum:g} to {feature.maximum:g}{f' {unit}' if unit else ''}{missing}"
 
 

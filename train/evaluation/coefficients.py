@@ -49,54 +49,60 @@ def statistics(
     names, to_raw = terms(features, options.intercept), _to_raw(model)
     end = total(options.link, rows.matrices, model.beta)
     no, yes = rows.factors
-    count, clusters = (end.weight - end.positive) / no + end.positive / yes, 0
-    covariance = inverse(end.information)[0]
-    if cluster is not None:
-        covariance, clusters = clustered(options.link, rows, end, cluster, count)
-    elif options.reweighted:
-        covariance = sandwich(options.link, rows, end)
-    error = torch.sqrt(torch.diagonal(to_raw @ covariance @ to_raw.T).clamp(min=0))
-    estimate = to_raw @ model.beta
-
+    count = (end.weight - end.positive) / no + end.positive / yes
+    covariance, clusters = _covariance(options, rows, end, cluster, count)
     relations, flat = ({}, []) if options.penalty else collinear(solution.start.information)
     kept = [index for index in range(len(names)) if index not in relations]
     found = model_separation(rows, kept, solution.recession) if solution.separated else None
-    notes = _infinite(to_raw, estimate, found) if solution.separated else [""] * len(names)
+    notes = _infinite(to_raw, found) if solution.separated else [""] * len(names)
     for direction in flat:
         notes = ["not unique" if moves else note for moves, note in zip(_moves(to_raw, direction), notes, strict=True)]
-
-    profiles: list[Profile | None] = [None] * len(names)
     profiled = options.profile and (bool(options.intervals) or end.rows * len(names) ** 3 < PROFILED)
-    if profiled and solution.converged:
-        objective = Objective(model, rows.matrices, options)
-        profiles = [
-            None if note else profile(objective, model.beta, contrast)
-            for contrast, note in zip(to_raw, notes, strict=True)
-        ]
-
-    rank, free = len(kept), int(options.intercept)
-    likely = None if options.class_weight else end.loss
+    profiles = _profiles(fitted, options, to_raw, notes) if profiled and solution.converged else [None] * len(names)
+    error = torch.sqrt(torch.diagonal(to_raw @ covariance @ to_raw.T).clamp(min=0))
+    table = zip(names, (to_raw @ model.beta).tolist(), error.tolist(), notes, profiles, strict=True)
     return Statistics(
-        coefficients=tuple(
-            _coefficient(*line, options)
-            for line in zip(names, estimate.tolist(), error.tolist(), notes, profiles, strict=True)
-        ),
+        coefficients=tuple(_coefficient(*line, options) for line in table),
         references={f.name: f.levels[0] for f in features if f.kind == "categorical"},
-        log_likelihood=None if likely is None else -likely,
-        deviance=None if likely is None else 2 * likely,
-        degrees_of_freedom=max(round(count) - rank, 0),
-        null_deviance=None if likely is None else 2 * _null_loss(end, options),
-        null_degrees_of_freedom=max(round(count) - free, 0),
-        aic=None if likely is None else 2 * likely + 2 * rank,
-        bic=None if likely is None else 2 * likely + rank * math.log(count),
+        **_goodness(end, options, len(kept), count),
+        degrees_of_freedom=max(round(count) - len(kept), 0),
+        null_degrees_of_freedom=max(round(count) - int(options.intercept), 0),
         separation=(found.kind if found else "unknown") if solution.separated else "none",
-        separating=tuple(names[index] for index in (found.causes if found else []) if index >= free),
+        separating=tuple(names[index] for index in (found.causes if found else []) if index >= int(options.intercept)),
         collinear=relations_in_words(relations, names),
         standard_errors="cluster" if clusters else "sandwich" if options.reweighted else "information",
         clusters=clusters,
         intervals="profile" if profiled else "wald",
         factor=() if options.penalty or relations or solution.separated else _factor(covariance),
     )
+
+
+def _covariance(
+    options: Options, rows: Blocks, sums: Sums, cluster: Floats | None, count: float
+) -> tuple[torch.Tensor, int]:
+    """The covariance (P, P) of the estimates, and the number of clusters."""
+    if cluster is not None:
+        return clustered(options.link, rows, sums, cluster, count)
+    return sandwich(options.link, rows, sums) if options.reweighted else inverse(sums.information)[0], 0
+
+
+def _profiles(fitted: Fit, options: Options, to_raw: torch.Tensor, notes: Sequence[str]) -> list[Profile | None]:
+    """The Profile of each raw coefficient whose estimate exists."""
+    objective, beta = Objective(fitted.model, fitted.rows.matrices, options), fitted.model.beta
+    return [None if note else profile(objective, beta, contrast) for contrast, note in zip(to_raw, notes, strict=True)]
+
+
+def _goodness(sums: Sums, options: Options, rank: int, count: float) -> dict[str, float | None]:
+    """The figures of the likelihood in Statistics; None with class weights."""
+    if options.class_weight:
+        return dict.fromkeys(("log_likelihood", "deviance", "null_deviance", "aic", "bic"))
+    return {
+        "log_likelihood": -sums.loss,
+        "deviance": 2 * sums.loss,
+        "null_deviance": 2 * _null_loss(sums, options),
+        "aic": 2 * sums.loss + 2 * rank,
+        "bic": 2 * sums.loss + rank * math.log(count),
+    }
 
 
 @one_thread()
@@ -228,10 +234,10 @@ def unidentified(found: Statistics, link: str) -> Iterator[str]:
         yield f"collinear: {relation}; the coefficients of these columns are not unique; leave one out with --drop"
 
 
-def _infinite(to_raw: torch.Tensor, estimate: torch.Tensor, found: Separation | None) -> list[str]:
+def _infinite(to_raw: torch.Tensor, found: Separation | None) -> list[str]:
     """Each coefficient's note for separated outcomes: infinite, perhaps infinite, or none."""
     if found is None:
-        return ["perhaps infinite"] * len(estimate)
+        return ["perhaps infinite"] * len(to_raw)
     sizes = (to_raw @ found.direction).tolist()
     infinite = _moves(to_raw, found.direction) if found.kind == "quasi" else [True] * len(sizes)
     signs = [f"{'+' if size > 0 else '-'}infinite" for size in sizes]

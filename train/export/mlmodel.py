@@ -3,12 +3,11 @@
 import json
 from datetime import datetime
 
-from passfail.codecs.answers import names
+from passfail.codecs.answers import TYPES, names
 from passfail.columns import WHOLE
 from passfail.manifest import Feature, Manifest
 
 MLMODEL, EXAMPLE = "MLmodel", "input_example.json"
-ANSWER = ("boolean", "string", "double", "double", "boolean", "string", "long")  # the types of `names`
 
 
 def files(manifest: Manifest) -> dict[str, bytes]:
@@ -21,7 +20,7 @@ def files(manifest: Manifest) -> dict[str, bytes]:
     # `stable` may be missing, because it is not known with a hidden layer.
     outputs = [
         {"type": kind, "name": name, "required": name != "stable"}
-        for name, kind in zip(names(manifest), ANSWER, strict=True)
+        for name, kind in zip(names(manifest), TYPES, strict=True)
     ]
     model = {
         "flavors": {

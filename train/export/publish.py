@@ -145,18 +145,19 @@ def example_instances(features: Sequence[Feature]) -> list[dict[str, float | str
     """
     instances: list[dict[str, float | str | None]] = []
     for step, share in enumerate([0.0, 1 / 3, 2 / 3, 1.0, 2.0]):
-        instances.append(
-            {
-                f.name: f.levels[step % len(f.levels)]
-                if f.minimum is None or f.maximum is None
-                else f.minimum + share * (f.maximum - f.minimum)
-                for f in features
-            }
-        )
+        instances.append({f.name: _across(f, step, share) for f in features})
     for feature in features:
         if feature.nullable:
             instances.append({**instances[1], feature.name: None})
     return instances
+
+
+def _across(feature: Feature, step: int, share: float) -> float | str:
+    """The value of a feature in one of the rows across its range or its levels."""
+    if feature.kind == "categorical":
+        return feature.levels[step % len(feature.levels)]
+    least, most = feature.range
+    return least + share * (most - least)
 
 
 def newest(home: Path) -> int:

@@ -1,4 +1,4 @@
-"""The names of the design matrix's columns, for the coefficient table and the report."""
+"""The words for a feature: the names of its columns, and the value that replaces a missing one."""
 
 from collections.abc import Sequence
 
@@ -15,6 +15,17 @@ def term(feature: Feature, level: int | None, missing: bool) -> str:
     if missing:
         return f"{feature.name} missing"
     return feature.name if level is None else f"{feature.name}={feature.levels[level]}"
+
+
+def imputed(feature: Feature) -> str:
+    """The value that replaces a missing one, in words: `29.9, the mean`; "" if none does."""
+    if feature.fill is None:
+        return ""
+    numeric = feature.kind == "numeric"
+    value = f"{feature.fill:g}" if numeric else feature.levels[int(feature.fill)]
+    usual, indicator = "mean" if numeric else "most-frequent", feature.missing == "indicator"
+    way = usual if indicator or feature.missing == "error" else feature.missing
+    return f"{value}, the {way.replace('-', ' ')}{', with a missing-value indicator column' if indicator else ''}"
 
 
 def terms(features: Sequence[Feature], intercept: bool) -> list[str]:

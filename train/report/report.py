@@ -24,7 +24,7 @@ from passfail.measurements import Coefficient, Share, Training
 from passfail.proof.certificate import FIGURES
 from train.evaluation.metrics import Evaluation, constant_log_loss
 from train.export.javascript import to_javascript
-from train.model.terms import INTERCEPT, term
+from train.model.terms import INTERCEPT, imputed, term
 
 CARD = "MODEL_CARD.md"
 PAGE = "report.html"
@@ -38,12 +38,6 @@ BAND = (
 )
 
 USES = {"owner": "Owner", "intended_use": "Intended use", "out_of_scope": "Out of scope"}  # options of the command fit
-MISSING = {
-    "mean": "becomes the mean, {}",
-    "median": "becomes the median, {}",
-    "most-frequent": "becomes the most frequent, {}",
-    "indicator": "becomes {}, with a missing-value indicator column",
-}
 
 
 def card(manifest: Manifest, evaluation: Evaluation | None) -> str:
@@ -107,11 +101,7 @@ def _values(feature: Feature, unit: str | None = None) -> str:
 
 
 def _missing(feature: Feature) -> str:
-    if feature.fill is None:
-        return "refused"
-    fill = f"{feature.fill:g}" if feature.kind == "numeric" else feature.levels[int(feature.fill)]
-    usual = "mean" if feature.kind == "numeric" else "most-frequent"
-    return MISSING[usual if feature.missing == "error" else feature.missing].format(fill)
+    return f"becomes {imputed(feature)}" if feature.nullable else "refused"
 
 
 def _coefficients(manifest: Manifest) -> tuple[Coefficient, ...]:

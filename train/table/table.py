@@ -115,9 +115,6 @@ def read_table(path: Path, reading: Reading | None = None, log: Log = lambda lin
     x, y, weight = share.arrays(found)
     y_of = found.codes[share.target]
     thousands = set().union(*(columns[found.source(f.name)].thousands for f in found.features))
-    notes = [f"{part.path}: {part.note}" for part in parts if part.note]
-    if share.dropped:
-        notes.append(f"{path}: {share.dropped} rows left out: {share.why_dropped}")
     return Table(
         source=path.name,
         sha256=sha256,
@@ -138,9 +135,15 @@ def read_table(path: Path, reading: Reading | None = None, log: Log = lambda lin
         time=share.other(reading.time),
         by=share.groups(found, x),
         parts=tuple(share.lengths),
-        notes=tuple(notes),
+        notes=_notes(path, share),
         warnings=(*(sentence for part in parts for sentence in part.warnings), *found.warnings),
     )
+
+
+def _notes(path: Path, share: Share) -> tuple[str, ...]:
+    """The unusual properties of the files, and the number of rows left out."""
+    dropped = [f"{path}: {share.dropped} rows left out: {share.why_dropped}"] if share.dropped else []
+    return (*(f"{part.path}: {part.note}" for part in share.parts if part.note), *dropped)
 
 
 def read_rows(path: Path, table: Table, reading: Reading, log: Log = lambda line: None) -> Rows:

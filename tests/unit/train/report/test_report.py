@@ -313,10 +313,10 @@ def test_missing_cells_and_many_levels():
         return report._missing(Feature(**{**usual, **given}))
 
     assert said(fill=None) == "refused"
-    assert said() == said(missing="mean") == "becomes the mean, 2.5"
-    assert said(missing="median") == "becomes the median, 2.5"
-    assert said(missing="indicator") == "becomes 2.5, with a missing-value indicator column"
-    assert said(kind="categorical", levels=("x", "y"), fill=1.0) == "becomes the most frequent, y"
+    assert said() == said(missing="mean") == "becomes 2.5, the mean"
+    assert said(missing="median") == "becomes 2.5, the median"
+    assert said(missing="indicator") == "becomes 2.5, the mean, with a missing-value indicator column"
+    assert said(kind="categorical", levels=("x", "y"), fill=1.0) == "becomes y, the most frequent"
     many = Feature("a", "categorical", tuple(map(str, range(20))), None, None, None)
     assert report._values(many).endswith("10, 11 and 8 more")
 
