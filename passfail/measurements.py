@@ -1,4 +1,4 @@
-"""The measurements that a manifest keeps: of the proof, of the fit, and of the training rows."""
+"""The measurements in a manifest: of the proof, of the fit, and of the training rows."""
 
 from collections.abc import Mapping
 from typing import Literal

@@ -1,4 +1,4 @@
-"""The command compare: cross-validates combinations of losses, optimizers, activations, links."""
+"""The command compare: cross-validate combinations of losses, optimizers and links."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""The command conform: replay a published version's examples in other engines, from the same bytes."""
+"""The command conform: replay a version's examples in other engines, from the same bytes."""
 
 from argparse import Namespace
 

@@ -37,7 +37,10 @@ def to_javascript(manifest: Manifest) -> bytes | None:
 
 
 def _feature(feature: Feature, pooled: str | None) -> dict[str, object]:
-    """A feature's record, with what model.js would have to derive; `pooled` is the level for unseen levels."""
+    """A feature's record, with three facts that model.js needs.
+
+    pooled : the level for unseen levels.
+    """
     return msgspec.structs.asdict(feature) | {
         "boolean": feature.kind == "categorical" and BOOLEANS.issuperset(feature.levels),
         "nullable": feature.nullable,

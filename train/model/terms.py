@@ -1,4 +1,4 @@
-"""The words for a feature: the names of its columns, and the value that replaces a missing one."""
+"""The words for a feature: its columns in the design matrix, and its imputed value."""
 
 from collections.abc import Sequence
 

@@ -158,7 +158,8 @@ def test_parquet_without_rows_says_so(tmp_path):
 
 def test_more_texts_than_are_counted_are_left_out(tmp_path, monkeypatch):
     monkeypatch.setattr(csv_files, "CHUNK", 4096)
-    monkeypatch.setattr("train.table.schema.MOST_TEXTS", 200)
+    for module in ("schema", "summary"):
+        monkeypatch.setattr(f"train.table.{module}.MOST_TEXTS", 200)
     (tmp_path / "t.csv").write_text("id,x,y\n" + "".join(f"u{i},{i},{i % 2}\n" for i in range(5000)))
     table = read_table(tmp_path / "t.csv")
 
