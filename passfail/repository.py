@@ -1,6 +1,7 @@
 """The repository models/<name>/<version>/: list, choose, pin, read and verify versions."""
 
 import hashlib
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,8 +29,17 @@ def model_name(models: Path, name: str | None = None) -> str:
 
 
 def versions(home: Path, lowest: int = 1) -> list[int]:
-    """The numbers of the versions in a model's folder, from `lowest` on, in ascending order."""
-    numbers = (int(path.name) for path in home.glob("[0-9]*") if re.fullmatch("[1-9][0-9]{0,14}", path.name))
+    """The numbers of the versions in a model's folder, from `lowest` on, in ascending order.
+
+    Raises ConfigError if the folder is there and can't be read.
+    """
+    try:
+        names = os.listdir(home)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise ConfigError(f"{home}: can't be read: {error.strerror}") from error
+    numbers = (int(name) for name in names if re.fullmatch("[1-9][0-9]{0,14}", name))
     return sorted(number for number in numbers if number >= lowest)
 
 

@@ -5,6 +5,7 @@ A replacement loses no request.
 
 import dataclasses
 import logging
+import os
 import re
 import time
 from collections.abc import Callable, Sequence, Set
@@ -182,8 +183,9 @@ class Service:
     def look(self) -> None:
         """Serve what the repository asks for now; refuse what can't be served, and keep the rest."""
         refused: Refused = {}
-        held = versions(self._home, self.config.lowest_version)
+        held: list[int] = []
         try:
+            held = versions(self._home, self.config.lowest_version)
             self._serve_first(refused)
         except ConfigError as error:
             refused["pinned" if held else "all"] = error
@@ -228,7 +230,10 @@ class Service:
                 return self.kept[number]
             except StartupError as failed:
                 error = failed
-                self._failed[number] = signature, error
+            except Exception as failed:  # whatever it is, the other versions go on
+                LOG.exception("opening %s failed", folder)
+                error = StartupError(f"{folder}: can't be opened: {failed!r}")
+            self._failed[number] = signature, error
         if number in self.kept and self.kept[number] is not self.served:
             self._drop({number})
         refused[str(number)] = error
@@ -272,7 +277,8 @@ class Service:
 def _signature(folder: Path) -> Signature:
     """The size, times and inode of each file: they change with its content and permissions."""
     try:
-        found = [(path.name, path.stat()) for path in sorted(folder.iterdir())]
+        # A link that leads nowhere has times of its own.
+        found = [(path.name, os.stat(path, follow_symlinks=path.exists())) for path in sorted(folder.iterdir())]
     except OSError:
         return ()
     return tuple((name, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino) for name, stat in found)

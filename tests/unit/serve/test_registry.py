@@ -295,3 +295,52 @@ def test_the_bytes_of_one_export_are_gone_before_another_is_read(home, monkeypat
 
     assert sorted(service.kept) == [1, 2, 3]
     assert kept == {"model.onnx"}
+
+
+def test_a_mended_version_is_tried_again_although_a_link_beside_its_files_leads_nowhere(home):
+    """The link hid the times of all files."""
+    service = Service(Config(models=home.parent))
+    publish(home, 2, damage=True)
+    (home / "2" / "notes").symlink_to("nowhere")
+    service.look()
+    assert "2" in service.refused
+
+    (home / "2" / "model.onnx").write_bytes((home / "1" / "model.onnx").read_bytes())
+    service.look()
+
+    assert version(service) == 2
+
+
+def test_a_version_that_fails_in_an_unforeseen_way_is_refused_and_the_others_are_served(home, monkeypatch):
+    service = Service(Config(models=home.parent))
+    publish(home, 2)
+    publish(home, 3)
+    load = service._load
+
+    def broken(folder):
+        if folder.name == "3":
+            raise RuntimeError("nobody foresaw this")
+        return load(folder)
+
+    monkeypatch.setattr(service, "_load", broken)
+    service.look()
+
+    assert version(service) == 2
+    assert "3" in service.refused
+
+
+def test_a_repository_that_can_not_be_listed_is_said_and_the_model_goes_on(home, monkeypatch):
+    """A network's file system answers so when its server has gone (ENOTCONN; also EIO, ESTALE)."""
+    service = Service(Config(models=home.parent))
+
+    def gone(*_):
+        raise OSError(107, "Transport endpoint is not connected")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "listdir", gone)
+        service.look()
+        assert version(service) == 1
+        assert "all" in service.refused
+    service.look()
+
+    assert not service.refused
