@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from bench.judge import Judge
@@ -62,18 +63,7 @@ class Containers:
             "COMPOSE_PROFILES": "proxy", "PROXY_PORT": str(self.port), "PORT": "0", "ACCESS_LOG": "off",
             "MODEL_NAME": NAME, "DATA": "admissions.csv", "ARGS": "--categorical rank", "CPUS": "2",
         }  # fmt: skip
-        self.faults: dict[str, Callable[[], str]] = {
-            "kill workers in containers": self._kill_workers,
-            "pause a container": self._pause,
-            "kill and start a container": self._kill_and_start,
-            "stop and start a container": self._stop_and_start,
-            "memory pressure on a container": self._memory,
-            "a lossy network to a container": self._lossy,
-            "kill the proxy's container": self._kill_the_proxy,
-            "retrain": self._retrain,
-            "pin and roll back in the volume": self._pin,
-            "replace all containers": self._roll,
-        }
+        self.faults = {name: partial(cause, self) for name, cause in FAULTS.items()}
         self.missing: dict[str, str] = {}
         if not all(map(shutil.which, ("tc", "nsenter"))):
             self.missing["a lossy network to a container"] = "tc or nsenter is not installed"
@@ -120,6 +110,7 @@ class Containers:
         return self._draw.choice(self._containers())
 
     def _kill_workers(self) -> str:
+        """Kill the workers of three containers, one after another, with SIGKILL."""
         for _ in range(3):
             docker("exec", self._victim(), "sh", "-c", "kill -9 $(cut -d' ' -f1 /proc/1/task/1/children)")
             time.sleep(1)
@@ -137,17 +128,21 @@ class Containers:
         return took
 
     def _pause(self) -> str:
+        """Pause a container for four seconds."""
         self._out_and_back(["pause"], 4, "unpause")
         return "paused for 4 s"
 
     def _kill_and_start(self) -> str:
+        """Kill a container, and start it again after a second."""
         self._out_and_back(["kill"], 1, "start")
         return "killed, and started after 1 s"
 
     def _stop_and_start(self) -> str:
+        """Stop a container with SIGTERM, and start it again."""
         return f"drained in {self._out_and_back(['stop', '--time', '30'], 0, 'start'):.1f} s"
 
     def _memory(self) -> str:
+        """Limit a container to 6 MiB more than it uses, for four seconds."""
         victim = self._victim()
         limit = docker("inspect", "--format", "{{.HostConfig.Memory}}", victim).strip()
         used = docker("stats", "--no-stream", "--format", "{{.MemUsage}}", victim).partition("MiB")[0]
@@ -160,6 +155,7 @@ class Containers:
         return f"limited to 6 MiB more than it used ({used.strip()} MiB), for 4 s"
 
     def _lossy(self) -> str:
+        """Delay each packet of a container by 30 to 70 ms and lose 2 % of them, for four seconds."""
         pid = docker("inspect", "--format", "{{.State.Pid}}", self._victim()).strip()
         inside = ["nsenter", "--target", pid, "--net", "tc", "qdisc"]
         subprocess.run([*inside, "add", "dev", "eth0", "root", *NETEM], check=True)
@@ -168,6 +164,7 @@ class Containers:
         return " ".join(NETEM)
 
     def _kill_the_proxy(self) -> str:
+        """Kill the proxy's container and start it again."""
         (proxy,) = self._containers("proxy")
         with self.load.paused("proxy", wait=False):
             hit = self.load.killed(group="proxy")
@@ -177,6 +174,7 @@ class Containers:
         return f"with {hit} requests in flight"
 
     def _retrain(self) -> str:
+        """Train and export another version into the volume; all containers must take it up."""
         version = max(self.load.judge.manifests) + 1
         self.load.judge.serving |= {version}
         penalty = str(self._draw.choice([0.5, 2, 5, 20, 50]) * version)
@@ -185,6 +183,7 @@ class Containers:
         return f"version {version}, --l2 {penalty}, taken up by all"
 
     def _pin(self) -> str:
+        """Pin the version before the newest in the volume, then the newest again."""
         newest = max(self.load.judge.manifests)
         if newest == 1:
             self._retrain()
@@ -196,9 +195,24 @@ class Containers:
         return "back to the version before, and forward again"
 
     def _roll(self) -> str:
+        """Replace all containers with `deploy/proxy/roll`."""
         before = set(self._containers())
         subprocess.run([ROOT / "deploy" / "proxy" / "roll"], cwd=ROOT, env=os.environ | self._environ, check=True,
                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
         if len(set(self._containers()) - before) != CONTAINERS:
             raise RuntimeError("not every container was replaced")
         return f"{CONTAINERS} containers replaced"
+
+
+FAULTS: dict[str, Callable[[Containers], str]] = {
+    "kill workers in containers": Containers._kill_workers,
+    "pause a container": Containers._pause,
+    "kill and start a container": Containers._kill_and_start,
+    "stop and start a container": Containers._stop_and_start,
+    "memory pressure on a container": Containers._memory,
+    "a lossy network to a container": Containers._lossy,
+    "kill the proxy's container": Containers._kill_the_proxy,
+    "retrain": Containers._retrain,
+    "pin and roll back in the volume": Containers._pin,
+    "replace all containers": Containers._roll,
+}

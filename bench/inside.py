@@ -2,7 +2,7 @@
 
 CHAOS_HUNG is the file that a worker makes before it hangs, after the signal HANG.
 CHAOS_CLOCK is a file of one float64: the seconds by which the service's clock (not the monotonic one) is ahead.
-CHAOS_MUTANT is the name of a fault that make chaos must find, one of MUTANTS.
+CHAOS_MUTANT is the name of a fault: one of MUTANTS, which make chaos must find, or growing_memory.
 """
 
 import mmap
@@ -133,6 +133,19 @@ def dropped_request() -> None:
     Connection.send = dropped  # type: ignore[method-assign]
 
 
+def growing_memory() -> None:
+    """Keep ten kilobytes for each answer; make soak, not make chaos, must find it."""
+    from serve.server.connection import Connection
+
+    send, kept = Connection.send, list[bytes]()
+
+    def keeping(self: Any, answer: Any) -> None:
+        kept.append(b"x" * 10_000)
+        send(self, answer)
+
+    Connection.send = keeping  # type: ignore[method-assign]
+
+
 MUTANTS: dict[str, Callable[[], None]] = {
     one.__name__: one for one in (flipped_verdict, other_version, stale_version, other_connection, dropped_request)
 }
@@ -143,5 +156,5 @@ if __name__ == "__main__":
     if path := os.environ.get("CHAOS_HUNG"):
         _hang_in_c(path)
     if name := os.environ.get("CHAOS_MUTANT"):
-        MUTANTS[name]()
+        (MUTANTS | {"growing_memory": growing_memory})[name]()
     runpy.run_module("serve", run_name="__main__", alter_sys=True)

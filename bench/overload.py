@@ -175,7 +175,8 @@ def main() -> None:
         print(f"| {COLUMNS} |\n|" + "-|" * (COLUMNS.count("|") + 1))
         for limit in arguments.in_flight:
             os.sched_setaffinity(0, {SERVER})  # the service inherits it
-            with service(models, WEB_CONCURRENCY="1", MAX_IN_FLIGHT=str(limit)) as (address, _):
+            settings = {"WEB_CONCURRENCY": "1", "MAX_IN_FLIGHT": str(limit)}
+            with service(models, module="bench.inside", **settings) as (address, _):
                 os.sched_setaffinity(0, {CLIENT})
                 port = int(address.rpartition(":")[2])
                 connections = Connections(port, asked, right_answer(judge, port, asked)[1])

@@ -31,8 +31,8 @@ def read_bounded(path: Path, most: int) -> bytes:
     ------
     OSError : the file can't be read, is not a regular file, is larger, or is a link out of its folder.
     """
-    real = path.resolve(strict=True)
-    if not real.is_relative_to(path.parent.resolve()):
+    real = Path(os.path.realpath(path, strict=True))  # Path.resolve has no OSError for a link to itself in Python 3.11
+    if not real.is_relative_to(os.path.realpath(path.parent)):
         raise OSError(errno.ELOOP, "it is a link out of its folder")
     # Without O_NONBLOCK, opening a FIFO would wait for a writer.
     with open(os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:

@@ -17,6 +17,7 @@ from passfail.measurements import Certificate, Group, Struct, Training
 
 FORMAT = 3
 FILENAME = "manifest.json"
+MOST_REASON = 200  # characters of a decoder's error, which may repeat a value of any length
 
 # CSV cells that mean a missing value, in training and in serving; white space around them is ignored.
 MISSING = frozenset([
@@ -240,18 +241,22 @@ class Manifest(Struct, frozen=True, omit_defaults=True):
         return _text(msgspec.structs.replace(self, digest=_digest(self)))
 
 
+class _Format(msgspec.Struct):
+    format: int | None = None
+
+
 def decode(text: bytes) -> Manifest:
     """Read manifest.json's bytes. Raises ManifestError unless an export wrote exactly these."""
     try:
-        found = json.loads(text).get("format")
+        found = msgspec.json.decode(text, type=_Format).format
         if found != FORMAT:
             raise ManifestError(f"format {found} is not the format {FORMAT} this release reads: export again")
         manifest = msgspec.json.decode(text, type=Manifest)
-    except (ValueError, AttributeError, msgspec.ValidationError) as error:
-        raise ManifestError(f"not a manifest ({error}): export again") from error
-    if manifest.encode() != text:
-        raise ManifestError("altered since it was exported (its digest differs): export again")
-    return manifest
+        if manifest.encode() != text:
+            raise ManifestError("altered since it was exported (its digest differs): export again")
+        return manifest
+    except (ValueError, RecursionError) as error:
+        raise ManifestError(f"not a manifest ({str(error)[:MOST_REASON]}): export again") from error
 
 
 def _digest(manifest: Manifest) -> str:

@@ -36,6 +36,7 @@ def connections(system: Processes, count: int) -> Iterator[list[socket.socket]]:
 
 @fault("slow senders")
 def slow_senders(system: Processes) -> str:
+    """Open 60 connections that begin a body of 500,000 bytes and send no more."""
     with connections(system, 60) as held:
         for connection in held:
             connection.sendall(SLOW)
@@ -45,6 +46,7 @@ def slow_senders(system: Processes) -> str:
 
 @fault("more connections than open files")
 def more_connections_than_open_files(system: Processes) -> str:
+    """Open more idle connections than the service may have open files."""
     with system.load.idle_connections_may_end("asgi"), connections(system, 2 * OPEN_FILES) as held:
         time.sleep(1)
     return f"{len(held)} idle connections to 2 workers with {OPEN_FILES} open files each"
@@ -52,6 +54,7 @@ def more_connections_than_open_files(system: Processes) -> str:
 
 @fault("garbage")
 def garbage(system: Processes) -> str:
+    """Send bytes that are no HTTP request, and bodies that the service must refuse."""
     clients = []
     for name in system.services:
         clients += system.load.start(name, lambda name=name: system.services[name].port, 1, bad=True)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 @fault("clock jumps")
 def clock_jumps(system: Processes) -> str:
+    """Set the services' clock ten years forward, then ten years back, then right."""
     seen = []
     for years in (10, -10, 0):
         set_clock(system.clock, years * 365.25 * 86400)
@@ -34,7 +35,7 @@ def clock_jumps(system: Processes) -> str:
 
 @fault("disk full for models", DISKS)
 def disk_full_for_models(system: Processes) -> str:
-    """Export on a full disk: the export must report it, and leave nothing behind."""
+    """Export a version to a full disk: the export must say so and leave nothing behind."""
     with disks.full(system.folder / "models"):
         command = [sys.executable, "-m", "train", "export", "--data", "data/admissions.csv"]
         where = ["--checkpoints", str(system.checkpoints), "--models", str(system.folder / "models")]
@@ -49,6 +50,7 @@ def disk_full_for_models(system: Processes) -> str:
 
 @fault("disk full for logs", DISKS)
 def disk_full_for_logs(system: Processes) -> str:
+    """Fill the disk of the log: its lines are dropped and counted."""
     service = system.services["asgi"]
     before = service.metric("log_lines_dropped_total")
     with disks.full(system.folder / "logs"):
@@ -59,6 +61,7 @@ def disk_full_for_logs(system: Processes) -> str:
 
 @fault("stuck log reader")
 def stuck_log_reader(system: Processes) -> str:
+    """Let the reader of the log's pipe read nothing, until the pipe is full."""
     service = system.services["gthread"]
     service.stuck.set()
     try:
@@ -71,6 +74,7 @@ def stuck_log_reader(system: Processes) -> str:
 
 @fault("disk full for TMPDIR", DISKS)
 def disk_full_for_tmpdir(system: Processes) -> str:
+    """Fill the disk of TMPDIR, and kill one worker of each service meanwhile."""
     with disks.full(system.folder / "tmp"):
         hit = sum(map(system.kill_worker, system.services.values()))
     return f"workers killed and replaced meanwhile, with {hit} requests in flight"
@@ -78,6 +82,7 @@ def disk_full_for_tmpdir(system: Processes) -> str:
 
 @fault("models become read-only", DISKS)
 def models_become_read_only(system: Processes) -> str:
+    """Remount the models folder read-only: a pin must fail with one line."""
     models = system.folder / "models"
     subprocess.run(["mount", "-o", "remount,ro", models], check=True)
     try:

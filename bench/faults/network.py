@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 @fault("kill the proxy", PROXY)
 def kill_the_proxy(system: Processes) -> str:
+    """Kill HAProxy and start it again."""
     assert system.proxy is not None
     with system.load.paused("proxy", wait=False):
         hit = system.load.killed(group="proxy")
@@ -25,7 +26,7 @@ def kill_the_proxy(system: Processes) -> str:
 
 @fault("cut the network", PROXY)
 def cut_the_network(system: Processes) -> str:
-    """Cut the network between the proxy and one service, which the proxy then leaves out."""
+    """Reset all connections between HAProxy and one service, and each new one for three seconds."""
     relay = system.relays["asgi"]
     system.load.killed(group="proxy")  # requests in flight may be lost: a client can't retry after half an answer
     cut = relay.cut()
@@ -37,11 +38,13 @@ def cut_the_network(system: Processes) -> str:
 
 @fault("slow the network", PROXY)
 def slow_the_network(system: Processes) -> str:
+    """Pass on each piece between HAProxy and the services 0.1 s late, for two seconds."""
     return _network(system, "delay", 0.1, 0.0, "0.1 s more for each piece, for 2 s")
 
 
 @fault("stall the network", PROXY)
 def stall_the_network(system: Processes) -> str:
+    """Pass on nothing between HAProxy and the services for two seconds."""
     return _network(system, "stalled", True, False, "nothing passed for 2 s")
 
 

@@ -21,19 +21,21 @@ MASTER_ENDS = 4  # seconds for the workers of a killed master to end
 
 @fault("nothing")
 def nothing(system: Processes) -> str:
+    """Cause no fault: two seconds of load, to compare with."""
     time.sleep(2)
     return "2 s of load"
 
 
 @fault("kill workers")
 def kill_workers(system: Processes) -> str:
+    """Kill one worker of each service with SIGKILL; gunicorn starts another."""
     hit = [system.kill_worker(service) for service in system.services.values()]
     return f"{len(hit)} workers killed, with {sum(hit)} requests in flight"
 
 
 @fault("hang a worker")
 def hang_a_worker(system: Processes) -> str:
-    """Stop a worker until gunicorn kills it."""
+    """Stop one worker with SIGSTOP, until gunicorn notices and kills it."""
     service = system.draw.choice(list(system.services.values()))
     victim = system.draw.choice(service.workers())
     os.kill(victim, signal.SIGSTOP)
@@ -42,7 +44,7 @@ def hang_a_worker(system: Processes) -> str:
 
 @fault("hang a worker in C")
 def hang_a_worker_in_c(system: Processes) -> str:
-    """Let a worker run in C, with the interpreter's lock and no signals, until it is killed."""
+    """Let one worker compute in C, where it handles no signal, until gunicorn kills it."""
     service = system.draw.choice(list(system.services.values()))
     victim = system.draw.choice(service.workers())
     os.kill(victim, HANG)
@@ -62,6 +64,7 @@ def _killed_by_gunicorn(system: Processes, service: Service, victim: int, began:
 
 @fault("pause workers")
 def pause_workers(system: Processes) -> str:
+    """Stop one worker of each service with SIGSTOP, and continue it after two seconds."""
     victims = [service.workers()[0] for service in system.services.values()]
     for victim in victims:
         os.kill(victim, signal.SIGSTOP)
@@ -75,7 +78,7 @@ def pause_workers(system: Processes) -> str:
 
 @fault("kill the master")
 def kill_the_master(system: Processes) -> str:
-    """Kill a master: its workers must answer their requests and stop within two seconds."""
+    """Kill gunicorn's parent: its workers must answer their requests and end soon after."""
     service = system.services["asgi"]
     orphans = service.workers()
     service.process.kill()
@@ -91,7 +94,7 @@ def kill_the_master(system: Processes) -> str:
 
 @fault("stop and start")
 def stop_and_start(system: Processes) -> str:
-    """Stop services while clients continue for a second, also on new connections."""
+    """Stop each service with SIGTERM while clients still send, and start it again."""
     for service in system.services.values():
         service.process.terminate()
         time.sleep(1)
@@ -104,7 +107,7 @@ def stop_and_start(system: Processes) -> str:
 
 @fault("reload")
 def reload(system: Processes) -> str:
-    """Send SIGHUP to one service after the other; gunicorn replaces the workers without a delay."""
+    """Send SIGHUP to each service: gunicorn replaces all its workers."""
     for service in system.services.values():
         old = set(service.workers())
         service.process.send_signal(signal.SIGHUP)

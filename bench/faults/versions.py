@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 @fault("publish 30 versions a minute")
 def publish_30_versions_a_minute(system: Processes) -> str:
+    """Publish a version every two seconds; all workers must take up each."""
     for _ in range(4):
         began = time.monotonic()
         system.follow(system.versions.publish())
@@ -26,6 +27,7 @@ def publish_30_versions_a_minute(system: Processes) -> str:
 
 @fault("publish a bad version")
 def publish_a_bad_version(system: Processes) -> str:
+    """Publish a version with a truncated model file: the services must refuse it."""
     number = system.versions.newest + 1
     folder = system.versions.write(number)
     os.truncate(folder / "model.onnx", 100)
@@ -40,7 +42,7 @@ def publish_a_bad_version(system: Processes) -> str:
 
 @fault("a version arrives slowly")
 def a_version_arrives_slowly(system: Processes) -> str:
-    """Copy a version slowly, as from a bucket: the manifest first, then each file in halves."""
+    """Write a version slowly, its manifest first, as a copy from a bucket does."""
     number = system.versions.publish(pause=0.2)
     system.follow(number)
     return (
@@ -50,7 +52,7 @@ def a_version_arrives_slowly(system: Processes) -> str:
 
 @fault("slow object storage", STORAGE)
 def slow_object_storage(system: Processes) -> str:
-    """Mount a slow store for the models: a worker starts from it, and it gets a new version."""
+    """Mount a slow bucket as the models folder: workers start from it, and a version arrives."""
     models, home, began = system.folder / "models", system.versions.home, time.monotonic()
     with disks.object_storage(models, 0.05) as (behind, relay):
         system.versions.home = behind / system.versions.name
@@ -71,6 +73,7 @@ def slow_object_storage(system: Processes) -> str:
 
 @fault("pin and roll back")
 def pin_and_roll_back(system: Processes) -> str:
+    """Pin the version before the newest with `passfail pin`, then the newest again."""
     newest, first = system.versions.newest, system.versions.newest - 1
     system.load.judge.serving |= {first}
     system.pin(first)
@@ -84,6 +87,7 @@ def pin_and_roll_back(system: Processes) -> str:
 
 @fault("models away")
 def models_away(system: Processes) -> str:
+    """Rename the model's folder, and rename it back after 2.5 seconds."""
     away = system.versions.home.rename(system.folder / "models" / ".away")
     time.sleep(2.5)
     away.rename(system.versions.home)

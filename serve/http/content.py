@@ -14,6 +14,8 @@ from serve.http.errors import NotAcceptable, UnsupportedEncoding
 WORTHWHILE = 32 * 1024  # bytes: compressing a smaller response takes longer than sending it
 LEVEL = 1  # gzip's fastest level, which gives most of the reduction
 ZLIB, RAW, GZIP = 15, -15, 31  # zlib's wbits
+PIECE = 64 * 1024  # bytes that are decoded at a time
+MEMBERS = 1000  # of gzip data (RFC 1952, 2.2); the decoder of one takes some time, whatever its size
 
 
 def decoded(body: bytes, encoding: bytes, limit: int) -> bytes:
@@ -30,16 +32,24 @@ def decoded(body: bytes, encoding: bytes, limit: int) -> bytes:
         return body
     if name not in (b"gzip", b"x-gzip", b"deflate"):
         raise UnsupportedEncoding("send Content-Encoding: gzip or deflate, or none")
-    decoder = zlib.decompressobj(_deflate(body) if name == b"deflate" else GZIP)
+    wbits, members = (_deflate(body), 1) if name == b"deflate" else (GZIP, MEMBERS)
+    found, rest, room = [], memoryview(body), limit + 1
     try:
-        found = decoder.decompress(body, limit + 1)
+        for _ in range(members):
+            decoder = zlib.decompressobj(wbits)
+            while rest and room and not decoder.eof:
+                found.append(decoder.decompress(rest[:PIECE], room))
+                room -= len(found[-1])
+                rest = rest[min(PIECE, len(rest)) - len(decoder.unused_data) :]
+            if not (rest and room):
+                break
     except zlib.error as error:
         raise MalformedBody(f"the body is not in the Content-Encoding {name.decode()}") from error
-    if len(found) > limit:
+    if not room:
         raise BodyTooLarge(f"the body decodes to more than {limit} bytes: send several smaller requests")
-    if not decoder.eof or decoder.unused_data:
+    if rest or not decoder.eof:
         raise MalformedBody(f"the body's {name.decode()} data is truncated, or bytes follow it")
-    return found
+    return b"".join(found)
 
 
 def compressed(body: bytes, accepted: bytes) -> bytes | None:

@@ -137,8 +137,9 @@ class Routes:
     """
 
     def __init__(self, config: Config) -> None:
-        self._routes = ROUTES  # which `_vertex` looks at
-        self._routes += tuple(self._vertex(config))
+        self._routes = ROUTES
+        for route in self._vertex(config):  # one by one, so that the second can't take the first one's path
+            self._routes += (route,)
 
     def __iter__(self) -> Iterator[Route]:
         return iter(self._routes)
@@ -186,8 +187,8 @@ class Routes:
                         shape=vertex.ERROR, probe=True)  # fmt: skip
 
     def _check_free(self, setting: str, path: str) -> None:
-        if not re.fullmatch("/[^<>?#]*", path):
-            raise ConfigError(f"{setting} must be a path that begins with a slash")
+        if not re.fullmatch(r"(/[^<>?#%/\s]+)+/?|/", path):
+            raise ConfigError(f"{setting} must be a path such as /v1/predict, without spaces, %, <, >, ?, # and //")
         if self.at(path):
             raise ConfigError(f"{setting} names {path}, which is a route of this service: choose another path")
 

@@ -1,4 +1,4 @@
-"""make soak compares every answer that wrk gets."""
+"""make soak and make overload fail on a service that is broken, and pass one that is not."""
 
 import shutil
 

@@ -160,13 +160,42 @@ def test_a_fifo_is_refused_and_nothing_waits_for_its_writer(home, name):
         assert f"2/{name}: can't be read: it is not a regular file" in service.refused["2"]
 
 
-def test_a_fifo_for_a_pin_is_refused(home):
+@pytest.mark.parametrize(
+    "make",
+    [os.mkfifo, os.mkdir, lambda path: path.symlink_to(path.name), lambda path: path.symlink_to("/etc/hostname"),
+     lambda path: (path.touch(), os.truncate(path, 2**30)), lambda path: path.write_text("1\n2\n"),
+     lambda path: path.write_text("\u0661"), lambda path: path.write_bytes(b""), lambda path: path.write_text("9")],
+    ids=["FIFO", "folder", "link to itself", "link out", "a GiB", "two numbers", "other digits", "nothing", "absent"],
+)  # fmt: skip
+def test_a_pin_that_names_no_version_is_refused(home, make):
     service = Service(Config(models=home.parent))
-    os.mkfifo(home / "pinned")
+    make(home / "pinned")
+    publish(home, 2)
 
     service.look()
 
     assert "pinned" in service.refused
+    assert (version(service), sorted(service.kept)) == (1, [1, 2])
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    [b"[" * 10**5, b'{"format": 3, "arguments": {"a": ' + b"[" * 10**5, b'{"format": "%s"}' % (b"x" * 10**6),
+     b'{"format": "\\ud800"}', b'{"format": 3, "link": "%s"}' % (b"x" * 10**6), b'{"format": 3, "threshold": NaN}',
+     b"null", b"", b"\xff\xfe\x00"],
+    ids=["deep", "deep within", "long format", "half a character", "long link", "NaN", "null", "empty", "no UTF-8"],
+)  # fmt: skip
+def test_a_manifest_that_is_none_is_refused_in_a_short_line(home, manifest):
+    service = Service(Config(models=home.parent))
+    publish(home, 2)
+    (home / "2" / "manifest.json").write_bytes(manifest)
+    publish(home, 3)
+
+    service.look()
+
+    assert version(service) == 3
+    assert "2/manifest.json: not a manifest (" in service.refused["2"]
+    assert len(service.refused["2"].encode()) < 400
 
 
 def test_a_manifest_of_gigabytes_is_refused_unread(home):
@@ -192,18 +221,21 @@ def test_a_model_file_larger_than_the_manifest_has_it_is_refused_unread(home):
 
 def test_a_link_is_followed_within_the_folder_and_not_out_of_it(home):
     service = Service(Config(models=home.parent))
-    for number in (2, 3):
+    for number in (2, 3, 4):
         publish(home, number)
     (home / "2" / "..data").mkdir()  # as Kubernetes' volumes have it
     (home / "2" / "model.onnx").rename(home / "2" / "..data" / "model.onnx")
     (home / "2" / "model.onnx").symlink_to("..data/model.onnx")
     (home / "3" / "model.onnx").unlink()
     (home / "3" / "model.onnx").symlink_to(home / "1" / "model.onnx")
+    (home / "4" / "manifest.json").unlink()
+    (home / "4" / "manifest.json").symlink_to("manifest.json")
 
     service.look()
 
     assert version(service) == 2
     assert "3/model.onnx: can't be read: it is a link out of its folder" in service.refused["3"]
+    assert "4/manifest.json: can't be read: Too many levels of symbolic links" in service.refused["4"]
 
 
 @pytest.mark.parametrize("name", ["1²", "²", "01", "0", "1a", "9" * 16])

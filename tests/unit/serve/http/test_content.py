@@ -1,12 +1,13 @@
 """Content-Encoding and Accept: bounded, strict, and as RFC 9110 has them."""
 
 import gzip
+import random
 import zlib
 
 import pytest
 
 from passfail.errors import BodyTooLarge, MalformedBody
-from serve.http.content import WORTHWHILE, chosen, compressed, decoded, quality
+from serve.http.content import PIECE, WORTHWHILE, chosen, compressed, decoded, quality
 from serve.http.errors import NotAcceptable, UnsupportedEncoding
 
 BODY = b'{"hours": 7}'
@@ -23,6 +24,7 @@ def bare(body):
         (b"gzip", gzip.compress(BODY, mtime=0)),
         (b"GZIP", gzip.compress(BODY, mtime=0)),
         (b"x-gzip", gzip.compress(BODY, mtime=0)),
+        (b"gzip", gzip.compress(BODY[:5]) + gzip.compress(b"") + gzip.compress(BODY[5:])),  # RFC 1952, 2.2: members
         (b"deflate", zlib.compress(BODY)),
         (b"deflate", bare(BODY)),
         (b"identity", BODY),
@@ -46,9 +48,11 @@ def test_another_encoding_is_unsupported(encoding):
         (b"gzip", b""),
         (b"gzip", gzip.compress(BODY, mtime=0)[:-1]),
         (b"gzip", gzip.compress(BODY, mtime=0) + b"x"),
-        (b"gzip", gzip.compress(BODY, mtime=0) * 2),
+        (b"gzip", gzip.compress(b"") * 1001),
+        (b"gzip", gzip.compress(BODY[:5]) + gzip.compress(BODY[5:])[:-1]),
         (b"gzip", zlib.compress(BODY)),
         (b"deflate", zlib.compress(BODY)[:-1]),
+        (b"deflate", zlib.compress(BODY) * 2),
         (b"deflate", BODY),
     ],
     ids=lambda value: str(value)[:30],
@@ -58,14 +62,21 @@ def test_a_body_that_is_not_in_its_encoding_is_malformed(encoding, sent):
         decoded(sent, encoding, 100)
 
 
-@pytest.mark.parametrize("size", [101, 10_000_000])
-def test_no_more_than_the_limit_is_made_of_a_bomb(size):
+@pytest.mark.parametrize("members", [[101], [10_000_000], [60, 41], [50, 50, 10_000_000]])
+def test_no_more_than_the_limit_is_made_of_a_bomb(members):
     with pytest.raises(BodyTooLarge):
-        decoded(gzip.compress(bytes(size)), b"gzip", 100)
+        decoded(b"".join(gzip.compress(bytes(size)) for size in members), b"gzip", 100)
 
 
-def test_a_body_of_exactly_the_limit_is_decoded():
-    assert len(decoded(gzip.compress(bytes(100)), b"gzip", 100)) == 100
+@pytest.mark.parametrize("members", [[100], [60, 40], [100, 0]])
+def test_a_body_of_exactly_the_limit_is_decoded(members):
+    assert decoded(b"".join(gzip.compress(bytes(size)) for size in members), b"gzip", 100) == bytes(100)
+
+
+def test_a_body_larger_than_a_piece_is_decoded():
+    body = random.Random(1).randbytes(3 * PIECE)
+
+    assert decoded(gzip.compress(body), b"gzip", len(body)) == body
 
 
 @pytest.mark.parametrize(

@@ -85,13 +85,18 @@ def test_every_open_inference_and_mlflow_route_has_its_shape():
 
 
 @pytest.mark.parametrize("setting", ["vertex_predict", "vertex_health"])
-@pytest.mark.parametrize("path", [*TAKEN, "no-slash", "/a<b>", "/a?b"])
+@pytest.mark.parametrize("path", [*TAKEN, "no-slash", "/a<b>", "/a?b", "//predict", "/%70redict", "/a b", "/a\n"])
 def test_a_vertex_route_that_is_taken_or_no_path_is_refused(setting, path):
     """A route of health would open a path without a key."""
     name = {"vertex_predict": "AIP_PREDICT_ROUTE", "vertex_health": "AIP_HEALTH_ROUTE"}[setting]
 
     with pytest.raises(ConfigError, match=f"^{name} "):
         Routes(Config(**{setting: path}))
+
+
+def test_one_route_for_both_of_vertex_is_refused():
+    with pytest.raises(ConfigError, match="AIP_HEALTH_ROUTE names /x, which is a route"):
+        Routes(Config(vertex_predict="/x", vertex_health="/x"))
 
 
 @pytest.mark.parametrize("path", ["/ping", "/health/ready", "/v2/health/live"])
