@@ -241,14 +241,15 @@ class Manifest(Struct, frozen=True, omit_defaults=True):
         return _text(msgspec.structs.replace(self, digest=_digest(self)))
 
 
-class _Format(msgspec.Struct):
-    format: int | None = None
+FORMAT_ALONE: msgspec.json.Decoder[Any] = msgspec.json.Decoder(
+    msgspec.defstruct("Format", [("format", int | None, None)])
+)
 
 
 def decode(text: bytes) -> Manifest:
     """Read manifest.json's bytes. Raises ManifestError unless an export wrote exactly these."""
     try:
-        found = msgspec.json.decode(text, type=_Format).format
+        found = FORMAT_ALONE.decode(text).format
         if found != FORMAT:
             raise ManifestError(f"format {found} is not the format {FORMAT} this release reads: export again")
         manifest = msgspec.json.decode(text, type=Manifest)
