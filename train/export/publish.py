@@ -17,7 +17,6 @@ import numpy as np
 from passfail import manifest as contract
 from passfail import signing
 from passfail.columns import row
-from passfail.errors import ConfigError
 from passfail.files import replacing
 from passfail.manifest import Example, Feature, File, Manifest
 from passfail.proof import engines
@@ -162,11 +161,8 @@ def _across(feature: Feature, step: int, share: float) -> float | str:
 
 
 def newest(home: Path) -> int:
-    """The highest version in a model's folder, 0 if there is none. Raises ExportError."""
-    try:
-        return max(versions(home), default=0)
-    except ConfigError as error:
-        raise ExportError(str(error)) from error
+    """The highest version in a model's folder, 0 if there is none."""
+    return max(versions(home), default=0)
 
 
 def _write_config(home: Path, d: int) -> None:
