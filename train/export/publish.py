@@ -79,8 +79,7 @@ def export(
     ------
     ExportError : the proof fails, the export differs from the fit, or the folder can't be written.
     """
-    files = {name: make(model) for name, make in formats.makers().items()}
-    manifest = _describe(description, model, kept, files)
+    manifest, files = _describe(description, model, kept)
     if (module := javascript.to_javascript(manifest)) is not None:
         files[javascript.FILENAME] = module
     targets = engines.prove(manifest, files, *TARGET_ROWS)
@@ -103,8 +102,8 @@ def export(
         raise ExportError(f"{home}: can't be written: {error.strerror}") from error
 
 
-def _describe(description: Description, model: LogisticModel, kept: Kept, files: Mapping[str, bytes]) -> Manifest:
-    """The manifest with its proof, but without its version and without the pages that show it."""
+def _describe(description: Description, model: LogisticModel, kept: Kept) -> tuple[Manifest, dict[str, bytes]]:
+    """The manifest with its proof, without version and pages, and the model files."""
     described: dict[str, Any] = msgspec.structs.asdict(description)
     draft = Manifest(
         format=contract.FORMAT,
@@ -113,13 +112,14 @@ def _describe(description: Description, model: LogisticModel, kept: Kept, files:
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         link=description.training.options["link"],  # type: ignore[arg-type]  # the command line has checked it
         parameters=parameters(model),
-        files=_files(files),
+        files={},  # follows, as do the examples and the certificate
         examples=(),
-        certificate=None,  # type: ignore[arg-type]  # follows below
+        certificate=None,  # type: ignore[arg-type]
         **{field: described[field] for field in Manifest.__struct_fields__ if field in described},
     )
     if faults := [*chain.faults(draft, kept, description.kept), *chain.word_faults(draft, description.raw)]:
         raise ExportError(f"the export is not the model that was fitted: {'; '.join(faults)}; train it again")
+    files = {name: make(model) for name, make in formats.makers().items()}
     certificate = parity.certificate(draft, files, kept.x, eager=model)
     instances = example_instances(draft.features)
     answer = load_runtime("onnx", files["model.onnx"])
@@ -128,7 +128,7 @@ def _describe(description: Description, model: LogisticModel, kept: Kept, files:
     examples = zip(instances, logit.tolist(), probability.tolist(), labels, strict=True)
     return msgspec.structs.replace(
         draft, certificate=certificate, examples=tuple(Example(*example) for example in examples)
-    )
+    ), files
 
 
 def _files(files: Mapping[str, bytes]) -> dict[str, File]:
