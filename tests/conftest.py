@@ -8,7 +8,17 @@ import pytest
 from serve.server.flask_app import create_app
 from serve.settings import Config
 from tests.support.browser import browser  # noqa: F401  (a fixture)
-from tests.support.models import export_awkward, export_models, made_once, written
+from tests.support.models import (
+    QUICK,
+    WHOLE,
+    export_awkward,
+    export_models,
+    kept,
+    made_once,
+    proven_on,
+    shared,
+    written,
+)
 from tests.support.proxies import behind_nginx  # noqa: F401  (a fixture)
 from train.export import formats
 
@@ -19,19 +29,20 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def graphs_made_once():
-    """Make the ONNX graph of equal models once in a process: torch takes two seconds for each."""
-    made, make = {}, formats.to_onnx
+def quick_exports(tmp_path_factory):
+    """Make each file of equal models once a run, as torch takes seconds for it, and prove on few rows."""
+    folder = shared(tmp_path_factory) / "files"
+    folder.mkdir(exist_ok=True)
+    with pytest.MonkeyPatch.context() as patch, proven_on(QUICK):
+        for name in ("to_onnx", "to_torchscript", "to_exported_program"):
+            patch.setattr(formats, name, kept(getattr(formats, name), folder))
+        yield
 
-    def to_onnx(model):
-        plain = {name: value for name, value in vars(model).items() if not name.startswith("_")}
-        key = (type(model), str(plain), *(tensor.numpy().tobytes() for tensor in model.state_dict().values()))
-        if key not in made:
-            made[key] = make(model)
-        return made[key]
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(formats, "to_onnx", to_onnx)
+@pytest.fixture
+def whole_proof():
+    """Prove on as many rows as the trainer does."""
+    with proven_on(WHOLE):
         yield
 
 

@@ -1,6 +1,7 @@
 """The trainer's command line: what it prints, writes and refuses."""
 
 import errno
+import functools
 import os
 import re
 import resource
@@ -129,8 +130,7 @@ def test_held_out_figures_come_from_a_fit_without_those_rows(run):
     Path("noise.csv").write_text(f"{columns},y\n{rows}\n")
 
     run("fit", "--data", "noise.csv", "--l2", "0.01")
-    run("export", "--data", "noise.csv")
-    training = decode(Path("models/noise/1/manifest.json").read_bytes()).training
+    training = checkpoint.load(Path("checkpoints"), "noise")[0].training
 
     assert (training.metrics.rows, training.held_out.rows) == (100, 100)
     assert training.metrics.accuracy > 0.9
@@ -282,14 +282,15 @@ def test_two_exports_at_once_take_two_versions(run, monkeypatch):
         return real(*arguments)
 
     monkeypatch.setattr(exporting, "_publish", together)
-    # torch's exporters are not made for threads; only the publishing is under test.
-    proven, alone = exporting.parity.certificate, threading.Lock()
+    # torch's exporters and loaders are not made for threads; only the publishing is under test.
+    alone = threading.Lock()
 
-    def certificate(*arguments, **keywords):
+    def one_by_one(proven, *arguments, **keywords):
         with alone:
             return proven(*arguments, **keywords)
 
-    monkeypatch.setattr(exporting.parity, "certificate", certificate)
+    for module, name in ((exporting.parity, "certificate"), (exporting.engines, "prove")):
+        monkeypatch.setattr(module, name, functools.partial(one_by_one, getattr(module, name)))
     for form in ("to_onnx", "to_torchscript", "to_exported_program"):
         data = getattr(exporting.formats, form)(loaded[1])
         monkeypatch.setattr(exporting.formats, form, lambda _, data=data: data)

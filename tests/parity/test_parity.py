@@ -180,6 +180,7 @@ def test_the_certificate_is_in_the_manifest(models):
     assert proof.versions.keys() >= {"torch", "onnx", "onnxruntime", "python"}
 
 
+@pytest.mark.usefixtures("whole_proof")
 def test_a_published_version_is_proven_again(models, capsys):
     assert main(["parity", "--name", "admissions", "--models", str(models)]) == 0
 
