@@ -4,7 +4,6 @@ import http.client
 import json
 import select
 import socket
-import time
 import urllib.request
 from contextlib import ExitStack
 
@@ -12,6 +11,7 @@ import pytest
 
 from serve.server.dispatch import LARGE_AT_ONCE, SMALL
 from tests.support.service import post, service
+from tests.support.wait import until
 
 ROW = b'{"hours": 7}'
 MANY = b"[" + b",".join([ROW] * 100_000) + b"]"
@@ -42,12 +42,6 @@ def answer(connection):
     response = http.client.HTTPResponse(connection)
     response.begin()
     return response.status, dict(response.getheaders()), response.read()
-
-
-def until(condition, seconds=30):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
 
 
 @pytest.fixture

@@ -313,6 +313,7 @@ def test_a_clock_that_steps_changes_nothing(home, tmp_path):
 
 
 def test_a_pin_ends_once_every_worker_serves_the_version(home, monkeypatch, capsys):
+    monkeypatch.setattr("passfail.__main__.FOLLOW_SECONDS", 60)  # on a busy machine
     monkeypatch.setenv("MODELS_DIR", str(home.parent))
     publish(home, 2)
     with service(home.parent, WEB_CONCURRENCY="2") as (address, _):

@@ -1,6 +1,7 @@
 """A real gunicorn, started as a user starts it, for the tests that need one."""
 
 import contextlib
+import itertools
 import os
 import random
 import socket
@@ -13,11 +14,15 @@ from tests.support import ROOT
 from tests.support.processes import sockets
 from tests.support.wait import until
 
+# Below those that the system gives to clients: one of them could have a port before the service does. Each worker of
+# pytest-xdist has ports of its own, up to eight workers, and takes each once.
+PORTS = list(range(10_000 + int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 8, 32_768, 8))
+NEXT = itertools.cycle(random.sample(PORTS, len(PORTS)))
+
 
 def free_port():
-    """A port below those that the system gives to clients, one of which might take it first."""
-    while True:
-        port = random.randrange(10_000, 32_768)
+    """A port on which nothing listens."""
+    for port in NEXT:
         with contextlib.suppress(OSError), socket.socket() as probe:
             probe.bind(("0.0.0.0", port))
             return port
