@@ -1,6 +1,7 @@
-"""Bad input: 100,000 nearly right requests in process, and some through real sockets.
+"""Bad input: nearly right requests in process, and some through real sockets.
 
-Each answer is judged by tests/fuzz/targets.py. What was found stays in tests/fuzz/corpus; `make fuzz` looks further.
+Each answer is judged by tests/fuzz/targets.py. What was found stays in tests/fuzz/corpus. `make test` replays it and
+sends 25,000 requests more, `make test-heavy` 100,000; `make fuzz` looks further.
 """
 
 import csv
@@ -34,7 +35,6 @@ from tests.fuzz.mutate import mutated, seeds
 from tests.support.processes import children
 from tests.support.service import post, service
 
-CASES = 20_000  # of each decoder
 MODELS = ("admissions", "awkward")
 
 
@@ -51,22 +51,23 @@ def test_the_corpus_is_judged_right(served, decoder):
         assert statuses.get(name, 200) == 200 or b"parameters" in data, data
 
 
+@pytest.mark.parametrize("cases", [5_000, pytest.param(20_000, marks=pytest.mark.heavy)])
 @pytest.mark.parametrize("decoder", targets.TARGETS)
-def test_every_answer_is_right_or_a_refusal(served, decoder):
+def test_every_answer_is_right_or_a_refusal(served, decoder, cases):
     found, chance = seeds(decoder), random.Random(f"1 {decoder}")
     others, statuses = [data for _, data in found], dict.fromkeys((200, 400, 404, 413, 415, 422), 0)
-    for case in range(CASES):
+    for case in range(cases):
         name, data = chance.choice(found)
         data = mutated(data, others, chance)
         try:
             statuses[targets.TARGETS[decoder](served.get(name) or served["admissions"], data)] += 1
         except Exception as error:
             raise AssertionError(f"case {case}, on {name}: put it into tests/fuzz/corpus: {data!r}") from error
-        if case == CASES // 5:
+        if case == cases // 5:
             before = _resident(os.getpid())
 
-    assert statuses[200] > CASES / 50, statuses
-    assert statuses[400] + statuses[422] > CASES / 20, statuses
+    assert statuses[200] > cases / 50, statuses
+    assert statuses[400] + statuses[422] > cases / 20, statuses
     assert _resident(os.getpid()) - before < 16 << 20
 
 
