@@ -30,7 +30,7 @@ def pytest_xdist_auto_num_workers() -> int:
 
 @pytest.fixture(scope="session", autouse=True)
 def quick_exports(tmp_path_factory):
-    """Make each file of equal models once a run, as torch takes seconds for it, and prove on few rows."""
+    """Make the files of equal models once a run, which take seconds, and prove on few rows."""
     folder = shared(tmp_path_factory) / "files"
     folder.mkdir(exist_ok=True)
     with pytest.MonkeyPatch.context() as patch, proven_on(QUICK):
