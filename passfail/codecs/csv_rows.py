@@ -10,7 +10,9 @@ import io
 from array import array
 from codecs import BOM_UTF8
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from itertools import islice
+from operator import add
 from typing import NamedTuple, TypeVar
 
 import msgspec
@@ -128,6 +130,7 @@ class CsvRows:
         plain = mark == "," and end == b"\n"
         before, behind = self._texts if plain and not listed else self._answer_texts(mark, b"" if listed else end)
         parts = [csv_line([*table.header, *added(table.header, given)], mark).encode(), b"\n"]
+        cells = cache(lambda texts: csv_line(["", *texts], mark).encode() + end)  # many rows have the same texts
         at = row = 0
         for lines in table.slices():
             wrong = {i: faults[i] for i in range(row, row + len(lines)) if i in faults} if faults else {}
@@ -139,9 +142,8 @@ class CsvRows:
             pieces[2::4] = _pairs(probability[rows], logit[rows], mark, table.decimal)
             pieces[3::4] = chosen(behind, None if stable is None else stable[rows], n)
             if listed:
-                said = zip(*(some[rows] for some in listed.values()), strict=True)
-                cells = (csv_line(["", *map(", ".join, names)], mark).encode() + end for names in said)
-                pieces[3::4] = map(bytes.__add__, pieces[3::4], cells)
+                texts = zip(*(map(", ".join, some[rows]) for some in listed.values()), strict=True)
+                pieces[3::4] = map(add, pieces[3::4], map(cells, texts))
             if wrong:
                 empty = mark * len(given)
                 refused = {i: f"{empty}{csv_line([why], mark)}\n".encode() for i, why in wrong.items()}

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache, partial
 from itertools import chain, islice
+from operator import add
 from typing import Any
 
 import msgspec
@@ -189,7 +190,7 @@ class JsonRows:
         stable: Bools | None,
         single: bool,
         more: Mapping[str, Sequence[object]] | None = None,
-        outside: Sequence[Sequence[str]] | None = None,
+        outside: Sequence[tuple[str, ...]] | None = None,
     ) -> bytes:
         """Encode the answers: an array or, for a single row, an object.
 
@@ -212,7 +213,7 @@ class JsonRows:
         probability: Floats,
         stable: Bools | None,
         more: Mapping[str, Sequence[object]],
-        outside: Sequence[Sequence[str]] | None,
+        outside: Sequence[tuple[str, ...]] | None,
     ) -> Iterator[bytes]:
         """Encode the answers as `write` does, in arrays of at most WRITTEN answers each."""
         for at in range(0, len(logit), WRITTEN):
@@ -225,14 +226,14 @@ class JsonRows:
             pieces[1::6] = _texts(probability[rows])
             pieces[3::6] = _texts(logit[rows])
             pieces[4::6] = chosen(self._stables, None if stable is None else stable[rows], n)
-            pieces[5::6] = ends if outside is None else list(map(_with_outside, outside[rows], ends))
+            pieces[5::6] = ends if outside is None else list(map(add, map(_outside, outside[rows]), ends))
             yield b"[%b]" % b"".join(pieces)[:-1]
 
     def write_row(
-        self, verdict: bool, logit: float, probability: float, stable: bool | None, outside: Sequence[str] = ()
+        self, verdict: bool, logit: float, probability: float, stable: bool | None, outside: tuple[str, ...] = ()
     ) -> bytes:
         """Encode the answer to a single row, from plain values, with the same bytes as `write`."""
-        text, end = msgspec.json.encode, _with_outside(outside, b"}")
+        text, end = msgspec.json.encode, _outside(outside) + b"}"
         pieces = self._verdicts[verdict], text(probability), b',"logit":', text(logit), self._stables[stable], end
         return b"".join(pieces)
 
@@ -351,14 +352,10 @@ def _ends(more: Mapping[str, Sequence[object]]) -> list[bytes]:
     return [b"," + msgspec.json.encode(dict(zip(more, values, strict=True)))[1:] + b"," for values in rows]
 
 
-def _with_outside(outside: Sequence[str], end: bytes) -> bytes:
-    """The end of an answer, with the features outside the training range, if any."""
-    return _outside(tuple(outside)) + end if outside else end
-
-
 @lru_cache(256)  # many rows have the same features outside
 def _outside(names: tuple[str, ...]) -> bytes:
-    return b',"outside":%b' % msgspec.json.encode(names)
+    """The field of the features outside the training range; empty if there are none."""
+    return b',"outside":%b' % msgspec.json.encode(names) if names else b""
 
 
 def _texts(numbers: Floats) -> list[bytes]:

@@ -300,7 +300,8 @@ def _answer(
     if isinstance(request_id, str):
         head["id"] = request_id
     if outside and any(outside):
-        places = (f"row {row}: {', '.join(names)}" for row, names in enumerate(outside) if names)
+        said = {names: ", ".join(names) for names in set(outside)}
+        places = [f"row {row}: {said[names]}" for row, names in enumerate(outside) if names]
         head["parameters"] = {"outside": "; ".join(places)}
     text, buffers = tensors.write(wanted, values, n, head)
     if not buffers:
