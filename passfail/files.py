@@ -34,8 +34,13 @@ def read_bounded(path: Path, most: int) -> bytes:
     real = Path(os.path.realpath(path, strict=True))  # Path.resolve has no OSError for a link to itself in Python 3.11
     if not real.is_relative_to(os.path.realpath(path.parent)):
         raise OSError(errno.ELOOP, "it is a link out of its folder")
+    return read_regular(real, most)
+
+
+def read_regular(path: str | Path, most: int = 2**20) -> bytes:
+    """Read a regular file of at most `most` bytes, but not through a link. Raises OSError."""
     # Without O_NONBLOCK, opening a FIFO would wait for a writer.
-    with open(os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise OSError(errno.EINVAL, "it is not a regular file")

@@ -6,12 +6,13 @@ make and verify. The package cryptography is imported only if a key is named.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
 from passfail.errors import ConfigError, IntegrityError
-from passfail.files import read_bounded
+from passfail.files import read_bounded, read_regular
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric import ed25519
@@ -61,8 +62,7 @@ def _key(path: str | Path, setting: str, kind: Literal["public", "private"]) -> 
         remedy = "pip install cryptography, or build the image with SIGNED_BY set"
         raise ConfigError(f"{setting} needs the package cryptography: {remedy}") from error
     try:
-        with open(path, "rb") as file:
-            text = file.read()
+        text = read_regular(os.path.realpath(path))
         key: object
         if kind == "private":
             key = serialization.load_pem_private_key(text, password=None)

@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import sys
+from pathlib import Path
 from typing import NoReturn
 
 
@@ -16,18 +17,33 @@ def _cannot_start(why: object) -> NoReturn:
 def _check_free(address: str, port_name: str) -> None:
     """Exit with one line if the address can't be bound: gunicorn would retry for 5 seconds."""
     host, _, port = address.rpartition(":")
-    if host == "unix":
-        folder = os.path.dirname(port) or "."
-        if not os.access(folder, os.W_OK | os.X_OK):
-            _cannot_start(f"HOST {address}: the folder can't be written to: choose another")
+    if address.startswith("unix:"):
+        if fault := _socket_fault(address.removeprefix("unix:")):
+            _cannot_start(f"HOST {address}: {fault}: choose another")
         return
     with socket.socket(socket.AF_INET6 if host.startswith("[") else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host.strip("[]"), int(port)))
         except OSError as error:
-            unknown = isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL
-            _cannot_start(f"{f'HOST {host}' if unknown else f'{port_name} {port}'}: {error.strerror}: choose another")
+            of_port = error.errno in (errno.EADDRINUSE, errno.EACCES)
+            _cannot_start(f"{f'{port_name} {port}' if of_port else f'HOST {host}'}: {error.strerror}: choose another")
+
+
+def _socket_fault(path: str) -> str | None:
+    """The reason why no UNIX socket can be made at a path, or None. gunicorn replaces one that nobody listens on."""
+    if not os.access(os.path.dirname(path) or ".", os.W_OK | os.X_OK):
+        return "the folder can't be written to"
+    if os.path.lexists(path) and not Path(path).is_socket():
+        return "another file is there"
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(path)
+        except (FileNotFoundError, ConnectionRefusedError):
+            return None
+        except OSError as error:  # the path is too long, for example
+            return error.strerror or str(error)
+    return "another process listens there"
 
 
 if __name__ == "__main__":

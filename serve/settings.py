@@ -293,9 +293,10 @@ class _Reader:
             return None
 
     def misspelt(self) -> tuple[str, ...]:
-        """A warning for each variable that is not a setting but resembles one."""
-        found = []
+        """A warning for each variable that is not a setting but resembles one, or is the beginning of its name."""
+        found, settings = [], sorted(self._names)
         for name in sorted(self._environ.keys() - self._names):
-            for like in difflib.get_close_matches(name.upper(), sorted(self._names), 1, LIKE):
+            begun = [one for one in settings if "_" in name and one.startswith(f"{name.upper()}_")]
+            for like in difflib.get_close_matches(name.upper(), settings, 1, LIKE) or begun[:1]:
                 found.append(f"{name} is not a setting of this service: did you mean {like}?")
         return tuple(found)

@@ -9,11 +9,13 @@ import base64
 import binascii
 import hashlib
 import hmac
+import os
 import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from passfail.errors import ConfigError
+from passfail.files import read_regular
 
 if TYPE_CHECKING:
     from serve.settings import Config
@@ -32,8 +34,7 @@ def read_keys(path: str) -> tuple[bytes, ...]:
     ConfigError : the file can't be read, holds no key, or a line is no key.
     """
     try:
-        with open(path, "rb") as file:
-            lines = [line.strip() for line in file]
+        lines = [line.strip() for line in read_regular(os.path.realpath(path)).split(b"\n")]
     except OSError as error:
         raise ConfigError(f"API_KEY_FILE names a file that can't be read: {error.strerror}") from error
     keys = [line for line in lines if line and not line.startswith(b"#")]

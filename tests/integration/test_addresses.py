@@ -79,6 +79,8 @@ def test_a_host_is_the_only_address(running, host, other):
 @pytest.mark.parametrize("worker_class", ["asgi", "gthread"])
 def test_a_unix_socket(running, worker_class, tmp_path):
     path = str(tmp_path / "http")
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(path)  # a socket that a killed service has left: nobody listens there
     running(HOST=f"unix:{path}", WORKER_CLASS=worker_class)
 
     assert until(lambda: asked(Unix(path, timeout=5))) == 200
@@ -88,12 +90,20 @@ def test_a_unix_socket(running, worker_class, tmp_path):
     ("192.0.2.1", "HOST 192.0.2.1: Cannot assign requested address: choose another"),
     ("unix:/nowhere/http", "HOST unix:/nowhere/http: the folder can't be written to: choose another"),
     ("no.such.host.invalid", "HOST no.such.host.invalid: "),
+    ("unix:{}/file", "HOST unix:{}/file: another file is there: choose another"),
+    ("unix:{}/a:b", "HOST unix:{}/a:b: another process listens there: choose another"),
+    (f"unix:{{}}/{'x' * 200}", f"HOST unix:{{}}/{'x' * 200}: AF_UNIX path too long: choose another"),
 ])  # fmt: skip
-def test_an_address_that_is_none_of_this_machine_is_one_line(models, host, line):
-    output, _ = (process := start(models, MODEL_NAME="hours", HOST=host)).communicate(timeout=60)
+def test_an_address_that_can_not_be_listened_on_is_one_line(models, tmp_path, host, line):
+    (tmp_path / "file").touch()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "a:b"))
+        listener.listen()
+        process = start(models, MODEL_NAME="hours", HOST=host.format(tmp_path))
+        output, _ = process.communicate(timeout=60)
 
     assert process.returncode == 3
-    assert output.startswith(f"passfail can't start: {line}")
+    assert output.startswith(f"passfail can't start: {line.format(tmp_path)}")
     assert output.count("\n") == 1
 
 

@@ -4,6 +4,7 @@ import base64
 import contextlib
 import http.client
 import json
+import os
 import re
 import socket
 import subprocess
@@ -123,9 +124,23 @@ def test_a_file_without_proper_keys_is_refused(tmp_path, text):
         Config.from_env({"API_KEY_FILE": str(tmp_path / "keys")})
 
 
-def test_a_file_that_can_not_be_read_is_refused_and_no_key_is_kept(tmp_path, key_file):
-    with pytest.raises(ConfigError, match="API_KEY_FILE names a file that can't be read"):
-        Config.from_env({"API_KEY_FILE": str(tmp_path)})
+@pytest.mark.parametrize("setting", ["API_KEY_FILE", "SIGNED_BY"])
+@pytest.mark.parametrize("name", ["absent", "folder", "FIFO", "link to itself", "GiB", "/dev/zero"])
+def test_a_key_file_that_can_not_be_read_is_refused(tmp_path, setting, name):
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "FIFO")
+    (tmp_path / "link to itself").symlink_to("link to itself")
+    (tmp_path / "GiB").touch()
+    os.truncate(tmp_path / "GiB", 2**30)
+
+    with pytest.raises(ConfigError, match=f"{setting} names a file that can't be read: ."):
+        Config.from_env({setting: str(tmp_path / name)})
+
+
+def test_a_key_file_may_be_a_link_and_no_key_is_kept(tmp_path, key_file):
+    (tmp_path / "link").symlink_to(key_file)
+
+    assert Config.from_env({"API_KEY_FILE": str(tmp_path / "link")}).api_keys
     assert OLD not in repr(Config.from_env({"API_KEY_FILE": str(key_file)}))
 
 

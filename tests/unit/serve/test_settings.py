@@ -181,6 +181,7 @@ def test_refuses_a_wrong_server_setting_by_its_name(name, text):
         ("KEEP_ALIVE", "KEEPALIVE"),
         ("MODEL_DIR", "MODELS_DIR"),
         ("API_KEYS_FILE", "API_KEY_FILE"),
+        ("API_KEY", "API_KEY_FILE"),
         ("max_rows", "MAX_ROWS"),
     ],
 )
