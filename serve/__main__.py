@@ -31,7 +31,7 @@ def _check_free(address: str, port_name: str) -> None:
 
 
 def _socket_fault(path: str) -> str | None:
-    """The reason why no UNIX socket can be made at a path, or None. gunicorn replaces one that nobody listens on."""
+    """The reason why no UNIX socket can be made at a path, or None."""
     if not os.access(os.path.dirname(path) or ".", os.W_OK | os.X_OK):
         return "the folder can't be written to"
     if os.path.lexists(path) and not Path(path).is_socket():
@@ -40,7 +40,7 @@ def _socket_fault(path: str) -> str | None:
         try:
             probe.connect(path)
         except (FileNotFoundError, ConnectionRefusedError):
-            return None
+            return None  # gunicorn replaces a socket that nobody listens on
         except OSError as error:  # the path is too long, for example
             return error.strerror or str(error)
     return "another process listens there"

@@ -293,7 +293,7 @@ class _Reader:
             return None
 
     def misspelt(self) -> tuple[str, ...]:
-        """A warning for each variable that is not a setting but resembles one, or is the beginning of its name."""
+        """A warning for each variable that is no setting but resembles one, or begins its name."""
         found, settings = [], sorted(self._names)
         for name in sorted(self._environ.keys() - self._names):
             begun = [one for one in settings if "_" in name and one.startswith(f"{name.upper()}_")]
