@@ -21,8 +21,8 @@ MOST_REASON = 200  # characters of a decoder's error, which may repeat a value o
 
 # CSV cells that mean a missing value, in training and in serving; white space around them is ignored.
 MISSING = frozenset([
-    "", "?", "-", "--", ".", "NA", "N/A", "n/a", "#N/A", "#NA", "<NA>", "NULL", "null", "None", "none", "NaN", "nan",
-    "-NaN", "-nan", "NaT", "#DIV/0!", "#VALUE!", "#REF!", "#NUM!", "#NAME?", "#NULL!",
+    "", "?", "-", "--", ".", "\\N", "NA", "N/A", "n/a", "#N/A", "#NA", "<NA>", "NULL", "null", "None", "none", "NaN",
+    "nan", "-NaN", "-nan", "NaT", "#DIV/0!", "#VALUE!", "#REF!", "#NUM!", "#NAME?", "#NULL!",
 ])  # fmt: skip
 
 # A model's name is used as a folder, in URLs and as a label in logs.

@@ -22,16 +22,15 @@ import pyarrow as pa
 import pyarrow.csv
 
 from passfail.arrays import Floats
-from passfail.batches import Scorer, array, numbers, problems
+from passfail.batches import Scorer, array, problems
 from passfail.codecs.answers import added
 from passfail.codecs.csv_rows import csv_line
-from passfail.columns import Column
 from passfail.csv_blocks import FOUND, CsvBlocks, Given, Scored, records
 from passfail.errors import ConfigError, InvalidInstance
 from passfail.figures import Figures
 from passfail.files import replacing
-from passfail.manifest import Feature
 from passfail.model import Model
+from passfail.spelling import outcome
 from passfail.threads import in_order
 
 ROWS = 2**16  # rows of Parquet, answered at a time
@@ -65,8 +64,7 @@ class Files:
         self.scorer = Scorer(model, strict, explained)
         self.manifest, self._progress, self._given = model.manifest, progress, given
         self._threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        values = self.manifest.target.values
-        self.target = Column(Feature(self.manifest.target.name, "categorical", values, None, None, 0.0))
+        self.target = self.manifest.target
 
     def score(self, source: Path, out: Path) -> dict[str, Any]:
         """Score a file, write its receipt beside it, and return the receipt.
@@ -149,7 +147,10 @@ class Files:
 
     def outcome(self, values: pa.Array) -> Floats:
         """The target's column as 1 or 0, NaN if it is neither."""
-        return numbers(self.target, values)[0]
+        coded = values.dictionary_encode(null_encoding="encode")
+        found = [outcome(str(text).strip(), self.target.values) for text in coded.dictionary.to_pylist()]
+        numbers: Floats = np.array(found, dtype=np.float64)[np.from_dlpack(coded.indices)]
+        return numbers
 
     def _run(self, work: Callable[[Any], Scored], items: Iterable[Any], write: Write) -> dict[str, Any]:
         """Answer blocks on all cores, write them in order, and return the receipt's counts."""

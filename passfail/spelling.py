@@ -1,10 +1,14 @@
 """The meaning of a cell's text, in training and in the service: number, unit, boolean, date."""
 
+import math
 import re
+from collections.abc import Sequence
 from datetime import date, datetime
 from typing import NamedTuple
 
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+EXACT = 2**53  # beyond it float64 skips integers
+PADDED = re.compile(r"[+-]?0\d+")  # a code with leading zeros: 01100
 BOOLEANS = frozenset(["true", "false"])  # the levels of JSON's booleans and of every spelling in CSV
 # A number formatted for people: a currency before it, groups of thousands, and a unit without digits behind it.
 _BODY = r"(?:[0-9]{{1,3}}(?:[{group}][0-9]{{3}})+|[0-9]+)(?:{point}[0-9]*)?(?:[eE][+-]?[0-9]+)?|{point}[0-9]+"
@@ -69,3 +73,40 @@ def parsed_date(text: str, order: str) -> datetime:
         raise ValueError
     hour, minute, second = (int(one or 0) for one in clock)
     return datetime(int(year), int(month), int(day), hour, minute, second)
+
+
+def plain_number(text: str) -> float | None:
+    """Parse a finite number without padding and without digits that float64 would lose; or None."""
+    if not NUMBER.fullmatch(text) or PADDED.fullmatch(text):
+        return None
+    value = float(text)
+    return value if math.isfinite(value) and is_exact(text) else None
+
+
+def is_exact(text: str) -> bool:
+    """Whether float64 holds the integer in a text exactly; true for other numbers."""
+    digits = text.lstrip("+-")
+    return len(digits) < 16 or not digits.isdecimal() or int(text) == int(float(text))
+
+
+def canonical(text: str) -> str:
+    """Normalise booleans and numbers: `TRUE` to `true`, `1.0` to `1`; other texts stay."""
+    if text.casefold() in BOOLEANS:
+        return text.casefold()
+    value = plain_number(text)
+    return text if value is None else str(int(value)) if value.is_integer() else repr(value)
+
+
+# Two texts of a target are one value if these agree: first the spelling of numbers and booleans, then also the case.
+SPELLINGS = (canonical, lambda text: canonical(text).casefold())
+
+
+def outcome(text: str, known: Sequence[str]) -> float | None:
+    """The index of the target's value that a text spells; None: of neither."""
+    found = (i for spell in SPELLINGS for i, value in enumerate(known) if spell(text) == spell(value))
+    return next(map(float, found), None)
+
+
+def shown(number: float) -> str:
+    """A number for people: an integer with all its digits, else six digits."""
+    return f"{number:.15g}" if float(number).is_integer() and abs(number) < EXACT else f"{number:g}"

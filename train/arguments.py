@@ -1,6 +1,7 @@
 """The trainer's command line: commands, options, defaults and help texts."""
 
 import argparse
+import csv
 import sys
 from argparse import ArgumentTypeError, Namespace
 from collections.abc import Callable, Iterable, Sequence
@@ -200,7 +201,7 @@ def _order(text: str) -> tuple[str, tuple[str, ...]]:
     name, _, levels = text.partition("=")
     if not name or "," not in levels:
         raise ArgumentTypeError("takes COLUMN=LEVEL,LEVEL,...: size=low,medium,high")
-    return name, tuple(level.strip() for level in levels.split(","))
+    return name, tuple(level.strip() for level in next(csv.reader([levels], skipinitialspace=True)))
 
 
 def _date(text: str) -> tuple[str, tuple[str, ...]]:

@@ -4,6 +4,7 @@ from argparse import Namespace
 from collections.abc import Mapping
 
 from passfail.measurements import Figures
+from passfail.spelling import shown
 from train.arguments import model_name, signer_of
 from train.export import checkpoint
 from train.export.publish import export
@@ -32,5 +33,7 @@ def _format(instance: Mapping[str, float | str | None]) -> str:
     """`7 hours` if that is the whole instance, else `gre=220, rank=1`."""
     name, value = next(iter(instance.items()))
     if len(instance) == 1 and isinstance(value, (int, float)):
-        return f"{value:g} {name.removesuffix('s') if value == 1 else name}"
-    return ", ".join(f"{name}={value if isinstance(value, str) else f'{value:g}'}" for name, value in instance.items())
+        return f"{shown(value)} {name.removesuffix('s') if value == 1 else name}"
+    return ", ".join(
+        f"{name}={shown(value) if isinstance(value, (int, float)) else value}" for name, value in instance.items()
+    )

@@ -15,6 +15,7 @@ from passfail.arrays import Floats
 from passfail.links import score_at
 from passfail.manifest import Feature
 from passfail.measurements import Group, Metrics, Statistics, Training
+from passfail.spelling import shown
 from train.arguments import LECTURE_DATA, chosen_by_folds, model_name, options_of, parse, reading_of, signer_of
 from train.errors import FitError
 from train.evaluation.coefficients import fit_warnings, lines, statistics
@@ -68,8 +69,10 @@ def fitted_model(args: Namespace, log: Log) -> Fitted:
     scores, by = _held_out(args, table, fitted, options, log)
     threshold = _threshold(goal, scores, options.link, _too_few(table, args.folds))
     judged = _judge(table, fitted, options, threshold, scores, by)
-    _print_figures(judged, table, args.folds, log)
     training = _training(table, fitted, options, found, judged)
+    _print_figures(judged, table, args.folds, log)
+    for warning in training.warnings:
+        log("warning:", warning)
     kept = checkpoint.Kept(*(checkpoint.sample(part) for part in (*judged.sample[1:], judged.score)))
     both = 0 < kept.y.sum() < len(kept.y)
     measured = metrics(kept.logit, kept.y, options.link, judged.threshold, kept.weight) if both else None
@@ -215,7 +218,8 @@ def _print_figures(judged: Judgement, table: Table, folds: int, log: Log) -> Non
     threshold = f"threshold: {judged.threshold:.6g} on the probability"
     if (outside := judged.evaluation) and (chosen := judged.chosen):
         log("held-out rows:", f"{_figures(outside.metrics)}, {outside.how}")
-        log(f"constant prediction: log loss {constant_log_loss(outside.share):.4f}")
+        share = outside.share
+        log(f"constant prediction: log loss {constant_log_loss(share):.4f}, accuracy {max(share, 1 - share):.4f}")
         log(
             f"{threshold}; on held-out rows precision {chosen.precision:.4f}, recall {chosen.recall:.4f}, "
             f"{chosen.false_positives} false positives, {chosen.false_negatives} false negatives"
@@ -225,8 +229,6 @@ def _print_figures(judged: Judgement, table: Table, folds: int, log: Log) -> Non
         log(threshold)
     for line in group_lines(judged.groups):
         log(line)
-    for warning in judged.warnings:
-        log("warning:", warning)
 
 
 def _arguments(args: Namespace) -> dict[str, Any]:
@@ -277,7 +279,7 @@ def _describe(feature: Feature, unit: str | None) -> str:
     missing = f"; missing becomes {imputed(feature)}" if feature.nullable else ""
     if feature.kind == "categorical":
         return f"categorical, {len(feature.levels)} levels: {', '.join(feature.levels)}{missing}"
-    return f"numeric, {feature.minimum:g} to {feature.maximum:g}{f' {unit}' if unit else ''}{missing}"
+    return f"numeric, {' to '.join(map(shown, feature.range))}{f' {unit}' if unit else ''}{missing}"
 
 
 def _figures(m: Metrics) -> str:

@@ -196,7 +196,6 @@ def lines(found: Statistics, options: Options) -> Iterator[str]:
         yield f"standard errors are robust, with the {found.clusters} groups of {options.cluster} as clusters"
     if options.penalty:
         yield f"standard errors are not given: the penalty {options.penalty} shrinks the estimates towards 0"
-    yield from unidentified(found, options.link)
 
 
 def _tests(found: Statistics, width: int) -> Iterator[str]:
@@ -214,11 +213,8 @@ def fit_warnings(converged: bool, found: Statistics | None, link: str) -> Iterat
         yield (
             "the fit did not converge; another run may give other coefficients; raise --epochs, or use --solver newton"
         )
-    yield from unidentified(found, link) if found else ()
-
-
-def unidentified(found: Statistics, link: str) -> Iterator[str]:
-    """A sentence for each reason why some coefficients have no finite or no unique estimate."""
+    if found is None:
+        return
     if found.separation != "none":
         rows = {"complete": "all rows", "quasi": "some of the rows"}.get(found.separation, "rows")
         shown, more = found.separating[:SHOWN], len(found.separating) - SHOWN

@@ -111,19 +111,26 @@ def _from_csv(decoders: Codecs, rows: Sequence[Mapping[str, str | None]]) -> Flo
 
 
 def _from_json(decoders: Codecs, rows: Sequence[Mapping[str, str | None]]) -> Floats:
-    numeric = {column.name for column in decoders.columns if column.codes is None}
-    values = [
-        {name: float(cell) if cell is not None and name in numeric else cell for name, cell in row.items()}
-        for row in rows
-    ]
-    return decoders.json.read_objects(msgspec.json.encode(values))
+    def value(name: str, cell: str | None) -> float | str | bool | None:
+        column = decoders.columns.by_name.get(name)
+        if cell is None or column is None:  # None: dates, whose parts are features
+            return cell
+        if column.codes is None:
+            return float(cell)
+        return cell.casefold() == "true" if column.boolean else cell
+
+    return decoders.json.read_objects(
+        msgspec.json.encode([{n: value(n, cell) for n, cell in row.items()} for row in rows])
+    )
 
 
 def _from_tensors(decoders: Codecs, rows: Sequence[Mapping[str, str | None]]) -> Floats:
     inputs = []
     for column in decoders.columns:  # tensors take the parts of a date as numbers
         cells, numeric = [row[column.source or column.name] for row in rows], column.codes is None
-        data = [column.cell(cell) if numeric and cell is not None else cell for cell in cells]
+        data = [
+            cell and (column.cell(cell) if numeric else cell.casefold() if column.boolean else cell) for cell in cells
+        ]
         kind = "FP64" if numeric else "BYTES"
         inputs.append({"name": column.name, "shape": [len(rows)], "datatype": kind, "data": data})
     return decoders.tensors.read(decoders.tensors.decode(msgspec.json.encode({"inputs": inputs})).inputs)

@@ -22,6 +22,7 @@ from scipy.special import chdtrc
 from passfail.manifest import Feature, Manifest
 from passfail.measurements import Coefficient, Share, Training
 from passfail.proof.certificate import FIGURES
+from passfail.spelling import shown
 from train.evaluation.metrics import Evaluation, constant_log_loss
 from train.export.javascript import to_javascript
 from train.model.terms import INTERCEPT, imputed, term
@@ -95,7 +96,7 @@ def _context(manifest: Manifest, evaluation: Evaluation | None) -> dict[str, obj
 
 def _values(feature: Feature, unit: str | None = None) -> str:
     if feature.kind == "numeric":
-        return f"{feature.minimum:g} to {feature.maximum:g}{f' {unit}' if unit else ''}"
+        return f"{' to '.join(map(shown, feature.range))}{f' {unit}' if unit else ''}"
     more = len(feature.levels) - LEVELS
     return ", ".join(feature.levels[:LEVELS]) + (f" and {more} more" if more > 0 else "")
 

@@ -6,10 +6,12 @@ Each has the form `the fault; its consequence; the remedy`.
 import re
 from collections import Counter
 from collections.abc import Sequence
+from shlex import quote
 
 import numpy as np
 
 from passfail.arrays import Floats
+from passfail.codecs.csv_rows import csv_line
 from passfail.manifest import Feature
 from train.evaluation.metrics import Evaluation
 
@@ -19,8 +21,11 @@ SURPRISING = 5  # expected repeats of random numbers; no repeat at all then has 
 IDENTIFIER = re.compile(r"(?i:(^|[\W_])id$)|[a-z]I[Dd]$")  # id, customer_id, customerId
 REPEATED = 0.01  # the share of duplicates across the folds above which held-out figures look too good
 
-SCALES = [text.split() for text in ("low medium high", "small medium large", "never rarely sometimes often always",
-                                    "poor fair good excellent", "none mild moderate severe")]  # fmt: skip
+SCALES = [text.split(", ") for text in (
+    "low, medium, high", "small, medium, large", "never, rarely, sometimes, often, always",
+    "poor, fair, good, excellent", "none, mild, moderate, severe",
+    "strongly disagree, disagree, neutral, agree, strongly agree",
+)]  # fmt: skip
 
 
 def warnings(features: Sequence[Feature], x: Floats, whole: bool, evaluation: Evaluation | None) -> tuple[str, ...]:
@@ -44,7 +49,7 @@ def warnings(features: Sequence[Feature], x: Floats, whole: bool, evaluation: Ev
         if len(x) >= ENOUGH and area >= LEAKS:
             found.append(
                 f"{name}: alone it predicts the outcome (AUC {area:.4f}); if it is known only after the outcome, "
-                f"the model is useless; --drop '{name}' then"
+                f"the model is useless; --drop {quote(name)} then"
             )
     if evaluation and evaluation.repeated >= REPEATED:
         found.append(
@@ -61,14 +66,14 @@ def _of_levels(feature: Feature, column: Floats, whole: bool) -> list[str]:
     if len(column) >= ENOUGH and whole and rare:
         found.append(
             f"{feature.name}: only one row has {', '.join(rare)}; its coefficient rests on that row; "
-            "merge it into another level"
+            "--rare 2 pools such levels, or merge it into another"
         )
     own = [sorted(feature.levels, key=lambda level: scale.index(level.casefold())) for scale in SCALES
            if {level.casefold() for level in feature.levels} <= set(scale)]  # fmt: skip
     if own and own[0] != list(feature.levels) and list(feature.levels) == sorted(feature.levels):
         found.append(
             f"{feature.name}: its levels stand in the order of the alphabet, {', '.join(feature.levels)}; the first is "
-            f"the reference; --order '{feature.name}={','.join(own[0])}' gives their own"
+            f"the reference; --order {quote(f'{feature.name}={csv_line(own[0])}')} gives their own"
         )
     spelt = Counter(level.casefold() for level in feature.levels)
     if alike := [level for level in feature.levels if spelt[level.casefold()] > 1]:
@@ -81,11 +86,11 @@ def _of_levels(feature: Feature, column: Floats, whole: bool) -> list[str]:
 
 def _of_numbers(feature: Feature, column: Floats) -> list[str]:
     if feature.minimum == feature.maximum:
-        return [f"{feature.name}: every row has {feature.minimum:g}; it predicts nothing; --drop '{feature.name}'"]
+        return [f"{feature.name}: every row has {feature.minimum:g}; it predicts nothing; --drop {quote(feature.name)}"]
     if len(column) >= ENOUGH and _identifies(feature.name, column):
         return [
             f"{feature.name}: every row has another whole number, as an identifier has; the model would learn rows by "
-            f"heart; --drop '{feature.name}' if it is one"
+            f"heart; --drop {quote(feature.name)} if it is one"
         ]
     return []
 

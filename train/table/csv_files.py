@@ -20,10 +20,11 @@ from msgspec import structs
 from pyarrow import csv as arrow_csv
 
 from passfail.manifest import Dialect
+from passfail.spelling import EXACT, PADDED, is_exact
 from train.errors import DataError
 from train.table import values
 from train.table.dialects import FALLBACK, HEAD, UTF8, describe, encoding_of, sniff
-from train.table.parts import Block, Job, Part, check_names
+from train.table.parts import Block, Job, Part, usable
 from train.table.reading import Reading
 
 CHUNK = 4 << 20  # bytes of CSV parsed at a time; their columns stay in the CPU's cache
@@ -73,14 +74,9 @@ class Csv(Part):
         return {"first": ["", *names], "last": [*names, ""], "": names}[self.dialect.extra]
 
     def header(self) -> list[str]:
-        unnamed = [index for index, name in enumerate(self.columns, 1) if not name]
-        if unnamed and not self.dialect.extra:
-            places = ", ".join(map(str, unnamed))
-            self.warnings = [
-                f"{self.path}: column {places} has no name; it is left out, as an index is; name it to use it"
-            ]
-        names = [name for name in self.columns if name]
-        check_names(names, f"{self.path}: line {self.dialect.skipped + 1}")
+        names = [name for name in self.columns if name or not self.dialect.extra]
+        where = f"{self.path}: line {self.dialect.skipped + 1}"
+        names, self.warnings = usable(names, where, self.reading.target)
         return names
 
     def blocks(self, names: Sequence[str], as_text: Set[str]) -> Iterator[Job]:
@@ -117,7 +113,7 @@ class Csv(Part):
             if cells.kind in ("number", "other")
             and (
                 (padded and pa.types.is_integer(arrays[name].type))
-                or (not pa.types.is_string(arrays[name].type) and _largest(arrays[name]) > values.EXACT)
+                or (not pa.types.is_string(arrays[name].type) and _largest(arrays[name]) > EXACT)
             )
         ]
 
@@ -281,4 +277,4 @@ def _largest(numbers: pa.Array) -> float:
 def _faithful(text: str) -> bool:
     """Whether Arrow's number for a text is the text's meaning."""
     text = text.strip()
-    return not values.PADDED.fullmatch(text) and not values.HEXADECIMAL.fullmatch(text) and values.is_exact(text)
+    return not PADDED.fullmatch(text) and not values.HEXADECIMAL.fullmatch(text) and is_exact(text)

@@ -12,8 +12,7 @@ from typing import Literal
 from msgspec.structs import replace
 
 from passfail.manifest import MISSING, Dialect
-from passfail.spelling import FORMATTED
-from train.table.values import plain_number
+from passfail.spelling import FORMATTED, plain_number
 
 HEAD = 1 << 16  # bytes of a file from which its dialect is found
 SEPARATORS = (",", ";", "\t", "|")

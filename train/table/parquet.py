@@ -5,12 +5,13 @@ from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from shlex import quote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from train.errors import DataError
-from train.table.parts import Block, Cells, Job, Part, check_names
+from train.table.parts import Block, Cells, Job, Part, usable
 from train.table.reading import Reading
 
 BATCH = 1 << 15  # rows decoded at a time, or fewer: at most CELLS cells
@@ -28,14 +29,14 @@ class Parquet(Part):
     def header(self) -> list[str]:
         """The names of the columns, without the unnamed index that pandas adds."""
         names = [name for name in self.schema.names if not re.fullmatch(r"__index_level_\d+__", name)]
-        check_names(names, str(self.path))
+        names, self.warnings = usable(names, str(self.path), self.reading.target)
         return names
 
     def blocks(self, names: Sequence[str], as_text: Set[str]) -> Iterator[Job]:
         for name in names:
             if pa.types.is_nested(kind := self.schema.field(name).type):
                 found = f"holds {kind}, not one value a row"
-                raise DataError(f"{self.path}: column '{name}': {found}; leave it out with --drop '{name}'")
+                raise DataError(f"{self.path}: column '{name}': {found}; leave it out with --drop {quote(name)}")
         # Stream the file: otherwise Arrow would hold each whole row group, and read the next ones ahead.
         with self._damage(), pq.ParquetFile(self.path, pre_buffer=False, buffer_size=1 << 20) as file:
             for batch in file.iter_batches(max(1, min(BATCH, CELLS // len(names))), columns=list(names)):
@@ -49,7 +50,7 @@ class Parquet(Part):
             return self.cells(array, as_text)
         except pa.ArrowException as error:  # such as bytes that are not UTF-8, or a UUID
             found = f"its {array.type} can be read neither as numbers nor as text"
-            raise DataError(f"{self.path}: column '{name}': {found}; leave it out with --drop '{name}'") from error
+            raise DataError(f"{self.path}: column '{name}': {found}; leave it out with --drop {quote(name)}") from error
 
     def line(self, row: int | None) -> str:
         return "" if row is None else f" row {row + 1}:"

@@ -2,6 +2,7 @@
 
 import hashlib
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ import pyarrow.compute as pc
 
 from passfail.arrays import Floats
 from passfail.manifest import MISSING, Dialect
+from passfail.spelling import EXACT
 from train.errors import DataError
 from train.table import values
 from train.table.reading import Reading
@@ -107,7 +109,7 @@ class Part(ABC):
         numbers = array.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
         if pa.types.is_integer(array.type) and len(array) > array.null_count:
             least, most = (value.as_py() for value in pc.min_max(array).values())
-            if max(-least, most) > values.EXACT:
+            if max(-least, most) > EXACT:
                 integers = array.drop_null().to_numpy(zero_copy_only=False)
                 if (integers.astype(np.float64).astype(object) != integers.astype(object)).any():
                     return Cells("other", numbers)
@@ -119,13 +121,23 @@ def renumbered(codes: Floats, new: Sequence[float] | Floats) -> Floats:
     return np.array([*new, np.nan])[np.where(np.isnan(codes), len(new), codes).astype(np.intp)]
 
 
-def check_names(names: Sequence[str], where: str) -> None:
+def usable(names: Sequence[str], where: str, target: str | None) -> tuple[list[str], list[str]]:
+    """The names that columns can be called by, and warnings that name the other columns.
+
+    Raises DataError if fewer than two columns can be used, or if the last one can't and no other is the target.
+    """
     if len(names) == 1:
         raise DataError(f"{where}: only one column, '{names[0]}'; name the separator of its columns with --separator")
-    for index, name in enumerate(names):
-        if name in names[:index]:
-            raise DataError(f"{where}: two columns are called '{name}'; rename one")
-        if not name.isprintable() or set(name) & set('"\\'):
-            raise DataError(
-                f"{where}: the name of column {index + 1} holds a quote, a backslash or a control character; rename it"
-            )
+    counts, kept, left = Counter(names), list[str](), dict[str, list[str]]()
+    for index, name in enumerate(names, 1):
+        if name and counts[name] == 1 and name.isprintable() and not set(name) & set('"\\'):
+            kept.append(name)
+            continue
+        why = f"the name '{name}' of another column" if counts[name] > 1 else "a name with a quote, \\ or line's end"
+        left.setdefault(why if name else "no name", []).append(str(index))
+    found = [f"column {', '.join(places)}: {why}" for why, places in left.items()]
+    last = next((name for name in reversed(names) if name), "")
+    if len(kept) < 2 or (target is None and last not in kept):
+        remedy = "name two columns apart, and the last unless --target names another"
+        raise DataError(f"{where}: {'; '.join(found)}; {remedy}")
+    return kept, [f"{where}: {one}; it is left out; give it a name of its own to use it" for one in found]

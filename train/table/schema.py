@@ -1,15 +1,26 @@
 """The role of each column of a table: target, weights, feature or left out."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
+from shlex import quote
 from typing import NamedTuple
 
 from msgspec import structs
 
+from passfail.codecs.csv_rows import csv_line
 from passfail.manifest import Dates, Feature, Target
-from passfail.spelling import BOOLEANS, ORDERS, date_number, parsed_date
+from passfail.spelling import (
+    BOOLEANS,
+    ORDERS,
+    SPELLINGS,
+    canonical,
+    date_number,
+    outcome,
+    parsed_date,
+    plain_number,
+)
 from train.table import values
 from train.table.reading import Reading
 from train.table.summary import MOST_TEXTS, Fault, LeftOut, Place, Summary
@@ -24,9 +35,6 @@ MANY = 5  # values that an error lists
 ROW_NAMES, IDENTIFIER = (re.compile(text, re.IGNORECASE) for text in (r"row[._ ]?names?|unnamed: 0", "id|index"))
 OTHER = "other"  # the level of all rare ones
 
-# Two texts of a target are one value if these agree: first the spelling of numbers and booleans, then also the case.
-SPELLINGS: tuple[Callable[[str], str], ...] = (values.canonical, lambda text: values.canonical(text).casefold())
-
 
 def target(reading: Reading, name: str, column: Summary) -> tuple[Target, dict[str, float]]:
     """The Target of a column, and the y, 0 or 1, of each of its texts. Raises Fault."""
@@ -39,13 +47,18 @@ def target(reading: Reading, name: str, column: Summary) -> tuple[Target, dict[s
     if len(labels) == 1:
         raise Fault((0, 0), f"every row has {labels[0]!r}", "a target needs rows of both outcomes")
     if len(labels) > 2:
-        third = sorted(labels, key=lambda label: groups[label].first)[2]
-        found = f"{len(labels)} different values, the third is {third!r}"
-        raise Fault(groups[third].first, found, "a target has two; choose another with --target")
+        texts = {label: groups[label].texts for label in labels}
+        rows = {label: sum(column.levels[text].rows for text in texts[label]) for label in labels}
+        rest = sorted(labels, key=lambda label: (-rows[label], groups[label].first))[2:]
+        found, remedy = f"{len(labels)} different values, the third is {rest[0]!r}", "choose another with --target"
+        few = sum(rows[label] for label in rest) < column.count / 2
+        option = " ".join(f"--na {quote(text)}" for label in rest for text in texts[label]) if few else ""
+        remedy += f", or leave rows out with {option}" if few else ""
+        raise Fault(groups[rest[0]].first, found, f"a target has two; {remedy}", option)
     positive = _positive(reading.positive, labels)
     negative = labels[1 - labels.index(positive)]
     shown = reading.labels or (negative, positive)
-    if not reading.labels and {values.plain_number(label) for label in labels} == {0, 1}:
+    if not reading.labels and {plain_number(label) for label in labels} == {0, 1}:
         shown = ("fail", "pass") if name.casefold() in ("pass", "passed") else ("no", "yes")
     y = {text: float(label == positive) for label in labels for text in groups[label].texts}
     return Target(name=name, values=(negative, positive), labels=shown), y
@@ -58,15 +71,9 @@ def known_target(known: Target, column: Summary) -> dict[str, float]:
     """
     y = {}
     for text, level in column.levels.items():
-        matching = (
-            index
-            for spelling in SPELLINGS
-            for index, value in enumerate(known.values)
-            if spelling(text) == spelling(value)
-        )
-        if (outcome := next(matching, None)) is None:
+        if (found := outcome(text, known.values)) is None:
             raise Fault(level.first, f"{text!r} is not a value of the target", f"it has {' and '.join(known.values)}")
-        y[text] = float(outcome)
+        y[text] = found
     return y
 
 
@@ -76,7 +83,7 @@ def known_feature(known: Feature, column: Summary, fold_case: bool, other: str |
     other : the level for unseen texts, or None. Raises Fault.
     """
     if column.missing and not known.nullable:
-        option = f"--missing '{known.name}={'mean' if known.kind == 'numeric' else 'most-frequent'}'"
+        option = f"--missing {quote(known.name + '=' + ('mean' if known.kind == 'numeric' else 'most-frequent'))}"
         raise Fault(
             column.first["missing"], "missing, which no training row is", f"fill the cell, or use {option}", option
         )
@@ -87,7 +94,7 @@ def known_feature(known: Feature, column: Summary, fold_case: bool, other: str |
         return {}
     codes = {}
     for text, level in column.levels.items():
-        value = text.casefold() if fold_case else text if text in known.levels else values.canonical(text)
+        value = text.casefold() if fold_case else text if text in known.levels else canonical(text)
         value = other if other and value not in known.levels else value
         if value not in known.levels:
             found = f"{text!r} is not a level of the training rows"
@@ -121,19 +128,21 @@ def _positive(given: str | None, labels: list[str]) -> str:
             if alike := [label for label in labels if spelling(label) == spelling(given)]:
                 return alike[0]
         raise Fault(None, f"no row has {given!r}", f"--positive takes {first!r} or {second!r}")
-    numbers = [values.plain_number(label) for label in labels]
+    numbers = [plain_number(label) for label in labels]
     likely = [
         v for v, k in zip(labels, numbers, strict=True) if v.casefold() in POSITIVE_WORDS or (k == 1 and 0 in numbers)
     ]
     if len(likely) != 1:
         found = f"it is unknown which of {first!r} and {second!r} is positive"
-        raise Fault(None, found, f"use --positive {first!r} or --positive {second!r}", f"--positive {second!r}")
+        raise Fault(
+            None, found, f"use --positive {quote(first)} or --positive {quote(second)}", f"--positive {quote(second)}"
+        )
     return likely[0]
 
 
 def check_weights(column: Summary) -> None:
     """Raise Fault unless a column holds weights: numbers >= 0, at least one of them above 0."""
-    numbers = {text: values.plain_number(text) for text in column.levels}
+    numbers = {text: plain_number(text) for text in column.levels}
     texts = [column.levels[text].first for text, number in numbers.items() if number is None or number < 0]
     places = [*column.first.values(), *texts]
     if (place := min(places, default=None)) or column.kinds != {"number"}:
@@ -181,18 +190,25 @@ def feature(reading: Reading, name: str, column: Summary) -> tuple[Feature, dict
             raise Fault(place, "not a finite number", "correct the cell or empty it")
         counts = column.minimum in (0, 1) and column.maximum == column.minimum + column.count - 1
         if ROW_NAMES.fullmatch(name) or (counts and IDENTIFIER.fullmatch(name)):
-            raise LeftOut(f"its numbers name the rows; the model would learn their order; rename it or --drop '{name}'")
+            raise LeftOut(
+                f"its numbers name the rows; the model would learn their order; rename it or --drop {quote(name)}"
+            )
         strategy = way if nullable and way and way != "drop" else "mean" if nullable else "error"
         return Feature(name, "numeric", (), column.minimum, column.maximum, imputed, strategy), {}, ""
+    if not asked and (read := values.numbers(column.levels, reading.decimal or ".")):  # texts were in rows left out
+        codes = dict(zip(column.levels, read[0], strict=True))
+        column.units, column.thousands = {read[1]}, set(read[2])
+        numbers = replace(column, kinds={"number"}, levels={}, minimum=min(read[0]), maximum=max(read[0]))
+        return feature(reading, name, numbers)[0], codes, ""
     groups = _spellings(column, reading.fold_case)
     pooled = _pool_rare(reading.rare, column, groups)
     _check_texts(name, column, len(groups), asked)
     if len(groups) == 1:
         found = f"every level has fewer than {reading.rare} rows" if pooled else f"every row has {next(iter(groups))!r}"
-        raise LeftOut(f"{found}; it predicts nothing; --drop '{name}' silences this")
+        raise LeftOut(f"{found}; it predicts nothing; --drop {quote(name)} silences this")
     levels = _ordered(reading, name, list(groups))
     if name in reading.missing and way in ("mean", "median"):
-        option = f"--missing '{name}=most-frequent'"
+        option = f"--missing {quote(name + '=most-frequent')}"
         raise Fault(None, f"levels have no {way}", f"use {option} or indicator", option)
     strategy = "error" if not nullable else "indicator" if way == "indicator" else "most-frequent"
     codes = {text: float(levels.index(level)) for level, texts in groups.items() for text in texts}
@@ -213,7 +229,7 @@ def dates(given: Sequence[str], name: str, column: Summary) -> Dates:
         remedy = "write it as 2024-05-31, or all as 31.05.2024 or as 05/31/2024"
         raise Fault(column.levels[stray].first, f"{stray!r} is not a date as the others", remedy)
     if fitting == list(ORDERS):
-        options = [f"--date '{name}={','.join([order, *parts])}'" for order in ORDERS]
+        options = [f"--date {quote(f'{name}=' + ','.join([order, *parts]))}" for order in ORDERS]
         first = min(column.levels, key=lambda text: column.levels[text].first)
         found = f"{first!r} may be a day and a month, or a month and a day, and so may all its cells"
         raise Fault(column.levels[first].first, found, f"use {' or '.join(options)}", options[0])
@@ -299,28 +315,30 @@ def _check_texts(name: str, column: Summary, count: int, asked: bool) -> None:
     count: of its levels. asked: whether the user says that it is categorical.
     """
     if column.kinds == {"date"} or (not asked and values.is_date(column.levels)):
-        remedy = f"--date '{name}=year,month' makes numbers of dates"
+        wrong = column.minimum == 0 == column.maximum or all(_not_dates(column, order) for order in ("", *ORDERS))
+        remedy = f"--date {quote(name + '=year,month')} makes numbers of dates"
+        remedy = f"--drop {quote(name)} silences this" if wrong else remedy
         raise LeftOut(f"its cells are dates or times; each would be a level of its own; {remedy}")
     levels, rows = column.levels, column.count + column.missing
-    numeric = {text for text in levels if values.plain_number(text) is not None}
+    numeric = {text for text in levels if plain_number(text) is not None}
     if not asked and not column.too_many:
         strays = [text for text in levels if text not in numeric and not text.lstrip("+-").isdecimal()]  # not codes
         if strays and sum(levels[text].rows for text in numeric) > column.count / 2:
             stray = min(strays, key=lambda text: levels[text].first)
             found = f"{stray!r} is not a number, most cells are"
-            remedy = f"correct it, or use --na {stray!r} if it is missing, or --categorical '{name}'"
-            raise Fault(levels[stray].first, found, remedy, f"--na {stray!r}")
+            remedy = f"correct it, or use --na {quote(stray)} if it is missing, or --categorical {quote(name)}"
+            raise Fault(levels[stray].first, found, remedy, f"--na {quote(stray)}")
         if hexadecimal := [text for text in levels if values.HEXADECIMAL.fullmatch(text)]:
             first = min(hexadecimal, key=lambda text: levels[text].first)
-            remedy = f"write it in decimal digits, or use --categorical '{name}'"
-            raise Fault(levels[first].first, f"{first!r} is hexadecimal", remedy, f"--categorical '{name}'")
+            remedy = f"write it in decimal digits, or use --categorical {quote(name)}"
+            raise Fault(levels[first].first, f"{first!r} is hexadecimal", remedy, f"--categorical {quote(name)}")
     most = MAX_ASKED if asked else MAX_LEVELS
     if column.too_many or count > most or (count > FEW and count > rows / 2):
         found = f"more than {MOST_TEXTS}" if column.too_many else str(len(levels))
         what = "identifiers" if not asked and all(text.isdecimal() for text in levels) and levels else "texts"
         use = MAX_LEVELS < len(levels) <= min(MAX_ASKED, rows / 2) and not column.too_many and not asked
-        remedy = f"--categorical '{name}' uses it" if use else f"--drop '{name}' silences this"
-        raise LeftOut(f"{found} different {what} in {rows} rows are too many for levels; {remedy}")
+        remedy = f"--categorical {quote(name)} uses it" if use else f"--drop {quote(name)} silences this"
+        raise LeftOut(f"{found} different {what} in {rows} rows; too many for levels; {remedy}")
 
 
 def _spellings(column: Summary, fold_case: bool) -> dict[str, list[str]]:
@@ -343,10 +361,10 @@ def _ordered(reading: Reading, name: str, levels: list[str]) -> list[str]:
     """
     if given := reading.order.get(name):
         if set(given) != set(levels) or len(given) != len(levels):
-            option = f"--order '{name}={','.join(sorted(levels))}'"
+            option = f"--order {quote(f'{name}={csv_line(sorted(levels))}')}"
             raise Fault(None, "--order names other levels than the column has", f"name each once: {option}", option)
         return list(given)
-    numbers = {level: values.plain_number(level.lstrip("+0") or "0") for level in levels}
+    numbers = {level: plain_number(level.lstrip("+0") or "0") for level in levels}
     levels = sorted(levels, key=lambda level: (numbers[level] is None, numbers[level] or 0.0, level))
     if (first := reading.reference.get(name)) is None:
         return levels

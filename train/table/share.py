@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from shlex import quote
 
 import numpy as np
 import pyarrow as pa
@@ -218,7 +219,9 @@ class Share:
         for name in self.reading.by:
             with noted(faults, name):
                 if name in self.features and name not in features:
-                    raise Fault(None, "it is no feature", f"--drop '{name}' lets --by use it", f"--drop '{name}'")
+                    raise Fault(
+                        None, "it is no feature", f"--drop {quote(name)} lets --by use it", f"--drop {quote(name)}"
+                    )
                 by[name] = groups(*(features.get(name) or (self._other[name], tuple(found.codes.get(name, ())))))
         if faults:
             raise self.error(faults)

@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from shlex import quote
 from typing import Any, NamedTuple
 
 from msgspec import structs
@@ -105,9 +106,13 @@ def read_table(path: Path, reading: Reading | None = None, log: Log = lambda lin
         )
     header = parts[0].header()
     reading = _resolved(reading or Reading(), header, f"{path}: line 1")
+    reading = replace(reading, decimal=parts[0].dialect.decimal)
     names = _feature_names(reading, header, path)
     share = Share(parts, header, names, reading, log)
     columns, sha256 = share.read()
+    left = [sentence for part in parts for sentence in part.warnings]
+    if left and reading.strict:
+        raise DataError("\n".join(left))
     found = _infer(reading, share, columns)
     if not found.features:
         none_left = f"{path}: no column is left to predict '{reading.target}' from; use one of these"
@@ -136,7 +141,7 @@ def read_table(path: Path, reading: Reading | None = None, log: Log = lambda lin
         by=share.groups(found, x),
         parts=tuple(share.lengths),
         notes=_notes(path, share),
-        warnings=(*(sentence for part in parts for sentence in part.warnings), *found.warnings),
+        warnings=(*left, *found.warnings),
     )
 
 
@@ -258,7 +263,7 @@ def _infer(reading: Reading, share: Share, columns: Mapping[str, Summary]) -> Fo
                 found.pooled |= {name: pooled} if pooled else {}
             except LeftOut as why:
                 if reading.strict:
-                    option = f"--drop '{name}'"
+                    option = f"--drop {quote(name)}"
                     raise Fault(None, str(why), f"leave it out with {option}", option) from why
                 found.warnings.append(f"{name} is left out: {why}")
     if faults:

@@ -1,13 +1,10 @@
 """The meaning of a cell's text: a number (with its unit), a boolean, a date, or a text."""
 
-import math
 import re
 from collections.abc import Collection, Iterable
 
-from passfail.spelling import BOOLEANS, NUMBER, written
+from passfail.spelling import plain_number, written
 
-EXACT = 2**53  # beyond it float64 skips integers
-PADDED = re.compile(r"[+-]?0\d+")  # a code with leading zeros: 01100
 HEXADECIMAL = re.compile(r"[+-]?0[xX][0-9a-fA-F]+")
 _MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?"
 _CLOCK = r"\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?: ?[ap]m)?"
@@ -17,20 +14,6 @@ DATE = re.compile(
     rf"|{_CLOCK}",
     re.IGNORECASE,
 )
-
-
-def plain_number(text: str) -> float | None:
-    """Parse a finite number without padding and without digits that float64 would lose; or None."""
-    if not NUMBER.fullmatch(text) or PADDED.fullmatch(text):
-        return None
-    value = float(text)
-    return value if math.isfinite(value) and is_exact(text) else None
-
-
-def is_exact(text: str) -> bool:
-    """Whether float64 holds the integer in a text exactly; true for other numbers."""
-    digits = text.lstrip("+-")
-    return len(digits) < 16 or not digits.isdecimal() or int(text) == int(float(text))
 
 
 def numbers(texts: Iterable[str], decimal: str) -> tuple[list[float], str, str] | None:
@@ -59,11 +42,3 @@ def numbers(texts: Iterable[str], decimal: str) -> tuple[list[float], str, str] 
 def is_date(texts: Collection[str]) -> bool:
     """Whether there are texts and all of them are dates or times."""
     return bool(texts) and all(map(DATE.fullmatch, texts))
-
-
-def canonical(text: str) -> str:
-    """Normalise booleans and numbers: `TRUE` to `true`, `1.0` to `1`; other texts stay."""
-    if text.casefold() in BOOLEANS:
-        return text.casefold()
-    value = plain_number(text)
-    return text if value is None else str(int(value)) if value.is_integer() else repr(value)

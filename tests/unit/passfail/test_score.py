@@ -237,6 +237,13 @@ def test_the_figures_are_those_of_the_export_on_its_training_file(model: Model, 
     assert figures["true_positives"] + figures["false_negatives"] == 127
 
 
+def test_the_outcomes_are_those_of_training_in_every_spelling(model: Model) -> None:
+    for given in (["1", "1.0 ", "0", "yes", None], [1.0, 1.0, 0.0, 2.0, None], [True, True, False, None, None]):
+        found = Files(model).outcome(pa.array(given))
+        numbers = [1, 1, 0, np.nan, np.nan] if given[0] is not True else [np.nan] * 5
+        np.testing.assert_array_equal(found, numbers)
+
+
 def test_explain_adds_the_contributions_of_the_service(model: Model, tmp_path: Path) -> None:
     body = b"gre,gpa,rank\n700,3.5,1\nx,3,2\n"
     header, first, second = streamed(model, body, explained=True).decode().splitlines()

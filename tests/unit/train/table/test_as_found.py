@@ -1,6 +1,7 @@
 """Tables as spreadsheets, databases and other programs write them."""
 
 import datetime
+import shlex
 
 import numpy as np
 import pyarrow as pa
@@ -9,6 +10,7 @@ import pytest
 from openpyxl import Workbook
 
 from tests.support.tables import ROWS, X, Y, read, text, with_x
+from train.arguments import parse, reading_of
 from train.errors import DataError
 from train.table import csv_files
 from train.table.reading import Reading
@@ -79,7 +81,7 @@ def test_options_override_what_is_found(tmp_path, content, options):
 
 
 @pytest.mark.parametrize(
-    "cell", ["", " ", "?", "NA", "N/A", "None", "null", "NULL", "<NA>", "-", ".", "#DIV/0!", "NaT"]
+    "cell", ["", " ", "?", "NA", "N/A", "None", "null", "NULL", "<NA>", "-", ".", "\\N", "#DIV/0!", "NaT"]
 )
 def test_a_cell_that_means_missing_is_missing_and_counted(tmp_path, cell):
     table = read(tmp_path, with_x(lambda x: cell if x == 20.5 else x))
@@ -157,7 +159,7 @@ def test_integers_that_float64_would_round_are_identifiers(tmp_path, first):
 
     for table in (read(tmp_path, text(rows, "id,even,x,g,y")), read_table(tmp_path / "t.parquet")):
         assert [feature.name for feature in table.features] == ["even", "x", "g"]
-        assert table.warnings[0].startswith("id is left out: 40 different identifiers in 40 rows are too many")
+        assert table.warnings[0].startswith("id is left out: 40 different identifiers in 40 rows; too many")
         assert table.x[:, 0].tolist() == even
 
 
@@ -182,8 +184,31 @@ def test_an_index_without_a_name_is_left_out_with_a_warning(tmp_path):
 
     assert [feature.name for feature in table.features] == ["x", "g"]
     assert table.warnings == (
-        f"{tmp_path / 't.csv'}: column 1 has no name; it is left out, as an index is; name it to use it",
+        f"{tmp_path / 't.csv'}: line 1: column 1: no name; it is left out; give it a name of its own to use it",
     )
+
+
+@pytest.mark.parametrize(
+    ("header", "places", "why"),
+    [
+        ("other,x,other,g,y", "1, 3", "the name 'other' of another column"),
+        ('"so ""called""",x,"a\nb",g,y', "1, 3", "a name with a quote, \\ or line's end"),
+    ],
+    ids=["two of one name", "names that can't be printed"],
+)
+def test_columns_whose_names_cannot_be_used_are_left_out_with_a_warning(tmp_path, header, places, why):
+    content = header + "\n" + "".join(f"a{i},{x},{i},{g},{y}\n" for i, (x, g, y) in enumerate(ROWS))
+    table = read(tmp_path, content)
+
+    warning = (
+        f"{tmp_path / 't.csv'}: line 1: column {places}: {why}; it is left out; give it a name of its own to use it"
+    )
+    assert (table.warnings, [feature.name for feature in table.features]) == ((warning,), ["x", "g"])
+    assert (table.x[:, 0].tolist(), table.y.tolist()) == (X, Y)
+    with pytest.raises(DataError, match="line 1: column 1, 3: "):
+        read(tmp_path, content, strict=True)
+    with pytest.raises(DataError, match=r"line 1: column 2, 3: .*and the last unless --target names another"):
+        read(tmp_path, "x,y,y\n1,0,0\n2,1,1\n")
 
 
 def test_free_text_is_left_out_with_a_warning(tmp_path):
@@ -192,7 +217,7 @@ def test_free_text_is_left_out_with_a_warning(tmp_path):
 
     assert [feature.name for feature in table.features] == ["x", "g"]
     assert table.warnings == (
-        "comment is left out: 40 different texts in 40 rows are too many for levels; --drop 'comment' silences this",
+        "comment is left out: 40 different texts in 40 rows; too many for levels; --drop comment silences this",
     )
 
 
@@ -227,9 +252,31 @@ def test_all_faults_are_listed_at_once(tmp_path):
         "line 7: column 'a': 'five' is not a number, most cells are",
         "line 2: column 'b': '0x1' is hexadecimal",
     ]
-    assert lines[3] == "to get past all of them, add: --positive 'no' --na 'five' --categorical 'b'"
+    assert lines[3] == "to get past all of them, add: --positive no --na five --categorical b"
     table = read(tmp_path, text(rows, "a,b,x,y"), positive="no", na=("five",), categorical=("b",))
     assert [feature.name for feature in table.features] == ["a", "b", "x"]
+
+
+def test_the_options_of_an_error_can_be_pasted_into_a_shell(tmp_path):
+    name, stray, levels = "driver's age", "don't know", ["<10,000", "10,000 or more", "'"]
+    rows = [(stray if i in (3, 7) else x, f'"{levels[i % 3]}"', y) for i, (x, _, y) in enumerate(ROWS)]
+    content = text(rows, f"{name},income,y").replace("0\n", "no answer\n", 1)
+    with pytest.raises(DataError) as caught:
+        read(tmp_path, content, order={"income": ("a", "b")})
+
+    *faults, last = str(caught.value).splitlines()
+    words = shlex.split(last.removeprefix("to get past all of them, add: "))
+    table = read_table(tmp_path / "t.csv", reading_of(parse(["fit", *words])))
+    assert (len(faults), [feature.name for feature in table.features]) == (3, [name, "income"])
+    assert (table.features[1].levels, table.rows) == (tuple(sorted(levels)), len(ROWS) - 1)
+
+
+def test_texts_of_rows_that_are_left_out_change_no_column(tmp_path):
+    rows = [("How old?", "Which?", ""), *((f"{x} kg".replace(".", ","), g, y) for x, g, y in ROWS)]
+    table = read(tmp_path, text(rows, "x;g;y", ";"))
+
+    assert (table.x[:, 0].tolist(), table.features[1].levels) == (X, ("east", "north", "south"))
+    assert (table.units, table.features[0].range) == ({"x": "kg"}, (min(X), max(X)))
 
 
 def test_rows_of_another_length_are_all_named(tmp_path):

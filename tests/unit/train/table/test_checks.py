@@ -88,7 +88,7 @@ def test_levels_of_a_scale_in_the_order_of_the_alphabet_are_told():
 
     (found,) = found_in(columns, y < 0.5)
     assert found.startswith("risk: its levels stand in the order of the alphabet, Medium, high, low; the first is")
-    assert found.endswith("--order 'risk=low,Medium,high' gives their own")
+    assert found.endswith("--order risk=low,Medium,high gives their own")
 
 
 def test_a_row_in_the_place_of_the_header_is_warned_of():

@@ -69,7 +69,7 @@ def test_a_test_file_has_its_own_groups(read, tmp_path):
             "column 'sex': every row is in one group; --by takes a column",
         ),
         ("x", "{}", {}, "column 'x': 60 different values; --by takes a column of 2 to 50 groups"),
-        ("sex", "2024-01-{:02}", {}, "column 'sex': it is no feature; --drop 'sex' lets --by use it"),
+        ("sex", "2024-01-{:02}", {}, "column 'sex': it is no feature; --drop sex lets --by use it"),
         ("y", None, {}, "--by names the target or the weights; choose another column"),
         ("age", None, {}, "there is no column 'age'; the columns are: x, sex, site, code, y"),
     ],

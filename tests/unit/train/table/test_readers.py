@@ -164,6 +164,6 @@ def test_more_texts_than_are_counted_are_left_out(tmp_path, monkeypatch):
     table = read_table(tmp_path / "t.csv")
 
     assert table.warnings == (
-        "id is left out: more than 200 different texts in 5000 rows are too many for levels; --drop 'id' silences this",
+        "id is left out: more than 200 different texts in 5000 rows; too many for levels; --drop id silences this",
     )
     assert table.x.tolist() == [[i] for i in range(5000)]

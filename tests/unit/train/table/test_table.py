@@ -91,7 +91,7 @@ def test_many_levels_are_groups_where_they_are_called_so(tmp_path):
 
     assert [f.name for f in without.features] == ["x"]
     assert without.warnings == (
-        "town is left out: 200 different texts in 600 rows are too many for levels; --categorical 'town' uses it",
+        "town is left out: 200 different texts in 600 rows; too many for levels; --categorical town uses it",
     )
     assert len(read(tmp_path, content, categorical=["town"]).features[0].levels) == 200
 
@@ -165,8 +165,8 @@ def test_the_outcomes_are_called_by_their_own_name(tmp_path, content, labels, ex
         ("", {}, "line 1: the file is empty"),
         ("x,y\n", {}, "line 2: there is a header but no row"),
         ("x\n1\n", {}, "line 1: only one column, 'x'; name the separator of its columns with --separator"),
-        ("x,x\n1,0\n", {}, "line 1: two columns are called 'x'; rename one"),
-        ('"a""b",y\n1,0\n', {}, "line 1: the name of column 1 holds a quote"),
+        ("x,x\n1,0\n", {}, "line 1: column 1, 2: the name 'x' of another column; name two columns apart"),
+        ('"a""b",y\n1,0\n', {}, "line 1: column 1: a name with a quote, \\ or line's end; name two"),
         ("x,y\n1,0\n2,1\n", {"target": "z"}, "line 1: there is no column 'z'; the columns are: x, y"),
         ("x,admit\n1,0\n2,1\n", {"target": "admitt"}, "there is no column 'admitt'; did you mean 'admit'?"),
         ("x,y\n1,0\n2,1\n", {"drop": ["q"]}, "there is no column 'q'"),
@@ -181,7 +181,7 @@ def test_the_outcomes_are_called_by_their_own_name(tmp_path, content, labels, ex
         (
             "x,y\n1,a\n2,b\n",
             {},
-            "column 'y': it is unknown which of 'a' and 'b' is positive; use --positive 'a' or --positive 'b'",
+            "column 'y': it is unknown which of 'a' and 'b' is positive; use --positive a or --positive b",
         ),
         ("x,y\n1,a\n2,b\n", {"positive": "c"}, "column 'y': no row has 'c'; --positive takes 'a' or 'b'"),
         ("x,y\n,0\n,1\n", {"strict": True}, "line 1: column 'x': no row has a value; it predicts nothing"),
@@ -206,7 +206,7 @@ def test_the_outcomes_are_called_by_their_own_name(tmp_path, content, labels, ex
             {"missing": {"x": "error"}},
             "line 3: column 'x': missing; fill the cell, or choose another",
         ),
-        ("c,y\na,0\nb,1\n", {"missing": {"c": "median"}}, "column 'c': levels have no median; use --missing 'c=most"),
+        ("c,y\na,0\nb,1\n", {"missing": {"c": "median"}}, "column 'c': levels have no median; use --missing c=most"),
         ("x,y\n1,0\n2,1\n", {"missing": {"z": "mean"}}, "line 1: there is no column 'z'"),
         ("x,y\n1,0\n2,1\n", {"missing": {"y": "mean"}}, "column 'y' is not one to predict from; take it out"),
         ("x,n,y\n1,1,0\n2,-1,1\n", {"weights": "n"}, "line 3: column 'n': not a weight; a weight is a number from 0"),

@@ -1,0 +1,22 @@
+"""The chain from the table to the export: rows as text, through the service's decoders."""
+
+import pytest
+from msgspec import structs
+
+from passfail.manifest import Column, Parameters
+from tests.support.tables import WRITTEN, manifest_of, read
+from train.export.chain import word_faults
+from train.export.checkpoint import Raw
+from train.table.raw import raw_rows
+from train.table.schema import Reading
+
+
+@pytest.mark.parametrize("kind", WRITTEN)
+def test_rows_of_a_table_are_read_alike_by_every_decoder(tmp_path, kind):
+    content, options = WRITTEN[kind]
+    table = read(tmp_path, content, **options)
+    raw = raw_rows(tmp_path / "t.csv", Reading(**options), table)
+    columns = tuple(Column(index, None, 0.0, 1.0, 0.0, 0.0) for index in range(len(table.features)))
+    manifest = structs.replace(manifest_of(table, "fold_case" in options), parameters=Parameters(0.0, columns))
+
+    assert not list(word_faults(manifest, [Raw(one.cells, one.outcome, 0.0, table.target.labels[0]) for one in raw]))
