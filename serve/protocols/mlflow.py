@@ -168,13 +168,14 @@ def check_unused(raw: msgspec.Raw | UnsetType, name: str, first: bytes = b"{") -
 
 
 def _read(codecs: Codecs, request: Request) -> Floats:
-    if request.media_type == CSV:
+    kind = request.media_type
+    if kind == CSV:
         if is_headerless(codecs, request):
             return read_headerless(codecs, request.body)
         return codecs.csv.read(request.body)[0]
-    if request.media_type in LINES:
+    if kind in LINES:
         return read_json_lines(codecs, request.body)
-    if request.media_type != JSON:
+    if kind != JSON:
         raise UnsupportedMediaType(f"send Content-Type: {JSON}, {CSV} or {JSON_LINES}")
     asked = strict_json.decode_once(INVOCATION, request.body)
     check_unused(asked.params, "params")
