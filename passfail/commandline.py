@@ -33,7 +33,7 @@ class Parser(argparse.ArgumentParser):
         """Exit with status 2; suggest a choice for an unknown command or value."""
         if choice := CHOICE.fullmatch(message):
             message += _meant(choice[1], re.findall(r"[^\s,']+", choice[2]))
-        super().error(message)
+        self.exit(2, f"{self.prog}: error: {message}\nOptions: {self.prog} --help\n")
 
 
 def _meant(name: str, known: Sequence[str]) -> str:

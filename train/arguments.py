@@ -51,7 +51,8 @@ def parse(arguments: Sequence[str] | None = None) -> Namespace:
 
     def command(name: str, about: str, *parents: Parser, examples: Sequence[str] = ("--data my.csv",)) -> Parser:
         shown = [f"{PYTHON} {name} {one}" for one in examples]
-        made: Parser = commands.add_parser(name, parents=parents, help=about, examples=shown)
+        usage = "%(prog)s [options]"  # argparse's own has all of them, on thirty lines
+        made: Parser = commands.add_parser(name, usage=usage, parents=parents, help=about, examples=shown)
         return made
 
     model, columns, models, version = _model(), _columns(), _models(), _version()

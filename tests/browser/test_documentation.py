@@ -6,8 +6,7 @@ import json
 def test_a_request_can_be_tried_in_the_documentation(browser, address):
     page = browser.new_page()
     page.goto(f"{address}/docs")
-    page.get_by_text("Try it: POST /predict").click()
-    form = page.locator("form.try").first
+    form = page.locator("form.try").first  # of POST /predict, which is unfolded
 
     form.get_by_label("evidence").select_option("true")
     form.get_by_role("button", name="Send").click()
@@ -21,4 +20,15 @@ def test_a_request_can_be_tried_in_the_documentation(browser, address):
     form.get_by_label("evidence").select_option("")
     form.get_by_role("button", name="Send").click()
     form.locator(".response").get_by_text("gre,gpa,rank").wait_for()
+    page.close()
+
+
+def test_a_link_to_an_operation_unfolds_it(browser, address):
+    page = browser.new_page()
+    page.goto(f"{address}/docs#post-explain")
+
+    assert page.locator("#post-explain form").is_visible()
+    assert page.locator("#get-model form").is_hidden()
+    page.get_by_text("GET /model", exact=True).click()
+    assert page.locator("#get-model form").is_visible()
     page.close()

@@ -31,6 +31,7 @@ CARD = "MODEL_CARD.md"
 PAGE = "report.html"
 SCRIPT = Path(__file__).with_name("report.js")
 LEVELS = 12  # of a feature are printed at most; the manifest has all
+EFFECTS = 20  # are drawn at most, the largest; the coefficient table has all
 # Rows of the rarer outcome for each column; with fewer, estimates are unstable (Peduzzi et al., J Clin Epi 49, 1996).
 EVENTS = 10
 BAND = (
@@ -66,20 +67,23 @@ class Effect(NamedTuple):
 def _context(manifest: Manifest, evaluation: Evaluation | None) -> dict[str, object]:
     training = manifest.training
     share = _share(training, evaluation)
-    effects, low, high = _effects(manifest)
+    coefficients = _coefficients(manifest)
+    inferred = any(c.standard_error is not None for c in coefficients)
+    effects, low, high = _effects(manifest, coefficients)
     return {
         "manifest": manifest,
         "training": training,
         "evaluation": evaluation,
         "found": training.statistics,
-        "overall": _overall(training),
+        "inferred": inferred,
+        "overall": _overall(training) if inferred else None,  # a penalised ratio is not chi-squared
         "share": share,
         "guess": constant_log_loss(share),
         "uses": [(words, manifest.arguments[name]) for name, words in USES.items() if name in manifest.arguments],
         "quoted": shlex.quote(json.dumps(manifest.examples[1].instance, ensure_ascii=False)),
         "literal": repr(manifest.examples[1].instance),
         "features": [(f, _values(f, manifest.units.get(f.name)), _missing(f)) for f in manifest.features],
-        "coefficients": _coefficients(manifest),
+        "coefficients": coefficients,
         "effects": effects,
         "reach": (low, high, -low / (high - low)),
         "groups": [(name, list(some)) for name, some in itertools.groupby(manifest.groups, lambda one: one.column)],
@@ -117,13 +121,12 @@ def _coefficients(manifest: Manifest) -> tuple[Coefficient, ...]:
     return tuple(Coefficient(name, slope) for name, slope in [(INTERCEPT, base), *slopes])
 
 
-def _effects(manifest: Manifest) -> tuple[list[Effect], float, float]:
-    """The rows of the coefficient plot and its two ends.
+def _effects(manifest: Manifest, coefficients: tuple[Coefficient, ...]) -> tuple[list[Effect], float, float]:
+    """The rows of the coefficient plot, the largest effect first, and its two ends.
 
     An effect is the change of the score from a column's smallest to its largest value, so that columns of different
     units share an axis. An indicator goes from 0 to 1.
     """
-    coefficients = _coefficients(manifest)
     slopes = coefficients[len(coefficients) - len(manifest.parameters.columns) :] if coefficients else ()
     rows = []
     for c, column in zip(slopes, manifest.parameters.columns, strict=bool(slopes)):
@@ -133,6 +136,7 @@ def _effects(manifest: Manifest) -> tuple[list[Effect], float, float]:
             span = 1.0 if indicator else (feature.maximum or 0.0) - (feature.minimum or 0.0)
             ends = (c.estimate, c.estimate) if c.lower is None or c.upper is None else (c.lower, c.upper)
             rows.append((c.term, (ends[0] * span, c.estimate * span, ends[1] * span)))
+    rows = sorted(rows, key=lambda row: -abs(row[1][1]))[:EFFECTS]
     low = min([0.0, *(v[0] for _, v in rows)])
     high = max([0.0, *(v[2] for _, v in rows)]) or (1.0 if low == 0 else 0.0)
 
@@ -246,7 +250,7 @@ def _p(value: float | None) -> str:
 
 
 def _interval(share: Share | None) -> str:
-    return "none" if share is None else f"{share.value:.3f} ({share.low:.3f} to {share.high:.3f})"
+    return "none" if share is None else f"{share.value:.3f} ({share.low:.3f}\u00a0to\u00a0{share.high:.3f})"
 
 
 def _points(points: Iterable[tuple[float, float]]) -> str:

@@ -142,7 +142,8 @@ def test_the_card_has_the_same_numbers(manifest, evaluation):
         "| log loss | 0.1235 | 0.5731 | 0.6250 |",
         "At the threshold 0.5: precision 0.6162, recall 0.8182, 10 false positives, 4 false negatives.",
         "## Limits of use",
-        "logits whose bits differ from the closed form's: 0, 0, 0, 0, 0",
+        "| measured | onnx | torchscript | torch.export | onnx reference | eager |",
+        "| logits whose bits differ from the closed form's | 0 | 0 | 0 | 0 | 0 |",
     ):
         assert said in card
 
@@ -177,6 +178,34 @@ def test_the_plot_spans_what_each_column_does_over_its_range(manifest, evaluatio
     assert max(right for _, right in ends) == pytest.approx(100, abs=0.02)
 
 
+def test_the_plot_has_the_largest_effects_and_says_so(manifest, evaluation, monkeypatch):
+    monkeypatch.setattr(report, "EFFECTS", 2)
+    page = Page(report.html(manifest, evaluation))
+
+    drawn = [value.partition(":")[0] for name, value in page.attributes if name == "aria-label" and ", from " in value]
+    assert drawn == ["rank=4", "gpa"]
+    assert "The plot has the 2 largest." in page.text
+    monkeypatch.undo()
+    assert "largest." not in Page(report.html(manifest, evaluation)).text
+
+
+def test_a_penalised_fit_has_estimates_alone(manifest, evaluation):
+    """It has no standard errors, and the ratio of its likelihoods is not chi-squared."""
+    none = dict.fromkeys(("standard_error", "z", "p", "lower", "upper"))
+    found = manifest.training.statistics
+    shrunk = tuple(msgspec.structs.replace(c, **none) for c in found.coefficients)
+    training = msgspec.structs.replace(
+        manifest.training, statistics=msgspec.structs.replace(found, coefficients=shrunk)
+    )
+
+    text = Page(report.html(msgspec.structs.replace(manifest, training=training), evaluation)).text
+
+    said = text.split("Coefficients")[1].split("Predictive performance")[0]
+    assert "a penalty shrinks the estimates" in said
+    for word in ("std. error", "95 %", "Wald", "Likelihood-ratio", "pseudo"):
+        assert word not in said
+
+
 def test_what_was_said_of_its_use_stands_before_its_limits(manifest, evaluation):
     said = {
         "owner": "The admissions office",
@@ -204,7 +233,7 @@ def test_figures_by_group_are_a_table_for_each_column(manifest, evaluation):
     page = Page(text)
     assert len(re.findall("<table>", text.split('id="groups"')[1].split("</section>")[0])) == 2
     for said in ("f4660.4200.250 (0.125 to 0.500)0.0100.250", "0.416 (0.365 to 0.469)none0.250", f"1{NASTY}"):
-        assert said in page.text
+        assert said in page.text.replace("\u00a0", " ")
     assert "| f | 466 | 0.420 | 0.250 \\(0.125 to 0.500\\) | 0.010 |" in card
     assert "img" not in page.tags
     assert "not compared between groups" in report.card(manifest, evaluation)
@@ -266,7 +295,7 @@ def test_what_comes_from_the_table_is_escaped(manifest, evaluation):
     assert not re.search(r"(?<!\\)[<`*\[\]]", re.sub("`[A-Za-z0-9_.]+`", "", card))
     assert not re.search(r"^# h", card, re.M)
     rows = [line for line in card.splitlines() if line.startswith("|")]
-    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {5, 6, 9}
+    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {5, 6, 7, 9}
 
 
 def test_without_an_evaluation_it_says_why_there_are_no_curves(manifest):
