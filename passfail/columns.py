@@ -144,7 +144,7 @@ class Column:
                 raise InvalidValue(f"expected a number, got {kind(value)}")
             return _finite(value)
         if (isinstance(value, bool) and not self.boolean) or not isinstance(value, (str, int)):
-            levels = ", ".join(self.feature.levels)
+            levels = self.feature.some_levels
             raise InvalidValue(f"expected one of the levels, as a string: {levels}; got {kind(value)}")
         if self.boolean and type(value) is int:  # 0 == False as a key of a dict
             raise self._unseen()
@@ -221,7 +221,7 @@ class Column:
         return InvalidValue(f"may not be {name}: no training row lacked it; train with --missing {option} to allow it")
 
     def _unseen(self) -> InvalidValue:
-        return InvalidValue(f"not one of the levels: {', '.join(self.feature.levels)}", unseen=True)
+        return InvalidValue(f"not one of the levels: {self.feature.some_levels}", unseen=True)
 
     def _refuse(self, wrong: Bools | list[bool], place: str, error: InvalidValue) -> None:
         rows = np.flatnonzero(wrong).tolist()

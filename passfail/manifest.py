@@ -61,6 +61,12 @@ class Feature(Struct, frozen=True):
         assert self.maximum is not None, self.name
         return self.minimum, self.maximum
 
+    @property
+    def some_levels(self) -> str:
+        """The first twelve levels in words, and the number of the others."""
+        more = len(self.levels) - 12
+        return ", ".join(self.levels[:12]) + (f" and {more} more" if more > 0 else "")
+
 
 class Target(Struct, frozen=True):
     """The yes/no column.

@@ -136,7 +136,9 @@ def show(browser: Browser, address: str, state: str, scheme: str, width: int, he
     page = context.new_page()
     page.goto(f"{address}{path}")
     prepare(page)
-    page.evaluate("scrollTo(0, 0)")
+    page.evaluate(
+        "scrollTo(0, 0), Promise.allSettled(document.getAnimations().map((one) => one.finished)).then(() => {})"
+    )
     return page
 
 

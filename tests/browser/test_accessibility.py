@@ -47,7 +47,6 @@ def test_a_screen_reader_meets_each_thing_after_what_names_it(page):
         'combobox "Feature"',
         'region "A table"',
         'region "The model"',
-        'region "Drift of each feature"',
     ]
     assert found.index("status") == found.index('region "Answer"') + 2  # the verdict, after the heading of its region
     headings = re.findall(r'heading "([^"]*)" \[level=(\d)\]', tree)

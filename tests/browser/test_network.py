@@ -38,7 +38,8 @@ def test_the_browser_answers_while_the_service_does_not_and_says_so(page, addres
     assert page.locator("#label").text_content() == expected["label"]
     assert page.locator("#probability").text_content() == f"{100 * expected['probability']:.1f}"
     assert page.locator("#offline").is_visible() == (fault == "gone")
-    page.wait_for_function("() => getComputedStyle(document.getElementById('verdict')).opacity === '1'")
+    page.wait_for_function("() => getComputedStyle(document.getElementById('picture')).opacity < 0.5")
+    assert page.locator("#label").evaluate("label => getComputedStyle(label).opacity") == "1"
 
     page.get_by_label("gre", exact=True).fill("much")
     page.locator("#f0-note").get_by_text("expected a number").wait_for()

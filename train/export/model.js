@@ -51,7 +51,8 @@ function fromText({ levels, boolean, nullable, pooled }, value) {
 // pooled: of a feature that has one, the level of those that training did not see.
 function index(levels, pooled, same) {
   const at = levels.findIndex(same);
-  return at < 0 ? (pooled ?? `not one of the levels: ${levels.join(", ")}`) : at;
+  const more = levels.length > 12 ? ` and ${levels.length - 12} more` : "";
+  return at < 0 ? (pooled ?? `not one of the levels: ${levels.slice(0, 12).join(", ")}${more}`) : at;
 }
 
 const finite = (value) => (Number.isFinite(value) ? value : "not a finite number");

@@ -30,7 +30,6 @@ from train.model.terms import INTERCEPT, imputed, term
 CARD = "MODEL_CARD.md"
 PAGE = "report.html"
 SCRIPT = Path(__file__).with_name("report.js")
-LEVELS = 12  # of a feature are printed at most; the manifest has all
 EFFECTS = 20  # are drawn at most, the largest; the coefficient table has all
 # Rows of the rarer outcome for each column; with fewer, estimates are unstable (Peduzzi et al., J Clin Epi 49, 1996).
 EVENTS = 10
@@ -101,8 +100,7 @@ def _context(manifest: Manifest, evaluation: Evaluation | None) -> dict[str, obj
 def _values(feature: Feature, unit: str | None = None) -> str:
     if feature.kind == "numeric":
         return f"{' to '.join(map(shown, feature.range))}{f' {unit}' if unit else ''}"
-    more = len(feature.levels) - LEVELS
-    return ", ".join(feature.levels[:LEVELS]) + (f" and {more} more" if more > 0 else "")
+    return feature.some_levels
 
 
 def _missing(feature: Feature) -> str:

@@ -35,3 +35,11 @@ def test_other_levels_take_no_boolean(levels: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("text", ["\u0661", "\u0661.\u0665", "1\u0662", "\u0663 kg"])
 def test_a_digit_of_another_script_makes_no_number(text: str) -> None:
     assert written(text, ".") is None
+
+
+def test_an_error_names_twelve_levels_and_counts_the_others() -> None:
+    names = [f"l{number}" for number in range(60)]
+    with pytest.raises(InvalidValue, match=r"^not one of the levels: l0, l1, .*, l11 and 48 more$"):
+        column(*names).number("l60")
+    with pytest.raises(InvalidValue, match=r"^not one of the levels: l0, l1, l2$"):
+        column(*names[:3]).number("l60")
