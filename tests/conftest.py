@@ -24,8 +24,8 @@ from train.export import formats
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Start two processes for each processor: many tests wait for a service."""
-    return 2 * len(os.sched_getaffinity(0))
+    """Start one process more than there are processors: many tests wait for a service."""
+    return 1 + len(os.sched_getaffinity(0))
 
 
 @pytest.fixture(scope="session", autouse=True)

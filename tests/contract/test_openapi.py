@@ -13,7 +13,6 @@ from serve.protocols.routes import Routes
 from serve.server.flask_app import create_app
 from serve.settings import Config
 from tests.support.pages import REFERENCE
-from tests.support.schemathesis import findings, run
 from tests.support.service import service
 
 PEOPLE = {"/", "/answer", "/docs", "/report", "/page/{name}"}  # pages, not an API
@@ -170,12 +169,16 @@ def test_docs_show_every_path_and_load_nothing_from_elsewhere(served):
 
 
 def test_schemathesis_finds_nothing(served):
+    from tests.support.schemathesis import findings  # it takes two seconds
+
     assert findings(served, examples=5) == []
 
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("model", ["hours", "admissions", "awkward"])
 def test_schemathesis_finds_nothing_in_a_live_service(models, awkward, tmp_path, model):
+    from tests.support.schemathesis import run
+
     folder = awkward if model == "awkward" else models
     with service(folder, MODEL_NAME=model, WEB_CONCURRENCY="1", AIP_PREDICT_ROUTE="/vertex") as (address, _):
         run(address, tmp_path, "--max-examples", "100")

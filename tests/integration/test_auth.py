@@ -17,7 +17,6 @@ from serve.http.auth import METRICS, read_keys
 from serve.server.flask_app import create_app
 from serve.settings import Config
 from tests.support import ROOT
-from tests.support.schemathesis import run
 from tests.support.service import free_port, service, start
 
 OLD, NEW = "0123456789abcdef", "a-new-key-of-some-length"
@@ -256,4 +255,6 @@ def test_the_description_says_what_takes_a_key(locked):
 @pytest.mark.parametrize("running", ["asgi"], indirect=True)
 def test_schemathesis_finds_nothing_behind_a_key(running, tmp_path):
     """Its check ignored_auth also asks without the key, and with another."""
+    from tests.support.schemathesis import run
+
     run(f"http://127.0.0.1:{running[0]}", tmp_path, "--header", f"Authorization: Bearer {NEW}", "--phases", "coverage")

@@ -15,8 +15,8 @@ from tests.support.clients import OTHERS
 from tests.support.console import Command, Terminal, agrees, commands, serving, terminal
 from tests.support.pages import PAGES, section, table
 
-# The pages that train models take as long as all others together.
-TRAINING = ("docs/how-to/own-csv.md", "docs/how-to/threshold.md")
+# The pages that train models take as long as all others together. The README also runs the command of proof.md.
+TRAINING = ("docs/how-to/own-csv.md", "docs/how-to/threshold.md", "docs/explanation/proof.md")
 SHARED = [
     pytest.param(name, marks=pytest.mark.heavy) if name in TRAINING else name
     for name, page in PAGES.items()
@@ -100,7 +100,10 @@ RUN = {
 }
 
 
-@pytest.mark.parametrize("client", RUN)
+# mlflow and pandas take several seconds; tests/contract/test_clients.py asks by the same client in `make test`.
+@pytest.mark.parametrize(
+    "client", [pytest.param(client, marks=pytest.mark.heavy) if "mlflow" in client else client for client in RUN]
+)
 def test_the_line_for_a_client_gets_the_answer(hours: Terminal, client: str) -> None:
     page = PAGES["docs/how-to/call.md"]
     (line,) = re.findall(rf"^\| (?:\w+, )?`?{re.escape(client)}`? \| `(.*)` \|$", page, re.M)

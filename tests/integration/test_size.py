@@ -74,13 +74,13 @@ def test_taken_rows_are_the_rows(monkeypatch):
 
 @pytest.fixture(scope="module")
 def long(tmp_path_factory):
-    """The files of two tables, of 400,000 rows and, with 128 MB of numbers more, 1,200,000."""
+    """The files of two tables, of 200,000 rows and, with 96 MB of numbers more, 800,000."""
     generator = np.random.default_rng(0)
     x = generator.normal(size=(20_000, 20))
     y = (generator.random(len(x)) < 1 / (1 + np.exp(-x[:, 0]))).astype(np.int8)
     table = pa.table([*x.T.copy(), y], [*(f"x{index}" for index in range(20)), "y"])
-    paths = [tmp_path_factory.mktemp("long") / f"{rows}.parquet" for rows in (400_000, 1_200_000)]
-    for rows, path in zip((400_000, 1_200_000), paths, strict=True):
+    paths = [tmp_path_factory.mktemp("long") / f"{rows}.parquet" for rows in (200_000, 800_000)]
+    for rows, path in zip((200_000, 800_000), paths, strict=True):
         with pq.ParquetWriter(path, table.schema, compression="none") as file:
             for _ in range(0, rows, len(x)):
                 file.write_table(table)
@@ -108,11 +108,11 @@ def work(path):
     ("code", "most"),
     [
         pytest.param(FIT, 48 << 10, id="read and fit"),
-        pytest.param(WHOLE, 160 << 10, id="judge too", marks=pytest.mark.heavy),
+        pytest.param(WHOLE, 120 << 10, id="judge too", marks=pytest.mark.heavy),
     ],
 )
 def test_memory_stays_flat(long, tmp_path, code, most):
-    """Three times the rows take less than 200 bytes a row more memory at the peak.
+    """Four times the rows take less than 200 bytes a row more memory at the peak.
 
     The fewer come three times before: all that grows at first (threads, buffers, the allocator's arenas) is there
     by then, and as many blocks have had the chance to wait for one another. How many do depends on what else the

@@ -1,32 +1,44 @@
 """`make reproduce` repeats an export, and names the differences of another one."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.support import ROOT
+from tests.support import DATA, ROOT
+from train.__main__ import main
+
+# The commands, the export's with few rows in its proof.
+TRAIN = """
+import json, sys
+from tests.support.models import QUICK, proven_on
+from train.__main__ import main
+with proven_on(QUICK):
+    sys.exit(max(map(main, json.loads(sys.argv[1]))))
+"""
 
 
-def train(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """A command in a process of its own: TorchScript names a class otherwise the second time."""
-    return subprocess.run([sys.executable, "-m", "train", *arguments], cwd=ROOT, capture_output=True, text=True)
+def train(*commands: list[str]) -> subprocess.CompletedProcess[str]:
+    """Commands in a process of their own: TorchScript names a class otherwise the second time."""
+    command = [sys.executable, "-c", TRAIN, json.dumps(commands)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository with a model whose fit was given several arguments."""
     folder = tmp_path_factory.mktemp("reproduced")
-    data = ["--data", "data/titanic.csv", "--checkpoints", folder / "checkpoints"]
+    data = ["--data", str(DATA / "titanic.csv"), "--checkpoints", str(folder / "checkpoints")]
     given = ["--missing", "age=indicator", "--unit", "age=years", "--labels", "lost,saved", "--l2", "0.5"]
-    assert train("fit", *data, *given).returncode == 0
-    assert train("export", *data, "--models", folder).returncode == 0
+    made = train(["fit", *data, *given], ["export", *data, "--models", str(folder)])
+    assert made.returncode == 0, made.stderr
     return folder
 
 
 def test_the_same_table_gives_the_same_export(published: Path) -> None:
-    found = train("reproduce", "--data", "data/titanic.csv", "--models", published)
+    found = train(["reproduce", "--data", str(DATA / "titanic.csv"), "--models", str(published)])
 
     out = found.stdout.splitlines()
     assert found.returncode == 0, found
@@ -34,13 +46,16 @@ def test_the_same_table_gives_the_same_export(published: Path) -> None:
     assert all(line.endswith(": the same") for line in out[:-1])
 
 
-def test_what_another_table_changes_is_named(published: Path, tmp_path: Path) -> None:
-    header, *rows = (ROOT / "data" / "titanic.csv").read_text().splitlines(keepends=True)
+def test_what_another_table_changes_is_named(
+    published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    header, *rows = (DATA / "titanic.csv").read_text().splitlines(keepends=True)
     (tmp_path / "titanic.csv").write_text("".join([header, *rows[:-1]]))
 
-    found = train("reproduce", "--data", tmp_path / "titanic.csv", "--models", published)
+    status = main(["reproduce", "--data", str(tmp_path / "titanic.csv"), "--models", str(published)])
 
-    assert found.returncode == 2
-    assert found.stderr.startswith("error: not reproduced: table, ")
-    assert "metrics[1]: 1309 in the export, 1308 now (differs by 7.6e-04 of it)" in found.stdout
-    assert "target: the same" in found.stdout
+    out, error = capsys.readouterr()
+    assert status == 2
+    assert error.startswith("error: not reproduced: table, ")
+    assert "metrics[1]: 1309 in the export, 1308 now (differs by 7.6e-04 of it)" in out
+    assert "target: the same" in out

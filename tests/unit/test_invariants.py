@@ -1,6 +1,7 @@
 """The imports between packages (ARCHITECTURE.md), and the form of sentences."""
 
 import ast
+import functools
 import io
 import re
 import sys
@@ -14,7 +15,13 @@ from tests.support import ROOT
 from tests.support.pages import PAGES
 
 ROOMS = ("passfail", "serve", "train")
-MODULES = {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text()) for room in ROOMS for path in (ROOT / room).rglob("*.py")}  # fmt: skip  # noqa: E501
+
+
+@functools.cache
+def modules() -> dict[str, ast.Module]:
+    """{path: tree} of the product's modules."""
+    paths = [path for room in ROOMS for path in (ROOT / room).rglob("*.py")]
+    return {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text()) for path in paths}
 
 
 def imports(tree: ast.AST) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -30,7 +37,7 @@ def importers(package: str) -> set[str]:
     """The files that import a package, or a module of it."""
     return {
         path
-        for path, tree in MODULES.items()
+        for path, tree in modules().items()
         if any(found == package or found.startswith(f"{package}.") for found, _ in imports(tree))
     }
 
@@ -62,7 +69,7 @@ def test_the_environment_is_read_by_the_settings_and_the_command_lines() -> None
     names = {"environ", "environb", "getenv", "getenvb"}
     readers = {
         path
-        for path, tree in MODULES.items()
+        for path, tree in modules().items()
         if any(
             isinstance(node, ast.Attribute) and ast.unparse(node) in {f"os.{name}" for name in names}
             for node in ast.walk(tree)
@@ -81,7 +88,7 @@ def test_no_private_name_of_a_dependency_is_used() -> None:
     """The connection is the exception: another test compares its names with gunicorn's."""
     used = {
         (path, name)
-        for path, tree in MODULES.items()
+        for path, tree in modules().items()
         for module, names in imports(tree)
         if module.partition(".")[0] not in (*ROOMS, *sys.stdlib_module_names)
         for name in (*module.split("."), *names)

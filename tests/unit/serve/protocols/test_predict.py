@@ -1,6 +1,7 @@
 """POST /predict through the real application, on each runtime."""
 
 import csv
+import functools
 import gzip
 import io
 import json
@@ -20,6 +21,17 @@ from train.__main__ import main
 
 GOOD = {"gre": 800, "gpa": 4.0, "rank": 1}
 LACKED = ": no training row lacked it; train with --missing {} to allow it"
+
+
+@pytest.fixture(scope="module")
+def client(models, runtime):
+    """make(name) -> a test client of the service for that model, the same for all tests."""
+
+    @functools.cache
+    def make(name, **settings):
+        return create_app(Config(models=models, model_name=name, runtime=runtime, **settings)).test_client()
+
+    return make
 
 
 def post(client, body, content_type="application/json"):

@@ -16,7 +16,14 @@ from train.export import formats
 from train.model.links import LINKS
 from train.model.logistic import LogisticModel
 
-mpmath.mp.dps = 250  # so that 1 - p keeps its digits
+
+@pytest.fixture(scope="module", autouse=True)
+def digits():
+    """So many digits that 1 - p keeps its own."""
+    with mpmath.workdps(250):
+        yield
+
+
 EXACT = {
     "logit": lambda z: 1 / (1 + mpmath.exp(-z)),
     "probit": mpmath.ncdf,
