@@ -106,7 +106,7 @@ def work(models):
         "encode 1 row": lambda: decoder.write_row(*answer),
         "decode 1,000 rows": lambda: columns.matrix(decoder.read(thousand)[0]),
         "predict 1,000 rows": lambda: (model.score(x), model.verdict(logit), model.stable(x, logit)),
-        "encode 1,000 rows": lambda: decoder.write(verdict, logit, probability, stable, False),
+        "encode 1,000 rows": lambda: list(decoder.pieces(verdict, logit, probability, stable)),
     }
     gc.collect()
     gc.freeze()

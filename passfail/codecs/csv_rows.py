@@ -119,7 +119,7 @@ class CsvRows:
 
         Parameters
         ----------
-        verdict, logit, probability, stable : (m,) each, as in `JsonRows.write`.
+        verdict, logit, probability, stable : (m,) each, as in `JsonRows.pieces`.
         outside : m lists of features; None: the table gets no such column.
         faults : {row: its fault}, as from `read_some`. These rows have no answer, and a column `error` is added.
         """

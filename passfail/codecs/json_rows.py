@@ -182,40 +182,23 @@ class JsonRows:
         self._columns.check_rows(len(rows))
         return self._columns.shaped(self._numbers(rows))
 
-    def write(
-        self,
-        verdict: Bools,
-        logit: Floats,
-        probability: Floats,
-        stable: Bools | None,
-        single: bool,
-        more: Mapping[str, Sequence[object]] | None = None,
-        outside: Sequence[tuple[str, ...]] | None = None,
-    ) -> bytes:
-        """Encode the answers: an array or, for a single row, an object.
-
-        Parameters
-        ----------
-        verdict, logit, probability, stable : (n,) each; stable is None if it is not known.
-        single : whether to write an object.
-        more : {field to add to each answer: its n values}.
-        outside : n lists of features; each non-empty list is added to its answer.
-        """
-        answers = b",".join(
-            piece[1:-1] for piece in self.pieces(verdict, logit, probability, stable, more or {}, outside)
-        )
-        return answers if single else b"[" + answers + b"]"
-
     def pieces(
         self,
         verdict: Bools,
         logit: Floats,
         probability: Floats,
         stable: Bools | None,
-        more: Mapping[str, Sequence[object]],
-        outside: Sequence[tuple[str, ...]] | None,
+        more: Mapping[str, Sequence[object]] | None = None,
+        outside: Sequence[tuple[str, ...]] | None = None,
     ) -> Iterator[bytes]:
-        """Encode the answers as `write` does, in arrays of at most WRITTEN answers each."""
+        """Encode the answers, in arrays of at most WRITTEN answers each.
+
+        Parameters
+        ----------
+        verdict, logit, probability, stable : (n,) each; stable is None if it is not known.
+        more : {field to add to each answer: its n values}.
+        outside : n lists of features; each non-empty list is added to its answer.
+        """
         for at in range(0, len(logit), WRITTEN):
             rows = slice(at, at + WRITTEN)
             n = len(logit[rows])
@@ -232,8 +215,8 @@ class JsonRows:
     def write_row(
         self, verdict: bool, logit: float, probability: float, stable: bool | None, outside: tuple[str, ...] = ()
     ) -> bytes:
-        """Encode the answer to a single row, from plain values, with the same bytes as `write`."""
-        text, end = msgspec.json.encode, _outside(outside) + b"}"
+        """Encode the answer to a single row, from plain values, with the same bytes as `pieces`."""
+        text, end = msgspec.json.encode, _with_outside(outside, b"}")
         pieces = self._verdicts[verdict], text(probability), b',"logit":', text(logit), self._stables[stable], end
         return b"".join(pieces)
 

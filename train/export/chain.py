@@ -93,7 +93,8 @@ def word_faults(manifest: Manifest, raw: Sequence[Raw]) -> Iterator[str]:
     if not all(x.shape == (len(raw), d) and x.tobytes() == matrices["CSV"].tobytes() for x in matrices.values()):
         yield "CSV, JSON and tensors give different numbers for the same rows of the table"
     logit = reference.logit(manifest, matrices["CSV"])
-    answers = msgspec.json.decode(decoders.json.write(logit > manifest.logit_threshold, logit, logit, None, False))
+    (text,) = decoders.json.pieces(logit > manifest.logit_threshold, logit, logit, None)
+    answers = msgspec.json.decode(text)
     if different := sum(answer["logit"] != one.logit for answer, one in zip(answers, raw, strict=True)):
         yield f"{different} of {len(raw)} rows of the table have another logit than in the fit"
     if different := sum(answer["label"] != one.label for answer, one in zip(answers, raw, strict=True)):
