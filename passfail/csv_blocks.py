@@ -124,12 +124,7 @@ class CsvBlocks:
 
     def _careful(self, block: bytes) -> tuple[pa.Array, dict[int, pa.Array], dict[int, InvalidValue]]:
         """Split a block with Python's csv module; rows with a wrong number of cells are refused."""
-        try:
-            reader = csv.reader(io.StringIO(block.decode(), newline=""), delimiter=self._mark, strict=True)
-            rows = [row for row in reader if row]
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise MalformedBody(f"not CSV in UTF-8: {error}") from error
-        d = len(self._names)
+        d, rows = len(self._names), [row for row in _split(block, self._mark) if row]
         ragged = {at: InvalidValue(f"{len(row)} cells where the header has {d}")
                   for at, row in enumerate(rows) if len(row) != d}  # fmt: skip
         for at in ragged:
@@ -217,6 +212,7 @@ def records(stream: Any, columns: Columns, given: Given) -> tuple[Layout, list[s
 
 
 def _split(text: bytes, mark: str) -> list[list[str]]:
+    """The rows of a CSV text in UTF-8; one without cells if there is none. Raises MalformedBody."""
     try:
         return list(csv.reader(io.StringIO(text.decode(), newline=""), delimiter=mark, strict=True)) or [[]]
     except (UnicodeDecodeError, csv.Error) as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
@@ -61,13 +62,11 @@ def _key(path: str | Path, setting: str, kind: Literal["public", "private"]) -> 
     except ModuleNotFoundError as error:
         remedy = "pip install cryptography, or build the image with SIGNED_BY set"
         raise ConfigError(f"{setting} needs the package cryptography: {remedy}") from error
+    load: Callable[[bytes], object] = serialization.load_pem_public_key
+    if kind == "private":
+        load = partial(serialization.load_pem_private_key, password=None)
     try:
-        text = read_regular(os.path.realpath(path))
-        key: object
-        if kind == "private":
-            key = serialization.load_pem_private_key(text, password=None)
-        else:
-            key = serialization.load_pem_public_key(text)
+        key = load(read_regular(os.path.realpath(path)))
     except OSError as error:
         raise ConfigError(f"{setting} names a file that can't be read: {error.strerror}") from error
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:

@@ -26,6 +26,9 @@ class Optimizer:
     settings: dict[str, Any]
 
 
+# Each step of LBFGS is one iteration with 25 evaluations for its line search; `descend` checks convergence.
+ONE_ITERATION = {"max_iter": 1, "max_eval": 26, "line_search_fn": "strong_wolfe",
+                 "tolerance_grad": 0.0, "tolerance_change": 0.0}  # fmt: skip
 OPTIMIZERS = {
     "sgd": Optimizer(torch.optim.SGD, 0.01, {}),
     "asgd": Optimizer(torch.optim.ASGD, 1.0, {}),
@@ -35,19 +38,7 @@ OPTIMIZERS = {
     "adamax": Optimizer(torch.optim.Adamax, 0.1, {}),
     "rmsprop": Optimizer(torch.optim.RMSprop, 0.003, {}),
     "rprop": Optimizer(torch.optim.Rprop, 0.01, {}),
-    # Not in the lecture. Each step is one iteration with 25 evaluations for its line search; `descend` checks
-    # convergence.
-    "lbfgs": Optimizer(
-        torch.optim.LBFGS,
-        1.0,
-        {
-            "max_iter": 1,
-            "max_eval": 26,
-            "line_search_fn": "strong_wolfe",
-            "tolerance_grad": 0.0,
-            "tolerance_change": 0.0,
-        },
-    ),
+    "lbfgs": Optimizer(torch.optim.LBFGS, 1.0, ONE_ITERATION),  # not in the lecture
 }
 
 CONVERGED = 1e-9  # the largest entry of the mean loss's gradient at convergence
