@@ -212,7 +212,7 @@ def records(stream: Any, columns: Columns, given: Given) -> tuple[Layout, list[s
 
 
 def _split(text: bytes, mark: str) -> list[list[str]]:
-    """The rows of a CSV text in UTF-8; one without cells if there is none. Raises MalformedBody."""
+    """The rows of a CSV text in UTF-8; a single empty row for no text. Raises MalformedBody."""
     try:
         return list(csv.reader(io.StringIO(text.decode(), newline=""), delimiter=mark, strict=True)) or [[]]
     except (UnicodeDecodeError, csv.Error) as error:

@@ -71,7 +71,8 @@ class Figures:
 def bins(rows: Floats, positives: Floats, probability: Floats) -> tuple[Bin, ...]:
     """The calibration curve: ten Bins of equal width, unless empty.
 
-    rows, positives, probability : (10,), the rows, positive rows and sum of probabilities in each bin.
+    rows, positives : (10,), the number of rows and of positive rows in each bin.
+    probability : (10,), the sum of their probabilities.
     """
     return tuple(
         Bin(i / 10, (i + 1) / 10, round(n), round(k), p / n, *wilson(n, k / n))

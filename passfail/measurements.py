@@ -144,7 +144,7 @@ class Group(Struct, frozen=True):
     positives : the share of positive rows.
     probability : the mean predicted probability.
     selection_rate : the share of rows answered positive.
-    true_positive_rate, false_positive_rate : the same share, of the positive and of the negative rows.
+    true_positive_rate, false_positive_rate : this share among the positive rows, and among the negative rows.
     """
 
     column: str

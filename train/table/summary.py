@@ -24,7 +24,7 @@ class Summary:
     Attributes
     ----------
     kinds : as in train.table.parts.Cells.
-    first : the place of the first cell of each kind that can be a fault.
+    first : the places of the first missing, the first infinite and the first negative cell.
     levels : the texts, in the order of this process's codes.
     too_many : whether there are more texts than MOST_TEXTS.
     """
