@@ -183,32 +183,31 @@ def _parser(environ: Mapping[str, str]) -> Parser:
         return made
 
     about = "serve a certain version, and wait until a running service does"
-    pins = command(run_pin, about, "3 --model admissions", "highest", parents=[every])
+    add = command(run_pin, about, "3 --model admissions", "highest", parents=[every]).add_argument
     port = environ.get("PORT") or environ.get("AIP_HTTP_PORT") or "8000"
-    pins.add_argument(
+    add(
         "--service", default=f"http://127.0.0.1:{port}",
         help="wait until the service there follows, if one answers (default: on this machine, at PORT)",
     )  # fmt: skip
-    pins.add_argument("version", type=_version, help="a version's number; or highest: follow the highest again")
+    add("version", type=_version, help="a version's number; or highest: follow the highest again")
     about = "verify an export, and certify its answers here"
     command(run_verify, about, "--model admissions", "--models /srv/models --version 3")
-    scores = command(
+    add = command(
         run_score, "answer every row of a file, or of a folder of parts",
         "new.csv -o scored.parquet", "- -o - < new.csv > scored.csv",
         "export.csv -o scored.csv --separator ';' --decimal , --encoding windows-1252",
-    )  # fmt: skip
-    scores.add_argument(
-        "input", type=Path, help="CSV (also .gz, .zst), Parquet, a folder of such, or -: CSV from stdin"
-    )
-    scores.add_argument("-o", "--output", type=Path, required=True, help="CSV or Parquet, a folder for a folder, or -")
-    scores.add_argument("--strict", action="store_true", help="write nothing if a row is invalid, and no column error")
-    scores.add_argument("--explain", action="store_true", help="add each feature's contribution to the logit")
-    scores.add_argument("--separator", type=separator, help="separator of CSV's cells; tab for a tab (default: found)")
-    scores.add_argument("--decimal", choices=(".", ","), help="decimal mark of CSV (default: the training file's)")
-    scores.add_argument("--encoding", type=encoding, help="encoding of CSV (default: UTF-8, or the training file's)")
-    queries = command(run_sql, "write an export as one SELECT over a table", "--dialect postgres --table applicants")
-    queries.add_argument("--dialect", required=True, help="bigquery, duckdb, postgres, snowflake, spark or sqlite")
-    queries.add_argument("--table", required=True, help="the table's name: applicants, or public.applicants")
+    ).add_argument  # fmt: skip
+    add("input", type=Path, help="CSV (also .gz, .zst), Parquet, a folder of such, or -: CSV from stdin")
+    add("-o", "--output", type=Path, required=True, help="CSV or Parquet, a folder for a folder, or -")
+    add("--strict", action="store_true", help="write nothing if a row is invalid, and no column error")
+    add("--explain", action="store_true", help="add each feature's contribution to the logit")
+    add("--separator", type=separator, help="separator of CSV's cells; tab for a tab (default: found)")
+    add("--decimal", choices=(".", ","), help="decimal mark of CSV (default: the training file's)")
+    add("--encoding", type=encoding, help="encoding of CSV (default: UTF-8, or the training file's)")
+    about = "write an export as one SELECT over a table"
+    add = command(run_sql, about, "--dialect postgres --table applicants").add_argument
+    add("--dialect", required=True, help="bigquery, duckdb, postgres, snowflake, spark or sqlite")
+    add("--table", required=True, help="the table's name: applicants, or public.applicants")
     return parser
 
 

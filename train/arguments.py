@@ -124,13 +124,10 @@ def signer_of(args: Namespace) -> Sign | None:
 def _model() -> Parser:
     """The options of each command on one model."""
     parser = Parser(add_help=False)
-    parser.add_argument(
-        "--data", type=Path, help="CSV or Parquet file, or a folder of parts (default: the lecture's table)"
-    )
-    parser.add_argument("--name", help="name of the model (default: the data file's name without .csv)")
-    parser.add_argument(
-        "--checkpoints", type=Path, default=checkpoint.FOLDER, help="folder of checkpoints (default: %(default)s)"
-    )
+    add = parser.add_argument
+    add("--data", type=Path, help="CSV or Parquet file, or a folder of parts (default: the lecture's table)")
+    add("--name", help="name of the model (default: the data file's name without .csv)")
+    add("--checkpoints", type=Path, default=checkpoint.FOLDER, help="folder of checkpoints (default: %(default)s)")
     return parser
 
 
@@ -151,38 +148,37 @@ def _version() -> Parser:
 def _columns() -> Parser:
     """The options on a table's columns and files."""
     parser = Parser(add_help=False)
-    columns = parser.add_argument_group("columns")
-    columns.add_argument("--target", help="column to predict, with two values (default: the last)")
-    columns.add_argument("--positive", help="value of the target that counts as yes")
-    _repeated(columns.add_argument, "--categorical", "COLUMN", "column whose numbers name groups")
-    _repeated(columns.add_argument, "--drop", "COLUMN", "column to leave out, or several: a,b")
+    add = parser.add_argument_group("columns").add_argument
+    add("--target", help="column to predict, with two values (default: the last)")
+    add("--positive", help="value of the target that counts as yes")
+    _repeated(add, "--categorical", "COLUMN", "column whose numbers name groups")
+    _repeated(add, "--drop", "COLUMN", "column to leave out, or several: a,b")
     about = "level that the column's other levels are compared with (default: the first)"
-    _repeated(columns.add_argument, "--reference", "COLUMN=LEVEL", about, type=_reference)
+    _repeated(add, "--reference", "COLUMN=LEVEL", about, type=_reference)
     about = "levels of a column in order (default: by number, else by the alphabet)"
-    _repeated(columns.add_argument, "--order", "COLUMN=A,B,...", about, type=_order)
-    columns.add_argument(
+    _repeated(add, "--order", "COLUMN=A,B,...", about, type=_order)
+    add(
         "--rare", type=_at_least(int, 1), default=0, metavar="ROWS",
         help="pool the levels of fewer rows as the level other, which unseen levels become in the service",
     )  # fmt: skip
-    columns.add_argument("--fold-case", action="store_true", help="spell levels in small letters: North is north")
+    add("--fold-case", action="store_true", help="spell levels in small letters: North is north")
     about = f"make numbers of a column of dates: {PARTS}; and {ORDERS[0]} or {ORDERS[1]} if both could be"
-    _repeated(columns.add_argument, "--date", "COLUMN=PART,...", about, type=_date, dest="dates")
-    columns.add_argument(
-        "--strict", action="store_true", help="refuse columns that are left out with a warning otherwise"
-    )
-    columns.add_argument("--weights", metavar="COLUMN", help="column that says how many rows each row counts for")
+    _repeated(add, "--date", "COLUMN=PART,...", about, type=_date, dest="dates")
+    add("--strict", action="store_true", help="refuse columns that are left out with a warning otherwise")
+    add("--weights", metavar="COLUMN", help="column that says how many rows each row counts for")
     about = (
         f"what a missing cell becomes: {', '.join(MISSING)}; drop leaves its row out; for one column or for all "
         "(default: mean for numbers, most-frequent for groups)"
     )
-    _repeated(columns.add_argument, "--missing", "[COLUMN=]WAY", about, type=_missing)
-    files = parser.add_argument_group("files", "CSV is read as it is found to be written; these options override that")
-    files.add_argument("--separator", type=separator, help="separator of cells; tab for a tab (default: found)")
-    files.add_argument("--decimal", choices=(".", ","), help="decimal mark (default: found)")
-    files.add_argument("--encoding", help="encoding of the text (default: UTF-8, else found)")
-    files.add_argument("--no-header", dest="header", action="store_false", help="the first line is a row")
-    _repeated(files.add_argument, "--na", "TEXT", "cell that is missing, besides those of the manual")
-    files.add_argument("--sheet", help="sheet of an Excel file (default: the first)")
+    _repeated(add, "--missing", "[COLUMN=]WAY", about, type=_missing)
+    about = "CSV is read as it is found to be written; these options override that"
+    add = parser.add_argument_group("files", about).add_argument
+    add("--separator", type=separator, help="separator of cells; tab for a tab (default: found)")
+    add("--decimal", choices=(".", ","), help="decimal mark (default: found)")
+    add("--encoding", help="encoding of the text (default: UTF-8, else found)")
+    add("--no-header", dest="header", action="store_false", help="the first line is a row")
+    _repeated(add, "--na", "TEXT", "cell that is missing, besides those of the manual")
+    add("--sheet", help="sheet of an Excel file (default: the first)")
     return parser
 
 
@@ -217,68 +213,51 @@ def _date(text: str) -> tuple[str, tuple[str, ...]]:
 
 
 def _add_fitting(parser: Parser) -> None:
-    group = parser.add_argument_group("fitting")
+    add = parser.add_argument_group("fitting").add_argument
     positive = _at_least(float, 0, strictly=True)
-    group.add_argument(
-        "--solver", choices=SOLVERS, help="solver (default: newton where it applies, else lbfgs; the lecture's is sgd)"
-    )
-    group.add_argument("--loss", choices=LOSSES, help="loss (default: log, the cross entropy)")
-    group.add_argument(
-        "--hidden", type=_at_least(int, 0), metavar="UNITS", help="number of units in a hidden layer (default: 0)"
-    )
-    group.add_argument("--activation", choices=ACTIVATIONS, help="activation of the hidden layer (default: ReLU)")
-    group.add_argument("--link", choices=LINKS, help="link function, for newton (default: logit)")
-    group.add_argument(
-        "--firth", action="store_true", default=None, help="add Firth's penalty, which is finite under separation"
-    )
-    group.add_argument(
-        "--no-intercept", dest="intercept", action="store_false", default=None, help="fit without an intercept"
-    )
-    group.add_argument(
-        "--class-weight", type=_class_weight, metavar="balanced|NO,YES", help="weight of each outcome's rows"
-    )
-    group.add_argument(
+    add("--solver", choices=SOLVERS, help="solver (default: newton where it applies, else lbfgs; the lecture's is sgd)")
+    add("--loss", choices=LOSSES, help="loss (default: log, the cross entropy)")
+    add("--hidden", type=_at_least(int, 0), metavar="UNITS", help="number of units in a hidden layer (default: 0)")
+    add("--activation", choices=ACTIVATIONS, help="activation of the hidden layer (default: ReLU)")
+    add("--link", choices=LINKS, help="link function, for newton (default: logit)")
+    add("--firth", action="store_true", default=None, help="add Firth's penalty, which is finite under separation")
+    add("--no-intercept", dest="intercept", action="store_false", default=None, help="fit without an intercept")
+    add("--class-weight", type=_class_weight, metavar="balanced|NO,YES", help="weight of each outcome's rows")
+    add(
         "--intervals", choices=("wald", "profile"),
         help="95 %% intervals and tests of coefficients (default: wald, with --firth profile)",
     )  # fmt: skip
-    group.add_argument(
-        "--robust", action="store_true", default=None, help="robust standard errors, by the sandwich estimator"
-    )
-    group.add_argument("--cluster", metavar="COLUMN", help="column of groups; standard errors allow for them")
-    group.add_argument(
-        "--l1", type=_penalty, help="L1 penalty on the scaled weights, which leaves columns out; auto: as for --l2"
-    )
-    group.add_argument(
-        "--l2", type=_penalty, help="L2 penalty on the scaled weights, or auto: by cross-validation (default: 0)"
-    )
-    group.add_argument(
+    add("--robust", action="store_true", default=None, help="robust standard errors, by the sandwich estimator")
+    add("--cluster", metavar="COLUMN", help="column of groups; standard errors allow for them")
+    add("--l1", type=_penalty, help="L1 penalty on the scaled weights, which leaves columns out; auto: as for --l2")
+    add("--l2", type=_penalty, help="L2 penalty on the scaled weights, or auto: by cross-validation (default: 0)")
+    add(
         "--standardize", action=argparse.BooleanOptionalAction, default=None,
         help="scale the numeric columns first; with newton, let penalties act on scaled columns (default: yes)",
     )  # fmt: skip
-    group.add_argument("--lr", type=positive, help="learning rate (default: the solver's own)")
-    group.add_argument("--epochs", type=_at_least(int, 1), help="maximum number of steps (default: 1000)")
-    group.add_argument("--seed", type=_at_least(int, 0), help="random seed (default: 0)")
+    add("--lr", type=positive, help="learning rate (default: the solver's own)")
+    add("--epochs", type=_at_least(int, 1), help="maximum number of steps (default: 1000)")
+    add("--seed", type=_at_least(int, 0), help="random seed (default: 0)")
 
 
 def _add_judging(parser: Parser) -> None:
-    group = parser.add_argument_group("judging")
+    add = parser.add_argument_group("judging").add_argument
     cost, share = _at_least(float, 0, strictly=True), _at_least(float, 0, strictly=True, most=1)
-    group.add_argument(
-        "--folds", type=_at_least(int, 2), default=5, help="number of cross-validation folds (default: 5)"
-    )
-    group.add_argument("--group", metavar="COLUMN", help="column whose groups of rows stay together in every split")
-    group.add_argument("--time", metavar="COLUMN", help="column of times; rows are tested by a fit to earlier rows")
+    add("--folds", type=_at_least(int, 2), default=5, help="number of cross-validation folds (default: 5)")
+    add("--group", metavar="COLUMN", help="column whose groups of rows stay together in every split")
+    add("--time", metavar="COLUMN", help="column of times; rows are tested by a fit to earlier rows")
     about = "column, or several: a,b; print figures of each group of held-out rows; it need not be a feature"
-    _repeated(group.add_argument, "--by", "COLUMN", about)
-    group.add_argument("--test", type=Path, metavar="FILE", help="table to measure on, in place of held-out rows")
-    group.add_argument("--cost-fp", type=cost, metavar="COST", help="cost of a false positive (default: 1)")
-    group.add_argument("--cost-fn", type=cost, metavar="COST", help="cost of a false negative (default: 1)")
-    group.add_argument("--precision", type=share, help="precision that the threshold must reach on held-out rows")
-    group.add_argument("--recall", type=share, help="recall that the threshold must reach on held-out rows")
+    _repeated(add, "--by", "COLUMN", about)
+    add("--test", type=Path, metavar="FILE", help="table to measure on, in place of held-out rows")
+    add("--cost-fp", type=cost, metavar="COST", help="cost of a false positive (default: 1)")
+    add("--cost-fn", type=cost, metavar="COST", help="cost of a false negative (default: 1)")
+    add("--precision", type=share, help="precision that the threshold must reach on held-out rows")
+    add("--recall", type=share, help="recall that the threshold must reach on held-out rows")
 
 
 def _add_comparison(parser: Parser) -> None:
-    parser.add_argument("--data", type=Path, default=Path("data/study_hours.csv"), help="table (default: %(default)s)")
+    add = parser.add_argument
+    add("--data", type=Path, default=Path("data/study_hours.csv"), help="table (default: %(default)s)")
     kinds: list[tuple[str, Iterable[str], str | None]] = [
         ("losses", LOSSES, "log"),
         ("optimizers", OPTIMIZERS, "all"),
@@ -286,19 +265,17 @@ def _add_comparison(parser: Parser) -> None:
         ("links", LINKS, None),
     ]
     for name, known, default in kinds:
-        parser.add_argument(
+        add(
             f"--{name}", type=_some(known), default=default or [],
             help=f"{name}, separated by commas, or all (default: {default or 'none'})",
         )  # fmt: skip
-    parser.add_argument("--hidden", type=_at_least(int, 1), default=8, help="units behind an activation (default: 8)")
-    parser.add_argument("--lr", type=_at_least(float, 0, strictly=True), help="learning rate (default: optimizer's)")
-    parser.add_argument("--epochs", type=_at_least(int, 1), help="maximum number of steps (default: 1000)")
-    parser.add_argument("--seed", type=_at_least(int, 0), help="random seed (default: 0)")
-    parser.add_argument("--folds", type=_at_least(int, 2), default=5, help="number of folds (default: %(default)s)")
-    parser.add_argument(
-        "--results", type=Path, default=Path("compare.jsonl"), help="file that keeps results (default: %(default)s)"
-    )
-    parser.add_argument("--picture", type=Path, default=Path("compare.png"), help="picture file (default: %(default)s)")
+    add("--hidden", type=_at_least(int, 1), default=8, help="units behind an activation (default: 8)")
+    add("--lr", type=_at_least(float, 0, strictly=True), help="learning rate (default: optimizer's)")
+    add("--epochs", type=_at_least(int, 1), help="maximum number of steps (default: 1000)")
+    add("--seed", type=_at_least(int, 0), help="random seed (default: 0)")
+    add("--folds", type=_at_least(int, 2), default=5, help="number of folds (default: %(default)s)")
+    add("--results", type=Path, default=Path("compare.jsonl"), help="file that keeps results (default: %(default)s)")
+    add("--picture", type=Path, default=Path("compare.png"), help="picture file (default: %(default)s)")
 
 
 def _penalty(text: str) -> float | str:
