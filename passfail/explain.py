@@ -166,9 +166,8 @@ def _values(model: "Model", x: Floats, verdict: Bools, index: int) -> list[Value
     def ask(value: Floats) -> Floats:
         return _ask(model, x, index, value[:, None])[:, 0]
 
-    _, value = bisect(
-        here, np.where(flips.any(axis=1), nearest, here), lambda value: model.verdict(ask(value)) == verdict
-    )
+    there = np.where(flips.any(axis=1), nearest, here)
+    _, value = bisect(here, there, lambda value: model.verdict(ask(value)) == verdict)
     logit = ask(value)
     found = (model.verdict(logit) != verdict) & np.isfinite(logit)
     outside = (value < least) | (value > most)

@@ -216,7 +216,7 @@ class JsonRows:
         self, verdict: bool, logit: float, probability: float, stable: bool | None, outside: tuple[str, ...] = ()
     ) -> bytes:
         """Encode the answer to a single row, from plain values, with the same bytes as `pieces`."""
-        text, end = msgspec.json.encode, _with_outside(outside, b"}")
+        text, end = msgspec.json.encode, _outside(outside) + b"}"
         pieces = self._verdicts[verdict], text(probability), b',"logit":', text(logit), self._stables[stable], end
         return b"".join(pieces)
 

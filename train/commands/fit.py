@@ -198,9 +198,8 @@ def _print_table(table: Table, data: object, units: Mapping[str, str], log: Log)
     log(f"{data}: {table.rows} rows, {table.positives} with {table.target.name} = {table.target.values[1]}")
     for feature in table.features:
         missing = table.missing.get(feature.name, 0)
-        log(
-            f"  {feature.name}: {_describe(feature, units.get(feature.name))}{f' ({missing} cells)' if missing else ''}"
-        )
+        cells = f" ({missing} cells)" if missing else ""
+        log(f"  {feature.name}: {_describe(feature, units.get(feature.name))}{cells}")
 
 
 def _print_coefficients(table: Table, fitted: Fit, options: Options, log: Log) -> Statistics | None:

@@ -20,6 +20,7 @@ from train.table.out_of_core import BLOCK, blockwise, pieces, taken
 # Above this number of rows, one fit with a fifth held out measures as well as a fit for each fold.
 MOST_CROSS_VALIDATED = 100_000
 MIXER = np.uint64(0x9E3779B97F4A7C15)  # odd, 2^64 / the golden ratio (Knuth, TAOCP 3, section 6.4)
+Folds = npt.NDArray[np.integer]  # (n,), the fold of each row
 SAMPLE = 100_000  # rows, or a few more, of the sample of a longer table
 
 
@@ -94,9 +95,7 @@ def cross_validated(data: Data, options: Options, folds: int) -> Floats:
     return out_of_fold(data, options, assign_folds(data.y, folds, options.seed), range(folds))
 
 
-def out_of_fold(
-    data: Data, options: Options, fold: npt.NDArray[np.integer], wanted: Iterable[int], later: bool = False
-) -> Floats:
+def out_of_fold(data: Data, options: Options, fold: Folds, wanted: Iterable[int], later: bool = False) -> Floats:
     """The logits (n,) of the rows in the wanted folds, from fits to the other folds; else NaN.
 
     Parameters
@@ -115,7 +114,7 @@ def out_of_fold(
     return logit
 
 
-def assign_folds(y: Floats, folds: int, seed: int, parts: Sequence[tuple[int, int]] = ()) -> npt.NDArray[np.integer]:
+def assign_folds(y: Floats, folds: int, seed: int, parts: Sequence[tuple[int, int]] = ()) -> Folds:
     """The fold (n,) of each row, 0 to folds - 1; each outcome's rows are spread evenly.
 
     The fold depends on the row's place in the whole table, not on the number of processes.
@@ -144,7 +143,7 @@ def assign_folds(y: Floats, folds: int, seed: int, parts: Sequence[tuple[int, in
     return fold
 
 
-def group_folds(y: Floats, group: Floats, folds: int) -> npt.NDArray[np.integer]:
+def group_folds(y: Floats, group: Floats, folds: int) -> Folds:
     """The fold (n,) of each row: groups stay together, and both outcomes are spread evenly.
 
     The assignment follows scikit-learn's StratifiedGroupKFold. Groups with the most unequal outcomes come first; each
@@ -168,7 +167,7 @@ def group_folds(y: Floats, group: Floats, folds: int) -> npt.NDArray[np.integer]
     return found[np.searchsorted(names, group)]
 
 
-def later_folds(time: Floats, folds: int) -> npt.NDArray[np.integer]:
+def later_folds(time: Floats, folds: int) -> Folds:
     """The fold (n,) of each row in the order of time; fold 0 is never tested.
 
     The folds are those of scikit-learn's TimeSeriesSplit: 1 to `folds` have n // (folds + 1) rows each, and fold 0 has
@@ -183,7 +182,7 @@ def later_folds(time: Floats, folds: int) -> npt.NDArray[np.integer]:
     return fold[start : start + len(time)]
 
 
-def _duplicates(x: Floats, y: Floats, fold: npt.NDArray[np.integer], rows: Bools) -> float:
+def _duplicates(x: Floats, y: Floats, fold: Folds, rows: Bools) -> float:
     """The number of rows (n,), over all processes, that equal a row of another fold in x and y."""
     key = y.astype(np.uint64)  # a hash of the row's bits, so that a large column doesn't hide the others
     for part in pieces(len(x), BLOCK, x):

@@ -35,10 +35,8 @@ def faults(manifest: Manifest, kept: Kept, measured: Metrics | None) -> list[str
         found += _coefficients(manifest.parameters, manifest.training.statistics)
     if measured is not None:
         found += _metrics(measured, metrics(logit, kept.y, manifest.link, manifest.threshold, kept.weight))
-    if manifest.training.held_out is not None:
-        found += _calibration(
-            manifest.training.held_out, manifest.training.calibration, "weights" in manifest.arguments
-        )
+    if (held_out := manifest.training.held_out) is not None:
+        found += _calibration(held_out, manifest.training.calibration, "weights" in manifest.arguments)
     return found
 
 

@@ -92,9 +92,8 @@ class Subject(NamedTuple):
 def short(engines: Mapping[str, Runtime], subject: Subject, rows: int, seed: int = SEED) -> list[str]:
     """Prove engines {name: runtime} on that many rows of each kind; return the missed limits."""
     x, _ = samples.rows(subject, rows, seed)
-    return prove(engines, subject, proofs.truth(subject, x, rows, steps=100, sizes=proofs.batch_sizes(1025), alone=20))[
-        1
-    ]
+    truth = proofs.truth(subject, x, rows, steps=100, sizes=proofs.batch_sizes(1025), alone=20)
+    return prove(engines, subject, truth)[1]
 
 
 def prove(

@@ -125,10 +125,8 @@ def _describe(description: Description, model: LogisticModel, kept: Kept) -> tup
     answer = load_runtime("onnx", files["model.onnx"])
     logit, probability = answer(np.array([row(draft.features, instance) for instance in instances]))
     labels = [draft.target.labels[z > draft.logit_threshold] for z in logit.tolist()]
-    examples = zip(instances, logit.tolist(), probability.tolist(), labels, strict=True)
-    return msgspec.structs.replace(
-        draft, certificate=certificate, examples=tuple(Example(*example) for example in examples)
-    ), files
+    examples = map(Example, instances, logit.tolist(), probability.tolist(), labels)
+    return msgspec.structs.replace(draft, certificate=certificate, examples=tuple(examples)), files
 
 
 def _files(files: Mapping[str, bytes]) -> dict[str, File]:
