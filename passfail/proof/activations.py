@@ -38,12 +38,9 @@ STEPS, FARTHEST = 8, 64
 POWERS = [float(Decimal(-step / STEPS).exp()) for step in range(FARTHEST * STEPS + 1)]  # exp(-t) up to t = 64
 _POWERS = np.array(POWERS)
 
+OPERATIONS = ("where", "floor", "abs", "amax", "cumsum")  # NumPy and PyTorch have the same names and arguments
 NUMPY: Arithmetic = SimpleNamespace(
-    where=np.where,
-    floor=np.floor,
-    abs=np.abs,
-    amax=np.amax,
-    cumsum=np.cumsum,
+    **{name: getattr(np, name) for name in OPERATIONS},
     number=np.float64,
     power=lambda step: _POWERS[step.astype(np.int64)],
 )

@@ -12,18 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from passfail.manifest import Column, Feature, Hidden, Parameters, Unit
-from passfail.proof.activations import ACTIVATIONS, POWERS, PRELU_START
+from passfail.proof.activations import ACTIVATIONS, OPERATIONS, POWERS, PRELU_START
 from train.model.links import LINKS
 
 _POWERS = torch.tensor(POWERS, dtype=torch.float64)
 
 # The library for the activations. The ONNX exporter rounds a plain number to float32, hence `number`.
 TORCH = SimpleNamespace(
-    where=torch.where,
-    floor=torch.floor,
-    abs=torch.abs,
-    amax=torch.amax,
-    cumsum=torch.cumsum,
+    **{name: getattr(torch, name) for name in OPERATIONS},
     number=lambda value: torch.tensor(value, dtype=torch.float64),
     power=lambda step: _POWERS.take(step.to(torch.int64)),
 )
@@ -194,23 +190,13 @@ def product_in_order(a: Tensor, b: Tensor) -> Tensor:
 def parameters(model: LogisticModel) -> Parameters:
     """The model's parameters in the manifest's form."""
     weights = torch.ones_like(model.level) if model.activation else model.weight
-    columns = zip(model.source, model.level, model.flag, model.center, model.scale, weights, model.mean, strict=True)
-    return Parameters(
-        intercept=model.bias.item(),
-        columns=tuple(
-            Column(
-                feature=int(source.item()),
-                level=None if flag or math.isnan(level.item()) else int(level.item()),
-                center=center.item(),
-                scale=scale.item(),
-                weight=weight.item(),
-                mean=mean.item(),
-                missing=bool(flag.item()),
-            )
-            for source, level, flag, center, scale, weight, mean in columns
-        ),
-        hidden=_hidden(model, model.activation) if model.activation else None,
+    parts = model.source, model.level, model.center, model.scale, weights, model.mean, model.flag
+    columns = tuple(
+        Column(source, None if flag or math.isnan(level) else int(level), *numbers, missing=flag)
+        for source, level, *numbers, flag in zip(*(part.tolist() for part in parts), strict=True)
     )
+    hidden = _hidden(model, model.activation) if model.activation else None
+    return Parameters(model.bias.item(), columns, hidden)
 
 
 def _hidden(model: LogisticModel, activation: str) -> Hidden:
