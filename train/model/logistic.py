@@ -192,8 +192,8 @@ def parameters(model: LogisticModel) -> Parameters:
     weights = torch.ones_like(model.level) if model.activation else model.weight
     parts = model.source, model.level, model.center, model.scale, weights, model.mean, model.flag
     columns = tuple(
-        Column(source, None if flag or math.isnan(level) else int(level), *numbers, missing=flag)
-        for source, level, *numbers, flag in zip(*(part.tolist() for part in parts), strict=True)
+        Column(source, None if flag or math.isnan(level) else int(level), center, scale, weight, mean, flag)
+        for source, level, center, scale, weight, mean, flag in zip(*(part.tolist() for part in parts), strict=True)
     )
     hidden = _hidden(model, model.activation) if model.activation else None
     return Parameters(model.bias.item(), columns, hidden)
