@@ -87,6 +87,8 @@ def replay(manifest: Manifest, runtime: Runtime) -> None:
 
     Raises CertificateError if an answer differs.
     """
+    if not manifest.examples:
+        raise CertificateError("there is no recorded example: export again")
     decoders = codecs(manifest, len(manifest.examples))
     try:
         x = decoders.json.read_objects(msgspec.json.encode([example.instance for example in manifest.examples]))
@@ -95,10 +97,10 @@ def replay(manifest: Manifest, runtime: Runtime) -> None:
     logit, probability = runtime(x)
     for example, z, p in zip(manifest.examples, logit.tolist(), probability.tolist(), strict=True):
         label = manifest.target.labels[z > manifest.logit_threshold]
-        if example.label not in ("", label):
-            raise CertificateError(f"a recorded example is labelled {label} here, {example.label} when it was exported")
+        if example.label != label:
+            raise CertificateError(f"a recorded example is labelled {label} here, {example.label} when it was fitted")
         if z != example.logit or certificate.ulp(p, example.probability) > LINKS[manifest.link].ulp:
             raise CertificateError(
                 f"a recorded example answers {z!r} ({p!r}) here, {example.logit!r} "
-                f"({example.probability!r}) when it was exported"
+                f"({example.probability!r}) when it was fitted"
             )

@@ -188,8 +188,8 @@ class File(Struct, frozen=True, omit_defaults=True):
     about: str = ""
 
 
-class Example(Struct, frozen=True, omit_defaults=True):
-    """A row and the exported model's answer, which the service replays before it is ready.
+class Example(Struct, frozen=True):
+    """A row and the fit's answer, which the service replays before it is ready.
 
     `instance` maps a feature's name to a number, a level's text or None (missing).
     """
@@ -197,7 +197,7 @@ class Example(Struct, frozen=True, omit_defaults=True):
     instance: dict[str, float | str | None]
     logit: float
     probability: float
-    label: str = ""
+    label: str
 
 
 class Manifest(Struct, frozen=True, omit_defaults=True):

@@ -120,12 +120,14 @@ def certify(name: str, runtime: Runtime, verdict: Verdict, subject: Subject, sta
 
 
 def batch_sizes(most: int) -> tuple[int, ...]:
-    """The sizes up to `most` around each power of two.
+    """The sizes up to `most` around each power of two, and some between them.
 
-    Engines switch their code path at such sizes and at vector widths.
+    Engines switch their code path at such sizes and at vector widths. All sizes up to 64 are there; then each is at
+    most a tenth larger than the one before, and half above 4,096.
     """
     around = {2**k + d for k in range(most.bit_length()) for d in (-1, 0, 1)}
-    return tuple(sorted(size for size in around | {most} if size <= most))
+    between = {*range(65), *(round(2 ** (k / 8)) for k in range(97)), *(3 * 2**k for k in range(most.bit_length()))}
+    return tuple(sorted(size for size in around | between | {most} if size <= most))
 
 
 def faults(figures: Figures, link: str) -> list[str]:
@@ -164,7 +166,7 @@ def measure(runtime: Runtime, verdict: Verdict, truth: Truth, stable: Claim | No
         probability_ulp=0 if truth.p is None else ulp(p[truth.finite], truth.p),
         probability_error=_probability_error(p[truth.finite], truth),
         batch_differences=_batch_differences(runtime, z, p, truth),
-        out_of_range=int(((p < 0) | (p > 1)).sum()),
+        out_of_range=int((((p <= 0) & np.signbit(p)) | (p > 1)).sum()),  # -0 too
         non_monotone=non_monotone(z, p) + _falls(runtime, truth),
         verdict_differences=int((wrong & sure).sum() + wrong_at_edge.sum()),
         unstable_verdicts=int((wrong & ~sure).sum()),
@@ -238,7 +240,8 @@ def _falls(runtime: Runtime, truth: Truth) -> int:
 
 
 def _same(a: Floats, b: Floats) -> Bools:
-    return np.asarray((a == b) | (np.isnan(a) & np.isnan(b)))
+    """Whether each pair has the same bits; 0 is not -0, but NaN equals NaN."""
+    return np.asarray((a.view(np.int64) == b.view(np.int64)) | (np.isnan(a) & np.isnan(b)))
 
 
 def _largest(values: Floats) -> float:

@@ -77,7 +77,7 @@ def case():
     """The manifest of the right model, and what is true of it."""
     manifest = parity.Subject(FEATURES, parameters(build()), 0.0, "logit")
     x, _ = samples.rows(manifest, 900, across=50_000)
-    sizes = certificate.batch_sizes(70_000)
+    sizes = certificate.batch_sizes(100_000)
     return manifest, certificate.truth(manifest, x, exact_rows=900, steps=100, sizes=sizes, alone=20)
 
 
@@ -136,7 +136,10 @@ def measured(case, runtime, verdict=lambda logit: logit > 0, stable=None):
     return certificate.faults(certificate.measure(runtime, verdict, truth, stable), manifest.link)
 
 
-@pytest.mark.parametrize(("least", "most"), [(8, 999), (500, 900), (15, 17), (3, 5), (65_537, 10**9)])
+@pytest.mark.parametrize(
+    ("least", "most"),
+    [(8, 999), (500, 900), (15, 17), (3, 5), (50, 50), (601, 661), (5000, 7500), (65_538, 98_304), (65_537, 10**9)],
+)
 def test_a_fault_in_batches_of_some_sizes_is_caught(case, right, least, most):
     def runtime(x):
         logit, probability = right(x)
@@ -192,6 +195,16 @@ def test_a_fault_in_a_narrow_interval_of_another_link_is_caught(link):
 
     assert not found()
     assert all(found(at) for at in (-8.7, -3.14159, 0.0005, 2.71828, 9.99))
+
+
+@pytest.mark.parametrize("part", [0, 1], ids=["logit", "probability"])
+def test_a_zero_of_the_other_sign_is_caught(case, right, part):
+    def runtime(x):
+        answer = right(x)
+        return [np.where(values == 0, -values, values) if part == i else values for i, values in enumerate(answer)]
+
+    assert any((right(case[1].x)[part] == 0).tolist())
+    assert measured(case, runtime) != []
 
 
 def test_a_verdict_at_the_threshold_itself_is_caught(case, right):
@@ -313,11 +326,43 @@ def test_a_coefficient_table_of_another_fit_is_refused(checkpoints, tmp_path):
         publish.export(replace(description, training=training), model, kept, tmp_path)
 
 
-def test_another_threshold_is_refused(checkpoints, tmp_path):
+@pytest.mark.parametrize("threshold", [0.4, 0.5 * (1 + 1e-12)])
+def test_another_threshold_is_refused(checkpoints, tmp_path, threshold):
+    """The last of the recorded examples are the neighbours between which the verdict changes."""
     description, model, kept = checkpoint.load(checkpoints, "admissions")
 
-    with pytest.raises(ExportError, match="accuracy on the kept rows is"):
-        publish.export(replace(description, threshold=0.4), model, kept, tmp_path)
+    with pytest.raises(ExportError, match="a recorded example is labelled"):
+        publish.export(replace(description, threshold=threshold), model, kept, tmp_path)
+
+
+FIGURES = {
+    "the drift baseline": lambda d: replace(d.training, baseline=replace(d.training.baseline, rows=399)),
+    "a metric of all rows": lambda d: replace(d.training, metrics=replace(d.training.metrics, auc=0.7)),
+}
+
+
+@pytest.mark.parametrize("fault", FIGURES)
+def test_figures_that_are_not_the_rows_are_refused(checkpoints, tmp_path, fault):
+    description, model, kept = checkpoint.load(checkpoints, "admissions")
+
+    with pytest.raises(ExportError, match=r"not the model that was fitted: (auc on all rows is|the drift baseline is)"):
+        publish.export(replace(description, training=FIGURES[fault](description)), model, kept, tmp_path)
+
+
+def test_a_training_range_that_is_not_the_rows_is_refused(checkpoints, tmp_path):
+    description, model, kept = checkpoint.load(checkpoints, "admissions")
+    gre, *others = description.features
+
+    with pytest.raises(ExportError, match="gre: the training range is not that of the rows"):
+        publish.export(replace(description, features=(replace(gre, maximum=810.0), *others)), model, kept, tmp_path)
+
+
+def test_a_column_mean_that_is_not_the_rows_is_refused(checkpoints, tmp_path):
+    description, model, kept = checkpoint.load(checkpoints, "admissions")
+    model.mean[1] *= 1 + 1e-9
+
+    with pytest.raises(ExportError, match="the mean of column 1 is"):
+        publish.export(description, model, kept, tmp_path)
 
 
 BINS = {

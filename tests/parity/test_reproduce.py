@@ -1,12 +1,16 @@
 """`make reproduce` repeats an export, and names the differences of another one."""
 
+import hashlib
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
+from passfail.manifest import File, decode
 from tests.support import DATA, ROOT
 from train.__main__ import main
 
@@ -56,6 +60,25 @@ def test_what_another_table_changes_is_named(
 
     out, error = capsys.readouterr()
     assert status == 2
-    assert error.startswith("error: not reproduced: table, ")
-    assert "metrics[1]: 1309 in the export, 1308 now (differs by 7.6e-04 of it)" in out
+    assert error.startswith("error: not reproduced: data_sha256, rows, ")
+    assert "rows: 1309 in the export, 1308 now (differs by 7.6e-04 of it)" in out
     assert "target: the same" in out
+
+
+def test_a_field_or_file_that_was_changed_is_named(
+    published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whole in itself, with digests that fit."""
+    folder = shutil.copytree(published / "titanic", tmp_path / "titanic") / "1"
+    card = (folder / "MODEL_CARD.md").read_bytes() + b"It is right.\n"
+    (folder / "MODEL_CARD.md").write_bytes(card)
+    manifest = decode((folder / "manifest.json").read_bytes())
+    files = manifest.files | {"MODEL_CARD.md": File(hashlib.sha256(card).hexdigest(), len(card))}
+    (folder / "manifest.json").write_bytes(replace(manifest, files=files, units={"age": "months"}).encode())
+
+    assert main(["reproduce", "--data", str(DATA / "titanic.csv"), "--models", str(tmp_path)]) == 2
+    out, error = capsys.readouterr()
+    assert error.startswith("error: not reproduced: units, ")
+    assert "units.age: months in the export, years now" in out
+    assert "MODEL_CARD.md: 1 differ" in out
+    assert "report.html: the same" in out

@@ -28,6 +28,7 @@ from train.evaluation.metrics import Evaluation, constant_log_loss, evaluate, me
 from train.evaluation.penalty import choose_penalty
 from train.evaluation.thresholds import Threshold, at_threshold, least_cost, reaching
 from train.export import checkpoint
+from train.export.examples import examples
 from train.fitted import Fitted
 from train.model.terms import imputed
 from train.solvers.fit import Fit, fit
@@ -82,6 +83,7 @@ def fitted_model(args: Namespace, log: Log) -> Fitted:
         table.target,
         judged.threshold,
         training,
+        examples(table.features, table.target, judged.threshold, fitted.model),
         judged.evaluation,
         units,
         measured,
@@ -102,7 +104,7 @@ def _raw(path: Path, reading: Reading, table: Table, fitted: Fit, threshold: flo
     logit = logits(fitted.model, np.array(table.x[[one.row for one in rows]]))
     positive = logit > score_at(fitted.model.link, threshold)
     return tuple(
-        checkpoint.Raw(one.cells, one.outcome, z, table.target.labels[yes])
+        checkpoint.Raw(one.cells, one.outcome, bool(table.y[one.row]), z, table.target.labels[yes])
         for one, z, yes in zip(rows, logit.tolist(), positive.tolist(), strict=True)
     )
 

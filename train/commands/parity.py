@@ -34,7 +34,7 @@ def _links(checkpoints: Path, manifest: Manifest) -> Iterator[str]:
         yield f"table and fit to export: not compared: the checkpoint in {checkpoints} is of another fit"
         return
     words = chain.word_faults(manifest, description.raw)
-    figures = chain.faults(manifest, kept, description.kept)
+    figures = chain.faults(manifest, description, kept)
     compared = f"{len(kept.logit)} logits, the coefficient table, the metrics and the calibration bins"
     yield f"table to export: {len(description.raw)} rows as CSV, JSON and tensors: {'; '.join(words) or 'the same'}"
     yield f"fit to export: {compared}: {'; '.join(figures) or 'the same'}"

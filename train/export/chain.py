@@ -9,34 +9,42 @@ import numpy as np
 
 from passfail.arrays import Floats
 from passfail.codecs import Codecs, codecs
-from passfail.errors import RequestError
+from passfail.errors import CertificateError, RequestError
+from passfail.loading import replay
 from passfail.manifest import Manifest, Parameters
 from passfail.measurements import Bin, Metrics, Statistics
 from passfail.proof import reference
+from train.evaluation.drift_baseline import baseline
 from train.evaluation.metrics import metrics
-from train.export.checkpoint import Kept, Raw
+from train.export.checkpoint import Description, Kept, Raw
+from train.solvers.fit import class_factors
 
 ROUNDING = 1e-12  # of a sum: more than another order of its terms can change
 
 
-def faults(manifest: Manifest, kept: Kept, measured: Metrics | None) -> list[str]:
+def faults(manifest: Manifest, description: Description, kept: Kept) -> list[str]:
     """The differences between an export and its fit, in words; empty if there are none.
 
     Parameters
     ----------
     manifest : the export's, with its parameters and the fit's coefficient table.
-    kept : training rows, with the fit's logits.
-    measured : the fit's metrics on these rows, if both outcomes occur in them.
+    description, kept : the checkpoint's, with training rows and the fit's logits.
     """
-    logit = reference.logit(manifest, kept.x)
+    logit, training, evaluation = reference.logit(manifest, kept.x), manifest.training, description.evaluation
     different = int((logit != kept.logit).sum())
     found = [f"{different} of {len(logit)} logits are not the fit's"] if different else []
-    if manifest.training.statistics is not None and manifest.parameters.hidden is None:
-        found += _coefficients(manifest.parameters, manifest.training.statistics)
-    if measured is not None:
-        found += _metrics(measured, metrics(logit, kept.y, manifest.link, manifest.threshold, kept.weight))
-    if (held_out := manifest.training.held_out) is not None:
-        found += _calibration(held_out, manifest.training.calibration, "weights" in manifest.arguments)
+    if training.statistics is not None and manifest.parameters.hidden is None:
+        found += _coefficients(manifest.parameters, training.statistics)
+    every = len(logit) in (training.rows, training.metrics.rows)
+    if description.kept is not None:
+        now = metrics(logit, kept.y, manifest.link, manifest.threshold, kept.weight)
+        found += _metrics("on the kept rows", description.kept, now)
+        found += _metrics("on all rows", training.metrics, now) if every else ()
+    found += _figures(manifest, kept) if every else ()
+    if training.held_out is not None:
+        found += _calibration(training.held_out, training.calibration, "weights" in manifest.arguments)
+    if evaluation and (training.held_out, training.calibration) != (evaluation.metrics, evaluation.calibration):
+        found.append("the report's held-out figures are not the manifest's")
     return found
 
 
@@ -53,10 +61,28 @@ def _coefficients(parameters: Parameters, statistics: Statistics) -> Iterator[st
             yield f"the coefficient of {found.term} is {estimate:.17g}, {found.estimate:.17g} in the fit's table"
 
 
-def _metrics(fit: Metrics, now: Metrics) -> Iterator[str]:
+def _metrics(rows: str, fit: Metrics, now: Metrics) -> Iterator[str]:
     for name, value in msgspec.structs.asdict(fit).items():
         if abs(getattr(now, name) - value) > ROUNDING * abs(value):
-            yield f"{name} on the kept rows is {getattr(now, name):.17g}, {value:.17g} in the fit"
+            yield f"{name} {rows} is {getattr(now, name):.17g}, {value:.17g} in the fit"
+
+
+def _figures(manifest: Manifest, kept: Kept) -> Iterator[str]:
+    """The figures of the training rows that differ; all rows are kept."""
+    if (manifest.training.rows, manifest.training.positives) != (len(kept.y), kept.y.sum()):
+        yield f"there are {len(kept.y)} rows, {kept.y.sum():.0f} of them positive"
+    if manifest.training.baseline != baseline(manifest.features, kept.x, kept.logit, kept.weight):
+        yield "the drift baseline is not that of the rows"
+    for feature, values in zip(manifest.features, kept.x.T, strict=True):
+        if feature.kind == "numeric" and feature.range != (np.nanmin(values), np.nanmax(values)):
+            yield f"{feature.name}: the training range is not that of the rows"
+    factors = class_factors(kept.y, kept.weight, str(manifest.training.options["class_weight"]))
+    values, weight = reference.values(manifest, kept.x), kept.weight * np.where(kept.y > 0, factors[1], factors[0])
+    for index, (column, mean) in enumerate(
+        zip(manifest.parameters.columns, weight @ values / weight.sum(), strict=True)
+    ):
+        if abs(column.mean - mean) > ROUNDING * np.abs(values[:, index]).max():
+            yield f"the mean of column {index} is {mean:.17g}, {column.mean:.17g} in the fit"
 
 
 def _calibration(held_out: Metrics, bins: Sequence[Bin], weighted: bool) -> Iterator[str]:
@@ -76,8 +102,13 @@ def word_faults(manifest: Manifest, raw: Sequence[Raw]) -> Iterator[str]:
     """The differences between the export's answers and the fit's, on rows as text.
 
     The rows pass through the service's own decoders, as CSV, JSON and tensors, and through its encoder. The closed form
-    answers them; the certificate proves that the engines answer alike.
+    answers them, and the recorded examples; the certificate proves that the engines answer alike.
     """
+    recorded = np.array([example.probability for example in manifest.examples])
+    try:
+        replay(manifest, lambda x: (reference.logit(manifest, x), recorded))
+    except CertificateError as error:
+        yield str(error)
     if not raw:
         return
     decoders, d = codecs(manifest, len(raw)), len(manifest.features)
@@ -97,8 +128,8 @@ def word_faults(manifest: Manifest, raw: Sequence[Raw]) -> Iterator[str]:
         yield f"{different} of {len(raw)} rows of the table have another logit than in the fit"
     if different := sum(answer["label"] != one.label for answer, one in zip(answers, raw, strict=True)):
         yield f"{different} of {len(raw)} rows of the table have another label than in the fit"
-    if unknown := {one.outcome for one in raw} - set(manifest.target.values):
-        yield f"the target's values in the table are {', '.join(sorted(unknown))}, not the export's"
+    if any(one.outcome != manifest.target.values[one.positive] for one in raw):
+        yield "the target's values in the table are not the export's"
 
 
 def _from_csv(decoders: Codecs, rows: Sequence[Mapping[str, str | None]]) -> Floats:

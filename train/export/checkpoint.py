@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from passfail.arrays import Floats
 from passfail.files import replacing
-from passfail.manifest import PLAIN, Dates, Dialect, Feature, Target
+from passfail.manifest import PLAIN, Dates, Dialect, Example, Feature, Target
 from passfail.measurements import Group, Metrics, Struct, Training
 from train.errors import FitError
 from train.evaluation.metrics import Evaluation
@@ -50,12 +50,13 @@ class Raw(Struct, frozen=True):
     Attributes
     ----------
     cells : {column of a feature: its cell as text}; None for missing.
-    outcome : the target's cell.
+    outcome, positive : the target's cell, and whether it is the positive value.
     logit, label : the fit's answer.
     """
 
     cells: dict[str, str | None]
     outcome: str
+    positive: bool
     logit: float
     label: str
 
@@ -68,6 +69,7 @@ class Description(Struct, frozen=True):
     target: Target
     threshold: float
     training: Training
+    examples: tuple[Example, ...]
     evaluation: Evaluation | None = None
     units: dict[str, str] = {}
     kept: Metrics | None = None
@@ -113,6 +115,8 @@ def load(folder: Path, name: str) -> tuple[Description, LogisticModel, Kept]:
         if metadata[DIGEST] != _digest(metadata[METADATA], tensors):
             raise FitError(f"{path}: altered since the fit wrote it (its digest differs); train the model again")
         description = msgspec.json.decode(metadata[METADATA], type=Description)
+        if description.name != name:
+            raise FitError(f"{path}: holds the model {description.name}; train {name}, or export {description.name}")
         kept = Kept(*(tensors.pop(f"kept.{field}").numpy() for field in Kept._fields))
         options = Options(**description.training.options)  # type: ignore[arg-type]
         model = LogisticModel(description.features, options.hidden, options.activation, options.link, options.intercept)

@@ -6,23 +6,21 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 
 from passfail import manifest as contract
 from passfail import signing
-from passfail.columns import row
 from passfail.files import replacing
-from passfail.manifest import Example, Feature, File, Manifest
+from passfail.manifest import File, Manifest
 from passfail.proof import engines
 from passfail.repository import versions
-from passfail.runtimes import load_runtime
 from train.errors import ExportError
+from train.evaluation.metrics import Evaluation
 from train.export import chain, formats, javascript, mlmodel, parity
 from train.export.checkpoint import Description, Kept
 from train.model.logistic import LogisticModel, parameters
@@ -79,83 +77,58 @@ def export(
     ------
     ExportError : the proof fails, the export differs from the fit, or the folder can't be written.
     """
-    manifest, files = _describe(description, model, kept)
+    manifest = draft(description, model)
+    if faults := [*chain.faults(manifest, description, kept), *chain.word_faults(manifest, description.raw)]:
+        raise ExportError(f"the export is not the model that was fitted: {'; '.join(faults)}; train it again")
+    files = {name: make(model) for name, make in formats.makers().items()}
+    certificate = parity.certificate(manifest, files, kept.x, eager=model)
     if (module := javascript.to_javascript(manifest)) is not None:
         files[javascript.FILENAME] = module
     targets = engines.prove(manifest, files, *TARGET_ROWS)
     if liars := engines.wrong(targets):
         raise ExportError(f"the export does not answer as its parameters say: {', '.join(liars)}")
-    certificate = msgspec.structs.replace(manifest.certificate, targets=targets)
+    certificate = msgspec.structs.replace(certificate, targets=targets)
     manifest = msgspec.structs.replace(manifest, files=_files(files), certificate=certificate)
-    pages = {
-        report.CARD: (mlmodel.front_matter(manifest) + report.card(manifest, description.evaluation)).encode(),
-        report.PAGE: report.html(manifest, description.evaluation).encode(),
-        **mlmodel.files(manifest),
-    }
-    manifest = msgspec.structs.replace(manifest, files={**manifest.files, **_files(pages)})
+    shown = pages(manifest, description.evaluation)
+    manifest = msgspec.structs.replace(manifest, files={**manifest.files, **_files(shown)})
     home = models / description.name
     try:
         home.mkdir(parents=True, exist_ok=True)
         _write_config(home, len(description.features))
-        return _publish(home, manifest, {**files, **pages}, sign)
+        return _publish(home, manifest, {**files, **shown}, sign)
     except OSError as error:
         raise ExportError(f"{home}: can't be written: {error.strerror}") from error
 
 
-def _describe(description: Description, model: LogisticModel, kept: Kept) -> tuple[Manifest, dict[str, bytes]]:
-    """The manifest with its proof, without version and pages, and the model files."""
+def draft(description: Description, model: LogisticModel) -> Manifest:
+    """The manifest of a fit, without its version, its files and its proof."""
     described: dict[str, Any] = msgspec.structs.asdict(description)
-    draft = Manifest(
+    return Manifest(
         format=contract.FORMAT,
         digest="",
         version=0,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         link=description.training.options["link"],  # type: ignore[arg-type]  # the command line has checked it
         parameters=parameters(model),
-        files={},  # follows, as do the examples and the certificate
-        examples=(),
-        certificate=None,  # type: ignore[arg-type]
+        files={},
+        certificate=None,  # type: ignore[arg-type]  # the proof follows
         **{field: described[field] for field in Manifest.__struct_fields__ if field in described},
     )
-    if faults := [*chain.faults(draft, kept, description.kept), *chain.word_faults(draft, description.raw)]:
-        raise ExportError(f"the export is not the model that was fitted: {'; '.join(faults)}; train it again")
-    files = {name: make(model) for name, make in formats.makers().items()}
-    certificate = parity.certificate(draft, files, kept.x, eager=model)
-    instances = example_instances(draft.features)
-    answer = load_runtime("onnx", files["model.onnx"])
-    logit, probability = answer(np.array([row(draft.features, instance) for instance in instances]))
-    labels = [draft.target.labels[z > draft.logit_threshold] for z in logit.tolist()]
-    examples = map(Example, instances, logit.tolist(), probability.tolist(), labels)
-    return msgspec.structs.replace(draft, certificate=certificate, examples=tuple(examples)), files
+
+
+def pages(manifest: Manifest, evaluation: Evaluation | None) -> dict[str, bytes]:
+    """The files {name: bytes} that show a manifest: the model card, the report and MLflow's."""
+    return {
+        report.CARD: (mlmodel.front_matter(manifest) + report.card(manifest, evaluation)).encode(),
+        report.PAGE: report.html(manifest, evaluation).encode(),
+        **mlmodel.files(manifest),
+    }
 
 
 def _files(files: Mapping[str, bytes]) -> dict[str, File]:
     return {
         name: File(hashlib.sha256(data).hexdigest(), len(data), ABOUT.get(name, "")) for name, data in files.items()
     }
-
-
-def example_instances(features: Sequence[Feature]) -> list[dict[str, float | str | None]]:
-    """Make the rows to record: four across the training range, one beyond it, and some missing.
-
-    There is one row without a value for each nullable feature. The rows come from the features' ranges and levels, not
-    from the table, whose rows may be personal data.
-    """
-    instances: list[dict[str, float | str | None]] = []
-    for step, share in enumerate([0.0, 1 / 3, 2 / 3, 1.0, 2.0]):
-        instances.append({f.name: _across(f, step, share) for f in features})
-    for feature in features:
-        if feature.nullable:
-            instances.append({**instances[1], feature.name: None})
-    return instances
-
-
-def _across(feature: Feature, step: int, share: float) -> float | str:
-    """The value of a feature in one of the rows across its range or its levels."""
-    if feature.kind == "categorical":
-        return feature.levels[step % len(feature.levels)]
-    least, most = feature.range
-    return least + share * (most - least)
 
 
 def newest(home: Path) -> int:

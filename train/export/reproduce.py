@@ -8,11 +8,16 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from passfail.manifest import Manifest
 from train.export import formats
 from train.export.checkpoint import Description
-from train.model.logistic import LogisticModel, parameters
+from train.export.javascript import FILENAME, to_javascript
+from train.export.publish import draft, pages
+from train.model.logistic import LogisticModel
+
+OTHER = ("digest", "version", "files")  # fields that a new export has anew
 
 
 class Difference(NamedTuple):
@@ -47,31 +52,26 @@ def compare(
 
     Returns
     -------
-    {part of the export: its differences}.
+    {field of the manifest, or file: its differences}.
     """
-    training, fit = manifest.training, description.training
-    parts = {
-        "table": (training.data_sha256, fit.data_sha256),
-        "features": (manifest.features, description.features),
-        "target": (manifest.target, description.target),
-        "options": (training.options, fit.options),
-        "threshold": (manifest.threshold, description.threshold),
-        "parameters": (manifest.parameters, parameters(model)),
-        "coefficient table": (training.statistics, fit.statistics),
-        "metrics": ((training.metrics, training.rows, training.positives), (fit.metrics, fit.rows, fit.positives)),
-        "held-out metrics": ((training.held_out, manifest.groups), (fit.held_out, description.groups)),
-        "calibration": (training.calibration, fit.calibration),
-        "drift baseline": (training.baseline, fit.baseline),
-        "notes and warnings": ((training.notes, training.warnings), (fit.notes, fit.warnings)),
-        "versions": (training.versions, fit.versions),
-    }
-    found = {
-        name: list(_differences(name, msgspec.to_builtins(old), msgspec.to_builtins(new)))
-        for name, (old, new) in parts.items()
-    }
-    for name, make in formats.makers().items():
-        found[name] = list(_differences(name, _digests(files[name]), _digests(make(model))))
-    return found
+    graphs = {name: make(model) for name, make in formats.makers().items()}
+    new = draft(description, model)
+    training = replace(new.training, data=manifest.training.data)  # the table may have another name
+    known = {name: file for name, file in manifest.files.items() if name in (*graphs, FILENAME)}
+    new = replace(
+        new,
+        training=training,
+        created=manifest.created,
+        certificate=manifest.certificate,
+        files=known,
+    )
+    made = {**graphs, **pages(new, description.evaluation)}
+    if (module := to_javascript(new)) is not None:
+        made[FILENAME] = module
+    fields = [{**one.pop("training"), **one} for one in map(msgspec.to_builtins, (manifest, new))]
+    parts = {name: [one.get(name) for one in fields] for name in {**fields[0], **fields[1]} if name not in OTHER}
+    parts |= {name: [_digests(some.get(name, b"")) for some in (files, made)] for name in {**files, **made}}
+    return {name: list(_differences(name, old, now)) for name, (old, now) in parts.items()}
 
 
 def _digests(data: bytes) -> dict[str, str]:

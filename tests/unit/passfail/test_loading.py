@@ -141,6 +141,24 @@ def test_examples_that_answer_otherwise_are_refused(copied, runtime):
         opened(copied, runtime)
 
 
+WORDS = {
+    "the threshold": lambda m: {"threshold": m.threshold * (1 + 1e-12)},
+    "swapped labels": lambda m: {"target": msgspec.structs.replace(m.target, labels=m.target.labels[::-1])},
+    "a feature's name": lambda m: {"features": (msgspec.structs.replace(m.features[0], name="minutes"),)},
+    "no examples": lambda m: {"examples": ()},
+    "the link": lambda m: {"link": "probit"},
+}
+
+
+@pytest.mark.parametrize("change", WORDS)
+def test_a_manifest_of_other_words_is_refused(copied, change):
+    """Whole in itself, with a digest that fits."""
+    rewrite(copied, **WORDS[change](decode((copied / "manifest.json").read_bytes())))
+
+    with pytest.raises(CertificateError, match=r"recorded example|error of a probability"):
+        opened(copied)
+
+
 def test_a_file_no_engine_reads_is_refused(copied):
     """Its digest fits, so somebody meant it; the engine's refusal is one line."""
     (copied / "model.onnx").write_bytes(b"junk")

@@ -9,7 +9,7 @@ import pytest
 from msgspec import structs
 
 from passfail.codecs import codecs
-from passfail.manifest import Column, Dates, Parameters
+from passfail.manifest import Column, Dates, Example, Parameters
 from tests.support.tables import ROWS, X, Y, manifest_of, read, text
 from train.errors import DataError
 from train.export.chain import word_faults
@@ -108,9 +108,10 @@ def test_dates_in_one_order_are_found_and_read_alike_by_the_service(tmp_path, ca
         assert decoders.csv.read(f"day,x\n{day},1\n".encode())[0].tolist() == [[17, 2, 1]]
     raw = raw_rows(tmp_path / "t.csv", Reading(dates={"day": ("day", "month")}), table)
     assert (len(raw), raw[0].cells["day"]) == (40, spell(1))
-    kept = [Raw(one.cells, one.outcome, 0.0, table.target.labels[0]) for one in raw]
+    kept = [Raw(one.cells, one.outcome, bool(table.y[one.row]), 0.0, table.target.labels[0]) for one in raw]
     columns = tuple(Column(index, None, 0.0, 1.0, 0.0, 0.0) for index in range(3))
-    manifest = structs.replace(manifest_of(table), parameters=Parameters(0.0, columns))
+    example = Example({"day.day": 1.0, "day.month": 2.0, "x": 1.0}, 0.0, 0.5, table.target.labels[0])
+    manifest = structs.replace(manifest_of(table), parameters=Parameters(0.0, columns), examples=(example,))
     assert list(word_faults(manifest, kept)) == []
     wrong = structs.replace(manifest, dates={"day": Dates(("day", "month"), "")})
     assert "can't be read as CSV: " in "".join(word_faults(wrong, kept))

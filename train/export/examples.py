@@ -1,0 +1,48 @@
+"""The recorded examples: rows with the fit's answers, which every start repeats."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from passfail.columns import instance, row
+from passfail.links import score_at
+from passfail.manifest import Example, Feature, Target
+from passfail.proof import samples
+from train.export.parity import Subject
+from train.model.logistic import LogisticModel, parameters
+
+
+def examples(
+    features: tuple[Feature, ...], target: Target, threshold: float, model: LogisticModel
+) -> tuple[Example, ...]:
+    """Answer the rows to record.
+
+    The last two are neighbouring floats between which the verdict changes, unless there is a hidden layer or no number.
+    """
+    subject = Subject(features, parameters(model), score_at(model.link, threshold), model.link)
+    x = np.array([row(features, one) for one in instances(features)])
+    x = np.concatenate([x, samples.boundary(subject, x[1:2], samples.Draws(0))[:2]])
+    with torch.inference_mode():
+        logit, probability = (part.tolist() for part in model(torch.from_numpy(x)))
+    labels = [target.labels[z > subject.logit_threshold] for z in logit]
+    rows = (instance(features, one) for one in x.tolist())
+    return tuple(Example(*one) for one in zip(rows, logit, probability, labels, strict=True))
+
+
+def instances(features: Sequence[Feature]) -> list[dict[str, float | str | None]]:
+    """Make the rows: four across the training range, one beyond it, and some missing.
+
+    There is one row without a value for each nullable feature. The rows come from the features' ranges and levels, not
+    from the table, whose rows may be personal data.
+    """
+    made: list[dict[str, float | str | None]] = [
+        {
+            f.name: f.levels[step % len(f.levels)]
+            if f.minimum is None or f.maximum is None
+            else f.minimum + share * (f.maximum - f.minimum)
+            for f in features
+        }
+        for step, share in enumerate([0.0, 1 / 3, 2 / 3, 1.0, 2.0])
+    ]
+    return made + [{**made[1], feature.name: None} for feature in features if feature.nullable]
