@@ -4,7 +4,7 @@ https://github.com/kserve/open-inference-protocol; binary tensors as in Triton's
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -17,7 +17,7 @@ from passfail.codecs import strict_json, tensors
 from passfail.codecs.tensors import OUTPUTS, Values
 from passfail.errors import MalformedBody, RequestError
 from passfail.model import Model, Outside
-from serve.http.messages import Answer, Pending, Request, Shape, in_one_line, json_answer, refusal
+from serve.http.messages import Answer, Endpoint, Pending, Request, Shape, in_one_line, json_answer, refusal
 from serve.http.receipt import digest, pending, stamped
 from serve.protocols import management
 from serve.registry import RowAnswer, Served, Service
@@ -154,10 +154,10 @@ ERROR = Shape(
 INDEX = msgspec.json.Decoder(IndexRequest)
 
 
-def _refusing(endpoint: Callable[..., Answer]) -> Callable[..., Answer]:
+def _refusing(endpoint: Endpoint) -> Endpoint:
     """An endpoint that answers a RequestError in the protocol's format."""
 
-    def answer(service: Service, request: Request, **names: str) -> Answer:
+    def answer(service: Service, request: Request, **names: str) -> Answer | Pending:
         try:
             return endpoint(service, request, **names)
         except RequestError as error:
@@ -166,15 +166,13 @@ def _refusing(endpoint: Callable[..., Answer]) -> Callable[..., Answer]:
     return answer
 
 
+@_refusing
 def infer(service: Service, request: Request, name: str, version: str | None = None) -> Answer | Pending:
     """POST /v2/models/{name}[/versions/{version}]/infer: tensors in, tensors out.
 
     Each tensor is JSON or binary. passfail/codecs/tensors.py defines the inputs and the outputs.
     """
-    try:
-        served = service.find(name, version)
-    except RequestError as error:
-        return refusal(error, ERROR)
+    served = service.find(name, version)
     request_digest = digest(request)
     try:
         answer = _infer(served, request, request_digest)
