@@ -146,6 +146,7 @@ serve-bench := $(VENV)-bench/bin/python -m bench.serve --python $(PY) --mlserver
 bench: $(benches) $(VENV)/bench-train ## compare the service and the trainer with others, twenty minutes (needs wrk and valgrind)
 	@$(serve-bench) --image
 	@$(PY) bench/train.py --json $(VENV)/bench-train.json $(ARGS)
+	@$(MAKE) --silent bench-score
 	@$(PY) -m bench.count
 
 bench-quick: $(benches) ## compare the service alone, in about a minute: rough ratios
@@ -154,6 +155,11 @@ bench-quick: $(benches) ## compare the service alone, in about a minute: rough r
 .PHONY: bench-train
 bench-train: $(VENV)/bench-train ## compare the trainer with scikit-learn, three minutes: ARGS='--rows 1000000 --columns 20'
 	@$(PY) bench/train.py --json $(VENV)/bench-train.json $(ARGS)
+
+.PHONY: bench-score
+bench-score: $(VENV)/bench-train ## compare score with pandas, polars and DuckDB: 1,000,000 rows of CSV, 10,000,000 of Parquet
+	@$(PY) -m bench.score
+	@$(PY) -m bench.score --rows 10000000 --parquet
 
 .PHONY: profile
 profile: $(VENV)/train $(VENV)-bench/peers ## show where the service's time goes, for one row and for 1,000 (needs wrk)
@@ -216,7 +222,7 @@ $(VENV)/test: requirements/test.txt | $(VENV)/train
 	@$(PY) -m compileall -qq -j 0 $(VENV)/lib/python3*/site-packages || true; touch $@
 
 $(VENV)/bench-train: bench/requirements.txt | $(VENV)/train
-	@echo "installing pandas and scikit-learn into $(VENV) ..."
+	@echo "installing pandas, scikit-learn, polars and DuckDB into $(VENV) ..."
 	@$(PIP) -r $< && touch $@
 
 # The tools that look at packages have an environment of their own, and so has the copy of the serving image's packages.

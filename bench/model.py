@@ -1,4 +1,4 @@
-"""The model of every bench: trained and exported for it, with four numeric columns."""
+"""The models of the benches: one with four numeric columns, and those of other tables."""
 
 import random
 import subprocess
@@ -22,7 +22,12 @@ def make_model(python, folder, root=ROOT):
     rows = [[draw.gauss(0, 1) for _ in COLUMNS] for _ in range(400)]
     lines = [",".join(map(repr, [*row, int(sum(row) + draw.gauss(0, 1) > 0)])) for row in rows]
     Path(folder, "bench.csv").write_text("\n".join([",".join([*COLUMNS, "passed"]), *lines]))
-    checkpoints = ["--name", "bench", "--checkpoints", f"{folder}/checkpoints"]
-    for command in (["fit", "--data", f"{folder}/bench.csv"], ["export", "--models", f"{folder}/models"]):
+    return publish(python, folder, f"{folder}/bench.csv", root=root)
+
+
+def publish(python, folder, data, *options, root=ROOT):
+    """Train a table's model with the options of fit, and export it; return the repository."""
+    checkpoints = ["--data", data, "--checkpoints", f"{folder}/checkpoints"]
+    for command in (["fit", *options], ["export", "--models", f"{folder}/models"]):
         subprocess.run([python, "-m", "train", *command, *checkpoints], cwd=root, check=True, stdout=subprocess.DEVNULL)
     return f"{folder}/models"

@@ -1,11 +1,11 @@
 """Scoring a file, compared with pandas and scikit-learn, polars and ONNX Runtime, DuckDB.
 
-python bench/score.py models/admissions                          a CSV of 1e6 rows
-python bench/score.py models/admissions --rows 10000000 --parquet
+python -m bench.score                                   a CSV of 1e6 rows
+python -m bench.score --rows 10000000 --parquet
 
 Each runs in a process of its own, with its imports, on all cores, from file to file. Rounds are interleaved, and the
-median of each one's ratio to ours counts. The bench needs bench/requirements.txt, polars, duckdb and sqlglot. Ours also
-writes label, stable, outside, errors and a receipt; the others write logit and probability only, and check nothing.
+median of each one's ratio to ours counts. The bench needs bench/requirements.txt. Ours also writes label, stable,
+outside, errors and a receipt; the others write logit and probability only, and check nothing.
 """
 
 import argparse
@@ -17,36 +17,34 @@ import tempfile
 import time
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet
+from bench.model import ROOT, publish
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
 WHO = ("ours", "pandas", "polars", "duckdb")
+TRAINING = ROOT / "data" / "admissions.csv"
 
 
 def main():
     """Measure each on one file; print wall and CPU seconds, peak MiB, and the ratios to ours."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", type=Path, help="the folder of the admissions' model")
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--parquet", action="store_true", help="the format of both files (default: CSV)")
     parser.add_argument("--only", nargs="+", choices=WHO, default=WHO)
-    parser.add_argument("--run", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--run", nargs=4, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.run:
-        globals()[args.run[0]](args.model, *args.run[1:])
+        who, model, source, out = args.run
+        globals()[who](Path(model), source, out)
         return
     with tempfile.TemporaryDirectory() as folder:
         end = "parquet" if args.parquet else "csv"
         source, out = f"{folder}/in.{end}", f"{folder}/out.{end}"
         generate(source, args.rows)
+        model = f"{publish(sys.executable, folder, TRAINING, '--categorical', 'rank')}/admissions"
         runs = {who: [] for who in args.only}
         for _ in range(args.rounds):
             for who in args.only:
-                runs[who].append(measured([sys.executable, __file__, str(args.model), "--run", who, source, out]))
+                runs[who].append(measured([sys.executable, "-m", "bench.score", "--run", who, model, source, out]))
     print(f"{'who':8} {'wall s':>7} {'cpu s':>7} {'MiB':>6}   wall and cpu, as multiples of ours")
     for who, found in runs.items():
         middle = [statistics.median(run[index] for run in found) for index in range(3)]
@@ -57,7 +55,7 @@ def main():
 def measured(command):
     """Wall seconds, processor seconds and peak MiB of a command."""
     began = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     _, status, used = os.wait4(process.pid, 0)
     assert status == 0, command
     return time.perf_counter() - began, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
@@ -65,6 +63,11 @@ def measured(command):
 
 def generate(path, rows):
     """Write rows in the admissions' training range."""
+    import numpy as np  # each run imports what it needs alone
+    import pyarrow as pa
+    import pyarrow.csv
+    import pyarrow.parquet
+
     draw = np.random.default_rng(0)
     gre, gpa = draw.integers(220, 801, rows), draw.uniform(2.26, 4, rows).round(2)
     table = pa.table({"gre": gre, "gpa": gpa, "rank": draw.integers(1, 5, rows)})
@@ -91,7 +94,7 @@ def pandas(model, source, out):
     from sklearn.preprocessing import OneHotEncoder
 
     csv = source.endswith("csv")
-    train = pd.read_csv(Path(__file__).parent.parent / "data" / "admissions.csv")
+    train = pd.read_csv(TRAINING)
     encode = make_column_transformer((OneHotEncoder(drop="first"), ["rank"]), remainder="passthrough")
     fitted = make_pipeline(encode, LogisticRegression(C=1e9, max_iter=1000)).fit(
         train[["gre", "gpa", "rank"]], train.admit

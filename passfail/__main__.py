@@ -129,9 +129,8 @@ def run_score(options: argparse.Namespace, signed_by: PublicKey | None) -> str:
     given = Given(options.separator, options.decimal, options.encoding)
     files = Files(model, options.strict, options.explain, progress, given)
     if stream:
-        receipts = [files.csv(sys.stdin.buffer, sys.stdout.buffer.write)]
-        sys.stdout.buffer.write(b"\n")
-        sys.stdout.buffer.flush()
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # end in silence if the reader has enough
+        receipts = [files.stream(sys.stdin.buffer, sys.stdout.buffer)]
     elif options.input.is_dir():
         receipts = files.folder(options.input, options.output)
     else:

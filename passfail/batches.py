@@ -4,9 +4,9 @@ A column of numbers, levels or booleans follows the rule of JSON; a column of te
 that the service would refuse gets its error in the column `error`; the other rows are answered.
 """
 
+import math
 import tempfile
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +21,7 @@ from passfail.codecs.answers import TYPES, added, names
 from passfail.columns import Column, Columns, InvalidValue, invalid
 from passfail.errors import ConfigError, NonFiniteLogit, Problem
 from passfail.explain import NO_SUM, contributions
+from passfail.frames import number
 from passfail.loading import open_model
 from passfail.model import Model, Outside
 from passfail.repository import locate, read_manifest, read_verified
@@ -163,15 +164,16 @@ class Scorer:
 
 def numbers(column: Column, values: pa.Array, decimal: str = ".") -> tuple[Floats, dict[int, InvalidValue]]:
     """Convert an Arrow column to float64 (n,), NaN if missing, and {row: its fault}."""
-    if pa.types.is_dictionary(values.type):
+    if pa.types.is_dictionary(values.type) and (values.null_count or column.codes is None):
         values = values.dictionary_decode()
-    if (plain := _plain(column, values, decimal)) is not None:
+    if column.codes is None and (plain := _plain(column, values, decimal)) is not None:
         return plain, {}
-    encoded = values.dictionary_encode(null_encoding="encode")
+    encoded = values if pa.types.is_dictionary(values.type) else values.dictionary_encode(null_encoding="encode")
     found, wrong = [], {}
     for code, value in enumerate(encoded.dictionary.to_pylist()):
         try:
-            found.append(_number(column, value, decimal))
+            text = isinstance(value, str)
+            found.append(column.cell(value.strip(), decimal) if text else number(column, value))
         except InvalidValue as error:
             found.append(np.nan)
             wrong[code] = error
@@ -180,39 +182,17 @@ def numbers(column: Column, values: pa.Array, decimal: str = ".") -> tuple[Float
     return np.array(found)[codes], {row: wrong[codes[row]] for row in rows}
 
 
-def _number(column: Column, value: Any, decimal: str) -> float:
-    """The number of x that a value of an Arrow column becomes. Raises InvalidValue."""
-    if isinstance(value, str):
-        return column.cell(value.strip(), decimal)
-    if isinstance(value, Decimal):
-        value = float(value)
-    if isinstance(value, float) and column.codes is not None and value.is_integer():
-        value = int(value)  # pandas converts integers to floats if some are missing
-    return column.number(None if value != value else value)
-
-
 def _plain(column: Column, values: pa.Array, decimal: str) -> Floats | None:
-    """The numbers of a column if each value is valid and plain; else None."""
-    x: Floats
+    """The numbers of a numeric column if each value is valid and plain; else None."""
     text = pa.types.is_string(values.type) or pa.types.is_large_string(values.type)
-    if column.codes is not None:
-        keys, codes = _cells(column)
-        found = pc.index_in(values, value_set=keys.cast(values.type)) if text else None
-        return None if found is None or found.null_count else codes[np.from_dlpack(found)]
     if text:
+        words = arrow(sorted(column.missing)).cast(values.type)
+        values = pc.if_else(pc.is_in(values, value_set=words), pa.NULL, values)
         if decimal == ",":
             if pc.any(pc.match_substring(values, ".")).as_py():  # between thousands, perhaps
                 return None
             values = pc.replace_substring(values, ",", ".")
         try:  # the cast takes a subset of column.cell's texts, and reads the same numbers
-            x = _numpy(values.cast(pa.float64()))
-            if np.isfinite(x).all():
-                return x
-        except pa.ArrowInvalid:
-            pass
-        words = arrow(sorted(column.missing)).cast(values.type)
-        values = pc.if_else(pc.is_in(values, value_set=words), pa.NULL, values)
-        try:
             values = values.cast(pa.float64())
         except pa.ArrowInvalid:
             return None
@@ -225,9 +205,10 @@ def _plain(column: Column, values: pa.Array, decimal: str) -> Floats | None:
     return None if strange else x
 
 
-def _cells(column: Column) -> tuple[pa.Array, Floats]:
-    """The cells that a column accepts, and the number of each."""
-    return arrow([str(cell) for cell in column.cells]), np.array(list(column.cells.values()))
+def plainly(column: Column, values: pa.Array) -> bool:
+    """Whether numbers that Arrow read are finite, and null only if the column may lack them."""
+    total = pc.sum(values, min_count=0).as_py()
+    return math.isfinite(total) and (column.nullable or not values.null_count)
 
 
 def _numpy(values: pa.Array) -> Floats:

@@ -13,14 +13,15 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from passfail.arrays import Floats
-from passfail.batches import Answers, Scorer, array, arrow
+from passfail.batches import TEXT, Answers, Scorer, array, arrow, plainly
 from passfail.codecs.csv_rows import WORDS, csv_line
 from passfail.codecs.layouts import LONGEST_HEAD, Layout, encoding_of, layout_of, widened
 from passfail.columns import Columns, InvalidValue
 from passfail.errors import MalformedBody
-from passfail.manifest import Dialect
+from passfail.manifest import MISSING, Dialect
 
-BLOCK = 2**20  # bytes answered at a time
+BLOCK = 2**18  # bytes answered at a time: their rows stay in the CPU's cache, and each core has some
+ENCODER = msgspec.json.Encoder()
 LONGEST = 2**26  # bytes of a record: an unclosed quote must not fill the memory
 
 
@@ -74,26 +75,31 @@ class CsvBlocks:
         scorer.check(header, f"line {layout.skipped + 1}")
         self._order = scorer.columns.order(header)
         self._outcome = header.index(target) if header.count(target) == 1 else None
-        needed = [*self._order, *([] if self._outcome is None else [self._outcome])]
-        self._needed = range(len(header)) if parquet else sorted(set(needed))
+        needed = {*self._order, *([] if self._outcome is None else [self._outcome])}
+        self._needed = range(len(header)) if parquet else sorted(needed)
+        found = zip(self._order, scorer.columns, strict=True)
+        self._numeric = {at: column for at, column in found if column.codes is None and header[at] == column.name}
+        self._missing = sorted(MISSING.union(scorer.columns.dialect.missing))
         manifest = scorer.model.manifest
         identity = [manifest.name, str(manifest.version)]
-        self._verdicts = [self._line([WORDS[flag], manifest.target.labels[flag]]) for flag in (True, False)]
-        self._stables = {flag: self._line([WORDS[flag], *identity]) for flag in WORDS}
+        self._verdicts = [self._text([WORDS[flag], manifest.target.labels[flag]]) for flag in (True, False)]
+        self._stables = {flag: self._text([WORDS[flag], *identity]) for flag in WORDS}
+        nothing = [""] * (1 if scorer.strict else 2)
+        self._lasts = {flag: self._text([WORDS[flag], *identity, *nothing]) for flag in WORDS}
 
-    def _line(self, cells: Sequence[str]) -> pa.Scalar:
-        """Cells of one row, as Arrow takes them."""
-        return _bytes([csv_line(cells, self._mark)])[0]
+    def _text(self, cells: Sequence[str]) -> pa.Scalar:
+        """Cells of one row, each after a separator, as Arrow takes them."""
+        return _bytes([csv_line(["", *cells], self._mark)])[0]
 
     def __call__(self, block: bytes) -> Scored:
         lines, cells, ragged = self._plain(block) or self._careful(block)
         answers = self._scorer.answer([cells[at] for at in self._order], ragged, self._decimal)
-        outcome = None if self._outcome is None else self._outcome_of(pc.utf8_trim_whitespace(cells[self._outcome]))
+        outcome = None if self._outcome is None else self._outcome_of(cells[self._outcome])
         if not self._parquet:
             return Scored(answers, self._written(lines, answers), outcome)
-        for at, column, x in zip(self._order, self._scorer.columns, answers.x.T, strict=True):
-            if column.codes is None and self._names[at] == column.name:
-                cells[at] = arrow(x) if np.isfinite(x).all() else pc.if_else(arrow(np.isnan(x)), pa.NULL, arrow(x))
+        for at, x in zip(self._order, answers.x.T, strict=True):
+            if at in self._numeric:
+                cells[at] = pc.if_else(arrow(np.isnan(x)), pa.NULL, arrow(x))
         table = pa.table([cells[at] for at in range(len(self._names))], names=self._names)
         return Scored(answers, self._scorer.extended(table, answers), outcome)
 
@@ -102,25 +108,35 @@ class CsvBlocks:
 
         Each line begins with the previous line's end.
         """
-        d, block = len(self._names), block.replace(b"\r\n", b"\n")
-        if any(mark in block for mark in (b'"', b"\r", b"\0")) or b"\n\n" in b"\n%b\n" % block:
-            return None
+        block = block.replace(b"\r\n", b"\n") if b"\r" in block else block
         data = b"\n" + block
         starts = np.flatnonzero(np.frombuffer(data, np.uint8) == ord("\n"))
-        names = [str(at) for at in range(d)]
-        needed = [names[at] for at in self._needed]
+        if any(mark in block for mark in (b'"', b"\r", b"\0")) or (np.diff(starts, append=len(data)) == 1).any():
+            return None
+        cells = self._parsed(block, dict.fromkeys(self._numeric, pa.float64())) or self._parsed(block, {})
+        return (_binary(data, starts), cells, {}) if cells and len(cells[self._order[0]]) == len(starts) else None
+
+    def _parsed(self, block: bytes, kinds: Mapping[int, pa.DataType]) -> dict[int, pa.Array] | None:
+        """Parse the needed cells, as `kinds` says or as texts; None if a row or number is not plain."""
+        names = [str(at) for at in range(len(self._names))]
+        text = TEXT if self._parquet else pa.dictionary(pa.int32(), TEXT)
         try:
             table = pa.csv.read_csv(
                 pa.BufferReader(block),
-                pa.csv.ReadOptions(use_threads=False, block_size=len(data), column_names=names),
+                pa.csv.ReadOptions(use_threads=False, block_size=len(block) + 1, column_names=names),
                 pa.csv.ParseOptions(delimiter=self._mark, quote_char=False, ignore_empty_lines=False),
-                pa.csv.ConvertOptions(column_types=dict.fromkeys(needed, pa.string()), include_columns=needed),
+                pa.csv.ConvertOptions(
+                    column_types={names[at]: kinds.get(at, text) for at in self._needed},
+                    include_columns=[names[at] for at in self._needed],
+                    null_values=self._missing,
+                    decimal_point=self._decimal,
+                ),
             )
         except pa.ArrowInvalid:
             return None
-        if table.num_rows != len(starts):
-            return None
-        return _binary(data, starts), {at: array(table[names[at]]) for at in self._needed}, {}
+        cells = {at: array(table[names[at]]) for at in self._needed}
+        plain = all(plainly(self._numeric[at], cells[at]) for at in kinds)
+        return cells if plain else None
 
     def _careful(self, block: bytes) -> tuple[pa.Array, dict[int, pa.Array], dict[int, InvalidValue]]:
         """Split a block with Python's csv module; rows with a wrong number of cells are refused."""
@@ -135,50 +151,52 @@ class CsvBlocks:
     def _written(self, lines: pa.Array, answers: Answers) -> memoryview:
         """The lines with the answer's cells, joined by Arrow without a Python object for each row."""
         n, errors = len(lines), answers.errors()
-        mark, nothing, twice, thrice = _bytes([self._mark, "", self._mark, 2 * self._mark])
-        stables = pa.repeat(self._stables[None], n)
-        if answers.stable is not None:
-            stables = pc.if_else(arrow(answers.stable), self._stables[True], self._stables[False])
-        outside = nothing
-        if answers.outside is not None:
-            outside = self._cells({at: ", ".join(names) for at, names in enumerate(answers.outside) if names}, n)
-        verdicts, more = pc.if_else(arrow(answers.verdict), *self._verdicts), map(self._numbers, answers.more.values())
-        found = [verdicts, self._numbers(answers.probability), self._numbers(answers.logit), stables, outside, *more]
+        if not n:
+            return memoryview(b"")
+        more, mark = list(answers.more.values()), self._mark
+        ends = self._stables if answers.outside or more or errors else self._lasts
+        found = [
+            pc.if_else(arrow(answers.verdict), *self._verdicts),
+            self._numbers([answers.probability, answers.logit]),
+            ends[None] if answers.stable is None else pc.if_else(arrow(answers.stable), ends[True], ends[False]),
+        ]
+        if ends is self._stables:
+            outside = {row: ", ".join(names) for row, names in enumerate(answers.outside or []) if names}
+            found += [self._cells(outside, n), *([self._numbers(more)] if more else [])]
         if errors:
             bad = np.zeros(n, dtype=bool)
             bad[list(errors)] = True
-            empty = [twice, nothing, nothing, thrice, nothing, *([nothing] * len(answers.more))]
-            found = [pc.if_else(arrow(bad), none, column) for none, column in zip(empty, found, strict=True)]
-        if not self._scorer.strict:
-            found.append(self._cells(errors, n) if errors else nothing)
-        joined = pc.binary_join_element_wise(lines, *found, mark)
-        length = int(np.frombuffer(joined.buffers()[1], np.int32)[n]) if n else 0
-        return memoryview(joined.buffers()[2])[:length] if n else memoryview(b"")
+            empty = _bytes([mark * cells for cells in (2, 2, 3, 1, len(more))])
+            found = [pc.if_else(arrow(bad), none, cells) for none, cells in zip(empty, found, strict=False)]
+        if ends is self._stables and not self._scorer.strict:
+            found.append(self._cells(errors, n))
+        joined = pc.binary_join_element_wise(lines, *found, _bytes([""])[0])
+        return memoryview(joined.buffers()[2])[: int(np.frombuffer(joined.buffers()[1], np.int32)[n])]
 
-    def _numbers(self, values: Floats) -> pa.Array:
-        """Write numbers (n,) in JSON's shortest exact form.
+    def _numbers(self, columns: Sequence[Floats]) -> pa.Array:
+        """Write numbers (n,), n > 0, of several columns as the service does, each after a separator."""
+        text = bytearray()
+        ENCODER.encode_into(np.column_stack(columns).ravel().tolist(), text)
+        text[0] = ord(",")  # it was a list's bracket
+        del text[-1]
+        starts = np.flatnonzero(np.frombuffer(text, np.uint8) == ord(","))[:: len(columns)]
+        if (self._mark, self._written_decimal) != (",", "."):
+            text = text.replace(b",", self._mark.encode()).replace(b".", self._written_decimal.encode())
+        return _binary(text, starts)
 
-        Arrow writes the same texts, except for whole numbers and extremes.
-        """
-        texts, size = arrow(values).cast(pa.string()), np.abs(values)
-        odd = ~((size >= 1e-5) & (size < 1e15)) | (values == np.trunc(values))
-        if odd.any():
-            some = [msgspec.json.encode(value).decode() for value in values[odd].tolist()]
-            texts = pc.replace_with_mask(texts, arrow(odd), arrow(some))
-        if self._written_decimal != ".":
-            texts = pc.replace_substring(texts, ".", self._written_decimal)
-        return texts.cast(pa.binary())
-
-    def _cells(self, texts: Mapping[int, str], n: int) -> pa.Array:
-        """Write {row: text} as n cells."""
-        return _bytes([csv_line([texts[row]], self._mark) if row in texts else "" for row in range(n)])
+    def _cells(self, texts: Mapping[int, str], n: int) -> pa.Array | pa.Scalar:
+        """Write {row: text} as n cells, each after a separator."""
+        if not texts:
+            return self._text([""])
+        written = {text: csv_line(["", text], self._mark) for text in {"", *texts.values()}}
+        return _bytes([written[texts.get(row, "")] for row in range(n)])
 
 
 def _bytes(texts: Sequence[str]) -> pa.Array:
     return arrow(texts).cast(pa.binary())
 
 
-def _binary(data: bytes, starts: Any) -> pa.Array:
+def _binary(data: bytes | bytearray, starts: Any) -> pa.Array:
     """Cut bytes at the starts (n,) into an Arrow array of n pieces."""
     offsets = np.append(starts, len(data)).astype(np.int32)
     return pa.Array.from_buffers(pa.binary(), len(starts), [None, pa.py_buffer(offsets), pa.py_buffer(data)])
@@ -228,8 +246,8 @@ def _pieces(stream: Any, encoding: str | None, dialect: Dialect) -> Iterator[byt
             decoder, undecided = getincrementaldecoder(encoding_of(data, known, whole=False))(), False
         try:
             yield (data if decoder is None else decoder.decode(data).encode()).removeprefix(BOM_UTF8)
-        except UnicodeDecodeError as error:
-            raise MalformedBody(f"not CSV in {encoding or known}: {error.reason}; name its encoding") from error
+        except UnicodeError as error:
+            raise MalformedBody(f"not CSV in {encoding or known}: {error}; name its encoding") from error
 
 
 def _blocks(pieces: Iterator[bytes], data: bytes) -> Iterator[bytes]:

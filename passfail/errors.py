@@ -60,6 +60,7 @@ class NonFiniteLogit(PassfailError):
     def __init__(self, rows: Sequence[int]) -> None:
         super().__init__("the logit overflows float64")
         self.rows = rows
+        self.add_note(f"rows {', '.join(map(str, rows[: RequestError.LIMIT]))}")  # Python prints notes with a traceback
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,8 @@ class RequestError(PassfailError):
     def __init__(self, detail: str, problems: Iterable[Problem] = ()) -> None:
         super().__init__(detail)
         self.problems = tuple(problems)[: self.LIMIT]
+        for problem in self.problems:  # Python prints notes with a traceback
+            self.add_note(f"{problem.pointer}: {problem.detail}")
 
     @property
     def text(self) -> str:

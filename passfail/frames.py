@@ -3,7 +3,8 @@
 Each column follows the same rule as in a request. This module imports none of these packages.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ import numpy as np
 from passfail.arrays import Floats
 from passfail.columns import Column, Columns, InvalidValue, invalid
 from passfail.errors import InvalidInstance, Problem
+
+KINDS = "expected a DataFrame, an Arrow table, a dict of columns, a list of dicts, or an array of numbers"
 
 
 def matrix(columns: Columns, data: Any) -> Floats:
@@ -22,51 +25,74 @@ def matrix(columns: Columns, data: Any) -> Floats:
         if data.ndim != 2 or data.shape[1] != len(columns) or data.dtype.kind not in "iuf":
             raise InvalidInstance(f"expected numbers in the shape (n, {len(columns)})")
         x = np.ascontiguousarray(data, dtype=np.float64)
+        if isinstance(data, np.ma.MaskedArray):
+            x[np.ma.getmaskarray(data)] = np.nan
         for index, column in enumerate(columns):
             column.check(x[:, index], "x")
         return x
-    found = {feature: values for name, values in _columns(data).items() for feature in columns.expanded([name])}
-    columns.check_names(list(found), "columns", "the columns are not the model's features")
+    found = _columns(columns, data)
     if len({len(values) for values in found.values()}) > 1:
         raise InvalidInstance("the columns differ in their number of rows")
-    return np.column_stack([_numbers(column, found[column.name]) for column in columns])
+    problems: list[Problem] = []
+    x = np.column_stack([_numbers(column, found[column.name], problems) for column in columns])
+    if fault := invalid(problems):
+        raise fault
+    return x
 
 
-def _columns(data: Any) -> dict[str, Sequence[Any]]:
-    """The columns {name: values} of any kind of table."""
+def number(column: Column, value: Any) -> float:
+    """The number of x that a Python value of a table becomes. Raises InvalidValue."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, Decimal):
+        value = float(value)
+    if isinstance(value, float) and column.codes is not None and value.is_integer():
+        value = int(value)  # pandas converts integers to floats if some are missing
+    missing = value != value if isinstance(value, float) else repr(value) in ("<NA>", "NaT")
+    return column.number(None if missing else value)
+
+
+def _columns(columns: Columns, data: Any) -> dict[str, Any]:
+    """The values of each feature, in any kind of table."""
+    data = data.collect() if hasattr(data, "collect") else data  # a LazyFrame of polars
+    labels = getattr(data, "column_names", None)  # of Arrow
+    labels = getattr(data, "columns", None) if labels is None else labels
     if isinstance(data, Mapping):
-        return {name: _values(values) for name, values in data.items()}
-    names = getattr(data, "column_names", None) or getattr(data, "columns", None)
-    if names is not None:
-        return {str(name): _values(data[name]) for name in names}
-    if not data:
+        labels = data
+    elif labels is None:
+        data = labels = _transposed(list(data) if isinstance(data, Iterable) else [data], type(data).__name__)
+    columns.check_names(list(map(str, labels)), "columns", "the columns are not the model's features")
+    found = {feature: data[label] for label in labels for feature in columns.expanded([str(label)])}
+    single = [name for name, values in found.items() if isinstance(values, str) or not hasattr(values, "__len__")]
+    if single:
+        detail = "one value, not a column of values; put a single row into a list"
+        raise InvalidInstance("a column has no rows", [Problem(f"columns, {name}", detail) for name in single])
+    return found
+
+
+def _transposed(rows: Sequence[Any], kind: str) -> dict[str, list[Any]]:
+    """The columns of dicts with the same fields."""
+    if not rows:
         raise InvalidInstance("no rows")
-    rows = list(data)
+    if not isinstance(rows[0], Mapping):
+        raise InvalidInstance(f"{KINDS}; got {kind}")
     for index, row in enumerate(rows):
         if not isinstance(row, Mapping) or row.keys() != rows[0].keys():
             raise InvalidInstance("1 place is wrong", [Problem(f"row {index}", "expected the fields of row 0")])
     return {name: [row[name] for row in rows] for name in rows[0]}
 
 
-def _values(column: Any) -> list[Any]:
-    """A column's values as Python objects; NumPy, pandas, polars and Arrow name the method."""
-    for way in ("to_pylist", "to_list", "tolist"):
-        if hasattr(column, way):
-            return list(getattr(column, way)())
-    return list(column)
-
-
-def _numbers(column: Column, values: Sequence[Any]) -> Floats:
-    """Convert one column's values to float64 (n,)."""
-    plain = [None if value is None or repr(value) in ("nan", "<NA>", "NaT") else value for value in values]
-    if column.codes is not None:
-        return column.levels(plain, "rows")
-    numbers, problems = [], []
-    for row, value in enumerate(plain):
+def _numbers(column: Column, values: Any, problems: list[Problem]) -> Floats:
+    """Convert one column's values to float64 (n,); wrong places are appended to `problems`."""
+    if column.codes is None and hasattr(values, "__array__"):
+        x = np.asarray(values)
+        if x.ndim == 1 and x.dtype.kind in "iuf" and np.isfinite(x).all():
+            return x.astype(np.float64)
+    found = []
+    for row, value in enumerate(values.to_pylist() if hasattr(values, "to_pylist") else values):
         try:
-            numbers.append(column.number(value))
+            found.append(number(column, value))
         except InvalidValue as error:
+            found.append(np.nan)
             problems.append(column.problem(f"row {row}, {column.name}", error))
-    if fault := invalid(problems):
-        raise fault
-    return np.array(numbers, dtype=np.float64)
+    return np.array(found)

@@ -8,14 +8,14 @@ import hashlib
 import json
 import os
 import platform
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -26,17 +26,19 @@ from passfail.batches import Scorer, array, problems
 from passfail.codecs.answers import added
 from passfail.codecs.csv_rows import csv_line
 from passfail.csv_blocks import FOUND, CsvBlocks, Given, Scored, records
-from passfail.errors import ConfigError, InvalidInstance
+from passfail.errors import ConfigError, InvalidInstance, RequestError
 from passfail.figures import Figures
 from passfail.files import replacing
 from passfail.model import Model
 from passfail.spelling import outcome
 from passfail.threads import in_order
 
-ROWS = 2**16  # rows of Parquet, answered at a time
-CSV_ENDS, PARQUET_END = (".csv", ".csv.gz", ".csv.zst"), ".parquet"
+ROWS, GROUP = 2**16, 2**18  # rows of Parquet answered at a time, and written as a group
+PARQUET_END = ".parquet"
+ENDS = (".csv", ".csv.gz", ".csv.zst", PARQUET_END)
+WANTED = f"{', '.join(ENDS[:-1])} or {PARQUET_END}"
 RECEIPT = ".receipt.json"
-PACKAGES = ("numpy", "onnxruntime", "pyarrow")
+PACKAGES = ("numpy", "onnxruntime", "pyarrow", "torch")
 
 Progress = Callable[[int, float], object]
 Write = Callable[[Any], object]  # takes a block's `Scored.data`
@@ -75,32 +77,46 @@ class Files:
         RequestError : the rows are not rows of this model; with `strict`, one row is invalid.
         """
         for path in (source, out):
-            if not path.name.endswith((*CSV_ENDS, PARQUET_END)):
-                raise ConfigError(f"{path}: its name must end in {', '.join(CSV_ENDS)} or {PARQUET_END}")
+            if not path.name.endswith(ENDS):
+                raise ConfigError(f"{path}: its name must end in {WANTED}")
         if source.resolve() == out.resolve():
             raise ConfigError(f"{out}: is also the input; choose another output")
         parquet = out.name.endswith(PARQUET_END)
-        try:
-            with replacing(out) as temporary, (_parquet_sink if parquet else _csv_sink)(temporary) as write:
+        with _named(source), replacing(out) as temporary:
+            with _named(out):
+                temporary.touch()
+            with (_parquet_sink if parquet else _csv_sink)(temporary) as write:
                 if source.name.endswith(PARQUET_END):
                     summary = self._parquet(source, write, parquet)
                 else:
                     with pa.input_stream(str(source), compression="detect") as stream:
                         summary = self.csv(stream, write, parquet)
-            receipt = {**self._asked(source), **summary, "output": _described(out)}
-            with replacing(_receipt(out)) as temporary:
-                temporary.write_text(json.dumps(receipt, indent=1) + "\n")
-            return receipt
-        except (OSError, pa.ArrowException) as error:
-            raise ConfigError(f"{source}: {getattr(error, 'strerror', None) or str(error).splitlines()[0]}") from error
+        receipt = {**self._asked(source), **summary, "output": _described(out)}
+        with _named(_receipt(out)), replacing(_receipt(out)) as temporary:
+            temporary.write_text(json.dumps(receipt, indent=1) + "\n")
+        return receipt
 
     def folder(self, source: Path, out: Path) -> list[dict[str, Any]]:
-        """Score each part of a folder into a folder, except parts that a receipt shows as scored."""
-        parts = sorted(part for part in source.iterdir() if part.name.endswith((*CSV_ENDS, PARQUET_END)))
-        if not parts:
-            raise ConfigError(f"{source}: holds no file that ends in {', '.join(CSV_ENDS)} or {PARQUET_END}")
-        out.mkdir(parents=True, exist_ok=True)
-        return [self._done(part, out / part.name) or self.score(part, out / part.name) for part in parts]
+        """Score each part of a folder into a folder, except parts that a receipt shows as scored.
+
+        As in training, files whose names begin with . or _ are not parts. Raises ConfigError as `score`.
+        """
+        files = [file for file in source.iterdir() if file.name[0] not in "._" and not file.name.endswith(RECEIPT)]
+        if others := [file for file in files if not (file.is_file() and file.name.endswith(ENDS))]:
+            raise ConfigError(f"{others[0]}: is no part, whose name ends in {WANTED}; move it to another folder")
+        if not files:
+            raise ConfigError(f"{source}: holds no part, whose name ends in {WANTED}")
+        with _named(out):
+            out.mkdir(parents=True, exist_ok=True)
+        return [self._done(part, out / part.name) or self.score(part, out / part.name) for part in sorted(files)]
+
+    def stream(self, source: BinaryIO, out: BinaryIO) -> dict[str, Any]:
+        """Score CSV from one stream to another. Raises as `score`."""
+        with _named("standard input"):
+            summary = self.csv(source, out.write)
+            out.write(b"\n")
+            out.flush()
+        return summary
 
     def _done(self, source: Path, out: Path) -> dict[str, Any] | None:
         """The receipt of a part; None unless this model scored it and no file changed since."""
@@ -169,7 +185,8 @@ class Files:
                 self._progress(rows, time.perf_counter() - began)
         found: dict[str, Any] = {"rows": rows, "answered": rows - refused, "refused": refused, "unseen": dict(unseen)}
         found |= {"figures": figures.measured()} if figures.rows else {}
-        versions = {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
+        used = {name: sys.modules[name].__version__ for name in PACKAGES if name in sys.modules}
+        versions = {"python": platform.python_version(), **used}
         return {**found, "seconds": round(time.perf_counter() - began, 3), "versions": versions}
 
 
@@ -181,6 +198,17 @@ def _as_csv(table: pa.Table) -> bytes:
 
 
 @contextmanager
+def _named(what: Path | str) -> Iterator[None]:
+    """Put a file's name before the errors of its block."""
+    try:
+        yield
+    except RequestError as error:
+        raise type(error)(f"{what}: {error}", error.problems) from error
+    except (OSError, pa.ArrowException) as error:
+        raise ConfigError(f"{what}: {getattr(error, 'strerror', None) or str(error).splitlines()[0]}") from error
+
+
+@contextmanager
 def _csv_sink(path: Path) -> Iterator[Write]:
     with pa.output_stream(str(path), compression="detect") as stream:
         yield stream.write
@@ -189,18 +217,28 @@ def _csv_sink(path: Path) -> Iterator[Write]:
 
 @contextmanager
 def _parquet_sink(path: Path) -> Iterator[Write]:
-    import pyarrow.parquet
+    from pyarrow.parquet import ParquetWriter
 
     writers: list[Any] = []
+    waiting: list[pa.Table] = []
+
+    def flush() -> None:
+        group = pa.concat_tables(waiting)
+        waiting.clear()
+        if not writers:
+            texts = [part.name for part in group.schema if not pa.types.is_floating(part.type)]
+            writers.append(ParquetWriter(path, group.schema, use_dictionary=texts))
+        writers[0].write_table(group)
 
     def write(table: pa.Table) -> None:
-        if not writers:
-            texts = [part.name for part in table.schema if not pa.types.is_floating(part.type)]
-            writers.append(pyarrow.parquet.ParquetWriter(path, table.schema, use_dictionary=texts))
-        writers[0].write_table(table)
+        waiting.append(table)
+        if sum(map(len, waiting)) >= GROUP:
+            flush()
 
     try:
         yield write
+        if waiting:
+            flush()
     finally:
         for writer in writers:
             writer.close()

@@ -44,7 +44,7 @@ def values(subject: Subject, x: Floats) -> Floats:
         elif feature.fill is not None:
             value = np.where(np.isnan(value), feature.fill, value)
         if column.level is not None:
-            seen = np.isin(value, np.arange(len(feature.levels)))
+            seen = (value == np.floor(value)) & (value >= 0) & (value < len(feature.levels))  # np.isin is slow at first
             value = np.where(seen, value == column.level, np.nan)
         columns[:, index] = value
     return columns

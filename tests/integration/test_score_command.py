@@ -54,6 +54,16 @@ def test_a_pipe_answers_with_the_bytes_of_a_file(models: Path, tmp_path: Path) -
     assert piped.stdout == (tmp_path / "out.csv").read_bytes()
 
 
+def test_a_pipe_whose_reader_has_enough_ends_in_silence(models: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    ended = subprocess.run(command(models, "-", "-o", "-"), cwd=ROOT, input=TRAINING, stdout=writer,
+                           stderr=subprocess.PIPE)  # fmt: skip
+    os.close(writer)
+
+    assert (ended.returncode, ended.stderr) == (-signal.SIGPIPE, b"")
+
+
 @pytest.mark.parametrize("out", ["out.csv", "out.parquet"])
 def test_memory_stays_flat(models: Path, tmp_path: Path, out: str) -> None:
     """Four times as many rows take at most a fifth more memory, once every core has its blocks."""

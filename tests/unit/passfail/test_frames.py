@@ -1,12 +1,13 @@
 """`Model.predict` gives the service's bits, whatever holds the rows."""
 
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from passfail import InvalidInstance, Model, load
+from passfail import InvalidInstance, Model, NonFiniteLogit, load
 from passfail.explain import explain
 
 ROWS = [{"gre": 700, "gpa": 3.5, "rank": "2"}, {"gre": 400.0, "gpa": 2, "rank": 4}]
@@ -15,7 +16,10 @@ KINDS = {
     "list of dicts": ROWS,
     "dict of lists": COLUMNS,
     "dict of arrays": {name: np.array(values) for name, values in COLUMNS.items()},
+    "dicts of NumPy's numbers": [{name: np.float32(value) for name, value in row.items()} for row in ROWS],
+    "decimals and levels as floats": {**COLUMNS, "gpa": [Decimal("3.5"), Decimal(2)], "rank": [2.0, 4.0]},
     "Arrow table": pa.table(COLUMNS),
+    "Arrow batch with a dictionary": pa.record_batch({**COLUMNS, "rank": pa.array(["2", "4"]).dictionary_encode()}),
     "x": np.array([[700, 3.5, 1], [400, 2, 3]]),
 }
 
@@ -58,17 +62,55 @@ def test_explain_names_the_row_and_column_that_is_wrong(model: Model) -> None:
         (
             [ROWS[0], {**ROWS[1], "gre": float("nan")}],
             "row 1, gre",
-            "may not be null: no training row lacked it; train with --missing gre=mean to allow it",
+            "may not be null",
         ),
-        ([{**ROWS[0], "rank": "9"}], "rows, rank, row 0", "not one of the levels: 1, 2, 3, 4"),
+        ([{**ROWS[0], "rank": "9"}], "row 0, rank", "not one of the levels: 1, 2, 3, 4"),
+        ({**COLUMNS, "gre": np.array([True, False])}, "row 0, gre", "expected a number, got a boolean"),
+        (
+            {**COLUMNS, "gre": np.array(["2024-05-31"] * 2, "datetime64[D]")},
+            "row 0, gre",
+            "expected a number, got an object",
+        ),
         ([ROWS[0], {"gre": 1}], "row 1", "expected the fields of row 0"),
         ({"gre": [1], "gpa": [1]}, "columns, rank", "missing"),
+        ({**COLUMNS, 1: [1, 2]}, "columns", "1 unknown name(s); the features are: gre, gpa, rank"),
+        (pa.table([[1], [2], [3], [4]], ["gre", "gpa", "rank", "gre"]), "columns, gre", "given more than once"),
+        (ROWS[0], "columns, gre", "one value, not a column of values; put a single row into a list"),
         (np.array([[700, 3.5, 7]]), "x, rank, row 0", "not the index of one of its 4 levels"),
+        (np.ma.masked_array([[700, 3.5, 0]], [[0, 1, 0]]), "x, gpa, row 0", "may not be missing, and is not a number"),
     ],
-    ids=["text", "missing", "level", "fields", "column", "index"],
+    ids=[
+        "text",
+        "missing",
+        "level",
+        "booleans",
+        "dates",
+        "fields",
+        "column",
+        "column too many",
+        "column twice",
+        "one row",
+        "index",
+        "masked",
+    ],
 )
 def test_what_is_wrong_is_named_by_row_and_column(model: Model, rows: object, pointer: str, detail: str) -> None:
     with pytest.raises(InvalidInstance) as raised:
         model.predict(rows)
 
-    assert [(found.pointer, found.detail) for found in raised.value.problems] == [(pointer, detail)]
+    first = raised.value.problems[0]
+    assert (first.pointer, first.detail.partition(": no training row")[0]) == (pointer, detail)
+    assert f"{first.pointer}: {first.detail}" in raised.value.__notes__
+
+
+@pytest.mark.parametrize("rows", [None, 7, "700", [700, 3.5, 2], [[700, 3.5, 2]], pa.array([1, 2])], ids=repr)
+def test_what_is_no_table_is_refused_with_what_is_one(model: Model, rows: object) -> None:
+    with pytest.raises(InvalidInstance, match=r"expected a DataFrame.* an array of numbers; got"):
+        model.predict(rows)
+
+
+def test_a_logit_beyond_float64_is_named_by_its_row(model: Model) -> None:
+    with pytest.raises(NonFiniteLogit) as raised:
+        model.predict([ROWS[0], {**ROWS[1], "gre": 1e308, "gpa": 1e308}])
+
+    assert raised.value.__notes__ == ["rows 1"]

@@ -15,12 +15,14 @@ from msgspec import structs
 
 from passfail import csv_blocks
 from passfail.__main__ import main
+from passfail.arrays import Floats
 from passfail.codecs import codecs
 from passfail.errors import InvalidInstance, MalformedBody
 from passfail.explain import explain
 from passfail.loading import load
 from passfail.manifest import Dialect
 from passfail.model import Model
+from passfail.proof import reference
 from passfail.score import Files
 from tests.support import DATA
 
@@ -135,6 +137,35 @@ def test_options_say_how_a_file_is_written(model: Model, models: Path, tmp_path:
 
     assert lines[0].startswith("gre;gpa;rank;Zürich;admit;label;probability;logit;")
     assert lines[1:] == [in_commas(line) for line in streamed(model, TRAINING).decode().splitlines()[1:]]
+
+
+MISSING = """gre,gpa,rank,name
+700,,1,nan
+-999,3.5,2,-999
+NA, NaN ,3,
+#N/A,3.1,4,x
+"""
+
+
+@pytest.mark.parametrize("block", [20, 2**20], ids=["small blocks", "one block"])
+@pytest.mark.parametrize("body", [MISSING, MISSING.replace("#N/A", "NAN")], ids=["words", "no such word"])
+def test_the_words_for_missing_are_those_of_the_service(
+    model: Model, body: str, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(csv_blocks, "BLOCK", block)
+    gre, gpa, rank = model.manifest.features
+    features = (structs.replace(gre, fill=600.0), structs.replace(gpa, fill=3.0), rank)
+    manifest = structs.replace(model.manifest, features=features, dialect=Dialect(missing=("-999",)))
+
+    def runtime(x: Floats) -> tuple[Floats, Floats]:
+        logit = reference.logit(manifest, x)
+        return logit, 1 / (1 + np.exp(-logit))
+
+    found = streamed(Model(manifest, runtime), body.encode()).decode().splitlines()
+
+    *rows, last = answered(Model(manifest, runtime), MISSING.encode()).decode().splitlines()
+    assert found[1:4] == [f"{row}," for row in rows[1:]]
+    assert found[4] == f"{last}," if body == MISSING else found[4] == "NAN,3.1,4,x,,,,,,,,,gre: expected a number"
 
 
 def test_awkward_names_and_levels_come_back_with_the_bytes_of_the_service(formulas: Model) -> None:
@@ -307,16 +338,26 @@ def test_the_command_scores_a_file_and_says_how_it_went(
         ("-", "out.csv", "give - for both"),
         ("nosuch.csv", "out.csv", "no such file"),
         ("bad.parquet", "out.csv", "bad.parquet: "),
+        ("other.csv", "out.csv", "other.csv: the columns don't include the model's features: line 1, gre: missing"),
+        ("in.csv", "nosuch/out.csv", "nosuch/out.csv: No such file or directory"),
+        ("in.csv --encoding utf-16", "out.csv", "in.csv: not CSV in utf-16: "),
+        ("foreign", "scored", "foreign/notes.txt: is no part"),
+        ("deep", "scored", "deep/more: is no part"),
+        ("parts", "in.csv", "in.csv: File exists"),
     ],
 )
 def test_what_cannot_be_scored_is_one_line(
     models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], source: str, out: str, message: str
 ) -> None:
-    for name in ("in.csv", "in.xlsx", "bad.parquet"):
+    for name in ("parts", "foreign", "deep/more"):
+        (tmp_path / name).mkdir(parents=True)
+    for name in ("in.csv", "in.xlsx", "bad.parquet", "parts/_SUCCESS", "parts/1.csv", "foreign/notes.txt"):
         (tmp_path / name).write_bytes(TRAINING)
-    paths = [name if name == "-" else str(tmp_path / name) for name in (source, out)]
+    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
+    name, *options = source.split()
+    paths = [name if name == "-" else str(tmp_path / name) for name in (name, out)]
 
-    assert main(["score", paths[0], "-o", paths[1], "--models", str(models), "--model", "admissions"]) == 2
+    assert main(["score", paths[0], "-o", paths[1], "--models", str(models), "--model", "admissions", *options]) == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1

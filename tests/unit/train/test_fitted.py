@@ -1,7 +1,10 @@
 """`train.fit` fits what the command fits, from whatever holds the table."""
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pandas
 import pyarrow as pa
 import pyarrow.csv
 import pytest
@@ -9,7 +12,7 @@ import pytest
 from passfail.loading import load
 from tests.support import DATA
 from train import fit
-from train.errors import TrainError
+from train.errors import DataError, TrainError
 from train.fitted import Fitted
 
 TABLE = DATA / "admissions.csv"
@@ -20,10 +23,11 @@ def fitted() -> Fitted:
     return fit(pa.csv.read_csv(TABLE), target="admit", name="admissions", categorical=["rank"])
 
 
-@pytest.mark.parametrize("kind", ["path", "pandas", "dict"])
+@pytest.mark.parametrize("kind", ["path", "pandas", "dict", "list of dicts"])
 def test_every_kind_of_table_gives_the_fit_of_the_command(models: Path, fitted: Fitted, kind: str) -> None:
     table = pa.csv.read_csv(TABLE)
-    given = {"path": lambda: str(TABLE), "pandas": table.to_pandas, "dict": table.to_pydict}[kind]()
+    given = {"path": lambda: str(TABLE), "pandas": table.to_pandas, "dict": table.to_pydict,
+             "list of dicts": table.to_pylist}[kind]()  # fmt: skip
 
     again = fit(given, target="admit", categorical=["rank"])
 
@@ -40,14 +44,51 @@ def test_a_card_for_notebooks_escapes_what_the_table_says(fitted: Fitted) -> Non
 
 
 def test_options_go_by_the_commands_names(fitted: Fitted) -> None:
-    shrunk = fit(TABLE, l2=10.0, missing="mean", order={"rank": ("4", "3", "2", "1")})
+    shrunk = fit(TABLE, l2=10.0, missing="mean", order={"rank": ("4", "3", "2", "1")}, intercept=False, firth=False)
 
     assert shrunk.description.features[2].levels == ("4", "3", "2", "1")
     assert shrunk.description.training.options["l2"] == 10.0
-    with pytest.raises(TypeError, match="fit\\(\\) takes no option ridge"):
-        fit(TABLE, ridge=1)
-    with pytest.raises(TrainError, match="there is no column 'admitted'"):
-        fit(TABLE, target="admitted")
+    assert shrunk.description.training.options["intercept"] is False
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"ridge": 1}, "unknown option '--ridge'"),
+        ({"l2": -1}, "argument --l2: must be at least 0"),
+        ({"missing": "guess"}, "argument --missing: takes mean, median"),
+        ({"target": "admitted"}, "^table.parquet: line 1: there is no column 'admitted'"),
+        ({"name": "a/b"}, "'a/b' can't name a model"),
+    ],
+    ids=["unknown", "number", "choice", "column", "name"],
+)
+def test_a_wrong_option_is_named(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(TrainError, match=message):
+        fit(pa.csv.read_csv(TABLE), **options)
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (None, "this is of the type NoneType"),
+        (np.ones((3, 2)), "this is of the type ndarray"),
+        (pandas.Series([1, 0]), "this is of the type Series"),
+        ([[1, 0]], "this is of the type list"),
+        ({"a": [1, 2], "y": [1]}, "the table can't be read: Column 1 named y expected length 2"),
+        (pandas.DataFrame({"a": [1, "x"], "y": [0, 1]}), "the table can't be read: Conversion failed for column a"),
+        (pandas.DataFrame([[1, 2, 0]], columns=["a", "a", "y"]), "the table can't be read: Duplicate column names"),
+    ],
+    ids=["None", "array", "Series", "lists", "lengths", "mixed types", "column twice"],
+)
+def test_what_is_no_table_is_refused_with_what_is_one(table: Any, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        fit(table)
+
+
+def test_a_column_of_categories_is_categorical() -> None:
+    table = pa.csv.read_csv(TABLE).to_pandas().astype({"rank": "category"})
+
+    assert fit(table).description.features[2].levels == ("1", "2", "3", "4")
 
 
 def test_its_export_is_the_commands_export(models: Path, fitted: Fitted, tmp_path: Path) -> None:
