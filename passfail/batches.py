@@ -164,11 +164,11 @@ class Scorer:
 
 def numbers(column: Column, values: pa.Array, decimal: str = ".") -> tuple[Floats, dict[int, InvalidValue]]:
     """Convert an Arrow column to float64 (n,), NaN if missing, and {row: its fault}."""
-    if pa.types.is_dictionary(values.type) and (values.null_count or column.codes is None):
-        values = values.dictionary_decode()
-    if column.codes is None and (plain := _plain(column, values, decimal)) is not None:
-        return plain, {}
-    encoded = values if pa.types.is_dictionary(values.type) else values.dictionary_encode(null_encoding="encode")
+    if column.codes is None:
+        values = values.dictionary_decode() if pa.types.is_dictionary(values.type) else values
+        if (plain := _plain(column, values, decimal)) is not None:
+            return plain, {}
+    encoded = coded(values)
     found, wrong = [], {}
     for code, value in enumerate(encoded.dictionary.to_pylist()):
         try:
@@ -180,6 +180,13 @@ def numbers(column: Column, values: pa.Array, decimal: str = ".") -> tuple[Float
     codes = np.from_dlpack(encoded.indices)
     rows = np.flatnonzero(np.isin(codes, list(wrong))).tolist() if wrong else []
     return np.array(found)[codes], {row: wrong[codes[row]] for row in rows}
+
+
+def coded(values: pa.Array) -> pa.DictionaryArray:
+    """The indices of values in a dictionary, which has null if a value is null."""
+    if not pa.types.is_dictionary(values.type):
+        return values.dictionary_encode(null_encoding="encode")
+    return coded(values.dictionary_decode()) if values.null_count else values
 
 
 def _plain(column: Column, values: pa.Array, decimal: str) -> Floats | None:

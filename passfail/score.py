@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.csv
 
 from passfail.arrays import Floats
-from passfail.batches import Scorer, array, problems
+from passfail.batches import Scorer, array, coded, problems
 from passfail.codecs.answers import added
 from passfail.codecs.csv_rows import csv_line
 from passfail.csv_blocks import FOUND, CsvBlocks, Given, Scored, records
@@ -163,9 +163,9 @@ class Files:
 
     def outcome(self, values: pa.Array) -> Floats:
         """The target's column as 1 or 0, NaN if it is neither."""
-        coded = values.dictionary_encode(null_encoding="encode")
-        found = [outcome(str(text).strip(), self.target.values) for text in coded.dictionary.to_pylist()]
-        numbers: Floats = np.array(found, dtype=np.float64)[np.from_dlpack(coded.indices)]
+        texts = coded(values)
+        found = [outcome(str(text).strip(), self.target.values) for text in texts.dictionary.to_pylist()]
+        numbers: Floats = np.array(found, dtype=np.float64)[np.from_dlpack(texts.indices)]
         return numbers
 
     def _run(self, work: Callable[[Any], Scored], items: Iterable[Any], write: Write) -> dict[str, Any]:
