@@ -54,7 +54,8 @@ def choices(models: Path, name: str | None = None, version: int | None = None, l
     held = versions(home, lowest)
     if not held:
         some = "exported version" if lowest == 1 else f"version from LOWEST_VERSION, {lowest}, on"
-        raise ConfigError(f"{home} holds no {some}: run make train export, or set MODEL_NAME")
+        known = f" to one of {', '.join(names)}" if (names := _exported(models)) else ""
+        raise ConfigError(f"{home} holds no {some}: run make train export, or set MODEL_NAME{known}")
     chosen = pinned(home) if version is None else version
     if chosen is not None and 1 <= chosen < lowest:
         raise ConfigError(f"{home}: version {chosen} is below LOWEST_VERSION, {lowest}: choose a higher one")
@@ -166,8 +167,13 @@ def read_file(folder: Path, manifest: Manifest, name: str) -> bytes:
     return found
 
 
+def _exported(models: Path) -> list[str]:
+    """The names of the models that have a version."""
+    return sorted(p.name for p in models.glob("*/") if contract.NAME.fullmatch(p.name) and versions(p))
+
+
 def _only_model(models: Path) -> str:
-    names = sorted(p.name for p in models.glob("*/") if contract.NAME.fullmatch(p.name) and versions(p))
+    names = _exported(models)
     if not names:
         raise ConfigError(f"{models} holds no model: run make train export, or set MODELS_DIR")
     if len(names) > 1:

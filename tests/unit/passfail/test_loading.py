@@ -189,7 +189,7 @@ def test_an_engine_that_is_not_installed_is_named(copied, monkeypatch):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"name": "nosuch"}, "holds no exported version: run make train export"),
+        ({"name": "nosuch"}, "run make train export, or set MODEL_NAME to one of .*study_hours"),
         ({"name": "../study_hours"}, "MODEL_NAME must be letters"),
         ({"name": "study_hours", "version": 9}, "holds no version 9; it holds 1"),
     ],
