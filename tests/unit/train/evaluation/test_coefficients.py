@@ -18,7 +18,7 @@ from statsmodels.genmod.tests.results.results_glm import Lbw, Star98
 
 from passfail.manifest import Feature, decode
 from tests.support import DATA
-from train.evaluation.coefficients import lines, statistics
+from train.evaluation.coefficients import fit_warnings, lines, statistics
 from train.evaluation.separation import separation
 from train.solvers.fit import fit
 from train.solvers.options import Options
@@ -174,7 +174,7 @@ def test_complete_separation_names_the_column_that_does_it():
     assert column(found, "note")[2] == "+infinite"
     probability = fitted.model(torch.from_numpy(x))[1].detach().numpy()
     assert ((probability > 0.999) == (x[:, 1] > 0.2)).all()
-    assert any("separated by culprit" in line for line in lines(found, Options()))
+    assert any("separated by culprit" in line for line in fit_warnings(False, found, "logit"))
 
 
 @pytest.mark.parametrize("link", ["logit", "probit", "cloglog", "cauchit"])

@@ -1,7 +1,6 @@
 """Metrics, the calibration curve, and the figures of the report."""
 
-import json
-
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -12,6 +11,7 @@ from tests.support import DATA
 from train.__main__ import main
 from train.evaluation.cross_validation import held_out
 from train.evaluation.metrics import auc_interval, calibration, calibration_error, evaluate, inflation, metrics
+from train.export import checkpoint
 from train.model.logistic import LogisticModel
 from train.solvers.options import Options
 from train.table.reading import Reading
@@ -144,9 +144,7 @@ def test_weights_reach_every_figure(tmp_path):
         path = str(tmp_path / f"{name}.csv")
         command = ["fit", "--data", path, "--target", "passed", *arguments, "--checkpoints", str(tmp_path)]
         assert main(command) == 0
-        assert main(["export", "--data", path, "--checkpoints", str(tmp_path), "--models", str(tmp_path / "m")]) == 0
-        text = (tmp_path / "m" / name / "1" / "manifest.json").read_bytes()
-        found.append(json.loads(text)["training"])
+        found.append(msgspec.to_builtins(checkpoint.load(tmp_path, name)[0].training))
 
     one, other = found
     for a, b in zip(one["statistics"]["coefficients"], other["statistics"]["coefficients"], strict=True):

@@ -13,7 +13,7 @@ import statsmodels.api as sm
 from passfail.manifest import Feature
 from tests.support import DATA, ROOT
 from train.errors import DataError, FitError
-from train.evaluation.coefficients import lines, statistics
+from train.evaluation.coefficients import fit_warnings, lines, statistics
 from train.solvers.fit import fit
 from train.solvers.options import Options
 from train.table.data import Data
@@ -168,7 +168,7 @@ def test_quasi_separation_is_found_in_few_steps(name, cause):
 def test_the_advice_for_separated_outcomes_fits_the_link(link):
     _, found = described(np.arange(20.0)[:, None], np.arange(20) > 9, link=link)
 
-    (advice,) = [line for line in lines(found, Options(link=link)) if line.startswith("separation")]
+    (advice,) = fit_warnings(False, found, link)
     assert found.separation == "complete"
     assert ("--firth" in advice) == (link == "logit")
 
@@ -358,7 +358,7 @@ def test_separation_of_a_wide_table_is_named_without_programs(monkeypatch, culpr
     generator = np.random.default_rng(3)
     x = generator.normal(size=(600, 60))
     fitted, found = described(x, (x[:, 17] if culprit else x @ generator.normal(size=60)) > 0.1)
-    (advice,) = [line for line in lines(found, Options()) if line.startswith("separation")]
+    (advice,) = fit_warnings(False, found, "logit")
 
     assert (found.separation, len(fitted.losses)) == ("complete", 10)
     assert fitted.losses[-1] < 1e-5

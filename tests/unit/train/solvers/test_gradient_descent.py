@@ -69,7 +69,7 @@ def test_lbfgs_arrives_where_its_line_search_has_to_work(loss):
 @pytest.mark.parametrize("loss", LOSSES)
 def test_every_loss_gives_a_sensible_model(loss):
     """Each beats the share of positives alone, ln 2 here; the improper ones are calibrated."""
-    table, result, _ = fitted(solver="lbfgs", loss=loss, l2=0.01, epochs=300)
+    table, result, _ = fitted(solver="lbfgs", loss=loss, l2=0.01, epochs=100)
     found = metrics(logits(result.model, table.x), table.y, "logit", 0.5, table.weight)
 
     assert found.log_loss < 0.48
