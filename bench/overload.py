@@ -72,11 +72,12 @@ class Connections:
         self._request = "\r\n".join([*lines, "", ""]).encode() + asked.body
         self._port, self._right = port, right
         self._free: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+        self._open: list[asyncio.StreamWriter] = []
 
     async def ask(self) -> str:
         """Send a request, and return its outcome."""
         try:
-            reader, writer = self._free.pop() if self._free else await asyncio.open_connection("127.0.0.1", self._port)
+            reader, writer = self._free.pop() if self._free else await self._opened()
             writer.write(self._request)
             head = await reader.readuntil(b"\r\n\r\n")
             length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
@@ -87,6 +88,16 @@ class Connections:
         if head[9:12] == b"503" and b"\r\nretry-after: " in head.lower():
             return "refused"
         return "right" if head[9:12] == b"200" and body == self._right else "wrong"
+
+    async def _opened(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+        self._open.append(writer)
+        return reader, writer
+
+    async def close(self) -> None:
+        for writer in self._open:
+            writer.close()
+        await asyncio.gather(*(writer.wait_closed() for writer in self._open), return_exceptions=True)
 
 
 async def capacity(connections: Connections, seconds: float) -> float:

@@ -1,11 +1,14 @@
 """make soak and make overload fail on a service that is broken, and pass one that is not."""
 
+import asyncio
+import random
 import shutil
 
 import pytest
 
-from bench import soak
-from bench.judge import VERTEX, Judge
+from bench import overload, soak
+from bench.judge import Judge
+from bench.load import right_answer
 from passfail.repository import read_manifest
 from tests.support.service import service
 
@@ -14,7 +17,7 @@ def test_one_answer_that_differs_is_counted_as_wrong(models, tmp_path):
     if not shutil.which("wrk"):
         pytest.skip("wrk is not installed: what make soak compares is NOT tested")
     judge = Judge([read_manifest(models / "hours" / "1")])
-    with service(models, MODEL_NAME="hours", WEB_CONCURRENCY="1", AIP_PREDICT_ROUTE=VERTEX) as (address, _):
+    with service(models, MODEL_NAME="hours", **soak.SETTINGS) as (address, _):
         right = soak.script(judge, int(address.rpartition(":")[2]))
         found = []
         for text in (right, right.replace("status = 200", "status = 201", 1)):
@@ -25,3 +28,36 @@ def test_one_answer_that_differs_is_counted_as_wrong(models, tmp_path):
     assert found[0]["right"] > 0
     assert found[1]["wrong"] > 0
     assert found[1]["right"] > found[1]["wrong"]
+
+
+@pytest.mark.parametrize("mutant", ["", "growing_memory"])
+def test_memory_that_grows_with_the_requests_is_found(models, tmp_path, mutant):
+    if not shutil.which("wrk"):
+        pytest.skip("wrk is not installed: what make soak measures is NOT tested")
+    judge = Judge([read_manifest(models / "hours" / "1")])
+    settings = soak.SETTINGS | {"MODEL_NAME": "hours", "CHAOS_MUTANT": mutant}
+    with service(models, module="bench.inside", **settings) as (address, process):
+        counts, found = soak.soak(address, process.pid, judge, tmp_path, 10_000)
+
+    told = [line.split(" by ")[0] for line in soak.faults(counts, found)]
+    assert told == (["the memory grew"] if mutant else [])
+
+
+@pytest.mark.parametrize(
+    ("mutant", "found"),
+    [("", {"right"}), ("flipped_verdict", {"right", "wrong"}), ("dropped_request", {"right", "lost"})],
+)
+def test_each_answer_of_an_overload_is_compared(models, mutant, found):
+    judge = Judge([read_manifest(models / "hours" / "1")])
+    asked = judge.question(random.Random(1), "predict, rows", (10,), plain=True)
+    settings = {"MODEL_NAME": "hours", "WEB_CONCURRENCY": "1", "CHAOS_MUTANT": mutant}
+    with service(models, module="bench.inside", **settings) as (address, _):
+        port = int(address.rpartition(":")[2])
+        connections = overload.Connections(port, asked, right_answer(judge, port, asked)[1])
+
+        async def ask():
+            outcomes = {await connections.ask() for _ in range(2000)}
+            await connections.close()
+            return outcomes
+
+        assert asyncio.run(ask()) == found
