@@ -56,7 +56,7 @@ def flipped_verdict() -> None:
 
         # The start's own proof is left alone: it would find the fault.
         settled = time.monotonic() - began.setdefault(id(self), time.monotonic()) > 1
-        return verdict(self, logit) ^ (settled & (np.random.random(len(logit)) < 0.001))
+        return verdict(self, logit) ^ (settled & (np.random.random(np.shape(logit)) < 0.001))
 
     def flipped_rows(self: Any, some: Any) -> Any:
         found = rows(self, some)

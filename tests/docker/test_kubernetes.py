@@ -87,6 +87,17 @@ def test_without_a_version_the_container_ends_with_status_3_so_that_it_is_starte
         docker("volume", "rm", "--force", BUCKET)
 
 
+def test_the_container_writes_to_its_temporary_folder_alone(claim, pods):
+    """Even as root."""
+    pods.append(Pod(pod_of("volume"), claim))
+    pods[0].start()
+
+    for folder, writable in (("/", False), ("/app/models", False), ("/tmp", True)):
+        command = ["docker", "exec", "--user=0", pods[0].name, "touch", f"{folder}/new"]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert (done.returncode == 0) == writable, (folder, done.stderr)
+
+
 def test_a_rolling_update_under_load_fits_the_probes_and_loses_nothing(claim, pods):
     """Each old pod ends after a new one is ready: maxSurge is 1, maxUnavailable 0."""
     spec = pod_of("volume")

@@ -13,6 +13,7 @@ from tests.support import ROOT
 from tests.support.clients import OTHERS
 from tests.support.docker import docker
 from tests.support.service import free_port
+from tests.support.wait import until
 
 KUBERNETES = ROOT / "deploy" / "kubernetes"
 KUBECTL = OTHERS.with_name("kubectl")  # from PyPI: requirements/clients.in
@@ -93,8 +94,7 @@ class Pod:
             time.sleep(max(0.0, began + (tried + 1) * probe["periodSeconds"] - time.monotonic()))
         else:
             raise AssertionError(f"the startup probe failed {probe['failureThreshold']} times")
-        while not self.probe("readinessProbe"):
-            time.sleep(self.container["readinessProbe"]["periodSeconds"])
+        until(lambda: self.probe("readinessProbe"), 30, self.container["readinessProbe"]["periodSeconds"])
         return time.monotonic() - began
 
     def stop(self) -> tuple[float, int]:
