@@ -88,12 +88,12 @@ def test_without_a_version_the_container_ends_with_status_3_so_that_it_is_starte
 
 
 def test_the_container_writes_to_its_temporary_folder_alone(claim, pods):
-    """Even as root."""
+    """Not to its root folder, even as root."""
     pods.append(Pod(pod_of("volume"), claim))
     pods[0].start()
 
-    for folder, writable in (("/", False), ("/app/models", False), ("/tmp", True)):
-        command = ["docker", "exec", "--user=0", pods[0].name, "touch", f"{folder}/new"]
+    for user, folder, writable in ((0, "/", False), (10001, "/app/models", False), (10001, "/tmp", True)):
+        command = ["docker", "exec", f"--user={user}", pods[0].name, "touch", f"{folder}/new"]
         done = subprocess.run(command, capture_output=True, text=True)
         assert (done.returncode == 0) == writable, (folder, done.stderr)
 
