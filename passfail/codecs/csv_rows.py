@@ -323,7 +323,7 @@ def _slices(body: bytes) -> Iterator[bytes]:
         at = end + 1
 
 
-def csv_line(cells: Sequence[str], mark: str = ",") -> str:
+def csv_line(cells: Iterable[object], mark: str = ",") -> str:
     """Write cells as one line of CSV, without its end."""
     text = io.StringIO()
     # Python before 3.13 quotes a cell with a line's end only if its own lines end alike: hence \r\n, cut off here.

@@ -1,7 +1,6 @@
 """CSV without a header, JSON lines, and the choice of a response's format."""
 
 import csv
-import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
@@ -13,6 +12,7 @@ import numpy as np
 
 from passfail.arrays import Floats
 from passfail.codecs import Codecs
+from passfail.codecs.csv_rows import csv_line
 from passfail.errors import InvalidInstance, MalformedBody, Problem
 from serve.http.content import chosen
 from serve.http.errors import UnsupportedMediaType
@@ -133,11 +133,9 @@ def as_csv(pieces: Iterable[bytes], names: Sequence[str], outside: bool, header:
     return csv_text(chain([names] if header else [], rows)).encode()
 
 
-def csv_text(rows: Iterable[Iterable[object]], end: str = "\n") -> str:
-    """Write rows of cells as CSV; a cell with a character of `end` is quoted."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator=end).writerows(rows)
-    return text.getvalue()
+def csv_text(rows: Iterable[Iterable[object]]) -> str:
+    """Write rows of cells as CSV."""
+    return "".join(f"{csv_line(cells)}\n" for cells in rows)
 
 
 def _cell(value: object) -> object:

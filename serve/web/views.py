@@ -211,7 +211,7 @@ def _shown(served: Served, pairs: list[tuple[str, str]], traffic: bool) -> Shown
     model, manifest = served.model, served.model.manifest
     names = [name for name, _ in pairs]
     served.codecs.columns.check_names(names, "line 1", "the form's fields are not the model's features")
-    x, _ = served.codecs.csv.read(csv_text([names, [value for _, value in pairs]], "\r\n").encode())
+    x, _ = served.codecs.csv.read(csv_text([names, [value for _, value in pairs]]).encode())
     logit, probability = served.predict(x, traffic=traffic)
     positive = bool(model.verdict(logit)[0])
     why = explain(model, x, logit)[0]
