@@ -160,16 +160,22 @@ def run_sql(options: argparse.Namespace, signed_by: PublicKey | None) -> str:
     return select(read_manifest(folder, signed_by), options.dialect, options.table)
 
 
-def _parser(environ: Mapping[str, str]) -> Parser:
-    runtime = environ.get("RUNTIME") or "onnx"
+def _shared(environ: Mapping[str, str]) -> tuple[Parser, Parser]:
+    """The options of every command, and of every command on one version."""
     every, one = Parser(add_help=False), Parser(add_help=False)
     every.add_argument("--model", default=environ.get("MODEL_NAME") or None, help="the model's name (MODEL_NAME)")
     every.add_argument(
         "--models", type=Path, default=Path(environ.get("MODELS_DIR") or "models"),
         help="the repository's folder (MODELS_DIR; default: models)",
     )  # fmt: skip
+    runtime = environ.get("RUNTIME") or "onnx"
     every.add_argument("--runtime", choices=sorted(MODEL_FILES), default=runtime, help="default: onnx (RUNTIME)")
     one.add_argument("--version", type=_version, help="default: the version that would be served")
+    return every, one
+
+
+def _parser(environ: Mapping[str, str]) -> Parser:
+    every, one = _shared(environ)
     examples = ["passfail verify --model admissions", "passfail score new.csv -o scored.csv --model admissions"]
     parser = Parser("passfail", description="Work with exported models.", examples=examples)
     commands = parser.add_subparsers(dest="command", required=True)

@@ -11,6 +11,7 @@ from zipfile import BadZipFile
 
 from openpyxl import load_workbook
 
+from train import distributed
 from train.errors import DataError
 from train.table.csv_files import Csv
 from train.table.parquet import Parquet
@@ -51,6 +52,8 @@ def open_parts(path: Path, reading: Reading) -> list[Part]:
         files = sorted(file for file in path.iterdir() if file.is_file() and file.name[0] not in "._")
         if not files:
             raise DataError(f"{path}: the folder has no part; put CSV or Parquet files into it")
+    if len(files) < (ranks := distributed.ranks()):
+        raise DataError(f"{path}: {ranks} processes share {len(files)} parts; give a folder of more, or start fewer")
     return [_open(file, reading) for file in files]
 
 

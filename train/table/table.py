@@ -11,7 +11,6 @@ from msgspec import structs
 
 from passfail.arrays import Floats
 from passfail.manifest import PLAIN, Dates, Dialect, Feature, Target
-from train import distributed
 from train.errors import DataError
 from train.table import schema
 from train.table.data import Data
@@ -100,10 +99,6 @@ def read_table(path: Path, reading: Reading | None = None, log: Log = lambda lin
     """
     path = Path(path)
     parts = open_parts(path, reading or Reading())
-    if len(parts) < distributed.ranks():
-        raise DataError(
-            f"{path}: {distributed.ranks()} processes share {len(parts)} parts; give a folder of more, or start fewer"
-        )
     header = parts[0].header()
     reading = _resolved(reading or Reading(), header, f"{path}: line 1")
     reading = replace(reading, decimal=parts[0].dialect.decimal)
