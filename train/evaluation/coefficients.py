@@ -24,6 +24,7 @@ from train.solvers.sums import Sums, add_up, total
 from train.table.out_of_core import BLOCK, one_thread, pieces
 
 SHOWN = 20  # columns at most that a sentence about separation names
+WELL_CONDITIONED = 1e4  # a condition number up to which an inverse keeps some eleven digits
 PROFILED = 3e7  # rows times the cube of the columns; above it, profiles take many seconds
 
 
@@ -50,7 +51,7 @@ def statistics(
     end = total(options.link, rows.matrices, model.beta)
     no, yes = rows.factors
     count = (end.weight - end.positive) / no + end.positive / yes
-    covariance, clusters = _covariance(options, rows, end, cluster, count)
+    root, clusters = _covariance_root(options, rows, end, cluster, count)
     relations, flat = ({}, []) if options.penalty else collinear(solution.start.information)
     kept = [index for index in range(len(names)) if index not in relations]
     found = model_separation(rows, kept, solution.recession) if solution.separated else None
@@ -59,7 +60,7 @@ def statistics(
         notes = ["not unique" if moves else note for moves, note in zip(_moves(to_raw, direction), notes, strict=True)]
     profiled = options.profile and (bool(options.intervals) or end.rows * len(names) ** 3 < PROFILED)
     profiles = _profiles(fitted, options, to_raw, notes) if profiled and solution.converged else [None] * len(names)
-    error = torch.sqrt(torch.diagonal(to_raw @ covariance @ to_raw.T).clamp(min=0))
+    error = torch.linalg.norm(to_raw @ root, dim=1)
     table = zip(names, (to_raw @ model.beta).tolist(), error.tolist(), notes, profiles, strict=True)
     return Statistics(
         coefficients=tuple(_coefficient(*line, options) for line in table),
@@ -73,17 +74,54 @@ def statistics(
         standard_errors="cluster" if clusters else "sandwich" if options.reweighted else "information",
         clusters=clusters,
         intervals="profile" if profiled else "wald",
-        factor=() if options.penalty or relations or solution.separated else _factor(covariance),
+        factor=() if options.penalty or relations or solution.separated else _factor(root @ root.T),
     )
 
 
-def _covariance(
+def _covariance_root(
     options: Options, rows: Blocks, sums: Sums, cluster: Floats | None, count: float
 ) -> tuple[torch.Tensor, int]:
-    """The covariance (P, P) of the estimates, and the number of clusters."""
+    """The root (P, P) of the estimates' covariance, root @ root.T, and the number of clusters."""
     if cluster is not None:
         return clustered(options.link, rows, sums, cluster, count)
-    return sandwich(options.link, rows, sums) if options.reweighted else inverse(sums.information)[0], 0
+    if options.reweighted:
+        return sandwich(options.link, rows, sums), 0
+    return inverse_root(options.link, rows, sums.information, -1), 0
+
+
+def inverse_root(link: str, rows: Blocks, second: torch.Tensor, term: int) -> torch.Tensor:
+    """The root (P, P) of a second derivative's inverse: the inverse is root @ root.T.
+
+    If columns are nearly collinear, the inverse has lost digits. Another pass then computes the second derivative of
+    the nearly orthogonal columns matrix @ root, and corrects the root (CholeskyQR2: Fukaya and others, ScalA 2014).
+
+    Parameters
+    ----------
+    second : (P, P), from the last pass.
+    term : its index in `Link.terms`.
+    """
+    root, size = _root(inverse(second)[0]), torch.sqrt(torch.diagonal(second).clamp(min=0))
+    unit = root * size[:, None]
+    if torch.linalg.norm(unit @ unit.T) * len(size) < WELL_CONDITIONED:
+        return root
+
+    def gram(matrix: torch.Tensor, y: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        columns = matrix @ root
+        share: torch.Tensor = weight * LINKS[link].terms(matrix @ rows.model.beta, y)[term]
+        return columns.T @ (columns * share[:, None])
+
+    return root @ _root(inverse(add_up(rows.matrices, gram))[0])
+
+
+@one_thread()
+def _root(matrix: torch.Tensor) -> torch.Tensor:
+    """A root of a symmetric matrix (P, P), which may be singular."""
+    root: torch.Tensor
+    root, fault = torch.linalg.cholesky_ex(matrix)
+    if fault:
+        values, vectors = torch.linalg.eigh(matrix)
+        root = vectors * torch.sqrt(values.clamp(min=0))
+    return root
 
 
 def _profiles(fitted: Fit, options: Options, to_raw: torch.Tensor, notes: Sequence[str]) -> list[Profile | None]:
@@ -115,27 +153,27 @@ def _factor(covariance: torch.Tensor) -> tuple[float, ...]:
 
 
 def sandwich(link: str, rows: Blocks, sums: Sums) -> torch.Tensor:
-    """The sandwich estimator of the covariance (P, P), valid even if the model is wrong.
+    """The root (P, P) of the sandwich estimator, valid even if the model is wrong.
 
-    It is A^-1 B A^-1. A is the observed information, B the sum of each row's score times its transpose (Huber, Proc.
-    5th Berkeley Symposium, 1967; White, Econometrica 50, 1982). There is no small-sample factor (HC0). A row of weight
-    m has m scores; its class weight is part of each.
+    The estimator is A^-1 B A^-1. A is the observed information, B the sum of each row's score times its transpose
+    (Huber, Proc. 5th Berkeley Symposium, 1967; White, Econometrica 50, 1982). There is no small-sample factor (HC0). A
+    row of weight m has m scores; its class weight is part of each.
     """
-    beta = rows.model.beta
+    beta, root = rows.model.beta, inverse_root(link, rows, sums.curvature, 2)
 
     def squares(matrix: torch.Tensor, y: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        columns = matrix @ root
         slope: torch.Tensor = LINKS[link].terms(matrix @ beta, y)[1]
-        return matrix.T @ (matrix * (weight * rows.factor(y) * slope**2)[:, None])
+        return columns.T @ (columns * (weight * rows.factor(y) * slope**2)[:, None])
 
-    bread: torch.Tensor = inverse(sums.curvature)[0]
-    return bread @ add_up(rows.matrices, squares) @ bread
+    return root @ _root(add_up(rows.matrices, squares))
 
 
 def clustered(link: str, rows: Blocks, sums: Sums, cluster: Floats, count: float) -> tuple[torch.Tensor, int]:
-    """The covariance (P, P) for groups of dependent rows, and the number of groups.
+    """The root (P, P) of the covariance of grouped rows, and the number of groups.
 
-    It is `sandwich` with the sum of each group's scores in place of each row's, times G / (G - 1) * (n - 1) / (n - P)
-    for G groups and n rows (Cameron & Miller, Journal of Human Resources 50, 2015).
+    The covariance is `sandwich` with the sum of each group's scores in place of each row's, times G / (G - 1) * (n - 1)
+    / (n - P) for G groups and n rows (Cameron & Miller, Journal of Human Resources 50, 2015).
 
     Parameters
     ----------
@@ -152,10 +190,10 @@ def clustered(link: str, rows: Blocks, sums: Sums, cluster: Floats, count: float
             group = torch.from_numpy(np.searchsorted(names, cluster[part]))
             sums_of.index_add_(0, group, torch.cat([scores, weight[:, None]], dim=1))
     sums_of = distributed.total(sums_of)
-    groups, scores = int((sums_of[:, -1] > 0).sum()), sums_of[:, :-1]
-    bread: torch.Tensor = inverse(sums.curvature)[0]
+    root = inverse_root(link, rows, sums.curvature, 2)
+    groups, scores = int((sums_of[:, -1] > 0).sum()), sums_of[:, :-1] @ root
     factor = groups / max(groups - 1, 1) * (count - 1) / max(count - len(beta), 1)
-    return bread @ (scores.T @ scores) @ bread * factor, groups
+    return root @ _root(scores.T @ scores * factor), groups
 
 
 def lines(found: Statistics, options: Options) -> Iterator[str]:

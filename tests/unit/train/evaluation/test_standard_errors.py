@@ -99,6 +99,35 @@ def test_standard_errors_have_nine_digits_on_any_table(seed):
     np.testing.assert_allclose(column(found, "standard_error"), errors, rtol=1e-9)
 
 
+@pytest.mark.parametrize("options", [{}, {"robust": True}, {"cluster": "g"}], ids=["information", "robust", "cluster"])
+def test_standard_errors_of_nearly_collinear_columns_have_nine_digits(options):
+    """One column is another within 1e-5: the inverse of the information alone has five digits."""
+    random = np.random.default_rng(1)
+    x = random.normal(size=(60, 2))
+    y = (x[:, 0] + random.logistic(size=60) > 0).astype(float)
+    x, group = np.column_stack([x, x[:, 0] + 1e-5 * random.normal(size=60)]), np.arange(60) % 9
+    features = [Feature(f"x{i}", "numeric", (), float(c.min()), float(c.max()), None) for i, c in enumerate(x.T)]
+    fitted = fit(Data(features, x, y, np.ones(60)), Options(**options), lambda line: None)
+    found = statistics(features, fitted, Options(**options), group.astype(float) if options.get("cluster") else None)
+    with mpmath.workdps(40):
+        matrix = mpmath.matrix(np.column_stack([np.ones(60), x]).tolist())
+        beta, outcome = mpmath.matrix(column(found, "estimate")), mpmath.matrix(y.tolist())
+        for _ in range(3):
+            p = [1 / (1 + mpmath.exp(-z)) for z in matrix * beta]
+            covariance = (matrix.T * mpmath.diag([q * (1 - q) for q in p]) * matrix) ** -1
+            missed = outcome - mpmath.matrix(p)
+            beta += covariance * (matrix.T * missed)
+        scores = mpmath.diag(missed) * matrix
+        if options.get("cluster"):
+            factor = mpmath.sqrt(mpmath.mpf(9 * 59) / (8 * 56))
+            scores = mpmath.matrix(np.eye(9)[:, group].tolist()) * scores * factor
+        if options:
+            covariance = covariance * (scores.T * scores) * covariance
+        right = [float(mpmath.sqrt(covariance[i, i])) for i in range(4)]
+
+    np.testing.assert_allclose(column(found, "standard_error"), right, rtol=1e-9)
+
+
 def test_class_weights_have_robust_errors_and_no_likelihood():
     """statsmodels' HC0 of the same reweighted fit."""
     random = np.random.default_rng(5)
