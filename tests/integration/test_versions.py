@@ -237,6 +237,7 @@ def test_a_pin_that_is_no_number_keeps_the_service_as_it_is(home, text):
         opened(home)
 
 
+@pytest.mark.parametrize("runtime", ["onnx", pytest.param("torchscript", marks=pytest.mark.heavy)], indirect=True)
 def test_a_swap_under_load_drops_nothing_and_every_answer_is_one_versions(home, runtime, monkeypatch):
     """A real gunicorn of two workers: forth, back and forth again, while three clients ask."""
     monkeypatch.setenv("MODELS_DIR", str(home.parent))

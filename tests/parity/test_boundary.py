@@ -20,7 +20,10 @@ REQUEST = 100_000  # rows: the service's own limit
 EXACT = 10_000
 
 
-@pytest.fixture(params=["hours", "study_hours", "admissions"])
+# The admissions have numbers and levels; the others have one number.
+@pytest.fixture(
+    params=["admissions", *(pytest.param(one, marks=pytest.mark.heavy) for one in ("hours", "study_hours"))]
+)
 def manifest(models, request):
     return decode((models / request.param / "1" / "manifest.json").read_bytes())
 
