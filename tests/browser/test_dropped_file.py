@@ -143,7 +143,7 @@ def test_the_sample_file_can_be_answered(page, tmp_path):
     assert sample.name == "admissions_sample.csv"
 
     choose(page, sample.read_text())
-    assert page.locator("#rows tbody tr").count() == 5
+    assert page.locator("#rows tbody tr").count() == len(sample.read_text().splitlines()) - 1
     assert "error" not in page.locator("#told").text_content()
 
 
