@@ -15,6 +15,7 @@ import msgspec
 
 from passfail import manifest as contract
 from passfail import signing
+from passfail.errors import ConfigError
 from passfail.files import replacing
 from passfail.manifest import File, Manifest
 from passfail.proof import engines
@@ -132,8 +133,11 @@ def _files(files: Mapping[str, bytes]) -> dict[str, File]:
 
 
 def newest(home: Path) -> int:
-    """The highest version in a model's folder, 0 if there is none."""
-    return max(versions(home), default=0)
+    """The highest version in a model's folder, 0 if there is none. Raises ExportError."""
+    try:
+        return max(versions(home), default=0)
+    except ConfigError as error:
+        raise ExportError(str(error)) from error
 
 
 def _write_config(home: Path, d: int) -> None:
