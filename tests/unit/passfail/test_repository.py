@@ -19,7 +19,7 @@ def test_a_folder_that_is_not_there_or_none_has_no_versions(tmp_path):
 
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EIO, errno.ENOTCONN, errno.ESTALE], ids=os.strerror)
 def test_a_folder_that_can_not_be_listed_is_named_with_the_reason(tmp_path, monkeypatch, code):
-    """As on a file system of a network, or of FUSE, whose server has gone."""
+    """The server of a network file system may be gone."""
 
     def gone(path):
         raise OSError(code, os.strerror(code))
