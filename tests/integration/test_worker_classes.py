@@ -7,7 +7,6 @@ import re
 import signal
 import socket
 import threading
-import time
 import urllib.request
 from types import SimpleNamespace
 
@@ -229,19 +228,18 @@ def test_an_error_of_ours_is_one_answer_and_a_logged_traceback(models, worker_cl
 
 def test_health_is_answered_beside_large_batches(models, worker_class):
     """A probe never waits for the batches before it, and SIGTERM finishes them."""
-    body = b"[" + b",".join([b'{"hours": 1.5}'] * 100_000) + b"]"
+    body = b"[" + b",".join([b'{"hours": 1.5}'] * 50_000) + b"]"
     with service(models, MODEL_NAME="hours", WEB_CONCURRENCY="1", WORKER_CLASS=worker_class) as (address, process):
         results = []
         clients = [threading.Thread(target=lambda: results.append(post(address, body)[0])) for _ in range(3)]
         for client in clients:
             client.start()
-        probes = []
+        probes = 0
         while any(client.is_alive() for client in clients):
-            began = time.monotonic()
             assert post(address, b'{"hours": 7}')[0] == 200
-            probes.append(time.monotonic() - began)
+            probes += 1
         assert results == [200] * 3
-        assert len(probes) > 3
+        assert probes > 3
 
         last = threading.Thread(target=lambda: results.append(post(address, body)[0]))
         last.start()
