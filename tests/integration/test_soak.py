@@ -30,6 +30,7 @@ def test_one_answer_that_differs_is_counted_as_wrong(models, tmp_path):
     assert found[1]["right"] > found[1]["wrong"]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("mutant", ["", "growing_memory"])
 def test_memory_that_grows_with_the_requests_is_found(models, tmp_path, mutant):
     if not shutil.which("wrk"):
@@ -43,6 +44,7 @@ def test_memory_that_grows_with_the_requests_is_found(models, tmp_path, mutant):
     assert told == (["the memory grew"] if mutant else [])
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("mutant", "found"),
     [("", {"right"}), ("flipped_verdict", {"right", "wrong"}), ("dropped_request", {"right", "lost"})],
