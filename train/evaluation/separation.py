@@ -10,7 +10,6 @@ from typing import Literal
 
 import numpy as np
 import torch
-from scipy.optimize import linprog
 
 from passfail.arrays import Floats
 from train import distributed
@@ -94,6 +93,8 @@ class _Program:
 
         If cost is (2P,), the result holds beta's positive and negative parts.
         """
+        from scipy.optimize import linprog  # takes a fifth of the imports' time, and few fits need it
+
         rows, size = self.rows, self.rows.shape[1]
         while self.pivots > 0:
             above = -np.hstack([rows[self.taken], -rows[self.taken]])[:, : len(cost)]

@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import BinaryIO
 from zipfile import BadZipFile
 
-from openpyxl import load_workbook
-
 from train import distributed
 from train.errors import DataError
 from train.table.csv_files import Csv
@@ -24,6 +22,8 @@ class Excel(Csv):
 
     @cached_property
     def _sheet(self) -> bytes:
+        from openpyxl import load_workbook  # slow to import, and few tables need it
+
         try:
             book = load_workbook(self.path, read_only=True, data_only=True)
         except (BadZipFile, KeyError, ValueError, OSError) as error:

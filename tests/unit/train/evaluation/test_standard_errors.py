@@ -383,7 +383,7 @@ def test_complete_separation_of_a_wide_table_is_complete_however_far_the_program
 def test_separation_of_a_wide_table_is_named_without_programs(monkeypatch, culprit):
     """One long step suffices after the proof; the ends of a column name it."""
     monkeypatch.setattr("train.evaluation.separation.NAMED_COLUMNS", 20)
-    monkeypatch.setattr("train.evaluation.separation.linprog", None)
+    monkeypatch.setattr("scipy.optimize.linprog", None)
     generator = np.random.default_rng(3)
     x = generator.normal(size=(600, 60))
     fitted, found = described(x, (x[:, 17] if culprit else x @ generator.normal(size=60)) > 0.1)
