@@ -106,7 +106,7 @@ def run_verify(options: argparse.Namespace, signed_by: PublicKey | None) -> str:
     folder = find(options.models, options.model, options.version)
     manifest = open_model(folder, options.runtime, signed_by).manifest
     proofs = prove(manifest, read_verified(folder, manifest))
-    if differ := wrong(proofs):
+    if differ := wrong(proofs, manifest.link):
         raise CertificateError(f"{folder}: {', '.join(differ)} do not answer as the parameters say\n{table(proofs)}")
     found = f"{folder}: {len(manifest.files)} files verified; answers on {options.runtime} as it was certified"
     return f"{found}\n{table(proofs)}"

@@ -13,7 +13,7 @@ import numpy as np
 from passfail.arrays import Floats
 from passfail.columns import Column
 from passfail.errors import ConfigError, PassfailError
-from passfail.links import score_at
+from passfail.links import LINKS, score_at
 from passfail.manifest import Manifest
 from passfail.measurements import Proof, claim
 from passfail.proof import certificate, reference, samples
@@ -65,9 +65,13 @@ def prove(manifest: Manifest, files: Mapping[str, bytes], rows: int = ROWS, acro
     return found | {name: Proof(why) for name, why in ELSEWHERE.items()}
 
 
-def wrong(proofs: Mapping[str, Proof]) -> list[str]:
-    """The engines that do not answer as the parameters say."""
-    return [name for name, one in proofs.items() if one.logits or one.verdicts]
+def wrong(proofs: Mapping[str, Proof], link: str) -> list[str]:
+    """The engines that do not answer as the parameters say.
+
+    Both compared probabilities may have the link's error.
+    """
+    most = 2 * LINKS[link].ulp
+    return [name for name, one in proofs.items() if one.logits or one.verdicts or (one.ulp or 0) > most]
 
 
 def table(proofs: Mapping[str, Proof]) -> str:

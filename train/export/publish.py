@@ -86,7 +86,7 @@ def export(
     if (module := javascript.to_javascript(manifest)) is not None:
         files[javascript.FILENAME] = module
     targets = engines.prove(manifest, files, *TARGET_ROWS)
-    if liars := engines.wrong(targets):
+    if liars := engines.wrong(targets, manifest.link):
         raise ExportError(f"the export does not answer as its parameters say: {', '.join(liars)}")
     certificate = msgspec.structs.replace(certificate, targets=targets)
     manifest = msgspec.structs.replace(manifest, files=_files(files), certificate=certificate)

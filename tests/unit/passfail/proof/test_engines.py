@@ -1,9 +1,11 @@
 """`passfail verify` asks every installed engine, and names one that answers otherwise."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from passfail.arrays import Floats
 from passfail.loading import load
 from passfail.measurements import Proof
 from passfail.proof import engines
@@ -20,7 +22,7 @@ def test_every_engine_gives_the_same_logits_and_verdicts(models: Path, name: str
     asked = [one for one in proofs.values() if not one.absent]
     assert all(one.rows > 100 and one.logits == one.verdicts == 0 for one in asked)
     assert table(proofs).endswith(f"one export, {len(asked)} engines, 0 verdicts differ")
-    assert not wrong(proofs)
+    assert not wrong(proofs, manifest.link)
 
 
 @pytest.mark.parametrize("name", ["hours", "admissions"])
@@ -30,7 +32,7 @@ def test_the_manifest_has_the_figures_of_every_engine(models: Path, name: str) -
     assert list(targets) == [*engines.ENGINES, *engines.ELSEWHERE]
     for engine in ("onnx", "torchscript", "torch.export", "onnx reference", "numpy"):
         assert targets[engine].rows > 1_000
-    assert not wrong(targets)
+    assert not wrong(targets, "logit")
     card = (models / name / "1" / "MODEL_CARD.md").read_text()
     for engine, one in targets.items():
         row = f"| {engine} | {f'not proven here: {one.absent}' if one.absent else f'{one.rows} | 0 | 0 |'}"
@@ -47,7 +49,22 @@ def test_an_engine_that_answers_otherwise_is_seen(models: Path, monkeypatch: pyt
     proofs = prove(manifest, read_verified(models / "hours" / "1", manifest), 50, 50)
     assert proofs["turned"].logits > 0
     assert proofs["turned"].verdicts > 0
-    assert wrong(proofs) == ["turned"]
+    assert wrong(proofs, manifest.link) == ["turned"]
+
+
+def test_an_engine_whose_probability_is_off_is_seen(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest = load(models / "hours").manifest
+    onnx = engines.ENGINES["onnx"]
+
+    def off(*asked: Any) -> tuple[Floats, Floats]:
+        logit, probability = onnx(*asked)
+        return logit, probability * (1 + 1e-14)
+
+    monkeypatch.setattr(engines, "ENGINES", {"off": off})
+    proofs = prove(manifest, read_verified(models / "hours" / "1", manifest), 50, 50)
+
+    assert proofs["off"].logits == 0
+    assert wrong(proofs, manifest.link) == ["off"]
 
 
 def test_an_engine_that_is_not_here_says_why(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
