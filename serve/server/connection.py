@@ -15,6 +15,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, cast
 
 from serve.http.messages import Answer, problem
+from serve.http.receipt import identified
 from serve.server.dispatch import Call
 from serve.server.head import ChunkedBody, Refused, check
 
@@ -248,7 +249,9 @@ class Connection(asyncio.Protocol):
         if call.admitted or call.large:
             self._dispatcher.release(call)
         self._call = None  # break the reference cycle with this object
-        if not call.keep_alive or (self._ended and self._at == len(self._unread)):
+        if not call.keep_alive and (self._at < len(self._unread) or self._arrived()):
+            self._linger()
+        elif not call.keep_alive or (self._ended and self._at == len(self._unread)):
             self._close()
         else:
             self.deadline = self._now() + self._worker.keepalive
@@ -269,28 +272,34 @@ class Connection(asyncio.Protocol):
     def _refuse(self, status: int, why: str) -> None:
         call = self._call
         if call is None or not call.asked:
-            self._end(problem(status, HTTPStatus(status).phrase, why))
+            answer = problem(status, HTTPStatus(status).phrase, why)
+            self._end(identified(answer, call.head.headers if call is not None else {}))
         elif call.answered:
             self._close()
         else:  # its answer is being computed, and is the last one
             call.whole, call.keep_alive, self._unread, self._at = True, False, b"", 0
 
     def _end(self, answer: Answer) -> None:
-        """Send the last answer, then read and drop the rest of the request.
-
-        If the server closed at once, the client could lose the answer (RFC 9112, 9.6).
-        """
+        """Send the last answer, then read and drop the rest of the request."""
         if self._call is not None:
             self._dispatcher.release(self._call)
             self._call.keep_alive = False
         self._write(answer, self._call)
+        self._linger()
+
+    def _linger(self) -> None:
+        """End the answers, and drop what the client still sends.
+
+        If the server closed at once, the client could lose the answer (RFC 9112, 9.6).
+        """
         if self._ended or not self.transport.can_write_eof():
             self._close()
-        else:
-            self._closing = True
-            self._worker.idle.pop(self, None)
-            self.transport.write_eof()
-            self.deadline = self._now() + REST_SECONDS
+            return
+        self._closing = True
+        self._worker.idle.pop(self, None)
+        self.transport.write_eof()
+        self.transport.resume_reading()
+        self.deadline = self._now() + REST_SECONDS
 
     def _close(self) -> None:
         self._closing = True

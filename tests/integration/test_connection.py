@@ -1,9 +1,11 @@
 """A connection whose client sends and reads as it likes."""
 
 import contextlib
+import re
 import signal
 import socket
 import threading
+import time
 
 import pytest
 
@@ -74,3 +76,32 @@ def test_a_body_that_is_half_there_is_answered_before_the_worker_stops(models):
             assert connection.recv(1) == b""
         process.communicate(timeout=30)
     assert process.returncode == 0
+
+
+def test_an_answer_that_ends_its_connection_is_not_lost_to_requests_behind_it(models):
+    """The kernel resets a connection that is closed with unread bytes."""
+    rows = b"[" + b",".join([b'{"hours": 7}'] * 3000) + b"]"
+    head = b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: %d\r\n" % len(rows)
+    with service(models, MODEL_NAME="hours", WEB_CONCURRENCY="1") as (address, _):
+        client = socket.socket()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.settimeout(10)
+        client.connect(("127.0.0.1", int(address.rpartition(":")[2])))
+        with client:
+            client.sendall(head + b"Connection: close\r\n\r\n" + rows + (head + b"\r\n" + rows) * 5)
+            time.sleep(0.5)
+            found = b""
+            while data := client.recv(65536):
+                found += data
+
+    length = int(re.search(rb"Content-Length: (\d+)", found)[1])
+    assert len(found.partition(b"\r\n\r\n")[2]) == length
+
+
+@pytest.mark.parametrize("sent", [b"nothing\r\n\r\n", b"BREW / HTTP/1.1\r\n\r\n"], ids=["not HTTP", "unknown method"])
+def test_a_request_that_can_not_be_read_has_an_id_in_its_answer(served, sent):
+    with socket.create_connection(served[0], timeout=30) as connection:
+        connection.sendall(sent)
+        found = connection.recv(65536)
+
+    assert re.search(rb"X-Request-Id: [0-9a-f]{32}\r\n", found)
