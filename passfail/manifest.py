@@ -261,9 +261,18 @@ def decode(text: bytes) -> Manifest:
         manifest = msgspec.json.decode(text, type=Manifest)
         if manifest.encode() != text:
             raise ManifestError("altered since it was exported (its digest differs): export again")
+        if not all(_belongs(column, manifest.features) for column in manifest.parameters.columns):
+            raise ManifestError("a column of the parameters has no feature or no level: export again")
         return manifest
     except (ValueError, RecursionError) as error:
         raise ManifestError(f"not a manifest ({str(error)[:MOST_REASON]}): export again") from error
+
+
+def _belongs(column: Column, features: tuple[Feature, ...]) -> bool:
+    """Whether the column's feature and level are there."""
+    if not 0 <= column.feature < len(features):
+        return False
+    return column.level is None or 0 <= column.level < len(features[column.feature].levels)
 
 
 def _digest(manifest: Manifest) -> str:

@@ -159,6 +159,16 @@ def test_a_manifest_of_other_words_is_refused(copied, change):
         opened(copied)
 
 
+@pytest.mark.parametrize("change", [{"feature": 7}, {"feature": -1}, {"level": 9}], ids=str)
+def test_a_column_without_its_feature_or_level_is_refused(copied, change):
+    parameters = decode((copied / "manifest.json").read_bytes()).parameters
+    column = msgspec.structs.replace(parameters.columns[0], **change)
+    rewrite(copied, parameters=msgspec.structs.replace(parameters, columns=(column, *parameters.columns[1:])))
+
+    with pytest.raises(ManifestError, match="a column of the parameters has no feature or no level: export again"):
+        opened(copied)
+
+
 def test_a_file_no_engine_reads_is_refused(copied):
     """Its digest fits, so somebody meant it; the engine's refusal is one line."""
     (copied / "model.onnx").write_bytes(b"junk")
