@@ -103,7 +103,11 @@ def test_what_is_wrong_is_named_by_row_and_column(model: Model, rows: object, po
     assert f"{first.pointer}: {first.detail}" in raised.value.__notes__
 
 
-@pytest.mark.parametrize("rows", [None, 7, "700", [700, 3.5, 2], [[700, 3.5, 2]], pa.array([1, 2])], ids=repr)
+@pytest.mark.parametrize(
+    "rows",
+    [None, 7, "700", [700, 3.5, 2], [[700, 3.5, 2]], pa.array([1, 2])],
+    ids=["None", "number", "text", "row", "list of rows", "Arrow array"],
+)
 def test_what_is_no_table_is_refused_with_what_is_one(model: Model, rows: object) -> None:
     with pytest.raises(InvalidInstance, match=r"expected a DataFrame.* an array of numbers; got"):
         model.predict(rows)

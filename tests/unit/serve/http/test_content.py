@@ -30,6 +30,7 @@ def bare(body):
         (b"identity", BODY),
         (b"", BODY),
     ],
+    ids=["gzip", "upper case", "x-gzip", "gzip of members", "zlib", "bare deflate", "identity", "none"],
 )
 def test_a_compressed_body_is_decoded(encoding, sent):
     assert decoded(sent, encoding, 100) == BODY
@@ -55,7 +56,18 @@ def test_another_encoding_is_unsupported(encoding):
         (b"deflate", zlib.compress(BODY) * 2),
         (b"deflate", BODY),
     ],
-    ids=lambda value: str(value)[:30],
+    ids=[
+        "plain as gzip",
+        "empty",
+        "gzip cut",
+        "gzip and more",
+        "too many members",
+        "last member cut",
+        "zlib as gzip",
+        "zlib cut",
+        "zlib twice",
+        "plain as deflate",
+    ],
 )
 def test_a_body_that_is_not_in_its_encoding_is_malformed(encoding, sent):
     with pytest.raises(MalformedBody):
