@@ -20,6 +20,8 @@ from train.model.logistic import LogisticModel
 from train.table.data import Data
 from train.table.out_of_core import blockwise
 
+SINGULAR = 1e-12  # of a correlation matrix's trace; columns with a smaller eigenvalue determine each other
+
 
 class Evaluation(Struct, frozen=True):
     """The model's metrics on held-out rows, which count by their weight.
@@ -188,19 +190,19 @@ def inflation(model: LogisticModel, names: Sequence[str], x: Floats, weight: Flo
     """The variance inflation factor of each feature, from rows x (n, d).
 
     A feature with k columns has the k-th root of the generalised factor, so that 5 means the same for all (Fox &
-    Monette, JASA 87, 1992). A feature that others determine has no factor.
+    Monette, JASA 87, 1992): det(R_jj) det((R^-1)_jj), because the second is the other columns' share of det(R)
+    (Jacobi). If columns determine each other, no feature has a factor.
     """
     columns = model.columns(torch.from_numpy(x)).numpy()
     with np.errstate(all="ignore"):
         r = _correlation(columns, weight)
-    found = {}
+    if not np.isfinite(r).all() or np.linalg.eigvalsh(r)[0] < SINGULAR * len(r):
+        return {}
+    inverse, found = np.linalg.inv(r), {}
     for index, name in enumerate(names):
-        own = model.source.numpy() == index
-        with np.errstate(all="ignore"):
-            parts = [np.linalg.slogdet(r[np.ix_(some, some)])[1] for some in (own, ~own, own | ~own)]
-            factor = float(np.exp((parts[0] + parts[1] - parts[2]) / own.sum()))
-        if math.isfinite(factor) and factor < 1e9:
-            found[name] = factor
+        own = np.ix_(*2 * [np.flatnonzero(model.source.numpy() == index)])
+        logarithm = np.linalg.slogdet(r[own])[1] + np.linalg.slogdet(inverse[own])[1]
+        found[name] = math.exp(logarithm / len(r[own]))
     return found
 
 
