@@ -3,10 +3,11 @@
 import pytest
 from msgspec import structs
 
-from passfail.manifest import Column, Parameters
+from passfail.manifest import Column, Example, Parameters
 from tests.support.tables import WRITTEN, manifest_of, read
 from train.export.chain import word_faults
 from train.export.checkpoint import Raw
+from train.export.examples import instances
 from train.table.raw import raw_rows
 from train.table.schema import Reading
 
@@ -17,6 +18,9 @@ def test_rows_of_a_table_are_read_alike_by_every_decoder(tmp_path, kind):
     table = read(tmp_path, content, **options)
     raw = raw_rows(tmp_path / "t.csv", Reading(**options), table)
     columns = tuple(Column(index, None, 0.0, 1.0, 0.0, 0.0) for index in range(len(table.features)))
-    manifest = structs.replace(manifest_of(table, "fold_case" in options), parameters=Parameters(0.0, columns))
+    example = Example(instances(table.features)[0], 0.0, 0.5, table.target.labels[0])
+    parts = {"parameters": Parameters(0.0, columns), "examples": (example,)}
+    manifest = structs.replace(manifest_of(table, "fold_case" in options), **parts)
 
-    assert not list(word_faults(manifest, [Raw(one.cells, one.outcome, 0.0, table.target.labels[0]) for one in raw]))
+    kept = [Raw(one.cells, one.outcome, bool(table.y[one.row]), 0.0, table.target.labels[0]) for one in raw]
+    assert list(word_faults(manifest, kept)) == []
