@@ -28,6 +28,7 @@ from serve.registry import RowAnswer, Served, Service
 
 Unseen = Sequence[Sequence[str]] | None  # of each row, as `Columns.unseen`
 AS_CSV = ((b"Content-Type", b"text/csv; charset=utf-8"),)
+HINTED = 65_536  # bytes at the start of a refused body in which another protocol's field is looked for
 EXPLAINED = 1000  # rows of one request: explaining a row takes about a hundred runs of the model
 # {query parameter: its description}.
 QUERY = {
@@ -194,8 +195,8 @@ def _nth(what: str) -> Callable[[int], str]:
 def _with_hint(error: RequestError, request: Request) -> RequestError:
     """The error; if the body is in another protocol's format, with that protocol's path."""
     if isinstance(error, InvalidInstance) and isinstance(request.sent, bytes):
-        found = re.match(rb'\s*\{\s*"(instances|inputs|dataframe_split|dataframe_records)"', request.sent)
-        if found:
+        names, start = rb'"(instances|inputs|dataframe_split|dataframe_records)"\s*:', request.sent[:HINTED].lstrip()
+        if start[:1] == b"{" and (found := re.search(names, start)):
             hint = f'/predict takes a row or an array of rows; POST {{"{found[1].decode()}": ...}} to /invocations'
             return InvalidInstance(f"{error}: {hint}", error.problems)
     return error

@@ -270,9 +270,10 @@ def test_what_clients_usually_accept_is_json(ask, accept):
     assert (response.status_code, response.content_type) == (200, "application/json")
 
 
+@pytest.mark.parametrize("first", [{}, {"params": {}}], ids=["first", "second"])
 @pytest.mark.parametrize("name", ["instances", "inputs", "dataframe_split", "dataframe_records"])
-def test_another_protocols_body_is_shown_the_way(ask, name):
-    response = ask("/predict", {name: [{"gre": 700, "gpa": 3.5, "rank": "1"}]})
+def test_another_protocols_body_is_shown_the_way(ask, name, first):
+    response = ask("/predict", first | {name: [{"gre": 700, "gpa": 3.5, "rank": "1"}]})
 
     assert response.status_code == 422
     assert f'POST {{"{name}": ...}} to /invocations' in response.json["detail"]
