@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +19,9 @@ from train.evaluation.thresholds import Threshold, at_threshold, counted, probab
 from train.model.links import LINKS
 from train.model.logistic import LogisticModel
 from train.table.data import Data
-from train.table.out_of_core import blockwise
+from train.table.out_of_core import blockwise, pieces
 
+BLOCK = 2**22  # values of the columns that are in memory at a time
 SINGULAR = 1e-12  # of a correlation matrix's trace; columns with a smaller eigenvalue determine each other
 
 
@@ -193,9 +195,8 @@ def inflation(model: LogisticModel, names: Sequence[str], x: Floats, weight: Flo
     Monette, JASA 87, 1992): det(R_jj) det((R^-1)_jj), because the second is the other columns' share of det(R)
     (Jacobi). If columns determine each other, no feature has a factor.
     """
-    columns = model.columns(torch.from_numpy(x)).numpy()
     with np.errstate(all="ignore"):
-        r = _correlation(columns, weight)
+        r = _correlation(model, x, weight)
     if not np.isfinite(r).all() or np.linalg.eigvalsh(r)[0] < SINGULAR * len(r):
         return {}
     inverse, found = np.linalg.inv(r), {}
@@ -206,10 +207,20 @@ def inflation(model: LogisticModel, names: Sequence[str], x: Floats, weight: Flo
     return found
 
 
-def _correlation(columns: Floats, weight: Floats) -> Floats:
-    """The weighted correlations (D, D) of columns (n, D)."""
-    centered = (columns - np.average(columns, axis=0, weights=weight)) * np.sqrt(weight / weight.sum())[:, None]
-    covariance = centered.T @ centered
+def _correlation(model: LogisticModel, x: Floats, weight: Floats) -> Floats:
+    """The weighted correlations (D, D) of the columns of rows x (n, d), read in blocks."""
+    blocks = partial(pieces, len(x), max(1, BLOCK // len(model.source)), x)
+    share = weight / weight.sum()
+
+    def columns(rows: slice) -> Floats:
+        found: Floats = model.columns(torch.from_numpy(x[rows])).numpy()
+        return found
+
+    mean = sum(share[rows] @ columns(rows) for rows in blocks())
+    covariance = np.zeros(2 * [len(model.source)])
+    for rows in blocks():
+        centered = (columns(rows) - mean) * np.sqrt(share[rows])[:, None]
+        covariance += centered.T @ centered
     deviation = np.sqrt(np.diag(covariance))
     return np.asarray(covariance / np.outer(deviation, deviation))
 
