@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import sys
 import threading
 from collections.abc import Iterable
-from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING
 from wsgiref.types import StartResponse, WSGIEnvironment
@@ -75,8 +73,6 @@ def from_gunicorn() -> Application:
     # The loaded objects stay: freezing them keeps them out of garbage collections, which makes batches faster.
     gc.collect()
     gc.freeze()
-    with suppress(OSError, AttributeError):  # another C library than glibc, which keeps 6 MiB that the proof has freed
-        ctypes.CDLL(None).malloc_trim(0)
     threading.Thread(target=app.service.follow, name="follow", daemon=True).start()
     served = lambda: app.service.served.model.manifest  # noqa: E731
     threading.Thread(target=app.recorder.drift.keep_folding, args=[served], name="drift", daemon=True).start()

@@ -218,7 +218,6 @@ def notice(message: str) -> bytes:
 
 
 ACCESS, EVENTS = Writer(STDOUT, GATHER), Writer(STDERR)
-write = ACCESS.write
 
 
 LOGGING = {

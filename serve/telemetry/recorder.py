@@ -99,4 +99,4 @@ class Recorder:
             if self._tracer is not None:
                 tracing.span(self._tracer, seconds, asked.method, asked.rule, asked.headers, answer)
         if lines:
-            logs.write(lines)
+            logs.ACCESS.write(lines)

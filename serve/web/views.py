@@ -110,7 +110,7 @@ def index() -> Response:
     service = _service()
     recorder: Recorder = current_app.extensions["recorder"]
     manifest = service.served.model.manifest
-    card = _exported("MODEL_CARD.md")
+    card = _exported(manifest, "MODEL_CARD.md")
     pairs = list(request.args.items(multi=True))
     return _answered(
         "index.html",
@@ -149,14 +149,14 @@ def static(name: str) -> Response:
     """A script or style of the page, or the script of the export in service."""
     if name != MODULE:
         return send_from_directory(FOLDER / "static", name)
-    found = _exported(MODULE)
+    found = _exported(_service().served.model.manifest, MODULE)
     return abort(404) if found is None else Response(found, content_type="text/javascript; charset=utf-8")
 
 
 @PAGE.get("/report")
 def report() -> Response:
     """The report of the export in service."""
-    found = _exported("report.html")
+    found = _exported(_service().served.model.manifest, "report.html")
     policy = POLICY.search(found or b"")
     if found is None or policy is None:
         abort(404)
@@ -320,13 +320,11 @@ def _quantile(manifest: Manifest, share: float) -> dict[str, str]:
     return row
 
 
-def _exported(name: str) -> bytes | None:
-    """The bytes of a file of the export in service; None if it is missing or was changed."""
-    service = _service()
-    manifest = service.served.model.manifest
+def _exported(manifest: Manifest, name: str) -> bytes | None:
+    """The bytes of a file of an export; None if it is missing or was changed."""
     if name not in manifest.files:
         return None
     try:
-        return read_file(service.config.models / manifest.name / str(manifest.version), manifest, name)
+        return read_file(_service().config.models / manifest.name / str(manifest.version), manifest, name)
     except IntegrityError:
         return None

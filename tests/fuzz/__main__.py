@@ -1,6 +1,6 @@
 """python -m tests.fuzz MODELS DECODER SECONDS: atheris, guided by coverage.
 
-What it finds goes into the corpus.
+atheris writes each input that fails into the corpus.
 """
 
 import sys

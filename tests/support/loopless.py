@@ -1,6 +1,6 @@
 """A worker and a client's end of a connection, without a socket.
 
-What is sent is there at once.
+Each side reads at once what the other has sent.
 """
 
 import asyncio
