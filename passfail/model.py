@@ -192,7 +192,7 @@ class Model:
         Missing values and levels are never outside.
         """
         least, most = self._ranges
-        beyond = (x < least) | (x > most)
+        beyond = np.ascontiguousarray((x < least) | (x > most))
         if 1 not in beyond.tobytes():  # in a fraction of the time of any()
             return None
         names = [feature.name for feature in self.manifest.features]

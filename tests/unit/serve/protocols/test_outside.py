@@ -97,3 +97,10 @@ def test_the_limits_of_the_range_are_inside(models):
 
     assert model.outside(edges) is None
     assert model.outside(np.nextafter(edges, np.inf)) == [("gpa",), ("gre",)]
+
+
+@pytest.mark.parametrize("order", ["C", "F"], ids=["by rows", "by columns"])
+def test_the_order_of_an_array_in_memory_changes_nothing(models, order):
+    x = np.array([[600, 3.5, 1], [-500, 3.5, 1], [1e6, 5, 1]], order=order)
+
+    assert opened(models, "admissions").outside(x) == [(), ("gre",), ("gre", "gpa")]

@@ -109,8 +109,10 @@ def test_the_interval_of_the_area_is_delongs():
     assert auc_interval(Y, Y, np.ones(8)) == (1.0, 1.0)
 
 
-def test_the_variance_inflation_is_statsmodels(admissions):
+@pytest.mark.parametrize("values", [2**22, 100], ids=["one block", "many blocks"])
+def test_the_variance_inflation_is_statsmodels(admissions, monkeypatch, values):
     """A feature of several columns has the root of its generalised factor."""
+    monkeypatch.setattr("train.evaluation.metrics.BLOCK", values)
     model = LogisticModel(admissions.features)
     columns = model.columns(torch.from_numpy(admissions.x)).numpy()
     design = np.column_stack([np.ones(len(columns)), columns])
