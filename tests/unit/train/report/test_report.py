@@ -6,17 +6,13 @@ import hashlib
 import json
 import re
 import shlex
-import webbrowser
 from html.parser import HTMLParser
-from pathlib import Path
 
 import msgspec
 import pytest
 
 from passfail.manifest import Feature, decode
 from passfail.measurements import Bin, Figures, Group, Share
-from tests.support import DATA
-from train.__main__ import main
 from train.evaluation.coefficients import fit_warnings
 from train.evaluation.metrics import Evaluation, Threshold
 from train.report import report
@@ -384,24 +380,3 @@ def test_the_export_has_both_and_the_manifest_vouches_for_them(models):
         assert re.findall("^---$", card, re.M) == ["---"] * 2  # the front matter, once
         assert json.loads(card.split("---")[1])["pipeline_tag"] == "tabular-classification"
         assert card.split("---\n")[2].startswith("# ")
-
-
-def test_report_prints_the_newest_and_opens_it_at_a_terminal_only(models, tmp_path, capsys, monkeypatch):
-    opened = []
-    monkeypatch.setattr(webbrowser, "open", opened.append)
-    monkeypatch.delenv("CI", raising=False)
-    command = ["report", "--data", str(DATA / "admissions.csv"), "--models"]
-    assert main([*command, str(models)]) == 0
-    newest = Path(models / "admissions/1/report.html")
-    assert capsys.readouterr().out == f"{newest}\n"
-    assert opened == []
-
-    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
-    assert main([*command, str(models)]) == 0
-    assert opened == [newest.as_uri()]
-    monkeypatch.setenv("CI", "true")
-    assert main([*command, str(models)]) == 0
-    assert len(opened) == 1
-
-    assert main([*command, str(tmp_path)]) == 2
-    assert "there is no export with a report" in capsys.readouterr().err
