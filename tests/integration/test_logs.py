@@ -303,7 +303,7 @@ def test_an_endpoint_without_the_package_is_said(models):
 def test_rows_and_version_are_those_of_the_answer_in_every_protocol(models, monkeypatch):
     lines = []
     monkeypatch.setattr("serve.telemetry.logs.access", lambda method, path, seconds, answer, trace: answer)
-    monkeypatch.setattr("serve.telemetry.logs.write", lines.extend)
+    monkeypatch.setattr("serve.telemetry.logs.ACCESS.write", lines.extend)
     config = Config(models=models, model_name="hours", access_log=True, vertex_predict="/vertex")
     client = create_app(config).test_client()
     tensor = {"name": "x", "shape": [2, 1], "datatype": "FP64", "data": [1, 7]}
