@@ -10,7 +10,7 @@ from passfail.manifest import Manifest
 
 FIELDS = ("label", "probability", "logit", "stable", "model", "version")
 TYPES = ("boolean", "string", "double", "double", "boolean", "string", "long")  # of `names`, for Spark and MLflow
-OPTIONAL = ("outside", "interval", "explanation", "evidence", "unseen", "error")
+OPTIONAL = ("outside", "interval", "explanation", "evidence", "unseen", "extra", "error")
 
 
 def names(manifest: Manifest) -> list[str]:

@@ -199,6 +199,7 @@ def _schemas(served: Served, config: Config) -> Schema:
                 },
                 "explanation": {"type": "object", "additionalProperties": {}},
                 "evidence": {"type": ["object", "null"], "additionalProperties": {}},
+                "extra": {"type": "object", "additionalProperties": {}},
                 **({"unseen": {"type": "array", "items": {"enum": list(manifest.pooled)}}} if manifest.pooled else {}),
             },
             "required": fields,

@@ -20,6 +20,7 @@ from serve.protocols.table_formats import (
     as_csv,
     as_json_lines,
     media_types,
+    part_extras,
     read_json_lines,
     read_some_json_lines,
     with_faults,
@@ -27,6 +28,7 @@ from serve.protocols.table_formats import (
 from serve.registry import RowAnswer, Served, Service
 
 Unseen = Sequence[Sequence[str]] | None  # of each row, as `Columns.unseen`
+Extras = Sequence[Mapping[str, object]] | None  # of each row, as from `part_extras`
 AS_CSV = ((b"Content-Type", b"text/csv; charset=utf-8"),)
 HINTED = 65_536  # bytes at the start of a refused body in which another protocol's field is looked for
 EXPLAINED = 1000  # rows of one request: explaining a row takes about a hundred runs of the model
@@ -37,10 +39,11 @@ QUERY = {
     "interval": "add the 95 % interval of the probability",
     "errors": "row: report the error of each invalid row, and answer the others; the headers X-Rows-Answered and "
     "X-Rows-Refused count them",
+    "extra": "keep: return each JSON row's other fields in its field extra instead of refusing them",
     "watch": "false: leave the rows out of the row metrics and of the drift",
 }
 FLAG = ("true", "false")
-VALUES = {"errors": ("row",)}  # of a parameter that is not a flag
+VALUES = {"errors": ("row",), "extra": ("keep",)}  # of a parameter that is not a flag
 
 
 def predict(service: Service, request: Request) -> Answer | Pending:
@@ -55,13 +58,17 @@ def predict(service: Service, request: Request) -> Answer | Pending:
     try:
         asked = _asked(request.query) if request.query else asked
         kind, wanted = media_types(request)
-        if wanted == CSV and (more := sorted({"explain", "evidence", "interval"}.intersection(asked))):
+        some, body = "errors" in asked, request.body
+        fields = {"explain", "evidence", "interval", *(["extra"] if kind != CSV else [])}
+        if wanted == CSV and (more := sorted(fields & asked)):
             raise UnsupportedMediaType(f"only {JSON} has room for {' and '.join(more)}: send that")
-        codecs, some = served.codecs, "errors" in asked
-        single, faults, unseen = False, None, None
+        codecs = served.codecs
+        single, faults, unseen, extras = False, None, None, None
+        if "extra" in asked and kind != CSV:
+            body, extras = part_extras(codecs.columns, body, kind)
         place = _nth("line" if kind == JSON_LINES else "row")
         if kind == JSON:
-            found, single, faults, unseen = _json(served, request.body, some)
+            found, single, faults, unseen = _json(served, body, some)
             if isinstance(found, np.ndarray):
                 x = found
             elif wanted == JSON and not asked and served.shadow is None:
@@ -70,18 +77,17 @@ def predict(service: Service, request: Request) -> Answer | Pending:
                 x = codecs.columns.matrix([found])
             place = "$".format if single else "$[{}]".format
         elif kind == CSV:
-            x, sent, faults = codecs.csv.read_some(request.body) if some else (*codecs.csv.read(request.body), None)
+            x, sent, faults = codecs.csv.read_some(body) if some else (*codecs.csv.read(body), None)
             unseen = sent.unseen
         else:
-            lines = request.body
-            x, faults = read_some_json_lines(codecs, lines) if some else (read_json_lines(codecs, lines), None)
+            x, faults = read_some_json_lines(codecs, body) if some else (read_json_lines(codecs, body), None)
         if faults is not None:
             x, left = served.model.answerable(x, faults)
             unseen = unseen and [unseen[row] for row in left]
         if kind == wanted == CSV:
             answer = _table(served, x, sent._replace(unseen=unseen), request_digest, asked, faults)
         else:
-            answer = _answers(served, x, place, request_digest, asked, wanted, single, unseen, faults)
+            answer = _answers(served, x, place, request_digest, asked, wanted, single, unseen, faults, extras)
         if faults is not None:
             counts = (b"X-Rows-Answered", b"%d" % len(x)), (b"X-Rows-Refused", b"%d" % len(faults))
             answer = replace(answer, headers=(*answer.headers, *counts))
@@ -137,6 +143,7 @@ def _answers(
     single: bool,
     unseen: Unseen,
     faults: Mapping[int, str] | None,
+    extras: Extras,
 ) -> Answer:
     """Answer rows x, float64 (n, d), in the wanted media type.
 
@@ -145,6 +152,7 @@ def _answers(
     place : names a row in an error.
     unseen : of each row, as `Columns.unseen`.
     faults : {row: its fault} of the rows that are not in x; None unless the query has errors=row.
+    extras : of every row, its fields that are no features; None unless the query has extra=keep.
     """
     model, manifest = served.model, served.model.manifest
     intervals = model.intervals if "interval" in asked else None
@@ -162,12 +170,14 @@ def _answers(
         more["evidence"] = evidence(manifest.training.calibration, probability)
     if unseen is not None:
         more["unseen"] = unseen
+    if extras is not None:
+        more["extra"] = [extra for row, extra in enumerate(extras) if row not in (faults or {})]
     single = single and wanted == JSON
     stable, outside = model.stable(x, logit), model.outside(x)
     verdict, columns = model.verdict(logit), [*names(manifest), *(["unseen"] if unseen is not None else [])]
     pieces: Iterable[bytes] = served.codecs.json.pieces(verdict, logit, probability, stable, more, outside)
     if faults is not None:
-        pieces, columns = [with_faults(pieces, faults)], [*columns, "error"]
+        pieces, columns = [with_faults(pieces, faults, extras)], [*columns, "error"]
     if wanted == JSON:
         body = b",".join(piece[1:-1] for piece in pieces)
         return json_answer(body if single else b"[%b]" % body, rows=len(x))
@@ -203,7 +213,7 @@ def _with_hint(error: RequestError, request: Request) -> RequestError:
 
 
 def _asked(query: str) -> Set[str]:
-    """Parse a query: explain, evidence, interval, errors, unwatched. Raises UnknownParameter."""
+    """Parse a query to its flags, such as explain or unwatched. Raises UnknownParameter."""
     pairs = parse_qsl(query, keep_blank_values=True)
     problems, (*others, last) = [], QUERY
     for name, value in pairs:
@@ -214,5 +224,5 @@ def _asked(query: str) -> Set[str]:
             problems.append(Problem(f"?{name}", f"expected {' or '.join(VALUES.get(name, FLAG))}"))
     if problems:
         raise UnknownParameter(f"{len(problems)} unknown or malformed query parameter(s)", problems)
-    asked = {name for name, value in pairs if value in ("true", "row")} - {"watch"}
+    asked = {name for name, value in pairs if value in ("true", "row", "keep")} - {"watch"}
     return asked | {"unwatched"} if ("watch", "false") in pairs else asked

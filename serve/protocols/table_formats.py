@@ -3,6 +3,7 @@
 import csv
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from itertools import chain
 from typing import Any
@@ -13,6 +14,8 @@ import numpy as np
 from passfail.arrays import Floats
 from passfail.codecs import Codecs
 from passfail.codecs.csv_rows import csv_line
+from passfail.codecs.strict_json import FAULTS, WHITE, may_repeat
+from passfail.columns import Columns
 from passfail.errors import InvalidInstance, MalformedBody, Problem
 from serve.http.content import chosen
 from serve.http.errors import UnsupportedMediaType
@@ -23,6 +26,7 @@ LINES = ("application/jsonlines", "application/jsonl", "application/x-ndjson")
 ALIASES = re.compile(rb"application/(jsonl|x-ndjson)(?![\w-])", re.I)  # names of JSON lines, an unregistered type
 LONGEST_LINE = 100_000  # bytes of a CSV's first line; the csv module refuses a cell of more than 131,072
 ANSWERS = msgspec.json.Decoder(list[msgspec.Raw])
+FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 RECORDS = msgspec.json.Decoder(list[dict[str, Any]])
 
 
@@ -110,11 +114,41 @@ def read_headerless(codecs: Codecs, body: bytes) -> Floats:
         raise InvalidInstance(str(error), places) from error
 
 
-def with_faults(pieces: Iterable[bytes], faults: Mapping[int, str]) -> bytes:
-    """Merge answers in JSON arrays and {row: its fault} into one array, in the order of rows."""
+def part_extras(columns: Columns, body: bytes, kind: str) -> tuple[bytes, list[dict[str, msgspec.Raw]]]:
+    """Part JSON or JSON lines: a body of the features alone, and each row's other fields.
+
+    A row that can't be parted stays in the body, whose decoder names the fault.
+    """
+    known, single = {*columns.by_name, *columns.parts}, body.lstrip(WHITE)[:1] == b"{"
+    if kind == JSON_LINES or single:
+        rows = [body] if kind == JSON else [line for line in body.split(b"\n") if line.strip()]
+    else:
+        try:
+            rows = [bytes(row) for row in ANSWERS.decode(body)]
+        except FAULTS:
+            return body, []
+    columns.check_rows(len(rows))
+    extras: list[dict[str, msgspec.Raw]] = [{} for _ in rows]
+    for at, row in enumerate(rows):
+        with suppress(*FAULTS):
+            fields = FIELDS.decode(row)
+            if not may_repeat(row, fields):
+                extras[at] = {name: value for name, value in fields.items() if name not in known}
+                rows[at] = msgspec.json.encode({name: value for name, value in fields.items() if name in known})
+    return b"\n".join(rows) if kind == JSON_LINES or single else b"[%b]" % b",".join(rows), extras
+
+
+def with_faults(
+    pieces: Iterable[bytes], faults: Mapping[int, str], extras: Sequence[Mapping[str, object]] | None
+) -> bytes:
+    """Merge answers in JSON arrays and {row: its fault} into one array, in the order of rows.
+
+    extras : of every row, or None.
+    """
     found = [answer for piece in pieces for answer in ANSWERS.decode(piece)]
     rows, left = range(len(found) + len(faults)), iter(found)
-    return msgspec.json.encode([{"error": faults[row]} if row in faults else next(left) for row in rows])
+    kept = [{"extra": extra} for extra in extras] if extras is not None else [{}] * len(rows)
+    return msgspec.json.encode([kept[row] | {"error": faults[row]} if row in faults else next(left) for row in rows])
 
 
 def as_json_lines(pieces: Iterable[bytes]) -> bytes:

@@ -353,3 +353,37 @@ def test_a_line_that_is_no_json_does_not_refuse_the_other_lines(client):
 def test_one_row_that_is_wrong_is_refused_as_ever(client):
     for query in ("", "?errors=row"):
         assert client("admissions").post(f"/predict{query}", json={**GOOD, "gpa": "x"}).status_code == 422
+
+
+@pytest.mark.parametrize("kind", ["application/json", "application/jsonlines"])
+def test_other_fields_come_back_as_they_were_sent_if_asked_for(client, kind):
+    rows = [
+        '{"id":9007199254740993,"gre":800,"gpa":4.0,"rank":1,"who":{"name":"\u00e9","tags":["a\\"}"]}}',
+        '{"gre":800,"gpa":"x","rank":1,"price":1.10}',
+        '{"gre":800,"gpa":4.0,"rank":1}',
+        '{"id":1,"id":2,"gre":800,"gpa":4.0,"rank":1}',
+    ]
+    body = "\n".join(rows) if kind == "application/jsonlines" else f"[{','.join(rows)}]"
+    served, plain = client("admissions"), post(client("admissions"), GOOD).json
+    response = served.post("/predict?extra=keep&errors=row", data=body, content_type=kind)
+    found = response.json if kind == "application/json" else list(map(json.loads, response.text.splitlines()))
+
+    assert post(served, body, kind).status_code == 422
+    assert found[0] == plain | {"extra": {"id": 9007199254740993, "who": {"name": "\u00e9", "tags": ['a"}']}}}
+    assert '"extra":{"price":1.10}' in response.text
+    assert found[1]["error"].startswith("gpa: expected a number")
+    assert found[2] == plain | {"extra": {}}
+    assert "unknown name" in found[3]["error"]
+
+
+@pytest.mark.parametrize("body", ["", "5", "[5]", '[{"gre":800', '{"id":1}', '[["a"]]', "[]extra"])
+def test_what_can_not_be_parted_is_refused_as_ever(client, body):
+    served = client("admissions")
+    kept = served.post("/predict?extra=keep", data=body, content_type="application/json")
+    assert kept.status_code in (400, 422)
+    assert kept.json["title"]
+
+
+def test_other_fields_of_one_row_come_back(client):
+    answer = client("admissions").post("/predict?extra=keep", json={**GOOD, "id": "a7"}).json
+    assert answer == post(client("admissions"), GOOD).json | {"extra": {"id": "a7"}}
