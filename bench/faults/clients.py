@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 RAW = [
     b"\r\n\r\n",
     b"GET / HTTP/9.9\r\n\r\n",
-    b"POST /predict HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
+    b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
     bytes(range(256)),
 ]
 SLOW = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 500000\r\n\r\n{"

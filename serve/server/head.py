@@ -8,7 +8,7 @@ llhttp and gunicorn's parser differ; the stricter rule of the two applies here:
   field and on the number of fields. Header names with an underscore don't reach Flask.
 - llhttp's rules, which gunicorn lacks: only registered methods (others: 501), and no CONNECT; no Transfer-Encoding with
   a Content-Length, even if they agree; chunk extensions and sizes after RFC 9112.
-- 64 KiB for a whole head, or for a trailer section.
+- Rules that both lack: a well-formed Host in HTTP/1.1; 64 KiB for a whole head, or for a trailer section.
 
 The server ignores an Upgrade (h2c, WebSocket), as RFC 9110 (7.8) allows, and answers over HTTP/1.1.
 """
@@ -34,6 +34,7 @@ LINE_MOST, FIELD_MOST, FIELDS_MOST, HEAD_MOST = 4094, 8190, 100, 65_536
 SHORT = 400  # bytes; a head of this size is within each limit, because 100 fields have four bytes each
 KNOWN = 256  # heads in a worker's cache
 SINGLE = {b"host", b"content-type"}  # fields with a single value (RFC 9110, 5.3)
+HOST = re.compile(rb"[\w.~!$&'()*+,;=:%[\]-]*")  # the characters of a host and its port (RFC 3986, 3.2.2)
 NO_TRAILERS = {b"host", b"trailer", b"authorization", b"te"}  # RFC 9110, 6.5.1; llhttp refuses those of framing
 UPGRADE = re.compile(rb"\r\nupgrade:[^\r]*", re.IGNORECASE)
 
@@ -130,6 +131,8 @@ class Heads:
         headers = found.headers
         size: int | None = int(headers.get(b"content-length", b"0"))
         coding = headers.get(b"transfer-encoding")
+        if HOST.fullmatch(headers.get(b"host", b"" if version == b"1.0" else b" ")) is None:
+            raise Refused(400, "Host is missing or malformed")  # RFC 9112, 3.2
         if coding is not None and version == b"1.0":
             raise Refused(400, "HTTP/1.0 has no transfer codings")
         if headers.get(b"expect", b"100-continue").lower() != b"100-continue":

@@ -263,9 +263,7 @@ def test_the_only_worker_is_replaced_and_who_waits_is_answered(models, tmp_path,
         if fault == "hangs":
             host, port = address.removeprefix("http://").split(":")
             with socket.create_connection((host, int(port))) as connection:
-                connection.sendall(
-                    b"POST /predict HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: 12\r\n\r\n" + ROW
-                )
+                connection.sendall(REQUEST)
                 assert connection.recv(1) == b""
         else:
             os.kill(before, signal.SIGKILL if fault == "killed" else signal.SIGSTOP)
