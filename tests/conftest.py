@@ -3,6 +3,7 @@
 import json
 import os
 
+import hypothesis
 import pytest
 
 from serve.server.flask_app import create_app
@@ -21,6 +22,12 @@ from tests.support.models import (
 )
 from tests.support.proxies import behind_nginx  # noqa: F401  (a fixture)
 from train.export import formats
+
+# The same examples in each run, however slow the machine: `make fuzz` looks for new ones.
+hypothesis.settings.register_profile(
+    "same", derandomize=True, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("same")
 
 
 def pytest_xdist_auto_num_workers() -> int:

@@ -144,7 +144,7 @@ def test_its_examples_are_no_traffic_and_it_stays_the_same(served):
     assert client.get("/v2/models/stats").text == stats
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_rows_that_it_allows_are_answered(served, data):
     """No schema can express that a logit overflows, so schemathesis can't test such rows."""

@@ -5,7 +5,6 @@ import os
 import subprocess
 import tempfile
 import threading
-import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -121,7 +120,7 @@ def version(address):
 
 
 def settled(address, wanted):
-    until(lambda: version(address) == wanted, seconds=30, every=0.1)
+    until(lambda: version(address) == wanted, every=0.1)
 
 
 def test_sagemakers_way_of_starting_it(up):
@@ -143,10 +142,8 @@ def test_sagemakers_way_of_starting_it(up):
 
 def test_stop_is_clean(up):
     _, container = up
-    started = time.monotonic()
-    docker("stop", "--time", "30", container)
+    docker("stop", "--time", "120", container)  # then it would be killed, and the status 137
 
-    assert time.monotonic() - started < 20
     assert docker("inspect", "--format", "{{.State.ExitCode}}", container).strip() == "0"
 
 

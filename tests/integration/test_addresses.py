@@ -63,7 +63,7 @@ def test_by_default_it_listens_on_ipv4_and_ipv6(running, worker_class):
     running(port=port, WORKER_CLASS=worker_class)
 
     for host in ("127.0.0.1", "::1"):
-        assert until(lambda host=host: asked(http.client.HTTPConnection(host, port, timeout=5))) == 200
+        assert until(lambda host=host: asked(http.client.HTTPConnection(host, port, timeout=120))) == 200
 
 
 @pytest.mark.parametrize(("host", "other"), [("127.0.0.1", "127.0.0.2"), pytest.param("::1", "127.0.0.1", marks=ipv6)])
@@ -71,9 +71,9 @@ def test_a_host_is_the_only_address(running, host, other):
     port = free_port()
     running(port=port, HOST=host)
 
-    assert until(lambda: asked(http.client.HTTPConnection(host, port, timeout=5))) == 200
+    assert until(lambda: asked(http.client.HTTPConnection(host, port, timeout=120))) == 200
     with pytest.raises(ConnectionRefusedError):
-        socket.create_connection((other, port), timeout=5)
+        socket.create_connection((other, port), timeout=120)
 
 
 @pytest.mark.parametrize("worker_class", ["asgi", "gthread"])
@@ -83,7 +83,7 @@ def test_a_unix_socket(running, worker_class, tmp_path):
         left.bind(path)  # a socket that a killed service has left: nobody listens there
     running(HOST=f"unix:{path}", WORKER_CLASS=worker_class)
 
-    assert until(lambda: asked(Unix(path, timeout=5))) == 200
+    assert until(lambda: asked(Unix(path, timeout=120))) == 200
 
 
 @pytest.mark.parametrize(("host", "line"), [
@@ -100,7 +100,7 @@ def test_an_address_that_can_not_be_listened_on_is_one_line(models, tmp_path, ho
         listener.bind(str(tmp_path / "a:b"))
         listener.listen()
         process = start(models, MODEL_NAME="hours", HOST=host.format(tmp_path))
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=120)
 
     assert process.returncode == 3
     assert output.startswith(f"passfail can't start: {line.format(tmp_path)}")

@@ -73,7 +73,7 @@ PROBLEM = {"type", "title", "status", "detail"}
     ],
 )
 def test_what_is_too_much_is_refused_in_its_protocols_shape(narrow, taken, path, names):
-    with socket.create_connection(narrow[1], timeout=30) as connection:
+    with socket.create_connection(narrow[1], timeout=120) as connection:
         for _ in range(2):  # on one connection: a refusal doesn't end it
             connection.sendall(head(path, len(ROW)) + ROW)
             status, headers, body = answer(connection)
@@ -85,10 +85,10 @@ def test_what_is_too_much_is_refused_in_its_protocols_shape(narrow, taken, path,
 def test_health_and_metrics_answer_all_the_same(narrow, taken):
     ready = ["/health/ready", "/v2/health/ready", "/v2/models/hours/ready", "/v2/models/hours/versions/1/ready"]
     for path in ("/health/live", "/v2/health/live", "/ping", "/well", *ready):
-        with urllib.request.urlopen(narrow[0] + path, timeout=30) as found:
+        with urllib.request.urlopen(narrow[0] + path, timeout=120) as found:
             assert found.status == 200
     assert post(narrow[0], ROW)[0] == 503
-    with urllib.request.urlopen(f"{narrow[0]}/metrics", timeout=30) as found:
+    with urllib.request.urlopen(f"{narrow[0]}/metrics", timeout=120) as found:
         assert b'passfail_requests_total{endpoint="/predict",status="503"}' in found.read()
 
 
@@ -102,7 +102,7 @@ def test_the_slot_comes_back(narrow, taken):
 def test_who_sends_slowly_holds_no_slot_and_who_leaves_none(narrow):
     address, at = narrow
     with ExitStack() as stack:
-        slow = [stack.enter_context(socket.create_connection(at, timeout=30)) for _ in range(5)]
+        slow = [stack.enter_context(socket.create_connection(at, timeout=120)) for _ in range(5)]
         for connection in slow:
             connection.sendall((head("/predict", len(ROW)) + ROW)[:-5])
         assert post(address, ROW)[0] == 200
@@ -117,7 +117,7 @@ def test_who_sends_slowly_holds_no_slot_and_who_leaves_none(narrow):
 def test_the_slot_is_free_once_the_answer_is_there(narrow):
     """A client that waits for each answer is never refused, on one connection or on several."""
     address, at = narrow
-    with socket.create_connection(at, timeout=30) as connection:
+    with socket.create_connection(at, timeout=120) as connection:
         for _ in range(300):
             assert post(address, ROW)[0] == 200
             connection.sendall(head("/predict", len(ROW)) + ROW)
@@ -130,7 +130,7 @@ def test_a_body_beyond_the_limit_takes_no_slot_with_it(narrow):
     The service refused the next request.
     """
     address, at = narrow
-    with socket.create_connection(at, timeout=30) as connection:
+    with socket.create_connection(at, timeout=120) as connection:
         start = head("/predict", 0).replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
         connection.sendall(start + b"%x\r\n%b \r\n0\r\n\r\n" % (len(MANY) + 1, MANY))
         assert answer(connection)[0] == 413
@@ -145,14 +145,14 @@ def test_large_bodies_wait_for_their_turn_and_no_more_than_may(narrow):
         sent = head("/predict", SMALL + 1) + ROW
 
         def begin():
-            connection = stack.enter_context(socket.create_connection(at, timeout=30))
+            connection = stack.enter_context(socket.create_connection(at, timeout=120))
             connection.sendall(sent)
             return connection
 
         for _ in range(LARGE_AT_ONCE + 1):
             begin()
             for _ in range(2):
-                urllib.request.urlopen(f"{address}/health/live", timeout=30).close()  # it has read what came before
+                urllib.request.urlopen(f"{address}/health/live", timeout=120).close()  # it has read what came before
         status, headers, _ = answer(begin())
 
         assert (status, headers["Retry-After"]) == (503, "1")
@@ -166,13 +166,13 @@ def test_requests_on_more_connections_than_a_worker_has_are_refused(models):
     ):
         host, port = address.removeprefix("http://").split(":")
         for _ in range(2):
-            connection = stack.enter_context(socket.create_connection((host, int(port)), timeout=30))
+            connection = stack.enter_context(socket.create_connection((host, int(port)), timeout=120))
             connection.sendall(head("/predict", len(ROW)) + ROW)
             assert answer(connection)[0] == 200
             connection.sendall(head("/predict", len(ROW)))  # the rest never comes: gunicorn would close an idle one
 
         assert post(address, ROW)[0] == 503
-        urllib.request.urlopen(f"{address}/health/ready", timeout=30).close()
+        urllib.request.urlopen(f"{address}/health/ready", timeout=120).close()
         stack.close()
         until(lambda: post(address, ROW)[0] == 200)
 
@@ -184,7 +184,7 @@ def test_idle_connections_give_way_to_new_ones_the_longest_idle_first(models):
         host, port = address.removeprefix("http://").split(":")
 
         def connect(sent=b""):
-            connection = stack.enter_context(socket.create_connection((host, int(port)), timeout=30))
+            connection = stack.enter_context(socket.create_connection((host, int(port)), timeout=120))
             connection.sendall(sent)
             return connection
 
@@ -208,7 +208,7 @@ def test_many_more_idle_connections_than_may_be_hold_nobody_up(models):
         host, port = address.removeprefix("http://").split(":")
         for _ in range(5):
             for _ in range(60):
-                stack.enter_context(socket.create_connection((host, int(port)), timeout=30))
+                stack.enter_context(socket.create_connection((host, int(port)), timeout=120))
             assert post(address, ROW)[0] == 200
 
 
@@ -218,14 +218,14 @@ def test_a_client_that_leaves_the_queue_makes_room(narrow):
     with ExitStack() as stack:
         sent = head("/predict", SMALL + 1)
         for _ in range(LARGE_AT_ONCE + 1):
-            last = stack.enter_context(socket.create_connection(at, timeout=30))
+            last = stack.enter_context(socket.create_connection(at, timeout=120))
             last.sendall(sent)
             for _ in range(2):
-                urllib.request.urlopen(f"{address}/health/live", timeout=30).close()  # it has read what came before
+                urllib.request.urlopen(f"{address}/health/live", timeout=120).close()  # it has read what came before
         last.close()
-        urllib.request.urlopen(f"{address}/health/live", timeout=30).close()
+        urllib.request.urlopen(f"{address}/health/live", timeout=120).close()
 
-        with socket.create_connection(at, timeout=30) as connection:
+        with socket.create_connection(at, timeout=120) as connection:
             connection.sendall(sent + ROW.ljust(SMALL + 1))
             stack.close()
             assert answer(connection)[0] == 200

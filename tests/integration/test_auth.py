@@ -154,7 +154,7 @@ def running(request, models, key_file):
 
 def ask(port, path, body=None, **headers):
     """(status, body) of an answer."""
-    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) as connection:
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=120)) as connection:
         connection.request(
             "GET" if body is None else "POST", path, body, {"Content-Type": "application/json", **headers}
         )
@@ -180,7 +180,7 @@ def test_a_real_service_lets_in_who_has_a_key(running):
 )
 def test_the_answer_comes_before_the_body(running, headers):
     """The client sends nothing of the body: a service that waited for it would not answer."""
-    with socket.create_connection(("127.0.0.1", running[0]), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", running[0]), timeout=120) as connection:
         connection.sendall(f"POST /predict HTTP/1.1\r\nHost: x\r\n{headers}\r\n\r\n".encode())
         assert connection.recv(1000).startswith(b"HTTP/1.1 401 ")
 
@@ -202,7 +202,7 @@ def test_the_metrics_are_on_their_own_port_and_nothing_else_is(running):
 def test_the_same_port_for_both_is_refused(models):
     port = free_port()
     process = start(models, port=port, METRICS_PORT=str(port))
-    output, _ = process.communicate(timeout=40)
+    output, _ = process.communicate(timeout=120)
 
     assert process.returncode == 3
     assert output.strip() == "passfail can't start: METRICS_PORT must differ from PORT"

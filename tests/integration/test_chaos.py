@@ -6,7 +6,7 @@ from bench.chaos import run
 from bench.inside import MUTANTS
 from bench.processes import running
 
-SECONDS = 60  # at most: a run ends with the first wrong answer
+SECONDS = 300  # at most: a run ends with the first wrong answer
 
 
 def broken(models, folder, seconds, *faults, only=("asgi",), **settings):

@@ -274,7 +274,7 @@ def test_two_exports_at_once_take_two_versions(run, monkeypatch):
         except Exception as error:
             faults.append(error)
 
-    ready = threading.Barrier(2, timeout=60)
+    ready = threading.Barrier(2, timeout=120)
     real = exporting._publish
 
     def together(*arguments):

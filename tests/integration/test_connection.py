@@ -27,7 +27,7 @@ def test_many_requests_behind_each_other_are_answered_in_order(served):
     """The requests take every way, and are more than the service reads ahead."""
     kinds = [GOOD["an object"], GOOD["a chunked body"], BAD["not json"], GOOD["a query"], GOOD["live"]]
     sent = [raw(body=ROW, X_Request_Id=str(number)) if number % 7 else kinds[number // 7 % 5] for number in range(700)]
-    with socket.create_connection(served[0], timeout=30) as connection:
+    with socket.create_connection(served[0], timeout=120) as connection:
         for at in range(0, len(sent), 100):
             connection.sendall(b"".join(sent[at : at + 100]))
         found = answers(connection)
@@ -48,7 +48,7 @@ def test_who_reads_late_gets_every_answer_in_order(served):
             while sent:
                 sent = sent[connection.send(sent) :]
         assert sent
-        connection.settimeout(30)
+        connection.settimeout(120)
         rest = threading.Thread(target=connection.sendall, args=(sent,))
         rest.start()
         found = answers(connection)
@@ -62,8 +62,8 @@ def test_a_body_that_is_half_there_is_answered_before_the_worker_stops(models):
     with service(models, MODEL_NAME="admissions", WEB_CONCURRENCY="1") as (address, process):
         host, port = address.removeprefix("http://").split(":")
         with (
-            socket.create_connection((host, int(port)), timeout=30) as connection,
-            socket.create_connection((host, int(port)), timeout=30) as other,
+            socket.create_connection((host, int(port)), timeout=120) as connection,
+            socket.create_connection((host, int(port)), timeout=120) as other,
         ):
             connection.sendall(raw(body=ROW)[:-5])
             other.sendall(raw("GET", "/health/live"))
@@ -74,7 +74,7 @@ def test_a_body_that_is_half_there_is_answered_before_the_worker_stops(models):
             status, headers, _ = next(answers(connection))
             assert (status, headers["Connection"]) == (200, "close")
             assert connection.recv(1) == b""
-        process.communicate(timeout=30)
+        process.communicate(timeout=120)
     assert process.returncode == 0
 
 
@@ -85,7 +85,7 @@ def test_an_answer_that_ends_its_connection_is_not_lost_to_requests_behind_it(mo
     with service(models, MODEL_NAME="hours", WEB_CONCURRENCY="1") as (address, _):
         client = socket.socket()
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        client.settimeout(10)
+        client.settimeout(120)
         client.connect(("127.0.0.1", int(address.rpartition(":")[2])))
         with client:
             client.sendall(head + b"Connection: close\r\n\r\n" + rows + (head + b"\r\n" + rows) * 5)
@@ -100,7 +100,7 @@ def test_an_answer_that_ends_its_connection_is_not_lost_to_requests_behind_it(mo
 
 @pytest.mark.parametrize("sent", [b"nothing\r\n\r\n", b"BREW / HTTP/1.1\r\n\r\n"], ids=["not HTTP", "unknown method"])
 def test_a_request_that_can_not_be_read_has_an_id_in_its_answer(served, sent):
-    with socket.create_connection(served[0], timeout=30) as connection:
+    with socket.create_connection(served[0], timeout=120) as connection:
         connection.sendall(sent)
         found = connection.recv(65536)
 

@@ -37,7 +37,7 @@ def test_the_demo_ends_with_the_addresses_and_its_log_is_plain_text_on_a_termina
             output += os.read(terminal, 65536).decode().replace("\r\n", "\n")
     finally:
         os.killpg(demo.pid, signal.SIGINT)
-        demo.wait(40)
+        demo.wait(120)
         os.close(terminal)
 
     assert list(json.loads(body)) == ["hours"]
@@ -63,7 +63,7 @@ def test_a_signal_that_ends_the_demo_ends_its_service(models: Path, number: sign
 
     demo.send_signal(number)
 
-    assert demo.wait(40) == 128 + number
+    assert demo.wait(120) == 128 + number
     demo.stdout.close()
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", port)) != 0

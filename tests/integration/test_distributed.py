@@ -46,7 +46,7 @@ def start(processes, *arguments, **settings):
 def test_two_processes_find_the_same_model_as_one(folder, tmp_path, capsys):
     """The same estimates, errors with the schools as clusters, and figures of held-out rows."""
     run = start(2, "--data", folder, "--cluster", "school", "--checkpoints", tmp_path / "two")
-    out, err = run.communicate(timeout=60)
+    out, err = run.communicate(timeout=120)
     assert run.returncode == 0, err
     chosen = ["--data", str(folder), "--cluster", "school", "--checkpoints", str(tmp_path / "one")]
     assert main(["fit", *chosen]) == 0
@@ -91,7 +91,7 @@ def test_a_lost_process_is_said_and_nothing_is_written(folder, tmp_path):
         assert run.poll() is None
     victim = next(pid for pid, rank in _ranks(run.pid).items() if rank == "1")
     os.kill(victim, signal.SIGKILL)
-    _, err = run.communicate(timeout=60)
+    _, err = run.communicate(timeout=120)
 
     assert run.returncode != 0
     assert (

@@ -2,7 +2,6 @@
 
 import http.client
 import json
-import random
 import re
 import shutil
 import signal
@@ -11,6 +10,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -18,6 +18,7 @@ from passfail.repository import read_manifest
 from tests.support import ROOT
 from tests.support.processes import children
 from tests.support.service import connected, post, service, start
+from tests.support.wait import until
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +76,7 @@ def test_errors_are_problem_documents(running, body, status):
 
 
 def test_chunked_bodies_and_kept_connections(running):
-    connection = http.client.HTTPConnection(running[0].removeprefix("http://"), timeout=30)
+    connection = http.client.HTTPConnection(running[0].removeprefix("http://"), timeout=120)
     headers = {"Content-Type": "application/json", "Transfer-Encoding": "chunked"}
     for _ in range(2):
         connection.request("POST", "/predict", iter([b'{"hou', b'rs": 7}']), headers, encode_chunked=True)
@@ -97,7 +98,7 @@ def test_a_connection_that_has_gone_takes_no_memory(running):
         before = _written(process)
         for _ in range(100):
             assert post(address, b'{"hours": 7}')[0] == 200  # asks the server to hang up
-            connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=30)
+            connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=120)
             connection.request("POST", "/predict", b'{"hours": 7}')
             with connection.getresponse() as response:
                 response.read()
@@ -126,11 +127,10 @@ def test_sigterm_finishes_what_it_has_and_stops_cleanly(models):
         results = []
         asking = threading.Thread(target=lambda: results.append(post(address, body)))
         asking.start()
-        while not connected(address):
-            pass
+        until(lambda: connected(address) or results)
         process.send_signal(signal.SIGTERM)
         asking.join()
-        output, _ = process.communicate(timeout=40)
+        output, _ = process.communicate(timeout=120)
 
     assert process.returncode == 0
     assert "Traceback" not in output
@@ -148,7 +148,7 @@ def test_sigterm_finishes_what_it_has_and_stops_cleanly(models):
 )
 def test_what_is_wrong_ends_the_process_with_one_line(models, environ, line):
     process = start(models, **environ)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=120)
 
     assert process.returncode == 3
     (said,) = output.splitlines()
@@ -162,7 +162,7 @@ def test_a_model_that_cannot_be_trusted_ends_the_process_with_one_line(models, t
     shutil.copytree(models / "hours", tmp_path / "hours")
     (tmp_path / "hours/1/model.onnx").write_bytes(b"")
     process = start(tmp_path, WEB_CONCURRENCY="3", WORKER_CLASS=worker_class)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=120)
 
     assert process.returncode == 3
     (said,) = [text for text in output.splitlines() if text.startswith("passfail can't start: ")]
@@ -175,7 +175,7 @@ def test_a_port_that_is_taken_is_one_line(models, name):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         process = start(models, MODEL_NAME="hours", **{name: str(port)})
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=120)
 
     assert process.returncode == 3
     assert output == f"passfail can't start: {name} {port}: Address already in use: choose another\n"
@@ -184,14 +184,14 @@ def test_a_port_that_is_taken_is_one_line(models, name):
 def test_an_argument_that_it_does_not_know_starts_nothing(models):
     """`python -m serve rplay` would be a service, and `--help` one too."""
     process = start(models, module="serve rplay", MODEL_NAME="hours")
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=120)
 
     assert (process.returncode, output) == (2, "usage: python -m serve [replay ...]\n")
 
 
 def test_one_changed_byte_in_any_file_ends_the_service_with_the_files_name(models, tmp_path):
     """Any byte of any, by chance; each file in a repository of its own, all at once."""
-    processes = {}
+    processes, random = {}, Random(1)
     for path in sorted((models / "hours" / "1").iterdir()):
         copied = shutil.copytree(models / "hours", tmp_path / path.name / "hours") / "1" / path.name
         data = bytearray(copied.read_bytes())
@@ -201,7 +201,7 @@ def test_one_changed_byte_in_any_file_ends_the_service_with_the_files_name(model
 
     assert set(processes) == {"manifest.json", *read_manifest(models / "hours" / "1").files}
     for name, process in processes.items():
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=120)
         assert (process.returncode, f"/hours/1/{name}: " in output) == (3, True), output
 
 
@@ -209,7 +209,7 @@ def test_a_machine_that_answers_otherwise_does_not_serve_and_says_by_how_much(mo
     """One unit in the last place of the logit, far out, where no recorded example is."""
     (tmp_path / "sitecustomize.py").write_text(NUDGED)
     process = start(models, MODEL_NAME="hours", WEB_CONCURRENCY="2", PYTHONPATH=f"{tmp_path}:{ROOT}")
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=120)
 
     assert process.returncode == 3
     words = r"hours/1: onnx doesn't answer on this machine as it was certified: logits whose bits .*: \d+ \(at most 0\)"
@@ -238,7 +238,7 @@ def test_a_wrong_server_setting_is_one_line(models, name, value):
     most = {"PORT": 65535, "WEB_CONCURRENCY": 256}
 
     process = start(models, **{name: value}) if name != "PORT" else start(models, port=value)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=120)
 
     assert process.returncode == 3
     assert output == f"passfail can't start: {name} must be a whole number from 1 to {most[name]}\n"

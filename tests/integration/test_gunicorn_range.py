@@ -47,14 +47,14 @@ def test_it_answers_refuses_and_stops(models, python, worker_class):
         ]:  # fmt: skip
             assert ask((host, int(port)), sent)[0] == status
         process.terminate()
-        output, _ = process.communicate(timeout=40)
+        output, _ = process.communicate(timeout=120)
     assert process.returncode == 0
     assert "Traceback" not in output
 
 
 def test_a_model_that_is_not_there_is_one_line(python, tmp_path):
     process = start(tmp_path, python=python)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=120)
 
     assert process.returncode == 3
     assert "Traceback" not in output

@@ -12,6 +12,7 @@ import pytest
 from tests.support import ROOT
 from tests.support.processes import sockets
 from tests.support.service import post, service
+from tests.support.wait import until
 
 ROW = b'{"hours": 7}'
 MANY = b"[" + b",".join([ROW] * 100_000) + b"]"
@@ -20,8 +21,7 @@ HEAD = b"POST /predict HTTP/1.1\r\nHost: here\r\nContent-Type: application/json\
 SHORT = """
 import socket
 from serve.server import connection
-connection.HEAD_SECONDS = connection.READ_SECONDS = 0.5
-connection.BODY_SECONDS = 1.5
+connection.HEAD_SECONDS = connection.READ_SECONDS = connection.BODY_SECONDS = 2
 # So that of an answer of a few KB some is not yet the kernel's.
 made = connection.Connection.connection_made
 def connection_made(self, transport):
@@ -33,21 +33,18 @@ connection.Connection.connection_made = connection_made
 
 @pytest.fixture(scope="module")
 def hurried(models, tmp_path_factory):
-    """(address, (host, port)) of a service with limits of half a second, and one slot.
-
-    The limit for silence is two seconds.
-    """
+    """(address, (host, port)) of a service with limits of two seconds, and one slot."""
     folder = tmp_path_factory.mktemp("short")
     (folder / "sitecustomize.py").write_text(SHORT)
     settings = {"MODEL_NAME": "hours", "WEB_CONCURRENCY": "1", "MAX_IN_FLIGHT": "1", "PYTHONPATH": f"{folder}:{ROOT}"}
-    with service(models, GUNICORN_CMD_ARGS="--timeout 2 --keep-alive 1", **settings) as (address, _):
+    with service(models, KEEPALIVE="2", **settings) as (address, _):
         host, port = address.removeprefix("http://").split(":")
         yield address, (host, int(port))
 
 
 @pytest.fixture
 def connection(hurried):
-    with socket.create_connection(hurried[1], timeout=30) as connection:
+    with socket.create_connection(hurried[1], timeout=120) as connection:
         yield connection
 
 
@@ -73,7 +70,7 @@ def closed(connection):
         return True
 
 
-@pytest.mark.parametrize("sent", [b"", b"POST", HEAD, HEAD + b"Content-Length: 12\r\nX-"])
+@pytest.mark.parametrize("sent", [b"", HEAD])
 def test_a_head_that_does_not_come_is_408(connection, sent):
     connection.sendall(sent)
 
@@ -81,7 +78,7 @@ def test_a_head_that_does_not_come_is_408(connection, sent):
     assert closed(connection)
 
 
-@pytest.mark.parametrize("sent", [sized(ROW, 100), sized(b"", 100), chunked(b'4\r\n{"ho\r\n'), chunked(b"4\r\n{")])
+@pytest.mark.parametrize("sent", [sized(ROW, 100), chunked(b"4\r\n{")])
 def test_a_body_that_stops_coming_is_408(hurried, connection, sent):
     connection.sendall(sent)
 
@@ -90,41 +87,15 @@ def test_a_body_that_stops_coming_is_408(hurried, connection, sent):
     assert closed(connection)
 
 
-def test_each_body_of_a_connection_has_its_own_time(hurried, connection):
-    connection.sendall(sized(b"", len(ROW)))
-    assert post(hurried[0], ROW)[0] == 200  # by now the head is read
-    connection.sendall(ROW)
-    assert answer(connection)[0] == 200
-    connection.sendall(sized(b"", len(ROW)))
-
-    assert answer(connection)[:2] == (408, "application/problem+json")
-    assert closed(connection)
-
-
-@pytest.mark.parametrize("start", [sized(b"", 10_000), chunked(b"")])
-def test_a_body_that_drips_is_408(hurried, connection, start):
-    connection.sendall(start)
-    drop = b" " if b"Length" in start else b"1\r\n \r\n"
-    deadline = time.monotonic() + 30
-    while not select.select([connection], [], [], 0.05)[0]:
-        assert time.monotonic() < deadline
-        connection.sendall(drop)
-
-    assert answer(connection)[:2] == (408, "application/problem+json")
-    assert closed(connection)
-
-
 def test_who_does_not_read_is_cut_off(hurried):
     address, at = hurried
     with socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        connection.settimeout(30)
+        connection.settimeout(120)
         connection.connect(at)
         connection.sendall(sized(MANY, len(MANY)))
         select.select([connection], [], [])  # its answer has begun, and holds the slot
-        deadline = time.monotonic() + 30
-        while post(address, ROW)[0] == 503:
-            assert time.monotonic() < deadline
+        until(lambda: post(address, ROW)[0] != 503)
 
         with pytest.raises(http.client.IncompleteRead):
             answer(connection)
@@ -135,13 +106,11 @@ def test_who_does_not_read_the_end_is_cut_off_too(hurried):
     few = b"[" + b",".join([ROW] * 300) + b"]"
     with socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        connection.settimeout(30)
+        connection.settimeout(120)
         connection.connect(hurried[1])
         connection.sendall(sized(few, len(few)))
         select.select([connection], [], [])  # its answer has begun
-        deadline = time.monotonic() + 30
-        while stands(hurried[1], connection):
-            assert time.monotonic() < deadline
+        until(lambda: not stands(hurried[1], connection))
 
         with pytest.raises(http.client.IncompleteRead):
             answer(connection)
@@ -187,7 +156,7 @@ def services(models):
 @pytest.mark.parametrize("worker_class", ["asgi", "gthread"])
 @pytest.mark.parametrize("sent", LONGER.values(), ids=LONGER)
 def test_what_comes_after_a_body_is_not_part_of_it(services, worker_class, sent):
-    with socket.create_connection(services[worker_class], timeout=30) as connection:
+    with socket.create_connection(services[worker_class], timeout=120) as connection:
         connection.sendall(sent)
         received = b""
         while data := connection.recv(65536):
@@ -202,7 +171,7 @@ def test_what_comes_after_a_body_is_not_part_of_it(services, worker_class, sent)
 @pytest.mark.parametrize("worker_class", ["asgi", "gthread"])
 def test_half_a_table_is_not_answered_as_a_whole_one(services, worker_class):
     sent = sized(b"hours\n1\n2\n", 100).replace(b"application/json", b"text/csv")
-    with socket.create_connection(services[worker_class], timeout=30) as connection:
+    with socket.create_connection(services[worker_class], timeout=120) as connection:
         connection.sendall(sent)
         connection.shutdown(socket.SHUT_WR)
         received = connection.recv(65536)
@@ -213,37 +182,15 @@ def test_half_a_table_is_not_answered_as_a_whole_one(services, worker_class):
 @pytest.mark.parametrize("worker_class", ["asgi", "gthread"])
 @pytest.mark.parametrize("sent", BROKEN.values(), ids=BROKEN)
 def test_a_broken_length_is_400_and_the_end(services, worker_class, sent):
-    with socket.create_connection(services[worker_class], timeout=30) as connection:
+    with socket.create_connection(services[worker_class], timeout=120) as connection:
         connection.sendall(sent)
         assert answer(connection)[0] == 400
         assert closed(connection)
 
 
-@pytest.fixture(scope="module")
-def patient(models):
-    """(host, port) of a service that closes idle connections after a second.
-
-    It has no other short limit.
-    """
-    with service(models, MODEL_NAME="hours", WEB_CONCURRENCY="1", KEEPALIVE="1") as (address, _):
-        host, port = address.removeprefix("http://").split(":")
-        yield host, int(port)
-
-
-def test_the_time_of_an_idle_connection_ends_with_the_first_byte_of_a_request(patient):
-    with socket.create_connection(patient, timeout=30) as connection:
-        for cut in (0, 1, 40, len(HEAD) + 20):
-            sent = sized(ROW, len(ROW))
-            connection.sendall(sent[:cut])
-            time.sleep(1.5 if cut else 0)  # the connection is idle for no longer than it takes to send the next
-            connection.sendall(sent[cut:])
-            assert answer(connection)[0] == 200
-        assert closed(connection)
-
-
-def test_what_is_sent_before_the_end_of_sending_is_answered(patient):
+def test_what_is_sent_before_the_end_of_sending_is_answered(services):
     """A client that shuts its side down after its requests reads all answers."""
-    with socket.create_connection(patient, timeout=30) as connection:
+    with socket.create_connection(services["asgi"], timeout=120) as connection:
         connection.sendall(sized(ROW, len(ROW)) * 3 + sized(MANY, len(MANY)))
         connection.shutdown(socket.SHUT_WR)
         received = b""
@@ -258,7 +205,7 @@ def test_a_connection_is_kept_for_longer_than_load_balancers_need(models):
     """The default is 75 s; three of these connections wait longer than an earlier default."""
     with service(models, MODEL_NAME="hours", WEB_CONCURRENCY="1") as (address, _):
         host, port = address.removeprefix("http://").split(":")
-        with socket.create_connection((host, int(port)), timeout=30) as connection:
+        with socket.create_connection((host, int(port)), timeout=120) as connection:
             for pause in (0, 3):
                 time.sleep(pause)
                 connection.sendall(sized(ROW, len(ROW)))
@@ -266,16 +213,17 @@ def test_a_connection_is_kept_for_longer_than_load_balancers_need(models):
 
 
 def test_idle_connections_do_not_hold_up_the_stop(models):
-    """gunicorn alone waits 25 s for one that never sent a request."""
-    with service(models, MODEL_NAME="hours", WEB_CONCURRENCY="1") as (address, process), ExitStack() as stack:
+    """gunicorn alone waits its grace for one that never sent a request."""
+    settings = {"WEB_CONCURRENCY": "1", "GUNICORN_CMD_ARGS": "--graceful-timeout 1000"}
+    with service(models, MODEL_NAME="hours", **settings) as (address, process), ExitStack() as stack:
         host, port = address.removeprefix("http://").split(":")
-        idle = [stack.enter_context(socket.create_connection((host, int(port)), timeout=20)) for _ in range(3)]
+        idle = [stack.enter_context(socket.create_connection((host, int(port)), timeout=120)) for _ in range(3)]
         idle[1].sendall(b"POST")
         idle[2].sendall(sized(ROW, len(ROW)))
         assert answer(idle[2])[0] == 200
         process.send_signal(signal.SIGTERM)
 
         assert all(closed(connection) for connection in idle)
-        output, _ = process.communicate(timeout=20)
+        output, _ = process.communicate(timeout=120)
     assert process.returncode == 0
     assert "Traceback" not in output

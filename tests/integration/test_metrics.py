@@ -29,7 +29,7 @@ GOOD, BAD = b'{"hours": 7}', b'{"hours": "x"}'
 
 def metrics(address):
     """{name with labels: value} and the text."""
-    with urllib.request.urlopen(f"{address}/metrics", timeout=30) as answer:
+    with urllib.request.urlopen(f"{address}/metrics", timeout=120) as answer:
         text = answer.read().decode()
     return {name: float(value) for name, value in re.findall(r"^(passfail_[^ ]+) (.*)$", text, re.M)}, text
 
@@ -87,7 +87,7 @@ def test_drift_and_metrics_have_the_rows_of_all_workers_at_once(models, worker_c
             until(
                 lambda rows=rows: metrics(address)[0]["passfail_drift_rows"] == rows
             )  # a row is noted after its response
-            with urllib.request.urlopen(f"{address}/drift", timeout=30) as answer:
+            with urllib.request.urlopen(f"{address}/drift", timeout=120) as answer:
                 assert json.load(answer)["rows"] == rows
 
 

@@ -49,7 +49,7 @@ def test_serves_from_the_locked_set_alone(models, version):
         refused, problem = post(f"http://127.0.0.1:{port}", b'{"gre": 800, "gpa": "4", "rank": true}')
     finally:
         process.terminate()
-        process.communicate(timeout=40)
+        process.communicate(timeout=120)
     assert status == 200
     assert json.loads(body)["probability"] == pytest.approx(0.7384082459801913, rel=1e-15)
     assert (refused, len(json.loads(problem)["errors"])) == (422, 2)

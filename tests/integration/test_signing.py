@@ -176,7 +176,7 @@ def test_the_service_does_not_start_and_says_so(signed, keys):
     (signed / "manifest.json.sig").unlink()
     process = start(signed.parent.parent, SIGNED_BY=str(keys / "ours.pub"), WEB_CONCURRENCY="1")
 
-    said, _ = process.communicate(timeout=60)
+    said, _ = process.communicate(timeout=120)
 
     assert process.returncode == 3, said
     assert "passfail can't start: " in said

@@ -160,7 +160,7 @@ def test_the_shadow_ends_with_its_model(home):
 
     one.look()
 
-    thread.join(timeout=30)
+    thread.join(timeout=120)
     assert not thread.is_alive()
     assert first.shadow.checked_rows == 1
     assert sorted(one.kept) == [3, 4, 5]
@@ -179,7 +179,7 @@ def test_the_shadow_ends_with_a_model_that_is_opened_anew(home, served):
 
     one.look()
 
-    thread.join(timeout=30)
+    thread.join(timeout=120)
     assert not thread.is_alive()
     assert one.kept[1] is not first
     assert not one.refused
@@ -305,7 +305,7 @@ def test_a_clock_that_steps_changes_nothing(home, tmp_path):
         with urllib.request.urlopen(f"{address}/metrics") as answer:
             spent = re.findall(r"^passfail_request_duration_seconds_sum.* (.*)$", answer.read().decode(), re.M)
         process.terminate()
-        output, _ = process.communicate(timeout=40)
+        output, _ = process.communicate(timeout=120)
 
     assert all(0 <= float(seconds) < 60 for seconds in spent)
     assert spent

@@ -121,6 +121,6 @@ def test_each_panels_query_gives_a_series_beside_a_loaded_service(models, tmp_pa
 def series(port, expr):
     """The values that a panel shows at present, but NaN."""
     query = urllib.parse.quote(expr.replace("$__rate_interval", "1m"))
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/query?query={query}", timeout=20) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/query?query={query}", timeout=120) as answer:
         found = json.load(answer)["data"]["result"]
     return [one for one in found if one["value"][1] != "NaN"]

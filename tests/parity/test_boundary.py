@@ -41,7 +41,7 @@ def edge(manifest, n):
 
 def ask(address, manifest, x):
     """(verdict, stable), bool (n,) each, of the rows x in V2's binary tensors."""
-    connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=60)
+    connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=120)
     answers = []
     with contextlib.closing(connection):
         for start in range(0, len(x), REQUEST):

@@ -55,7 +55,7 @@ def test_probabilities_never_fall_on_neighbouring_floats(models, runtime):
 
 
 @given(st.data())
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_a_row_alone_answers_as_among_others(models, runtime, data):
     _, runtimes = opened_once(models)
     numbers = st.floats(-1e6, 1e6)

@@ -112,14 +112,14 @@ class Terminal:
         """End what runs in the background."""
         for process in self.running:
             os.killpg(process.pid, signal.SIGTERM)
-            process.wait(timeout=60)
+            process.wait(timeout=120)
         self.running.clear()
 
     def _wait(self) -> None:
         def ready() -> bool:
             if self.running[-1].poll() is not None:
                 raise AssertionError(f"it ended with status {self.running[-1].returncode}")
-            return urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health/ready", timeout=5).close() is None
+            return urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health/ready", timeout=120).close() is None
 
         until(ready, 120)
 

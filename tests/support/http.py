@@ -12,7 +12,7 @@ NEVER_SAME = {"date", "connection", "keep-alive", "server"}  # the hour, and the
 
 def ask(address, sent):
     """(status, headers, body) of the answer to these raw bytes."""
-    with socket.create_connection(address, timeout=30) as connection:
+    with socket.create_connection(address, timeout=120) as connection:
         connection.sendall(sent)
         return read(connection, sent.startswith(b"HEAD"))
 

@@ -94,7 +94,7 @@ class Pod:
             time.sleep(max(0.0, began + (tried + 1) * probe["periodSeconds"] - time.monotonic()))
         else:
             raise AssertionError(f"the startup probe failed {probe['failureThreshold']} times")
-        until(lambda: self.probe("readinessProbe"), 30, self.container["readinessProbe"]["periodSeconds"])
+        until(lambda: self.probe("readinessProbe"), 120, self.container["readinessProbe"]["periodSeconds"])
         return time.monotonic() - began
 
     def stop(self) -> tuple[float, int]:

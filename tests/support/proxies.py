@@ -34,7 +34,7 @@ def program(name):
 
 def ask(port, path="/predict", body=ROW):
     """(status, body) of an answer on a connection of its own; a GET without a body."""
-    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) as connection:
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=120)) as connection:
         connection.request("GET" if body is None else "POST", path, body, KIND)
         response = connection.getresponse()
         return response.status, response.read()
@@ -45,12 +45,12 @@ def running(port, ready, *command):
     """A proxy that answers on a port, by GET at the path `ready`."""
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
-        until(lambda: process.poll() is not None or ask(port, ready, None)[0] == 200, 30)
+        until(lambda: process.poll() is not None or ask(port, ready, None)[0] == 200)
         assert process.poll() is None, process.stdout.read()
         yield process
     finally:
         process.terminate()
-        process.communicate(timeout=10)
+        process.communicate(timeout=120)
 
 
 @pytest.fixture

@@ -54,16 +54,16 @@ def service(models, **environ):
 
 def stop(process):
     process.terminate()
-    process.communicate(timeout=40)
+    process.communicate(timeout=120)
 
 
-def wait(address, process, seconds=60):
+def wait(address, process, seconds=120):
     """Wait until the service is ready; fail with its output if it stops first."""
 
     def ready():
         if process.poll() is not None:
             raise AssertionError(f"the service stopped: {process.stdout.read()}")
-        urllib.request.urlopen(f"{address}/health/ready", timeout=5).close()
+        urllib.request.urlopen(f"{address}/health/ready", timeout=120).close()
         return True
 
     until(ready, seconds)
@@ -73,7 +73,7 @@ def post(address, body, content_type="application/json"):
     """(status, body) of POST /predict."""
     request = urllib.request.Request(f"{address}/predict", body, {"Content-Type": content_type})
     try:
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=120) as answer:
             return answer.status, answer.read()
     except urllib.error.HTTPError as error:
         with error:

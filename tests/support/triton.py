@@ -99,7 +99,7 @@ def _wait(ready, process, log):
     deadline = time.monotonic() + SECONDS
     while True:
         with contextlib.suppress(OSError):
-            return urllib.request.urlopen(ready, timeout=5).close()
+            return urllib.request.urlopen(ready, timeout=120).close()
         if process.poll() is not None or time.monotonic() > deadline:
             log.seek(0)
             said = [line for line in log if "failed to load" in line or line.startswith("error: ")] or [""]
@@ -113,7 +113,7 @@ def _infer(address, x):
     head = json.dumps({"inputs": [tensor]}).encode()
     request = urllib.request.Request(address, head + body, {"Inference-Header-Content-Length": str(len(head))})
     try:
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=120) as answer:
             outputs = {output["name"]: output["data"] for output in json.load(answer)["outputs"]}
     except urllib.error.HTTPError as error:
         with error:

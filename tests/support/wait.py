@@ -8,7 +8,7 @@ Found = TypeVar("Found")
 
 
 def until(
-    condition: Callable[[], Found], seconds: float = 60, every: float = 0.02, why: Callable[[], object] = str
+    condition: Callable[[], Found], seconds: float = 120, every: float = 0.02, why: Callable[[], object] = str
 ) -> Found:
     """Return what `condition` returns once that is true; an OSError means not yet.
 

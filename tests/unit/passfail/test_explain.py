@@ -24,7 +24,7 @@ def moved(model, row, index, value):
 
 
 @given(cases())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_what_flips_a_verdict_flips_it_and_the_number_before_does_not(case):
     model, x, logit = case
     for row, verdict, found in zip(x, model.verdict(logit), explain(model, x, logit), strict=True):
@@ -54,7 +54,7 @@ def test_what_flips_a_verdict_flips_it_and_the_number_before_does_not(case):
 
 
 @given(cases())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_contributions_add_up_to_the_logit(case):
     model, x, logit = case
     manifest = model.manifest
@@ -79,7 +79,7 @@ def test_contributions_add_up_to_the_logit(case):
 
 
 @given(cases(hidden=True))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_a_hidden_layers_flips_flip_and_stay_in_range(case):
     model, x, logit = case
     for row, verdict, found in zip(x, model.verdict(logit), explain(model, x, logit), strict=True):

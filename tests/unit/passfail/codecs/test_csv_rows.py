@@ -89,7 +89,7 @@ def read(function, *arguments):
 
 
 @given(st.data())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_both_ways_of_reading_agree(decoders, data):
     decoder = data.draw(st.sampled_from(decoders))
     text = data.draw(tables(decoder.columns))

@@ -79,7 +79,7 @@ PIECES = st.sampled_from(
 
 
 @given(st.lists(PIECES, min_size=1, max_size=8), st.sampled_from([b"[", b"{", b""]))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_nothing_repeated_takes_long(decoders, pieces, start):
     piece = b"".join(pieces)
     body = start + piece * (SIZE // 4 // len(piece))

@@ -23,7 +23,7 @@ def _short(monkeypatch):
 
 @given(st.lists(ELEMENTS, max_size=8), st.sampled_from([",", ", ", " ,\n"]), st.booleans())
 @example([{"},": '"'}, {'\\\\"},{': "\\\\"}], ",", False)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_the_pieces_of_an_array_are_its_elements(elements, separator, ascii_only):
     """Whatever stands in their texts."""
     body = json.dumps(elements, ensure_ascii=ascii_only, separators=(separator, ":")).encode()

@@ -35,7 +35,7 @@ def exact(manifest, row):
 
 
 @given(cases(), st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_a_stable_verdict_is_the_exact_one(case, data):
     """The rows are random, or moved to within a few floats of the threshold."""
     model, x, _ = case
@@ -108,7 +108,7 @@ def test_the_band_is_a_few_roundings_wide(models):
 
 
 @given(cases(hidden=True))
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 def test_for_a_hidden_layer_it_is_not_known(case):
     model, x, logit = case
 
@@ -116,7 +116,7 @@ def test_for_a_hidden_layer_it_is_not_known(case):
 
 
 @pytest.mark.parametrize("link", LINKS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.one_of(st.floats(1e-12, 1 - 1e-12), st.floats(0.99, 0.9999), st.floats(0.4999, 0.5001)))
 def test_a_thresholds_score_is_as_exact_as_the_band_says(link, threshold):
     with mpmath.workdps(40):

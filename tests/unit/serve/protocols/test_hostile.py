@@ -63,7 +63,7 @@ def answered(models):
 
 
 @given(st.sampled_from(sorted(PLACES)), st.sampled_from(sorted(SHAPES)))
-@settings(max_examples=10, deadline=None)  # each body has 16 MB; the heavy test below has every pair
+@settings(max_examples=10)  # each body has 16 MB; the heavy test below has every pair
 def test_no_place_of_a_body_holds_the_lock_for_long(answered, place, shape):
     check(answered, place, shape)
 

@@ -295,7 +295,7 @@ ROWS = st.fixed_dictionaries(
 
 
 @given(ROWS | st.lists(ROWS, max_size=3) | JSON_VALUES)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_the_two_decoders_agree(models, document):
     """Whatever the fast decoder refuses, the slow one has a reason for, and the other way round."""
     manifest = decode((models / "admissions" / "1" / "manifest.json").read_bytes())

@@ -112,7 +112,7 @@ def test_rows_are_kept_only_where_told_and_not_without_end(shadowed, caplog, tmp
 def test_a_full_queue_drops_and_never_waits(shadowed):
     shadow, gate = shadowed.service.served.shadow, threading.Event()
     right = shadow._model.runtime
-    shadow._model = replace(shadow._model, runtime=lambda x: gate.wait(30) and right(x))
+    shadow._model = replace(shadow._model, runtime=lambda x: gate.wait(120) and right(x))
     served = shadowed.test_client()
 
     for _ in range(WAITING + 10):

@@ -42,7 +42,7 @@ many = pytest.mark.parametrize("examples", [12, pytest.param(400, marks=pytest.m
 def check(examples, strategy, holds):
     """Run a property on so many drawn tables, the same at every run."""
     slow = [HealthCheck.too_slow, HealthCheck.filter_too_much]
-    run = settings(max_examples=examples, derandomize=True, deadline=None, suppress_health_check=slow)
+    run = settings(max_examples=examples, suppress_health_check=slow)
     run(given(strategy)(lambda drawn: holds(*drawn)))()
 
 

@@ -31,7 +31,7 @@ EXACT = {
     "cauchit": lambda z: mpmath.acot(-z) / mpmath.pi if z < 0 else 1 - mpmath.acot(z) / mpmath.pi,
 }
 every_link = pytest.mark.parametrize("link", LINKS)
-some = settings(max_examples=60, deadline=None)
+some = settings(max_examples=60)
 scores = st.floats(-30, 30)
 
 

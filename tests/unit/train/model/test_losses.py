@@ -74,7 +74,7 @@ def test_torchs_and_those_of_the_score(name):
 
 
 @pytest.mark.parametrize("name", LOSSES)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(z=st.floats(-9, 9).filter(lambda z: min(abs(z - kink) for kink in (-1, 0, 1)) > 1e-3), y=st.sampled_from([0, 1]))
 def test_gradient_and_second_derivative_are_the_formulas(name, z, y):
     """Autograd's derivatives, compared with the formula's in 40 digits, away from its kinks."""

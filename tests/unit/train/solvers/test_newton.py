@@ -49,7 +49,7 @@ def raw(result):
 
 
 @every_link
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.floats(-1.5, 1.5), min_size=4, max_size=4), st.integers(0, 9))
 def test_sums_are_autograds(link, values, seed):
     """One pass gives gradient, curvature and its expectation, the information."""
