@@ -110,14 +110,12 @@ def index() -> Response:
     service = _service()
     recorder: Recorder = current_app.extensions["recorder"]
     manifest = service.served.model.manifest
-    card = _exported(manifest, "MODEL_CARD.md")
     pairs = list(request.args.items(multi=True))
     return _answered(
         "index.html",
         pairs or list(_middle(manifest).items()),
         traffic=bool(pairs),
         drift=recorder.drift.report(manifest),
-        card=card and card.decode().split("---\n", 2)[-1],  # without the front matter, which is for programs
         report="report.html" in manifest.files,
         module=MODULE in manifest.files,
         metrics=service.config.metrics_port is None,

@@ -87,7 +87,7 @@ def wrong_table(page: Page) -> None:
 
 
 def opened(page: Page) -> None:
-    """The proof and the model card, unfolded."""
+    """All that folds, unfolded."""
     row(page)
     page.evaluate("document.querySelectorAll('details').forEach((one) => (one.open = true))")
 
@@ -136,9 +136,10 @@ def show(browser: Browser, address: str, state: str, scheme: str, width: int, he
     page = context.new_page()
     page.goto(f"{address}{path}")
     prepare(page)
-    page.evaluate(
-        "scrollTo(0, 0), Promise.allSettled(document.getAnimations().map((one) => one.finished)).then(() => {})"
-    )
+    page.evaluate("""() => {
+        scrollTo({ top: 0, behavior: "instant" });
+        return Promise.allSettled(document.getAnimations().map((one) => one.finished)).then(() => {});
+    }""")
     return page
 
 

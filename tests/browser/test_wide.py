@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support.webpage import answered, cut_texts
+from tests.support.webpage import answered, choose, cut_texts, saved
 from tests.support.wide import LEVELS, LONG, NAMES
 
 
@@ -90,6 +90,14 @@ def test_the_verdict_stays_in_sight(page):
         page.get_by_label(field, exact=True).scroll_into_view_if_needed()
         box = page.locator("#label").bounding_box()
         assert 0 <= box["y"] < page.viewport_size["height"] - box["height"], field
+
+
+@pytest.mark.parametrize("page", [(1280, 800), (390, 844)], ids=["desk", "phone"], indirect=True)
+def test_the_answers_to_a_file_of_many_columns_are_in_sight(page, tmp_path):
+    choose(page, saved(page, tmp_path, "#sample").read_text())
+
+    box = page.locator("#rows td.ours").first.bounding_box()
+    assert box["x"] + box["width"] <= page.viewport_size["width"]
 
 
 @pytest.mark.parametrize("page", [(390, 844)], ids=["phone"], indirect=True)

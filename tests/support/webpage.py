@@ -78,7 +78,7 @@ def cut_texts(page: Page) -> list[str]:
     A table that scrolls is none.
     """
     found: list[str] = page.evaluate(
-        """() => [...[...document.querySelectorAll("main *")].filter((one) => !one.closest(".wide, svg, select, .aside")
+        """() => [...[...document.querySelectorAll("main *")].filter((one) => !one.closest(".wide, svg, .aside")
         && one.checkVisibility() && one.scrollWidth > one.clientWidth + 1 && one.clientWidth > 0
         && getComputedStyle(one).overflowX !== "visible"),
         ...[...document.querySelectorAll("svg text")].filter((one) => {

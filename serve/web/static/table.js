@@ -145,7 +145,7 @@ async function answerTable(manifest, file, signal) {
     for (const record of records.take(text, last)) {
       if (!table.header) readHeader(table, record.cells);
       else {
-        if (separator === ";") record.cells = record.cells.map((cell) => (/^\s*[+-]?\d+,\d+\s*$/.test(cell) ? cell.replace(",", ".") : cell));
+        if (separator !== ",") record.cells = record.cells.map((cell) => (/^\s*[+-]?\d+,\d+\s*$/.test(cell) ? cell.replace(",", ".") : cell));
         slice.push(record);
         size += record.cells.reduce((sum, cell) => sum + cell.length + 3, 0);
         if (slice.length >= limits.rows || size >= limits.bytes) await send();
@@ -257,8 +257,8 @@ const KINDS = { yes: (record) => record.positive, no: (record) => record.positiv
 
 // The rows that the filter lets through, in the order of a column: the file's own, or a column's, numbers by size.
 function fill(table, kind, order, draw) {
-  const { header, added } = table, titles = ["line", ...header, ...(kind === "error" ? [] : [added[1], added[2]])];
-  const cells = ({ line: at, cells: own, answer }) => [String(at), ...header.map((_, index) => own[index] ?? ""), answer[1], answer[2]];
+  const { header, added } = table, titles = ["line", ...header, ...(kind === "error" ? [] : [added[2]])];
+  const cells = ({ line: at, cells: own, answer }) => [String(at), ...header.map((_, index) => own[index] ?? ""), answer[2]];
   const compare = (a, b) => Number(a) - Number(b) || a.localeCompare(b);
   const rows = table.kept.filter(KINDS[kind]);
   if (order.column !== null) rows.sort((a, b) => compare(cells(a)[order.column], cells(b)[order.column]) * (order.down ? -1 : 1));
@@ -270,16 +270,16 @@ function fill(table, kind, order, draw) {
       draw();
       get("rows").querySelectorAll("th button")[at].focus();
     });
-    return element("th", { scope: "col", ...sorted(at) }, button);
+    return element("th", { scope: "col", ...(at > header.length ? { class: "ours" } : {}), ...sorted(at) }, button);
   });
   get("shown").textContent = rows.length > SHOWN ? `${SHOWN} of ${counted(rows.length)}` : counted(rows.length);
-  const body = rows.slice(0, SHOWN).map((record) => (record.error ? faulty(record, table, titles.length) : answered(cells(record))));
+  const body = rows.slice(0, SHOWN).map((record) => (record.error ? faulty(record, table, titles.length) : answered(cells(record), record.answer[1])));
   get("rows").replaceChildren(element("table", {}, element("thead", {}, element("tr", {}, ...heads)), element("tbody", {}, ...body)));
 }
 
-function answered(cells) {
-  const own = cells.slice(1, -2).map((cell) => element("td", {}, cell));
-  return element("tr", {}, element("th", { scope: "row" }, cells[0]), ...own, element("td", { class: "ours" }, cells.at(-2)), element("td", { class: "ours number" }, Number(cells.at(-1)).toFixed(4)));
+function answered(cells, label) {
+  const own = cells.slice(1, -1).map((cell) => element("td", {}, cell));
+  return element("tr", {}, element("th", { scope: "row" }, cells[0]), ...own, element("td", { class: "ours number" }, `${label} ${Number(cells.at(-1)).toFixed(4)}`));
 }
 
 // A row with each fault at its cell, or at the line's number if the whole row is at fault.

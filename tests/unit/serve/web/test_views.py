@@ -247,15 +247,15 @@ def test_every_link_leads_somewhere(models, metrics_port):
             assert answer.status_code == 200
 
 
-def test_card_that_was_altered_is_not_shown(models, tmp_path):
+def test_a_report_that_was_altered_is_not_shown(models, tmp_path):
     shutil.copytree(models / "admissions", tmp_path / "admissions")
     page = create_app(Config(models=tmp_path, model_name="admissions")).test_client()
-    assert "Limits of use" in page.get("/").text
+    assert "Limits of use" in page.get("/report").text
 
-    with open(tmp_path / "admissions" / "1" / "MODEL_CARD.md", "ab") as card:
-        card.write(b".")
+    with open(tmp_path / "admissions" / "1" / "report.html", "ab") as report:
+        report.write(b".")
 
-    assert "Limits of use" not in page.get("/").text
+    assert page.get("/report").status_code == 404
     assert json.loads(page.get("/model").data)["name"] == "admissions"
 
 
