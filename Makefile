@@ -112,7 +112,7 @@ test-unit: $(VENV)/test ## run the unit tests alone: no process, no network, und
 	@$(PYTEST) -m "not heavy" tests/unit -n auto --maxprocesses 8 --durations 10 $(ARGS)
 
 .PHONY: test-engines
-test-engines: $(VENV)/test $(addprefix $(VENV)-,web/installed typescript/installed mlflow/engine spark/engine ray/engine generator/engine) ## test an export in databases, Node, Chromium, scikit-learn, MLflow, Spark, Ray; and generated clients
+test-engines: $(VENV)/test $(addprefix $(VENV)-,web/installed typescript/installed mlflow/engine spark/engine spark35/engine ray/engine generator/engine) ## test an export in databases, Node, Chromium, scikit-learn, MLflow, Spark, Ray; and generated clients
 	@$(PIP) -r requirements/engines.txt && $(PYTEST) -m engines tests/engines
 
 .PHONY: test-docker

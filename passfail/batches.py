@@ -5,26 +5,20 @@ that the service would refuse gets its error in the column `error`; the other ro
 """
 
 import math
-import tempfile
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from passfail import manifest as contract
 from passfail.arrays import Bools, Floats, Ints
 from passfail.codecs.answers import TYPES, added, names
 from passfail.columns import Column, Columns, InvalidValue, invalid
 from passfail.errors import ConfigError, NonFiniteLogit, Problem
 from passfail.explain import NO_SUM, contributions
 from passfail.frames import number
-from passfail.loading import open_model
 from passfail.model import Model, Outside
-from passfail.repository import locate, read_manifest, read_verified
 
 ERROR = "error"  # the column with the reason why a row was refused
 TEXT = pa.string()
@@ -247,35 +241,3 @@ def problems(refused: Refused, before: int = 0) -> list[Problem]:
 def array(column: pa.ChunkedArray) -> pa.Array:
     """A table's column as one array."""
     return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks or [pa.array([], column.type)])
-
-
-class Export:
-    """An export's files as bytes, to send to other processes.
-
-    Each process verifies them, and opens the model once.
-    """
-
-    def __init__(self, files: Mapping[str, bytes]) -> None:
-        self._files = tuple(files.items())
-
-    @classmethod
-    def read(cls, path: str | Path, version: int | None = None) -> "Export":
-        """Read an export, given as `passfail.load` takes it, and verify it. Raises StartupError."""
-        folder = locate(Path(path), version)
-        manifest = read_manifest(folder)
-        return cls({contract.FILENAME: manifest.encode(), **read_verified(folder, manifest)})
-
-    def open(self) -> Model:
-        """The model; the first call verifies and certifies it in this process. Raises StartupError."""
-        return _opened(self._files)
-
-
-@lru_cache(4)
-def _opened(files: tuple[tuple[str, bytes], ...]) -> Model:
-    manifest = contract.decode(dict(files)[contract.FILENAME])
-    with tempfile.TemporaryDirectory() as folder:
-        home = Path(folder) / manifest.name / str(manifest.version)
-        home.mkdir(parents=True)
-        for name, data in files:
-            (home / Path(name).name).write_bytes(data)
-        return open_model(home)

@@ -7,7 +7,8 @@ import dask.dataframe as dd
 import pandas
 import pyarrow as pa
 
-from passfail.batches import Export, Scorer
+from passfail.batches import Scorer
+from passfail.loading import load
 
 
 def score(frame: dd.DataFrame, path: str | Path, version: int | None = None, explained: bool = False) -> dd.DataFrame:
@@ -24,11 +25,11 @@ def score(frame: dd.DataFrame, path: str | Path, version: int | None = None, exp
     ------
     StartupError : the export must not be used.
     """
-    export = Export.read(path, version)
-    return frame.map_partitions(_answered, export, explained, meta=_answered(frame._meta, export, explained))
+    model = load(path, version)
 
+    def answered(part: pandas.DataFrame) -> Any:
+        table = Scorer(model, explained=explained)(pa.Table.from_pandas(part, preserve_index=False))
+        answers = table.drop_columns([str(name) for name in part.columns]).to_pandas(types_mapper=pandas.ArrowDtype)
+        return pandas.concat([part, answers.set_axis(part.index)], axis=1)
 
-def _answered(part: pandas.DataFrame, export: Export, explained: bool) -> Any:
-    table = Scorer(export.open(), explained=explained)(pa.Table.from_pandas(part, preserve_index=False))
-    answers = table.drop_columns([str(name) for name in part.columns]).to_pandas(types_mapper=pandas.ArrowDtype)
-    return pandas.concat([part, answers.set_axis(part.index)], axis=1)
+    return frame.map_partitions(answered, meta=answered(frame._meta))

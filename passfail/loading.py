@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import msgspec
@@ -11,10 +12,10 @@ from passfail import signing
 from passfail.codecs import codecs
 from passfail.errors import CertificateError, IntegrityError, RequestError
 from passfail.links import LINKS
-from passfail.manifest import Manifest
+from passfail.manifest import Manifest, decode
 from passfail.model import Model
 from passfail.proof import certificate
-from passfail.repository import locate, read_manifest, read_verified
+from passfail.repository import locate, read_manifest, read_verified, verified
 from passfail.runtimes import MODEL_FILES, Runtime, load_runtime
 from passfail.signing import PublicKey
 
@@ -61,25 +62,44 @@ def open_models(folder: Path, runtimes: Sequence[str], signed_by: PublicKey | No
     """Open one export on several runtimes; verify its files once. Raises StartupError."""
     manifest = read_manifest(folder, signed_by)
     files = read_verified(folder, manifest)
-    return [Model(manifest, _start(folder, manifest, files, name)) for name in runtimes]
+    return [_start(folder, manifest, files, name) for name in runtimes]
 
 
-def _start(folder: Path, manifest: Manifest, files: Mapping[str, bytes], name: str) -> Runtime:
+@lru_cache(4)
+def received(text: bytes, runtime: str, data: bytes) -> Model:
+    """Open a model that another process sent; a process verifies and certifies it once.
+
+    Parameters
+    ----------
+    text : the bytes of manifest.json.
+    data : the bytes of the runtime's model file.
+
+    Raises
+    ------
+    StartupError : the export must not be used; one line gives the reason.
+    """
+    manifest = decode(text)
+    verified(manifest, MODEL_FILES[runtime], data, manifest.name)
+    return _start(Path(manifest.name, str(manifest.version)), manifest, {MODEL_FILES[runtime]: data}, runtime)
+
+
+def _start(folder: Path, manifest: Manifest, files: Mapping[str, bytes], name: str) -> Model:
     """Start a runtime, and check its answers by the recorded examples and the certificate."""
     try:
-        runtime = load_runtime(name, files[MODEL_FILES[name]])
+        source = name, files[MODEL_FILES[name]]
+        runtime = load_runtime(*source)
     except IntegrityError as error:  # the bytes are verified: this engine is too old or too new for them
         raise IntegrityError(f"{folder}: {error}") from error
     began = time.perf_counter()
     try:
         replay(manifest, runtime)
-        model = Model(manifest, runtime)
+        model = Model(manifest, runtime, source)
         certificate.certify(name, runtime, model.verdict, manifest, model.stable)
     except CertificateError as error:
         raise CertificateError(f"{folder}: {error}") from error
     took = 1000 * (time.perf_counter() - began)
     LOG.info("%s answers on %s as it was certified, shown in %.0f ms", folder, name, took)
-    return runtime
+    return model
 
 
 def replay(manifest: Manifest, runtime: Runtime) -> None:

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pandas
 
-from passfail.batches import Export
 from passfail.codecs.answers import names
+from passfail.loading import received
 from passfail.manifest import FILENAME, decode
 from passfail.model import Model
+from passfail.repository import read_verified
 
 
 class PyFunc:
@@ -29,5 +30,4 @@ def _load_pyfunc(path: str) -> PyFunc:
     """Open an export, whose folder a registry may have moved. Raises StartupError."""
     folder = Path(path)
     text = (folder / FILENAME).read_bytes()
-    files = {name: (folder / name).read_bytes() for name in decode(text).files}
-    return PyFunc(Export({FILENAME: text, **files}).open())
+    return PyFunc(received(text, "onnx", read_verified(folder, decode(text))["model.onnx"]))

@@ -2,12 +2,12 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import compress
 from math import inf, isfinite
 from operator import gt, lt
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from passfail.explain import Explanation, explain
 from passfail.frames import matrix
 from passfail.intervals import Intervals
 from passfail.manifest import Manifest
+from passfail.notebook import card
 from passfail.proof.rounding import Stability
 from passfail.runtimes import Runtime
 
@@ -66,10 +67,28 @@ class Predictions(NamedTuple):
 
 @dataclass(frozen=True)
 class Model:
-    """An exported model, open on one runtime."""
+    """An exported model, open on one runtime.
+
+    Attributes
+    ----------
+    source : the runtime's name and the bytes of its model file, which let another process open the model.
+    """
 
     manifest: Manifest
     runtime: Runtime
+    source: tuple[str, bytes] | None = field(default=None, compare=False)
+
+    def __reduce__(self) -> Any:
+        """Travel as bytes, which `passfail.loading.received` verifies and certifies."""
+        from passfail.loading import received
+
+        return (received, (self.manifest.encode(), *self.source)) if self.source else super().__reduce__()
+
+    def __repr__(self) -> str:
+        return f"<Model {self.manifest.name}/{self.manifest.version}>"
+
+    def _repr_html_(self) -> str:
+        return card(self.manifest, f"/{self.manifest.version}")
 
     def predict(self, rows: object, interval: bool = False) -> Predictions:
         """Answer rows with the service's rule for each column, and with the same bits.

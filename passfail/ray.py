@@ -7,13 +7,15 @@ import pyarrow as pa
 from ray.data import Dataset
 
 from passfail import batches
+from passfail.loading import load
+from passfail.model import Model
 
 
 class Scorer:
-    """A callable class for `Dataset.map_batches`; each actor opens the export once."""
+    """A callable class for `Dataset.map_batches`; each actor opens the model once."""
 
-    def __init__(self, export: batches.Export, explained: bool = False) -> None:
-        self._score = batches.Scorer(export.open(), explained=explained)
+    def __init__(self, model: Model, explained: bool = False) -> None:
+        self._score = batches.Scorer(model, explained=explained)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         return self._score(batch)
@@ -36,5 +38,5 @@ def score(
     ------
     StartupError : the export must not be used.
     """
-    export = batches.Export.read(path, version)
-    return dataset.map_batches(Scorer, fn_constructor_args=(export, explained), batch_format="pyarrow", **options)
+    arguments = load(path, version), explained
+    return dataset.map_batches(Scorer, fn_constructor_args=arguments, batch_format="pyarrow", **options)

@@ -162,9 +162,14 @@ def read_file(folder: Path, manifest: Manifest, name: str) -> bytes:
         found = read_bounded(path, manifest.files[name].bytes)
     except OSError as error:
         raise IntegrityError(f"{path}: can't be read: {error.strerror}") from error
-    if hashlib.sha256(found).hexdigest() != manifest.files[name].sha256:
+    return verified(manifest, name, found, path)
+
+
+def verified(manifest: Manifest, name: str, data: bytes, path: Path | str) -> bytes:
+    """The bytes of a file, not altered since the export. Raises IntegrityError with `path`."""
+    if hashlib.sha256(data).hexdigest() != manifest.files[name].sha256:
         raise IntegrityError(f"{path}: not the file that was exported (its SHA-256 differs): export again")
-    return found
+    return data
 
 
 def _exported(models: Path) -> list[str]:

@@ -70,7 +70,7 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sciki
         return whole if (whole == numbers).all() else numbers
 
     def __sklearn_clone__(self) -> "Classifier":
-        return self
+        return Classifier(self.model)
 
     def __sklearn_is_fitted__(self) -> bool:
         return True

@@ -1,12 +1,12 @@
 """A model that was fitted in Python: the content of a checkpoint, to inspect and to publish."""
 
 from collections.abc import Callable
-from html import escape
 from pathlib import Path
 from typing import NamedTuple
 
 from passfail.manifest import Manifest
 from passfail.measurements import Coefficient, Metrics
+from passfail.notebook import card
 from train.export.checkpoint import Description, Kept
 from train.model.logistic import LogisticModel
 
@@ -39,20 +39,4 @@ class Fitted(NamedTuple):
         return export(self.description, self.model, self.kept, Path(models), sign)
 
     def _repr_html_(self) -> str:
-        """A card for notebooks."""
-        described, training, found = self.description, self.description.training, self.metrics
-        where = "held-out rows" if training.held_out else "all rows"
-        rows = [(c.term, *map(_number, (c.estimate, c.lower, c.upper, c.p))) for c in self.coefficients]
-        cells = "".join(f"<tr><td>{'</td><td>'.join(map(escape, row))}</td></tr>" for row in rows)
-        head = "<tr><th>term</th><th>estimate</th><th>lower</th><th>upper</th><th>p</th></tr>"
-        return (
-            f"<h4>{escape(described.name)}: {escape(described.target.name)} = {escape(described.target.values[1])}</h4>"
-            f"<p>{training.rows} rows, {training.positives} positive. On {where}: log loss {found.log_loss:.4f}, "
-            f"AUC {found.auc:.4f}, accuracy {found.accuracy:.4f} at the threshold {described.threshold:.6g}.</p>"
-            + (f"<table>{head}{cells}</table>" if rows else "")
-            + "".join(f"<p>Warning: {escape(warning)}</p>" for warning in training.warnings)
-        )
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4g}"
+        return card(self.description)

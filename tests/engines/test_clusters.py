@@ -16,9 +16,9 @@ pytestmark = pytest.mark.engines
 ROWS = 1_000_000
 
 
-@pytest.mark.parametrize("engine", ["spark", "ray", "dask"])
+@pytest.mark.parametrize("engine", ["spark", "spark35", "ray", "dask"])
 def test_a_million_rows_have_the_bits_of_the_model(models: Path, tmp_path: Path, engine: str) -> None:
-    python = ROOT / f".venv-{'spark' if engine == 'spark' else 'ray'}" / "bin" / "python"
+    python = ROOT / f".venv-{'ray' if engine == 'dask' else engine}" / "bin" / "python"
     if not python.exists():
         pytest.skip(f"{engine} is not installed (make test-engines): it is NOT tested")
     draw = np.random.default_rng(1)
@@ -29,7 +29,7 @@ def test_a_million_rows_have_the_bits_of_the_model(models: Path, tmp_path: Path,
     environ = {**os.environ, "PYTHONPATH": str(ROOT), "PYSPARK_PYTHON": str(python), "RAY_USAGE_STATS_ENABLED": "0"}
     arguments = [models / "admissions", tmp_path / "rows.parquet", tmp_path / "out"]
 
-    command = [python, "-m", "tests.support.clusters", engine, *arguments]
+    command = [python, "-m", "tests.support.clusters", engine.removesuffix("35"), *arguments]
     done = subprocess.run(list(map(str, command)), cwd=ROOT, env=environ, capture_output=True, text=True, timeout=1200)
 
     assert done.returncode == 0, done.stderr[-3000:]

@@ -3,6 +3,7 @@
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from passfail.batches import Export, Scorer
+from passfail.batches import Scorer
 from passfail.errors import IntegrityError, InvalidInstance
 from passfail.loading import load
 from passfail.model import Model
@@ -76,19 +77,19 @@ def test_a_bad_row_carries_its_error_and_strict_names_it(
     assert raised.value.problems[0].pointer == ("row 1" if "overflows" in error else f"row 1, {column}")
 
 
-def test_an_export_travels_as_bytes_and_is_opened_once(models: Path, model: Model) -> None:
-    sent = pickle.dumps(Export.read(models / "admissions"))
-    arrived = pickle.loads(sent)
+def test_a_model_travels_as_bytes_and_is_opened_once(model: Model) -> None:
+    arrived = pickle.loads(pickle.dumps(model))
 
-    assert arrived.open() is pickle.loads(sent).open()
-    assert arrived.open().manifest == model.manifest
+    assert arrived is pickle.loads(pickle.dumps(arrived))
+    assert arrived.manifest == model.manifest
+    assert arrived.predict(COLUMNS).logit.tobytes() == model.predict(COLUMNS).logit.tobytes()
 
 
-def test_an_export_that_was_altered_on_the_way_is_refused(models: Path) -> None:
-    export = Export.read(models / "admissions")
-    files = dict(export._files)
-    with pytest.raises(IntegrityError, match="not the file that was exported"):
-        Export({**files, "model.onnx": files["model.onnx"][:-1] + b"?"}).open()
+def test_a_model_that_was_altered_on_the_way_is_refused(model: Model) -> None:
+    assert model.source
+    name, data = model.source
+    with pytest.raises(IntegrityError, match="admissions: not the file that was exported"):
+        pickle.loads(pickle.dumps(replace(model, source=(name, data[:-1] + b"?"))))
 
 
 def test_pandas_is_not_imported_where_it_is_installed(models: Path, tmp_path: Path) -> None:
