@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 from bench import disks
@@ -24,13 +25,17 @@ def clock_jumps(system: Processes) -> str:
     """Set the services' clock ten years forward, then ten years back, then right."""
     seen = []
     for years in (10, -10, 0):
+        wanted = time.time() + years * 365.25 * 86400
         set_clock(system.clock, years * 365.25 * 86400)
-        time.sleep(1)
-        with urllib.request.urlopen(f"http://127.0.0.1:{system.services['asgi'].port}/health/live") as answer:
-            seen.append(answer.headers["Date"][12:16])
-    if int(seen[0]) - int(seen[1]) not in (19, 20, 21):
-        raise RuntimeError(f"the service's clock did not follow: {seen}")
+        until(lambda wanted=wanted: abs(_clock(system) - wanted) < 86400)
+        seen.append(time.strftime("%Y", time.gmtime(_clock(system))))
     return f"the service's clock in the years {', '.join(seen)}"
+
+
+def _clock(system: Processes) -> float:
+    """The time in a response of the service, in seconds since 1970."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{system.services['asgi'].port}/health/live") as answer:
+        return parsedate_to_datetime(answer.headers["Date"]).timestamp()
 
 
 @fault("disk full for models", DISKS)
@@ -54,7 +59,7 @@ def disk_full_for_logs(system: Processes) -> str:
     service = system.services["asgi"]
     before = service.metric("log_lines_dropped_total")
     with disks.full(system.folder / "logs"):
-        until(lambda: service.metric("log_lines_dropped_total") > before, 20)
+        until(lambda: service.metric("log_lines_dropped_total") > before)
     os.truncate(system.folder / "logs" / "log", 0)
     return f"{service.metric('log_lines_dropped_total') - before:.0f} lines of the log dropped"
 
@@ -65,7 +70,7 @@ def stuck_log_reader(system: Processes) -> str:
     service = system.services["gthread"]
     service.stuck.set()
     try:
-        until(service.log_is_full, 60)
+        until(service.log_is_full)
         time.sleep(1)
     finally:
         service.stuck.clear()

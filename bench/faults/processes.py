@@ -16,7 +16,7 @@ from tests.support.wait import until
 if TYPE_CHECKING:
     from bench.processes import Processes
 
-MASTER_ENDS = 4  # seconds for the workers of a killed master to end
+MASTER_ENDS = 10  # seconds for the workers of a killed master to end
 
 
 @fault("nothing")

@@ -33,10 +33,10 @@ def publish_a_bad_version(system: Processes) -> str:
     os.truncate(folder / "model.onnx", 100)
     folder.rename(system.versions.home / str(number))
     for service in system.services.values():
-        until(lambda service=service: str(number) in dict(service.ready().get("refused", {})), 10)  # type: ignore[call-overload]
+        until(lambda service=service: str(number) in dict(service.ready().get("refused", {})))  # type: ignore[call-overload]
     shutil.rmtree(system.versions.home / str(number))
     for service in system.services.values():
-        until(lambda service=service: "refused" not in service.ready(), 10)
+        until(lambda service=service: "refused" not in service.ready())
     return "refused by all services"
 
 
@@ -58,10 +58,10 @@ def slow_object_storage(system: Processes) -> str:
         system.versions.home = behind / system.versions.name
         try:
             hit = sum(map(system.kill_worker, system.services.values()))
-            system.follow(system.versions.newest, 60)
+            system.follow(system.versions.newest)
             started = time.monotonic() - began
             number = system.versions.publish()
-            system.follow(number, 60)
+            system.follow(number)
         finally:
             system.versions.home = home
         carried = relay.carried

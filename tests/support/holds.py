@@ -6,7 +6,7 @@ import sys
 import time
 
 
-def least_hold(function, *arguments, suppress=Exception, tries=10, enough=0.03):
+def least_hold(function, *arguments, suppress=Exception, tries=10, enough=0.05):
     """The least of a few `longest_hold`: a page fault or a cold cache takes much longer."""
     found = [longest_hold(function, *arguments, suppress=suppress)]
     while len(found) < tries and min(found)[0] > enough:
