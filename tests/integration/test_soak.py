@@ -1,8 +1,12 @@
 """make soak and make overload fail on a service that is broken, and pass one that is not."""
 
 import asyncio
+import os
 import random
+import re
 import shutil
+import subprocess
+import sys
 import time
 
 import pytest
@@ -11,6 +15,7 @@ from bench import overload, soak
 from bench.judge import Judge
 from bench.load import right_answer
 from passfail.repository import read_manifest
+from tests.support import ROOT
 from tests.support.service import service
 
 
@@ -66,3 +71,20 @@ def test_each_answer_of_an_overload_is_compared(models, mutant, found):
             return outcomes
 
         assert asyncio.run(ask()) == found
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize(
+    "command",
+    [["soak", "--requests", "5000"], ["overload", "--seconds", "3", "--in-flight", "128"]],
+    ids=lambda c: c[0],
+)
+def test_the_command_ends_with_status_1_where_a_verdict_in_a_thousand_is_wrong(command):
+    if command[0] == "soak" and not shutil.which("wrk"):
+        pytest.skip("wrk is not installed: the exit status of make soak is NOT tested")
+    program = [sys.executable, ROOT / "bench" / f"{command[0]}.py", *command[1:]]
+    environ = {**os.environ, "CHAOS_MUTANT": "flipped_verdict"}
+    done = subprocess.run(program, env=environ, capture_output=True, text=True)
+
+    assert done.returncode == 1
+    assert re.search("answers were wrong|verdict", done.stderr)
