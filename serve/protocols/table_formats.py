@@ -16,7 +16,7 @@ from passfail.codecs import Codecs
 from passfail.codecs.csv_rows import csv_line
 from passfail.codecs.strict_json import FAULTS, WHITE, may_repeat
 from passfail.columns import Columns
-from passfail.errors import InvalidInstance, MalformedBody, Problem
+from passfail.errors import BodyTooLarge, InvalidInstance, MalformedBody, Problem
 from serve.http.content import chosen
 from serve.http.errors import UnsupportedMediaType
 from serve.http.messages import CSV, JSON, JSON_LINES, Request, media_type
@@ -24,6 +24,7 @@ from serve.http.messages import CSV, JSON, JSON_LINES, Request, media_type
 READ = (JSON, CSV, JSON_LINES)
 LINES = ("application/jsonlines", "application/jsonl", "application/x-ndjson")
 ALIASES = re.compile(rb"application/(jsonl|x-ndjson)(?![\w-])", re.I)  # names of JSON lines, an unregistered type
+EXTRAS_MOST = 1 << 20  # bytes of a body with other fields: decoding it at once holds the interpreter's lock
 LONGEST_LINE = 100_000  # bytes of a CSV's first line; the csv module refuses a cell of more than 131,072
 ANSWERS = msgspec.json.Decoder(list[msgspec.Raw])
 FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -117,8 +118,10 @@ def read_headerless(codecs: Codecs, body: bytes) -> Floats:
 def part_extras(columns: Columns, body: bytes, kind: str) -> tuple[bytes, list[dict[str, msgspec.Raw]]]:
     """Part JSON or JSON lines: a body of the features alone, and each row's other fields.
 
-    A row that can't be parted stays in the body, whose decoder names the fault.
+    A row that can't be parted stays in the body, whose decoder names the fault. Raises BodyTooLarge.
     """
+    if len(body) > EXTRAS_MOST:
+        raise BodyTooLarge(f"?extra=keep takes at most {EXTRAS_MOST} bytes: send several smaller requests, or a CSV")
     known, single = {*columns.by_name, *columns.parts}, body.lstrip(WHITE)[:1] == b"{"
     if kind == JSON_LINES or single:
         rows = [body] if kind == JSON else [line for line in body.split(b"\n") if line.strip()]

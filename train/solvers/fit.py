@@ -30,8 +30,8 @@ Log = Callable[[str], object]
 Moments = tuple[Tensor, Tensor, Tensor]  # the weights' sum, the columns' means and squared deviations
 
 SOLVERS = ("newton", *OPTIMIZERS)
-# Cells of the design matrix at a time, in at most BLOCK rows: the blocks of a wide table also fit the CPU's cache.
-CELLS = 1 << 19
+# Cells of the design matrix at a time, in at most BLOCK rows: 1 MiB, and as much scratch memory, fit a core's cache.
+CELLS = 1 << 17
 SAMPLE = 1 << 16  # rows in the sample of a much longer table, for the first fit
 RUN = 256  # adjacent rows of that sample
 # If half of a column's values lie within this share of the farthest value's distance, float64 can't resolve them.

@@ -6,6 +6,7 @@ They are in every place of every protocol.
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from serve.http.messages import CSV, JSON, JSON_LINES, Request, completed
 from serve.protocols import mlflow, vertex
@@ -73,6 +74,17 @@ def test_no_place_of_a_body_holds_the_lock_for_long(answered, place, shape):
 @pytest.mark.parametrize("place", PLACES)
 def test_every_shape_in_every_place(answered, place, shape):
     check(answered, place, shape)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_other_fields_are_taken_from_short_bodies_only(answered, shape):
+    def keep(service, request):
+        return predict(service, replace(request, query="extra=keep"))
+
+    body, kind = SHAPES[shape](), JSON_LINES if shape == "lines" else JSON
+    assert answered(keep, kind, body).status == 413
+    short = body[: 2**20 - 1] + body[-1:]
+    assert least_hold(answered, keep, kind, short)[0] < HOLD
 
 
 def check(answered, place, shape):
