@@ -23,6 +23,7 @@ from passfail.columns import Column, Columns, InvalidValue, invalid, kind
 from passfail.errors import InvalidInstance, MalformedBody, Problem
 from passfail.manifest import Manifest
 
+Decode = Callable[[bytes, int], list[Any]]  # a piece of an array, and the index of its first row, to the rows
 WRITTEN = 10_000  # answers encoded at a time
 ANY = msgspec.json.Decoder(list[Any])
 
@@ -39,9 +40,8 @@ class JsonRows:
         self._row: msgspec.json.Decoder[msgspec.Struct] = msgspec.json.Decoder(row)
         self._rows: msgspec.json.Decoder[list[msgspec.Struct]] = msgspec.json.Decoder(list[row])
         self._arrays = lru_cache(8)(self._decode_arrays)
-        raw: Any = msgspec.defstruct(
-            "Raws", [(name, msgspec.Raw) for name, _ in fields], rename=rename, forbid_unknown_fields=True
-        )
+        raws = [(name, msgspec.Raw) for name, _ in fields]
+        raw: Any = msgspec.defstruct("Raws", raws, rename=rename, forbid_unknown_fields=True)
         self._raws: msgspec.json.Decoder[msgspec.Struct] = msgspec.json.Decoder(raw)
         self._values = [msgspec.json.Decoder(list[column.json_type]) for column in columns]  # type: ignore[name-defined]
 
@@ -81,14 +81,11 @@ class JsonRows:
             if len(body) > self._most_characters < len(body.strip(WHITE)):
                 raise ValueError
             row = msgspec.structs.astuple(self._row.decode(body))
+            if self._may_repeat(body, [row]) and (fault := invalid(self.problems(body))):
+                raise fault
+            return self._numbers([row])
         except FAULTS as error:
             # If the slow decoder finds no fault, refuse the body without a place.
-            raise invalid(self.problems(body)) or MalformedBody(UNREADABLE) from error
-        if self._may_repeat(body, [row]) and (fault := invalid(self.problems(body))):
-            raise fault
-        try:
-            return self._numbers([row])
-        except KeyError as error:  # an unknown level; the type takes any text
             raise invalid(self.problems(body)) or MalformedBody(UNREADABLE) from error
 
     def read_some(self, body: bytes) -> tuple[Floats, bool, dict[int, str], list[list[str]] | None]:
@@ -171,6 +168,7 @@ class JsonRows:
                 self._columns.check_rows(max_rows + 1)
         try:
             rows = list(zip(*(one.decode(raw) for one, raw in zip(self._values, raws, strict=True)), strict=True))
+            numbers = self._numbers(rows)
         except FAULTS as error:
             columns = [strict_json.decode(ANY, raw) for raw in raws]
             if len({len(values) for values in columns}) > 1:
@@ -180,7 +178,7 @@ class JsonRows:
             problems = chain.from_iterable(self._values_problems(row, order, f"{place}[{i}]") for i, row in some)
             raise invalid(problems) or MalformedBody(UNREADABLE) from error
         self._columns.check_rows(len(rows))
-        return self._columns.shaped(self._numbers(rows))
+        return self._columns.shaped(numbers)
 
     def pieces(
         self,
@@ -235,12 +233,7 @@ class JsonRows:
                 self._columns.check_rows(i + 1)
                 yield from self._row_problems(row, "$" if single else f"$[{i}]")
 
-    def _matrix(
-        self,
-        array: bytes,
-        decode: Callable[[bytes, int], list[Any]],
-        problems: Callable[[int, int], Iterator[Problem]],
-    ) -> Floats:
+    def _matrix(self, array: bytes, decode: Decode, problems: Callable[[int, int], Iterator[Problem]]) -> Floats:
         """Decode an array of rows, a piece at a time, to x, float64 (n, d).
 
         Parameters
@@ -268,7 +261,7 @@ class JsonRows:
             raise fault
         return rows
 
-    def _decode_arrays(self, order: tuple[int, ...]) -> Callable[[bytes, int], list[Any]]:
+    def _decode_arrays(self, order: tuple[int, ...]) -> Decode:
         """Make a decoder of arrays whose features have that order."""
         types: list[Any] = [None] * len(order)
         for column, at in zip(self._columns, order, strict=True):

@@ -16,8 +16,8 @@ MOST_DIGITS = 400  # of an integer: float64 ends at 309, and parsing more takes 
 SLICE = 2**17  # bytes decoded at a time: no call holds the interpreter's lock for more than milliseconds
 WHITE = b" \t\n\r"
 ELEMENT_END = re.compile(rb"[}\]][ \t\n\r]*,")
-# The errors that decoding raises if a body is not plainly right.
-FAULTS = (msgspec.MsgspecError, ValueError, RecursionError)
+# The errors that decoding raises if a body is not plainly right; KeyError is for an unknown level.
+FAULTS = (msgspec.MsgspecError, ValueError, RecursionError, KeyError)
 
 
 class Fields(list[tuple[str, object]]):

@@ -164,6 +164,21 @@ def test_case_does_not_count_where_it_was_folded(tmp_path):
 
     assert decoders.csv.read(b"x,g\n1,NORTH\n2,South\n")[0][:, 1].tolist() == [1, 2]
     assert decoders.json.read(b'{"x": 1, "g": "East"}') == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("method", "sent"),
+    [
+        ("read", [b'{"x": 1, "g": "MARS"}']),
+        ("read", [b'[{"x": 1, "g": "MARS"}]']),
+        ("read_arrays", [b'[[1, "MARS"]]', ["x", "g"], "$"]),
+        ("read_columns", [b'{"x": [1], "g": ["MARS"]}', "$"]),
+    ],
+    ids=["a row", "rows", "arrays", "columns"],
+)
+def test_an_unseen_level_is_refused_where_case_was_folded(tmp_path, method, sent):
+    _, decoders, _ = opened(tmp_path, text(), fold_case=True)
+
     with pytest.raises(InvalidInstance, match="wrong") as refused:
-        decoders.json.read(b'{"x": 1, "g": "MARS"}')
+        getattr(decoders.json, method)(*sent)
     assert refused.value.problems[0].detail == "not one of the levels: east, north, south"
