@@ -28,23 +28,10 @@ if TYPE_CHECKING:
     from passfail.model import Model
 
 __all__ = [
-    "BodyTooLarge",
-    "CertificateError",
-    "ConfigError",
-    "IntegrityError",
-    "InvalidInstance",
-    "MalformedBody",
-    "Manifest",
-    "ManifestError",
-    "Model",
-    "NoInterval",
-    "NonFiniteLogit",
-    "PassfailError",
-    "RequestError",
-    "RuntimeUnavailable",
-    "StartupError",
-    "load",
-]
+    "BodyTooLarge", "CertificateError", "ConfigError", "IntegrityError", "InvalidInstance", "MalformedBody", "Manifest",
+    "ManifestError", "Model", "NoInterval", "NonFiniteLogit", "PassfailError", "RequestError", "RuntimeUnavailable",
+    "StartupError", "load",
+]  # fmt: skip
 
 _MODULES = {"load": "loading", "Manifest": "manifest", "Model": "model"}  # the rest is in passfail/errors.py
 

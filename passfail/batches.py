@@ -89,19 +89,17 @@ class Scorer:
         self.check(table.column_names, "columns")
         return self.answer([array(table.column(at)) for at in self.columns.order(table.column_names)])
 
-    def answer(
-        self, values: Sequence[pa.Array], refused: Mapping[int, InvalidValue] | None = None, decimal: str = "."
-    ) -> Answers:
-        """Answer rows, given n values for each feature, and the rows that are refused already.
+    def answer(self, cells: Sequence[pa.Array], faults: Mapping[int, InvalidValue] = {}, decimal: str = ".") -> Answers:
+        """Answer rows, given n cells for each feature, and {row: its fault} of the rows that are refused already.
 
         decimal : the decimal mark of numbers that are texts.
         """
-        wrong: Refused = {row: [("", why)] for row, why in (refused or {}).items()}
-        x = np.empty((len(values[0]), len(values)))
-        for index, (column, some) in enumerate(zip(self.columns, values, strict=True)):
+        wrong: Refused = {row: [("", why)] for row, why in faults.items()}
+        x = np.empty((len(cells[0]), len(cells)))
+        for index, (column, some) in enumerate(zip(self.columns, cells, strict=True)):
             x[:, index], found = numbers(column, some, decimal)
             for row, why in found.items():
-                if row not in (refused or {}):
+                if row not in faults:
                     wrong.setdefault(row, []).append((column.name, why))
         unseen, x = self.columns.unseen(x), self.columns.pooled(x)
         asked = x.copy() if wrong else x

@@ -61,26 +61,21 @@ class CsvBlocks:
     """
 
     def __init__(
-        self,
-        scorer: Scorer,
-        outcome: Callable[[pa.Array], Floats],
-        target: str,
-        layout: Layout,
-        header: list[str],
-        parquet: bool,
+        self, scorer: Scorer, outcome: Callable[[pa.Array], Floats], layout: Layout, header: list[str], parquet: bool
     ) -> None:
         self._scorer, self._outcome_of, self._parquet = scorer, outcome, parquet
         self._mark, self._decimal, self._names = layout.separator, layout.decimal, header
         self._written_decimal = layout.decimal if self._mark != "," else "."
         scorer.check(header, f"line {layout.skipped + 1}")
         self._order = scorer.columns.order(header)
+        manifest = scorer.model.manifest
+        target = manifest.target.name
         self._outcome = header.index(target) if header.count(target) == 1 else None
         needed = {*self._order, *([] if self._outcome is None else [self._outcome])}
         self._needed = range(len(header)) if parquet else sorted(needed)
         found = zip(self._order, scorer.columns, strict=True)
         self._numeric = {at: column for at, column in found if column.codes is None and header[at] == column.name}
         self._missing = sorted(MISSING.union(scorer.columns.dialect.missing))
-        manifest = scorer.model.manifest
         identity = [manifest.name, str(manifest.version)]
         self._verdicts = [self._text([WORDS[flag], manifest.target.labels[flag]]) for flag in (True, False)]
         self._stables = {flag: self._text([WORDS[flag], *identity]) for flag in WORDS}

@@ -247,15 +247,13 @@ class Manifest(Struct, frozen=True, omit_defaults=True):
         return _text(msgspec.structs.replace(self, digest=_digest(self)))
 
 
-FORMAT_ALONE: msgspec.json.Decoder[Any] = msgspec.json.Decoder(
-    msgspec.defstruct("Format", [("format", int | None, None)])
-)
+HEADER: msgspec.json.Decoder[Any] = msgspec.json.Decoder(msgspec.defstruct("Header", [("format", int | None, None)]))
 
 
 def decode(text: bytes) -> Manifest:
     """Read manifest.json's bytes. Raises ManifestError unless an export wrote exactly these."""
     try:
-        found = FORMAT_ALONE.decode(text).format
+        found = HEADER.decode(text).format
         if found != FORMAT:
             raise ManifestError(f"format {found} is not the format {FORMAT} this release reads: export again")
         manifest = msgspec.json.decode(text, type=Manifest)

@@ -138,7 +138,7 @@ class Files:
     def csv(self, stream: Any, write: Write, parquet: bool = False) -> dict[str, Any]:
         """Score CSV from a stream of bytes; `write` takes the header, then each `Scored.data`."""
         layout, header, blocks = records(stream, self.scorer.columns, self._given)
-        work = CsvBlocks(self.scorer, self.outcome, self.target.name, layout, header, parquet)
+        work = CsvBlocks(self.scorer, self.outcome, layout, header, parquet)
         if not parquet:
             write(csv_line([*header, *added(header, self.scorer.names)], layout.separator).encode())
         return self._run(work, blocks, write)
@@ -251,8 +251,5 @@ def _receipt(out: Path) -> Path:
 def _described(path: Path) -> dict[str, Any]:
     """A file's name, length and SHA-256."""
     with open(path, "rb") as file:
-        return {
-            "name": path.name,
-            "bytes": path.stat().st_size,
-            "sha256": hashlib.file_digest(file, "sha256").hexdigest(),
-        }
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"name": path.name, "bytes": path.stat().st_size, "sha256": digest}

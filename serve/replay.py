@@ -1,9 +1,9 @@
 """python -m serve replay request.json: repeat a past decision and compare the two."""
 
-import dataclasses
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from passfail.commandline import Parser
@@ -33,9 +33,7 @@ def main(arguments: Sequence[str]) -> int:
         body = options.request.read_bytes()
         past = None if options.answer is None else options.answer.read_bytes()
         named = {"model_name": options.model, "model_version": options.version}
-        config = dataclasses.replace(
-            Config.from_env(), shadow=None, **{k: v for k, v in named.items() if v is not None}
-        )
+        config = replace(Config.from_env(), shadow=None, **{k: v for k, v in named.items() if v is not None})
         answer = completed(predict(Service(config), _request(options.request, body, past)))
     except StartupError as error:
         return _say(IMPOSSIBLE, f"passfail can't replay: {error}")

@@ -34,10 +34,7 @@ OPEN_FILES_KEPT = 128  # open files that a worker keeps for models, sockets and 
 # Upper bounds of the memory, which tests/docker/test_memory.py holds: gunicorn's parent; each worker, by its runtime;
 # and the bytes for each byte of a body that a worker decodes.
 MASTER_BYTES, WORKER_BYTES, PER_BODY_BYTE = 96 << 20, {"onnx": 96 << 20, "torchscript": 320 << 20}, 20
-BODIES_AT_ONCE = {
-    "asgi": 1,
-    "gthread": 4,
-}  # decoded by a worker: serve/server/dispatch.py, serve/server/gunicorn_conf.py
+BODIES_AT_ONCE = {"asgi": 1, "gthread": 4}  # that a worker decodes: serve/server/dispatch.py and gunicorn_conf.py
 LEAST_BODY_BYTES = 1 << 20  # the body that the default number of workers leaves memory for
 NO_LIMIT = 1 << 60
 LIKE = 0.85  # difflib's similarity above which a variable counts as a misspelt setting
@@ -206,9 +203,7 @@ class Config:
         read = _Reader(environ)
         vertex_port = read("AIP_HTTP_PORT", _whole(most=MOST_PORT))
         given: dict[str, Any] = {"port": vertex_port} if vertex_port else {}
-        given |= {
-            one.name: value for one in fields(cls) if one.metadata and (value := read(**one.metadata)) is not None
-        }
+        given |= {f.name: value for f in fields(cls) if f.metadata and (value := read(**f.metadata)) is not None}
         found = cls(**given)
         room = _Room(available_memory(), found)
         given.setdefault("workers", room.workers())

@@ -55,7 +55,10 @@ def parse(arguments: Sequence[str] | None = None) -> Namespace:
         made: Parser = commands.add_parser(name, usage=usage, parents=parents, help=about, examples=shown)
         return made
 
-    model, columns, models, version = _model(), _columns(), _models(), _version()
+    model, columns = _model(), _columns()
+    about = "folder of published versions (default: %(default)s)"
+    models = _parent("--models", type=Path, default=Path("models"), help=about)
+    version = _parent("--version", type=_at_least(int, 1), help="number of the version (default: the highest)")
     fit = command("fit", "fit a model and write its checkpoint", model, columns, examples=EXAMPLES)
     fit.add_argument("--labels", type=_labels, metavar="NO,YES", help="names of the two outcomes in answers")
     _repeated(fit.add_argument, "--unit", "COLUMN=UNIT", "unit of a numeric column", type=_unit)
@@ -131,17 +134,10 @@ def _model() -> Parser:
     return parser
 
 
-def _models() -> Parser:
+def _parent(option: str, **settings: Any) -> Parser:
+    """A parser of one option, for the commands that share it."""
     parser = Parser(add_help=False)
-    parser.add_argument(
-        "--models", type=Path, default=Path("models"), help="folder of published versions (default: %(default)s)"
-    )
-    return parser
-
-
-def _version() -> Parser:
-    parser = Parser(add_help=False)
-    parser.add_argument("--version", type=_at_least(int, 1), help="number of the version (default: the highest)")
+    parser.add_argument(option, **settings)
     return parser
 
 
@@ -157,19 +153,15 @@ def _columns() -> Parser:
     _repeated(add, "--reference", "COLUMN=LEVEL", about, type=_reference)
     about = "levels of a column in order (default: by number, else by the alphabet)"
     _repeated(add, "--order", "COLUMN=A,B,...", about, type=_order)
-    add(
-        "--rare", type=_at_least(int, 1), default=0, metavar="ROWS",
-        help="pool the levels of fewer rows as the level other, which unseen levels become in the service",
-    )  # fmt: skip
+    about = "pool the levels of fewer rows as the level other, which unseen levels become in the service"
+    add("--rare", type=_at_least(int, 1), default=0, metavar="ROWS", help=about)
     add("--fold-case", action="store_true", help="spell levels in small letters: North is north")
     about = f"make numbers of a column of dates: {PARTS}; and {ORDERS[0]} or {ORDERS[1]} if both could be"
     _repeated(add, "--date", "COLUMN=PART,...", about, type=_date, dest="dates")
     add("--strict", action="store_true", help="refuse columns that are left out with a warning otherwise")
     add("--weights", metavar="COLUMN", help="column that says how many rows each row counts for")
-    about = (
-        f"what a missing cell becomes: {', '.join(MISSING)}; drop leaves its row out; for one column or for all "
-        "(default: mean for numbers, most-frequent for groups)"
-    )
+    about = f"what a missing cell becomes: {', '.join(MISSING)}; drop leaves its row out; for one column or for all "
+    about += "(default: mean for numbers, most-frequent for groups)"
     _repeated(add, "--missing", "[COLUMN=]WAY", about, type=_missing)
     about = "CSV is read as it is found to be written; these options override that"
     add = parser.add_argument_group("files", about).add_argument
@@ -214,7 +206,6 @@ def _date(text: str) -> tuple[str, tuple[str, ...]]:
 
 def _add_fitting(parser: Parser) -> None:
     add = parser.add_argument_group("fitting").add_argument
-    positive = _at_least(float, 0, strictly=True)
     add("--solver", choices=SOLVERS, help="solver (default: newton where it applies, else lbfgs; the lecture's is sgd)")
     add("--loss", choices=LOSSES, help="loss (default: log, the cross entropy)")
     add("--hidden", type=_at_least(int, 0), metavar="UNITS", help="number of units in a hidden layer (default: 0)")
@@ -223,34 +214,30 @@ def _add_fitting(parser: Parser) -> None:
     add("--firth", action="store_true", default=None, help="add Firth's penalty, which is finite under separation")
     add("--no-intercept", dest="intercept", action="store_false", default=None, help="fit without an intercept")
     add("--class-weight", type=_class_weight, metavar="balanced|NO,YES", help="weight of each outcome's rows")
-    add(
-        "--intervals", choices=("wald", "profile"),
-        help="95 %% intervals and tests of coefficients (default: wald, with --firth profile)",
-    )  # fmt: skip
+    about = "95 %% intervals and tests of coefficients (default: wald, with --firth profile)"
+    add("--intervals", choices=("wald", "profile"), help=about)
     add("--robust", action="store_true", default=None, help="robust standard errors, by the sandwich estimator")
     add("--cluster", metavar="COLUMN", help="column of groups; standard errors allow for them")
     add("--l1", type=_penalty, help="L1 penalty on the scaled weights, which leaves columns out; auto: as for --l2")
     add("--l2", type=_penalty, help="L2 penalty on the scaled weights, or auto: by cross-validation (default: 0)")
-    add(
-        "--standardize", action=argparse.BooleanOptionalAction, default=None,
-        help="scale the numeric columns first; with newton, let penalties act on scaled columns (default: yes)",
-    )  # fmt: skip
-    add("--lr", type=positive, help="learning rate (default: the solver's own)")
+    about = "scale the numeric columns first; with newton, let penalties act on scaled columns (default: yes)"
+    add("--standardize", action=argparse.BooleanOptionalAction, default=None, help=about)
+    add("--lr", type=POSITIVE, help="learning rate (default: the solver's own)")
     add("--epochs", type=_at_least(int, 1), help="maximum number of steps (default: 1000)")
     add("--seed", type=_at_least(int, 0), help="random seed (default: 0)")
 
 
 def _add_judging(parser: Parser) -> None:
     add = parser.add_argument_group("judging").add_argument
-    cost, share = _at_least(float, 0, strictly=True), _at_least(float, 0, strictly=True, most=1)
+    share = _at_least(float, 0, strictly=True, most=1)
     add("--folds", type=_at_least(int, 2), default=5, help="number of cross-validation folds (default: 5)")
     add("--group", metavar="COLUMN", help="column whose groups of rows stay together in every split")
     add("--time", metavar="COLUMN", help="column of times; rows are tested by a fit to earlier rows")
     about = "column, or several: a,b; print figures of each group of held-out rows; it need not be a feature"
     _repeated(add, "--by", "COLUMN", about)
     add("--test", type=Path, metavar="FILE", help="table to measure on, in place of held-out rows")
-    add("--cost-fp", type=cost, metavar="COST", help="cost of a false positive (default: 1)")
-    add("--cost-fn", type=cost, metavar="COST", help="cost of a false negative (default: 1)")
+    add("--cost-fp", type=POSITIVE, metavar="COST", help="cost of a false positive (default: 1)")
+    add("--cost-fn", type=POSITIVE, metavar="COST", help="cost of a false negative (default: 1)")
     add("--precision", type=share, help="precision that the threshold must reach on held-out rows")
     add("--recall", type=share, help="recall that the threshold must reach on held-out rows")
 
@@ -258,19 +245,15 @@ def _add_judging(parser: Parser) -> None:
 def _add_comparison(parser: Parser) -> None:
     add = parser.add_argument
     add("--data", type=Path, default=Path("data/study_hours.csv"), help="table (default: %(default)s)")
-    kinds: list[tuple[str, Iterable[str], str | None]] = [
-        ("losses", LOSSES, "log"),
-        ("optimizers", OPTIMIZERS, "all"),
-        ("activations", ACTIVATIONS, None),
-        ("links", LINKS, None),
-    ]
-    for name, known, default in kinds:
-        add(
-            f"--{name}", type=_some(known), default=default or [],
-            help=f"{name}, separated by commas, or all (default: {default or 'none'})",
-        )  # fmt: skip
+    kinds: dict[str, Iterable[str]] = {
+        "losses": LOSSES, "optimizers": OPTIMIZERS, "activations": ACTIVATIONS, "links": LINKS
+    }  # fmt: skip
+    for name, known in kinds.items():
+        default = {"losses": "log", "optimizers": "all"}.get(name)
+        about = f"{name}, separated by commas, or all (default: {default or 'none'})"
+        add(f"--{name}", type=_some(known), default=default or [], help=about)
     add("--hidden", type=_at_least(int, 1), default=8, help="units behind an activation (default: 8)")
-    add("--lr", type=_at_least(float, 0, strictly=True), help="learning rate (default: optimizer's)")
+    add("--lr", type=POSITIVE, help="learning rate (default: optimizer's)")
     add("--epochs", type=_at_least(int, 1), help="maximum number of steps (default: 1000)")
     add("--seed", type=_at_least(int, 0), help="random seed (default: 0)")
     add("--folds", type=_at_least(int, 2), default=5, help="number of folds (default: %(default)s)")
@@ -340,3 +323,6 @@ def _at_least(
 
     parse.__name__ = kind.__name__  # argparse writes "invalid int value" with it
     return parse
+
+
+POSITIVE = _at_least(float, 0, strictly=True)

@@ -205,9 +205,7 @@ class CsvRows:
                 x[:, j] = _decoded(NUMBERS, ",".join(some).encode(), n)
         return x
 
-    def _careful(
-        self, body: bytes, encoding: str = UTF8, faults: dict[int, str] | None = None
-    ) -> tuple[Floats, CsvTable]:
+    def _careful(self, body: bytes, encoding: str, faults: dict[int, str] | None) -> tuple[Floats, CsvTable]:
         layout = layout_of(self._columns, body[:LONGEST_HEAD].decode(encoding, "replace"))
         header: list[str] = []
         lines: list[bytes] = []

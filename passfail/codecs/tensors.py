@@ -30,6 +30,7 @@ OUTPUTS = {"probability": "FP64", "logit": "FP64", "verdict": "BOOL", "label": "
 
 Texts = list[str | int | None]
 Values = Floats | Bools | list[str] | list[float] | list[bool]  # an output's values, (n,)
+Wanted = Mapping[str, bool]  # {output that a request asks for: whether its data is binary}
 
 
 def described(**schema: object) -> msgspec.Meta:
@@ -199,10 +200,10 @@ class TensorRows:
         return np.ascontiguousarray(values)
 
 
-def outputs(asked: Inference) -> dict[str, bool]:
-    """The outputs that a request asks for: {name: whether its data is binary}.
+def outputs(asked: Inference) -> Wanted:
+    """The outputs that a request asks for: all if it names none.
 
-    A request without `outputs` asks for all. Raises InvalidInstance or MalformedBody.
+    Raises InvalidInstance or MalformedBody.
     """
     everywhere = parameter(asked.parameters, "binary_data_output") is True
     if not isinstance(asked.outputs, list):
@@ -216,14 +217,11 @@ def outputs(asked: Inference) -> dict[str, bool]:
     return found
 
 
-def write(
-    wanted: Mapping[str, bool], values: Mapping[str, Values], n: int, head: Mapping[str, object]
-) -> tuple[bytes, bytes]:
+def write(wanted: Wanted, values: Mapping[str, Values], n: int, head: Mapping[str, object]) -> tuple[bytes, bytes]:
     """Encode the response to a request: its JSON, and the bytes behind it.
 
     Parameters
     ----------
-    wanted : as from `outputs`.
     values : {output: its n values}.
     head : the fields before the outputs.
     """

@@ -162,9 +162,8 @@ def read_rows(codecs: Codecs, raw: msgspec.Raw | UnsetType, name: str) -> Floats
 def check_unused(raw: msgspec.Raw | UnsetType, name: str, first: bytes = b"{") -> None:
     """Raise MalformedBody if an unused field neither begins with `first` nor is null."""
     if not isinstance(raw, UnsetType) and bytes(memoryview(raw)[:1]) not in (first, b"n"):
-        raise MalformedBody(
-            f"invalid request body: expected {'an object' if first == b'{' else 'an array'} at $.{name}"
-        )
+        expected = "an object" if first == b"{" else "an array"
+        raise MalformedBody(f"invalid request body: expected {expected} at $.{name}")
 
 
 def _read(codecs: Codecs, request: Request) -> Floats:

@@ -12,11 +12,10 @@ import msgspec
 import numpy as np
 from msgspec import UNSET, UnsetType
 
-from passfail.arrays import Floats
 from passfail.codecs import strict_json, tensors
-from passfail.codecs.tensors import OUTPUTS, Values
+from passfail.codecs.tensors import OUTPUTS, Values, Wanted
 from passfail.errors import MalformedBody, RequestError
-from passfail.model import Model, Outside
+from passfail.model import Outside
 from serve.http.messages import Answer, Endpoint, Pending, Request, Shape, in_one_line, json_answer, refusal
 from serve.http.receipt import digest, pending, stamped
 from serve.protocols import management
@@ -27,6 +26,7 @@ HEADER_LENGTH = b"inference-header-content-length"
 MODELS = ("/v2/models/<name>", "/v2/models/<name>/versions/<version>")
 TRITON = {"FP64": "TYPE_FP64", "BOOL": "TYPE_BOOL", "BYTES": "TYPE_STRING"}
 PLATFORMS = {"onnx": "onnx_onnxv1", "torchscript": "pytorch_torchscript"}
+EXTENSIONS = ["binary_tensor_data", "model_repository", "model_configuration", "statistics"]
 
 
 class Error(msgspec.Struct):
@@ -148,9 +148,7 @@ class Statistics(msgspec.Struct):
     model_stats: list[ModelStats]
 
 
-ERROR = Shape(
-    "Open Inference Protocol", Error, lambda status, title, detail, problems: Error(in_one_line(detail, problems))
-)
+ERROR = Shape("Open Inference Protocol", Error, lambda status, title, detail, wrong: Error(in_one_line(detail, wrong)))
 INDEX = msgspec.json.Decoder(IndexRequest)
 
 
@@ -185,9 +183,7 @@ def infer(service: Service, request: Request, name: str, version: str | None = N
 
 def server(service: Service, request: Request) -> Answer:
     """GET /v2: the server."""
-    return json_answer(
-        Server("passfail", VERSION, ["binary_tensor_data", "model_repository", "model_configuration", "statistics"])
-    )
+    return json_answer(Server("passfail", VERSION, EXTENSIONS))
 
 
 @_refusing
@@ -269,29 +265,25 @@ def _infer(served: Served, request: Request, request_digest: str) -> Answer | Pe
     if row is not None:
         return pending(served, row, request, request_digest, ERROR, partial(_row, served, asked.id, wanted))
     logit, probability = served.predict(x, "row {}".format, request_digest)
-    values = {name: _values(name, model, x, logit, probability) for name in wanted}
+    verdict, stable = model.verdict(logit), model.stable(x, logit) if "stable" in wanted else None
+    stable = np.zeros(len(x), dtype=bool) if stable is None else stable
+    labels = list(map(model.manifest.target.labels.__getitem__, verdict.tolist())) if "label" in wanted else []
+    values: dict[str, Values] = dict(zip(OUTPUTS, (probability, logit, verdict, labels, stable), strict=True))
     return _answer(served, asked.id, wanted, values, len(x), model.outside(x))
 
 
-def _row(served: Served, request_id: object, wanted: Mapping[str, bool], found: RowAnswer) -> Answer:
+def _row(served: Served, request_id: object, wanted: Wanted, found: RowAnswer) -> Answer:
     verdict, logit, probability, stable, outside = found
+    label = served.model.manifest.target.labels[verdict]
     values: dict[str, Values] = {
-        "probability": [probability],
-        "logit": [logit],
-        "verdict": [verdict],
-        "label": [served.model.manifest.target.labels[verdict]],
+        "probability": [probability], "logit": [logit], "verdict": [verdict], "label": [label],
         "stable": [stable is True],
-    }
+    }  # fmt: skip
     return _answer(served, request_id, wanted, values, 1, [outside])
 
 
 def _answer(
-    served: Served,
-    request_id: object,
-    wanted: Mapping[str, bool],
-    values: Mapping[str, Values],
-    n: int,
-    outside: Outside | None,
+    served: Served, request_id: object, wanted: Wanted, values: Mapping[str, Values], n: int, outside: Outside | None
 ) -> Answer:
     manifest = served.model.manifest
     head: dict[str, object] = {"model_name": manifest.name, "model_version": str(manifest.version)}
@@ -317,16 +309,3 @@ def _parts(request: Request) -> tuple[bytes, bytes | memoryview]:
     if not (re.fullmatch(b"[0-9]{1,15}", length) and int(length) <= len(body)):
         raise MalformedBody("Inference-Header-Content-Length must be the length of the body's JSON")
     return body[: int(length)], memoryview(body)[int(length) :]
-
-
-def _values(name: str, model: Model, x: Floats, logit: Floats, probability: Floats) -> Values:
-    """An output's values: float64 (n,), bool (n,) or n texts."""
-    if name == "probability":
-        return probability
-    if name == "logit":
-        return logit
-    if name == "stable":
-        stable = model.stable(x, logit)
-        return np.zeros(len(x), dtype=bool) if stable is None else stable
-    verdict = model.verdict(logit)
-    return verdict if name == "verdict" else list(map(model.manifest.target.labels.__getitem__, verdict.tolist()))

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from serve.protocols.routes import Route
 
 Schema = dict[str, Any]
+Schemas = Mapping[object, Schema]
 
 VERSION = "3.1.0"
 REF = "#/components/schemas/{name}"
@@ -85,14 +86,9 @@ def quietly(service: Service) -> Service:
     return quiet
 
 
-def _operation(
-    route: Route, quiet: Service, schemas: Mapping[object, Schema], examples: Mapping[object, Schema]
-) -> Schema:
-    operation: Schema = {
-        "tags": [route.shape.protocol],
-        "summary": route.summary,
-        "parameters": _parameters(route, quiet.served.model.manifest),
-    }
+def _operation(route: Route, quiet: Service, schemas: Schemas, examples: Schemas) -> Schema:
+    operation: Schema = {"tags": [route.shape.protocol], "summary": route.summary}
+    operation["parameters"] = _parameters(route, quiet.served.model.manifest)
     if route.takes:
         content = {
             kind: {"schema": schemas[what], "examples": {name: {"value": one} for name, one in examples[what].items()}}
@@ -106,7 +102,7 @@ def _operation(
     return operation
 
 
-def _answered(route: Route, quiet: Service, kind: str, examples: Mapping[object, Schema]) -> Schema:
+def _answered(route: Route, quiet: Service, kind: str, examples: Schemas) -> Schema:
     """The answer to the example of a request, as OpenAPI's `example`; {} if it has no schema."""
     if route.endpoint is None or route.gives[kind] in ("Object", str) or "stats" in route.rule:  # which changes
         return {}
@@ -121,7 +117,7 @@ def _answered(route: Route, quiet: Service, kind: str, examples: Mapping[object,
     return {"example": json.loads(text) if kind == JSON else text}
 
 
-def _refusal(route: Route, status: int, schemas: Mapping[object, Schema]) -> Schema:
+def _refusal(route: Route, status: int, schemas: Schemas) -> Schema:
     if route.probe and status == 503:
         content = {kind: {"schema": schemas[what]} for kind, what in route.gives.items()}
         return {"description": NOT_READY, "content": content}
@@ -138,15 +134,9 @@ def _parameters(route: Route, manifest: Manifest) -> list[Schema]:
     }
     path = [{"name": name, "in": "path", "required": True, **segments[name]}
             for name in re.findall(r"<(\w+)>", route.rule)]  # fmt: skip
-    return path + [
-        {
-            "name": name,
-            "in": "query",
-            "description": about,
-            "schema": {"type": "string", "enum": list(VALUES.get(name, FLAG))},
-        }
-        for name, about in route.query.items()
-    ]
+    query = {name: {"type": "string", "enum": list(VALUES.get(name, FLAG))} for name in route.query}
+    return path + [{"name": name, "in": "query", "description": about, "schema": query[name]}
+                   for name, about in route.query.items()]  # fmt: skip
 
 
 def _ref(name: str) -> Schema:

@@ -26,9 +26,7 @@ class VertexError(msgspec.Struct):
     error: str
 
 
-ERROR = Shape(
-    "Vertex AI", VertexError, lambda status, title, detail, problems: VertexError(in_one_line(detail, problems))
-)
+ERROR = Shape("Vertex AI", VertexError, lambda status, title, detail, wrong: VertexError(in_one_line(detail, wrong)))
 PREDICTION = msgspec.json.Decoder(Prediction)
 
 

@@ -11,7 +11,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTo
 
 from passfail.errors import MalformedBody, RequestError
 from serve.http.errors import Unauthenticated
-from serve.http.messages import Answer, Endpoint, Request, completed, compressed, failure, too_large
+from serve.http.messages import Answer, Endpoint, Headers, Request, completed, compressed, failure, too_large
 from serve.http.receipt import identified
 from serve.server.application import Application
 from serve.settings import Config
@@ -92,12 +92,10 @@ class Pages(Flask):
 
     def _http_error(self, error: HTTPException) -> Response:
         detail = error.description or ""
-        headers: tuple[tuple[bytes, bytes], ...] = ()
+        headers: Headers = ()
         if isinstance(error, MethodNotAllowed):
             methods = ", ".join(sorted(error.valid_methods or ()))
-            detail = (
-                f"{request.path} takes {methods}, not {request.method}: /docs has an example, / is a page for people"
-            )
+            detail = f"{request.path} takes {methods}, not {request.method}: /docs has an example, / is the page"
             headers = ((b"Allow", methods.encode()),)
         answer = self.routes.shape(request.path)(error.code or 500, error.name, detail)
         return _response(replace(answer, headers=(*answer.headers, *headers)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+from contextlib import suppress
 from email.utils import formatdate
 from itertools import islice
 from types import FrameType
@@ -101,11 +102,9 @@ class Worker(BaseWorker):  # type: ignore[misc]  # gunicorn has no types
 
     async def _wait(self, seconds: float) -> None:
         """Wait that many seconds, or until a signal arrives."""
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._told.wait()
-        except TimeoutError:
-            pass
 
     def _tick(self) -> None:
         self.notify()

@@ -38,9 +38,8 @@ def _traffic(totals: Totals) -> Iterator[str]:
     seconds = [({"endpoint": rule}, histogram) for rule, histogram in totals.seconds.items()]
     verdicts = zip(({"verdict": name} for name in ("negative", "positive")), totals.verdicts, strict=True)
     yield from _family("requests_total", "counter", "Requests answered, by endpoint and status.", requests)
-    yield from _histogram(
-        "request_duration_seconds", "Request duration in seconds, from complete request to response.", seconds
-    )
+    duration = "Request duration in seconds, from complete request to response."
+    yield from _histogram("request_duration_seconds", duration, seconds)
     yield from _one("requests_in_flight", "gauge", "Requests in flight.", totals.in_flight)
     yield from _one("rows_total", "counter", "Rows answered.", totals.rows)
     yield from _family("verdicts_total", "counter", "Rows answered, by verdict.", verdicts)

@@ -25,6 +25,7 @@ ROWS = 1000  # of one request, so that the queue's memory is bounded
 REPORTED = 100  # flips of one process: a wrong runtime must not fill the log and the disk
 
 Request = tuple[Floats, Floats, Floats, str | None]  # x, logit, probability, request digest
+Observer = Callable[[int, int, int], None]  # takes the rows, their largest distance in ulp, and the flips
 
 
 class Shadow:
@@ -35,7 +36,7 @@ class Shadow:
     model : the same export on a second runtime, called `name`.
     rate : the share of the requests that are compared, in (0, 1].
     flips : the folder for rows whose verdict differs, or None.
-    observer : called with (rows, largest distance in ulp, flips) after every comparison, or None.
+    observer : called after every comparison, or None.
 
     Attributes
     ----------
@@ -45,12 +46,7 @@ class Shadow:
     """
 
     def __init__(
-        self,
-        model: Model,
-        name: str,
-        rate: float,
-        flips: Path | None = None,
-        observer: Callable[[int, int, int], None] | None = None,
+        self, model: Model, name: str, rate: float, flips: Path | None = None, observer: Observer | None = None
     ) -> None:
         self.checked_rows = self.ulp_max = self.verdict_flips = self.dropped = 0
         self._model, self._name, self._rate, self._flips, self._observer = model, name, rate, flips, observer
@@ -110,12 +106,10 @@ class Shadow:
             self._report(x[row], row, float(logit[row]), float(second[row]), request_digest)
 
     def _report(self, x: Floats, row: int, logit: float, second: float, request_digest: str | None) -> None:
-        manifest = self._model.manifest
-        LOG.error(
-            "verdict flip: %s version %d (%s), request %s, row %d: logit %r, but %r on %s; %s",
-            manifest.name, manifest.version, manifest.digest, request_digest, row, logit, second, self._name,
-            self._save(x),
-        )  # fmt: skip
+        model = self._model.manifest
+        named = model.name, model.version, model.digest, request_digest, row
+        text = "verdict flip: %s version %d (%s), request %s, row %d: logit %r, but %r on %s; %s"
+        LOG.error(text, *named, logit, second, self._name, self._save(x))
 
     def _save(self, x: Floats) -> str:
         """Save the row as a request for `python -m serve replay`; the log must hold no value."""

@@ -37,9 +37,7 @@ def tracer(environ: Mapping[str, str]) -> "Tracer | None":
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError as error:
-        raise ConfigError(
-            f"{ENDPOINTS[0]} is set, but OpenTelemetry is not installed: pip install '.[otel]'"
-        ) from error
+        raise ConfigError(f"{ENDPOINTS[0]} is set, but OpenTelemetry is missing: pip install '.[otel]'") from error
     named = environ.get("OTEL_SERVICE_NAME") or "service.name=" in environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
     resource = Resource.create({} if named else {"service.name": "passfail"})
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)

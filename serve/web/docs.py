@@ -109,7 +109,6 @@ def _operation(method: str, path: str, about: dict[str, Any], address: str, ask:
 
 
 def _text(media: dict[str, Any]) -> str:
-    """The example of a media type as a body has it, or ""."""
-    examples: list[dict[str, Any]] = list(media.get("examples", {}).values())
-    found = media.get("example", examples[0]["value"] if examples else "")
+    """The first example of a media type, as a body has it."""
+    found = next(iter(media["examples"].values()))["value"]
     return found if isinstance(found, str) else json.dumps(found, ensure_ascii=False)

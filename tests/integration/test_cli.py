@@ -194,7 +194,7 @@ def test_weights_and_ways_for_missing_cells(run):
         (["fit", "--missing", "hours=zero"], "takes mean, median, most-frequent, indicator, drop, error"),
         (["fit", "--labels", "one"], "takes two different words"),
         (["fit", "--lr", "1e300"], "sgd diverged at epoch"),
-        (["export", "--name", "never"], "no such checkpoint; train it first"),
+        (["export", "--name", "never"], "no such checkpoint; train it with"),
         ([], "required"),
     ],
 )

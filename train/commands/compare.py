@@ -38,6 +38,7 @@ PROBED = 500  # rows of each kind in a parity check; the proof of an export uses
 PROOFS = 100  # parity checks of one process: torch's exporters leak about half a megabyte in each
 DRAWN, FAR = 20, 3  # combinations in the picture at most, and their largest loss as a multiple of the least
 
+Names = Sequence[str]
 Result = dict[str, Any]  # one line of JSON: the combination, with its figures or the reason of its failure
 
 
@@ -55,12 +56,7 @@ def run(args: Namespace) -> None:
 
 
 def combinations(
-    losses: Sequence[str],
-    optimizers: Sequence[str],
-    activations: Sequence[str],
-    links: Sequence[str],
-    hidden: int,
-    **settings: Any,
+    losses: Names, optimizers: Names, activations: Names, links: Names, hidden: int, **settings: Any
 ) -> list[Options]:
     """The Options of each loss with each optimizer and activation, and of each link by newton.
 
@@ -77,9 +73,7 @@ def combinations(
     return some + [Options(solver="newton", link=link, **settings) for link in links]
 
 
-def compare(
-    table: Table, columns: Mapping[str, Any], wanted: Sequence[Options], folds: int, kept: Path
-) -> list[Result]:
+def compare(table: Table, columns: Mapping[str, Any], wanted: list[Options], folds: int, kept: Path) -> list[Result]:
     """Measure each wanted Options that the file `kept` lacks; return all results, best first.
 
     Each result is one line of JSON, written at once.
@@ -172,10 +166,8 @@ def agreement(features: Sequence[Feature], model: LogisticModel, link: str) -> s
 
 def lines(rows: Sequence[Result]) -> Iterator[str]:
     """The results as a table in plain text."""
-    yield (
-        f"{'loss':24} {'optimizer':9} {'activation':11} {'link':7} {'log loss':>8} {'accuracy':>8} {'AUC':>6} "
-        f"{'Brier':>6} {'calib.':>6} {'steps':>5} {'seconds':>7} parity"
-    )
+    heads = f"{'loss':24} {'optimizer':9} {'activation':11} {'link':7} {'log loss':>8} {'accuracy':>8} {'AUC':>6} "
+    yield f"{heads}{'Brier':>6} {'calib.':>6} {'steps':>5} {'seconds':>7} parity"
     for row in rows:
         name = f"{row['loss']:24} {row['optimizer']:9} {row['activation']:11} {row['link']:7}"
         if "failed" in row:
@@ -194,9 +186,8 @@ def draw(rows: Sequence[Result], path: Path) -> None:
     best = [row for row in worked if row["log_loss"] <= FAR * worked[0]["log_loss"]]
     names = [" ".join(row[name] for name in ("loss", "optimizer", "activation", "link")) for row in best]
     ax = plots.axes(9.0, 1.5 + 0.25 * len(best))
-    ax.errorbar(
-        [row["log_loss"] for row in best], names, xerr=[row.get("reach", 0.0) for row in best], fmt="o", capsize=3
-    )
+    reach = [row.get("reach", 0.0) for row in best]
+    ax.errorbar([row["log_loss"] for row in best], names, xerr=reach, fmt="o", capsize=3)
     ax.invert_yaxis()
     ax.set(xlabel="log loss on held-out rows, with its 95 % interval; lower is better")
     plots.save(ax, path)

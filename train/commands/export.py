@@ -31,9 +31,8 @@ def run(args: Namespace) -> None:
 
 def _format(instance: Mapping[str, float | str | None]) -> str:
     """`7 hours` if that is the whole instance, else `gre=220, rank=1`."""
+    cells = {name: shown(value) if isinstance(value, float) else value for name, value in instance.items()}
     name, value = next(iter(instance.items()))
-    if len(instance) == 1 and isinstance(value, (int, float)):
-        return f"{shown(value)} {name.removesuffix('s') if value == 1 else name}"
-    return ", ".join(
-        f"{name}={shown(value) if isinstance(value, (int, float)) else value}" for name, value in instance.items()
-    )
+    if len(instance) == 1 and isinstance(value, float):
+        return f"{cells[name]} {name.removesuffix('s') if value == 1 else name}"
+    return ", ".join(f"{name}={cell}" for name, cell in cells.items())

@@ -26,7 +26,7 @@ from train.evaluation.groups import by_group
 from train.evaluation.groups import lines as group_lines
 from train.evaluation.metrics import Evaluation, constant_log_loss, evaluate, metrics
 from train.evaluation.penalty import choose_penalty
-from train.evaluation.thresholds import Threshold, at_threshold, least_cost, reaching
+from train.evaluation.thresholds import least_cost, reaching
 from train.export import checkpoint
 from train.export.examples import examples
 from train.fitted import Fitted
@@ -44,6 +44,7 @@ Log = Callable[..., object]
 ELSEWHERE = ("command", "data", "checkpoints", "name")  # arguments that a repeated fit sets itself
 # The goal of the threshold: ("cost", the threshold itself), or ("precision" or "recall", a share).
 Goal = tuple[Literal["cost", "precision", "recall"], float]
+By = Mapping[str, Groups]  # {column of --by: the groups of the rows}
 
 
 def run(args: Namespace) -> None:
@@ -76,25 +77,13 @@ def fitted_model(args: Namespace, log: Log) -> Fitted:
         log("warning:", warning)
     kept = checkpoint.Kept(*(checkpoint.sample(part) for part in (*judged.sample[1:], judged.score)))
     both = 0 < kept.y.sum() < len(kept.y)
-    measured = metrics(kept.logit, kept.y, options.link, judged.threshold, kept.weight) if both else None
+    measured = metrics(kept.logit, kept.y, options.link, threshold, kept.weight) if both else None
+    recorded = examples(table.features, table.target, threshold, fitted.model)
+    raw = _raw(args.data or LECTURE_DATA, reading_of(args), table, fitted, threshold)
     description = checkpoint.Description(
-        name,
-        table.features,
-        table.target,
-        judged.threshold,
-        training,
-        examples(table.features, table.target, judged.threshold, fitted.model),
-        judged.evaluation,
-        units,
-        measured,
-        _raw(args.data or LECTURE_DATA, reading_of(args), table, fitted, judged.threshold),
-        _arguments(args),
-        table.dialect,
-        dict(table.dates),
-        dict(table.pooled),
-        args.fold_case,
-        judged.groups,
-    )
+        name, table.features, table.target, threshold, training, recorded, judged.evaluation, units, measured, raw,
+        _arguments(args), table.dialect, dict(table.dates), dict(table.pooled), args.fold_case, judged.groups,
+    )  # fmt: skip
     return Fitted(description, fitted.model.eval(), kept)
 
 
@@ -116,7 +105,7 @@ class Judgement(NamedTuple):
     ----------
     metrics : on all rows.
     evaluation : on held-out rows; None if there are too few.
-    chosen : the effect of the threshold on the held-out rows.
+
     sample : about 100,000 rows of all processes at most.
     score : the sample's logits.
     groups : the figures of the groups of --by.
@@ -125,16 +114,14 @@ class Judgement(NamedTuple):
     threshold: float
     metrics: Metrics
     evaluation: Evaluation | None
-    chosen: Threshold | None
+
     sample: Data
     score: Floats
     warnings: tuple[str, ...]
     groups: tuple[Group, ...]
 
 
-def _held_out(
-    args: Namespace, table: Table, fitted: Fit, options: Options, log: Log
-) -> tuple[HeldOut | None, Mapping[str, Groups]]:
+def _held_out(args: Namespace, table: Table, fitted: Fit, options: Options, log: Log) -> tuple[HeldOut | None, By]:
     """The scores of the rows of --test or, without it, of held-out rows, if there are enough.
 
     The second value has the groups of --by of the same rows.
@@ -146,16 +133,11 @@ def _held_out(
     return HeldOut(f"the rows of {args.test.name}", logit, y, weight, 0.0), by
 
 
-def _judge(
-    table: Table, fitted: Fit, options: Options, threshold: float, scores: HeldOut | None, by: Mapping[str, Groups]
-) -> Judgement:
+def _judge(table: Table, fitted: Fit, options: Options, threshold: float, scores: HeldOut | None, by: By) -> Judgement:
     """Measure the fit on all rows and on held-out rows."""
     logit, y, weight = gather(logits(fitted.model, table.x), table.y, table.weight)
     sample = take_sample(table.data)
-    outside = chosen = None
-    if scores is not None:
-        chosen = at_threshold(options.link, threshold, scores.logit, scores.y, scores.weight)
-        outside = evaluate(scores, options.link, threshold, fitted.losses, fitted.model, sample)
+    outside = evaluate(scores, options.link, threshold, fitted.losses, fitted.model, sample) if scores else None
     measured = metrics(logit, y, options.link, threshold, weight)
     found = warnings(sample.features, sample.x, len(sample.x) == table.rows, outside)
     if outside and outside.metrics.log_loss > max(1.5 * measured.log_loss, measured.log_loss + 0.1):
@@ -165,7 +147,6 @@ def _judge(
         threshold=threshold,
         metrics=measured,
         evaluation=outside,
-        chosen=chosen,
         sample=sample,
         score=logits(fitted.model, sample.x),
         warnings=(*table.warnings, *found),
@@ -217,8 +198,9 @@ def _print_coefficients(table: Table, fitted: Fit, options: Options, log: Log) -
 def _print_figures(judged: Judgement, table: Table, folds: int, log: Log) -> None:
     log("all rows:", _figures(judged.metrics))
     threshold = f"threshold: {judged.threshold:.6g} on the probability"
-    if (outside := judged.evaluation) and (chosen := judged.chosen):
+    if outside := judged.evaluation:
         log("held-out rows:", f"{_figures(outside.metrics)}, {outside.how}")
+        chosen = next(one for one in outside.thresholds if one.threshold == judged.threshold)
         share = outside.share
         log(f"constant prediction: log loss {constant_log_loss(share):.4f}, accuracy {max(share, 1 - share):.4f}")
         log(
@@ -272,8 +254,7 @@ def _threshold(goal: Goal, scores: HeldOut | None, link: str, too_few: str) -> f
         return wanted
     if scores is None:
         raise FitError(f"--{what} needs held-out rows: {too_few}; choose the threshold by cost")
-    threshold: float = reaching(what, wanted, scores, link)
-    return threshold
+    return reaching(what, wanted, scores, link)
 
 
 def _describe(feature: Feature, unit: str | None) -> str:

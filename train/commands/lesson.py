@@ -137,8 +137,6 @@ def draw(model: Model, path: Path) -> None:
     for outcome, name, color in [(0, "failed", "tab:red"), (1, "passed", "tab:green")]:
         ax.scatter(x_data[y_data == outcome], y_data[y_data == outcome], color=color, zorder=3, label=name)
     ax.set(xlabel="hours of study", ylabel="probability of passing")
-    ax.set_title(
-        "The lecture's model after 1000 epochs.\nmake train starts from other weights, so its numbers differ a little"
-    )
+    ax.set_title("The lecture's model after 1000 epochs.\nmake train starts elsewhere, so its numbers differ a little")
     ax.legend(loc="lower right")
     plots.save(ax, path)

@@ -256,13 +256,12 @@ def fit_warnings(converged: bool, found: Statistics | None, link: str) -> Iterat
     if found.separation != "none":
         rows = {"complete": "all rows", "quasi": "some of the rows"}.get(found.separation, "rows")
         shown, more = found.separating[:SHOWN], len(found.separating) - SHOWN
-        columns = (
-            ", ".join([*shown, *([f"{more} more"] if more > 0 else [])])
-            or "columns (a fit to fewer rows, in one process, names them)"
-        )
+        unnamed = "columns (a fit to fewer rows, in one process, names them)"
+        columns = ", ".join([*shown, *([f"{more} more"] if more > 0 else [])]) or unnamed
+        remedy = "--firth or --l2 1" if link == "logit" else "--l2 1"
         yield (
-            f"separation: the outcomes of {rows} are separated by {columns}; "
-            f"their slopes have no finite estimate; use {'--firth or ' if link == 'logit' else ''}--l2 1"
+            f"separation: the outcomes of {rows} are separated by {columns}; their slopes have no finite estimate; "
+            f"use {remedy}"
         )
     for relation in found.collinear:
         yield f"collinear: {relation}; the coefficients of these columns are not unique; leave one out with --drop"
@@ -307,18 +306,15 @@ def _coefficient(
 ) -> Coefficient:
     if note:
         return Coefficient(term, note=note)
-    ratio = None
-    if options.link == "logit" and term != INTERCEPT and abs(estimate) < 700:
-        ratio = math.exp(estimate)
+    is_odds = options.link == "logit" and term != INTERCEPT and abs(estimate) < 700
+    ratio = math.exp(estimate) if is_odds else None
     if options.penalty or error == 0:
         return Coefficient(term, estimate, odds_ratio=ratio)
     z = estimate / error
-    lower, upper, p = estimate - Z95 * error, estimate + Z95 * error, math.erfc(abs(z) * 0.5**0.5)
-    tests = {}
+    lower, upper, p, tests = estimate - Z95 * error, estimate + Z95 * error, math.erfc(abs(z) * 0.5**0.5), {}
     if profiled:
-        tests = {"wald": p, "likelihood ratio": profiled.ratio, "score": profiled.score}
-        if options.firth:  # Firth's penalised likelihood has no score test
-            del tests["score"]
+        tests = {"wald": p, "likelihood ratio": profiled.ratio}
+        tests |= {} if options.firth else {"score": profiled.score}  # Firth's penalised likelihood has no score test
         lower, upper, p, _ = profiled
     low, high = (bound if math.isfinite(bound) else None for bound in (lower, upper))
     return Coefficient(term, estimate, error, z, p, low, high, ratio, "", tests)

@@ -1,7 +1,7 @@
 """Scores of held-out rows: cross-validation, or a fifth of the rows held out."""
 
 from collections.abc import Iterable, Sequence
-from itertools import chain, pairwise
+from itertools import accumulate, chain, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +21,7 @@ from train.table.out_of_core import BLOCK, blockwise, pieces, taken
 MOST_CROSS_VALIDATED = 100_000
 MIXER = np.uint64(0x9E3779B97F4A7C15)  # odd, 2^64 / the golden ratio (Knuth, TAOCP 3, section 6.4)
 Folds = npt.NDArray[np.integer]  # (n,), the fold of each row
+Parts = Sequence[tuple[int, int]]  # (number, rows) of each part of the table that this process has; by default one
 SAMPLE = 100_000  # rows, or a few more, of the sample of a longer table
 
 
@@ -47,7 +48,7 @@ def held_out(
     data: Data,
     options: Options,
     folds: int = 5,
-    parts: Sequence[tuple[int, int]] = (),
+    parts: Parts = (),
     group: Floats | None = None,
     time: Floats | None = None,
 ) -> HeldOut | None:
@@ -58,7 +59,6 @@ def held_out(
     Parameters
     ----------
     folds : the number of folds, >= 2.
-    parts : (number, rows) of each part of the table that this process has; by default one part.
     group : float64 (n,); the rows of one group are in one fold.
     time : float64 (n,); a fit to earlier rows scores each fold.
 
@@ -79,10 +79,8 @@ def held_out(
         how = f"{len(wanted)} times, each by the rows before"
     else:
         fold = assign_folds(y, count, options.seed, parts) if group is None else group_folds(y, group, count)
-        how, wanted = (
-            how + (", groups kept together" if group is not None else ""),
-            list(range(count if crossed else 1)),
-        )
+        how += ", groups kept together" if group is not None else ""
+        wanted = list(range(count if crossed else 1))
     logit = out_of_fold(data, options, fold, wanted, later=time is not None)
     rows = ~np.isnan(logit)
     duplicates, out = _duplicates(x, y, fold, rows), distributed.total(torch.tensor(rows.sum())).item()
@@ -114,14 +112,10 @@ def out_of_fold(data: Data, options: Options, fold: Folds, wanted: Iterable[int]
     return logit
 
 
-def assign_folds(y: Floats, folds: int, seed: int, parts: Sequence[tuple[int, int]] = ()) -> Folds:
+def assign_folds(y: Floats, folds: int, seed: int, parts: Parts = ()) -> Folds:
     """The fold (n,) of each row, 0 to folds - 1; each outcome's rows are spread evenly.
 
     The fold depends on the row's place in the whole table, not on the number of processes.
-
-    Parameters
-    ----------
-    parts : (number, rows) of each part of the table that this process has, in order; by default one part.
     """
     generator = np.random.default_rng(seed)
     fold = np.empty(len(y), dtype=np.min_scalar_type(folds))
@@ -129,17 +123,14 @@ def assign_folds(y: Floats, folds: int, seed: int, parts: Sequence[tuple[int, in
     starts = np.cumsum([0, *(rows for _, rows in parts)])
     for outcome in (0, 1):
         own = [np.flatnonzero(y[a:b] == outcome) + a for a, b in pairwise(starts)]
-        counts = dict(
-            chain(*distributed.gathered([(part, len(rows)) for (part, _), rows in zip(parts, own, strict=True)]))
-        )
-        place = 0
-        found: dict[int, int] = {}
-        for part in sorted(counts):
-            found[part], place = place, place + counts[part]
-        order = np.empty(place, dtype=fold.dtype)
-        order[generator.permutation(place)] = np.arange(place) % folds
+        sizes = [(part, len(rows)) for (part, _), rows in zip(parts, own, strict=True)]
+        counts = sorted(chain(*distributed.gathered(sizes)))
+        *places, total = accumulate((count for _, count in counts), initial=0)
+        first = dict(zip((part for part, _ in counts), places, strict=True))
+        order = np.empty(total, dtype=fold.dtype)
+        order[generator.permutation(total)] = np.arange(total) % folds
         for (part, _), rows in zip(parts, own, strict=True):
-            fold[rows] = order[found[part] : found[part] + len(rows)]
+            fold[rows] = order[first[part] : first[part] + len(rows)]
     return fold
 
 

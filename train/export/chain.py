@@ -78,9 +78,8 @@ def _figures(manifest: Manifest, kept: Kept) -> Iterator[str]:
             yield f"{feature.name}: the training range is not that of the rows"
     factors = class_factors(kept.y, kept.weight, str(manifest.training.options["class_weight"]))
     values, weight = reference.values(manifest, kept.x), kept.weight * np.where(kept.y > 0, factors[1], factors[0])
-    for index, (column, mean) in enumerate(
-        zip(manifest.parameters.columns, weight @ values / weight.sum(), strict=True)
-    ):
+    means = weight @ values / weight.sum()
+    for index, (column, mean) in enumerate(zip(manifest.parameters.columns, means, strict=True)):
         if abs(column.mean - mean) > ROUNDING * np.abs(values[:, index]).max():
             yield f"the mean of column {index} is {mean:.17g}, {column.mean:.17g} in the fit"
 
@@ -134,9 +133,7 @@ def word_faults(manifest: Manifest, raw: Sequence[Raw]) -> Iterator[str]:
 
 def _from_csv(decoders: Codecs, rows: Sequence[Mapping[str, str | None]]) -> Floats:
     text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    writer.writerow(rows[0])
-    writer.writerows(["" if cell is None else cell for cell in row.values()] for row in rows)
+    csv.writer(text).writerows([rows[0], *(row.values() for row in rows)])  # None becomes an empty cell
     return decoders.csv.read(text.getvalue().encode())[0]
 
 
@@ -149,9 +146,8 @@ def _from_json(decoders: Codecs, rows: Sequence[Mapping[str, str | None]]) -> Fl
             return float(cell)
         return cell.casefold() == "true" if column.boolean else cell
 
-    return decoders.json.read_objects(
-        msgspec.json.encode([{n: value(n, cell) for n, cell in row.items()} for row in rows])
-    )
+    records = [{name: value(name, cell) for name, cell in row.items()} for row in rows]
+    return decoders.json.read_objects(msgspec.json.encode(records))
 
 
 def _from_tensors(decoders: Codecs, rows: Sequence[Mapping[str, str | None]]) -> Floats:

@@ -107,9 +107,7 @@ def load(folder: Path, name: str) -> tuple[Description, LogisticModel, Kept]:
     """
     path = folder / f"{name}.safetensors"
     if not path.exists():
-        raise FitError(
-            f"{path}: no such checkpoint; train it first, with the same --data or --name (make train DATA=...)"
-        )
+        raise FitError(f"{path}: no such checkpoint; train it with the same --data or --name (make train DATA=...)")
     try:
         with safetensors.safe_open(path, "pt") as file:
             metadata = file.metadata()

@@ -36,13 +36,14 @@ def instances(features: Sequence[Feature]) -> list[dict[str, float | str | None]
     There is one row without a value for each nullable feature. The rows come from the features' ranges and levels, not
     from the table, whose rows may be personal data.
     """
-    made: list[dict[str, float | str | None]] = [
-        {
-            f.name: f.levels[step % len(f.levels)]
-            if f.minimum is None or f.maximum is None
-            else f.minimum + share * (f.maximum - f.minimum)
-            for f in features
-        }
-        for step, share in enumerate([0.0, 1 / 3, 2 / 3, 1.0, 2.0])
-    ]
+    steps = enumerate([0.0, 1 / 3, 2 / 3, 1.0, 2.0])
+    made = [{feature.name: _at(feature, step, share) for feature in features} for step, share in steps]
     return made + [{**made[1], feature.name: None} for feature in features if feature.nullable]
+
+
+def _at(feature: Feature, step: int, share: float) -> float | str | None:
+    """A level, in turn; or the number at that share of the training range."""
+    if feature.kind == "categorical":
+        return feature.levels[step % len(feature.levels)]
+    least, most = feature.range
+    return least + share * (most - least)

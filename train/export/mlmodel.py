@@ -13,22 +13,13 @@ MLMODEL, EXAMPLE = "MLmodel", "input_example.json"
 def files(manifest: Manifest) -> dict[str, bytes]:
     """The files {name: bytes}: MLmodel, in JSON, which is valid YAML, and the input example."""
     columns = [feature.name for feature in manifest.features]
-    inputs = [
-        {"type": _type(feature), "name": feature.name, "required": not feature.nullable}
-        for feature in manifest.features
-    ]
+    inputs = [{"type": _type(f), "name": f.name, "required": not f.nullable} for f in manifest.features]
     # `stable` may be missing, because it is not known with a hidden layer.
-    outputs = [
-        {"type": kind, "name": name, "required": name != "stable"}
-        for name, kind in zip(names(manifest), TYPES, strict=True)
-    ]
+    kinds = zip(names(manifest), TYPES, strict=True)
+    outputs = [{"type": kind, "name": name, "required": name != "stable"} for name, kind in kinds]
+    python = manifest.training.versions["python"]
     model = {
-        "flavors": {
-            "python_function": {
-                "loader_module": "passfail.mlflow",
-                "python_version": str(manifest.training.versions["python"]),
-            }
-        },
+        "flavors": {"python_function": {"loader_module": "passfail.mlflow", "python_version": python}},
         "saved_input_example_info": {"artifact_path": EXAMPLE, "type": "dataframe", "pandas_orient": "split"},
         "signature": {"inputs": json.dumps(inputs), "outputs": json.dumps(outputs), "params": None},
         "utc_time_created": f"{datetime.fromisoformat(manifest.created):%Y-%m-%d %H:%M:%S.%f}",

@@ -54,11 +54,7 @@ ABOUT = {
 
 
 def export(
-    description: Description,
-    model: LogisticModel,
-    kept: Kept,
-    models: Path,
-    sign: signing.Sign | None = None,
+    description: Description, model: LogisticModel, kept: Kept, models: Path, sign: signing.Sign | None = None
 ) -> Manifest:
     """Prove a checkpoint and publish it as a new version, numbered after the highest version.
 
@@ -126,10 +122,8 @@ def pages(manifest: Manifest, evaluation: Evaluation | None) -> dict[str, bytes]
     }
 
 
-def _files(files: Mapping[str, bytes]) -> dict[str, File]:
-    return {
-        name: File(hashlib.sha256(data).hexdigest(), len(data), ABOUT.get(name, "")) for name, data in files.items()
-    }
+def _files(made: Mapping[str, bytes]) -> dict[str, File]:
+    return {name: File(hashlib.sha256(data).hexdigest(), len(data), ABOUT.get(name, "")) for name, data in made.items()}
 
 
 def newest(home: Path) -> int:
@@ -169,8 +163,7 @@ def _publish(home: Path, manifest: Manifest, files: Mapping[str, bytes], sign: s
                     raise
                 continue  # another export took this version: take the next
             _sync(home)
-            published: Manifest = contract.decode(text)
-            return published
+            return contract.decode(text)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 

@@ -58,13 +58,7 @@ def compare(
     new = draft(description, model)
     training = replace(new.training, data=manifest.training.data)  # the table may have another name
     known = {name: file for name, file in manifest.files.items() if name in (*graphs, FILENAME)}
-    new = replace(
-        new,
-        training=training,
-        created=manifest.created,
-        certificate=manifest.certificate,
-        files=known,
-    )
+    new = replace(new, training=training, created=manifest.created, certificate=manifest.certificate, files=known)
     made = {**graphs, **pages(new, description.evaluation)}
     if (module := to_javascript(new)) is not None:
         made[FILENAME] = module

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jinja2
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from scipy.special import chdtrc
 
 from passfail.manifest import Feature, Manifest
@@ -129,9 +129,9 @@ def _effects(manifest: Manifest, coefficients: tuple[Coefficient, ...]) -> tuple
     rows = []
     for c, column in zip(slopes, manifest.parameters.columns, strict=bool(slopes)):
         if c.estimate is not None:
-            feature = manifest.features[column.feature]
             indicator = column.level is not None or column.missing
-            span = 1.0 if indicator else (feature.maximum or 0.0) - (feature.minimum or 0.0)
+            least, most = (0.0, 1.0) if indicator else manifest.features[column.feature].range
+            span = most - least
             ends = (c.estimate, c.estimate) if c.lower is None or c.upper is None else (c.lower, c.upper)
             rows.append((c.term, (ends[0] * span, c.estimate * span, ends[1] * span)))
     rows = sorted(rows, key=lambda row: -abs(row[1][1]))[:EFFECTS]
@@ -255,11 +255,9 @@ def _points(points: Iterable[tuple[float, float]]) -> str:
     return " ".join(f"{x:.4g},{y:.4g}" for x, y in points)
 
 
-def _environment(**settings: Any) -> jinja2.Environment:
-    loader = jinja2.FileSystemLoader(Path(__file__).parent)
-    found = jinja2.Environment(
-        loader=loader, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, **settings
-    )
+def _environment(**settings: Any) -> Environment:
+    loader = FileSystemLoader(Path(__file__).parent)
+    found = Environment(loader=loader, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, **settings)
     found.filters |= {"number": _number, "p": _p, "points": _points, "interval": _interval}
     return found
 

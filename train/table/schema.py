@@ -1,7 +1,7 @@
 """The role of each column of a table: target, weights, feature or left out."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from shlex import quote
@@ -11,16 +11,7 @@ from msgspec import structs
 
 from passfail.codecs.csv_rows import csv_line
 from passfail.manifest import Dates, Feature, Target
-from passfail.spelling import (
-    BOOLEANS,
-    ORDERS,
-    SPELLINGS,
-    canonical,
-    date_number,
-    outcome,
-    parsed_date,
-    plain_number,
-)
+from passfail.spelling import BOOLEANS, ORDERS, SPELLINGS, canonical, date_number, outcome, parsed_date, plain_number
 from train.table import values
 from train.table.reading import Reading
 from train.table.summary import MOST_TEXTS, Fault, LeftOut, Place, Summary
@@ -84,9 +75,8 @@ def known_feature(known: Feature, column: Summary, fold_case: bool, other: str |
     """
     if column.missing and not known.nullable:
         option = f"--missing {quote(known.name + '=' + ('mean' if known.kind == 'numeric' else 'most-frequent'))}"
-        raise Fault(
-            column.first["missing"], "missing, which no training row is", f"fill the cell, or use {option}", option
-        )
+        remedy = f"fill the cell, or use {option}"
+        raise Fault(column.first["missing"], "missing, which no training row is", remedy, option)
     if known.kind == "numeric":
         if column.kinds - {"number"}:
             first = min((level.first for level in column.levels.values()), default=None)
@@ -108,16 +98,18 @@ class _Value(NamedTuple):
     texts: list[str]
 
 
+def _grouped(texts: Iterable[str], spelling: Callable[[str], str]) -> dict[str, list[str]]:
+    """The texts {spelling: its texts}."""
+    groups: dict[str, list[str]] = {}
+    for text in texts:
+        groups.setdefault(spelling(text), []).append(text)
+    return groups
+
+
 def _alike(column: Summary) -> dict[str, _Value]:
     """The target's values {value: (first place, spellings)}; case is ignored if that leaves two."""
-    for spelling in SPELLINGS:
-        groups: dict[str, list[str]] = {}
-        for text in column.levels:
-            groups.setdefault(spelling(text), []).append(text)
-        if len(groups) == 2:
-            break
-    else:
-        groups = {text: [text] for text in column.levels}
+    tried = (_grouped(column.levels, spelling) for spelling in SPELLINGS)
+    groups = next((found for found in tried if len(found) == 2), None) or _grouped(column.levels, str)
     return {value: _Value(min(column.levels[text].first for text in texts), texts) for value, texts in groups.items()}
 
 
@@ -133,10 +125,8 @@ def _positive(given: str | None, labels: list[str]) -> str:
         v for v, k in zip(labels, numbers, strict=True) if v.casefold() in POSITIVE_WORDS or (k == 1 and 0 in numbers)
     ]
     if len(likely) != 1:
-        found = f"it is unknown which of {first!r} and {second!r} is positive"
-        raise Fault(
-            None, found, f"use --positive {quote(first)} or --positive {quote(second)}", f"--positive {quote(second)}"
-        )
+        found, option = f"it is unknown which of {first!r} and {second!r} is positive", f"--positive {quote(second)}"
+        raise Fault(None, found, f"use --positive {quote(first)} or {option}", option)
     return likely[0]
 
 
@@ -146,8 +136,7 @@ def check_weights(column: Summary) -> None:
     texts = [column.levels[text].first for text, number in numbers.items() if number is None or number < 0]
     places = [*column.first.values(), *texts]
     if (place := min(places, default=None)) or column.kinds != {"number"}:
-        found = "not a weight"
-        raise Fault(place, found, "a weight is a number from 0 up: how many rows the row counts for")
+        raise Fault(place, "not a weight", "a weight is a number from 0 up: how many rows the row counts for")
     if column.maximum <= 0:
         raise Fault(None, "every weight is 0", "leave --weights out, or correct the column", "")
 
@@ -346,12 +335,8 @@ def _spellings(column: Summary, fold_case: bool) -> dict[str, list[str]]:
 
     A boolean has one level for all spellings; with fold_case, texts that differ only in case have one level.
     """
-    if fold_case or {text.casefold() for text in column.levels} <= BOOLEANS:
-        groups: dict[str, list[str]] = {}
-        for text in column.levels:
-            groups.setdefault(text.casefold(), []).append(text)
-        return groups
-    return {text: [text] for text in column.levels}
+    folded = fold_case or {text.casefold() for text in column.levels} <= BOOLEANS
+    return _grouped(column.levels, str.casefold if folded else str)
 
 
 def _ordered(reading: Reading, name: str, levels: list[str]) -> list[str]:

@@ -219,9 +219,8 @@ class Share:
         for name in self.reading.by:
             with noted(faults, name):
                 if name in self.features and name not in features:
-                    raise Fault(
-                        None, "it is no feature", f"--drop {quote(name)} lets --by use it", f"--drop {quote(name)}"
-                    )
+                    option = f"--drop {quote(name)}"
+                    raise Fault(None, "it is no feature", f"{option} lets --by use it", option)
                 by[name] = groups(*(features.get(name) or (self._other[name], tuple(found.codes.get(name, ())))))
         if faults:
             raise self.error(faults)
