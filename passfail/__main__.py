@@ -192,7 +192,7 @@ def _parser(environ: Mapping[str, str]) -> Parser:
     port = environ.get("PORT") or environ.get("AIP_HTTP_PORT") or "8000"
     add(
         "--service", default=f"http://127.0.0.1:{port}",
-        help="wait until the service there follows, if one answers (default: on this machine, at PORT)",
+        help="wait until this service, if it answers, serves the version (default: on this machine, at PORT)",
     )  # fmt: skip
     add("version", type=_version, help="a version's number; or highest: follow the highest again")
     about = "verify an export, and certify its answers here"
@@ -206,7 +206,7 @@ def _parser(environ: Mapping[str, str]) -> Parser:
     add("-o", "--output", type=Path, required=True, help="CSV or Parquet, a folder for a folder, or -")
     add("--strict", action="store_true", help="write nothing if a row is invalid, and no column error")
     add("--explain", action="store_true", help="add each feature's contribution to the logit")
-    add("--separator", type=separator, help="separator of CSV's cells; tab for a tab (default: found)")
+    add("--separator", type=separator, help="separator of CSV's cells; tab for a tab (default: detected)")
     add("--decimal", choices=(".", ","), help="decimal mark of CSV (default: the training file's)")
     add("--encoding", type=encoding, help="encoding of CSV (default: UTF-8, or the training file's)")
     about = "write an export as one SELECT over a table"

@@ -120,7 +120,5 @@ def replay(manifest: Manifest, runtime: Runtime) -> None:
         if example.label != label:
             raise CertificateError(f"a recorded example is labelled {label} here, {example.label} when it was fitted")
         if z != example.logit or certificate.ulp(p, example.probability) > LINKS[manifest.link].ulp:
-            raise CertificateError(
-                f"a recorded example answers {z!r} ({p!r}) here, {example.logit!r} "
-                f"({example.probability!r}) when it was fitted"
-            )
+            recorded = f"{example.logit!r} ({example.probability!r})"
+            raise CertificateError(f"a recorded example answers {z!r} ({p!r}) here, {recorded} when it was fitted")

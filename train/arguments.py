@@ -163,11 +163,11 @@ def _columns() -> Parser:
     about = f"what a missing cell becomes: {', '.join(MISSING)}; drop leaves its row out; for one column or for all "
     about += "(default: mean for numbers, most-frequent for groups)"
     _repeated(add, "--missing", "[COLUMN=]WAY", about, type=_missing)
-    about = "CSV is read as it is found to be written; these options override that"
+    about = "the layout of CSV is detected; these options override it"
     add = parser.add_argument_group("files", about).add_argument
-    add("--separator", type=separator, help="separator of cells; tab for a tab (default: found)")
-    add("--decimal", choices=(".", ","), help="decimal mark (default: found)")
-    add("--encoding", help="encoding of the text (default: UTF-8, else found)")
+    add("--separator", type=separator, help="separator of cells; tab for a tab (default: detected)")
+    add("--decimal", choices=(".", ","), help="decimal mark (default: detected)")
+    add("--encoding", help="encoding of the text (default: UTF-8, else detected)")
     add("--no-header", dest="header", action="store_false", help="the first line is a row")
     _repeated(add, "--na", "TEXT", "cell that is missing, besides those of the manual")
     add("--sheet", help="sheet of an Excel file (default: the first)")

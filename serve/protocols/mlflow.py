@@ -31,16 +31,7 @@ from serve.http.messages import (
 )
 from serve.http.receipt import digest, pending, stamped
 from serve.protocols import management
-from serve.protocols.table_formats import (
-    LINES,
-    answer_type,
-    as_csv,
-    as_json_lines,
-    is_headerless,
-    read_headerless,
-    read_json_lines,
-    read_json_rows,
-)  # fmt: skip
+from serve.protocols import table_formats as formats
 from serve.registry import RowAnswer, Served, Service
 
 VERSION = "3.0.0"  # of MLflow, which defines this protocol
@@ -128,7 +119,8 @@ def score(
     model, codecs = served.model, served.codecs
     request_digest = digest(request)
     try:
-        wanted = answer_type(request.headers.get(b"accept", b""), JSON_LINES if request.media_type in LINES else JSON)
+        first = JSON_LINES if request.media_type in formats.LINES else JSON
+        wanted = formats.answer_type(request.headers.get(b"accept", b""), first)
         x = read(codecs, request)
         if len(x) == 1 and wanted == JSON and served.shadow is None:  # the shadow compares whole requests
             return pending(served, x[0].tolist(), request, request_digest, error_shape, partial(_row, served))
@@ -136,11 +128,11 @@ def score(
         stable, outside = model.stable(x, logit), model.outside(x)
         pieces = codecs.json.pieces(model.verdict(logit), logit, probability, stable, {}, outside)
         if wanted == CSV:
-            header = request.media_type != CSV or not is_headerless(codecs, request)
-            table = as_csv(pieces, names(model.manifest), outside is not None, header)
+            header = request.media_type != CSV or not formats.is_headerless(codecs, request)
+            table = formats.as_csv(pieces, names(model.manifest), outside is not None, header)
             answer = Answer(200, ((b"Content-Type", b"text/csv; charset=utf-8"),), table, len(x))
         elif wanted == JSON_LINES:
-            answer = Answer(200, ((b"Content-Type", wanted.encode()),), as_json_lines(pieces), len(x))
+            answer = Answer(200, ((b"Content-Type", wanted.encode()),), formats.as_json_lines(pieces), len(x))
         else:
             rows = b",".join(piece[1:-1] for piece in pieces)
             answer = json_answer(b'{"predictions":[%b]}' % rows, rows=len(x))
@@ -156,7 +148,7 @@ def _row(served: Served, found: RowAnswer) -> Answer:
 def read_rows(codecs: Codecs, raw: msgspec.Raw | UnsetType, name: str) -> Floats:
     """Read a field's rows, objects or arrays in feature order, as x, float64 (n, d)."""
     text = b"" if isinstance(raw, UnsetType) else bytes(raw).lstrip()
-    return read_json_rows(codecs, text, f"$.{name}")
+    return formats.read_json_rows(codecs, text, f"$.{name}")
 
 
 def check_unused(raw: msgspec.Raw | UnsetType, name: str, first: bytes = b"{") -> None:
@@ -169,11 +161,11 @@ def check_unused(raw: msgspec.Raw | UnsetType, name: str, first: bytes = b"{") -
 def _read(codecs: Codecs, request: Request) -> Floats:
     kind = request.media_type
     if kind == CSV:
-        if is_headerless(codecs, request):
-            return read_headerless(codecs, request.body)
+        if formats.is_headerless(codecs, request):
+            return formats.read_headerless(codecs, request.body)
         return codecs.csv.read(request.body)[0]
-    if kind in LINES:
-        return read_json_lines(codecs, request.body)
+    if kind in formats.LINES:
+        return formats.read_json_lines(codecs, request.body)
     if kind != JSON:
         raise UnsupportedMediaType(f"send Content-Type: {JSON}, {CSV} or {JSON_LINES}")
     asked = strict_json.decode_once(INVOCATION, request.body)

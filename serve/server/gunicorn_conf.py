@@ -106,7 +106,7 @@ def _stop_once(server: Any) -> None:
     server.stop = stop_once
 
 
-def _hear_stops() -> None:
+def _unblock_stops() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
 
 
@@ -115,7 +115,7 @@ def on_starting(server: Any) -> None:
         server.log.warning(warning)
     _import_what_workers_need()
     _stop_once(server)
-    os.register_at_fork(after_in_parent=_hear_stops)
+    os.register_at_fork(after_in_parent=_unblock_stops)
 
 
 def pre_fork(server: Any, worker: Any) -> None:
@@ -162,6 +162,6 @@ def post_fork(server: Any, worker: Any) -> None:
 
 def post_worker_init(worker: Any) -> None:
     if settings.worker_class == "asgi":
-        worker.loop.call_soon(_hear_stops)
+        worker.loop.call_soon(_unblock_stops)
     else:
-        _hear_stops()
+        _unblock_stops()

@@ -51,7 +51,7 @@ class Worker(BaseWorker):  # type: ignore[misc]  # gunicorn has no types
 
     def init_process(self) -> None:
         self.loop = uvloop.new_event_loop()
-        self._told = asyncio.Event()
+        self._signalled = asyncio.Event()
         super().init_process()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -74,7 +74,7 @@ class Worker(BaseWorker):  # type: ignore[misc]  # gunicorn has no types
     def _stop(self) -> None:
         self.alive = False
         self.dispatcher.leave()
-        self.loop.call_soon_threadsafe(self._told.set)
+        self.loop.call_soon_threadsafe(self._signalled.set)
 
     def run(self) -> None:
         app = self.wsgi
@@ -84,8 +84,8 @@ class Worker(BaseWorker):  # type: ignore[misc]  # gunicorn has no types
     async def _serve(self) -> None:
         servers = [await self._listen(one.sock) for one in self.sockets]
         self._tick()
-        await self._told.wait()
-        self._told.clear()
+        await self._signalled.wait()
+        self._signalled.clear()
         await self._wait(self._times[0])
         for server in servers:
             server.close()
@@ -104,7 +104,7 @@ class Worker(BaseWorker):  # type: ignore[misc]  # gunicorn has no types
         """Wait that many seconds, or until a signal arrives."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await self._told.wait()
+                await self._signalled.wait()
 
     def _tick(self) -> None:
         self.notify()

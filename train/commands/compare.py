@@ -174,10 +174,8 @@ def lines(rows: Sequence[Result]) -> Iterator[str]:
             yield f"{name} {row['failed']}"
             continue
         loss = f"{row['log_loss']:8.4f}" if row["log_loss"] < 1000 else f"{row['log_loss']:8.1e}"  # in its column
-        yield (
-            f"{name} {loss} {row['accuracy']:8.4f} {row['auc']:6.4f} {row['brier']:6.4f} "
-            f"{row['calibration_error']:6.4f} {row['steps']:5} {row['seconds']:7.2f} {row['parity']}"
-        )
+        scores = f"{row['accuracy']:8.4f} {row['auc']:6.4f} {row['brier']:6.4f} {row['calibration_error']:6.4f}"
+        yield f"{name} {loss} {scores} {row['steps']:5} {row['seconds']:7.2f} {row['parity']}"
 
 
 def draw(rows: Sequence[Result], path: Path) -> None:

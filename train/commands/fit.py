@@ -142,7 +142,7 @@ def _judge(table: Table, fitted: Fit, options: Options, threshold: float, scores
     found = warnings(sample.features, sample.x, len(sample.x) == table.rows, outside)
     if outside and outside.metrics.log_loss > max(1.5 * measured.log_loss, measured.log_loss + 0.1):
         found = (*found, f"held-out log loss {outside.metrics.log_loss:.4f} is far above that of all rows, "
-                 f"{measured.log_loss:.4f}; the model has learnt rows by heart; --l2 auto shrinks it")  # fmt: skip
+                 f"{measured.log_loss:.4f}; the model overfits; use --l2 auto")  # fmt: skip
     return Judgement(
         threshold=threshold,
         metrics=measured,
@@ -203,10 +203,8 @@ def _print_figures(judged: Judgement, table: Table, folds: int, log: Log) -> Non
         chosen = next(one for one in outside.thresholds if one.threshold == judged.threshold)
         share = outside.share
         log(f"constant prediction: log loss {constant_log_loss(share):.4f}, accuracy {max(share, 1 - share):.4f}")
-        log(
-            f"{threshold}; on held-out rows precision {chosen.precision:.4f}, recall {chosen.recall:.4f}, "
-            f"{chosen.false_positives} false positives, {chosen.false_negatives} false negatives"
-        )
+        wrong = f"{chosen.false_positives} false positives, {chosen.false_negatives} false negatives"
+        log(f"{threshold}; on held-out rows precision {chosen.precision:.4f}, recall {chosen.recall:.4f}, {wrong}")
     else:
         log(f"held-out rows: none, since {_too_few(table, folds)}")
         log(threshold)
@@ -265,7 +263,5 @@ def _describe(feature: Feature, unit: str | None) -> str:
 
 
 def _figures(m: Metrics) -> str:
-    return (
-        f"log loss {m.log_loss:.4f}, accuracy {m.accuracy:.4f}, AUC {m.auc:.4f}, Brier {m.brier:.4f}, "
-        f"calibration error {m.calibration_error:.4f} ({m.rows} rows)"
-    )
+    scores = f"log loss {m.log_loss:.4f}, accuracy {m.accuracy:.4f}, AUC {m.auc:.4f}, Brier {m.brier:.4f}"
+    return f"{scores}, calibration error {m.calibration_error:.4f} ({m.rows} rows)"

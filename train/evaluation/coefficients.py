@@ -209,10 +209,8 @@ def lines(found: Statistics, options: Options) -> Iterator[str]:
         else:
             ratio = "" if c.odds_ratio is None else f"  {c.odds_ratio:10.4g}"
             lower, upper = ("open" if bound is None else f"{bound:.6g}" for bound in (c.lower, c.upper))
-            yield (
-                f"{c.term:{width}}  {c.estimate:12.6g} {c.standard_error:12.6g} {c.z:9.3f} {c.p:9.3g}  "
-                f"{lower:>12} {upper:>12}{ratio}"
-            )
+            numbers = f"{c.estimate:12.6g} {c.standard_error:12.6g} {c.z:9.3f} {c.p:9.3g}"
+            yield f"{c.term:{width}}  {numbers}  {lower:>12} {upper:>12}{ratio}"
     for name, level in found.references.items():
         yield f"{name}: the reference level is {level}"
     if found.log_likelihood is None:
@@ -259,10 +257,8 @@ def fit_warnings(converged: bool, found: Statistics | None, link: str) -> Iterat
         unnamed = "columns (a fit to fewer rows, in one process, names them)"
         columns = ", ".join([*shown, *([f"{more} more"] if more > 0 else [])]) or unnamed
         remedy = "--firth or --l2 1" if link == "logit" else "--l2 1"
-        yield (
-            f"separation: the outcomes of {rows} are separated by {columns}; their slopes have no finite estimate; "
-            f"use {remedy}"
-        )
+        what = f"the outcomes of {rows} are separated by {columns}"
+        yield f"separation: {what}; their slopes have no finite estimate; use {remedy}"
     for relation in found.collinear:
         yield f"collinear: {relation}; the coefficients of these columns are not unique; leave one out with --drop"
 

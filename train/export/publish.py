@@ -82,8 +82,8 @@ def export(
     if (module := javascript.to_javascript(manifest)) is not None:
         files[javascript.FILENAME] = module
     targets = engines.prove(manifest, files, *TARGET_ROWS)
-    if liars := engines.wrong(targets, manifest.link):
-        raise ExportError(f"the export does not answer as its parameters say: {', '.join(liars)}")
+    if wrong := engines.wrong(targets, manifest.link):
+        raise ExportError(f"the export does not answer as its parameters say: {', '.join(wrong)}")
     certificate = msgspec.structs.replace(certificate, targets=targets)
     manifest = msgspec.structs.replace(manifest, files=_files(files), certificate=certificate)
     shown = pages(manifest, description.evaluation)

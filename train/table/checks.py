@@ -5,7 +5,7 @@ Each has the form `the fault; its consequence; the remedy`.
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from shlex import quote
 
 import numpy as np
@@ -37,62 +37,47 @@ def warnings(features: Sequence[Feature], x: Floats, whole: bool, evaluation: Ev
     whole : whether x has all rows.
     evaluation : of held-out rows, if there were enough.
     """
-    found = []
+    found: list[str] = []
     if _header_is_a_row(features):
-        names = ", ".join(feature.name for feature in features)
-        found.append(
-            f"the columns are called {names}; line 1 may be a row, which is then lost; write a line of names above it"
-        )
+        names = f"the columns are called {', '.join(feature.name for feature in features)}"
+        found.append(f"{names}; line 1 may be a row, which is then lost; write a line of names above it")
     for feature, column in zip(features, x.T, strict=True):
         found += _of_levels(feature, column, whole) if feature.levels else _of_numbers(feature, column)
     for name, area in (evaluation.auc if evaluation else {}).items():
         if len(x) >= ENOUGH and area >= LEAKS:
-            found.append(
-                f"{name}: alone it predicts the outcome (AUC {area:.4f}); if it is known only after the outcome, "
-                f"the model is useless; --drop {quote(name)} then"
-            )
+            then = f"if it is known only after the outcome, the model is useless; --drop {quote(name)} then"
+            found.append(f"{name}: alone it predicts the outcome (AUC {area:.4f}); {then}")
     if evaluation and evaluation.repeated >= REPEATED:
-        found.append(
-            f"{evaluation.repeated:.1%} of the held-out rows have an exact duplicate in the training folds; "
-            "held-out figures look better than they are; take duplicates out of the table if they are copies"
-        )
+        then = "held-out figures look better than they are; take duplicates out of the table if they are copies"
+        share = f"{evaluation.repeated:.1%} of the held-out rows"
+        found.append(f"{share} have an exact duplicate in the training folds; {then}")
     return tuple(found)
 
 
-def _of_levels(feature: Feature, column: Floats, whole: bool) -> list[str]:
-    found = []
+def _of_levels(feature: Feature, column: Floats, whole: bool) -> Iterator[str]:
     rows = np.bincount(column[~np.isnan(column)].astype(int), minlength=len(feature.levels))
     rare = [level for level, count in zip(feature.levels, rows, strict=True) if count == 1]
     if len(column) >= ENOUGH and whole and rare:
-        found.append(
-            f"{feature.name}: only one row has {', '.join(rare)}; its coefficient rests on that row; "
-            "--rare 2 pools such levels, or merge it into another"
-        )
+        then = "its coefficient rests on that row; --rare 2 pools such levels, or merge it into another"
+        yield f"{feature.name}: only one row has {', '.join(rare)}; {then}"
     own = [sorted(feature.levels, key=lambda level: scale.index(level.casefold())) for scale in SCALES
            if {level.casefold() for level in feature.levels} <= set(scale)]  # fmt: skip
     if own and own[0] != list(feature.levels) and list(feature.levels) == sorted(feature.levels):
-        found.append(
-            f"{feature.name}: its levels stand in the order of the alphabet, {', '.join(feature.levels)}; the first is "
-            f"the reference; --order {quote(f'{feature.name}={csv_line(own[0])}')} gives their own"
-        )
+        levels, option = ", ".join(feature.levels), f"--order {quote(f'{feature.name}={csv_line(own[0])}')}"
+        then = f"the first is the reference; {option} gives their own"
+        yield f"{feature.name}: its levels stand in the order of the alphabet, {levels}; {then}"
     spelt = Counter(level.casefold() for level in feature.levels)
     if alike := [level for level in feature.levels if spelt[level.casefold()] > 1]:
-        found.append(
-            f"{feature.name}: {', '.join(alike)} differ only in case; each has a coefficient of its own; "
-            "use --fold-case if they mean the same"
-        )
-    return found
+        then = "each has a coefficient of its own; use --fold-case if they mean the same"
+        yield f"{feature.name}: {', '.join(alike)} differ only in case; {then}"
 
 
-def _of_numbers(feature: Feature, column: Floats) -> list[str]:
+def _of_numbers(feature: Feature, column: Floats) -> Iterator[str]:
     if feature.minimum == feature.maximum:
-        return [f"{feature.name}: every row has {feature.minimum:g}; it predicts nothing; --drop {quote(feature.name)}"]
-    if len(column) >= ENOUGH and _identifies(feature.name, column):
-        return [
-            f"{feature.name}: every row has another whole number, as an identifier has; the model would learn rows by "
-            f"heart; --drop {quote(feature.name)} if it is one"
-        ]
-    return []
+        yield f"{feature.name}: every row has {feature.minimum:g}; it predicts nothing; --drop {quote(feature.name)}"
+    elif len(column) >= ENOUGH and _identifies(feature.name, column):
+        found = "every row has a different whole number, like an identifier; the model would memorise rows"
+        yield f"{feature.name}: {found}; --drop {quote(feature.name)} if it is one"
 
 
 def _header_is_a_row(features: Sequence[Feature]) -> bool:

@@ -41,7 +41,7 @@ def test_too_few_rows_of_an_outcome_are_counted():
         choose_penalty(Data((), np.zeros((34, 0)), y, np.ones(34)), Options(), ["l1"], 5)
 
 
-def test_a_model_that_learnt_rows_by_heart_is_told_of_and_mended(tmp_path, capsys):
+def test_an_overfit_is_a_warning_and_l2_auto_removes_it(tmp_path, capsys):
     random = np.random.default_rng(1)
     x, y = random.normal(size=(60, 25)), random.integers(0, 2, 60)
     names = ",".join([*(f"a{i}" for i in range(25)), "y"])
@@ -49,10 +49,10 @@ def test_a_model_that_learnt_rows_by_heart_is_told_of_and_mended(tmp_path, capsy
     fit = ["fit", "--data", str(tmp_path / "t.csv"), "--checkpoints", str(tmp_path)]
 
     assert main(fit) == 0
-    assert "the model has learnt rows by heart; --l2 auto shrinks it" in capsys.readouterr().out
+    assert "the model overfits; use --l2 auto" in capsys.readouterr().out
     for penalties in (["--l2", "auto"], ["--l1", "auto"]):
         assert main([*fit, *penalties]) == 0
         printed = capsys.readouterr().out
         assert "was chosen by 5-fold cross-validation" in printed
-        assert "learnt rows by heart" not in printed
+        assert "the model overfits" not in printed
     assert "leaves out 25 of 25 columns" in printed
