@@ -183,7 +183,7 @@ class Column:
             return
         self._refuse(np.isinf(numbers), place, InvalidValue("not a finite number"))
         if not self.nullable:
-            self._refuse(np.isnan(numbers), place, self._lacking("missing, and is not a number"))
+            self._refuse(np.isnan(numbers), place, self._lacking("missing (NaN)"))
         if self.codes is not None:
             count = len(self.feature.levels)
             known = np.isnan(numbers) | np.isin(numbers, np.arange(count))

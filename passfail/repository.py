@@ -99,9 +99,9 @@ def pinned(home: Path) -> int | None:
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: can't be read: make use VERSION=... writes it anew") from error
+        raise ConfigError(f"{path}: can't be read: make use VERSION=... writes it again") from error
     if not re.fullmatch("[0-9]{1,15}", text):
-        raise ConfigError(f"{path}: must hold a version's number: make use VERSION=... writes it anew")
+        raise ConfigError(f"{path}: must hold a version's number: make use VERSION=... writes it again")
     return int(text)
 
 

@@ -103,9 +103,9 @@ class Files:
         """
         files = [file for file in source.iterdir() if file.name[0] not in "._" and not file.name.endswith(RECEIPT)]
         if others := [file for file in files if not (file.is_file() and file.name.endswith(ENDS))]:
-            raise ConfigError(f"{others[0]}: is no part, whose name ends in {WANTED}; move it to another folder")
+            raise ConfigError(f"{others[0]}: not a part: its name must end in {WANTED}; move it to another folder")
         if not files:
-            raise ConfigError(f"{source}: holds no part, whose name ends in {WANTED}")
+            raise ConfigError(f"{source}: holds no file whose name ends in {WANTED}")
         with _named(out):
             out.mkdir(parents=True, exist_ok=True)
         return [self._done(part, out / part.name) or self.score(part, out / part.name) for part in sorted(files)]

@@ -23,7 +23,7 @@ FLOATS = {"FP16": "<f2", "FP32": "<f4", "FP64": "<f8"}
 INTEGERS = {f"{sign}INT{bits}": f"<{sign.lower() or 'i'}{bits // 8}" for sign in ("", "U") for bits in (8, 16, 32, 64)}
 EXACT = 2**53  # float64 holds every whole number up to here
 DATATYPES = (*FLOATS, *INTEGERS, "BYTES")
-OTHER_COUNT = "doesn't hold as many values as the shape says"
+OTHER_COUNT = "its number of values differs from the shape"
 
 # The outputs of an answer, unless the request names fewer. `stable` is also false if it is unknown (hidden layer).
 OUTPUTS = {"probability": "FP64", "logit": "FP64", "verdict": "BOOL", "label": "BYTES", "stable": "BOOL"}
@@ -178,7 +178,7 @@ class TensorRows:
                     raise wrong(place, "neither data nor parameters.binary_data_size")
                 found = _from_json(values, one.datatype, shape, place, self._most_commas)
             elif not absent or type(size) is not int or not 0 <= size <= len(binary) - at:
-                raise wrong(f"{place}.parameters.binary_data_size", "not the size of a buffer behind the JSON")
+                raise wrong(f"{place}.parameters.binary_data_size", "must be the size of a buffer behind the JSON")
             else:
                 found = _from_binary(binary[at : at + size], one.datatype, shape, place)
                 at += size
@@ -313,7 +313,7 @@ def _slices(text: bytes, shape: list[int], place: str) -> Iterator[bytes]:
         row = b"[%b]" % (b"," * (width - 1))
         right = len(marks) == rows * (len(row) + 1) + 1 and marks == b"[%b]" % b",".join([row] * rows)
     if not right:
-        raise wrong(f"{place}.data", f"{OTHER_COUNT}, or is not nested as it says")
+        raise wrong(f"{place}.data", f"{OTHER_COUNT}, or its nesting does")
     text, at = text.translate(NO_BRACKETS), 0
     while at < len(text):
         end = text.find(b",", at + strict_json.SLICE)
@@ -337,7 +337,7 @@ def _flat(values: list[Any], shape: Sequence[int], place: str) -> list[Any]:
             raise wrong(f"{place}.data", OTHER_COUNT)
         return values
     if len(values) != shape[0] or any(not isinstance(v, list) or len(v) != prod(shape[1:]) for v in values):
-        raise wrong(f"{place}.data", "is not nested as the shape says")
+        raise wrong(f"{place}.data", "its nesting differs from the shape")
     return [value for row in values for value in row]
 
 
@@ -369,7 +369,7 @@ def _texts(buffer: bytes | memoryview, count: int, place: str) -> Texts:
         texts.append(bytes(buffer[at + 4 : at + 4 + size]))
         at += 4 + size
     if at != len(buffer) or len(texts) != count:
-        raise wrong(place, "its bytes are not as many texts as the shape says")
+        raise wrong(place, "its number of texts differs from the shape")
     try:
         return [text.decode() for text in texts]
     except UnicodeDecodeError:

@@ -61,10 +61,7 @@ MEANINGS: dict[type[RequestError], tuple[int, str]] = {
 }
 # Error -> the headers of its response. Each challenge has its own header: browsers read only the first of a list.
 HEADERS: dict[type[RequestError], tuple[tuple[bytes, bytes], ...]] = {
-    Unauthenticated: (
-        (b"WWW-Authenticate", b'Bearer realm="passfail"'),
-        (b"WWW-Authenticate", b'Basic realm="passfail"'),
-    ),
+    Unauthenticated: tuple((b"WWW-Authenticate", b'%b realm="passfail"' % scheme) for scheme in (b"Bearer", b"Basic")),
     UnsupportedEncoding: ((b"Accept-Encoding", b"gzip, deflate"),),
     Overloaded: ((b"Retry-After", b"1"),),
 }

@@ -119,7 +119,7 @@ ROUTES = (
     V2("GET", "/v2/models/stats", v2.stats, "Rows and requests answered", gives={JSON: v2.Statistics}),
     V2("POST", "/v2/repository/index", v2.index, "Versions in service, and refused versions",
        gives={JSON: list[v2.IndexEntry]}, refusals=(400,)),
-    *(V2("POST", f"/v2/repository/models/<name>/{verb}", v2.load, "Always refused: the repository is followed",
+    *(V2("POST", f"/v2/repository/models/<name>/{verb}", v2.load, "Always refused: the service follows the repository",
          gives={}, refusals=(409,)) for verb in ("load", "unload")),
     Route("POST", "/invocations", mlflow.invocations, "Predictions", takes=TABLES | {JSON: mlflow.Invocation},
           gives=TABLES | {JSON: mlflow.Predictions}, refusals=ROWS_REFUSED, shape=mlflow.ERROR, hot=True),

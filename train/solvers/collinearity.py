@@ -52,19 +52,14 @@ def collinear(information: torch.Tensor) -> tuple[dict[int, list[int]], list[tor
 
 def relations_in_words(relations: dict[int, list[int]], names: Sequence[str]) -> tuple[str, ...]:
     """One clause for each relation from `collinear`; `names` are those of the design's columns."""
-    return tuple(
-        f"{names[index]} is a linear combination of {', '.join(combined)}"
-        if combined
-        else f"{names[index]} is constant"
-        for index, others in relations.items()
-        for combined in [[names[other] for other in others if names[other] != INTERCEPT]]
-    )
+    found = []
+    for index, others in relations.items():
+        combined = ", ".join(names[other] for other in others if names[other] != INTERCEPT)
+        found.append(f"{names[index]} is {f'a linear combination of {combined}' if combined else 'constant'}")
+    return tuple(found)
 
 
 def nearly_collinear(features: Sequence[Feature], intercept: bool, information: torch.Tensor) -> tuple[str, ...]:
     """One sentence for each column that is a linear combination of others, within 1e-5."""
-    relations, _ = collinear(information)
-    return tuple(
-        f"{clause}, up to 1e-5 of its length: leave it out with --drop."
-        for clause in relations_in_words(relations, terms(features, intercept))
-    )
+    clauses = relations_in_words(collinear(information)[0], terms(features, intercept))
+    return tuple(f"{clause}, up to 1e-5 of its length: leave it out with --drop." for clause in clauses)

@@ -84,15 +84,8 @@ class Options:
             return
         if distributed.ranks() > 1:
             raise FitError(f"only newton can use several processes: run --solver {self.solver} without torchrun")
-        needs_newton = {
-            "--link": self.link != "logit",
-            "--no-intercept": not self.intercept,
-            "--firth": self.firth,
-            "--l1": self.l1,
-            "--robust": self.robust,
-            "--cluster": self.cluster,
-            "--intervals": self.intervals,
-        }
+        needs_newton = {"--link": self.link != "logit", "--no-intercept": not self.intercept}
+        needs_newton |= {f"--{name}": getattr(self, name) for name in ("firth", "l1", "robust", "cluster", "intervals")}
         remedy = "use --solver newton" if self.linear else "remove it: newton takes the log loss and no hidden layer"
         for option in (option for option, given in needs_newton.items() if given):
             raise FitError(f"{option} needs the solver newton, not {self.solver}: {remedy}")

@@ -22,12 +22,11 @@ def impute(features: Sequence[Feature], x: Floats, weight: Floats) -> tuple[Feat
     x : float64 (n, d).
     weight : float64 (n,), >= 0, the number of rows for which each row counts.
     """
-    return tuple(
-        _impute(feature, np.concatenate([x[rows, index] for rows in pieces(len(x), BLOCK, x)]), weight)
-        if feature.nullable
-        else feature
-        for index, feature in enumerate(features)
-    )
+
+    def column(index: int) -> Floats:
+        return np.concatenate([x[rows, index] for rows in pieces(len(x), BLOCK, x)])
+
+    return tuple(_impute(f, column(index), weight) if f.nullable else f for index, f in enumerate(features))
 
 
 def _impute(feature: Feature, column: Floats, weight: Floats) -> Feature:

@@ -77,7 +77,7 @@ def test_explain_names_the_row_and_column_that_is_wrong(model: Model) -> None:
         (pa.table([[1], [2], [3], [4]], ["gre", "gpa", "rank", "gre"]), "columns, gre", "given more than once"),
         (ROWS[0], "columns, gre", "one value, not a column of values; put a single row into a list"),
         (np.array([[700, 3.5, 7]]), "x, rank, row 0", "not the index of one of its 4 levels"),
-        (np.ma.masked_array([[700, 3.5, 0]], [[0, 1, 0]]), "x, gpa, row 0", "may not be missing, and is not a number"),
+        (np.ma.masked_array([[700, 3.5, 0]], [[0, 1, 0]]), "x, gpa, row 0", "may not be missing (NaN)"),
     ],
     ids=[
         "text",

@@ -341,8 +341,8 @@ def test_the_command_scores_a_file_and_says_how_it_went(
         ("other.csv", "out.csv", "other.csv: the columns don't include the model's features: line 1, gre: missing"),
         ("in.csv", "nosuch/out.csv", "nosuch/out.csv: No such file or directory"),
         ("in.csv --encoding utf-16", "out.csv", "in.csv: not CSV in utf-16: "),
-        ("foreign", "scored", "foreign/notes.txt: is no part"),
-        ("deep", "scored", "deep/more: is no part"),
+        ("foreign", "scored", "foreign/notes.txt: not a part"),
+        ("deep", "scored", "deep/more: not a part"),
         ("parts", "in.csv", "in.csv: File exists"),
     ],
 )
