@@ -90,7 +90,7 @@ class Scorer:
         return self.answer([array(table.column(at)) for at in self.columns.order(table.column_names)])
 
     def answer(self, cells: Sequence[pa.Array], faults: Mapping[int, InvalidValue] = {}, decimal: str = ".") -> Answers:
-        """Answer rows, given n cells for each feature, and {row: its fault} of the rows that are refused already.
+        """Answer rows, given n cells for each feature, and the faults of rows that are refused.
 
         decimal : the decimal mark of numbers that are texts.
         """
