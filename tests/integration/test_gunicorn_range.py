@@ -29,7 +29,7 @@ def python(request, tmp_path_factory):
     venv.create(folder)
     own = Path(sysconfig.get_path("purelib", "venv", {"base": str(folder)}))
     install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(own), request.param]
-    done = subprocess.run(install, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(install, capture_output=True, text=True, timeout=600)
     if done.returncode != 0:
         pytest.skip(f"{request.param} can't be installed here: it is NOT tested")
     (own / "others.pth").write_text(sysconfig.get_path("purelib"))
