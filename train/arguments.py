@@ -4,7 +4,7 @@ import argparse
 import csv
 import sys
 from argparse import ArgumentTypeError, Namespace
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -108,6 +108,18 @@ def options_of(args: Namespace) -> Options:
     if solver in OPTIMIZERS:
         given.setdefault("lr", OPTIMIZERS[solver].lr)
     return Options(**given)
+
+
+def fit_arguments(recorded: Mapping[str, Any]) -> Namespace:
+    """The arguments of a fit, from those that its manifest records."""
+    args = parse(["fit"])
+    vars(args).update({name: _tuples(value) for name, value in recorded.items() if name != "lecture"})
+    args.data = None if recorded.get("lecture") else Path()
+    return args
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 def chosen_by_folds(args: Namespace) -> list[str]:

@@ -2,15 +2,17 @@
 
 import json
 import random
+import re
 from pathlib import Path
 
+import msgspec
 import pytest
 import torch
 from msgspec.structs import replace
 
 from train.__main__ import main
 from train.errors import ExportError, FitError
-from train.export import checkpoint, publish
+from train.export import chain, checkpoint, publish
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +63,143 @@ def test_a_coefficient_table_of_another_fit_is_refused(checkpoints, tmp_path):
 
     with pytest.raises(ExportError, match=r"the coefficient of \(intercept\) is"):
         publish.export(replace(description, training=training), model, kept, tmp_path)
+
+
+def changed(description, path, value):
+    """A description with another value at a path such as "training.statistics.aic"."""
+    tree = json.loads(msgspec.json.encode(description))
+    *parents, last = [int(key) if key.isdigit() else key for key in path.split(".")]
+    at = tree
+    for key in parents:
+        at = at[key]
+    at[last] = value(at[last]) if callable(value) else value
+    return msgspec.convert(tree, checkpoint.Description)
+
+
+def found(checkpoints, path, value, rows=None):
+    """The differences that the export names after such a change, with at most `rows` of the kept rows."""
+    description, model, kept = checkpoint.load(checkpoints, "admissions")
+    description = changed(description, path, value)
+    if rows is not None:  # as of a longer table, whose rows are not all kept
+        description, kept = replace(description, kept=None), checkpoint.Kept(*(part[:rows] for part in kept))
+    manifest = publish.draft(description, model)
+    return [*chain.faults(manifest, description, kept), *chain.word_faults(manifest, description.raw)]
+
+
+def more(value):
+    return value * (1 + 1e-9)
+
+
+TABLE = "training.statistics"
+LINE = f"{TABLE}.coefficients.1"
+CONSISTENT = {
+    "z": (f"{LINE}.z", more, "z, p, the interval or the odds ratio of gre is not that of"),
+    "p": (f"{LINE}.p", 0.04, "z, p, the interval or the odds ratio of gre is not that of"),
+    "a bound": (f"{LINE}.upper", None, "z, p, the interval or the odds ratio of gre is not that of"),
+    "an odds ratio": (f"{LINE}.odds_ratio", 2.0, "z, p, the interval or the odds ratio of gre is not that of"),
+    "a note": (f"{LINE}.note", "not unique", "z, p, the interval or the odds ratio of gre is not that of"),
+    "a standard error": (f"{LINE}.standard_error", 0.01, "the standard error of gre is"),
+    "the covariance": (f"{TABLE}.factor.2", lambda value: 2 * value, "the standard error of gre is"),
+    "a term": (f"{LINE}.term", "gpa", "the terms of the coefficient table are not those of the columns"),
+    "a reference level": (f"{TABLE}.references.rank", "2", "the reference levels are not the first levels"),
+    "the deviance": (f"{TABLE}.deviance", 458.0, "deviance is 458, but"),
+    "the likelihood": (f"{TABLE}.log_likelihood", -229.0, "log_likelihood is -229, but"),
+    "AIC": (f"{TABLE}.aic", 470.0, "aic is 470, but"),
+    "BIC": (f"{TABLE}.bic", 494.0, "bic is 494, but"),
+    "degrees of freedom": (f"{TABLE}.degrees_of_freedom", 395, "degrees_of_freedom is 395, but"),
+    "the positive rows": ("training.positives", 126, "null_deviance is"),
+    "an option": ("training.options.lr", 0.1, "the option lr is 0.1, 0.01 by the arguments of the fit"),
+    "an argument": ("arguments.l2", 1.0, "the option l2 is 0.0, 1.0 by the arguments of the fit"),
+    "the case of levels": ("fold_case", True, "the option fold_case is True, False by"),
+}
+
+
+@pytest.mark.parametrize("rows", [None, 100], ids=["all rows kept", "some rows kept"])
+@pytest.mark.parametrize(("path", "value", "words"), CONSISTENT.values(), ids=CONSISTENT)
+def test_a_figure_that_contradicts_the_others_is_named(checkpoints, path, value, words, rows):
+    assert any(fault.startswith(words) for fault in found(checkpoints, path, value, rows))
+
+
+REFITTED = {
+    "convergence": ("training.converged", False, "converged: False in the export, True now"),
+    "a covariance": (f"{TABLE}.factor.0", more, "statistics.factor[0]: "),
+    "the kind of errors": (f"{TABLE}.standard_errors", "sandwich", "statistics.standard_errors: sandwich in the"),
+    "a curve of the report": ("evaluation.roc.9.1", more, "report.roc[9][1]: "),
+    "a row of the thresholds": ("evaluation.thresholds.40.false_positives", 0, "report.thresholds[40].false_posi"),
+    "the loss of a step": ("evaluation.losses.1", more, "report.losses[1]: "),
+    "a distribution": ("evaluation.distributions.gre.3", 0.5, "report.distributions.gre[3]: "),
+    "the share of duplicates": ("evaluation.repeated", 0.0, "report.repeated: 0.0 in the export, 0.02 now"),
+    "the method": ("evaluation.how", "10-fold cross-validation", "report.how: 10-fold cross-validation in the"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "value", "words"), REFITTED.values(), ids=REFITTED)
+def test_a_figure_that_a_new_fit_to_the_kept_rows_gives_otherwise_is_named(checkpoints, path, value, words):
+    assert [fault.startswith(words) for fault in found(checkpoints, path, value)] == [True]
+
+
+def test_held_out_metrics_changed_alike_in_both_places_are_named(checkpoints):
+    description, model, kept = checkpoint.load(checkpoints, "admissions")
+    for path in ("training.held_out.auc", "evaluation.metrics.auc"):
+        description = changed(description, path, 0.9)
+
+    (fault,) = chain.faults(publish.draft(description, model), description, kept)
+    assert fault.startswith("report.metrics.auc: 0.9 in the export, ")
+
+
+def test_a_fit_on_another_processor_need_only_be_close(checkpoints, monkeypatch):
+    """Its last bits differ, so figures that count rows may, too."""
+    description, model, kept = checkpoint.load(checkpoints, "admissions")
+    fit, factor = chain.fit, 1 + 1e-11
+
+    def rounded(*given):
+        fitted = fit(*given)
+        with torch.no_grad():
+            fitted.model.weight.mul_(factor)
+        return fitted
+
+    monkeypatch.setattr(chain, "fit", rounded)
+    assert chain.faults(publish.draft(description, model), description, kept) == []
+    factor = 1 + 1e-5
+    (fault,) = chain.faults(publish.draft(description, model), description, kept)
+    assert fault.startswith("a new fit to the rows gives logits that differ by up to ")
+
+
+# Words that only `make reproduce` compares, because the checkpoint has nothing else that tells them.
+WORDS_OF_THE_TABLE = (
+    "name", "target.name", "training.data", "training.data_sha256", "training.versions", "training.warnings",
+    "training.notes", "arguments", "dialect", "units", "dates",
+)  # fmt: skip
+
+
+@pytest.mark.heavy
+def test_the_rest_of_the_description_is_compared(checkpoints):
+    """One leaf of each kind is changed, and some difference is named; but for the words of the table."""
+    description, *_ = checkpoint.load(checkpoints, "admissions")
+    kinds = {re.sub(r"\.\d+", ".#", path): path for path in leaves(json.loads(msgspec.json.encode(description)))}
+    missed = []
+    for path in kinds.values():
+        try:
+            if not path.startswith(WORDS_OF_THE_TABLE) and not found(checkpoints, path, another):
+                missed.append(path)
+        except (ValueError, LookupError, FitError):  # not a value that this field takes
+            continue
+    assert missed == []
+
+
+def leaves(tree, path=""):
+    """The paths of a tree's leaves."""
+    if not isinstance(tree, dict | list):
+        return [path]
+    items = tree.items() if isinstance(tree, dict) else enumerate(tree)
+    return [leaf for key, value in items for leaf in leaves(value, f"{path}.{key}".lstrip("."))]
+
+
+def another(value):
+    """Another value of the same type."""
+    if isinstance(value, str):
+        return f"{value}x"
+    return not value if isinstance(value, bool) else 0.5 if value is None else value + max(1, value)
 
 
 @pytest.mark.parametrize("threshold", [0.4, 0.5 * (1 + 1e-12)])

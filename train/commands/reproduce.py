@@ -6,9 +6,8 @@ from argparse import Namespace
 from contextlib import redirect_stdout
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
-from train.arguments import model_name, parse
+from train.arguments import fit_arguments, model_name
 from train.commands import fit
 from train.errors import ExportError
 from train.export import checkpoint, parity, reproduce
@@ -22,10 +21,8 @@ def run(args: Namespace) -> None:
     _, manifest, files = parity.published(args.models, model_name(args), args.version)
     if not manifest.arguments:
         raise ExportError(f"version {manifest.version} doesn't record its fit's arguments; export it again")
-    again = parse(["fit"])
-    vars(again).update({name: _tuples(value) for name, value in manifest.arguments.items()})
-    lecture = vars(again).pop("lecture")
-    again.data = None if lecture else args.data
+    again = fit_arguments(manifest.arguments)
+    again.data = again.data and args.data
     again.environ, again.rank, again.name = {}, 0, manifest.name
     with TemporaryDirectory() as folder:
         again.checkpoints = Path(folder)
@@ -43,7 +40,3 @@ def run(args: Namespace) -> None:
         largest = f"; the largest relative difference of a number is {max(numbers):.1e}" if numbers else ""
         raise ExportError(f"not reproduced: {', '.join(changed)}{largest}")
     print(f"reproduced: this table and this code give version {manifest.version} again, bit for bit")
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value

@@ -63,7 +63,7 @@ def statistics(
     error = torch.linalg.norm(to_raw @ root, dim=1)
     table = zip(names, (to_raw @ model.beta).tolist(), error.tolist(), notes, profiles, strict=True)
     return Statistics(
-        coefficients=tuple(_coefficient(*line, options) for line in table),
+        coefficients=tuple(coefficient(*line, options) for line in table),
         references={f.name: f.levels[0] for f in features if f.kind == "categorical"},
         **_goodness(end, options, len(kept), count),
         degrees_of_freedom=max(round(count) - len(kept), 0),
@@ -297,9 +297,10 @@ def _null_loss(sums: Sums, options: Options) -> float:
     return float(sum(part * loss for part, loss in zip(parts, losses.tolist(), strict=True)))
 
 
-def _coefficient(
+def coefficient(
     term: str, estimate: float, error: float, note: str, profiled: Profile | None, options: Options
 ) -> Coefficient:
+    """A line of the coefficient table, from an estimate, its standard error and its Profile."""
     if note:
         return Coefficient(term, note=note)
     is_odds = options.link == "logit" and term != INTERCEPT and abs(estimate) < 700

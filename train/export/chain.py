@@ -2,7 +2,10 @@
 
 import csv
 import io
+import math
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -10,16 +13,28 @@ import numpy as np
 from passfail.arrays import Floats
 from passfail.codecs import Codecs, codecs
 from passfail.errors import CertificateError, RequestError
+from passfail.links import LINKS
 from passfail.loading import replay
 from passfail.manifest import Manifest, Parameters
-from passfail.measurements import Bin, Metrics, Statistics
+from passfail.measurements import Bin, Coefficient, Metrics, Statistics
 from passfail.proof import reference
+from train.arguments import chosen_by_folds, fit_arguments, options_of
+from train.evaluation.coefficients import coefficient, statistics
+from train.evaluation.cross_validation import held_out, logits
 from train.evaluation.drift_baseline import baseline
-from train.evaluation.metrics import metrics
+from train.evaluation.metrics import constant_log_loss, evaluate, metrics
+from train.evaluation.profile import Profile
 from train.export.checkpoint import Description, Kept, Raw
-from train.solvers.fit import class_factors
+from train.model.terms import terms
+from train.solvers.fit import class_factors, fit
+from train.solvers.options import Options
+from train.table.data import Data
+from train.table.imputation import impute
 
 ROUNDING = 1e-12  # of a sum: more than another order of its terms can change
+CLOSE = 1e-6  # of a figure that another processor rounds otherwise
+OTHER_ROWS = {"group", "time", "test"}  # arguments whose columns and rows the checkpoint does not keep
+NAMED = 5  # differences at most that a message names
 
 
 def faults(manifest: Manifest, description: Description, kept: Kept) -> list[str]:
@@ -30,17 +45,22 @@ def faults(manifest: Manifest, description: Description, kept: Kept) -> list[str
     manifest : the export's, with its parameters and the fit's coefficient table.
     description, kept : the checkpoint's, with training rows and the fit's logits.
     """
+    if changed := [*_options(manifest)]:
+        return changed
     logit, training, evaluation = reference.logit(manifest, kept.x), manifest.training, description.evaluation
     different = int((logit != kept.logit).sum())
     found = [f"{different} of {len(logit)} logits are not the fit's"] if different else []
     if training.statistics is not None and manifest.parameters.hidden is None:
-        found += _coefficients(manifest.parameters, training.statistics)
+        options = Options(**training.options)  # type: ignore[arg-type]
+        found += _coefficients(manifest.parameters, training.statistics, options)
+        found += _goodness(manifest, training.statistics, options)
     every = len(logit) in (training.rows, training.metrics.rows)
     if description.kept is not None:
         now = metrics(logit, kept.y, manifest.link, manifest.threshold, kept.weight)
         found += _metrics("on the kept rows", description.kept, now)
         found += _metrics("on all rows", training.metrics, now) if every else ()
     found += _figures(manifest, kept) if every else ()
+    found += islice(_refitted(manifest, description, kept), NAMED) if every and not different else ()
     if training.held_out is not None:
         found += _calibration(training.held_out, training.calibration, "weights" in manifest.arguments)
     if evaluation and (training.held_out, training.calibration) != (evaluation.metrics, evaluation.calibration):
@@ -48,17 +68,129 @@ def faults(manifest: Manifest, description: Description, kept: Kept) -> list[str
     return found
 
 
-def _coefficients(parameters: Parameters, statistics: Statistics) -> Iterator[str]:
-    """The terms whose coefficient, in the table's own units, differs from the parameters'."""
+class Difference(NamedTuple):
+    """A field that differs: its path, the published value and the new value."""
+
+    field: str
+    published: object
+    new: object
+
+    @property
+    def size(self) -> float:
+        """The difference of two numbers, as a share of the larger one; NaN for anything else."""
+        a, b = self.published, self.new
+        if not (isinstance(a, (int, float)) and isinstance(b, (int, float)) and not isinstance(a, bool)):
+            return math.nan
+        return abs(a - b) / max(abs(a), abs(b))
+
+    def __str__(self) -> str:
+        size = "" if math.isnan(self.size) else f" (differs by {self.size:.1e} of it)"
+        return f"{self.field}: {self.published} in the export, {self.new} now{size}"
+
+
+def differences(field: str, old: Any, new: Any) -> Iterator[Difference]:
+    """The differences of two values of msgspec.to_builtins, each with its path below `field`."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        for name in {**old, **new}:
+            yield from differences(f"{field}.{name}", old.get(name), new.get(name))
+    elif isinstance(old, (list, tuple)) and isinstance(new, (list, tuple)) and len(old) == len(new):
+        for index, (a, b) in enumerate(zip(old, new, strict=True)):
+            yield from differences(f"{field}[{index}]", a, b)
+    elif old != new:
+        yield Difference(field, old, new)
+
+
+def _options(manifest: Manifest) -> Iterator[str]:
+    """The options that are not those of the recorded arguments."""
+    given = fit_arguments(manifest.arguments)
+    recorded = {**manifest.training.options, "fold_case": manifest.fold_case}
+    for name, value in {**vars(options_of(given)), "fold_case": given.fold_case}.items():
+        if recorded[name] != value and name not in chosen_by_folds(given):
+            yield f"the option {name} is {recorded[name]}, {value} by the arguments of the fit"
+
+
+def _refitted(manifest: Manifest, description: Description, kept: Kept) -> Iterator[str]:
+    """The figures that newton gives otherwise on the kept rows; all rows are kept.
+
+    Another processor may round otherwise. Then the logits need only be close, and the figures are left out, because a
+    row may be on the other side of a threshold.
+    """
+    training, given = description.training, description.arguments
+    options = Options(**training.options)  # type: ignore[arg-type]
+    if options.solver != "newton":
+        return
+    data = Data(manifest.features, kept.x, kept.y, kept.weight)
+    fitted = fit(data, options, lambda line: None)
+    off = np.abs(logits(fitted.model, kept.x) - kept.logit).max()
+    if off > 0:
+        if fitted.converged and off > CLOSE * max(1.0, np.abs(kept.logit).max()):
+            yield f"a new fit to the rows gives logits that differ by up to {off:.2g}"
+        return
+    now: dict[str, object] = {"converged": fitted.converged}
+    if not options.cluster:  # the groups are not kept
+        now["statistics"] = statistics(manifest.features, fitted, options)
+    scores = None if given.keys() & OTHER_ROWS else held_out(data, options, given.get("folds", 5))
+    if scores is not None:
+        now["report"] = evaluate(scores, options.link, manifest.threshold, fitted.losses, fitted.model, data)
+    fields = {**msgspec.structs.asdict(training), "report": description.evaluation}
+    for name, value in now.items():
+        yield from map(str, differences(name, *map(msgspec.to_builtins, (fields[name], value))))
+
+
+def _coefficients(parameters: Parameters, found: Statistics, options: Options) -> Iterator[str]:
+    """The terms whose coefficient, in the table's own units, or whose error is not the parameters'.
+
+    z, p, the interval and the odds ratio follow from both; the bounds of a profile interval do not.
+    """
     slopes = np.array([column.weight / column.scale for column in parameters.columns])
-    centers = slopes * [column.center for column in parameters.columns]
+    center, scale = np.array([(column.center, column.scale) for column in parameters.columns]).T
+    to_raw = np.diag(1 / scale)
     estimates, sizes = list(slopes), list(np.abs(slopes))
-    if len(statistics.coefficients) > len(slopes):  # the intercept comes first, if there is one
-        estimates.insert(0, parameters.intercept - centers.sum())
-        sizes.insert(0, abs(parameters.intercept) + np.abs(centers).sum())
-    for found, estimate, size in zip(statistics.coefficients, estimates, sizes, strict=True):
-        if found.estimate is not None and abs(found.estimate - estimate) > ROUNDING * size:
-            yield f"the coefficient of {found.term} is {estimate:.17g}, {found.estimate:.17g} in the fit's table"
+    if len(found.coefficients) > len(slopes):  # the intercept comes first, if there is one
+        estimates.insert(0, parameters.intercept - (slopes * center).sum())
+        sizes.insert(0, abs(parameters.intercept) + np.abs(slopes * center).sum())
+        to_raw = np.block([[np.ones((1, 1)), -center / scale], [np.zeros((len(scale), 1)), to_raw]])
+    root = np.zeros(to_raw.shape)
+    root[np.tril_indices(len(root))] = found.factor or np.nan
+    errors = np.linalg.norm(to_raw @ root, axis=1)
+    for one, estimate, size, error in zip(found.coefficients, estimates, sizes, errors, strict=True):
+        if one.estimate is None:
+            continue
+        if abs(one.estimate - estimate) > ROUNDING * size:
+            yield f"the coefficient of {one.term} is {estimate:.17g}, {one.estimate:.17g} in the fit's table"
+        if found.factor and not abs((one.standard_error or 0.0) - error) <= CLOSE * error:
+            yield f"the standard error of {one.term} is {error:.17g}, {one.standard_error} in the fit's table"
+        if one != _rebuilt(one, one.estimate, options):
+            yield f"z, p, the interval or the odds ratio of {one.term} is not that of its coefficient and error"
+
+
+def _rebuilt(one: Coefficient, estimate: float, options: Options) -> Coefficient:
+    """The line of the table, from its coefficient, its error and the profile's figures."""
+    low, high = -math.inf if one.lower is None else one.lower, math.inf if one.upper is None else one.upper
+    tests = one.tests
+    profiled = Profile(low, high, tests["likelihood ratio"], tests.get("score", 0.0)) if tests else None
+    return coefficient(one.term, estimate, one.standard_error or 0.0, one.note, profiled, options)
+
+
+def _goodness(manifest: Manifest, found: Statistics, options: Options) -> Iterator[str]:
+    """The contradictions of the coefficient table's words and of the figures of the likelihood."""
+    if [one.term for one in found.coefficients] != terms(manifest.features, options.intercept):
+        yield "the terms of the coefficient table are not those of the columns"
+    if found.references != {one.name: one.levels[0] for one in manifest.features if one.kind == "categorical"}:
+        yield "the reference levels are not the first levels"
+    if found.log_likelihood is None or found.deviance is None or found.aic is None:
+        return
+    training = manifest.training
+    rank, rows = len(found.coefficients) - len(found.collinear), training.rows
+    expected = {"deviance": -2 * found.log_likelihood, "aic": found.deviance + 2 * rank}
+    if "weights" not in manifest.arguments:
+        expected |= {"degrees_of_freedom": max(rows - rank, 0), "bic": found.deviance + rank * math.log(rows)}
+        expected["log_likelihood"] = -rows * training.metrics.log_loss
+        if options.intercept:
+            expected["null_deviance"] = 2 * rows * constant_log_loss(training.positives / rows)
+    for name, value in expected.items():
+        if abs(getattr(found, name) - value) > 1e-9 * (abs(value) + rank):
+            yield f"{name} is {getattr(found, name):.17g}, but {value:.17g} by the other figures of the fit"
 
 
 def _metrics(rows: str, fit: Metrics, now: Metrics) -> Iterator[str]:
@@ -74,8 +206,11 @@ def _figures(manifest: Manifest, kept: Kept) -> Iterator[str]:
     if manifest.training.baseline != baseline(manifest.features, kept.x, kept.logit, kept.weight):
         yield "the drift baseline is not that of the rows"
     for feature, values in zip(manifest.features, kept.x.T, strict=True):
-        if feature.kind == "numeric" and feature.range != (np.nanmin(values), np.nanmax(values)):
+        ends = (np.nanmin(values), np.nanmax(values)) if feature.kind == "numeric" else (None, None)
+        if (feature.minimum, feature.maximum) != ends:
             yield f"{feature.name}: the training range is not that of the rows"
+    if manifest.features != impute(manifest.features, kept.x, kept.weight):
+        yield "the values in place of missing ones are not those of the rows"
     factors = class_factors(kept.y, kept.weight, str(manifest.training.options["class_weight"]))
     values, weight = reference.values(manifest, kept.x), kept.weight * np.where(kept.y > 0, factors[1], factors[0])
     means = weight @ values / weight.sum()
@@ -103,9 +238,14 @@ def word_faults(manifest: Manifest, raw: Sequence[Raw]) -> Iterator[str]:
     The rows pass through the service's own decoders, as CSV, JSON and tensors, and through its encoder. The closed form
     answers them, and the recorded examples; the certificate proves that the engines answer alike.
     """
-    recorded = np.array([example.probability for example in manifest.examples])
+    probability = LINKS[manifest.link].probability
+
+    def runtime(x: Floats) -> tuple[Floats, Floats]:
+        logit = reference.logit(manifest, x)
+        return logit, np.array([probability(score) for score in logit.tolist()])
+
     try:
-        replay(manifest, lambda x: (reference.logit(manifest, x), recorded))
+        replay(manifest, runtime)
     except CertificateError as error:
         yield str(error)
     if not raw:

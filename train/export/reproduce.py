@@ -2,42 +2,21 @@
 
 import hashlib
 import io
-import math
 import zipfile
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping
 
 import msgspec
 from msgspec.structs import replace
 
 from passfail.manifest import Manifest
 from train.export import formats
+from train.export.chain import Difference, differences
 from train.export.checkpoint import Description
 from train.export.javascript import FILENAME, to_javascript
 from train.export.publish import draft, pages
 from train.model.logistic import LogisticModel
 
 OTHER = ("digest", "version", "files")  # fields that a new export has anew
-
-
-class Difference(NamedTuple):
-    """A field that differs: its path, the published value and the new value."""
-
-    field: str
-    published: object
-    new: object
-
-    @property
-    def size(self) -> float:
-        """The difference of two numbers, as a share of the larger one; NaN for anything else."""
-        if not all(isinstance(value, (int, float)) for value in (self.published, self.new)):
-            return math.nan
-        a, b = float(str(self.published)), float(str(self.new))
-        return abs(a - b) / max(abs(a), abs(b))
-
-    def __str__(self) -> str:
-        size = "" if math.isnan(self.size) else f" (differs by {self.size:.1e} of it)"
-        return f"{self.field}: {self.published} in the export, {self.new} now{size}"
 
 
 def compare(
@@ -65,7 +44,7 @@ def compare(
     fields = [{**one.pop("training"), **one} for one in map(msgspec.to_builtins, (manifest, new))]
     parts = {name: [one.get(name) for one in fields] for name in {**fields[0], **fields[1]} if name not in OTHER}
     parts |= {name: [_digests(some.get(name, b"")) for some in (files, made)] for name in {**files, **made}}
-    return {name: list(_differences(name, old, now)) for name, (old, now) in parts.items()}
+    return {name: list(differences(name, old, now)) for name, (old, now) in parts.items()}
 
 
 def _digests(data: bytes) -> dict[str, str]:
@@ -76,14 +55,3 @@ def _digests(data: bytes) -> dict[str, str]:
             members = {name: archive.read(name) for name in archive.namelist()}
     varies = ("serialization_id", ".debug_pkl")
     return {name: hashlib.sha256(part).hexdigest() for name, part in members.items() if not name.endswith(varies)}
-
-
-def _differences(field: str, old: Any, new: Any) -> Iterator[Difference]:
-    if isinstance(old, Mapping) and isinstance(new, Mapping):
-        for name in {**old, **new}:
-            yield from _differences(f"{field}.{name}", old.get(name), new.get(name))
-    elif isinstance(old, (list, tuple)) and isinstance(new, (list, tuple)) and len(old) == len(new):
-        for index, (a, b) in enumerate(zip(old, new, strict=True)):
-            yield from _differences(f"{field}[{index}]", a, b)
-    elif old != new:
-        yield Difference(field, old, new)
