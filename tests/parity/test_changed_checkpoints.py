@@ -77,7 +77,7 @@ def changed(description, path, value):
 
 
 def found(checkpoints, path, value, rows=None):
-    """The differences that the export names after such a change, with at most `rows` of the kept rows."""
+    """The differences that the export names after such a change, with that many kept rows."""
     description, model, kept = checkpoint.load(checkpoints, "admissions")
     description = changed(description, path, value)
     if rows is not None:  # as of a longer table, whose rows are not all kept
@@ -174,7 +174,7 @@ WORDS_OF_THE_TABLE = (
 
 @pytest.mark.heavy
 def test_the_rest_of_the_description_is_compared(checkpoints):
-    """One leaf of each kind is changed, and some difference is named; but for the words of the table."""
+    """One leaf of each kind is changed, except the words of the table."""
     description, *_ = checkpoint.load(checkpoints, "admissions")
     kinds = {re.sub(r"\.\d+", ".#", path): path for path in leaves(json.loads(msgspec.json.encode(description)))}
     missed = []

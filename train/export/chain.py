@@ -138,7 +138,7 @@ def _refitted(manifest: Manifest, description: Description, kept: Kept) -> Itera
 
 
 def _coefficients(parameters: Parameters, found: Statistics, options: Options) -> Iterator[str]:
-    """The terms whose coefficient, in the table's own units, or whose error is not the parameters'.
+    """The terms whose coefficient, in the table's units, or error is not the parameters'.
 
     z, p, the interval and the odds ratio follow from both; the bounds of a profile interval do not.
     """
@@ -165,7 +165,7 @@ def _coefficients(parameters: Parameters, found: Statistics, options: Options) -
 
 
 def _rebuilt(one: Coefficient, estimate: float, options: Options) -> Coefficient:
-    """The line of the table, from its coefficient, its error and the profile's figures."""
+    """A line of the table, from its coefficient, error and profile."""
     low, high = -math.inf if one.lower is None else one.lower, math.inf if one.upper is None else one.upper
     tests = one.tests
     profiled = Profile(low, high, tests["likelihood ratio"], tests.get("score", 0.0)) if tests else None
