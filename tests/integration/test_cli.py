@@ -221,8 +221,17 @@ def test_a_damaged_checkpoint_is_named(run, content):
 def test_separation_is_said_in_plain_words(run):
     _, out, _ = run("fit", "--data", "data/hours.csv")
 
-    assert "separate the two outcomes" in out
-    assert "--l2" in out
+    (said,) = [line for line in out.splitlines() if "separat" in line]
+    assert said.startswith("warning: separation: the outcomes of all rows are separated by hours")
+    assert said.endswith("use --firth or --l2 1")
+
+
+def test_a_fit_that_does_not_converge_is_said_once_with_its_remedy(run):
+    _, out, _ = run("fit")
+
+    (said,) = [line for line in out.splitlines() if "converge" in line]
+    assert said.startswith("warning: sgd stopped after 1000 epochs")
+    assert said.endswith("Raise --epochs, or use --solver newton.")
 
 
 def test_a_failed_proof_publishes_nothing(run, monkeypatch):

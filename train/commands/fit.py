@@ -66,7 +66,7 @@ def fitted_model(args: Namespace, log: Log) -> Fitted:
         options.check()
         options, path = choose_penalty(table.data, options, names, args.folds, table.group)
     fitted = fit(table.data, options, log)
-    fitted = replace(fitted, notes=tuple(filter(None, (path, *fitted.notes))))
+    fitted = replace(fitted, notes=tuple(filter(None, (*fitted.notes, path))))
     found = _print_coefficients(table, fitted, options, log)
     scores, by = _held_out(args, table, fitted, options, log)
     threshold = _threshold(goal, scores, options.link, _too_few(table, args.folds))
@@ -171,7 +171,7 @@ def _training(table: Table, fitted: Fit, options: Options, found: Statistics | N
         baseline=baseline(table.features, sample.x, judged.score, sample.weight),
         statistics=found,
         calibration=outside.calibration if outside else (),
-        warnings=(*judged.warnings, *fit_warnings(fitted.converged, found, options.link)),
+        warnings=(*judged.warnings, *fit_warnings("" if fitted.converged else fitted.notes[0], found, options.link)),
     )
 
 
@@ -186,8 +186,8 @@ def _print_table(table: Table, data: object, units: Mapping[str, str], log: Log)
 
 
 def _print_coefficients(table: Table, fitted: Fit, options: Options, log: Log) -> Statistics | None:
-    """Print the fit's notes and its coefficient table, if it has one."""
-    for note in fitted.notes:
+    """Print the fit's coefficient table, if it has one, and its notes except the one that becomes a warning."""
+    for note in fitted.notes[not fitted.converged :]:
         log(note)
     found = statistics(table.features, fitted, options, table.cluster)
     for line in lines(found, options) if found else []:
@@ -258,7 +258,7 @@ def _threshold(goal: Goal, scores: HeldOut | None, link: str, too_few: str) -> f
 def _describe(feature: Feature, unit: str | None) -> str:
     missing = f"; missing becomes {imputed(feature)}" if feature.nullable else ""
     if feature.kind == "categorical":
-        return f"categorical, {len(feature.levels)} levels: {', '.join(feature.levels)}{missing}"
+        return f"categorical, {len(feature.levels)} levels: {feature.some_levels}{missing}"
     return f"numeric, {' to '.join(map(shown, feature.range))}{f' {unit}' if unit else ''}{missing}"
 
 

@@ -243,12 +243,15 @@ def _tests(found: Statistics, width: int) -> Iterator[str]:
         yield f"{c.term:{width}}  {'  '.join(f'{c.tests[name]:16.3g}' for name in names)}"
 
 
-def fit_warnings(converged: bool, found: Statistics | None, link: str) -> Iterator[str]:
-    """A sentence for each reason not to trust the coefficients of a fit, with the remedy."""
-    if not converged and (found is None or found.separation == "none"):
-        yield (
-            "the fit did not converge; another run may give other coefficients; raise --epochs, or use --solver newton"
-        )
+def fit_warnings(stopped: str, found: Statistics | None, link: str) -> Iterator[str]:
+    """A sentence for each reason not to trust the coefficients of a fit, with the remedy.
+
+    Parameters
+    ----------
+    stopped : why the fit did not converge; "" if it did.
+    """
+    if stopped and (found is None or found.separation == "none"):
+        yield stopped
     if found is None:
         return
     if found.separation != "none":

@@ -47,7 +47,7 @@ class Fit:
     Attributes
     ----------
     converged : whether the solver reached the optimum.
-    notes : sentences about the fit for the user.
+    notes : sentences about the fit for the user; the first says why it did not converge, if so.
     losses : the mean training loss before each step; for newton without penalties.
     solution : newton's Solution, else None.
     """

@@ -188,9 +188,10 @@ def _outcome(options: Options, losses: list[float], steepest: float) -> str:
     moving = [step for step, loss in enumerate(losses) if abs(loss - losses[-1]) > 1e-12 * abs(losses[-1])]
     still = moving[-1] + 1 if moving else 0
     if steps - still < STILL:
+        other = ", or use --solver newton" if options.linear else ""
         return (
             f"{options.solver} stopped after {options.epochs} epochs before it converged: the gradient's largest entry "
-            f"is still {steepest:.1e}."
+            f"is still {steepest:.1e}. Raise --epochs{other}."
         )
     if steepest < 1e-6:
         why = "The rest is hidden by the loss's rounding: the fit is as good as converged"

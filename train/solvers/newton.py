@@ -198,6 +198,6 @@ class NewtonSolver:
             size = (self.gradient.abs() / self.point.sums.rounding.clamp(min=1e-300)).max().item()
             notes = (
                 f"Not converged after {self.steps} steps: {self.reason}. The gradient is {size:.1e} of its terms' "
-                "size.",
+                "size. A larger --l2 helps.",
             )
         return Solution(self.converged, notes, self.separated, self.recession, self.start, tuple(self.losses))

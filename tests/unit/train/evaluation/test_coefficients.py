@@ -174,7 +174,7 @@ def test_complete_separation_names_the_column_that_does_it():
     assert column(found, "note")[2] == "+infinite"
     probability = fitted.model(torch.from_numpy(x))[1].detach().numpy()
     assert ((probability > 0.999) == (x[:, 1] > 0.2)).all()
-    assert any("separated by culprit" in line for line in fit_warnings(False, found, "logit"))
+    assert any("separated by culprit" in line for line in fit_warnings("", found, "logit"))
 
 
 @pytest.mark.parametrize("link", ["logit", "probit", "cloglog", "cauchit"])

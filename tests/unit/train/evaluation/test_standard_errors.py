@@ -197,7 +197,7 @@ def test_quasi_separation_is_found_in_few_steps(name, cause):
 def test_the_advice_for_separated_outcomes_fits_the_link(link):
     _, found = described(np.arange(20.0)[:, None], np.arange(20) > 9, link=link)
 
-    (advice,) = fit_warnings(False, found, link)
+    (advice,) = fit_warnings("It stopped.", found, link)
     assert found.separation == "complete"
     assert ("--firth" in advice) == (link == "logit")
 
@@ -387,7 +387,7 @@ def test_separation_of_a_wide_table_is_named_without_programs(monkeypatch, culpr
     generator = np.random.default_rng(3)
     x = generator.normal(size=(600, 60))
     fitted, found = described(x, (x[:, 17] if culprit else x @ generator.normal(size=60)) > 0.1)
-    (advice,) = fit_warnings(False, found, "logit")
+    (advice,) = fit_warnings("It stopped.", found, "logit")
 
     assert (found.separation, len(fitted.losses)) == ("complete", 10)
     assert fitted.losses[-1] < 1e-5

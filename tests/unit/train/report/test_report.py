@@ -310,14 +310,15 @@ def test_what_has_no_finite_size_is_named(manifest):
     endless = [msgspec.structs.replace(c, **none, note="+infinite") for c in found.coefficients]
     found = msgspec.structs.replace(found, coefficients=tuple(endless), separation="complete", separating=("gre",))
     training = msgspec.structs.replace(manifest.training, statistics=found, converged=False)
-    told = ("gpa is odd.", *fit_warnings(False, None, "logit"), *fit_warnings(False, found, "logit"))
+    told = ("gpa is odd.", *fit_warnings("sgd stopped.", None, "logit"), *fit_warnings("It stopped.", found, "logit"))
     training = msgspec.structs.replace(training, warnings=told)
     page = Page(report.html(msgspec.structs.replace(manifest, training=training), None))
 
     assert page.text.count("+infinite") == 6
     warnings = page.text.split("Warnings")[1].split("Data")[0]
-    for said in ("all rows are separated by gre", "did not converge", "gpa is odd."):
+    for said in ("all rows are separated by gre", "sgd stopped.", "gpa is odd."):
         assert said in warnings
+    assert "It stopped." not in warnings
     calm = msgspec.structs.replace(manifest, training=msgspec.structs.replace(manifest.training, warnings=()))
     assert "warnings" not in Page(report.html(calm, None)).ids
 
