@@ -105,8 +105,17 @@ LATIN = "Näme;gre;gpa;rank\nJosé;500;3,5;1\n"
         (LATIN.encode(), ""),
         (LATIN.encode("utf-16"), "utf-16le"),
         (LATIN.replace(",", ".").replace(";", "\t").encode(), ""),
+        (LATIN.replace(";", "\t").encode("utf-16"), "utf-16le"),
+        (b"sep=;\r\n" + LATIN.encode(), ""),
     ],
-    ids=["Latin-1", "semicolons and decimal commas", "UTF-16", "tabs"],
+    ids=[
+        "Latin-1",
+        "semicolons and decimal commas",
+        "UTF-16",
+        "tabs",
+        "Excel's Unicode text",
+        "Excel's separator line",
+    ],
 )
 def test_a_file_is_read_as_spreadsheets_write_it(page, address, tmp_path, data, name):
     choose(page, data)
@@ -131,6 +140,12 @@ def test_a_file_that_is_no_text_is_named_as_what_it_is(page, data, kind):
     page.set_input_files("#file", [{"name": "mine", "mimeType": "", "buffer": data}])
 
     page.locator("#told").get_by_text(f"This is {kind}. Save the table as CSV, and choose that file.").wait_for()
+
+
+def test_a_quote_that_is_not_closed_is_named(page):
+    page.set_input_files("#file", [{"name": "mine.csv", "mimeType": "", "buffer": b'gre,gpa,rank\n640,"3,1\n'}])
+
+    page.locator("#told").get_by_text("line 2: a quoted cell is not closed").wait_for()
 
 
 def test_a_header_that_begins_as_such_a_file_does_is_text(page):

@@ -186,7 +186,7 @@ def _print_table(table: Table, data: object, units: Mapping[str, str], log: Log)
 
 
 def _print_coefficients(table: Table, fitted: Fit, options: Options, log: Log) -> Statistics | None:
-    """Print the fit's coefficient table, if it has one, and its notes except the one that becomes a warning."""
+    """Print the fit's notes, except one that is a warning, and its coefficient table."""
     for note in fitted.notes[not fitted.converged :]:
         log(note)
     found = statistics(table.features, fitted, options, table.cluster)

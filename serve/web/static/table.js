@@ -24,7 +24,7 @@ class Records {
   #field; // one field and what ends it, as RFC 4180 and Python's csv have it
 
   constructor(separator) {
-    this.#field = new RegExp(`(?:"((?:[^"]|"")*)"|([^${separator}\\r\\n]*))([${separator}]|\\r\\n|\\n|\\r|$)`, "y");
+    this.#field = new RegExp(`(?:"((?:[^"]|"")*)"|((?!")[^${separator}\\r\\n]*))([${separator}]|\\r\\n|\\n|\\r|$)`, "y");
   }
 
   // Characters that are in no record yet.
@@ -118,9 +118,9 @@ async function encodingOf(file) {
   }
 }
 
-// The one that finds most of the features in the first line.
+// The one that finds most of the features in the first line; Excel's own first line, sep=;, is none.
 function separatorOf(text, names) {
-  const cells = (mark) => text.split(/\r|\n/, 1)[0].split(mark).map((cell) => cell.trim().replace(/^"(.*)"$/, "$1"));
+  const cells = (mark) => text.replace(/^sep=.\r?\n/i, "").split(/\r|\n/, 1)[0].split(mark).map((cell) => cell.trim().replace(/^"(.*)"$/, "$1"));
   const found = SEPARATORS.map((mark) => names.filter((name) => cells(mark).includes(name)).length);
   return SEPARATORS[found.indexOf(Math.max(...found))];
 }
@@ -143,6 +143,7 @@ async function answerTable(manifest, file, signal) {
     separator ??= separatorOf(text, names);
     records ??= new Records(separator);
     for (const record of records.take(text, last)) {
+      if (!table.header && /^sep=$/i.test(record.cells[0])) continue;
       if (!table.header) readHeader(table, record.cells);
       else {
         if (separator !== ",") record.cells = record.cells.map((cell) => (/^\s*[+-]?\d+,\d+\s*$/.test(cell) ? cell.replace(",", ".") : cell));
@@ -228,7 +229,7 @@ function end(table, name, encoding) {
   get("progress").hidden = true;
   const extra = header.filter((column) => !table.names.includes(column) && column !== target.name);
   const told = [`${counted(answered)} answered: ${positive} ${yes}, ${answered - positive} ${no}.`];
-  if (wrong) told.push(`${counted(wrong)} with an error instead: the column error says why.`);
+  if (wrong) told.push(`${counted(wrong)} with an error: the marked cells say why, and the column error of the download.`);
   if (kept.length < answered + wrong) told.push(`The first ${counted(kept.length)} can be sorted.`);
   if (encoding !== "utf-8") told.push(`Read as ${encoding}.`);
   if (extra.length) told.push(`Copied, but not used: ${extra.join(", ")}.`);
