@@ -3,7 +3,6 @@
 import difflib
 import math
 import re
-import shlex
 import struct
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
@@ -14,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from passfail.arrays import Bools, Floats, Row
+from passfail.commandline import option
 from passfail.errors import BodyTooLarge, InvalidInstance, Problem
 from passfail.manifest import MISSING, PLAIN, Dialect, Feature, Manifest
 from passfail.spelling import BOOLEANS, NUMBER, date_number, written
@@ -217,8 +217,8 @@ class Column:
         return math.nan
 
     def _lacking(self, name: str) -> InvalidValue:
-        option = shlex.quote(f"{self.name}={'mean' if self.codes is None else 'most-frequent'}")
-        return InvalidValue(f"may not be {name}: no training row lacked it; train with --missing {option} to allow it")
+        way = option("--missing", f"{self.name}={'mean' if self.codes is None else 'most-frequent'}")
+        return InvalidValue(f"may not be {name}: no training row lacked it; train with {way} to allow it")
 
     def _unseen(self) -> InvalidValue:
         return InvalidValue(f"not one of the levels: {self.feature.some_levels}", unseen=True)

@@ -4,10 +4,19 @@ import argparse
 import codecs
 import difflib
 import re
+import shlex
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
 CHOICE = re.compile(r".*invalid choice: '(.*)' \(choose from (.*)\)", re.DOTALL)
+
+
+def option(name: str, value: str) -> str:
+    """An option with its value, quoted for a shell.
+
+    A value that begins with a dash needs `=` before it: argparse takes it for an option otherwise.
+    """
+    return f"{name}{'=' if value.startswith('-') else ' '}{shlex.quote(value)}"
 
 
 class Parser(argparse.ArgumentParser):

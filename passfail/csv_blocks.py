@@ -15,7 +15,7 @@ import pyarrow.csv
 from passfail.arrays import Floats
 from passfail.batches import TEXT, Answers, Scorer, array, arrow, plainly
 from passfail.codecs.csv_rows import WORDS, csv_line
-from passfail.codecs.layouts import LONGEST_HEAD, Layout, encoding_of, layout_of, widened
+from passfail.codecs.layouts import LONGEST_HEAD, Layout, column_names, encoding_of, layout_of, widened
 from passfail.columns import Columns, InvalidValue
 from passfail.errors import MalformedBody
 from passfail.manifest import MISSING, Dialect
@@ -216,7 +216,7 @@ def records(stream: Any, columns: Columns, given: Given) -> tuple[Layout, list[s
     header, *others = _split(first, layout.separator)
     if others or not header:
         raise MalformedBody("CSV needs a header line, and lines that end in \\n")
-    header = [name.strip() for name in header]
+    header = column_names(header)
     if not layout.header:
         header, rest = widened(columns.dialect, [], len(header)), data
     elif columns.dialect.extra and rest:
@@ -235,14 +235,16 @@ def _split(text: bytes, mark: str) -> list[list[str]]:
 def _pieces(stream: Any, encoding: str | None, dialect: Dialect) -> Iterator[bytes]:
     """A stream as UTF-8, from the given encoding, else from UTF-8 or the training file's."""
     decoder, known = getincrementaldecoder(encoding)() if encoding else None, dialect.encoding
-    undecided = encoding is None and known != "utf-8-sig"
+    undecided, alone, first = encoding is None and known != "utf-8-sig", False, True
     while data := stream.read(BLOCK):
         if undecided and not (data.isascii() and 0 not in data):
             decoder, undecided = getincrementaldecoder(encoding_of(data, known, whole=False))(), False
         try:
-            yield (data if decoder is None else decoder.decode(data).encode()).removeprefix(BOM_UTF8)
+            text = (data if decoder is None else decoder.decode(data).encode()).removeprefix(BOM_UTF8)
         except UnicodeError as error:
             raise MalformedBody(f"not CSV in {encoding or known}: {error}; name its encoding") from error
+        alone, first = (b"\r" in text and b"\n" not in text) if first else alone, False
+        yield text.replace(b"\r", b"\n") if alone else text  # a carriage return alone ends a line
 
 
 def _blocks(pieces: Iterator[bytes], data: bytes) -> Iterator[bytes]:

@@ -13,15 +13,15 @@ BOOLEANS = frozenset(["true", "false"])  # the levels of JSON's booleans and of 
 # A number formatted for people: a currency before it, groups of thousands, and a unit without digits behind it.
 _BODY = r"(?:[0-9]{{1,3}}(?:[{group}][0-9]{{3}})+|[0-9]+)(?:{point}[0-9]*)?(?:[eE][+-]?[0-9]+)?|{point}[0-9]+"
 _FORMATTED = (
-    r"(?P<sign>[+-]?)(?P<before>[$€£¥]?) ?(?P<body>"
+    r"(?P<sign>[+\u2212-]?)(?P<before>[$€£¥]?) ?(?P<body>"
     + _BODY
     + r") ?(?P<after>[^\W\d_/²³]{{0,12}}(?:/[^\W\d_]{{1,6}})?[²³]?|[%‰°$€£¥])"
 )
 FORMATTED = {
-    ".": re.compile(_FORMATTED.format(group=",' \u00a0\u202f", point=r"\.")),
-    ",": re.compile(_FORMATTED.format(group=".' \u00a0\u202f", point=",")),
+    ".": re.compile(_FORMATTED.format(group=",'\u2019 \u00a0\u2009\u202f", point=r"\.")),
+    ",": re.compile(_FORMATTED.format(group=".'\u2019 \u00a0\u2009\u202f", point=",")),
 }
-GROUPS = re.compile(r"[,.' \u00a0\u202f]")
+GROUPS = re.compile(r"[,.'\u2019 \u00a0\u2009\u202f]")
 DATE_PARTS = ("year", "month", "day", "weekday", "hour")
 SINCE = re.compile(r"days-since-(\d{4}-\d{2}-\d{2})")
 # The orders of a date that is not in ISO 8601: 31.05.2024, 31/05/2024 or 31-05-2024; and 05/31/2024 or 05-31-2024.
@@ -43,7 +43,7 @@ def written(text: str, decimal: str) -> Written | None:
     if match is None or (match["before"] and match["after"]):
         return None
     whole, mark, fraction = match["body"].partition(decimal)
-    number = match["sign"] + GROUPS.sub("", whole) + ("." + fraction if mark else "")
+    number = match["sign"].replace("\u2212", "-") + GROUPS.sub("", whole) + ("." + fraction if mark else "")
     return Written(number, match["before"] or match["after"], "".join(GROUPS.findall(whole)))
 
 

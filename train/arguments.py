@@ -206,7 +206,7 @@ def _order(text: str) -> tuple[str, tuple[str, ...]]:
 
 
 def _date(text: str) -> tuple[str, tuple[str, ...]]:
-    name, _, given = text.partition("=")
+    name, _, given = text.rpartition("=")
     parts = tuple(part.strip() for part in given.split(","))
     try:
         for part in set(parts) - set(ORDERS) or {""}:

@@ -20,7 +20,7 @@ import numpy as np
 
 from passfail.arrays import Bools, Floats
 from passfail.codecs.answers import added, chosen, names
-from passfail.codecs.layouts import LONGEST_HEAD, PIECE, UTF8, encoding_of, layout_of, widened
+from passfail.codecs.layouts import LONGEST_HEAD, PIECE, UTF8, column_names, encoding_of, layout_of, widened
 from passfail.columns import Columns, InvalidValue, floats, invalid
 from passfail.errors import InvalidInstance, MalformedBody, Problem
 from passfail.manifest import Manifest
@@ -215,7 +215,7 @@ class CsvRows:
             reader = csv.reader(given, delimiter=mark, strict=True)
             for row in filter(None, reader):
                 if not header and layout.header:
-                    header = [name.strip() for name in row]
+                    header = column_names(row)
                     order = self._order(header, layout.skipped + 1)
                     continue
                 if not lines:

@@ -2,8 +2,9 @@
 
 import csv
 import io
+import re
 from codecs import getincrementaldecoder
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ from passfail.columns import Columns
 from passfail.manifest import Dialect
 
 UTF8 = "utf-8"
+LINE_END = re.compile(r"\s*[\r\n]\s*")
 PIECE = 2**20  # bytes searched at a time: other threads run between two pieces
 LONGEST_HEAD = 2**20  # characters that are searched for the header
 
@@ -22,6 +24,11 @@ class Layout(NamedTuple):
     decimal: str
     skipped: int = 0
     header: bool = True
+
+
+def column_names(cells: Iterable[str]) -> list[str]:
+    """The names in a header, trimmed; a line's end in a name becomes a space."""
+    return [LINE_END.sub(" ", cell.strip()) for cell in cells]
 
 
 def encoding_of(body: bytes, known: str, whole: bool = True) -> str:
@@ -71,6 +78,6 @@ def widened(dialect: Dialect, header: list[str], width: int) -> list[str]:
 def _cells(lines: Sequence[str], separator: str) -> set[str]:
     """The cells of the first line; empty if they can't be read."""
     try:
-        return {cell.strip() for cell in next(iter(csv.reader(lines[:1], delimiter=separator)), [])}
+        return {*column_names(next(iter(csv.reader(lines[:1], delimiter=separator)), []))}
     except csv.Error:
         return set()

@@ -78,7 +78,7 @@ def fitted_model(args: Namespace, log: Log) -> Fitted:
     kept = checkpoint.Kept(*(checkpoint.sample(part) for part in (*judged.sample[1:], judged.score)))
     both = 0 < kept.y.sum() < len(kept.y)
     measured = metrics(kept.logit, kept.y, options.link, threshold, kept.weight) if both else None
-    recorded = examples(table.features, table.target, threshold, fitted.model)
+    recorded = examples(table.features, table.target, threshold, fitted.model, judged.sample.x)
     raw = _raw(args.data or LECTURE_DATA, reading_of(args), table, fitted, threshold)
     description = checkpoint.Description(
         name, table.features, table.target, threshold, training, recorded, judged.evaluation, units, measured, raw,
@@ -204,7 +204,7 @@ def _print_figures(judged: Judgement, table: Table, folds: int, log: Log) -> Non
         share = outside.share
         log(f"constant prediction: log loss {constant_log_loss(share):.4f}, accuracy {max(share, 1 - share):.4f}")
         wrong = f"{chosen.false_positives} false positives, {chosen.false_negatives} false negatives"
-        log(f"{threshold}; on held-out rows precision {chosen.precision:.4f}, recall {chosen.recall:.4f}, {wrong}")
+        log(f"{threshold}; on held-out rows precision {chosen.precision_shown}, recall {chosen.recall:.4f}, {wrong}")
     else:
         log(f"held-out rows: none, since {_too_few(table, folds)}")
         log(threshold)

@@ -17,7 +17,7 @@ from train.model.links import LINKS
 class Threshold(Struct, frozen=True):
     """The effect of one threshold on the rows of an Evaluation.
 
-    Precision is 1 if no row is answered positive.
+    Precision is 1 if no row is answered positive; for people it is `precision_shown`.
     """
 
     threshold: float
@@ -31,6 +31,11 @@ class Threshold(Struct, frozen=True):
     def answered(self) -> bool:
         """Whether any row is answered positive, so that the precision exists."""
         return self.recall > 0 or self.false_positives > 0
+
+    @property
+    def precision_shown(self) -> str:
+        """The precision for people, who must not read a 1 where no row is answered positive."""
+        return f"{self.precision:.4f}" if self.answered else "undefined: no row is answered positive"
 
 
 def probabilities(link: str, logit: Floats) -> Floats:

@@ -6,13 +6,13 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial, reduce
 from itertools import islice
-from shlex import quote
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from passfail.arrays import Floats
+from passfail.commandline import option
 from passfail.manifest import Feature
 from train import distributed
 from train.errors import FitError
@@ -233,7 +233,7 @@ def _unresolved(features: Sequence[Feature], x: Floats) -> str | None:
             return (
                 f"Not converged: {feature.name} has the value {farthest:g}, too far from its other values to resolve "
                 f"these in float64; half of them lie between {low:g} and {high:g}. Correct the value, remove its row, "
-                f"or leave the column out with --drop {quote(feature.name)}."
+                f"or leave the column out with {option('--drop', feature.name)}."
             )
     return None
 
@@ -283,7 +283,7 @@ def _check_spread(features: Sequence[Feature]) -> None:
         if 0 < (spread := feature.maximum - feature.minimum) < 1e-150:
             raise FitError(
                 f"{feature.name}: its values lie within {spread:.1e} of one another, whose square is below float64's "
-                f"range; multiply the column, or leave it out with --drop {quote(feature.name)}"
+                f"range; multiply the column, or leave it out with {option('--drop', feature.name)}"
             )
 
 

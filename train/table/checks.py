@@ -6,12 +6,12 @@ Each has the form `the fault; its consequence; the remedy`.
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from shlex import quote
 
 import numpy as np
 
 from passfail.arrays import Floats
 from passfail.codecs.csv_rows import csv_line
+from passfail.commandline import option
 from passfail.manifest import Feature
 from train.evaluation.metrics import Evaluation
 
@@ -45,7 +45,7 @@ def warnings(features: Sequence[Feature], x: Floats, whole: bool, evaluation: Ev
         found += _of_levels(feature, column, whole) if feature.levels else _of_numbers(feature, column)
     for name, area in (evaluation.auc if evaluation else {}).items():
         if len(x) >= ENOUGH and area >= LEAKS:
-            then = f"if it is known only after the outcome, the model is useless; --drop {quote(name)} then"
+            then = f"if it is known only after the outcome, the model is useless; {option('--drop', name)} then"
             found.append(f"{name}: alone it predicts the outcome (AUC {area:.4f}); {then}")
     if evaluation and evaluation.repeated >= REPEATED:
         then = "held-out figures look better than they are; take duplicates out of the table if they are copies"
@@ -63,8 +63,8 @@ def _of_levels(feature: Feature, column: Floats, whole: bool) -> Iterator[str]:
     own = [sorted(feature.levels, key=lambda level: scale.index(level.casefold())) for scale in SCALES
            if {level.casefold() for level in feature.levels} <= set(scale)]  # fmt: skip
     if own and own[0] != list(feature.levels) and list(feature.levels) == sorted(feature.levels):
-        levels, option = ", ".join(feature.levels), f"--order {quote(f'{feature.name}={csv_line(own[0])}')}"
-        then = f"the first is the reference; {option} gives their own"
+        levels, way = ", ".join(feature.levels), option("--order", f"{feature.name}={csv_line(own[0])}")
+        then = f"the first is the reference; {way} gives their own"
         yield f"{feature.name}: its levels stand in the order of the alphabet, {levels}; {then}"
     spelt = Counter(level.casefold() for level in feature.levels)
     if alike := [level for level in feature.levels if spelt[level.casefold()] > 1]:
@@ -73,11 +73,12 @@ def _of_levels(feature: Feature, column: Floats, whole: bool) -> Iterator[str]:
 
 
 def _of_numbers(feature: Feature, column: Floats) -> Iterator[str]:
+    drop = option("--drop", feature.name)
     if feature.minimum == feature.maximum:
-        yield f"{feature.name}: every row has {feature.minimum:g}; it predicts nothing; --drop {quote(feature.name)}"
+        yield f"{feature.name}: every row has {feature.minimum:g}; it predicts nothing; {drop}"
     elif len(column) >= ENOUGH and _identifies(feature.name, column):
         found = "every row has a different whole number, like an identifier; the model would memorise rows"
-        yield f"{feature.name}: {found}; --drop {quote(feature.name)} if it is one"
+        yield f"{feature.name}: {found}; {drop} if it is one"
 
 
 def _header_is_a_row(features: Sequence[Feature]) -> bool:

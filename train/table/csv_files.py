@@ -19,8 +19,9 @@ import pyarrow.compute as pc
 from msgspec import structs
 from pyarrow import csv as arrow_csv
 
-from passfail.manifest import Dialect
-from passfail.spelling import EXACT, PADDED, is_exact
+from passfail.codecs.layouts import column_names
+from passfail.manifest import MISSING, Dialect
+from passfail.spelling import EXACT, PADDED, is_exact, plain_number
 from train.errors import DataError
 from train.table import values
 from train.table.dialects import FALLBACK, HEAD, UTF8, describe, encoding_of, sniff
@@ -37,11 +38,15 @@ class Csv(Part):
 
     def __init__(self, path: Path, reading: Reading) -> None:
         super().__init__(path, reading)
+        self.ends: str | None = ""  # None: a carriage return alone ends a line
+        self.notes: set[tuple[int, int]] = set()  # (start of the chunk, number) of the rows that are notes
         self.dialect = self._found()
+        self.missing = sorted({*MISSING, *self.dialect.missing})
 
     @property
     def note(self) -> str:
-        return describe(self.dialect)
+        left = f"lines that are no rows but notes: {len(self.notes)}" if self.notes else ""
+        return ", ".join(filter(None, [describe(self.dialect), left]))
 
     def _found(self) -> Dialect:
         with self._bytes() as file:
@@ -51,7 +56,9 @@ class Csv(Part):
             encoding = self.reading.encoding or encoding_of(head, whole)
             encoding = UTF8 if codecs.lookup(encoding).name == "utf-8" else encoding
             known = Dialect(encoding=encoding, header=self.reading.header, missing=self.reading.na)
-            lines = head.decode(known.encoding, "replace").splitlines(keepends=True)
+            text = head.decode(known.encoding, "replace")
+            self.ends = None if "\r" in text and "\n" not in text else ""
+            lines = text.splitlines(keepends=True)
         except LookupError as error:
             raise DataError(f"{self.path}: unknown encoding '{self.reading.encoding}'; correct --encoding") from error
         return sniff(lines if whole else lines[:-1], known, self.reading.separator, self.reading.decimal)
@@ -70,7 +77,7 @@ class Csv(Part):
         if len(rows) == 1:
             line = rows[0][0] + 1
             raise DataError(f"{self.path}: line {line}: there is a header but no row below it; add rows")
-        names = [name.strip() for name in rows[0][1]]
+        names = column_names(rows[0][1])
         return {"first": ["", *names], "last": [*names, ""], "": names}[self.dialect.extra]
 
     def header(self) -> list[str]:
@@ -124,7 +131,16 @@ class Csv(Part):
             column_names=self.columns,
             skip_rows_after_names=int(start == 0 and self.dialect.header),
         )
-        parse = arrow_csv.ParseOptions(delimiter=self.dialect.separator, newlines_in_values=True)
+
+        def uneven(row: arrow_csv.InvalidRow) -> str:
+            if not self._is_note(row.actual_columns, row.text):
+                return "error"
+            self.notes.add((start, row.number))
+            return "skip"
+
+        parse = arrow_csv.ParseOptions(
+            delimiter=self.dialect.separator, newlines_in_values=True, invalid_row_handler=uneven
+        )
         convert = arrow_csv.ConvertOptions(
             column_types={name: pa.string() for name in as_text},
             include_columns=names,
@@ -139,19 +155,27 @@ class Csv(Part):
         except pa.ArrowInvalid as error:
             raise self._ragged() or DataError(f"{self.path}: not a CSV table: {str(error).splitlines()[0]}") from error
 
+    def _is_note(self, cells: int, text: str) -> bool:
+        """Whether a row is a note in the table, such as `(40 rows)`: one text; --strict refuses it."""
+        alone = cells == 1 < len(self.columns) and not self.reading.strict
+        return alone and "\n" not in text.strip() and plain_number(text.strip(' "\r\n')) is None
+
     def _ragged(self) -> DataError | None:
         """The error for rows whose number of cells differs from the header's, or None."""
         expected = len(self.columns)
-        rows = self._rows()
-        if self.dialect.header:
-            next(rows)
-        wrong = islice(((line, len(row)) for line, row in rows if len(row) != expected), MOST_FAULTS)
-        header = expected - (self.dialect.extra != "")
-        found = [f"{self.path}: line {line}: {cells} cells where the header has {header}" for line, cells in wrong]
-        if not found:
+        rows = islice(self._rows(), int(self.dialect.header), None)
+        wrong = [(line, row) for line, row in rows if len(row) != expected and not self._is_note(len(row), row[0])]
+        if not wrong:
             return None
-        found[-1] += "; correct the row (a separator inside a cell needs quotes)"
-        return DataError("\n".join(found))
+        header = expected - (self.dialect.extra != "")
+        found = [f"{self.path}: line {line}: {len(row)} cells where the header has {header}" for line, row in wrong]
+        hint = "a separator inside a cell needs quotes"
+        if self.dialect.separator == " ":
+            hint = "cells that are aligned by several spaces can't be read: save the table as CSV"
+        elif "\n" in "".join(wrong[0][1]):
+            hint = "a quote opens in it and is closed lines below"
+        found[min(len(found), MOST_FAULTS) - 1] += f"; correct the row ({hint})"
+        return DataError("\n".join(found[:MOST_FAULTS]))
 
     def _check_text(self, chunk: bytes, start: int) -> None:
         if np.frombuffer(chunk, dtype=np.int8).min() > 0:  # ASCII without NUL, in one call
@@ -201,7 +225,8 @@ class Csv(Part):
 
     def line(self, row: int | None) -> str:
         number = (row or 0) + int(self.dialect.header and row is not None)
-        return f" line {next(islice(self._rows(), number, None))[0]}:"
+        rows = (one for at, one in enumerate(self._rows()) if at == 0 or not self._is_note(len(one[1]), one[1][0]))
+        return f" line {next(islice(rows, number, None))[0]}:"
 
     def _line_at(self, offset: int) -> int:
         with self._text() as file:
@@ -212,8 +237,8 @@ class Csv(Part):
         """The file's text as UTF-8, from the header on."""
         with self._bytes() as file:
             text: BinaryIO = file
-            if self.dialect.encoding != UTF8:
-                text = cast(BinaryIO, _Recoded(file, self.dialect.encoding))
+            if self.dialect.encoding != UTF8 or self.ends is None:
+                text = cast(BinaryIO, _Recoded(file, self.dialect.encoding, self.ends))
             elif file.read(3) != b"\xef\xbb\xbf":
                 file.seek(0)
             try:
@@ -243,8 +268,8 @@ class UndecodableError(Exception):
 class _Recoded(io.BufferedIOBase):
     """A file in some encoding, read as UTF-8."""
 
-    def __init__(self, file: BinaryIO, encoding: str) -> None:
-        self.text = io.TextIOWrapper(file, encoding, newline="")
+    def __init__(self, file: BinaryIO, encoding: str, ends: str | None) -> None:
+        self.text = io.TextIOWrapper(file, encoding, newline=ends)
 
     def readable(self) -> bool:
         return True

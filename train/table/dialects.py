@@ -20,6 +20,7 @@ NAMES = {"\t": "tab", " ": "space"}
 UTF8 = "utf-8-sig"  # UTF-8 with a byte order mark or without
 ENCODINGS = {codecs.BOM_UTF8: UTF8, codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 FALLBACK = "windows-1252"  # for text that is not UTF-8, as spreadsheets on Windows write it
+RULE = re.compile("(:?-+:?)?")
 SEPARATOR_LINE = re.compile(r"sep=(.)$")  # Excel's line above the header
 
 
@@ -69,6 +70,12 @@ def sniff(lines: Sequence[str], known: Dialect, separator: str | None, decimal: 
     rows = best.rows
     start, extra = (0, "") if not known.header else _header(rows, best.width)
     skipped = above + (rows[start][0] if rows else 0)
+    named = rows and start == 0 and len(best.comment[1]) == best.width and any(map(_is_value, rows[0][1]))
+    if known.header and named and not any(map(_is_value, best.comment[1])):  # a header such as #id,x,y
+        skipped = above + best.comment[0]
+    below = {cell.strip() for _, row in rows[start + 1 : start + 2] for cell in row}
+    if known.header and all(map(RULE.fullmatch, below)):  # the line below a header in Markdown is no row
+        known = replace(known, missing=(*known.missing, *sorted(below - MISSING)))
     cells = [cell.strip() for _, row in rows[start + known.header :] for cell in row]
     if decimal is None:  # some cell is a number only with a decimal comma, and no cell only with a point
         only = [any(ours.fullmatch(cell) and not other.fullmatch(cell) for cell in cells)
@@ -84,29 +91,33 @@ class _Try:
     Attributes
     ----------
     rows : (number of lines above, cells) of each row.
+    comment : the last comment above the rows, as a row.
     width : the most frequent number of cells in a row.
     score : the rank among other separators.
     """
 
     separator: str
     rows: list[tuple[int, list[str]]]
+    comment: tuple[int, list[str]]
     width: int
     score: tuple[bool, float, int]
 
 
 def _try(lines: Sequence[str], separator: str) -> _Try:
     reader = csv.reader(iter(lines), delimiter=separator)
-    rows, above = [], 0
+    rows, above, comment = [], 0, (0, list[str]())
     try:
         for row in reader:
             if row and not row[0].startswith("#"):
                 rows.append((above, row))
+            elif row and not rows:
+                comment = above, row
             above = reader.line_num
     except csv.Error:  # a separator that leaves a quote open
         pass
     counts = Counter(len(row) for _, row in rows)
     width = counts.most_common(1)[0][0] if counts else 0
-    return _Try(separator, rows, width, (width > 1, counts[width] / max(1, len(rows)), width))
+    return _Try(separator, rows, comment, width, (width > 1, counts[width] / max(1, len(rows)), width))
 
 
 def _header(rows: Sequence[tuple[int, list[str]]], width: int) -> tuple[int, Literal["", "first", "last"]]:

@@ -5,11 +5,11 @@ from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from shlex import quote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from passfail.commandline import option
 from train.errors import DataError
 from train.table.parts import Block, Cells, Job, Part, usable
 from train.table.reading import Reading
@@ -36,7 +36,7 @@ class Parquet(Part):
         for name in names:
             if pa.types.is_nested(kind := self.schema.field(name).type):
                 found = f"holds {kind}, not one value a row"
-                raise DataError(f"{self.path}: column '{name}': {found}; leave it out with --drop {quote(name)}")
+                raise DataError(f"{self.path}: column '{name}': {found}; leave it out with {option('--drop', name)}")
         # Stream the file: otherwise Arrow would hold each whole row group, and read the next ones ahead.
         with self._damage(), pq.ParquetFile(self.path, pre_buffer=False, buffer_size=1 << 20) as file:
             for batch in file.iter_batches(max(1, min(BATCH, CELLS // len(names))), columns=list(names)):
@@ -50,7 +50,9 @@ class Parquet(Part):
             return self.cells(array, as_text)
         except pa.ArrowException as error:  # such as bytes that are not UTF-8, or a UUID
             found = f"its {array.type} can be read neither as numbers nor as text"
-            raise DataError(f"{self.path}: column '{name}': {found}; leave it out with --drop {quote(name)}") from error
+            raise DataError(
+                f"{self.path}: column '{name}': {found}; leave it out with {option('--drop', name)}"
+            ) from error
 
     def line(self, row: int | None) -> str:
         return "" if row is None else f" row {row + 1}:"

@@ -133,7 +133,7 @@ def usable(names: Sequence[str], where: str, target: str | None) -> tuple[list[s
         if name and counts[name] == 1 and name.isprintable() and not set(name) & set('"\\'):
             kept.append(name)
             continue
-        why = f"the name '{name}' of another column" if counts[name] > 1 else "a name with a quote, \\ or line's end"
+        why = f"the name '{name}' of another column" if counts[name] > 1 else "a name with a quote, \\ or the like"
         left.setdefault(why if name else "no name", []).append(str(index))
     found = [f"column {', '.join(places)}: {why}" for why, places in left.items()]
     last = next((name for name in reversed(names) if name), "")

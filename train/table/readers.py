@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -16,6 +17,8 @@ from train.table.parquet import Parquet
 from train.table.parts import Part
 from train.table.reading import Reading
 
+OTHERS = re.compile(rb"\s*(?:(<[!?a-zA-Z])|[\[{]\s*[\"{\[])")  # the start of HTML or XML, or of JSON
+
 
 class Excel(Csv):
     """A sheet of an Excel workbook (.xlsx), read as if it were saved as CSV."""
@@ -25,7 +28,7 @@ class Excel(Csv):
         from openpyxl import load_workbook  # slow to import, and few tables need it
 
         try:
-            book = load_workbook(self.path, read_only=True, data_only=True)
+            book = load_workbook(io.BytesIO(self.path.read_bytes()), read_only=True, data_only=True)
         except (BadZipFile, KeyError, ValueError, OSError) as error:
             raise DataError(f"{self.path}: not an Excel workbook: {error}; save it again, or as CSV") from error
         name = self.reading.sheet or book.sheetnames[0]
@@ -60,8 +63,14 @@ def open_parts(path: Path, reading: Reading) -> list[Part]:
 def _open(path: Path, reading: Reading) -> Part:
     try:
         with open(path, "rb") as file:
-            magic = file.read(4)
+            magic, start = file.read(4), file.read(100)
     except OSError as error:
         raise DataError(f"{path}: can't be read: {error.strerror}") from error
+    if magic == b"\xd0\xcf\x11\xe0":
+        raise DataError(f"{path}: an Excel workbook in the old format; save it as .xlsx or CSV")
+    if other := OTHERS.match(magic + start):
+        raise DataError(
+            f"{path}: it holds {'HTML or XML' if other[1] else 'JSON'}, not a table; save it as CSV or Parquet"
+        )
     kinds: dict[bytes, type[Part]] = {b"PAR1": Parquet, b"PK\3\4": Excel}
     return kinds.get(magic, Csv)(path, reading)

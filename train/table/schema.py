@@ -4,14 +4,25 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
-from shlex import quote
 from typing import NamedTuple
 
 from msgspec import structs
 
 from passfail.codecs.csv_rows import csv_line
+from passfail.commandline import option
 from passfail.manifest import Dates, Feature, Target
-from passfail.spelling import BOOLEANS, ORDERS, SPELLINGS, canonical, date_number, outcome, parsed_date, plain_number
+from passfail.spelling import (
+    BOOLEANS,
+    EXACT,
+    ORDERS,
+    SPELLINGS,
+    canonical,
+    date_number,
+    is_exact,
+    outcome,
+    parsed_date,
+    plain_number,
+)
 from train.table import values
 from train.table.reading import Reading
 from train.table.summary import MOST_TEXTS, Fault, LeftOut, Place, Summary
@@ -43,9 +54,13 @@ def target(reading: Reading, name: str, column: Summary) -> tuple[Target, dict[s
         rest = sorted(labels, key=lambda label: (-rows[label], groups[label].first))[2:]
         found, remedy = f"{len(labels)} different values, the third is {rest[0]!r}", "choose another with --target"
         few = sum(rows[label] for label in rest) < column.count / 2
-        option = " ".join(f"--na {quote(text)}" for label in rest for text in texts[label]) if few else ""
-        remedy += f", or leave rows out with {option}" if few else ""
-        raise Fault(groups[rest[0]].first, found, f"a target has two; {remedy}", option)
+        past = [option("--na", text) for label in rest for text in texts[label]] if few else []
+        try:
+            _positive(reading.positive, sorted(set(labels) - set(rest)))
+        except Fault as fault:  # which the next run would report
+            past = [*past, fault.option] if past and fault.option else []
+        remedy += f", or leave rows out with {' '.join(past)}" if past else ""
+        raise Fault(groups[rest[0]].first, found, f"a target has two; {remedy}", " ".join(past))
     positive = _positive(reading.positive, labels)
     negative = labels[1 - labels.index(positive)]
     shown = reading.labels or (negative, positive)
@@ -74,9 +89,8 @@ def known_feature(known: Feature, column: Summary, fold_case: bool, other: str |
     other : the level for unseen texts, or None. Raises Fault.
     """
     if column.missing and not known.nullable:
-        option = f"--missing {quote(known.name + '=' + ('mean' if known.kind == 'numeric' else 'most-frequent'))}"
-        remedy = f"fill the cell, or use {option}"
-        raise Fault(column.first["missing"], "missing, which no training row is", remedy, option)
+        way = option("--missing", f"{known.name}={'mean' if known.kind == 'numeric' else 'most-frequent'}")
+        raise Fault(column.first["missing"], "missing, which no training row is", f"fill the cell, or use {way}", way)
     if known.kind == "numeric":
         if column.kinds - {"number"}:
             first = min((level.first for level in column.levels.values()), default=None)
@@ -125,8 +139,9 @@ def _positive(given: str | None, labels: list[str]) -> str:
         v for v, k in zip(labels, numbers, strict=True) if v.casefold() in POSITIVE_WORDS or (k == 1 and 0 in numbers)
     ]
     if len(likely) != 1:
-        found, option = f"it is unknown which of {first!r} and {second!r} is positive", f"--positive {quote(second)}"
-        raise Fault(None, found, f"use --positive {quote(first)} or {option}", option)
+        found = f"it is unknown which of {first!r} and {second!r} is positive"
+        ways = [option("--positive", label) for label in labels]
+        raise Fault(None, found, f"use {' or '.join(ways)}", ways[1])
     return likely[0]
 
 
@@ -169,7 +184,7 @@ def feature(reading: Reading, name: str, column: Summary) -> tuple[Feature, dict
     if way == "error" and column.missing:
         raise Fault(column.first["missing"], "missing", "fill the cell, or choose another --missing")
     if column.count == 0:
-        raise LeftOut("no row has a value; it predicts nothing; fill it, or use --drop")
+        raise LeftOut(f"no row has a value; it predicts nothing; {option('--drop', name)} silences this")
     # A rule that names this column also applies to later rows, even if no row of the table lacks the value.
     nullable = way not in ("error", "drop") and (column.missing > 0 or name in reading.missing)
     imputed = 0.0 if nullable else None
@@ -180,7 +195,7 @@ def feature(reading: Reading, name: str, column: Summary) -> tuple[Feature, dict
         counts = column.minimum in (0, 1) and column.maximum == column.minimum + column.count - 1
         if ROW_NAMES.fullmatch(name) or (counts and IDENTIFIER.fullmatch(name)):
             raise LeftOut(
-                f"its numbers name the rows; the model would learn their order; rename it or --drop {quote(name)}"
+                f"its numbers name the rows; the model would learn their order; rename it or {option('--drop', name)}"
             )
         strategy = way if nullable and way and way != "drop" else "mean" if nullable else "error"
         return Feature(name, "numeric", (), column.minimum, column.maximum, imputed, strategy), {}, ""
@@ -194,11 +209,11 @@ def feature(reading: Reading, name: str, column: Summary) -> tuple[Feature, dict
     _check_texts(name, column, len(groups), asked)
     if len(groups) == 1:
         found = f"every level has fewer than {reading.rare} rows" if pooled else f"every row has {next(iter(groups))!r}"
-        raise LeftOut(f"{found}; it predicts nothing; --drop {quote(name)} silences this")
+        raise LeftOut(f"{found}; it predicts nothing; {option('--drop', name)} silences this")
     levels = _ordered(reading, name, list(groups))
     if name in reading.missing and way in ("mean", "median"):
-        option = f"--missing {quote(name + '=most-frequent')}"
-        raise Fault(None, f"levels have no {way}", f"use {option} or indicator", option)
+        other = option("--missing", f"{name}=most-frequent")
+        raise Fault(None, f"levels have no {way}", f"use {other} or indicator", other)
     strategy = "error" if not nullable else "indicator" if way == "indicator" else "most-frequent"
     codes = {text: float(levels.index(level)) for level, texts in groups.items() for text in texts}
     return Feature(name, "categorical", tuple(levels), None, None, imputed, strategy), codes, pooled
@@ -218,7 +233,7 @@ def dates(given: Sequence[str], name: str, column: Summary) -> Dates:
         remedy = "write it as 2024-05-31, or all as 31.05.2024 or as 05/31/2024"
         raise Fault(column.levels[stray].first, f"{stray!r} is not a date as the others", remedy)
     if fitting == list(ORDERS):
-        options = [f"--date {quote(f'{name}=' + ','.join([order, *parts]))}" for order in ORDERS]
+        options = [option("--date", f"{name}={','.join([order, *parts])}") for order in ORDERS]
         first = min(column.levels, key=lambda text: column.levels[text].first)
         found = f"{first!r} may be a day and a month, or a month and a day, and so may all its cells"
         raise Fault(column.levels[first].first, found, f"use {' or '.join(options)}", options[0])
@@ -304,29 +319,39 @@ def _check_texts(name: str, column: Summary, count: int, asked: bool) -> None:
     count: of its levels. asked: whether the user says that it is categorical.
     """
     if column.kinds == {"date"} or (not asked and values.is_date(column.levels)):
-        wrong = column.minimum == 0 == column.maximum or all(_not_dates(column, order) for order in ("", *ORDERS))
-        remedy = f"--date {quote(name + '=year,month')} makes numbers of dates"
-        remedy = f"--drop {quote(name)} silences this" if wrong else remedy
+        orders = [order for order in ("", *ORDERS) if not _not_dates(column, order)]
+        remedy = f"{option('--drop', name)} silences this"
+        if orders and not column.minimum == 0 == column.maximum:
+            order = [orders[0]] if orders == list(ORDERS) else []
+            remedy = f"{option('--date', f'{name}=' + ','.join([*order, 'year', 'month']))} makes numbers of dates"
+            remedy += f" ({orders[1]} if the month comes first)" if order else ""
         raise LeftOut(f"its cells are dates or times; each would be a level of its own; {remedy}")
     levels, rows = column.levels, column.count + column.missing
-    numeric = {text for text in levels if plain_number(text) is not None}
     if not asked and not column.too_many:
-        strays = [text for text in levels if text not in numeric and not text.lstrip("+-").isdecimal()]  # not codes
+        numeric = {text for text in levels if abs(plain_number(text) or 0) <= EXACT and plain_number(text) is not None}
+        unique = count > FEW and count > rows / 2  # identifiers, which are left out
+        codes = {text for text in levels if text.lstrip("+-").isdecimal() and (unique or is_exact(text))}
+        strays = sorted(levels.keys() - numeric - codes, key=lambda text: levels[text].first)
         if strays and sum(levels[text].rows for text in numeric) > column.count / 2:
-            stray = min(strays, key=lambda text: levels[text].first)
-            found = f"{stray!r} is not a number, most cells are"
-            remedy = f"correct it, or use --na {quote(stray)} if it is missing, or --categorical {quote(name)}"
-            raise Fault(levels[stray].first, found, remedy, f"--na {quote(stray)}")
+            others = f" and {len(strays) - 1} more are" if len(strays) > 1 else " is"
+            found = f"{strays[0]!r}{others} not a number, most cells are"
+            if strays[0].lstrip("+-").isdecimal():
+                found = f"{strays[0]!r} is an integer that float64 would round, most cells are not"
+            drop, group = option("--drop", name), option("--categorical", name)
+            past = " ".join(option("--na", text) for text in strays) if len(strays) <= MANY else drop
+            remedy = f"correct it, or use {past}{' if it is missing' if past != drop else ''}, or {group}"
+            raise Fault(levels[strays[0]].first, found, remedy, past)
         if hexadecimal := [text for text in levels if values.HEXADECIMAL.fullmatch(text)]:
             first = min(hexadecimal, key=lambda text: levels[text].first)
-            remedy = f"write it in decimal digits, or use --categorical {quote(name)}"
-            raise Fault(levels[first].first, f"{first!r} is hexadecimal", remedy, f"--categorical {quote(name)}")
+            group = option("--categorical", name)
+            remedy = f"write it in decimal digits, or use {group}"
+            raise Fault(levels[first].first, f"{first!r} is hexadecimal", remedy, group)
     most = MAX_ASKED if asked else MAX_LEVELS
     if column.too_many or count > most or (count > FEW and count > rows / 2):
         found = f"more than {MOST_TEXTS}" if column.too_many else str(len(levels))
         what = "identifiers" if not asked and all(text.isdecimal() for text in levels) and levels else "texts"
         use = MAX_LEVELS < len(levels) <= min(MAX_ASKED, rows / 2) and not column.too_many and not asked
-        remedy = f"--categorical {quote(name)} uses it" if use else f"--drop {quote(name)} silences this"
+        remedy = f"{option('--categorical', name)} uses it" if use else f"{option('--drop', name)} silences this"
         raise LeftOut(f"{found} different {what} in {rows} rows; too many for levels; {remedy}")
 
 
@@ -346,8 +371,8 @@ def _ordered(reading: Reading, name: str, levels: list[str]) -> list[str]:
     """
     if given := reading.order.get(name):
         if set(given) != set(levels) or len(given) != len(levels):
-            option = f"--order {quote(f'{name}={csv_line(sorted(levels))}')}"
-            raise Fault(None, "--order names other levels than the column has", f"name each once: {option}", option)
+            way = option("--order", f"{name}={csv_line(sorted(levels))}")
+            raise Fault(None, "--order names other levels than the column has", f"name each once: {way}", way)
         return list(given)
     numbers = {level: plain_number(level.lstrip("+0") or "0") for level in levels}
     levels = sorted(levels, key=lambda level: (numbers[level] is None, numbers[level] or 0.0, level))

@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from shlex import quote
 
 import numpy as np
 import pyarrow as pa
 
 from passfail.arrays import Bools, Floats
+from passfail.commandline import option
 from passfail.manifest import Dates, Feature, Target
 from passfail.threads import in_order
 from train import distributed
@@ -218,9 +218,9 @@ class Share:
         features = {feature.name: (x[:, at], feature.levels) for at, feature in enumerate(found.features)}
         for name in self.reading.by:
             with noted(faults, name):
+                drop = option("--drop", name)
                 if name in self.features and name not in features:
-                    option = f"--drop {quote(name)}"
-                    raise Fault(None, "it is no feature", f"{option} lets --by use it", option)
+                    raise Fault(None, "it is no feature", f"{drop} lets --by use it", drop)
                 by[name] = groups(*(features.get(name) or (self._other[name], tuple(found.codes.get(name, ())))))
         if faults:
             raise self.error(faults)
@@ -237,7 +237,7 @@ class Share:
     def error(self, faults: Sequence[tuple[str, Fault]]) -> DataError:
         """One DataError for all (column, Fault), with places and with the options that allow them."""
         lines = [f"{self._place(fault.place)} column '{name}': {fault}" for name, fault in faults[:MOST_FAULTS]]
-        options = [fault.option for _, fault in faults]
+        options = dict.fromkeys(fault.option for _, fault in faults)
         if len(faults) > 1 and all(options):
             lines.append(f"to get past all of them, add: {' '.join(options)}")
         return DataError("\n".join(lines))

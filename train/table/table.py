@@ -1,15 +1,15 @@
 """Reads a table, one file or a folder of parts, into numbers, or names each fault's place."""
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from shlex import quote
 from typing import Any, NamedTuple
 
 from msgspec import structs
 
 from passfail.arrays import Floats
+from passfail.commandline import option
 from passfail.manifest import PLAIN, Dates, Dialect, Feature, Target
 from train.errors import DataError
 from train.table import schema
@@ -184,17 +184,20 @@ def _resolved(reading: Reading, header: Sequence[str], where: str) -> Reading:
         wrong.append(f"{where}: there is no column '{name}'; {hint}")
         return name
 
-    def some(names: Iterable[str]) -> tuple[str, ...]:
+    def some(names: Iterable[str], dated: Set[str] = frozenset()) -> tuple[str, ...]:
         split = (part for name in names for part in ([name] if name in header else name.split(",")))
-        return tuple(one(name.strip()) for name in split)
+        return tuple(name if name in dated else one(name) for name in map(str.strip, split))
 
     found: dict[str, Any] = {"target": header[-1] if reading.target is None else one(reading.target)}
-    for option in ("categorical", "drop", "by"):
-        found[option] = some(getattr(reading, option))
-    for option in ("weights", "cluster", "group", "time"):
-        found[option] = getattr(reading, option) and one(getattr(reading, option))
-    for option in ("missing", "reference", "order", "dates"):  # "" stands for all columns
-        found[option] = {name and one(name): value for name, value in getattr(reading, option).items()}
+    dates = {one(name): parts for name, parts in reading.dates.items()}
+    dated = {f"{name}.{part}" for name, parts in dates.items() for part in parts} - {*header}
+    found |= {"categorical": some(reading.categorical), "drop": some(reading.drop, dated), "by": some(reading.by)}
+    left = dated.intersection(found["drop"])
+    found["dates"] = {name: tuple(p for p in parts if f"{name}.{p}" not in left) for name, parts in dates.items()}
+    for given in ("weights", "cluster", "group", "time"):
+        found[given] = getattr(reading, given) and one(getattr(reading, given))
+    for given in ("missing", "reference", "order"):  # "" stands for all columns
+        found[given] = {name and one(name): value for name, value in getattr(reading, given).items()}
     if wrong:
         raise DataError("\n".join(wrong))
     return replace(reading, **found)
@@ -215,14 +218,14 @@ def _feature_names(reading: Reading, header: Sequence[str], path: Path) -> list[
     if {target, weights}.intersection(reading.by):
         raise DataError(f"{path}: --by names the target or the weights; choose another column")
     names = [name for name in header if name not in {target, weights, reading.cluster, *others, *drop}]
-    for option, given in (
+    for name, given in (
         ("--missing", reading.missing),
         ("--reference", reading.reference),
         ("--order", reading.order),
         ("--date", reading.dates),
     ):
-        if strange := [name for name in given if name and name not in names]:
-            raise DataError(f"{path}: column '{strange[0]}' is not one to predict from; take it out of {option}")
+        if strange := [one for one in given if one and one not in names]:
+            raise DataError(f"{path}: column '{strange[0]}' is not one to predict from; take it out of {name}")
     if not names:
         raise DataError(f"{path}: no column is left to predict '{target}' from; drop fewer")
     return names
@@ -258,8 +261,8 @@ def _infer(reading: Reading, share: Share, columns: Mapping[str, Summary]) -> Fo
                 found.pooled |= {name: pooled} if pooled else {}
             except LeftOut as why:
                 if reading.strict:
-                    option = f"--drop {quote(name)}"
-                    raise Fault(None, str(why), f"leave it out with {option}", option) from why
+                    drop = option("--drop", name)
+                    raise Fault(None, str(why), f"leave it out with {drop}", drop) from why
                 found.warnings.append(f"{name} is left out: {why}")
     if faults:
         raise share.error(faults)

@@ -14,6 +14,8 @@ from passfail.measurements import Bin
 from serve.protocols.predict import EXPLAINED
 from tests.support.cases import cases
 
+PARAMETERS = "explain, evidence, interval, errors, extra and watch"
+
 
 def moved(model, row, index, value):
     """(verdict, logit) of the row with one value set, after a journey through JSON."""
@@ -148,13 +150,13 @@ def test_predict_explains_and_cites_when_asked(client):
     [
         (
             "?explian=true",
-            [{"pointer": "?explian", "detail": "unknown; there are explain, evidence, interval, errors and watch"}],
+            [{"pointer": "?explian", "detail": f"unknown; there are {PARAMETERS}"}],
         ),
         ("?explain=yes", [{"pointer": "?explain", "detail": "expected true or false"}]),
         ("?explain", [{"pointer": "?explain", "detail": "expected true or false"}]),
         (
             "?%3Cb%3E=1",
-            [{"pointer": "?", "detail": "unknown; there are explain, evidence, interval, errors and watch"}],
+            [{"pointer": "?", "detail": f"unknown; there are {PARAMETERS}"}],
         ),
     ],
 )

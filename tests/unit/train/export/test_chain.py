@@ -18,7 +18,7 @@ def test_rows_of_a_table_are_read_alike_by_every_decoder(tmp_path, kind):
     table = read(tmp_path, content, **options)
     raw = raw_rows(tmp_path / "t.csv", Reading(**options), table)
     columns = tuple(Column(index, None, 0.0, 1.0, 0.0, 0.0) for index in range(len(table.features)))
-    example = Example(instances(table.features)[0], 0.0, 0.5, table.target.labels[0])
+    example = Example(instances(table.features, table.x)[0], 0.0, 0.5, table.target.labels[0])
     parts = {"parameters": Parameters(0.0, columns), "examples": (example,)}
     manifest = structs.replace(manifest_of(table, "fold_case" in options), **parts)
 

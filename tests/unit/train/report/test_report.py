@@ -114,6 +114,9 @@ def test_precision_ends_where_no_row_is_answered_positive(manifest, evaluation):
     assert "0.25,0.5 0.5,0.6162" in drawn  # precision
     assert "0.25,1 0.5,0.8182 0.9,0" in drawn  # recall
     assert "0.9none0.0000" in page.text.replace("\n", "")
+    used = (msgspec.structs.replace(manifest, threshold=0.9), msgspec.structs.replace(evaluation, thresholds=(none,)))
+    for text in (Page(report.html(*used)).text, report.card(*used)):
+        assert "precision undefined: no row is answered positive, recall 0.0" in " ".join(text.split())
 
 
 def test_the_thresholds_in_numbers_have_the_one_in_use(manifest, evaluation):

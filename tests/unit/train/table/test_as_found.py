@@ -192,7 +192,7 @@ def test_an_index_without_a_name_is_left_out_with_a_warning(tmp_path):
     ("header", "places", "why"),
     [
         ("other,x,other,g,y", "1, 3", "the name 'other' of another column"),
-        ('"so ""called""",x,"a\nb",g,y', "1, 3", "a name with a quote, \\ or line's end"),
+        ('"so ""called""",x,a\x07b,g,y', "1, 3", "a name with a quote, \\ or the like"),
     ],
     ids=["two of one name", "names that can't be printed"],
 )

@@ -166,7 +166,7 @@ def test_the_outcomes_are_called_by_their_own_name(tmp_path, content, labels, ex
         ("x,y\n", {}, "line 2: there is a header but no row"),
         ("x\n1\n", {}, "line 1: only one column, 'x'; name the separator of its columns with --separator"),
         ("x,x\n1,0\n", {}, "line 1: column 1, 2: the name 'x' of another column; name two columns apart"),
-        ('"a""b",y\n1,0\n', {}, "line 1: column 1: a name with a quote, \\ or line's end; name two"),
+        ('"a""b",y\n1,0\n', {}, "line 1: column 1: a name with a quote, \\ or the like; name two"),
         ("x,y\n1,0\n2,1\n", {"target": "z"}, "line 1: there is no column 'z'; the columns are: x, y"),
         ("x,admit\n1,0\n2,1\n", {"target": "admitt"}, "there is no column 'admitt'; did you mean 'admit'?"),
         ("x,y\n1,0\n2,1\n", {"drop": ["q"]}, "there is no column 'q'"),
