@@ -95,12 +95,17 @@ lint: $(VENV)/test ## check the style and the types
 	@$(VENV)/bin/ruff check --quiet . && $(VENV)/bin/ruff format --quiet --check .
 	@$(VENV)/bin/mypy --no-error-summary
 
-# loadscope: the tests of a module share its services. Each run names its ten slowest tests.
+# loadscope: the tests of a module share its services. Unit tests come last: short modules end in all processes at once.
 PYTEST := $(PY) -m pytest -q
-ALL := -n auto --maxprocesses 8 --dist loadscope --durations 10
+ALL := -n auto --maxprocesses 8 --dist loadscope --no-loadscope-reorder --durations 10
 
 .PHONY: test
-test: $(VENV)/test $(VENV)-clients/installed $(VENV)-docs/installed lint ## run the tests: types and style, units, services, clients, documents
+test: $(VENV)/test $(VENV)-clients/installed $(VENV)-docs/installed ## run the tests: types and style, units, services, clients, documents
+	@$(MAKE) --silent --jobs 2 lint tests
+
+.PHONY: tests
+tests: export PYTHONDONTWRITEBYTECODE :=  # else each process that a test starts compiles the sources again
+tests:
 	@$(PYTEST) -m "not heavy and not docker and not engines" $(ALL) $(ARGS)
 
 .PHONY: test-heavy
