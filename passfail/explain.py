@@ -122,13 +122,11 @@ def contributions(manifest: Manifest, x: Floats) -> tuple[float, Floats]:
 def _flips(model: "Model", x: Floats, logit: Floats) -> list[dict[str, LevelFlip | ValueFlip]]:
     """For each row, {feature: its flip}; the served model answers with each feature moved alone."""
     verdict = model.verdict(logit)
-    flips: list[dict[str, LevelFlip | ValueFlip]] = [{} for _ in x]
+    found: dict[str, Sequence[LevelFlip | ValueFlip]] = {}
     for index, feature in enumerate(model.manifest.features):
         find = _levels if feature.kind == "categorical" else _values
-        found: Sequence[LevelFlip | ValueFlip] = find(model, x, verdict, index)
-        for row, flip in zip(flips, found, strict=True):
-            row[feature.name] = flip
-    return flips
+        found[feature.name] = find(model, x, verdict, index)
+    return [dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True)]
 
 
 def _levels(model: "Model", x: Floats, verdict: Bools, index: int) -> list[LevelFlip]:

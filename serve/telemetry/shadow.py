@@ -10,6 +10,7 @@ import queue
 import random
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -42,13 +43,13 @@ class Shadow:
     ----------
     checked_rows, verdict_flips : rows compared by this process, and those whose verdict differs.
     ulp_max : the largest distance of two probabilities, in units in the last place; below 1e-300 all count as equal.
-    dropped : requests that were not compared because the queue was full.
+
     """
 
     def __init__(
         self, model: Model, name: str, rate: float, flips: Path | None = None, observer: Observer | None = None
     ) -> None:
-        self.checked_rows = self.ulp_max = self.verdict_flips = self.dropped = 0
+        self.checked_rows = self.ulp_max = self.verdict_flips = 0
         self._model, self._name, self._rate, self._flips, self._observer = model, name, rate, flips, observer
         self._queue: queue.Queue[Request | None] = queue.Queue(WAITING)
         self._lock = threading.Lock()
@@ -60,11 +61,8 @@ class Shadow:
             return
         if self._thread is None:
             self._start()
-        try:
+        with suppress(queue.Full):
             self._queue.put_nowait((x[:ROWS].copy(), logit[:ROWS].copy(), probability[:ROWS].copy(), request_digest))
-        except queue.Full:
-            with self._lock:
-                self.dropped += 1
 
     def wait(self) -> None:
         """Wait until all queued requests are compared."""

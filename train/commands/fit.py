@@ -72,7 +72,7 @@ def fitted_model(args: Namespace, log: Log) -> Fitted:
     threshold = _threshold(goal, scores, options.link, _too_few(table, args.folds))
     judged = _judge(table, fitted, options, threshold, scores, by)
     training = _training(table, fitted, options, found, judged)
-    _print_figures(judged, table, args.folds, log)
+    _print_figures(judged, threshold, table, args.folds, log)
     for warning in training.warnings:
         log("warning:", warning)
     kept = checkpoint.Kept(*(checkpoint.sample(part) for part in (*judged.sample[1:], judged.score)))
@@ -111,7 +111,6 @@ class Judgement(NamedTuple):
     groups : the figures of the groups of --by.
     """
 
-    threshold: float
     metrics: Metrics
     evaluation: Evaluation | None
 
@@ -144,7 +143,6 @@ def _judge(table: Table, fitted: Fit, options: Options, threshold: float, scores
         found = (*found, f"held-out log loss {outside.metrics.log_loss:.4f} is far above that of all rows, "
                  f"{measured.log_loss:.4f}; the model overfits; use --l2 auto")  # fmt: skip
     return Judgement(
-        threshold=threshold,
         metrics=measured,
         evaluation=outside,
         sample=sample,
@@ -195,19 +193,19 @@ def _print_coefficients(table: Table, fitted: Fit, options: Options, log: Log) -
     return found
 
 
-def _print_figures(judged: Judgement, table: Table, folds: int, log: Log) -> None:
+def _print_figures(judged: Judgement, threshold: float, table: Table, folds: int, log: Log) -> None:
     log("all rows:", _figures(judged.metrics))
-    threshold = f"threshold: {judged.threshold:.6g} on the probability"
+    stated = f"threshold: {threshold:.6g} on the probability"
     if outside := judged.evaluation:
         log("held-out rows:", f"{_figures(outside.metrics)}, {outside.how}")
-        chosen = next(one for one in outside.thresholds if one.threshold == judged.threshold)
+        chosen = next(one for one in outside.thresholds if one.threshold == threshold)
         share = outside.share
         log(f"constant prediction: log loss {constant_log_loss(share):.4f}, accuracy {max(share, 1 - share):.4f}")
         wrong = f"{chosen.false_positives} false positives, {chosen.false_negatives} false negatives"
-        log(f"{threshold}; on held-out rows precision {chosen.precision_shown}, recall {chosen.recall:.4f}, {wrong}")
+        log(f"{stated}; on held-out rows precision {chosen.precision_shown}, recall {chosen.recall:.4f}, {wrong}")
     else:
         log(f"held-out rows: none, since {_too_few(table, folds)}")
-        log(threshold)
+        log(stated)
     for line in group_lines(judged.groups):
         log(line)
 

@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from msgspec import structs
 
@@ -20,6 +20,8 @@ from train.table.readers import open_parts
 from train.table.reading import Reading
 from train.table.share import Found, Log, Share, noted
 from train.table.summary import Fault, LeftOut, Summary
+
+Rows = tuple[Floats, Floats, Floats, Mapping[str, Groups]]  # x, y, weight and by, as in a Table
 
 
 @dataclass(frozen=True)
@@ -83,15 +85,6 @@ class Table:
         return {f"{name}.{part}": name for name, dates in self.dates.items() for part in dates.parts}
 
 
-class Rows(NamedTuple):
-    """The rows of another table, in Table's format."""
-
-    x: Floats
-    y: Floats
-    weight: Floats
-    by: Mapping[str, Groups]
-
-
 def read_table(path: Path, reading: Reading | None = None, log: Log = lambda line: None) -> Table:
     """Read a table: CSV (gzip or not), Parquet or Excel, a file or a folder of parts.
 
@@ -147,7 +140,7 @@ def _notes(path: Path, share: Share) -> tuple[str, ...]:
 
 
 def read_rows(path: Path, table: Table, reading: Reading, log: Log = lambda line: None) -> Rows:
-    """Read another table's rows as rows of `table`, with its features and levels.
+    """Read another table's rows, with the features and levels of `table`.
 
     Raises DataError for a column or a level that is not one of the table's.
     """
@@ -167,7 +160,7 @@ def read_rows(path: Path, table: Table, reading: Reading, log: Log = lambda line
     x, y, weight = share.arrays(found)
     if len(set(y.tolist())) < 2:
         raise DataError(f"{path}: every row has the same {table.target.name}; add rows of the other outcome")
-    return Rows(x, y, weight, share.groups(found, x))
+    return x, y, weight, share.groups(found, x)
 
 
 def _resolved(reading: Reading, header: Sequence[str], where: str) -> Reading:

@@ -49,7 +49,7 @@ def test_the_other_runtime_agrees(shadowed):
     assert served.post("/predict", json=ROWS[:1] * 5000).status_code == 200
     shadow.wait()
 
-    assert (shadow.checked_rows, shadow.verdict_flips, shadow.dropped) == (1003, 0, 0)
+    assert (shadow.checked_rows, shadow.verdict_flips) == (1003, 0)
     assert shadow.ulp_max <= 4
 
 
@@ -120,8 +120,7 @@ def test_a_full_queue_drops_and_never_waits(shadowed):
     gate.set()
     shadow.wait()
 
-    assert shadow.dropped in (9, 10)  # the thread may hold one beside the queue's
-    assert shadow.checked_rows == 2 * (WAITING + 10 - shadow.dropped)
+    assert shadow.checked_rows in (2 * WAITING, 2 * WAITING + 2)  # the thread may hold one beside the queue's
 
 
 def test_a_runtime_that_fails_is_logged_and_the_shadow_lives_on(shadowed, caplog):
