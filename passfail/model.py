@@ -88,7 +88,8 @@ class Model:
         return f"<Model {self.manifest.name}/{self.manifest.version}>"
 
     def _repr_html_(self) -> str:
-        return card(self.manifest, f"/{self.manifest.version}")
+        model = self.manifest
+        return card(f"{model.name}/{model.version}", model.target, model.threshold, model.training)
 
     def predict(self, rows: object, interval: bool = False) -> Predictions:
         """Answer rows with the service's rule for each column, and with the same bits.

@@ -1,37 +1,22 @@
 """A card for notebooks: what a model predicts, its metrics and its coefficients."""
 
 from html import escape
-from typing import Protocol
 
 from passfail.manifest import Target
 from passfail.measurements import Training
 
 
-class Described(Protocol):
-    """The part that a manifest and a checkpoint's description share."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def target(self) -> Target: ...
-    @property
-    def threshold(self) -> float: ...
-    @property
-    def training(self) -> Training: ...
-
-
-def card(model: Described, version: str = "") -> str:
+def card(title: str, target: Target, threshold: float, training: Training) -> str:
     """The card as HTML, in which every text of the table is escaped."""
-    training, target = model.training, model.target
     found, where = training.held_out or training.metrics, "held-out rows" if training.held_out else "all rows"
     terms = training.statistics.coefficients if training.statistics else ()
     rows = [(c.term, *map(_number, (c.estimate, c.lower, c.upper, c.p))) for c in terms]
     cells = "".join(f"<tr><td>{'</td><td>'.join(map(escape, row))}</td></tr>" for row in rows)
     head = "<tr><th>term</th><th>estimate</th><th>lower</th><th>upper</th><th>p</th></tr>"
     return (
-        f"<h4>{escape(model.name + version)}: {escape(target.name)} = {escape(target.values[1])}</h4>"
+        f"<h4>{escape(title)}: {escape(target.name)} = {escape(target.values[1])}</h4>"
         f"<p>{training.rows} rows, {training.positives} positive. On {where}: log loss {found.log_loss:.4f}, "
-        f"AUC {found.auc:.4f}, accuracy {found.accuracy:.4f} at the threshold {model.threshold:.6g}.</p>"
+        f"AUC {found.auc:.4f}, accuracy {found.accuracy:.4f} at the threshold {threshold:.6g}.</p>"
         + (f"<table>{head}{cells}</table>" if rows else "")
         + "".join(f"<p>Warning: {escape(warning)}</p>" for warning in training.warnings)
     )

@@ -39,4 +39,5 @@ class Fitted(NamedTuple):
         return export(self.description, self.model, self.kept, Path(models), sign)
 
     def _repr_html_(self) -> str:
-        return card(self.description)
+        model = self.description
+        return card(model.name, model.target, model.threshold, model.training)
