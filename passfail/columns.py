@@ -346,6 +346,11 @@ def invalid(problems: Iterable[Problem]) -> InvalidInstance | None:
     return InvalidInstance(f"{count} {places} wrong", found) if found else None
 
 
+def wrong(place: str, detail: str) -> InvalidInstance:
+    """The error for one wrong place."""
+    return InvalidInstance("1 place is wrong", [Problem(place, detail)])
+
+
 def floats(values: Sequence[float]) -> Floats:
     """Convert n numbers, none of them None, to float64 (n,), three times as fast as np.array."""
     x = np.empty(len(values))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from passfail.arrays import Floats
-from passfail.columns import Column, Columns, InvalidValue, invalid
+from passfail.columns import Column, Columns, InvalidValue, invalid, wrong
 from passfail.errors import InvalidInstance, Problem
 
 KINDS = "expected a DataFrame, an Arrow table, a dict of columns, a list of dicts, or an array of numbers"
@@ -78,7 +78,7 @@ def _transposed(rows: Sequence[Any], kind: str) -> dict[str, list[Any]]:
         raise InvalidInstance(f"{KINDS}; got {kind}")
     for index, row in enumerate(rows):
         if not isinstance(row, Mapping) or row.keys() != rows[0].keys():
-            raise InvalidInstance("1 place is wrong", [Problem(f"row {index}", "expected the fields of row 0")])
+            raise wrong(f"row {index}", "expected the fields of row 0")
     return {name: [row[name] for row in rows] for name in rows[0]}
 
 

@@ -19,7 +19,7 @@ from passfail.arrays import Bools, Floats, Row
 from passfail.codecs import strict_json
 from passfail.codecs.answers import chosen, names
 from passfail.codecs.strict_json import FAULTS, UNREADABLE, WHITE, Fields
-from passfail.columns import Column, Columns, InvalidValue, invalid, kind
+from passfail.columns import Column, Columns, InvalidValue, invalid, kind, wrong
 from passfail.errors import InvalidInstance, MalformedBody, Problem
 from passfail.manifest import Manifest
 
@@ -172,8 +172,7 @@ class JsonRows:
         except FAULTS as error:
             columns = [strict_json.decode(ANY, raw) for raw in raws]
             if len({len(values) for values in columns}) > 1:
-                found = [Problem(place, "the columns differ in their number of rows")]
-                raise InvalidInstance("1 place is wrong", found) from error
+                raise wrong(place, "the columns differ in their number of rows") from error
             order, some = range(len(columns)), enumerate(zip(*columns, strict=True))
             problems = chain.from_iterable(self._values_problems(row, order, f"{place}[{i}]") for i, row in some)
             raise invalid(problems) or MalformedBody(UNREADABLE) from error

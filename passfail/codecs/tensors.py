@@ -16,7 +16,7 @@ from msgspec import UNSET, UnsetType
 
 from passfail.arrays import Bools, Floats, Row
 from passfail.codecs import strict_json
-from passfail.columns import Column, Columns, floats
+from passfail.columns import Column, Columns, floats, wrong
 from passfail.errors import InvalidInstance, MalformedBody, Problem
 
 FLOATS = {"FP16": "<f2", "FP32": "<f4", "FP64": "<f8"}
@@ -244,11 +244,6 @@ def parameter(parameters: Parameters, name: str, default: object = None) -> obje
     if len(memoryview(parameters)) > LONGEST_ABOUT:
         raise MalformedBody("invalid request body: parameters of more than 64 KiB")
     return (strict_json.decode_once(PARAMETERS, bytes(parameters)) or {}).get(name, default)
-
-
-def wrong(place: str, detail: str) -> InvalidInstance:
-    """The error for one wrong place."""
-    return InvalidInstance("1 place is wrong", [Problem(place, detail)])
 
 
 def _shape(raw: msgspec.Raw) -> list[int]:

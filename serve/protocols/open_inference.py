@@ -14,6 +14,7 @@ from msgspec import UNSET, UnsetType
 
 from passfail.codecs import strict_json, tensors
 from passfail.codecs.tensors import OUTPUTS, Values, Wanted
+from passfail.columns import wrong
 from passfail.errors import MalformedBody, RequestError
 from passfail.model import Outside
 from serve.http.messages import Answer, Endpoint, Pending, Request, Shape, in_one_line, json_answer, refusal
@@ -253,9 +254,9 @@ def _infer(served: Served, request: Request, request_digest: str) -> Answer | Pe
     head, binary = _parts(request)
     asked = codec.decode(head)
     if asked.model_name not in (None, UNSET, model.manifest.name):
-        raise tensors.wrong("$.model_name", "not the model that the path names")
+        raise wrong("$.model_name", "not the model that the path names")
     if asked.model_version not in (None, UNSET, "", str(model.manifest.version)):
-        raise tensors.wrong("$.model_version", "not the version that answers here")
+        raise wrong("$.model_version", "not the version that answers here")
     wanted = tensors.outputs(asked)
     alone = served.shadow is None  # the shadow compares whole requests
     row = codec.row(asked.inputs) if alone and not binary else None

@@ -15,7 +15,7 @@ from passfail.arrays import Floats
 from passfail.codecs import Codecs
 from passfail.codecs.csv_rows import csv_line
 from passfail.codecs.strict_json import FAULTS, WHITE, may_repeat
-from passfail.columns import Columns
+from passfail.columns import Columns, wrong
 from passfail.errors import BodyTooLarge, InvalidInstance, MalformedBody, Problem
 from serve.http.content import chosen
 from serve.http.errors import UnsupportedMediaType
@@ -57,7 +57,7 @@ def answer_type(accepted: bytes, first: str) -> str:
 def read_json_rows(codecs: Codecs, text: bytes, place: str) -> Floats:
     """Read a JSON array of objects, or of arrays in feature order, as x, float64 (n, d)."""
     if text[:1] != b"[":
-        raise InvalidInstance("1 place is wrong", [Problem(place, "expected an array")])
+        raise wrong(place, "expected an array")
     if re.match(rb"\[\s*\[", text):
         return codecs.json.read_arrays(text, list(codecs.columns.by_name), place)
     return codecs.json.read_objects(text)

@@ -53,7 +53,7 @@ def test_a_test_file_has_its_own_groups(read, tmp_path):
     table = read(by=("sex", "site"), drop=("site",))
     (tmp_path / "test.csv").write_text("y,site,sex,x,code\n1,west,m,1,7\n0,south,m,2,8\n1,west,f,1,7\n")
 
-    by = read_rows(tmp_path / "test.csv", table, Reading()).by
+    *_, by = read_rows(tmp_path / "test.csv", table, Reading())
 
     assert (by["site"].names, by["site"].place.tolist()) == (("south", "west", "(missing)"), [1, 0, 1])
     assert (by["sex"].names, by["sex"].place.tolist()) == (("f", "m", "(missing)"), [1, 1, 0])
