@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NotRequired, TypedDict, final
 
 import numpy as np
 
-from passfail.arrays import Bools, Floats
+from passfail.arrays import Bools, Floats, Ints
 from passfail.manifest import Manifest
 from passfail.measurements import Bin
 from passfail.proof import reference
@@ -121,41 +121,50 @@ def contributions(manifest: Manifest, x: Floats) -> tuple[float, Floats]:
 
 def _flips(model: "Model", x: Floats, logit: Floats) -> list[dict[str, LevelFlip | ValueFlip]]:
     """For each row, {feature: its flip}; the served model answers with each feature moved alone."""
-    verdict = model.verdict(logit)
+    features, verdict = model.manifest.features, model.verdict(logit)
+    numeric = [index for index, feature in enumerate(features) if feature.kind == "numeric"]
+    # All numeric features of a row are searched at once: a run of the model costs more than its rows.
+    row, index = np.repeat(np.arange(len(x)), len(numeric)), np.tile(np.array(numeric, dtype=np.intp), len(x))
+    values: list[ValueFlip] = []
+    for start in range(0, len(row), CHUNK):
+        some = row[start : start + CHUNK]
+        values += _values(model, x[some], verdict[some], index[start : start + CHUNK])
     found: dict[str, Sequence[LevelFlip | ValueFlip]] = {}
-    for index, feature in enumerate(model.manifest.features):
-        find = _levels if feature.kind == "categorical" else _values
-        found[feature.name] = find(model, x, verdict, index)
-    return [dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True)]
+    for at, feature in enumerate(features):
+        is_number = feature.kind == "numeric"
+        found[feature.name] = values[numeric.index(at) :: len(numeric)] if is_number else _levels(model, x, verdict, at)
+    return [dict(zip(found, flips, strict=True)) for flips in zip(*found.values(), strict=True)]
 
 
 def _levels(model: "Model", x: Floats, verdict: Bools, index: int) -> list[LevelFlip]:
     """For each row, the levels that flip the verdict."""
     levels = model.manifest.features[index].levels
-    logit = _ask(model, x, index, np.tile(np.arange(len(levels), dtype=np.float64), (len(x), 1)))
+    every = np.tile(np.arange(len(levels), dtype=np.float64), (len(x), 1))
+    logit = _ask(model, x, np.full(len(x), index), every)
     flips = (model.verdict(logit) != verdict[:, None]) & np.isfinite(logit)
     return [{"levels": [level for level, flip in zip(levels, row, strict=True) if flip]} for row in flips]
 
 
-def _values(model: "Model", x: Floats, verdict: Bools, index: int) -> list[ValueFlip]:
-    """For each row, the number that flips the verdict; a missing value starts at its fill.
+def _values(model: "Model", x: Floats, verdict: Bools, index: Ints) -> list[ValueFlip]:
+    """For each row, the number that flips the verdict in the feature at its index.
 
-    Without a hidden layer, the computed logit is monotone in each value, so bisection finds the nearest flip. With a
-    hidden layer, it finds a flip in the training range if one of STEPS values has another verdict.
+    A missing value starts at its fill. Without a hidden layer, the computed logit is monotone in each value, so
+    bisection finds the nearest flip. With a hidden layer, it finds a flip in the training range if one of STEPS values
+    has another verdict.
     """
-    feature = model.manifest.features[index]
-    here = x[:, index] if not feature.nullable else np.where(np.isnan(x[:, index]), feature.fill or 0.0, x[:, index])
-    least, most = feature.range
+    features = [model.manifest.features[at] for at in index]
+    here = x[np.arange(len(x)), index]
+    here = np.where(np.isnan(here), [feature.fill or 0.0 for feature in features], here)
+    least, most = np.array([feature.range for feature in features]).T
     if model.manifest.parameters.hidden:
-        far = np.linspace(least, most, STEPS)
-        reason = f"none of {STEPS} values across the range seen in training flips it"
+        far = np.linspace(least, most, STEPS, axis=1)
+        reasons = [f"none of {STEPS} values across the range seen in training flips it"] * len(x)
     else:
-        far = np.array([-LARGEST, LARGEST])
-        columns = model.manifest.parameters.columns
-        weight = next(column.weight for column in columns if column.feature == index and not column.missing)
-        reason = "no finite number flips it" if weight else "its weight is 0"
+        far = np.tile([-LARGEST, LARGEST], (len(x), 1))
+        weights = {column.feature: column.weight for column in model.manifest.parameters.columns if not column.missing}
+        reasons = ["no finite number flips it" if weights[at] else "its weight is 0" for at in index.tolist()]
     # The starting value is among them: with an indicator, replacing a missing value may suffice.
-    tried = np.column_stack([here, np.tile(far, (len(x), 1))])
+    tried = np.column_stack([here, far])
     flips = model.verdict(_ask(model, x, index, tried)) != verdict[:, None]
     halves = np.abs(tried / 2 - here[:, None] / 2)  # halved, so that differences don't overflow
     distance = np.where(flips, halves, np.inf)
@@ -171,14 +180,20 @@ def _values(model: "Model", x: Floats, verdict: Bools, index: int) -> list[Value
     outside = (value < least) | (value > most)
     return [
         {"value": v, "outside": far_out} if flip else {"value": None, "outside": None, "reason": reason}
-        for v, far_out, flip in zip(value.tolist(), outside.tolist(), found.tolist(), strict=True)
+        for v, far_out, flip, reason in zip(value.tolist(), outside.tolist(), found.tolist(), reasons, strict=True)
     ]
 
 
-def _ask(model: "Model", x: Floats, index: int, values: Floats) -> Floats:
-    """The served logits (n, k) of rows x (n, d), with one feature set to each of values (n, k)."""
+def _ask(model: "Model", x: Floats, index: Ints, values: Floats) -> Floats:
+    """The served logits (n, k) of rows x (n, d) whose feature at `index` has each of values.
+
+    Parameters
+    ----------
+    index : the feature of each row (n,).
+    values : (n, k).
+    """
     rows = np.repeat(x, values.shape[1], axis=0)
-    rows[:, index] = values.ravel()
+    rows[np.arange(len(rows)), np.repeat(index, values.shape[1])] = values.ravel()
     return model.runtime(rows)[0].reshape(values.shape)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import msgspec
 import numpy as np
@@ -53,6 +54,20 @@ def test_what_flips_a_verdict_flips_it_and_the_number_before_does_not(case):
                 else:
                     assert moved(model, row, index, math.nextafter(value, here))[0] == verdict
                 assert flip["outside"] == (not feature.minimum <= value <= feature.maximum)
+
+
+@given(cases())
+@settings(max_examples=60)
+def test_one_row_is_explained_by_few_runs_of_the_model_however_many_features(case):
+    """A bisection takes at most 64 runs, and searches all numeric features at once."""
+    model, x, logit = case
+    levels = sum(feature.kind == "categorical" for feature in model.manifest.features)
+    runs = []
+    counting = replace(model, runtime=lambda rows: runs.append(len(rows)) or model.runtime(rows))
+
+    explain(counting, x[:1], logit[:1])
+
+    assert len(runs) <= 66 + levels
 
 
 @given(cases())
