@@ -167,7 +167,7 @@ class NewtonSolver:
         It has if long steps no longer reduce the objective, if only a direction without curvature is left, or if the
         parameters no longer move. If separation is proved, it ends when the separated rows' loss is nearly 0.
         """
-        self.idle = self.idle + 1 if self.gain < 1e-8 * self.unit and self.length > 1e-3 else 0
+        self.idle = self.idle + 1 if self.gain <= 1e-8 * self.point.sums.loss and self.length > 1e-3 else 0
         self.still = self.still + 1 if self.length < STILL else 0
         flat = self.length < 1e-12 and self.flat and not self.collinear
         stalled = self.idle == 2 or self.still == 3 or flat

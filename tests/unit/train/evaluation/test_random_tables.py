@@ -245,3 +245,26 @@ def test_a_penalty_makes_nearly_collinear_columns_unique(examples):
         assert (np.abs([float(part) for part in step]) <= 1e-9 * (sizes + sizes.max())).all()
 
     check(examples, tables(), holds)
+
+
+@many
+@pytest.mark.parametrize("link", EXACT)
+def test_weights_of_very_different_sizes_are_no_separation(link, examples):
+    def holds(x, y, size):
+        weight = np.where(np.arange(len(y)) == 3, size, 1.0)
+        _, even = described(x, y, link=link)
+        assume(even is not None and even.separation == "none")
+        _, found = described(x, y, weight, link=link)
+        assert found is not None
+        assert found.separation == "none"
+        with mpmath.workdps(60):
+            design, beta = rows(x), mpmath.matrix(column(found, "estimate").tolist())
+            slopes, information = scoring(link, design, y, beta, weight.tolist())
+            step = information**-1 * (design.T * slopes)
+            right = errors_of(information**-1)
+
+        assert (np.abs([float(part) for part in step]) <= 1e-6 * right).all()
+        np.testing.assert_allclose(column(found, "standard_error"), right, rtol=1e-6)
+
+    sizes = st.sampled_from([1e-12, 1e-6, 1e6, 1e12])
+    check(examples, st.tuples(tables(), sizes).map(lambda drawn: (*drawn[0], drawn[1])), holds)
