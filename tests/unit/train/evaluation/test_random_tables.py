@@ -248,7 +248,7 @@ def test_a_penalty_makes_nearly_collinear_columns_unique(examples):
 
 
 @many
-@pytest.mark.parametrize("link", EXACT)
+@pytest.mark.parametrize("link", [link for link in EXACT if link != "cauchit"])  # it has several optima
 def test_weights_of_very_different_sizes_are_no_separation(link, examples):
     def holds(x, y, size):
         weight = np.where(np.arange(len(y)) == 3, size, 1.0)
