@@ -68,9 +68,7 @@ class Pages(Flask):
 
     def _begin(self) -> None:
         g.began = self.recorder.begin()
-        g.headers = {
-            name.lower().encode("latin-1"): value.encode("latin-1", "replace") for name, value in request.headers
-        }
+        g.headers = {key.lower().encode("latin-1"): text.encode("latin-1", "replace") for key, text in request.headers}
 
     def _authenticate(self) -> Response | None:
         """Refuse a request without a key, before its body is read, in its protocol's error format."""

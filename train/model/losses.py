@@ -30,7 +30,7 @@ class Loss:
     """
 
     rows: Callable[[Tensor, Tensor], Tensor]
-    proper: bool
+    proper: bool = False
 
 
 def l1(z: Tensor, y: Tensor) -> Tensor:
@@ -113,8 +113,18 @@ def _pair(z: Tensor) -> Tensor:
     return torch.stack([-z / 2, z / 2], dim=1)
 
 
+def _log_share(z: Tensor) -> Tensor:
+    """log s(o), (n, 2)."""
+    return functional.log_softmax(_pair(z), dim=1)
+
+
 def _label(y: Tensor) -> Tensor:
     return y.to(torch.int64)
+
+
+def _labels(y: Tensor) -> Tensor:
+    """The list of the correct classes, which -1 ends, (n, 2)."""
+    return torch.stack([_label(y), torch.full_like(_label(y), -1)], dim=1)
 
 
 def _one_hot(y: Tensor) -> Tensor:
@@ -122,18 +132,18 @@ def _one_hot(y: Tensor) -> Tensor:
 
 
 LOSSES = {
-    "L1": Loss(l1, proper=False),
-    "L2": Loss(l2, proper=False),
-    "expectation": Loss(expectation, proper=False),
+    "L1": Loss(l1),
+    "L2": Loss(l2),
+    "expectation": Loss(expectation),
     "regularised-expectation": Loss(regularised_expectation, proper=True),
-    "chebyshev": Loss(chebyshev, proper=False),
-    "hinge": Loss(hinge, proper=False),
-    "hinge2": Loss(hinge2, proper=False),
-    "hinge3": Loss(hinge3, proper=False),
+    "chebyshev": Loss(chebyshev),
+    "hinge": Loss(hinge),
+    "hinge2": Loss(hinge2),
+    "hinge3": Loss(hinge3),
     "log": Loss(log, proper=True),
-    "log2": Loss(log2, proper=False),
-    "tanimoto": Loss(tanimoto, proper=False),
-    "cauchy-schwarz": Loss(cauchy_schwarz, proper=False),
+    "log2": Loss(log2),
+    "tanimoto": Loss(tanimoto),
+    "cauchy-schwarz": Loss(cauchy_schwarz),
     # The losses of torch.nn, by its names; each is torch.nn.functional's, of z, of p or of the two classes' outputs.
     # -y log p - (1 - y) log(1 - p); torch clips each log at -100, where its gradient is lost.
     "BCELoss": Loss(lambda z, y: functional.binary_cross_entropy(torch.sigmoid(z), y, reduction="none"), proper=True),
@@ -142,15 +152,9 @@ LOSSES = {
     # -log softmax(o) at the row's class, which is the same loss.
     "CrossEntropyLoss": Loss(lambda z, y: functional.cross_entropy(_pair(z), _label(y), reduction="none"), proper=True),
     # -(log s(o)) at the row's class.
-    "NLLLoss": Loss(
-        lambda z, y: functional.nll_loss(functional.log_softmax(_pair(z), dim=1), _label(y), reduction="none"),
-        proper=True,
-    ),
+    "NLLLoss": Loss(lambda z, y: functional.nll_loss(_log_share(z), _label(y), reduction="none"), proper=True),
     # sum_j y_j (log y_j - log s(o)_j), where 0 log 0 = 0.
-    "KLDivLoss": Loss(
-        lambda z, y: functional.kl_div(functional.log_softmax(_pair(z), dim=1), _one_hot(y), reduction="none").sum(1),
-        proper=True,
-    ),
+    "KLDivLoss": Loss(lambda z, y: functional.kl_div(_log_share(z), _one_hot(y), reduction="none").sum(1), proper=True),
     # log(1 + exp(-t z)).
     "SoftMarginLoss": Loss(lambda z, y: functional.soft_margin_loss(z, 2 * y - 1, reduction="none"), proper=True),
     # The mean of the cross entropy over the labels; there is one label.
@@ -163,20 +167,15 @@ LOSSES = {
     "SmoothL1Loss": Loss(lambda z, y: functional.smooth_l1_loss(torch.sigmoid(z), y, reduction="none"), proper=True),
     "HuberLoss": Loss(lambda z, y: functional.huber_loss(torch.sigmoid(z), y, reduction="none"), proper=True),
     # |p - y| = 1 - q.
-    "L1Loss": Loss(lambda z, y: functional.l1_loss(torch.sigmoid(z), y, reduction="none"), proper=False),
+    "L1Loss": Loss(lambda z, y: functional.l1_loss(torch.sigmoid(z), y, reduction="none")),
     # On the distance 1 - p: 1 - p for a positive row, max(0, 1 - (1 - p)) = p for a negative one.
     "HingeEmbeddingLoss": Loss(
-        lambda z, y: functional.hinge_embedding_loss(torch.sigmoid(-z), 2 * y - 1, reduction="none"), proper=False
+        lambda z, y: functional.hinge_embedding_loss(torch.sigmoid(-z), 2 * y - 1, reduction="none")
     ),
     # max(0, 1 - o_right + o_wrong) / 2 = max(0, 1 - t z) / 2.
-    "MultiMarginLoss": Loss(
-        lambda z, y: functional.multi_margin_loss(_pair(z), _label(y), reduction="none"), proper=False
-    ),
-    # The same loss; the correct classes are a list that -1 ends.
+    "MultiMarginLoss": Loss(lambda z, y: functional.multi_margin_loss(_pair(z), _label(y), reduction="none")),
+    # The same loss.
     "MultiLabelMarginLoss": Loss(
-        lambda z, y: functional.multilabel_margin_loss(
-            _pair(z), torch.stack([_label(y), torch.full_like(_label(y), -1)], dim=1), reduction="none"
-        ),
-        proper=False,
+        lambda z, y: functional.multilabel_margin_loss(_pair(z), _labels(y), reduction="none")
     ),
 }
