@@ -13,7 +13,6 @@ import numpy as np
 from passfail.arrays import Floats
 from passfail.codecs import Codecs, codecs
 from passfail.errors import CertificateError, RequestError
-from passfail.links import LINKS
 from passfail.loading import replay
 from passfail.manifest import Manifest, Parameters
 from passfail.measurements import Bin, Coefficient, Metrics, Statistics
@@ -24,6 +23,7 @@ from train.evaluation.cross_validation import held_out, logits
 from train.evaluation.drift_baseline import baseline
 from train.evaluation.metrics import constant_log_loss, evaluate, metrics
 from train.evaluation.profile import Profile
+from train.evaluation.thresholds import probabilities
 from train.export.checkpoint import Description, Kept, Raw
 from train.model.terms import terms
 from train.solvers.fit import class_factors, fit
@@ -238,11 +238,10 @@ def word_faults(manifest: Manifest, raw: Sequence[Raw]) -> Iterator[str]:
     The rows pass through the service's own decoders, as CSV, JSON and tensors, and through its encoder. The closed form
     answers them, and the recorded examples; the certificate proves that the engines answer alike.
     """
-    probability = LINKS[manifest.link].probability
 
     def runtime(x: Floats) -> tuple[Floats, Floats]:
         logit = reference.logit(manifest, x)
-        return logit, np.array([probability(score) for score in logit.tolist()])
+        return logit, probabilities(manifest.link, logit)
 
     try:
         replay(manifest, runtime)

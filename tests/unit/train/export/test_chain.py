@@ -1,13 +1,16 @@
 """The chain from the table to the export: rows as text, through the service's decoders."""
 
 import pytest
+import torch
 from msgspec import structs
 
 from passfail.manifest import Column, Example, Parameters
-from tests.support.tables import WRITTEN, manifest_of, read
+from tests.support.tables import WRITTEN, manifest_of, read, text
 from train.export.chain import word_faults
 from train.export.checkpoint import Raw
-from train.export.examples import instances
+from train.export.examples import examples, instances
+from train.model.links import LINKS
+from train.model.logistic import LogisticModel, parameters
 from train.table.raw import raw_rows
 from train.table.schema import Reading
 
@@ -24,3 +27,14 @@ def test_rows_of_a_table_are_read_alike_by_every_decoder(tmp_path, kind):
 
     kept = [Raw(one.cells, one.outcome, bool(table.y[one.row]), 0.0, table.target.labels[0]) for one in raw]
     assert list(word_faults(manifest, kept)) == []
+
+
+@pytest.mark.parametrize("link", LINKS)
+def test_the_recorded_examples_of_every_link_are_those_of_the_closed_form(tmp_path, link):
+    table = read(tmp_path, text())
+    model = LogisticModel(table.features, link=link)
+    model.beta = torch.linspace(-1.2, 0.7, len(model.beta), dtype=torch.float64)
+    recorded = examples(table.features, table.target, 0.5, model, table.x)
+    parts = {"link": link, "parameters": parameters(model), "examples": recorded}
+
+    assert list(word_faults(structs.replace(manifest_of(table), **parts), ())) == []
