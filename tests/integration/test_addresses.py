@@ -16,7 +16,7 @@ ROW = b'{"hours": 7}'
 def asked(connection):
     """The status of a prediction asked for on a connection."""
     with contextlib.closing(connection):
-        connection.request("POST", "/predict", ROW, {"Content-Type": "application/json"})
+        connection.request("POST", "/predict", ROW, {"Content-Type": "application/json", "Host": "here"})
         with connection.getresponse() as response:
             response.read()
             return response.status
