@@ -8,21 +8,10 @@ from typing import NamedTuple
 
 from msgspec import structs
 
+from passfail import spelling
 from passfail.codecs.csv_rows import csv_line
 from passfail.commandline import option
 from passfail.manifest import Dates, Feature, Target
-from passfail.spelling import (
-    BOOLEANS,
-    EXACT,
-    ORDERS,
-    SPELLINGS,
-    canonical,
-    date_number,
-    is_exact,
-    outcome,
-    parsed_date,
-    plain_number,
-)
 from train.table import values
 from train.table.reading import Reading
 from train.table.summary import MOST_TEXTS, Fault, LeftOut, Place, Summary
@@ -64,7 +53,7 @@ def target(reading: Reading, name: str, column: Summary) -> tuple[Target, dict[s
     positive = _positive(reading.positive, labels)
     negative = labels[1 - labels.index(positive)]
     shown = reading.labels or (negative, positive)
-    if not reading.labels and {plain_number(label) for label in labels} == {0, 1}:
+    if not reading.labels and {spelling.plain_number(label) for label in labels} == {0, 1}:
         shown = ("fail", "pass") if name.casefold() in ("pass", "passed") else ("no", "yes")
     y = {text: float(label == positive) for label in labels for text in groups[label].texts}
     return Target(name=name, values=(negative, positive), labels=shown), y
@@ -77,7 +66,7 @@ def known_target(known: Target, column: Summary) -> dict[str, float]:
     """
     y = {}
     for text, level in column.levels.items():
-        if (found := outcome(text, known.values)) is None:
+        if (found := spelling.outcome(text, known.values)) is None:
             raise Fault(level.first, f"{text!r} is not a value of the target", f"it has {' and '.join(known.values)}")
         y[text] = found
     return y
@@ -98,7 +87,7 @@ def known_feature(known: Feature, column: Summary, fold_case: bool, other: str |
         return {}
     codes = {}
     for text, level in column.levels.items():
-        value = text.casefold() if fold_case else text if text in known.levels else canonical(text)
+        value = text.casefold() if fold_case else text if text in known.levels else spelling.canonical(text)
         value = other if other and value not in known.levels else value
         if value not in known.levels:
             found = f"{text!r} is not a level of the training rows"
@@ -112,17 +101,17 @@ class _Value(NamedTuple):
     texts: list[str]
 
 
-def _grouped(texts: Iterable[str], spelling: Callable[[str], str]) -> dict[str, list[str]]:
-    """The texts {spelling: its texts}."""
+def _grouped(texts: Iterable[str], spell: Callable[[str], str]) -> dict[str, list[str]]:
+    """The texts by their spelling: {spelling: its texts}."""
     groups: dict[str, list[str]] = {}
     for text in texts:
-        groups.setdefault(spelling(text), []).append(text)
+        groups.setdefault(spell(text), []).append(text)
     return groups
 
 
 def _alike(column: Summary) -> dict[str, _Value]:
     """The target's values {value: (first place, spellings)}; case is ignored if that leaves two."""
-    tried = (_grouped(column.levels, spelling) for spelling in SPELLINGS)
+    tried = (_grouped(column.levels, spell) for spell in spelling.SPELLINGS)
     groups = next((found for found in tried if len(found) == 2), None) or _grouped(column.levels, str)
     return {value: _Value(min(column.levels[text].first for text in texts), texts) for value, texts in groups.items()}
 
@@ -130,11 +119,11 @@ def _alike(column: Summary) -> dict[str, _Value]:
 def _positive(given: str | None, labels: list[str]) -> str:
     first, second = labels
     if given is not None:
-        for spelling in SPELLINGS:
-            if alike := [label for label in labels if spelling(label) == spelling(given)]:
+        for spell in spelling.SPELLINGS:
+            if alike := [label for label in labels if spell(label) == spell(given)]:
                 return alike[0]
         raise Fault(None, f"no row has {given!r}", f"--positive takes {first!r} or {second!r}")
-    numbers = [plain_number(label) for label in labels]
+    numbers = [spelling.plain_number(label) for label in labels]
     likely = [
         v for v, k in zip(labels, numbers, strict=True) if v.casefold() in POSITIVE_WORDS or (k == 1 and 0 in numbers)
     ]
@@ -147,7 +136,7 @@ def _positive(given: str | None, labels: list[str]) -> str:
 
 def check_weights(column: Summary) -> None:
     """Raise Fault unless a column holds weights: numbers >= 0, at least one of them above 0."""
-    numbers = {text: plain_number(text) for text in column.levels}
+    numbers = {text: spelling.plain_number(text) for text in column.levels}
     texts = [column.levels[text].first for text, number in numbers.items() if number is None or number < 0]
     places = [*column.first.values(), *texts]
     if (place := min(places, default=None)) or column.kinds != {"number"}:
@@ -223,8 +212,8 @@ def dates(given: Sequence[str], name: str, column: Summary) -> Dates:
     """The parts that --date names, and the order of day and month. Raises Fault."""
     if column.too_many:
         raise Fault(None, f"more than {MOST_TEXTS} different dates", "leave its time of day out, or drop the column")
-    parts = tuple(part for part in given if part not in ORDERS)
-    tried = [part for part in given if part in ORDERS] or ["", *ORDERS]
+    parts = tuple(part for part in given if part not in spelling.ORDERS)
+    tried = [part for part in given if part in spelling.ORDERS] or ["", *spelling.ORDERS]
     wrong = {order: _not_dates(column, order) for order in tried}
     fitting = [order for order, texts in wrong.items() if not texts]
     if not fitting:
@@ -232,8 +221,8 @@ def dates(given: Sequence[str], name: str, column: Summary) -> Dates:
         stray = min(strays, key=lambda text: column.levels[text].first)
         remedy = "write it as 2024-05-31, or all as 31.05.2024 or as 05/31/2024"
         raise Fault(column.levels[stray].first, f"{stray!r} is not a date as the others", remedy)
-    if fitting == list(ORDERS):
-        options = [option("--date", f"{name}={','.join([order, *parts])}") for order in ORDERS]
+    if fitting == list(spelling.ORDERS):
+        options = [option("--date", f"{name}={','.join([order, *parts])}") for order in spelling.ORDERS]
         first = min(column.levels, key=lambda text: column.levels[text].first)
         found = f"{first!r} may be a day and a month, or a month and a day, and so may all its cells"
         raise Fault(column.levels[first].first, found, f"use {' or '.join(options)}", options[0])
@@ -245,7 +234,7 @@ def _not_dates(column: Summary, order: str) -> list[str]:
     wrong = []
     for text in column.levels:
         try:
-            parsed_date(text, order)
+            spelling.parsed_date(text, order)
         except ValueError:
             wrong.append(text)
     return wrong
@@ -270,7 +259,7 @@ def date_numbers(column: Summary, part: str, order: str) -> dict[str, float]:
     codes = {}
     for text, level in column.levels.items():
         try:
-            codes[text] = date_number(text, part, order)
+            codes[text] = spelling.date_number(text, part, order)
         except ValueError as error:
             raise Fault(level.first, f"{text!r} is not a date as in training", "write it as 2024-05-31") from error
     return codes
@@ -283,11 +272,11 @@ def check_order(column: Summary, time: bool) -> dict[str, float]:
     if column.too_many:
         raise Fault(None, f"more than {MOST_TEXTS} different texts", "use numbers")
     if time and column.levels:
-        orders = [order for order in ("", *ORDERS) if not _not_dates(column, order)]
-        if not orders or orders == list(ORDERS):  # or it is unknown which
+        orders = [order for order in ("", *spelling.ORDERS) if not _not_dates(column, order)]
+        if not orders or orders == list(spelling.ORDERS):  # or it is unknown which
             first = min(level.first for level in column.levels.values())
             raise Fault(first, "not a time", "--time takes numbers, and dates as 2024-05-31 or 31.05.2024")
-        whens = {text: parsed_date(text, orders[0]).replace(tzinfo=None) for text in column.levels}
+        whens = {text: spelling.parsed_date(text, orders[0]).replace(tzinfo=None) for text in column.levels}
         return {text: (when - datetime(1970, 1, 1)).total_seconds() for text, when in whens.items()}
     return {text: float(index) for index, text in enumerate(sorted(column.levels))}
 
@@ -319,18 +308,19 @@ def _check_texts(name: str, column: Summary, count: int, asked: bool) -> None:
     count: of its levels. asked: whether the user says that it is categorical.
     """
     if column.kinds == {"date"} or (not asked and values.is_date(column.levels)):
-        orders = [order for order in ("", *ORDERS) if not _not_dates(column, order)]
+        orders = [order for order in ("", *spelling.ORDERS) if not _not_dates(column, order)]
         remedy = f"{option('--drop', name)} silences this"
         if orders and not column.minimum == 0 == column.maximum:
-            order = [orders[0]] if orders == list(ORDERS) else []
+            order = [orders[0]] if orders == list(spelling.ORDERS) else []
             remedy = f"{option('--date', f'{name}=' + ','.join([*order, 'year', 'month']))} makes numbers of dates"
             remedy += f" ({orders[1]} if the month comes first)" if order else ""
         raise LeftOut(f"its cells are dates or times; each would be a level of its own; {remedy}")
     levels, rows = column.levels, column.count + column.missing
     if not asked and not column.too_many:
-        numeric = {text for text in levels if abs(plain_number(text) or 0) <= EXACT and plain_number(text) is not None}
+        numbers = {text: spelling.plain_number(text) for text in levels}
+        numeric = {text for text, number in numbers.items() if number is not None and abs(number) <= spelling.EXACT}
         unique = count > FEW and count > rows / 2  # identifiers, which are left out
-        codes = {text for text in levels if text.lstrip("+-").isdecimal() and (unique or is_exact(text))}
+        codes = {text for text in levels if text.lstrip("+-").isdecimal() and (unique or spelling.is_exact(text))}
         strays = sorted(levels.keys() - numeric - codes, key=lambda text: levels[text].first)
         if strays and sum(levels[text].rows for text in numeric) > column.count / 2:
             others = f" and {len(strays) - 1} more are" if len(strays) > 1 else " is"
@@ -360,7 +350,7 @@ def _spellings(column: Summary, fold_case: bool) -> dict[str, list[str]]:
 
     A boolean has one level for all spellings; with fold_case, texts that differ only in case have one level.
     """
-    folded = fold_case or {text.casefold() for text in column.levels} <= BOOLEANS
+    folded = fold_case or {text.casefold() for text in column.levels} <= spelling.BOOLEANS
     return _grouped(column.levels, str.casefold if folded else str)
 
 
@@ -374,7 +364,7 @@ def _ordered(reading: Reading, name: str, levels: list[str]) -> list[str]:
             way = option("--order", f"{name}={csv_line(sorted(levels))}")
             raise Fault(None, "--order names other levels than the column has", f"name each once: {way}", way)
         return list(given)
-    numbers = {level: plain_number(level.lstrip("+0") or "0") for level in levels}
+    numbers = {level: spelling.plain_number(level.lstrip("+0") or "0") for level in levels}
     levels = sorted(levels, key=lambda level: (numbers[level] is None, numbers[level] or 0.0, level))
     if (first := reading.reference.get(name)) is None:
         return levels
