@@ -22,7 +22,7 @@ from passfail.runtimes import Runtime
 Verdict = Callable[[Floats], Bools]
 Claim = Callable[[Floats, Floats], Bools | None]
 
-LONG_ROWS, LONG_VALUES = 65_537, 2**19  # limits of the longest batch at the start, so that it takes few milliseconds
+LONG_ROWS, LONG_VALUES = 100_000, 2**19  # limits of the longest batch at the start, so that it takes few milliseconds
 
 # {figure: its description}, for every message and page that shows it.
 FIGURES = {

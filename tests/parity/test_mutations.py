@@ -155,6 +155,18 @@ def test_a_fault_in_rows_beyond_65536_is_caught(case, right):
     assert any("in a batch of another size" in fault for fault in measured(case, runtime))
 
 
+@pytest.mark.parametrize("beyond", [65_536, 99_999])
+def test_the_start_catches_a_fault_in_the_last_rows_of_the_largest_request(case, right, beyond):
+    def runtime(x):
+        logit, probability = right(x)
+        probability[beyond:] *= 1 + 2.0**-52
+        return logit, probability
+
+    certificate.certify("onnx", right, lambda logit: logit > 0, case[0])
+    with pytest.raises(CertificateError, match="in a batch of another size"):
+        certificate.certify("onnx", runtime, lambda logit: logit > 0, case[0])
+
+
 @pytest.mark.parametrize("at", [-8.7, -3.14159, 0.0005, 2.71828, 9.99])
 @pytest.mark.parametrize("fault", ["off", "flat"])
 def test_a_fault_in_a_narrow_interval_is_caught(case, right, at, fault):
