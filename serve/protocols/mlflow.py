@@ -16,19 +16,7 @@ from passfail.codecs import Codecs, strict_json
 from passfail.codecs.answers import names
 from passfail.codecs.tensors import described
 from passfail.errors import MalformedBody, Problem, RequestError
-from serve.http.errors import UnsupportedMediaType
-from serve.http.messages import (
-    CSV,
-    JSON,
-    JSON_LINES,
-    Answer,
-    Pending,
-    Request,
-    Shape,
-    in_one_line,
-    json_answer,
-    refusal,
-)
+from serve.http.messages import CSV, JSON, Answer, Pending, Request, Shape, in_one_line, json_answer, refusal
 from serve.http.receipt import digest, pending, stamped
 from serve.protocols import management
 from serve.protocols import table_formats as formats
@@ -119,7 +107,7 @@ def score(
     model, codecs = served.model, served.codecs
     request_digest = digest(request)
     try:
-        first = JSON_LINES if request.media_type in formats.LINES else JSON
+        first = formats.LINES[0] if request.media_type in formats.LINES else JSON
         wanted = formats.answer_type(request.headers.get(b"accept", b""), first)
         x = read(codecs, request)
         if len(x) == 1 and wanted == JSON and served.shadow is None:  # the shadow compares whole requests
@@ -131,7 +119,7 @@ def score(
             header = request.media_type != CSV or not formats.is_headerless(codecs, request)
             table = formats.as_csv(pieces, names(model.manifest), outside is not None, header)
             answer = Answer(200, ((b"Content-Type", b"text/csv; charset=utf-8"),), table, len(x))
-        elif wanted == JSON_LINES:
+        elif wanted != JSON:
             answer = Answer(200, ((b"Content-Type", wanted.encode()),), formats.as_json_lines(pieces), len(x))
         else:
             rows = b",".join(piece[1:-1] for piece in pieces)
@@ -159,15 +147,13 @@ def check_unused(raw: msgspec.Raw | UnsetType, name: str, first: bytes = b"{") -
 
 
 def _read(codecs: Codecs, request: Request) -> Floats:
-    kind = request.media_type
+    kind = formats.rows_type(request.media_type)
     if kind == CSV:
         if formats.is_headerless(codecs, request):
             return formats.read_headerless(codecs, request.body)
         return codecs.csv.read(request.body)[0]
-    if kind in formats.LINES:
-        return formats.read_json_lines(codecs, request.body)
     if kind != JSON:
-        raise UnsupportedMediaType(f"send Content-Type: {JSON}, {CSV} or {JSON_LINES}")
+        return formats.read_json_lines(codecs, request.body)
     asked = strict_json.decode_once(INVOCATION, request.body)
     check_unused(asked.params, "params")
     given = [name for name in TABLES if getattr(asked, name) not in (UNSET, None)]

@@ -22,7 +22,7 @@ from serve.http.errors import UnsupportedMediaType
 from serve.http.messages import CSV, JSON, JSON_LINES, Request, media_type
 
 READ = (JSON, CSV, JSON_LINES)
-LINES = ("application/jsonlines", "application/jsonl", "application/x-ndjson")
+LINES = (JSON_LINES, "application/jsonl", "application/x-ndjson")
 ALIASES = re.compile(rb"application/(jsonl|x-ndjson)(?![\w-])", re.I)  # names of JSON lines, an unregistered type
 EXTRAS_MOST = 1 << 20  # bytes of a body with other fields: decoding it at once holds the interpreter's lock
 LONGEST_LINE = 100_000  # bytes of a CSV's first line; the csv module refuses a cell of more than 131,072
@@ -41,11 +41,16 @@ def media_types(request: Request) -> tuple[str, str]:
 
 @lru_cache(64)  # nearly all requests have one of a few
 def _media_types(sent: bytes, accepted: bytes) -> tuple[str, str]:
-    found = media_type(sent)
-    kind = JSON_LINES if found in LINES else found
+    kind = rows_type(media_type(sent))
+    return kind, answer_type(accepted, kind)
+
+
+def rows_type(sent: str) -> str:
+    """The media type of a request's rows, one of READ. Raises UnsupportedMediaType."""
+    kind = JSON_LINES if sent in LINES else sent
     if kind not in READ:
         raise UnsupportedMediaType(f"send Content-Type: {JSON}, {CSV} or {JSON_LINES}")
-    return kind, answer_type(accepted, kind)
+    return kind
 
 
 @lru_cache(64)  # nearly all requests send one of a few types
