@@ -29,7 +29,8 @@ FENCE = re.compile(r"^```console(?P<title> title=[^\n]*)?\n(?P<text>.*?)^```$", 
 # The parts of a checkout that a command may read, as links, so that a command writes into the copy only.
 LINKED = (".venv", "Makefile", "data", "deploy", "docs", "passfail", "pyproject.toml", "requirements", "serve", "tests",
           "train")  # fmt: skip
-PROGRESS = re.compile(r"^.*: [\d,]+ rows read\n", re.M)  # what the trainer prints after each two seconds of reading
+# The lines that the trainer prints now and then while it reads or fits.
+PROGRESS = re.compile(r"^(.*: [\d,]+ rows read|this step has read .*|held-out fold \d+: .*)\n", re.M)
 # The variables that a `make` that runs the tests sets, and that a person's shell doesn't have.
 OF_MAKE = ("ARGS", "CI", "DATA", "MAKEFLAGS", "MAKELEVEL", "MODEL_NAME", "NAME", "PORT", "RUNTIME", "TARGET", "VERSION")
 

@@ -126,7 +126,7 @@ def _held_out(args: Namespace, table: Table, fitted: Fit, options: Options, log:
     The second value has the groups of --by of the same rows.
     """
     if args.test is None:
-        return held_out(table.data, options, args.folds, table.parts, table.group, table.time), table.by
+        return held_out(table.data, options, args.folds, table.parts, table.group, table.time, log), table.by
     x, y, weight, by = read_rows(args.test, table, reading_of(args), log)
     logit, y, weight = gather(logits(fitted.model, x), y, weight)
     return HeldOut(f"the rows of {args.test.name}", logit, y, weight, 0.0), by

@@ -1,6 +1,6 @@
 """Scores of held-out rows: cross-validation, or a fifth of the rows held out."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate, chain, pairwise
 from typing import Any, NamedTuple
 
@@ -12,10 +12,10 @@ from passfail.arrays import Bools, Floats
 from train import distributed
 from train.errors import FitError
 from train.model.logistic import LogisticModel
-from train.solvers.fit import fit
+from train.solvers.fit import PROGRESS, fit
 from train.solvers.options import Options
 from train.table.data import Data
-from train.table.out_of_core import BLOCK, blockwise, pieces, taken
+from train.table.out_of_core import BLOCK, blockwise, pieces, seldom, taken
 
 # Above this number of rows, one fit with a fifth held out measures as well as a fit for each fold.
 MOST_CROSS_VALIDATED = 100_000
@@ -51,6 +51,7 @@ def held_out(
     parts: Parts = (),
     group: Floats | None = None,
     time: Floats | None = None,
+    log: Callable[[str], object] = lambda line: None,
 ) -> HeldOut | None:
     """Score held-out rows: all of them by cross-validation, or a fifth of a very long table.
 
@@ -81,7 +82,7 @@ def held_out(
         fold = assign_folds(y, count, options.seed, parts) if group is None else group_folds(y, group, count)
         how += ", groups kept together" if group is not None else ""
         wanted = list(range(count if crossed else 1))
-    logit = out_of_fold(data, options, fold, wanted, later=time is not None)
+    logit = out_of_fold(data, options, fold, wanted, time is not None, log)
     rows = ~np.isnan(logit)
     duplicates, out = _duplicates(x, y, fold, rows), distributed.total(torch.tensor(rows.sum())).item()
     logit, outcome, counts = gather(logit[rows], y[rows], weight[rows])
@@ -93,21 +94,29 @@ def cross_validated(data: Data, options: Options, folds: int) -> Floats:
     return out_of_fold(data, options, assign_folds(data.y, folds, options.seed), range(folds))
 
 
-def out_of_fold(data: Data, options: Options, fold: Folds, wanted: Iterable[int], later: bool = False) -> Floats:
+def out_of_fold(
+    data: Data,
+    options: Options,
+    fold: Folds,
+    wanted: Iterable[int],
+    later: bool = False,
+    log: Callable[[str], object] = lambda line: None,
+) -> Floats:
     """The logits (n,) of the rows in the wanted folds, from fits to the other folds; else NaN.
 
     Parameters
     ----------
     fold : (n,), the fold of each row.
     later : whether to fit to the earlier folds only.
+    log : takes a line of progress now and then.
     """
-    logit = np.full(len(data.y), np.nan)
+    logit, say = np.full(len(data.y), np.nan), seldom(log, PROGRESS)
     for one in wanted:
         out = fold == one
         used = fold < one if later else ~out
         if later and len(set(chain(*distributed.gathered(np.unique(data.y[used]).tolist())))) < 2:
             raise FitError(f"--time: the rows before fold {one} all have one outcome; use fewer --folds")
-        fitted = fit(data.rows(used), options, log=lambda line: None)
+        fitted = fit(data.rows(used), options, lambda line, one=one: say(f"held-out fold {one + 1}: {line}"))  # type: ignore[misc]
         logit[out] = logits(fitted.model, taken(data.x, out))
     return logit
 

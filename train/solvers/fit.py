@@ -24,7 +24,7 @@ from train.solvers.newton import NewtonSolver, Solution
 from train.solvers.options import Options
 from train.solvers.sums import Rows
 from train.table.data import Data
-from train.table.out_of_core import BLOCK, each, one_thread, pieces
+from train.table.out_of_core import BLOCK, each, one_thread, pieces, seldom
 
 Log = Callable[[str], object]
 Moments = tuple[Tensor, Tensor, Tensor]  # the weights' sum, the columns' means and squared deviations
@@ -32,6 +32,7 @@ Moments = tuple[Tensor, Tensor, Tensor]  # the weights' sum, the columns' means 
 SOLVERS = ("newton", *OPTIMIZERS)
 # Cells of the design matrix at a time, in at most BLOCK rows: 1 MiB, and as much scratch memory, fit a core's cache.
 CELLS = 1 << 17
+PROGRESS = 10.0  # seconds between two lines of progress
 SAMPLE = 1 << 16  # rows in the sample of a much longer table, for the first fit
 RUN = 256  # adjacent rows of that sample
 # If half of a column's values lie within this share of the farthest value's distance, float64 can't resolve them.
@@ -80,7 +81,7 @@ def fit(data: Data, options: Options, log: Log) -> Fit:
     features, x, y, weight = data
     _check_spread(features)
     model = LogisticModel(features, options.hidden, options.activation, options.link, options.intercept)
-    table = Blocks(model, x, y, weight, class_factors(y, weight, options.class_weight))
+    table = Blocks(model, x, y, weight, class_factors(y, weight, options.class_weight), log)
     with torch.no_grad():
         mean, deviation = _moments(table.columns())
         _check_range(deviation)
@@ -111,6 +112,7 @@ class Blocks:
     model : the model that computes their columns.
     x, y, counts : (n, d), (n,), (n,), float64.
     factors : of the (negative, positive) outcome; a row's weight is its count times the factor of its outcome.
+    log : takes a line of progress in a pass that takes long.
     """
 
     model: LogisticModel
@@ -118,6 +120,7 @@ class Blocks:
     y: Floats
     counts: Floats
     factors: tuple[float, float]
+    log: Log = lambda line: None
 
     def columns(self) -> Iterator[Callable[[], Rows]]:
         """Yield functions that compute a block's unscaled columns (m, D), y (m,) and weight (m,)."""
@@ -134,8 +137,10 @@ class Blocks:
 
     def _blocks(self, matrix: Callable[[Tensor], Tensor]) -> Iterator[Callable[[], Rows]]:
         most = max(500, min(BLOCK, CELLS // (len(self.model.level) + self.model.intercept)))
+        say = seldom(self.log, PROGRESS)
         for rows in pieces(len(self.y), most, self.x, self.y, self.counts):
             yield partial(self.block, matrix, rows)
+            say(f"this step has read {rows.stop} of {len(self.y)} rows")
 
     def block(self, matrix: Callable[[Tensor], Tensor], rows: slice) -> Rows:
         """A block's matrix (m, D or P), y (m,) and weight (m,)."""

@@ -3,6 +3,7 @@
 import mmap
 import os
 import tempfile
+import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -78,6 +79,19 @@ def pieces(n: int, rows: int, *arrays: npt.NDArray[Any]) -> Iterator[slice]:
             held = 0
             for array in arrays:
                 _release(array)
+
+
+def seldom(log: Callable[[str], object], seconds: float) -> Callable[[str], None]:
+    """Pass a line of progress on to log if the last one, or the start, is so many seconds ago."""
+    last = time.monotonic()
+
+    def say(line: str) -> None:
+        nonlocal last
+        if time.monotonic() - last >= seconds:
+            last = time.monotonic()
+            log(line)
+
+    return say
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 import hashlib
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ from train import distributed
 from train.errors import DataError
 from train.table.csv_files import MOST_FAULTS, Csv, UndecodableError
 from train.table.groups import Groups, groups
-from train.table.out_of_core import TemporaryArray, ones, pieces
+from train.table.out_of_core import TemporaryArray, ones, pieces, seldom
 from train.table.parts import Block, Part, renumbered
 from train.table.reading import Reading
 from train.table.summary import Fault, Level, Place, Summary
@@ -144,13 +143,11 @@ class Share:
         return self.columns, self.dropped, digests
 
     def _read_part(self, index: int, as_text: Set[str]) -> None:
-        part, row, heard, before = self.parts[index], 0, time.monotonic(), self.rows
+        part, row, before, say = self.parts[index], 0, self.rows, seldom(self.log, PROGRESS)
         for block in in_order(self._jobs(part, as_text), pa.cpu_count()):
             self._take(block, index, row)
             row += block.rows
-            if time.monotonic() - heard >= PROGRESS:
-                heard = time.monotonic()
-                self.log(f"{part.path}: {self.rows} rows read")
+            say(f"{part.path}: {self.rows} rows read")
         self.lengths.append((index, self.rows - before))
 
     def _jobs(self, part: Part, as_text: Set[str]) -> Iterator[Callable[[], "_Summarized"]]:

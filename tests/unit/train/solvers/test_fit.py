@@ -6,9 +6,11 @@ import torch
 
 from tests.support import DATA
 from tests.support.lecture import HEAD, TAIL
-from train.evaluation.cross_validation import logits
+from train.evaluation import cross_validation
+from train.evaluation.cross_validation import held_out, logits
 from train.evaluation.metrics import metrics
 from train.model.logistic import LogisticModel
+from train.solvers import fit as fitting
 from train.solvers.fit import fit
 from train.solvers.gradient_descent import descend
 from train.solvers.options import Options
@@ -165,3 +167,15 @@ def test_a_penalty_of_columns_that_are_not_standardised_is_of_their_own_weights(
     expected = penalty["l2"] * slopes if "l2" in penalty else penalty["l1"] * np.sign(slopes)
     kept = slopes != 0
     np.testing.assert_allclose(gradient.numpy()[kept], expected[kept], rtol=1e-4)
+
+
+def test_a_long_fit_says_how_far_it_is(monkeypatch):
+    table, lines = read_table(DATA / "admissions.csv"), []
+    monkeypatch.setattr(fitting, "PROGRESS", 0.0)
+    monkeypatch.setattr(cross_validation, "PROGRESS", 0.0)
+    fit(table.data, Options(), lines.append)
+    assert "this step has read 400 of 400 rows" in lines
+
+    lines.clear()
+    held_out(table.data, Options(), log=lines.append)
+    assert {line[:16] for line in lines} == {f"held-out fold {fold}:" for fold in range(1, 6)}
