@@ -132,9 +132,9 @@ def draw(model: Model, path: Path) -> None:
         curve = model(hours)
 
     ax = plots.axes()
-    ax.plot(hours, curve, color="tab:blue", label=f"sigmoid({w:.3f} x {'-' if b < 0 else '+'} {abs(b):.3f})")
+    ax.plot(hours, curve, color="black", label=f"sigmoid({w:.3f} x {'-' if b < 0 else '+'} {abs(b):.3f})")
     ax.axvline(-b / w, color="tab:gray", linestyle="--", label=f"boundary at {-b / w:.2f} hours")
-    for outcome, name, color in [(0, "failed", "tab:red"), (1, "passed", "tab:green")]:
+    for outcome, name, color in [(0, "failed", "tab:orange"), (1, "passed", "tab:blue")]:
         ax.scatter(x_data[y_data == outcome], y_data[y_data == outcome], color=color, zorder=3, label=name)
     ax.set(xlabel="hours of study", ylabel="probability of passing")
     ax.set_title("The lecture's model after 1000 epochs.\nmake train starts elsewhere, so its numbers differ a little")
