@@ -8,12 +8,15 @@ import math
 from types import SimpleNamespace
 
 from sqlglot import exp
+from sqlglot.errors import SqlglotError
 
+from passfail.codecs.answers import added
 from passfail.errors import ConfigError
-from passfail.manifest import Column, Feature, Hidden, Manifest
+from passfail.manifest import Column, Hidden, Manifest
 from passfail.proof.activations import ACTIVATIONS, Arithmetic
 
 DIALECTS = ("bigquery", "duckdb", "postgres", "snowflake", "spark", "sqlite")
+TELL_CASE = ("postgres", "snowflake")  # dialects in which the columns "x" and "X" differ
 LARGEST = math.nextafter(math.inf, 0.0)
 FAR = 709.0  # exp(-z) neither overflows nor underflows up to here; either fails the query in PostgreSQL and BigQuery
 MOST = 900  # terms; DuckDB and SQLite take no expression that is deeper than 1,000
@@ -46,9 +49,19 @@ def select(manifest: Manifest, dialect: str, table: str) -> str:
         raise ConfigError(f"the model has {terms} terms; SQL engines take some {MOST} in one expression")
     if manifest.fold_case:
         raise ConfigError("SQL can't compare levels in any case as the service does: train without --fold-case")
-    scored = exp.select("*", exp.alias_(_logit(manifest), "logit")).from_(exp.to_table(table)).subquery("scored")
-    finite = exp.func("ABS", exp.column("logit")) <= LARGEST
-    columns = [exp.alias_(exp.case().when(finite, answer), name) for name, answer in _answers(manifest).items()]
+    folded = [feature.name.casefold() for feature in manifest.features]
+    if dialect not in TELL_CASE and (alike := sorted({name for name in folded if folded.count(name) > 1})):
+        raise ConfigError(f"{dialect} can't tell columns apart by case: rename {', '.join(alike)} and train again")
+    try:
+        source = exp.to_table(table)
+    except SqlglotError as error:
+        raise ConfigError('--table must be a table\'s name in SQL, such as public.applicants or "my table"') from error
+    first, *others = names(manifest)
+    scored = exp.select("*", exp.alias_(_logit(manifest), first)).from_(source).subquery("scored")
+    logit = exp.column(first)
+    finite = exp.func("ABS", logit) <= LARGEST
+    answers = zip(others, _answers(manifest, logit), strict=True)
+    columns = [exp.alias_(exp.case().when(finite, answer), name) for name, answer in answers]
     query = exp.select("*", *columns).from_(scored)
 
     def written(node: exp.Expression) -> exp.Expression:
@@ -58,11 +71,19 @@ def select(manifest: Manifest, dialect: str, table: str) -> str:
     return query.transform(written).sql(dialect=dialect, pretty=True)
 
 
+def names(manifest: Manifest) -> list[str]:
+    """The names of the answer's columns; none is a training column's, in any case."""
+    known = [name.casefold() for name in (*(feature.name for feature in manifest.features), manifest.target.name)]
+    return added(known, ["logit", "verdict", "label", *["probability"] * (manifest.link == "logit")])
+
+
 def _number(value: float, exact: bool) -> exp.Expression:
     """A float64, as a text or a quotient that every engine reads as the same float64.
 
     exact : write integers and powers of two, for an engine that may misread a decimal.
     """
+    if exact and value == math.inf:
+        return exp.Literal.number("9e999")
     if not exact or (value == int(value) and abs(value) < 2**53):
         return exp.cast(exp.Literal.string(repr(value)), "double")
     mantissa, exponent = math.frexp(value)
@@ -110,23 +131,25 @@ def _units(hidden: Hidden, terms: list[exp.Expression]) -> list[exp.Expression]:
 
 def _term(manifest: Manifest, column: Column) -> exp.Expression:
     """(value - center) / scale * weight, as `passfail.proof.reference.terms` computes it."""
+    return (_value(manifest, column) - column.center) / column.scale * column.weight
+
+
+def _value(manifest: Manifest, column: Column) -> exp.Expression:
+    """The value of one column of the design matrix; not finite if the service would refuse it."""
     feature = manifest.features[column.feature]
-    value = _value(feature, column, manifest.pooled.get(feature.name))
-    return (value - column.center) / column.scale * column.weight
-
-
-def _value(feature: Feature, column: Column, pooled: str | None) -> exp.Expression:
-    """The value of one column of the design matrix; NULL if the service would refuse the row.
-
-    pooled : the level that replaces unseen levels.
-    """
+    pooled = manifest.pooled.get(feature.name)
     cell = exp.column(feature.name, quoted=True)
     zero, one = exp.convert(0.0), exp.convert(1.0)
+    number: exp.Expression = exp.cast(cell, "double")
+    lacks: exp.Condition = cell.is_(exp.null())
+    if feature.kind == "numeric":  # NaN is not <= infinity: it is the largest number, or no comparison with it holds
+        lacks = exp.or_(lacks, exp.not_(number <= math.inf))
     if column.missing:
-        return exp.case().when(cell.is_(exp.null()), one).else_(zero)
+        return exp.case().when(lacks, one).else_(zero)
     if column.level is None:
-        value = exp.cast(cell, "double")
-        return value if feature.fill is None else exp.Coalesce(this=value, expressions=[exp.convert(feature.fill)])
+        if manifest.parameters.hidden:  # an activation may turn infinity into a finite number
+            number = exp.case().when(exp.func("ABS", number) <= LARGEST, number)
+        return number if feature.fill is None else exp.case().when(lacks, exp.convert(feature.fill)).else_(number)
     text: exp.Expression = exp.cast(cell, "text")
     if feature.fill is not None:
         text = exp.Coalesce(this=text, expressions=[exp.convert(feature.levels[int(feature.fill)])])
@@ -135,17 +158,13 @@ def _value(feature: Feature, column: Column, pooled: str | None) -> exp.Expressi
     return case if pooled is None else case.when(text.is_(exp.null()).not_(), exp.convert(float(level == pooled)))
 
 
-def _answers(manifest: Manifest) -> dict[str, exp.Expression]:
-    """The answer's columns as {name: expression}, computed from the column `logit`."""
-    logit = exp.column("logit")
+def _answers(manifest: Manifest, logit: exp.Column) -> list[exp.Expression]:
+    """The answer's columns after the logit, in the order of `names`."""
     verdict = logit > manifest.logit_threshold
     negative, positive = map(exp.convert, manifest.target.labels)
-    answers: dict[str, exp.Expression] = {
-        "verdict": verdict,
-        "label": exp.case().when(verdict, positive).else_(negative),
-    }
+    answers: list[exp.Expression] = [verdict, exp.case().when(verdict, positive).else_(negative)]
     if manifest.link == "logit":
         zero, one = exp.convert(0.0), exp.convert(1.0)
         share = 1.0 / (1.0 + exp.func("EXP", -logit))
-        answers["probability"] = exp.case().when(logit < -FAR, zero).when(logit > FAR, one).else_(share)
+        answers.append(exp.case().when(logit < -FAR, zero).when(logit > FAR, one).else_(share))
     return answers

@@ -121,9 +121,9 @@ def _answer(found: list[tuple[Any, ...]]) -> Answer:
 
 
 def _query(manifest: Manifest, dialect: str) -> str:
-    from passfail.sql import select
+    from passfail.sql import names, select
 
-    answer = "logit, probability" if manifest.link == "logit" else "logit"
+    answer = ", ".join(names(manifest)[::3])  # logit and probability
     return f"SELECT {answer} FROM ({select(manifest, dialect, 'asked')}) AS answers"
 
 

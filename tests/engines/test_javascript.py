@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
-from passfail.proof import samples
+from passfail.proof import reference, samples
+from tests.support.cases import awkward, awkward_rows
 from tests.support.javascript import chromium, node
 from tests.support.models import opened
+from train.export.javascript import to_javascript
 
 pytestmark = pytest.mark.engines
 
@@ -35,3 +37,12 @@ def test_a_million_rows_have_the_exports_logits_and_verdicts_to_the_bit(models, 
     assert different.sum() == 0
     assert (model.verdict(logit) != model.verdict(expected)).sum() == 0
     assert ((probability < 0) | (probability > 1)).sum() == 0
+
+
+def test_awkward_names_and_levels_have_the_exports_logits(models, runtime):
+    manifest = awkward(opened(models, "admissions").manifest)
+    x = awkward_rows(manifest, 3_000)
+
+    logit, _ = runtime(to_javascript(manifest))(x)
+
+    assert (logit != reference.logit(manifest, x)).sum() == 0

@@ -16,6 +16,7 @@ from passfail.errors import ConfigError
 from passfail.model import Model
 from passfail.proof import reference, samples
 from tests.support import ROOT
+from tests.support.cases import awkward, awkward_rows
 from tests.support.models import opened, with_hidden
 
 pytestmark = pytest.mark.engines
@@ -35,28 +36,47 @@ def table(model: Model, n: int) -> tuple[np.ndarray, list[list[object]]]:
     return x, [[column.value(number) for column, number in zip(columns, row, strict=True)] for row in x.tolist()]
 
 
+def columns(model: Model, number: str) -> str:
+    """The columns of CREATE TABLE."""
+    kinds = {"numeric": number, "categorical": "TEXT"}
+    return ", ".join('"' + f.name.replace('"', '""') + '" ' + kinds[f.kind] for f in model.manifest.features)
+
+
+def answers(model: Model) -> str:
+    """The columns of the logit, the label and the probability."""
+    logit, _, *others = sql.names(model.manifest)
+    return ", ".join([logit, *others])
+
+
+def copied(cell: object) -> str:
+    """A cell in the text format of PostgreSQL's COPY."""
+    escapes = {"\\": "\\\\", "\n": "\\n", "\t": "\\t"}
+    return "\\N" if cell is None else "".join(escapes.get(mark, mark) for mark in str(cell))
+
+
 def in_duckdb(model: Model, rows: list[list[object]]) -> Answers:
     duckdb = pytest.importorskip("duckdb", reason="duckdb is not installed: the SELECT is NOT tested there")
     pyarrow = pytest.importorskip("pyarrow")
     names = [feature.name for feature in model.manifest.features]
+    z, _, text, *p = sql.names(model.manifest)
     applicants = pyarrow.table(dict(zip(names, map(list, zip(*rows, strict=True)), strict=True)))
     assert applicants.num_rows
     with duckdb.connect() as engine:
         engine.register("applicants", applicants)
         found = engine.sql(sql.select(model.manifest, "duckdb", "applicants")).arrow().read_all()
-    logit, probability = (np.array(found[name].to_pylist(), dtype=float) for name in ("logit", "probability"))
-    return logit, found["label"].to_pylist(), probability
+    logit, probability = (np.array(found[name].to_pylist(), dtype=float) for name in (z, *p))
+    return logit, found[text].to_pylist(), probability
 
 
 def in_sqlite(model: Model, rows: list[list[object]]) -> Answers:
     features = model.manifest.features
-    names = ", ".join(f'"{f.name}" {"REAL" if f.kind == "numeric" else "TEXT"}' for f in features)
+    names = columns(model, "REAL")
     with sqlite3.connect(":memory:") as engine:
         engine.execute(f"CREATE TABLE applicants ({names})")
         engine.executemany(f"INSERT INTO applicants VALUES ({', '.join('?' * len(features))})", rows)
         query = sql.select(model.manifest, "sqlite", "applicants")
         try:
-            found = engine.execute(f"SELECT logit, label, probability FROM ({query})").fetchall()
+            found = engine.execute(f"SELECT {answers(model)} FROM ({query})").fetchall()
         except sqlite3.OperationalError as error:
             pytest.skip(f"this SQLite has no exp(): the SELECT is NOT tested there ({error})")
     logit, label, probability = zip(*found, strict=True)
@@ -85,16 +105,13 @@ def postgres() -> Iterator[Ask]:
     run(binaries / "pg_ctl", "-D", data, "-w", "-l", folder / "log", "-o", options, "start")
 
     def ask(model: Model, rows: list[list[object]]) -> Answers:
-        features = model.manifest.features
-        names = ", ".join(f'"{f.name}" {"float8" if f.kind == "numeric" else "text"}' for f in features)
-        cells = "\n".join("\t".join("\\N" if cell is None else repr(cell).strip("'") for cell in row) for row in rows)
+        cells = "\n".join("\t".join(map(copied, [at, *row])) for at, row in enumerate(rows))
         query = sql.select(model.manifest, "postgres", "applicants")
         script = (
-            # In the order that the rows were written in.
-            "SET max_parallel_workers_per_gather = 0;\nSET synchronize_seqscans = off;\n"
-            f"SET client_min_messages = error;\nDROP TABLE IF EXISTS applicants;\nCREATE TABLE applicants ({names});\n"
+            "SET client_min_messages = error;\nDROP TABLE IF EXISTS applicants;\n"
+            f"CREATE TABLE applicants (passfail_row int, {columns(model, 'float8')});\n"
             f"COPY applicants FROM STDIN;\n{cells}\n\\.\n"
-            f"COPY (SELECT logit, label, probability FROM ({query}) AS answers) TO STDOUT;\n"
+            f"COPY (SELECT {answers(model)} FROM ({query}) AS answers ORDER BY passfail_row) TO STDOUT;\n"
         )
         psql = ("psql", "-q", "-v", "ON_ERROR_STOP=1", "-h", folder, "-d", "postgres")
         found = [line.split("\t") for line in run(*psql, input=script).stdout.splitlines()]
@@ -136,8 +153,9 @@ def in_spark(model: Model, rows: list[list[object]]) -> Answers:
         done = subprocess.run(list(map(str, command)), cwd=ROOT, capture_output=True, text=True, timeout=600)
         assert done.returncode == 0, done.stderr[-3000:]
         found = pq.read_table(f"{home}/out").sort_by("row")
-    logit, probability = (np.array(found[name].to_pylist(), dtype=float) for name in ("logit", "probability"))
-    return logit, found["label"].to_pylist(), probability
+    z, _, text, *p = sql.names(model.manifest)
+    logit, probability = (np.array(found[name].to_pylist(), dtype=float) for name in (z, *p))
+    return logit, found[text].to_pylist(), probability
 
 
 @pytest.fixture(params=["duckdb", "sqlite", "postgres", "spark"])
@@ -158,6 +176,37 @@ def test_a_million_rows_have_the_exports_logits_and_verdicts_to_the_bit(models: 
     assert label == [model.manifest.target.labels[verdict] for verdict in model.verdict(z).tolist()]
     ulp = np.abs(np.maximum(probability, 1e-300).view(np.int64) - np.maximum(p, 1e-300).view(np.int64))
     assert ulp.max() <= 4
+
+
+def test_awkward_names_and_levels_have_the_exports_answers(models: Path, ask: Ask) -> None:
+    manifest = awkward(opened(models, "admissions").manifest)
+    x = awkward_rows(manifest, 3_000)
+    z = reference.logit(manifest, x)
+    fields = [Column(feature) for feature in manifest.features]
+    rows = [[field.value(number) for field, number in zip(fields, row, strict=True)] for row in x.tolist()]
+
+    logit, label, _ = ask(Model(manifest, lambda x: (x, x)), rows)
+
+    assert int((logit != z).sum()) == 0
+    assert label == [manifest.target.labels[verdict] for verdict in (z > manifest.logit_threshold).tolist()]
+
+
+def test_nan_is_missing_and_infinity_is_refused(models: Path, ask: Ask) -> None:
+    manifest = awkward(opened(models, "admissions").manifest)
+    first = awkward_rows(manifest, 1)
+    first[0, :3] = 1.0
+    fields = [Column(feature) for feature in manifest.features]
+    row = [field.value(number) for field, number in zip(fields, first[0].tolist(), strict=True)]
+    begun = [[None, 1.0], [np.nan, 1.0], [np.inf, 1.0], [1.0, np.inf], [1.0, 1.0]]
+
+    _, label, _ = ask(Model(manifest, lambda x: (x, x)), [[*two, *row[2:]] for two in begun])
+    _, refused, _ = ask(Model(manifest, lambda x: (x, x)), [[1.0, 1.0, np.nan, *row[3:]]])
+
+    first[0, 0] = np.nan
+    expected = manifest.target.labels[bool(reference.logit(manifest, first)[0] > manifest.logit_threshold)]
+    assert label[:2] == [expected, expected]
+    assert label[2:4] == refused * 2 == [None, None]
+    assert label[4] is not None
 
 
 def test_a_row_that_the_service_refuses_is_null(models: Path, ask: Ask) -> None:

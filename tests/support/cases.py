@@ -1,7 +1,9 @@
-"""Random models and the rows that they answer, as hypothesis strategies."""
+"""Random models and the rows that they answer, with hypothesis; a model of awkward names."""
 
 import math
+import random
 
+import msgspec
 import numpy as np
 from hypothesis import strategies as st
 
@@ -13,6 +15,51 @@ from passfail.proof import reference
 NUMBERS = st.floats(-1e3, 1e3) | st.floats(-1e12, 1e12) | st.sampled_from([0.0, -0.0, 5e-324, 1e300, -1e300])
 WEIGHTS = st.floats(-10, 10) | st.sampled_from([0.0, 1e-300, -1e-9, 1e9])
 SCALES = st.floats(1e-3, 1e3) | st.sampled_from([1.0, 1e-12, 1e12])
+
+# Names and levels that SQL, JavaScript or a shell would read as something else than a text.
+NAMES = ("select", 'a"b', "a.b", "größe, cm", "Logit", "verdict", "label", "probability", "x y", "it's", "`tick`",
+         "back\\slash", "scored", "$x", "{x}", "%s", "--c", "__proto__", "constructor", "</script>")  # fmt: skip
+LEVELS = ("plain", "it's", '"q"', "", "NULL", "back\\slash", "new\nline", "tab\there", "größe", "%", "\\N", "a`b", "0",
+          "-1", "?1", ":x", "@x", "\\'", "</script>", "{{x}}", "NaN")  # fmt: skip
+
+
+def awkward(manifest: Manifest) -> Manifest:
+    """The manifest with features of such names and levels, some of which may be missing."""
+    draw = random.Random(1)
+    numbers = [Feature(name, "numeric", (), -1e3, 1e3, None) for name in NAMES]
+    numbers[:2] = [
+        Feature(NAMES[0], "numeric", (), -1e3, 1e3, 7.5, "indicator"),
+        Feature(NAMES[1], "numeric", (), -1e3, 1e3, 2.5, "mean"),
+    ]
+    texts = [
+        Feature("order", "categorical", LEVELS, None, None, None),
+        Feature("gr'oup", "categorical", LEVELS, None, None, 5.0, "indicator"),
+        Feature("flag", "categorical", ("false", "true"), None, None, None),
+    ]
+    columns = []
+    for at, feature in enumerate([*numbers, *texts]):
+        for level in range(1, len(feature.levels)) if feature.levels else [None]:
+            columns.append(Column(at, level, draw.gauss(0, 1), draw.uniform(0.1, 3), draw.gauss(0, 1), 0.0))
+        if feature.missing == "indicator":
+            columns.append(Column(at, None, 0.25, 1.0, draw.gauss(0, 1), 0.0, missing=True))
+    return msgspec.structs.replace(
+        manifest,
+        features=(*numbers, *texts),
+        parameters=Parameters(0.3, tuple(columns)),
+        target=msgspec.structs.replace(manifest.target, name="order by", labels=("it's no", 'a "yes"')),
+    )
+
+
+def awkward_rows(manifest: Manifest, n: int) -> np.ndarray:
+    """Random rows of x (n, d) of an awkward manifest."""
+    draw = np.random.default_rng(1)
+    x = draw.normal(0, 5, (n, len(manifest.features)))
+    for at, feature in enumerate(manifest.features):
+        if feature.levels:
+            x[:, at] = draw.integers(0, len(feature.levels), n)
+        if feature.nullable:
+            x[draw.random(n) < 0.2, at] = np.nan
+    return x
 
 
 @st.composite

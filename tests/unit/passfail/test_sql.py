@@ -14,7 +14,8 @@ from passfail.errors import ConfigError
 from passfail.manifest import Manifest
 from passfail.proof import reference, samples
 from passfail.proof.activations import ACTIVATIONS
-from passfail.sql import DIALECTS, EXACT, MOST, select
+from passfail.sql import DIALECTS, EXACT, MOST, names, select
+from tests.support.cases import awkward, awkward_rows
 from tests.support.models import opened, with_hidden
 
 
@@ -71,6 +72,41 @@ def test_more_terms_than_an_engine_takes_are_refused(manifest: Manifest) -> None
 def test_levels_in_any_case_are_refused(manifest: Manifest) -> None:
     with pytest.raises(ConfigError, match="train without --fold-case"):
         select(msgspec.structs.replace(manifest, fold_case=True), "duckdb", "t")
+
+
+def test_columns_that_differ_in_case_are_refused_where_an_engine_folds_it(manifest: Manifest) -> None:
+    gre, gpa, rank = manifest.features
+    features = msgspec.structs.replace(gre, name="x"), msgspec.structs.replace(gpa, name="X"), rank
+    both = msgspec.structs.replace(manifest, features=features)
+
+    with pytest.raises(ConfigError, match="duckdb can't tell columns apart by case: rename x and train again"):
+        select(both, "duckdb", "t")
+    assert '"X"' in select(both, "postgres", "t")
+
+
+@pytest.mark.parametrize("table", ["", '"t'], ids=["empty", "an open quote"])
+def test_a_table_s_name_that_is_none_is_refused(manifest: Manifest, table: str) -> None:
+    with pytest.raises(ConfigError, match="--table must be a table's name in SQL"):
+        select(manifest, "duckdb", table)
+
+
+def test_the_answer_s_columns_have_names_of_their_own(manifest: Manifest) -> None:
+    awkward_one = awkward(manifest)
+    x = awkward_rows(awkward_one, 100)
+    columns = [Column(feature) for feature in awkward_one.features]
+    with sqlite3.connect(":memory:") as engine:
+        kinds = ", ".join('"' + column.name.replace('"', '""') + '"' for column in columns)
+        engine.execute(f"CREATE TABLE applicants ({kinds})")
+        rows = [[column.value(number) for column, number in zip(columns, row, strict=True)] for row in x.tolist()]
+        engine.executemany(f"INSERT INTO applicants VALUES ({', '.join('?' * len(columns))})", rows)
+        query, wanted = select(awkward_one, "sqlite", "applicants"), ", ".join(names(awkward_one)[::2])
+        found = engine.execute(f"SELECT {wanted} FROM ({query})").fetchall()
+        logit, label = zip(*found, strict=True)
+
+    z = reference.logit(awkward_one, x)
+    assert names(awkward_one) == [f"predicted_{name}" for name in ("logit", "verdict", "label", "probability")]
+    assert np.array(logit).tobytes() == z.tobytes()
+    assert list(label) == [awkward_one.target.labels[z > awkward_one.logit_threshold] for z in z.tolist()]
 
 
 def test_an_unseen_level_is_the_level_that_stands_for_it(manifest: Manifest) -> None:
