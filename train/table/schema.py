@@ -27,8 +27,16 @@ ROW_NAMES, IDENTIFIER = (re.compile(text, re.IGNORECASE) for text in (r"row[._ ]
 OTHER = "other"  # the level of all rare ones
 
 
-def target(reading: Reading, name: str, column: Summary) -> tuple[Target, dict[str, float]]:
-    """The Target of a column, and the y, 0 or 1, of each of its texts. Raises Fault."""
+def may_be_target(column: Summary) -> bool:
+    """Whether a column seems to have two values."""
+    return len(column.levels) == 2 or (column.kinds == {"number"} and (column.minimum, column.maximum) == (0, 1))
+
+
+def target(reading: Reading, name: str, column: Summary, others: Sequence[str] = ()) -> tuple[Target, dict[str, float]]:
+    """The Target of a column, and the y, 0 or 1, of each of its texts. Raises Fault.
+
+    others : the columns that could be the target instead.
+    """
     if column.too_many:
         raise Fault(None, f"more than {MOST_TEXTS} different values", "a target has two; choose another with --target")
     groups = _alike(column)
@@ -42,6 +50,7 @@ def target(reading: Reading, name: str, column: Summary) -> tuple[Target, dict[s
         rows = {label: sum(column.levels[text].rows for text in texts[label]) for label in labels}
         rest = sorted(labels, key=lambda label: (-rows[label], groups[label].first))[2:]
         found, remedy = f"{len(labels)} different values, the third is {rest[0]!r}", "choose another with --target"
+        remedy = f"choose another with {option('--target', others[0])}" if others else remedy
         few = sum(rows[label] for label in rest) < column.count / 2
         past = [option("--na", text) for label in rest for text in texts[label]] if few else []
         try:
@@ -49,6 +58,7 @@ def target(reading: Reading, name: str, column: Summary) -> tuple[Target, dict[s
         except Fault as fault:  # which the next run would report
             past = [*past, fault.option] if past and fault.option else []
         remedy += f", or leave rows out with {' '.join(past)}" if past else ""
+        past = past or [option("--target", one) for one in others[:1]]
         raise Fault(groups[rest[0]].first, found, f"a target has two; {remedy}", " ".join(past))
     positive = _positive(reading.positive, labels)
     negative = labels[1 - labels.index(positive)]

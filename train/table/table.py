@@ -228,8 +228,9 @@ def _infer(reading: Reading, share: Share, columns: Mapping[str, Summary]) -> Fo
     """Infer the roles of the columns. Raises DataError with all their faults."""
     faults: list[tuple[str, Fault]] = []
     found = Found(Target("", ("", ""), ("", "")))
+    others = [name for name in share.features if schema.may_be_target(columns[name])]
     with noted(faults, share.target):
-        found.target, found.codes[share.target] = schema.target(reading, share.target, columns[share.target])
+        found.target, found.codes[share.target] = schema.target(reading, share.target, columns[share.target], others)
     if reading.weights:
         with noted(faults, reading.weights):
             schema.check_weights(columns[reading.weights])

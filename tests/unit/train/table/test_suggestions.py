@@ -52,6 +52,7 @@ REFUSED = {
     "footnotes": with_x(lambda x: f"{x}*" if x < 24 else x),
     "more footnotes than one would list": with_x(lambda x: f"{x}*" if x < 26 else x),
     "values below a limit": with_x(lambda x: "<21" if x == 20.5 else x),
+    "a target that is not the last column": text([(y, g, x) for x, g, y in ROWS], "y,g,x"),
     "hexadecimal": with_column("code", lambda i: hex(i % 9)),
     "one integer that float64 would round": with_column("n", lambda i: 2**53 + 1 if i == 7 else i % 9),
     "a name that begins with a dash": text([(hex(int(x)), g, y) for x, g, y in ROWS], "-x,g,y"),
