@@ -176,6 +176,8 @@ def numbers(column: Column, values: pa.Array, decimal: str = ".") -> tuple[Float
 
 def coded(values: pa.Array) -> pa.DictionaryArray:
     """The indices of values in a dictionary, which has null if a value is null."""
+    if pa.types.is_nested(values.type):  # Arrow has no dictionary of lists; no column accepts their texts
+        values = arrow(list(map(str, values.to_pylist())))
     if not pa.types.is_dictionary(values.type):
         return values.dictionary_encode(null_encoding="encode")
     return coded(values.dictionary_decode()) if values.null_count else values

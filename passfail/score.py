@@ -112,10 +112,15 @@ class Files:
 
     def stream(self, source: BinaryIO, out: BinaryIO) -> dict[str, Any]:
         """Score CSV from one stream to another. Raises as `score`."""
+
+        def write(data: Any) -> None:
+            with _named("standard output"):
+                out.write(data)
+                out.flush()
+
         with _named("standard input"):
-            summary = self.csv(source, out.write)
-            out.write(b"\n")
-            out.flush()
+            summary = self.csv(source, write)
+        write(b"\n")
         return summary
 
     def _done(self, source: Path, out: Path) -> dict[str, Any] | None:

@@ -55,10 +55,11 @@ def test_every_type_of_a_column_gives_the_same_bits(model: Model, kind: str) -> 
         ("gre", [float("inf"), 400.0], "gre: not a finite number"),
         ("gre", [True, False], "gre: expected a number, got a boolean"),
         ("gre", ["inf", "400"], "gre: expected a number"),
+        ("gre", [[700.0], [400.0]], "gre: expected a number"),
         ("rank", ["9", "4"], "rank: not one of the levels: 1, 2, 3, 4"),
         ("gre", [1.7e308, 400.0], "the logit overflows float64"),
     ],
-    ids=["null", "nan", "infinite", "boolean", "text", "level", "overflow"],
+    ids=["null", "nan", "infinite", "boolean", "text", "list", "level", "overflow"],
 )
 def test_a_bad_row_carries_its_error_and_strict_names_it(
     model: Model, column: str, values: list[object], error: str, monkeypatch: pytest.MonkeyPatch

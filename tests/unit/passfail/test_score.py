@@ -17,7 +17,7 @@ from passfail import csv_blocks
 from passfail.__main__ import main
 from passfail.arrays import Floats
 from passfail.codecs import codecs
-from passfail.errors import InvalidInstance, MalformedBody
+from passfail.errors import ConfigError, InvalidInstance, MalformedBody
 from passfail.explain import explain
 from passfail.loading import load
 from passfail.manifest import Dialect
@@ -256,6 +256,14 @@ def test_every_format_in_and_out_has_the_same_answers(model: Model, tmp_path: Pa
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
         [given.name, made.name, f"{made.name}.receipt.json"]
     )
+
+
+def test_a_full_disk_behind_standard_output_is_named(model: Model) -> None:
+    with (
+        open("/dev/full", "wb", 0) as full,
+        pytest.raises(ConfigError, match="standard output: No space left on device"),
+    ):
+        Files(model).stream(io.BytesIO(TRAINING), full)
 
 
 def test_the_figures_are_those_of_the_export_on_its_training_file(model: Model, tmp_path: Path) -> None:
