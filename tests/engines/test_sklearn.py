@@ -4,7 +4,6 @@ import pickle
 from dataclasses import dataclass
 from pathlib import Path
 
-import joblib
 import msgspec
 import numpy as np
 import pytest
@@ -18,6 +17,7 @@ pytestmark = pytest.mark.engines
 pytest.importorskip("sklearn", reason="scikit-learn is not installed: the classifier is NOT tested")
 pandas = pytest.importorskip("pandas")
 
+import joblib
 from sklearn.base import clone, is_classifier
 from sklearn.calibration import CalibratedClassifierCV, CalibrationDisplay, calibration_curve
 from sklearn.compose import make_column_transformer
