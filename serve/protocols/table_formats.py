@@ -24,7 +24,7 @@ from serve.http.messages import CSV, JSON, JSON_LINES, Request, media_type
 READ = (JSON, CSV, JSON_LINES)
 LINES = (JSON_LINES, "application/jsonl", "application/x-ndjson")
 ALIASES = re.compile(rb"application/(jsonl|x-ndjson)(?![\w-])", re.I)  # names of JSON lines, an unregistered type
-EXTRAS_MOST = 1 << 20  # bytes of a body with other fields: decoding it at once holds the interpreter's lock
+EXTRAS_MOST = 1 << 18  # bytes of a body with other fields: decoding it at once holds the interpreter's lock
 LONGEST_LINE = 100_000  # bytes of a CSV's first line; the csv module refuses a cell of more than 131,072
 ANSWERS = msgspec.json.Decoder(list[msgspec.Raw])
 FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
