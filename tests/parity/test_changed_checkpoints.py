@@ -138,6 +138,11 @@ def test_a_figure_that_a_new_fit_to_the_kept_rows_gives_otherwise_is_named(check
     assert [fault.startswith(words) for fault in found(checkpoints, path, value)] == [True]
 
 
+@pytest.mark.parametrize("path", [f"{LINE}.p", f"{LINE}.upper", f"{TABLE}.factor.0", "evaluation.roc.9.1"])
+def test_a_figure_that_another_library_rounds_otherwise_is_the_same(checkpoints, path):
+    assert found(checkpoints, path, lambda value: value * (1 + 1e-13)) == []
+
+
 def test_held_out_metrics_changed_alike_in_both_places_are_named(checkpoints):
     description, model, kept = checkpoint.load(checkpoints, "admissions")
     for path in ("training.held_out.auc", "evaluation.metrics.auc"):

@@ -105,7 +105,6 @@ class Judgement(NamedTuple):
     ----------
     metrics : on all rows.
     evaluation : on held-out rows; None if there are too few.
-
     sample : about 100,000 rows of all processes at most.
     score : the sample's logits.
     groups : the figures of the groups of --by.
@@ -113,7 +112,6 @@ class Judgement(NamedTuple):
 
     metrics: Metrics
     evaluation: Evaluation | None
-
     sample: Data
     score: Floats
     warnings: tuple[str, ...]
