@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 import random
+import re
 from pathlib import Path
 
 import numpy as np
@@ -258,6 +259,19 @@ def test_every_format_in_and_out_has_the_same_answers(model: Model, tmp_path: Pa
     )
 
 
+def test_a_column_of_lists_comes_back_in_parquet_only(model: Model, tmp_path: Path) -> None:
+    table = pa.csv.read_csv(DATA / "admissions.csv").slice(0, 2)
+    table = table.append_column("tags", pa.array([["a"], []]))
+    pa.parquet.write_table(table, tmp_path / "in.parquet")
+
+    Files(model).score(tmp_path / "in.parquet", tmp_path / "out.parquet")
+
+    assert pa.parquet.read_table(tmp_path / "out.parquet")["tags"].to_pylist() == [["a"], []]
+    with pytest.raises(ConfigError, match=r"in\.parquet: tags is a column of lists, which CSV can't hold"):
+        Files(model).score(tmp_path / "in.parquet", tmp_path / "out.csv")
+    assert not (tmp_path / "out.csv").exists()
+
+
 def test_a_full_disk_behind_standard_output_is_named(model: Model) -> None:
     with (
         open("/dev/full", "wb", 0) as full,
@@ -338,6 +352,18 @@ def test_the_command_scores_a_file_and_says_how_it_went(
     assert capsys.readouterr().err.startswith("401 rows, 400 answered, 1 refused; the column error says why\n400 rows")
     assert main([*arguments, "--model", "admissions", "--strict"]) == 2
     assert "row 401, gre: expected a number" in capsys.readouterr().err
+
+
+def test_a_terminal_shows_the_rows_so_far_and_their_rate(
+    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "in.csv").write_bytes(TRAINING)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+
+    arguments = ["score", str(tmp_path / "in.csv"), "-o", str(tmp_path / "out.csv"), "--models", str(models)]
+
+    assert main([*arguments, "--model", "admissions"]) == 0
+    assert re.match(r"\r400 rows, [\d,]+ rows/s ", capsys.readouterr().err)
 
 
 @pytest.mark.parametrize(
