@@ -155,7 +155,7 @@ class Files:
         names = file.schema_arrow.names
         if not parquet:
             if nested := [field.name for field in file.schema_arrow if pa.types.is_nested(field.type)]:
-                raise ConfigError(f"{source}: {nested[0]} is a column of lists, which CSV can't hold: write Parquet")
+                raise ConfigError(f"{source}: {nested[0]} holds lists or records, which CSV can't: write Parquet")
             write(csv_line([*names, *added(names, self.scorer.names)]).encode())
         batches = file.iter_batches(ROWS) if file.metadata.num_rows else file.schema_arrow.empty_table().to_batches()
 

@@ -267,7 +267,7 @@ def test_a_column_of_lists_comes_back_in_parquet_only(model: Model, tmp_path: Pa
     Files(model).score(tmp_path / "in.parquet", tmp_path / "out.parquet")
 
     assert pa.parquet.read_table(tmp_path / "out.parquet")["tags"].to_pylist() == [["a"], []]
-    with pytest.raises(ConfigError, match=r"in\.parquet: tags is a column of lists, which CSV can't hold"):
+    with pytest.raises(ConfigError, match=r"in\.parquet: tags holds lists or records, which CSV can't: write Parquet"):
         Files(model).score(tmp_path / "in.parquet", tmp_path / "out.csv")
     assert not (tmp_path / "out.csv").exists()
 

@@ -33,15 +33,20 @@ def converse(app):
     return converse
 
 
+async def ends_with_408(worker, client, seconds):
+    """Expect the connection to end with 408 after that time, and not before."""
+    worker.wait(seconds - 1)
+    assert client.received == b""
+    worker.wait(1)
+    assert await client.statuses(1) == [408]
+    assert client.closed
+
+
 @pytest.mark.parametrize("sent", [b"", b"POST", SENT[:40], SENT[: -len(ROW) - 4]])
 def test_a_head_that_does_not_come_is_408(converse, sent):
     async def talk(worker, client):
         client.send(sent)
-        worker.wait(HEAD_SECONDS - 1)
-        assert client.received == b""
-        worker.wait(1)
-        assert await client.statuses(1) == [408]
-        assert client.closed
+        await ends_with_408(worker, client, HEAD_SECONDS)
 
     converse(talk)
 
@@ -55,11 +60,7 @@ def test_a_body_that_does_not_come_is_408_and_each_has_its_own_time(converse, fi
             assert await client.statuses(1) == [200]
             worker.wait(KEEPALIVE - 1)
         client.send(sent)
-        worker.wait(BODY_SECONDS - 1)
-        assert client.received == b""
-        worker.wait(1)
-        assert await client.statuses(1) == [408]
-        assert client.closed
+        await ends_with_408(worker, client, BODY_SECONDS)
 
     converse(talk)
 
