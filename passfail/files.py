@@ -31,10 +31,11 @@ def read_bounded(path: Path, most: int) -> bytes:
     ------
     OSError : the file can't be read, is not a regular file, is larger, or is a link out of its folder.
     """
-    real = Path(os.path.realpath(path, strict=True))  # Path.resolve has no OSError for a link to itself in Python 3.11
-    if not real.is_relative_to(os.path.realpath(path.parent)):
+    real, folder = Path(os.path.realpath(path)), os.path.realpath(path.parent)
+    if not real.is_relative_to(folder):
         raise OSError(errno.ELOOP, "it is a link out of its folder")
-    return read_regular(real, most)
+    # The real path means another file if the folder's path passes /proc/PID/root, as a ModelCar's of KServe does.
+    return read_regular(path.parent / real.relative_to(folder), most)
 
 
 def read_regular(path: str | Path, most: int = 2**20) -> bytes:
