@@ -1,4 +1,4 @@
-"""Ten million rows on a real local Spark and Ray, and a million on others, have the bits of Model.score."""
+"""Spark, Ray and Dask give up to ten million rows the bits of Model.score."""
 
 import os
 import subprocess
