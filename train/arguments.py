@@ -5,6 +5,7 @@ import csv
 import sys
 from argparse import ArgumentTypeError, Namespace
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,8 @@ AUTO = "auto"  # the value of --l1 or --l2 that lets cross-validation choose
 PARTS = ", ".join([*DATE_PARTS, "days-since-2020-01-01"])
 MISSING = ("mean", "median", "most-frequent", "indicator", "drop", "error")
 
+Parse = Callable[[str], Any]  # an option's text -> its value
+
 
 def parse(arguments: Sequence[str] | None = None) -> Namespace:
     """Parse the command line; if it is wrong, exit with status 2. `command` has the command."""
@@ -61,7 +64,7 @@ def parse(arguments: Sequence[str] | None = None) -> Namespace:
     version = _parent("--version", type=_at_least(int, 1), help="number of the version (default: the highest)")
     fit = command("fit", "fit a model and write its checkpoint", model, columns, examples=EXAMPLES)
     fit.add_argument("--labels", type=_labels, metavar="NO,YES", help="names of the two outcomes in answers")
-    _repeated(fit.add_argument, "--unit", "COLUMN=UNIT", "unit of a numeric column", type=_unit)
+    _of_column(fit.add_argument, "--unit", "COLUMN=UNIT", "unit of a numeric column", "age=years", str.strip)
     fit.add_argument("--owner", metavar="TEXT", help="who answers for the model, for its report")
     fit.add_argument("--intended-use", metavar="TEXT", help="what the model is for, for its report")
     fit.add_argument("--out-of-scope", metavar="TEXT", help="what the model is not for, for its report")
@@ -162,14 +165,14 @@ def _columns() -> Parser:
     _repeated(add, "--categorical", "COLUMN", "column whose numbers name groups")
     _repeated(add, "--drop", "COLUMN", "column to leave out, or several: a,b")
     about = "level that the column's other levels are compared with (default: the first)"
-    _repeated(add, "--reference", "COLUMN=LEVEL", about, type=_reference)
+    _of_column(add, "--reference", "COLUMN=LEVEL", about, "group=a", str)
     about = "levels of a column in order (default: by number, else by the alphabet)"
-    _repeated(add, "--order", "COLUMN=A,B,...", about, type=_order)
+    _of_column(add, "--order", "COLUMN=A,B,...", about, "size=low,medium,high", _levels)
     about = "pool the levels of fewer rows as the level other, which unseen levels become in the service"
     add("--rare", type=_at_least(int, 1), default=0, metavar="ROWS", help=about)
     add("--fold-case", action="store_true", help="spell levels in small letters: North is north")
     about = f"make numbers of a column of dates: {PARTS}; and {ORDERS[0]} or {ORDERS[1]} if both could be"
-    _repeated(add, "--date", "COLUMN=PART,...", about, type=_date, dest="dates")
+    _of_column(add, "--date", "COLUMN=PART,...", about, PARTS, _date_parts, dest="dates")
     add("--strict", action="store_true", help="refuse columns that are left out with a warning otherwise")
     add("--weights", metavar="COLUMN", help="column that says how many rows each row counts for")
     about = f"what a missing cell becomes: {', '.join(MISSING)}; drop leaves its row out; for one column or for all "
@@ -191,29 +194,33 @@ def _repeated(add: Callable[..., object], option: str, metavar: str, about: str,
     add(option, action="append", default=[], metavar=metavar, help=about, **settings)
 
 
-def _reference(text: str) -> tuple[str, str]:
-    name, _, level = text.partition("=")
-    if not name or not level:
-        raise ArgumentTypeError("takes COLUMN=LEVEL: group=a")
-    return name, level
+def _of_column(
+    add: Callable[..., object], option: str, metavar: str, about: str, example: str, parse: Parse, **settings: Any
+) -> None:
+    """Add an option that may be repeated and takes COLUMN=VALUE, as (column, parse(value)).
+
+    example : the end of the error if there is no column, or if `parse` gives nothing or raises ValueError.
+    """
+
+    def pair(text: str) -> tuple[str, Any]:
+        name, _, value = text.partition("=") if parse in (str, _levels) else text.rpartition("=")
+        with suppress(ValueError):
+            if name and (found := parse(value)):
+                return name, found
+        raise ArgumentTypeError(f"takes {metavar}: {example}")
+
+    _repeated(add, option, metavar, about, type=pair, **settings)
 
 
-def _order(text: str) -> tuple[str, tuple[str, ...]]:
-    name, _, levels = text.partition("=")
-    if not name or "," not in levels:
-        raise ArgumentTypeError("takes COLUMN=LEVEL,LEVEL,...: size=low,medium,high")
-    return name, tuple(level.strip() for level in next(csv.reader([levels], skipinitialspace=True)))
+def _levels(text: str) -> tuple[str, ...]:
+    return tuple(map(str.strip, next(csv.reader([text], skipinitialspace=True)))) if "," in text else ()
 
 
-def _date(text: str) -> tuple[str, tuple[str, ...]]:
-    name, _, given = text.rpartition("=")
-    parts = tuple(part.strip() for part in given.split(","))
-    try:
-        for part in set(parts) - set(ORDERS) or {""}:
-            date_number("2024-05-31", part)
-    except ValueError as error:
-        raise ArgumentTypeError(f"takes COLUMN=PART,PART,...: {PARTS}") from error
-    return name, parts
+def _date_parts(text: str) -> tuple[str, ...]:
+    parts = tuple(part.strip() for part in text.split(","))
+    for part in set(parts) - set(ORDERS) or {""}:
+        date_number("2024-05-31", part)
+    return parts
 
 
 def _add_fitting(parser: Parser) -> None:
@@ -293,14 +300,6 @@ def _missing(text: str) -> tuple[str, str]:
     if way not in MISSING:
         raise ArgumentTypeError(f"takes {', '.join(MISSING)}, after COLUMN= for one column only")
     return name, way
-
-
-def _unit(text: str) -> tuple[str, str]:
-    """Parse COLUMN=UNIT as (column, unit)."""
-    name, _, unit = (part.strip() for part in text.rpartition("="))
-    if not name or not unit:
-        raise ArgumentTypeError("takes COLUMN=UNIT: age=years")
-    return name, unit
 
 
 def _some(known: Iterable[str]) -> Callable[[str], list[str]]:

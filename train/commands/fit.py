@@ -5,17 +5,15 @@ from argparse import Namespace
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
 
-from passfail.arrays import Floats
 from passfail.links import score_at
-from passfail.manifest import Feature
-from passfail.measurements import Group, Metrics, Statistics, Training
-from passfail.spelling import shown
+from passfail.measurements import Metrics, Statistics, Training
 from train.arguments import LECTURE_DATA, chosen_by_folds, model_name, options_of, parse, reading_of, signer_of
 from train.errors import FitError
 from train.evaluation.coefficients import fit_warnings, lines, statistics
@@ -30,7 +28,7 @@ from train.evaluation.thresholds import least_cost, reaching
 from train.export import checkpoint
 from train.export.examples import examples
 from train.fitted import Fitted
-from train.model.terms import imputed
+from train.model.terms import imputed, values
 from train.solvers.fit import Fit, fit
 from train.solvers.options import Options
 from train.table.checks import warnings
@@ -58,31 +56,34 @@ def run(args: Namespace) -> None:
 def fitted_model(args: Namespace, log: Log) -> Fitted:
     """Read the table, fit to all its rows, and measure on held-out rows. Raises TrainError."""
     options, name, goal = options_of(args), model_name(args), _goal(args)
-    table = read_table(args.data or LECTURE_DATA, reading_of(args), log)
-    units = _units(args, table)
-    _print_table(table, args.data or LECTURE_DATA, units, log)
-    path = ""
+    path, reading = args.data or LECTURE_DATA, reading_of(args)
+    table = read_table(path, reading, log)
+    units, too_few = _units(args, table), _too_few(table, args.folds)
+    _print_table(table, path, units, log)
+    chosen = ""
     if names := chosen_by_folds(args):
         options.check()
-        options, path = choose_penalty(table.data, options, names, args.folds, table.group)
+        options, chosen = choose_penalty(table.data, options, names, args.folds, table.group)
     fitted = fit(table.data, options, log)
-    fitted = replace(fitted, notes=tuple(filter(None, (*fitted.notes, path))))
+    fitted = replace(fitted, notes=tuple(filter(None, (*fitted.notes, chosen))))
     found = _print_coefficients(table, fitted, options, log)
     scores, by = _held_out(args, table, fitted, options, log)
-    threshold = _threshold(goal, scores, options.link, _too_few(table, args.folds))
-    judged = _judge(table, fitted, options, threshold, scores, by)
-    training = _training(table, fitted, options, found, judged)
-    _print_figures(judged, threshold, table, args.folds, log)
-    for warning in training.warnings:
-        log("warning:", warning)
-    kept = checkpoint.Kept(*(checkpoint.sample(part) for part in (*judged.sample[1:], judged.score)))
+    threshold = _threshold(goal, scores, options.link, too_few)
+    sample = take_sample(table.data)
+    kept = checkpoint.Kept(*map(checkpoint.sample, (*sample[1:], logits(fitted.model, sample.x))))
+    outside = evaluate(scores, options.link, threshold, fitted.losses, fitted.model, sample) if scores else None
+    training = _training(table, fitted, options, threshold, found, outside, sample)
+    groups = by_group(scores, options.link, threshold, by)
+    _print_figures(training, outside, threshold, too_few, log)
+    for line in chain(group_lines(groups), (f"warning: {warning}" for warning in training.warnings)):
+        log(line)
     both = 0 < kept.y.sum() < len(kept.y)
     measured = metrics(kept.logit, kept.y, options.link, threshold, kept.weight) if both else None
-    recorded = examples(table.features, table.target, threshold, fitted.model, judged.sample.x)
-    raw = _raw(args.data or LECTURE_DATA, reading_of(args), table, fitted, threshold)
+    recorded = examples(table.features, table.target, threshold, fitted.model, sample.x)
+    raw = _raw(path, reading, table, fitted, threshold)
     description = checkpoint.Description(
-        name, table.features, table.target, threshold, training, recorded, judged.evaluation, units, measured, raw,
-        _arguments(args), table.dialect, dict(table.dates), dict(table.pooled), args.fold_case, judged.groups,
+        name, table.features, table.target, threshold, training, recorded, outside, units, measured, raw,
+        _arguments(args), table.dialect, dict(table.dates), dict(table.pooled), args.fold_case, groups,
     )  # fmt: skip
     return Fitted(description, fitted.model.eval(), kept)
 
@@ -98,26 +99,6 @@ def _raw(path: Path, reading: Reading, table: Table, fitted: Fit, threshold: flo
     )
 
 
-class Judgement(NamedTuple):
-    """The quality of a fit.
-
-    Attributes
-    ----------
-    metrics : on all rows.
-    evaluation : on held-out rows; None if there are too few.
-    sample : about 100,000 rows of all processes at most.
-    score : the sample's logits.
-    groups : the figures of the groups of --by.
-    """
-
-    metrics: Metrics
-    evaluation: Evaluation | None
-    sample: Data
-    score: Floats
-    warnings: tuple[str, ...]
-    groups: tuple[Group, ...]
-
-
 def _held_out(args: Namespace, table: Table, fitted: Fit, options: Options, log: Log) -> tuple[HeldOut | None, By]:
     """The scores of the rows of --test or, without it, of held-out rows, if there are enough.
 
@@ -130,29 +111,28 @@ def _held_out(args: Namespace, table: Table, fitted: Fit, options: Options, log:
     return HeldOut(f"the rows of {args.test.name}", logit, y, weight, 0.0), by
 
 
-def _judge(table: Table, fitted: Fit, options: Options, threshold: float, scores: HeldOut | None, by: By) -> Judgement:
-    """Measure the fit on all rows and on held-out rows."""
+def _training(
+    table: Table,
+    fitted: Fit,
+    options: Options,
+    threshold: float,
+    found: Statistics | None,
+    outside: Evaluation | None,
+    sample: Data,
+) -> Training:
+    """The manifest's record of the fit, with the metrics on all rows.
+
+    Parameters
+    ----------
+    outside : the metrics on held-out rows, if there are enough.
+    sample : about 100,000 rows of all processes at most.
+    """
     logit, y, weight = gather(logits(fitted.model, table.x), table.y, table.weight)
-    sample = take_sample(table.data)
-    outside = evaluate(scores, options.link, threshold, fitted.losses, fitted.model, sample) if scores else None
     measured = metrics(logit, y, options.link, threshold, weight)
-    found = warnings(sample.features, sample.x, len(sample.x) == table.rows, outside)
+    doubts = [*table.warnings, *warnings(sample.features, sample.x, len(sample.x) == table.rows, outside)]
     if outside and outside.metrics.log_loss > max(1.5 * measured.log_loss, measured.log_loss + 0.1):
-        found = (*found, f"held-out log loss {outside.metrics.log_loss:.4f} is far above that of all rows, "
-                 f"{measured.log_loss:.4f}; the model overfits; use --l2 auto")  # fmt: skip
-    return Judgement(
-        metrics=measured,
-        evaluation=outside,
-        sample=sample,
-        score=logits(fitted.model, sample.x),
-        warnings=(*table.warnings, *found),
-        groups=by_group(scores, options.link, threshold, by),
-    )
-
-
-def _training(table: Table, fitted: Fit, options: Options, found: Statistics | None, judged: Judgement) -> Training:
-    """The manifest's record of the fit."""
-    sample, outside = judged.sample, judged.evaluation
+        above = f"{outside.metrics.log_loss:.4f} is far above that of all rows, {measured.log_loss:.4f}"
+        doubts.append(f"held-out log loss {above}; the model overfits; use --l2 auto")
     return Training(
         data=table.source,
         data_sha256=table.sha256,
@@ -161,13 +141,13 @@ def _training(table: Table, fitted: Fit, options: Options, found: Statistics | N
         options=vars(options),
         converged=fitted.converged,
         notes=fitted.notes,
-        metrics=judged.metrics,
+        metrics=measured,
         held_out=outside.metrics if outside else None,
         versions={"python": sys.version.split()[0], **{p: version(p) for p in ("torch", "onnx", "onnxruntime")}},
-        baseline=baseline(table.features, sample.x, judged.score, sample.weight),
+        baseline=baseline(table.features, sample.x, logits(fitted.model, sample.x), sample.weight),
         statistics=found,
         calibration=outside.calibration if outside else (),
-        warnings=(*judged.warnings, *fit_warnings("" if fitted.converged else fitted.notes[0], found, options.link)),
+        warnings=(*doubts, *fit_warnings("" if fitted.converged else fitted.notes[0], found, options.link)),
     )
 
 
@@ -176,9 +156,10 @@ def _print_table(table: Table, data: object, units: Mapping[str, str], log: Log)
         log(note)
     log(f"{data}: {table.rows} rows, {table.positives} with {table.target.name} = {table.target.values[1]}")
     for feature in table.features:
-        missing = table.missing.get(feature.name, 0)
-        cells = f" ({missing} cells)" if missing else ""
-        log(f"  {feature.name}: {_describe(feature, units.get(feature.name))}{cells}")
+        kind = "numeric," if feature.kind == "numeric" else f"categorical, {len(feature.levels)} levels:"
+        missing = f"; missing becomes {imputed(feature)}" if feature.nullable else ""
+        cells = f" ({table.missing[feature.name]} cells)" if table.missing.get(feature.name) else ""
+        log(f"  {feature.name}: {kind} {values(feature, units.get(feature.name))}{missing}{cells}")
 
 
 def _print_coefficients(table: Table, fitted: Fit, options: Options, log: Log) -> Statistics | None:
@@ -191,21 +172,19 @@ def _print_coefficients(table: Table, fitted: Fit, options: Options, log: Log) -
     return found
 
 
-def _print_figures(judged: Judgement, threshold: float, table: Table, folds: int, log: Log) -> None:
-    log("all rows:", _figures(judged.metrics))
+def _print_figures(training: Training, outside: Evaluation | None, threshold: float, too_few: str, log: Log) -> None:
+    log("all rows:", _figures(training.metrics))
     stated = f"threshold: {threshold:.6g} on the probability"
-    if outside := judged.evaluation:
-        log("held-out rows:", f"{_figures(outside.metrics)}, {outside.how}")
-        chosen = next(one for one in outside.thresholds if one.threshold == threshold)
-        share = outside.share
-        log(f"constant prediction: log loss {constant_log_loss(share):.4f}, accuracy {max(share, 1 - share):.4f}")
-        wrong = f"{chosen.false_positives} false positives, {chosen.false_negatives} false negatives"
-        log(f"{stated}; on held-out rows precision {chosen.precision_shown}, recall {chosen.recall:.4f}, {wrong}")
-    else:
-        log(f"held-out rows: none, since {_too_few(table, folds)}")
+    if outside is None:
+        log(f"held-out rows: none, since {too_few}")
         log(stated)
-    for line in group_lines(judged.groups):
-        log(line)
+        return
+    log("held-out rows:", f"{_figures(outside.metrics)}, {outside.how}")
+    chosen = next(one for one in outside.thresholds if one.threshold == threshold)
+    share = outside.share
+    log(f"constant prediction: log loss {constant_log_loss(share):.4f}, accuracy {max(share, 1 - share):.4f}")
+    wrong = f"{chosen.false_positives} false positives, {chosen.false_negatives} false negatives"
+    log(f"{stated}; on held-out rows precision {chosen.precision_shown}, recall {chosen.recall:.4f}, {wrong}")
 
 
 def _arguments(args: Namespace) -> dict[str, Any]:
@@ -226,13 +205,13 @@ def _units(args: Namespace, table: Table) -> dict[str, str]:
 
 def _goal(args: Namespace) -> Goal:
     """The goal of the threshold, checked before the fit. Raises FitError."""
-    costs = [args.cost_fp, args.cost_fn]
-    asked = {"--cost-fp and --cost-fn": costs != [None, None], "--precision": args.precision, "--recall": args.recall}
-    if sum(bool(given) for given in asked.values()) > 1:
-        raise FitError(f"{', '.join(option for option, given in asked.items() if given)}: choose one of them")
+    cost = args.cost_fp or args.cost_fn
+    asked = {"--cost-fp and --cost-fn": cost, "--precision": args.precision, "--recall": args.recall}
+    if len(given := [option for option, value in asked.items() if value]) > 1:
+        raise FitError(f"{', '.join(given)}: choose one of them")
     if args.precision or args.recall:
         return ("precision", args.precision) if args.precision else ("recall", args.recall)
-    return "cost", least_cost(*(1.0 if cost is None else cost for cost in costs))
+    return "cost", least_cost(args.cost_fp or 1.0, args.cost_fn or 1.0)
 
 
 def _too_few(table: Table, folds: int) -> str:
@@ -249,13 +228,6 @@ def _threshold(goal: Goal, scores: HeldOut | None, link: str, too_few: str) -> f
     if scores is None:
         raise FitError(f"--{what} needs held-out rows: {too_few}; choose the threshold by cost")
     return reaching(what, wanted, scores, link)
-
-
-def _describe(feature: Feature, unit: str | None) -> str:
-    missing = f"; missing becomes {imputed(feature)}" if feature.nullable else ""
-    if feature.kind == "categorical":
-        return f"categorical, {len(feature.levels)} levels: {feature.some_levels}{missing}"
-    return f"numeric, {' to '.join(map(shown, feature.range))}{f' {unit}' if unit else ''}{missing}"
 
 
 def _figures(m: Metrics) -> str:

@@ -8,13 +8,13 @@ import torch
 
 from passfail.arrays import Floats
 from passfail.intervals import MOST, Z95
-from passfail.manifest import Feature
+from passfail.manifest import Feature, Parameters
 from passfail.measurements import Coefficient, Statistics
 from train import distributed
 from train.evaluation.profile import Profile, profile
 from train.evaluation.separation import Separation, model_separation
 from train.model.links import LINKS
-from train.model.logistic import LogisticModel
+from train.model.logistic import parameters
 from train.model.terms import INTERCEPT, terms
 from train.solvers.collinearity import collinear, relations_in_words
 from train.solvers.fit import Blocks, Fit
@@ -47,8 +47,8 @@ def statistics(
     solution, model, rows = fitted.solution, fitted.model, fitted.rows
     if solution is None or not (solution.converged or solution.separated):
         return None
-    names, to_raw = terms(features, options.intercept), _to_raw(model)
-    end = total(options.link, rows.matrices, model.beta)
+    names, (beta, to_raw) = terms(features, options.intercept), raw_units(parameters(model), options.intercept)
+    end = total(options.link, rows.matrices, beta)
     no, yes = rows.factors
     count = (end.weight - end.positive) / no + end.positive / yes
     root, clusters = _covariance_root(options, rows, end, cluster, count)
@@ -61,7 +61,7 @@ def statistics(
     profiled = options.profile and (bool(options.intervals) or end.rows * len(names) ** 3 < PROFILED)
     profiles = _profiles(fitted, options, to_raw, notes) if profiled and solution.converged else [None] * len(names)
     error = torch.linalg.norm(to_raw @ root, dim=1)
-    table = zip(names, (to_raw @ model.beta).tolist(), error.tolist(), notes, profiles, strict=True)
+    table = zip(names, (to_raw @ beta).tolist(), error.tolist(), notes, profiles, strict=True)
     return Statistics(
         coefficients=tuple(coefficient(*line, options) for line in table),
         references={f.name: f.levels[0] for f in features if f.kind == "categorical"},
@@ -276,13 +276,14 @@ def _infinite(to_raw: torch.Tensor, found: Separation | None) -> list[str]:
     return [sign if endless else "" for sign, endless in zip(signs, infinite, strict=True)]
 
 
-def _to_raw(model: LogisticModel) -> torch.Tensor:
-    """The matrix (P, P) from beta of the scaled columns to intercept and slopes of raw columns."""
-    free = int(model.intercept)
-    matrix = torch.diag(torch.cat([torch.ones(free, dtype=torch.float64), 1 / model.scale]))
+def raw_units(fitted: Parameters, intercept: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """Beta (P,), and the matrix (P, P) from it to intercept and slopes in the table's units."""
+    free = int(intercept)
+    weight, center, scale = torch.tensor([(c.weight, c.center, c.scale) for c in fitted.columns], dtype=torch.float64).T
+    matrix = torch.diag(torch.cat([torch.ones(free, dtype=torch.float64), 1 / scale]))
     if free:
-        matrix[0, 1:] = -model.center / model.scale
-    return matrix
+        matrix[0, 1:] = -center / scale
+    return torch.cat([torch.full((free,), fitted.intercept, dtype=torch.float64), weight]), matrix
 
 
 def _moves(to_raw: torch.Tensor, direction: torch.Tensor) -> list[bool]:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
+import torch
 
 from passfail.arrays import Floats
 from passfail.codecs import Codecs, codecs
@@ -18,7 +19,7 @@ from passfail.manifest import Manifest, Parameters
 from passfail.measurements import Bin, Coefficient, Metrics, Statistics
 from passfail.proof import reference
 from train.arguments import chosen_by_folds, fit_arguments, options_of
-from train.evaluation.coefficients import coefficient, statistics
+from train.evaluation.coefficients import coefficient, raw_units, statistics
 from train.evaluation.cross_validation import held_out, logits
 from train.evaluation.drift_baseline import baseline
 from train.evaluation.metrics import constant_log_loss, evaluate, metrics
@@ -149,18 +150,11 @@ def _coefficients(parameters: Parameters, found: Statistics, options: Options) -
 
     z, p, the interval and the odds ratio follow from both; the bounds of a profile interval do not.
     """
-    slopes = np.array([column.weight / column.scale for column in parameters.columns])
-    center, scale = np.array([(column.center, column.scale) for column in parameters.columns]).T
-    to_raw = np.diag(1 / scale)
-    estimates, sizes = list(slopes), list(np.abs(slopes))
-    if len(found.coefficients) > len(slopes):  # the intercept comes first, if there is one
-        estimates.insert(0, parameters.intercept - (slopes * center).sum())
-        sizes.insert(0, abs(parameters.intercept) + np.abs(slopes * center).sum())
-        to_raw = np.block([[np.ones((1, 1)), -center / scale], [np.zeros((len(scale), 1)), to_raw]])
-    root = np.zeros(to_raw.shape)
-    root[np.tril_indices(len(root))] = found.factor or np.nan
-    errors = np.linalg.norm(to_raw @ root, axis=1)
-    for one, estimate, size, error in zip(found.coefficients, estimates, sizes, errors, strict=True):
+    beta, to_raw = raw_units(parameters, len(found.coefficients) > len(parameters.columns))
+    root = torch.zeros_like(to_raw)
+    root[tuple(torch.tril_indices(*root.shape))] = torch.tensor(found.factor or math.nan, dtype=torch.float64)
+    figures = to_raw @ beta, to_raw.abs() @ beta.abs(), torch.linalg.norm(to_raw @ root, dim=1)
+    for one, estimate, size, error in zip(found.coefficients, *(part.tolist() for part in figures), strict=True):
         if one.estimate is None:
             continue
         if abs(one.estimate - estimate) > ROUNDING * size:

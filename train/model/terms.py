@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from passfail.manifest import Feature
+from passfail.spelling import shown
 
 INTERCEPT = "(intercept)"
 
@@ -15,6 +16,13 @@ def term(feature: Feature, level: int | None, missing: bool) -> str:
     if missing:
         return f"{feature.name} missing"
     return feature.name if level is None else f"{feature.name}={feature.levels[level]}"
+
+
+def values(feature: Feature, unit: str | None = None) -> str:
+    """The range of a numeric feature, with its unit: `220 to 800 kg`; else some levels."""
+    if feature.kind == "categorical":
+        return feature.some_levels
+    return f"{' to '.join(map(shown, feature.range))}{f' {unit}' if unit else ''}"
 
 
 def imputed(feature: Feature) -> str:

@@ -14,18 +14,20 @@ import re
 import shlex
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from scipy.special import chdtrc
 
 from passfail.manifest import Feature, Manifest
 from passfail.measurements import Coefficient, Share, Training
 from passfail.proof.certificate import FIGURES
-from passfail.spelling import shown
+from train.evaluation.coefficients import raw_units
 from train.evaluation.metrics import Evaluation, constant_log_loss
 from train.export.javascript import to_javascript
-from train.model.terms import INTERCEPT, imputed, term
+from train.model.terms import imputed, terms, values
+from train.solvers.fit import class_factors
 
 CARD = "MODEL_CARD.md"
 PAGE = "report.html"
@@ -55,52 +57,34 @@ def html(manifest: Manifest, evaluation: Evaluation | None) -> str:
     return _HTML.get_template("report.html.jinja").render(context)
 
 
-class Effect(NamedTuple):
-    """A row of the coefficient plot: three places in [0, 1] across it, and their values."""
-
-    term: str
-    places: tuple[float, float, float]
-    values: tuple[float, float, float]
-
-
 def _context(manifest: Manifest, evaluation: Evaluation | None) -> dict[str, object]:
-    training = manifest.training
-    share = _share(training, evaluation)
     coefficients = _coefficients(manifest)
     inferred = any(c.standard_error is not None for c in coefficients)
-    effects, low, high = _effects(manifest, coefficients)
+    effects, least, greatest = _effects(manifest, coefficients)
+    share = _share(manifest.training, evaluation)
     return {
         "manifest": manifest,
-        "training": training,
+        "training": manifest.training,
         "evaluation": evaluation,
-        "found": training.statistics,
+        "found": manifest.training.statistics,
         "inferred": inferred,
-        "overall": _overall(training) if inferred else None,  # a penalised ratio is not chi-squared
+        "overall": _overall(manifest.training) if inferred else None,  # a penalised ratio is not chi-squared
         "share": share,
         "guess": constant_log_loss(share),
         "uses": [(words, manifest.arguments[name]) for name, words in USES.items() if name in manifest.arguments],
         "quoted": shlex.quote(json.dumps(manifest.examples[1].instance, ensure_ascii=False)),
         "literal": repr(manifest.examples[1].instance),
-        "features": [(f, _values(f, manifest.units.get(f.name)), _missing(f)) for f in manifest.features],
+        "features": [(f, values(f, manifest.units.get(f.name)), _missing(f)) for f in manifest.features],
         "coefficients": coefficients,
         "effects": effects,
-        "reach": (low, high, -low / (high - low)),
+        "least": least,
+        "greatest": greatest,
         "groups": [(name, list(some)) for name, some in itertools.groupby(manifest.groups, lambda one: one.column)],
-        "warnings": training.warnings,
         "limits": _limits(manifest, evaluation),
         "band": BAND,
-        "proof": [
-            (words, [f"{getattr(figures, name):.3g}" for figures in manifest.certificate.engines.values()])
-            for name, words in FIGURES.items()
-        ],
+        "figures": FIGURES,
         **(_charts(manifest.threshold, evaluation) if evaluation else {}),
     }
-
-
-def _values(feature: Feature, unit: str | None = None) -> str:
-    if feature.kind == "numeric":
-        return f"{' to '.join(map(shown, feature.range))}{f' {unit}' if unit else ''}"
-    return feature.some_levels
 
 
 def _missing(feature: Feature) -> str:
@@ -114,12 +98,14 @@ def _coefficients(manifest: Manifest) -> tuple[Coefficient, ...]:
         return manifest.training.statistics.coefficients
     if fitted.hidden:
         return ()
-    slopes = [(term(manifest.features[c.feature], c.level, c.missing), c.weight / c.scale) for c in fitted.columns]
-    base = fitted.intercept - sum(c.weight * c.center / c.scale for c in fitted.columns)
-    return tuple(Coefficient(name, slope) for name, slope in [(INTERCEPT, base), *slopes])
+    beta, matrix = raw_units(fitted, True)
+    return tuple(map(Coefficient, terms(manifest.features, True), (matrix @ beta).tolist()))
 
 
-def _effects(manifest: Manifest, coefficients: tuple[Coefficient, ...]) -> tuple[list[Effect], float, float]:
+Ends = tuple[float, float, float]  # the lower end of an interval, the estimate, and the upper end
+
+
+def _effects(manifest: Manifest, coefficients: tuple[Coefficient, ...]) -> tuple[list[tuple[str, Ends]], float, float]:
     """The rows of the coefficient plot, the largest effect first, and its two ends.
 
     An effect is the change of the score from a column's smallest to its largest value, so that columns of different
@@ -131,29 +117,15 @@ def _effects(manifest: Manifest, coefficients: tuple[Coefficient, ...]) -> tuple
         if c.estimate is not None:
             indicator = column.level is not None or column.missing
             least, most = (0.0, 1.0) if indicator else manifest.features[column.feature].range
-            span = most - least
             ends = (c.estimate, c.estimate) if c.lower is None or c.upper is None else (c.lower, c.upper)
-            rows.append((c.term, (ends[0] * span, c.estimate * span, ends[1] * span)))
+            low, at, high = ((most - least) * value for value in (ends[0], c.estimate, ends[1]))
+            rows.append((c.term, (low, at, high)))
     rows = sorted(rows, key=lambda row: -abs(row[1][1]))[:EFFECTS]
     low = min([0.0, *(v[0] for _, v in rows)])
-    high = max([0.0, *(v[2] for _, v in rows)]) or (1.0 if low == 0 else 0.0)
-
-    def place(value: float) -> float:
-        return (value - low) / (high - low)
-
-    return [Effect(name, (place(a), place(b), place(c)), (a, b, c)) for name, (a, b, c) in rows], low, high
+    return rows, low, max([0.0, *(v[2] for _, v in rows)]) or (1.0 if low == 0 else 0.0)
 
 
-class Overall(NamedTuple):
-    """The joint test of all coefficients, and the share of the deviance that they explain."""
-
-    ratio: float
-    freedom: int
-    p: float
-    share: float
-
-
-def _overall(training: Training) -> Overall | None:
+def _overall(training: Training) -> dict[str, float] | None:
     """The likelihood-ratio test against the intercept alone, and McFadden's pseudo-R2.
 
     The ratio is chi-squared (Wilks, Ann. Math. Stat. 9, 1938; McFadden, Frontiers in Econometrics, 1974). None without
@@ -163,7 +135,8 @@ def _overall(training: Training) -> Overall | None:
     if found is None or found.deviance is None or not found.null_deviance:
         return None
     ratio, freedom = found.null_deviance - found.deviance, found.null_degrees_of_freedom - found.degrees_of_freedom
-    return Overall(ratio, freedom, float(chdtrc(freedom, ratio)), ratio / found.null_deviance) if freedom else None
+    p, share = chdtrc(freedom, ratio), ratio / found.null_deviance
+    return {"ratio": ratio, "freedom": freedom, "p": float(p), "share": share} if freedom else None
 
 
 def _share(training: Training, evaluation: Evaluation | None) -> float:
@@ -173,9 +146,7 @@ def _share(training: Training, evaluation: Evaluation | None) -> float:
 
 def _share_in_fit(share: float, class_weight: str) -> float:
     """The share of positive rows in the fit, with each outcome's class weight."""
-    if class_weight == "balanced":
-        return 0.5
-    no, yes = map(float, class_weight.split(",")) if class_weight else (1.0, 1.0)
+    no, yes = class_factors(np.array([0.0, 1.0]), np.array([1 - share, share]), class_weight)
     return yes * share / (yes * share + no * (1 - share))
 
 

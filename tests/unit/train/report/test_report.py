@@ -15,6 +15,7 @@ from passfail.manifest import Feature, decode
 from passfail.measurements import Bin, Figures, Group, Share
 from train.evaluation.coefficients import fit_warnings
 from train.evaluation.metrics import Evaluation, Threshold
+from train.model.terms import values
 from train.report import report
 
 VOID = {"meta", "br", "hr", "img", "input", "link"}
@@ -348,7 +349,7 @@ def test_missing_cells_and_many_levels():
     assert said(missing="indicator") == "becomes 2.5, the mean, with a missing-value indicator column"
     assert said(kind="categorical", levels=("x", "y"), fill=1.0) == "becomes y, the most frequent"
     many = Feature("a", "categorical", tuple(map(str, range(20))), None, None, None)
-    assert report._values(many).endswith("10, 11 and 8 more")
+    assert values(many).endswith("10, 11 and 8 more")
 
 
 def test_the_same_model_gives_the_same_bytes(manifest, evaluation):
