@@ -136,6 +136,8 @@ class CsvBlocks:
     def _careful(self, block: bytes) -> tuple[pa.Array, dict[int, pa.Array], dict[int, InvalidValue]]:
         """Split a block with Python's csv module; rows with a wrong number of cells are refused."""
         d, rows = len(self._names), [row for row in _split(block, self._mark) if row]
+        if self._scorer.columns.dialect.padded:
+            rows = [row + [""] * (d - len(row)) for row in rows]
         ragged = {at: InvalidValue(f"{len(row)} cells where the header has {d}")
                   for at, row in enumerate(rows) if len(row) != d}  # fmt: skip
         for at in ragged:

@@ -95,6 +95,7 @@ class Dialect(Struct, frozen=True, omit_defaults=True):
     extra : a column that only the rows have: "" (none), "first" (row names, as R writes them) or "last" (each row ends
         with a separator).
     missing : further cells that mean a missing value, besides MISSING.
+    padded : whether a row with fewer cells than the header lacks the last ones.
     """
 
     encoding: str = "utf-8-sig"
@@ -105,6 +106,7 @@ class Dialect(Struct, frozen=True, omit_defaults=True):
     header: bool = True
     extra: Literal["", "first", "last"] = ""
     missing: tuple[str, ...] = ()
+    padded: bool = False
 
 
 PLAIN = Dialect()

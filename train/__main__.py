@@ -1,6 +1,8 @@
 """The trainer's command line: python -m train COMMAND; train/arguments.py has the commands."""
 
 import os
+import re
+import shlex
 import signal
 import sys
 
@@ -12,16 +14,17 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 
 from train import distributed
-from train.arguments import parse
-from train.errors import LostError, TrainError
+from train.arguments import PYTHON, parse, reading_of
+from train.errors import DataError, LostError, TrainError
 
 INTERRUPTED = "interrupted: nothing was written"
+MOST_TRIES = 5  # of commands that could get past the faults of a table
 
 
 def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] = os.environ) -> int:
     """Run one command, and return the exit status.
 
-    0: success; 2: an error, in one line on standard error; 130: Ctrl-C; 141: the reader of the output (head) has gone.
+    0: success; 2: an error, on standard error; 130: Ctrl-C; 141: the reader of the output (head) has gone.
     """
     args = parse(arguments)
     args.environ, args.rank = environ, int(environ.get("RANK", "0"))
@@ -32,6 +35,9 @@ def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] = os
     except TrainError as error:
         if args.rank == 0 or isinstance(error, LostError):
             print(f"error: {error}", file=sys.stderr)
+            if isinstance(error, DataError) and hasattr(args, "dates") and "TORCHELASTIC_RUN_ID" not in environ:
+                words = sys.argv[1:] if arguments is None else arguments
+                print(getting_past(error, words), file=sys.stderr, end="")
         return 2
     except KeyboardInterrupt as interrupted:
         print(str(interrupted) or INTERRUPTED, file=sys.stderr)
@@ -45,6 +51,30 @@ def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] = os
         print(INTERRUPTED, file=sys.stderr)
         return 130
     return 0
+
+
+def getting_past(error: DataError, words: Sequence[str]) -> str:
+    """A sentence with the command that gets past a table's faults; "" if none is known.
+
+    It reads the table to try the command: an option, such as another target, may bring other faults to light.
+    """
+    from train.table.table import read_table
+
+    for _ in range(MOST_TRIES):
+        if error.options is None:
+            break
+        for name, meant in error.instead.items():
+            named = re.compile(rf"(?<![^,=]){re.escape(name)}(?![^,=])")
+            words = [named.sub(meant.replace("\\", r"\\"), word) for word in words]
+        words = [*words, *shlex.split(error.options)]
+        args = parse(words)
+        try:
+            read_table(args.data, reading_of(args))
+        except DataError as other:
+            error = other
+        else:
+            return f"this command gets past it:\n{PYTHON} {shlex.join(words)}\n"
+    return ""
 
 
 def _caused_by_interrupt(error: BaseException | None) -> bool:

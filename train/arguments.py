@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from passfail import signing
+from passfail.codecs.csv_rows import csv_line
 from passfail.commandline import Parser, separator
 from passfail.errors import ConfigError
 from passfail.manifest import NAME
@@ -186,6 +187,8 @@ def _columns() -> Parser:
     add("--no-header", dest="header", action="store_false", help="the first line is a row")
     _repeated(add, "--na", "TEXT", "cell that is missing, besides those of the manual")
     add("--sheet", help="sheet of an Excel file (default: the first)")
+    about = "rows of CSV with too few or too many cells: drop leaves them out; pad fills short ones with missing cells"
+    add("--ragged", choices=("drop", "pad"), help=about)
     return parser
 
 
@@ -203,6 +206,9 @@ def _of_column(
     """
 
     def pair(text: str) -> tuple[str, Any]:
+        if parse is _levels and text.startswith('"'):  # the quotes hold the name and the first level
+            cells = next(csv.reader([text]))
+            text = f"{cells[0].partition('=')[0]}={csv_line([cells[0].partition('=')[2], *cells[1:]])}"
         name, _, value = text.partition("=") if parse in (str, _levels) else text.rpartition("=")
         with suppress(ValueError):
             if name and (found := parse(value)):

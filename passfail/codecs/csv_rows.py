@@ -221,6 +221,8 @@ class CsvRows:
                 if not lines:
                     header = widened(self._columns.dialect, header, len(row))
                     order = self._order(header, layout.skipped + 1)
+                if self._columns.dialect.padded:
+                    row += [""] * (len(header) - len(row))
                 self._columns.check_rows(len(lines) + 1)
                 place = f"line {reader.line_num + layout.skipped}"
                 numbers, found = self._row(place, row, len(header), order, layout.decimal)

@@ -55,6 +55,10 @@ WRITTEN = {
     "a currency": (with_x(lambda x: f"${x}"), {}),
     "blanks": (with_x(lambda x: "  " if x == 20.5 else x), {}),
     "question marks": (with_x(lambda x: "?" if x == 20.5 else x), {}),
+    "infinite numbers": (with_x(lambda x: "-inf" if x == 20.5 else x), {"na": ("-inf",)}),
+    "short rows": (
+        text([(y, x, g) for x, g, y in ROWS[1:]], "y,x,g") + "1,22.5\n", {"target": "y", "ragged": "pad"},
+    ),
     "a word of one's own": (with_x(lambda x: "999" if x == 20.5 else x), {"na": ("999",)}),
     "booleans": (text([(x, ["TRUE", "FALSE"][i % 2], y) for i, (x, _, y) in enumerate(ROWS)]), {}),
     "leading zeros": (text([(x, f"0{i % 3}10", y) for i, (x, _, y) in enumerate(ROWS)]), {}),

@@ -63,7 +63,10 @@ def _of_levels(feature: Feature, column: Floats, whole: bool) -> Iterator[str]:
     own = [sorted(feature.levels, key=lambda level: scale.index(level.casefold())) for scale in SCALES
            if {level.casefold() for level in feature.levels} <= set(scale)]  # fmt: skip
     if own and own[0] != list(feature.levels) and list(feature.levels) == sorted(feature.levels):
-        levels, way = ", ".join(feature.levels), option("--order", f"{feature.name}={csv_line(own[0])}")
+        levels, way = (
+            ", ".join(feature.levels),
+            option("--order", csv_line([f"{feature.name}={own[0][0]}", *own[0][1:]])),
+        )
         then = f"the first is the reference; {way} gives their own"
         yield f"{feature.name}: its levels stand in the order of the alphabet, {levels}; {then}"
     spelt = Counter(level.casefold() for level in feature.levels)

@@ -5,6 +5,7 @@ import csv
 import gzip
 import io
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import replace
@@ -19,7 +20,9 @@ import pyarrow.compute as pc
 from msgspec import structs
 from pyarrow import csv as arrow_csv
 
+from passfail.codecs.csv_rows import csv_line
 from passfail.codecs.layouts import column_names
+from passfail.commandline import option
 from passfail.manifest import MISSING, Dialect
 from passfail.spelling import EXACT, PADDED, is_exact, plain_number
 from train.errors import DataError
@@ -30,7 +33,10 @@ from train.table.reading import Reading
 
 CHUNK = 4 << 20  # bytes of CSV parsed at a time; their columns stay in the CPU's cache
 PIECE = 1 << 17  # of those that are compared at a time
-MOST_FAULTS = 20  # lines that one error names
+# What becomes of a row whose number of cells is not the header's.
+NOTE, LEFT_OUT, FILLED = (
+    "lines that are no rows but notes", "rows left out for their number of cells", "rows filled up with missing cells"
+)  # fmt: skip
 
 
 class Csv(Part):
@@ -39,14 +45,14 @@ class Csv(Part):
     def __init__(self, path: Path, reading: Reading) -> None:
         super().__init__(path, reading)
         self.ends: str | None = ""  # None: a carriage return alone ends a line
-        self.notes: set[tuple[int, int]] = set()  # (start of the chunk, number) of the rows that are notes
+        self.uneven: dict[tuple[int, int], str] = {}  # {(start of the chunk, number of the row): what became of it}
         self.dialect = self._found()
         self.missing = sorted({*MISSING, *self.dialect.missing})
 
     @property
     def note(self) -> str:
-        left = f"lines that are no rows but notes: {len(self.notes)}" if self.notes else ""
-        return ", ".join(filter(None, [describe(self.dialect), left]))
+        counts = Counter(self.uneven.values())
+        return ", ".join(filter(None, [describe(self.dialect), *(f"{what}: {n}" for what, n in counts.items())]))
 
     def _found(self) -> Dialect:
         with self._bytes() as file:
@@ -55,7 +61,8 @@ class Csv(Part):
         try:
             encoding = self.reading.encoding or encoding_of(head, whole)
             encoding = UTF8 if codecs.lookup(encoding).name == "utf-8" else encoding
-            known = Dialect(encoding=encoding, header=self.reading.header, missing=self.reading.na)
+            padded = self.reading.ragged == "pad"
+            known = Dialect(encoding=encoding, header=self.reading.header, missing=self.reading.na, padded=padded)
             text = head.decode(known.encoding, "replace")
             self.ends = None if "\r" in text and "\n" not in text else ""
             lines = text.splitlines(keepends=True)
@@ -83,7 +90,7 @@ class Csv(Part):
     def header(self) -> list[str]:
         names = [name for name in self.columns if name or not self.dialect.extra]
         where = f"{self.path}: line {self.dialect.skipped + 1}"
-        names, self.warnings = usable(names, where, self.reading.target)
+        names, self.warnings, self.unnamed = usable(names, where)
         return names
 
     def blocks(self, names: Sequence[str], as_text: Set[str]) -> Iterator[Job]:
@@ -133,9 +140,9 @@ class Csv(Part):
         )
 
         def uneven(row: arrow_csv.InvalidRow) -> str:
-            if not self._is_note(row.actual_columns, row.text):
+            if (became := self._fate(row.actual_columns, row.text)) == FILLED:
                 return "error"
-            self.notes.add((start, row.number))
+            self.uneven[start, row.number] = became
             return "skip"
 
         parse = arrow_csv.ParseOptions(
@@ -153,29 +160,52 @@ class Csv(Part):
         try:
             return arrow_csv.read_csv(pa.BufferReader(chunk), read, parse, convert)
         except pa.ArrowInvalid as error:
-            raise self._ragged() or DataError(f"{self.path}: not a CSV table: {str(error).splitlines()[0]}") from error
+            if self.reading.ragged != "pad" or (padded := self._padded(chunk, start)) == chunk:
+                raise DataError(f"{self.path}: not a CSV table: {str(error).splitlines()[0]}") from error
+            return self._read(padded, start, names, as_text)
+
+    def _padded(self, chunk: bytes, start: int) -> bytes:
+        """The rows of a chunk, the short ones filled up with empty cells."""
+        lines = []
+        for number, row in enumerate(
+            csv.reader(io.StringIO(chunk.decode(), newline=""), delimiter=self.dialect.separator)
+        ):
+            if row and len(row) < len(self.columns) and self._fate(len(row), row[0]) == FILLED:
+                row += [""] * (len(self.columns) - len(row))
+                self.uneven[start, -number] = FILLED
+            lines.append(csv_line(row, self.dialect.separator) + "\n")
+        return "".join(lines).encode()
+
+    def _fate(self, cells: int, text: str) -> str:
+        """What becomes of a row with that number of cells, which is not the header's."""
+        padded = self.reading.ragged == "pad" and cells < len(self.columns)
+        return NOTE if self._is_note(cells, text) else FILLED if padded else LEFT_OUT
 
     def _is_note(self, cells: int, text: str) -> bool:
         """Whether a row is a note in the table, such as `(40 rows)`: one text; --strict refuses it."""
         alone = cells == 1 < len(self.columns) and not self.reading.strict
         return alone and "\n" not in text.strip() and plain_number(text.strip(' "\r\n')) is None
 
-    def _ragged(self) -> DataError | None:
-        """The error for rows whose number of cells differs from the header's, or None."""
+    def _stays(self, row: Sequence[str]) -> bool:
+        return len(row) == len(self.columns) or self._fate(len(row), row[0]) == FILLED
+
+    def faults(self) -> list[tuple[str, str]]:
+        if self.reading.ragged or LEFT_OUT not in self.uneven.values():
+            return []
         expected = len(self.columns)
         rows = islice(self._rows(), int(self.dialect.header), None)
         wrong = [(line, row) for line, row in rows if len(row) != expected and not self._is_note(len(row), row[0])]
-        if not wrong:
-            return None
-        header = expected - (self.dialect.extra != "")
-        found = [f"{self.path}: line {line}: {len(row)} cells where the header has {header}" for line, row in wrong]
-        hint = "a separator inside a cell needs quotes"
+        way = option("--ragged", "drop" if any(len(row) > expected for _, row in wrong) else "pad")
+        remedy = f"correct the row, or fill it up with missing cells by {way}"
         if self.dialect.separator == " ":
-            hint = "cells that are aligned by several spaces can't be read: save the table as CSV"
+            way, remedy = "", "cells that are aligned by several spaces can't be read: save the table as CSV"
         elif "\n" in "".join(wrong[0][1]):
-            hint = "a quote opens in it and is closed lines below"
-        found[min(len(found), MOST_FAULTS) - 1] += f"; correct the row ({hint})"
-        return DataError("\n".join(found[:MOST_FAULTS]))
+            way, remedy = "", "correct the row: a quote opens in it and is closed lines below"
+        elif way.endswith("drop"):
+            remedy = f"correct the row (a separator inside a cell needs quotes), or leave it out by {way}"
+        header = expected - (self.dialect.extra != "")
+        found = ((line, f"{len(row)} cells where the header has {header}") for line, row in wrong)
+        return [(f"{self.path}: line {line}: {cells}; {remedy}", way) for line, cells in found]
 
     def _check_text(self, chunk: bytes, start: int) -> None:
         if np.frombuffer(chunk, dtype=np.int8).min() > 0:  # ASCII without NUL, in one call
@@ -225,7 +255,7 @@ class Csv(Part):
 
     def line(self, row: int | None) -> str:
         number = (row or 0) + int(self.dialect.header and row is not None)
-        rows = (one for at, one in enumerate(self._rows()) if at == 0 or not self._is_note(len(one[1]), one[1][0]))
+        rows = (one for at, one in enumerate(self._rows()) if at == 0 or self._stays(one[1]))
         return f" line {next(islice(rows, number, None))[0]}:"
 
     def _line_at(self, offset: int) -> int:

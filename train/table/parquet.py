@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from passfail.commandline import option
@@ -29,7 +30,7 @@ class Parquet(Part):
     def header(self) -> list[str]:
         """The names of the columns, without the unnamed index that pandas adds."""
         names = [name for name in self.schema.names if not re.fullmatch(r"__index_level_\d+__", name)]
-        names, self.warnings = usable(names, str(self.path), self.reading.target)
+        names, self.warnings, self.unnamed = usable(names, str(self.path))
         return names
 
     def blocks(self, names: Sequence[str], as_text: Set[str]) -> Iterator[Job]:
@@ -45,6 +46,9 @@ class Parquet(Part):
         return {name: self._column(name, batch[name], name in as_text) for name in batch.schema.names}
 
     def _column(self, name: str, array: pa.Array, as_text: bool) -> Cells:
+        lost = [float(text) for text in ("inf", "-inf") if text in self.missing]
+        if lost and pa.types.is_floating(array.type):
+            array = pc.if_else(pc.is_in(array, pa.array(lost, array.type)), pa.scalar(None, array.type), array)
         try:
             return self.cells(array, as_text)
         except pa.ArrowException as error:  # such as bytes that are not UTF-8, or a UUID

@@ -53,6 +53,7 @@ class Part(ABC):
         self.missing = sorted({*MISSING, *reading.na})
         self.dialect = Dialect(missing=reading.na)
         self.warnings: list[str] = []
+        self.unnamed = ""  # why the last column can't be the target by default
 
     @property
     def note(self) -> str:
@@ -73,6 +74,10 @@ class Part(ABC):
     @abstractmethod
     def line(self, row: int | None) -> str:
         """The place of a row (0: the first; None: the header), as a text to follow the file's name."""
+
+    def faults(self) -> list[tuple[str, str]]:
+        """The faults of the rows that were read: (sentence, the option that gets past it or "")."""
+        return []
 
     def sha256(self) -> str:
         """The SHA-256 of the file."""
@@ -107,6 +112,8 @@ class Part(ABC):
 
     def _numbers(self, array: pa.Array) -> Cells:
         numbers = array.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+        if np.isinf(numbers).any():
+            return Cells("other", numbers)
         if pa.types.is_integer(array.type) and len(array) > array.null_count:
             least, most = (value.as_py() for value in pc.min_max(array).values())
             if max(-least, most) > EXACT:
@@ -121,10 +128,10 @@ def renumbered(codes: Floats, new: Sequence[float] | Floats) -> Floats:
     return np.array([*new, np.nan])[np.where(np.isnan(codes), len(new), codes).astype(np.intp)]
 
 
-def usable(names: Sequence[str], where: str, target: str | None) -> tuple[list[str], list[str]]:
-    """The names that columns can be called by, and warnings that name the other columns.
+def usable(names: Sequence[str], where: str) -> tuple[list[str], list[str], str]:
+    """The names that columns can be called by, warnings that name the other columns, and why the last is none, or "".
 
-    Raises DataError if fewer than two columns can be used, or if the last one can't and no other is the target.
+    Raises DataError if fewer than two columns can be used.
     """
     if len(names) == 1:
         raise DataError(f"{where}: only one column, '{names[0]}'; name the separator of its columns with --separator")
@@ -137,7 +144,8 @@ def usable(names: Sequence[str], where: str, target: str | None) -> tuple[list[s
         left.setdefault(why if name else "no name", []).append(str(index))
     found = [f"column {', '.join(places)}: {why}" for why, places in left.items()]
     last = next((name for name in reversed(names) if name), "")
-    if len(kept) < 2 or (target is None and last not in kept):
-        remedy = "name two columns apart, and the last unless --target names another"
-        raise DataError(f"{where}: {'; '.join(found)}; {remedy}")
-    return kept, [f"{where}: {one}; it is left out; give it a name of its own to use it" for one in found]
+    if len(kept) < 2:
+        raise DataError(f"{where}: {'; '.join(found)}; give two columns names of their own")
+    unnamed = f"{where}: column {len(names)}: its name '{last}' can't be used, and it is the target by default"
+    warnings = [f"{where}: {one}; it is left out; give it a name of its own to use it" for one in found]
+    return kept, warnings, "" if last in kept else unnamed

@@ -33,6 +33,8 @@ class Reading:
     separator, decimal, encoding : of CSV; None: found.
     header : whether CSV has a header.
     sheet : of an Excel file; None: the first.
+    ragged : what becomes of a CSV row whose number of cells is not the header's: "drop" leaves it out, "pad" adds
+        missing cells to a short one and leaves out a long one; None: it is an error.
     """
 
     target: str | None = None
@@ -58,6 +60,7 @@ class Reading:
     encoding: str | None = None
     header: bool = True
     sheet: str | None = None
+    ragged: Literal["drop", "pad"] | None = None
 
     def given(self) -> dict[str, object]:
         """The options that are not the defaults."""

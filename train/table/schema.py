@@ -24,6 +24,7 @@ FEW = 20  # levels that are never too many, however few the rows
 MANY = 5  # values that an error lists
 # Columns that R and pandas write beside the table's own, and names of a column that counts the rows.
 ROW_NAMES, IDENTIFIER = (re.compile(text, re.IGNORECASE) for text in (r"row[._ ]?names?|unnamed: 0", "id|index"))
+INFINITE = re.compile("[+-]?inf(inity)?", re.IGNORECASE)
 OTHER = "other"  # the level of all rare ones
 
 
@@ -53,10 +54,6 @@ def target(reading: Reading, name: str, column: Summary, others: Sequence[str] =
         remedy = f"choose another with {option('--target', others[0])}" if others else remedy
         few = sum(rows[label] for label in rest) < column.count / 2
         past = [option("--na", text) for label in rest for text in texts[label]] if few else []
-        try:
-            _positive(reading.positive, sorted(set(labels) - set(rest)))
-        except Fault as fault:  # which the next run would report
-            past = [*past, fault.option] if past and fault.option else []
         remedy += f", or leave rows out with {' '.join(past)}" if past else ""
         past = past or [option("--target", one) for one in others[:1]]
         raise Fault(groups[rest[0]].first, found, f"a target has two; {remedy}", " ".join(past))
@@ -189,8 +186,6 @@ def feature(reading: Reading, name: str, column: Summary) -> tuple[Feature, dict
     imputed = 0.0 if nullable else None
     asked = name in reading.categorical or name in reading.order
     if column.kinds == {"number"}:
-        if place := column.first.get("infinite"):
-            raise Fault(place, "not a finite number", "correct the cell or empty it")
         counts = column.minimum in (0, 1) and column.maximum == column.minimum + column.count - 1
         if ROW_NAMES.fullmatch(name) or (counts and IDENTIFIER.fullmatch(name)):
             raise LeftOut(
@@ -198,7 +193,8 @@ def feature(reading: Reading, name: str, column: Summary) -> tuple[Feature, dict
             )
         strategy = way if nullable and way and way != "drop" else "mean" if nullable else "error"
         return Feature(name, "numeric", (), column.minimum, column.maximum, imputed, strategy), {}, ""
-    if not asked and (read := values.numbers(column.levels, reading.decimal or ".")):  # texts were in rows left out
+    whole = not asked and not column.too_many  # else some texts were in rows that are left out
+    if whole and (read := values.numbers(column.levels, reading.decimal or ".")):
         codes = dict(zip(column.levels, read[0], strict=True))
         column.units, column.thousands = {read[1]}, set(read[2])
         numbers = replace(column, kinds={"number"}, levels={}, minimum=min(read[0]), maximum=max(read[0]))
@@ -317,7 +313,7 @@ def _check_texts(name: str, column: Summary, count: int, asked: bool) -> None:
 
     count: of its levels. asked: whether the user says that it is categorical.
     """
-    if column.kinds == {"date"} or (not asked and values.is_date(column.levels)):
+    if column.kinds == {"date"} or (not asked and not column.too_many and values.is_date(column.levels)):
         orders = [order for order in ("", *spelling.ORDERS) if not _not_dates(column, order)]
         remedy = f"{option('--drop', name)} silences this"
         if orders and not column.minimum == 0 == column.maximum:
@@ -326,15 +322,16 @@ def _check_texts(name: str, column: Summary, count: int, asked: bool) -> None:
             remedy += f" ({orders[1]} if the month comes first)" if order else ""
         raise LeftOut(f"its cells are dates or times; each would be a level of its own; {remedy}")
     levels, rows = column.levels, column.count + column.missing
-    if not asked and not column.too_many:
+    if not asked:
         numbers = {text: spelling.plain_number(text) for text in levels}
         numeric = {text for text, number in numbers.items() if number is not None and abs(number) <= spelling.EXACT}
         unique = count > FEW and count > rows / 2  # identifiers, which are left out
         codes = {text for text in levels if text.lstrip("+-").isdecimal() and (unique or spelling.is_exact(text))}
         strays = sorted(levels.keys() - numeric - codes, key=lambda text: levels[text].first)
-        if strays and sum(levels[text].rows for text in numeric) > column.count / 2:
+        infinite = {text for text in strays if INFINITE.fullmatch(text) or spelling.NUMBER.fullmatch(text)}
+        if strays and column.numeric + sum(levels[text].rows for text in numeric | infinite) > column.count / 2:
             others = f" and {len(strays) - 1} more are" if len(strays) > 1 else " is"
-            found = f"{strays[0]!r}{others} not a number, most cells are"
+            found = f"{strays[0]!r}{others} not a {'finite ' * (strays[0] in infinite)}number, most cells are"
             if strays[0].lstrip("+-").isdecimal():
                 found = f"{strays[0]!r} is an integer that float64 would round, most cells are not"
             drop, group = option("--drop", name), option("--categorical", name)
@@ -371,7 +368,8 @@ def _ordered(reading: Reading, name: str, levels: list[str]) -> list[str]:
     """
     if given := reading.order.get(name):
         if set(given) != set(levels) or len(given) != len(levels):
-            way = option("--order", f"{name}={csv_line(sorted(levels))}")
+            least, *others = sorted(levels)
+            way = option("--order", csv_line([f"{name}={least}", *others]))
             raise Fault(None, "--order names other levels than the column has", f"name each once: {way}", way)
         return list(given)
     numbers = {level: spelling.plain_number(level.lstrip("+0") or "0") for level in levels}

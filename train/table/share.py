@@ -2,7 +2,7 @@
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -15,7 +15,7 @@ from passfail.manifest import Dates, Feature, Target
 from passfail.threads import in_order
 from train import distributed
 from train.errors import DataError
-from train.table.csv_files import MOST_FAULTS, Csv, UndecodableError
+from train.table.csv_files import Csv, UndecodableError
 from train.table.groups import Groups, groups
 from train.table.out_of_core import TemporaryArray, ones, pieces, seldom
 from train.table.parts import Block, Part, renumbered
@@ -23,8 +23,12 @@ from train.table.reading import Reading
 from train.table.summary import Fault, Level, Place, Summary
 
 PROGRESS = 2.0  # seconds between two lines of progress
+MOST_FAULTS = 20  # that one error names
 
 Log = Callable[[str], object]
+Known = tuple[
+    str, str | None
+]  # a fault's sentence, and the option that gets past it; "": unknown; None: no option needed
 
 
 @dataclass
@@ -73,6 +77,8 @@ class Share:
         self.names = [*features, *dict.fromkeys([*others, *(name for name in reading.by if name not in features)])]
         dropping = [n for n in features if reading.missing.get(n, reading.missing.get("")) == "drop"]
         self.required = [reading.target, *dropping]  # a row without one of these is left out
+        self.faults: list[Known] = []
+        self.instead: Mapping[str, str] = {}  # {misspelt name: the column's}
         self.dropped = 0
         self.why_dropped = "they have no target" if not dropping else "they have no target or a missing cell"
 
@@ -95,31 +101,32 @@ class Share:
                     raise DataError(fault)
             columns = {name: Summary() for name in self.names}
             passes = [found for _, found in shares if found is not None]
-            for share, _, _ in passes:
+            for share, *_ in passes:
                 for name, column in share.items():
                     columns[name].add(column)
             mixed = {name for name, column in columns.items() if name not in as_text and column.mixed}
             if not mixed:
                 break
             as_text = as_text | mixed
-        if any(share[self.target].count == 0 for share, _, _ in passes):
-            self._no_rows()
-        self.dropped = sum(dropped for _, dropped, _ in passes)
-        digests = sorted(digest for _, _, digests in passes for digest in digests)
+        self.faults += [fault for *_, faults in passes for fault in faults]
+        if any(share[self.target].count == 0 for share, *_ in passes):
+            raise self._no_rows()
+        self.dropped = sum(dropped for _, dropped, *_ in passes)
+        digests = sorted(digest for _, _, digests, _ in passes for digest in digests)
         if len(digests) == 1:
             return columns, digests[0][1]
         # The output of `sha256sum * | sha256sum` in the folder.
         lines = "".join(f"{digest}  {name}\n" for name, digest in digests)
         return columns, hashlib.sha256(lines.encode()).hexdigest()
 
-    def _no_rows(self) -> None:
-        where = self.parts[0].path
+    def _no_rows(self) -> DataError:
+        found = "there is no row in it; the table needs rows with a target"
         if distributed.ranks() > 1:
-            raise DataError(f"{where}: the parts that a process reads have no row; start fewer processes")
-        raise DataError(f"{where}: there is no row in it; the table needs rows with a target")
+            found = "the parts that a process reads have no row; start fewer processes"
+        return self.error([]) if self.faults else DataError(f"{self.parts[0].path}: {found}")
 
-    def _pass(self, as_text: Set[str]) -> tuple[dict[str, Summary], int, list[tuple[str, str]]]:
-        """Read this process's parts once; return summaries, rows left out, and (name, SHA-256)."""
+    def _pass(self, as_text: Set[str]) -> tuple[dict[str, Summary], int, list[tuple[str, str]], list[tuple[str, str]]]:
+        """Read this process's parts once; return summaries, rows left out, (name, SHA-256), and faults of rows."""
         mine = range(distributed.rank(), len(self.parts), distributed.ranks())
         digests: list[tuple[str, str]] = []
         hashing = threading.Thread(
@@ -140,7 +147,7 @@ class Share:
                 assert isinstance(part, Csv)
                 part.fall_back()
         hashing.join()
-        return self.columns, self.dropped, digests
+        return self.columns, self.dropped, digests, [fault for index in mine for fault in self.parts[index].faults()]
 
     def _read_part(self, index: int, as_text: Set[str]) -> None:
         part, row, before, say = self.parts[index], 0, self.rows, seldom(self.log, PROGRESS)
@@ -163,7 +170,7 @@ class Share:
             texts = list(new.levels)
             known.add(new, part, row)
             if known.too_many:
-                known.levels = {}
+                known.forget()
                 block.values[index] = 0.0
             elif texts:
                 codes = {text: code for code, text in enumerate(known.levels)}
@@ -232,12 +239,13 @@ class Share:
             raise self.error([(self.reading.weights, Fault(None, found, "a target needs rows of both outcomes"))])
 
     def error(self, faults: Sequence[tuple[str, Fault]]) -> DataError:
-        """One DataError for all (column, Fault), with places and with the options that allow them."""
-        lines = [f"{self._place(fault.place)} column '{name}': {fault}" for name, fault in faults[:MOST_FAULTS]]
-        options = dict.fromkeys(fault.option for _, fault in faults)
-        if len(faults) > 1 and all(options):
-            lines.append(f"to get past all of them, add: {' '.join(options)}")
-        return DataError("\n".join(lines))
+        """One DataError for all (column, Fault) and `self.faults`, with places and the options that allow them."""
+        shown = [f"{self._place(fault.place)} column '{name}': {fault}" for name, fault in faults[:MOST_FAULTS]]
+        lines = [*shown, *(sentence for sentence, _ in self.faults)][:MOST_FAULTS]
+        options = dict.fromkeys([*(fault.option for _, fault in faults), *(way for _, way in self.faults)])
+        if more := len(faults) + len(self.faults) - len(lines):
+            lines.append(f"and {more} more")
+        return DataError("\n".join(lines), None if "" in options else " ".join(filter(None, options)), self.instead)
 
     def _place(self, place: Place | None) -> str:
         part, row = (0, None) if place is None else place
@@ -282,8 +290,6 @@ class _Summarized:
                 summary.minimum, summary.maximum = float(present.min()), float(present.max())
                 if summary.minimum < 0:
                     summary.first["negative"] = (0, int(rows[(numbers < 0).argmax()]))
-                if np.isinf([summary.minimum, summary.maximum]).any():
-                    summary.first["infinite"] = (0, int(rows[np.isinf(numbers).argmax()]))
 
 
 def _levels(texts: Sequence[str], numbers: Floats, known: Bools, rows: np.ndarray) -> dict[str, Level]:

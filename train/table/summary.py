@@ -2,8 +2,12 @@
 
 import math
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Literal, NamedTuple
 
+from passfail.spelling import plain_number
+
+MOST_KEPT = 100  # texts that are no numbers, of a column with too many texts
 MOST_TEXTS = 100_000  # distinct texts of a column that are counted; with more, it can't be categorical
 
 
@@ -24,9 +28,10 @@ class Summary:
     Attributes
     ----------
     kinds : as in train.table.parts.Cells.
-    first : the places of the first missing, the first infinite and the first negative cell.
+    first : the places of the first missing and the first negative cell.
     levels : the texts, in the order of this process's codes.
-    too_many : whether there are more texts than MOST_TEXTS.
+    too_many : whether there are more texts than MOST_TEXTS; `levels` then has a few that are no numbers.
+    numeric : the rows of the texts that `levels` then lacks and that are numbers.
     """
 
     kinds: set[str] = field(default_factory=set)
@@ -34,11 +39,12 @@ class Summary:
     thousands: set[str] = field(default_factory=set)
     count: int = 0
     missing: int = 0
-    first: dict[Literal["missing", "infinite", "negative"], Place] = field(default_factory=dict)
+    first: dict[Literal["missing", "negative"], Place] = field(default_factory=dict)
     minimum: float = math.inf
     maximum: float = -math.inf
     levels: dict[str, Level] = field(default_factory=dict)
     too_many: bool = False
+    numeric: int = 0
 
     def add(self, other: "Summary", part: int = 0, row: int = 0) -> None:
         """Merge the summary of other rows into this one; add `part` and `row` to its places."""
@@ -50,6 +56,7 @@ class Summary:
         self.units |= other.units
         self.thousands |= other.thousands
         self.count += other.count
+        self.numeric += other.numeric
         self.missing += other.missing
         self.minimum = min(self.minimum, other.minimum)
         self.maximum = max(self.maximum, other.maximum)
@@ -59,6 +66,12 @@ class Summary:
             level = self.levels.get(text, Level(0, moved(place)))
             self.levels[text] = Level(level.rows + count, min(level.first, moved(place)))
         self.too_many |= other.too_many or len(self.levels) > MOST_TEXTS
+
+    def forget(self) -> None:
+        """Keep only a few texts that are no numbers."""
+        numeric = {text for text in self.levels if plain_number(text) is not None}
+        self.numeric += sum(self.levels[text].rows for text in numeric)
+        self.levels = dict(islice(((text, one) for text, one in self.levels.items() if text not in numeric), MOST_KEPT))
 
     @property
     def mixed(self) -> bool:

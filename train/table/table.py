@@ -18,7 +18,7 @@ from train.table.groups import Groups
 from train.table.imputation import impute
 from train.table.readers import open_parts
 from train.table.reading import Reading
-from train.table.share import Found, Log, Share, noted
+from train.table.share import Found, Known, Log, Share, noted
 from train.table.summary import Fault, LeftOut, Summary
 
 Rows = tuple[Floats, Floats, Floats, Mapping[str, Groups]]  # x, y, weight and by, as in a Table
@@ -93,14 +93,14 @@ def read_table(path: Path, reading: Reading | None = None, log: Log = lambda lin
     path = Path(path)
     parts = open_parts(path, reading or Reading())
     header = parts[0].header()
-    reading = _resolved(reading or Reading(), header, f"{path}: line 1")
+    reading, faults, instead = _resolved(reading or Reading(), header, f"{path}: line 1")
     reading = replace(reading, decimal=parts[0].dialect.decimal)
     names = _feature_names(reading, header, path)
     share = Share(parts, header, names, reading, log)
+    share.faults, share.instead = faults, instead
     columns, sha256 = share.read()
     left = [sentence for part in parts for sentence in part.warnings]
-    if left and reading.strict:
-        raise DataError("\n".join(left))
+    share.faults += [(sentence, "") for sentence in left] if reading.strict else []
     found = _infer(reading, share, columns)
     if not found.features:
         none_left = f"{path}: no column is left to predict '{reading.target}' from; use one of these"
@@ -163,9 +163,18 @@ def read_rows(path: Path, table: Table, reading: Reading, log: Log = lambda line
     return x, y, weight, share.groups(found, x)
 
 
-def _resolved(reading: Reading, header: Sequence[str], where: str) -> Reading:
-    """The options with the header's spelling of each name. Raises DataError for unknown names."""
-    wrong: list[str] = []
+def _resolved(reading: Reading, header: Sequence[str], where: str) -> tuple[Reading, list[Known], dict[str, str]]:
+    """The options with the header's spelling of each name.
+
+    Returns
+    -------
+    the Reading without unknown names; the faults of these; {misspelt name: the one meant, which is used}.
+
+    Raises
+    ------
+    DataError : the target is unknown.
+    """
+    wrong, instead = list[Known](), dict[str, str]()
 
     def one(name: str) -> str:
         if name in header:
@@ -174,14 +183,23 @@ def _resolved(reading: Reading, header: Sequence[str], where: str) -> Reading:
             return alike[0]
         near = difflib.get_close_matches(name, header, 1)
         hint = f"did you mean '{near[0]}'?" if near else f"the columns are: {', '.join(header)}"
-        wrong.append(f"{where}: there is no column '{name}'; {hint}")
-        return name
+        wrong.append((f"{where}: there is no column '{name}'; {hint}", None if near else ""))
+        return instead.setdefault(name, near[0]) if near else name
 
     def some(names: Iterable[str], dated: Set[str] = frozenset()) -> tuple[str, ...]:
         split = (part for name in names for part in ([name] if name in header else name.split(",")))
         return tuple(name if name in dated else one(name) for name in map(str.strip, split))
 
+    def halves(name: str, first: str) -> tuple[str, str]:
+        """A name and a level, from the two sides of the first `=`: the name may hold others."""
+        parts = first.split("=")
+        longer = ["=".join([name, *parts[:at]]) for at in range(len(parts))]
+        at = next((at for at, text in enumerate(longer) if text in header), 0)
+        return one(longer[at]), "=".join(parts[at:])
+
     found: dict[str, Any] = {"target": header[-1] if reading.target is None else one(reading.target)}
+    if found["target"] not in header:
+        raise DataError(wrong[0][0])
     dates = {one(name): parts for name, parts in reading.dates.items()}
     dated = {f"{name}.{part}" for name, parts in dates.items() for part in parts} - {*header}
     found |= {"categorical": some(reading.categorical), "drop": some(reading.drop, dated), "by": some(reading.by)}
@@ -189,11 +207,18 @@ def _resolved(reading: Reading, header: Sequence[str], where: str) -> Reading:
     found["dates"] = {name: tuple(p for p in parts if f"{name}.{p}" not in left) for name, parts in dates.items()}
     for given in ("weights", "cluster", "group", "time"):
         found[given] = getattr(reading, given) and one(getattr(reading, given))
-    for given in ("missing", "reference", "order"):  # "" stands for all columns
-        found[given] = {name and one(name): value for name, value in getattr(reading, given).items()}
-    if wrong:
-        raise DataError("\n".join(wrong))
-    return replace(reading, **found)
+    found["missing"] = {name and one(name): way for name, way in reading.missing.items()}  # "" stands for all columns
+    found["reference"] = dict(halves(name, level) for name, level in reading.reference.items())
+    orders = [(halves(name, first), others) for name, (first, *others) in reading.order.items()]
+    found["order"] = {name: (first, *others) for (name, first), others in orders}
+    for given, value in found.items():  # without the unknown names
+        if isinstance(value, dict):
+            found[given] = {name: some for name, some in value.items() if name in header or not name}
+        elif isinstance(value, tuple):
+            found[given] = tuple(name for name in value if name in header)
+        elif value not in header:
+            found[given] = None
+    return replace(reading, **found), wrong, instead
 
 
 def _feature_names(reading: Reading, header: Sequence[str], path: Path) -> list[str]:
@@ -229,8 +254,14 @@ def _infer(reading: Reading, share: Share, columns: Mapping[str, Summary]) -> Fo
     faults: list[tuple[str, Fault]] = []
     found = Found(Target("", ("", ""), ("", "")))
     others = [name for name in share.features if schema.may_be_target(columns[name])]
-    with noted(faults, share.target):
-        found.target, found.codes[share.target] = schema.target(reading, share.target, columns[share.target], others)
+    if (unnamed := share.parts[0].unnamed) and share.parts[0].reading.target is None:
+        way = option("--target", others[0]) if others else ""
+        share.faults.insert(0, (f"{unnamed}; name another with {way or '--target'}", way))
+    else:
+        with noted(faults, share.target):
+            found.target, found.codes[share.target] = schema.target(
+                reading, share.target, columns[share.target], others
+            )
     if reading.weights:
         with noted(faults, reading.weights):
             schema.check_weights(columns[reading.weights])
@@ -258,7 +289,7 @@ def _infer(reading: Reading, share: Share, columns: Mapping[str, Summary]) -> Fo
                     drop = option("--drop", name)
                     raise Fault(None, str(why), f"leave it out with {drop}", drop) from why
                 found.warnings.append(f"{name} is left out: {why}")
-    if faults:
+    if faults or share.faults:
         raise share.error(faults)
     return found
 
@@ -281,7 +312,7 @@ def _match(table: Table, share: Share, columns: Mapping[str, Summary]) -> Found:
                 codes = schema.known_feature(feature, column, share.reading.fold_case, other)
             found.codes[feature.name] = codes
     _infer_groups(share, columns, found, faults)
-    if faults:
+    if faults or share.faults:
         raise share.error(faults)
     return found
 

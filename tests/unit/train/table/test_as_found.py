@@ -12,7 +12,7 @@ from openpyxl import Workbook
 from tests.support.tables import ROWS, X, Y, read, text, with_x
 from train.arguments import parse, reading_of
 from train.errors import DataError
-from train.table import csv_files
+from train.table import csv_files, summary
 from train.table.reading import Reading
 from train.table.table import read_rows, read_table
 
@@ -107,7 +107,7 @@ def test_rows_without_a_target_are_left_out_and_counted(tmp_path):
     assert table.features[1].levels == ("east", "north", "south")
     assert table.notes == (f"{tmp_path / 't.csv'}: 2 rows left out: they have no target",)
     rows[20] = ("inf", "north", 1)
-    with pytest.raises(DataError, match="line 22: column 'x': not a finite number"):
+    with pytest.raises(DataError, match="line 22: column 'x': 'inf' is not a finite number"):
         read(tmp_path, text(rows))
 
 
@@ -207,7 +207,7 @@ def test_columns_whose_names_cannot_be_used_are_left_out_with_a_warning(tmp_path
     assert (table.x[:, 0].tolist(), table.y.tolist()) == (X, Y)
     with pytest.raises(DataError, match="line 1: column 1, 3: "):
         read(tmp_path, content, strict=True)
-    with pytest.raises(DataError, match=r"line 1: column 2, 3: .*and the last unless --target names another"):
+    with pytest.raises(DataError, match=r"line 1: column 2, 3: .*give two columns names of their own"):
         read(tmp_path, "x,y,y\n1,0,0\n2,1,1\n")
 
 
@@ -252,7 +252,7 @@ def test_all_faults_are_listed_at_once(tmp_path):
         "line 7: column 'a': 'five' is not a number, most cells are",
         "line 2: column 'b': '0x1' is hexadecimal",
     ]
-    assert lines[3] == "to get past all of them, add: --positive no --na five --categorical b"
+    assert (len(lines), caught.value.options) == (3, "--positive no --na five --categorical b")
     table = read(tmp_path, text(rows, "a,b,x,y"), positive="no", na=("five",), categorical=("b",))
     assert [feature.name for feature in table.features] == ["a", "b", "x"]
 
@@ -264,8 +264,7 @@ def test_the_options_of_an_error_can_be_pasted_into_a_shell(tmp_path):
     with pytest.raises(DataError) as caught:
         read(tmp_path, content, order={"income": ("a", "b")})
 
-    *faults, last = str(caught.value).splitlines()
-    words = shlex.split(last.removeprefix("to get past all of them, add: "))
+    faults, words = str(caught.value).splitlines(), shlex.split(caught.value.options)
     table = read_table(tmp_path / "t.csv", reading_of(parse(["fit", *words])))
     assert (len(faults), [feature.name for feature in table.features]) == (3, [name, "income"])
     assert (table.features[1].levels, table.rows) == (tuple(sorted(levels)), len(ROWS) - 1)
@@ -285,10 +284,89 @@ def test_rows_of_another_length_are_all_named(tmp_path):
     with pytest.raises(DataError) as caught:
         read(tmp_path, "".join(lines))
 
+    remedy = "correct the row (a separator inside a cell needs quotes), or leave it out by --ragged drop"
     assert [line.split(": ", 1)[1] for line in str(caught.value).splitlines()] == [
-        "line 6: 4 cells where the header has 3",
-        "line 10: 1 cells where the header has 3; correct the row (a separator inside a cell needs quotes)",
+        f"line 6: 4 cells where the header has 3; {remedy}",
+        f"line 10: 1 cells where the header has 3; {remedy}",
     ]
+    assert caught.value.options == "--ragged drop"
+
+
+@pytest.mark.parametrize("chunk", [64, 4 << 20])
+@pytest.mark.parametrize(("ragged", "rows"), [("drop", 38), ("pad", 39)])
+def test_rows_of_another_length_are_left_out_or_filled_up(tmp_path, monkeypatch, chunk, ragged, rows):
+    monkeypatch.setattr(csv_files, "CHUNK", chunk)
+    lines = text([(y, g, f'"{x}"') for x, g, y in ROWS], "y,g,x").splitlines(keepends=True)
+    lines[5], lines[9] = "1,south,2,4\n", "1,south\n"
+    table = read(tmp_path, "".join(lines), target="y", ragged=ragged, na=("20.5",))
+    lines[5:6] = lines[9:10] = []
+    lost = {"drop": f"{csv_files.LEFT_OUT}: 2", "pad": f"{csv_files.LEFT_OUT}: 1, {csv_files.FILLED}: 1"}[ragged]
+
+    assert (table.rows, [feature.name for feature in table.features]) == (rows, ["g", "x"])
+    assert {part for note in table.notes for part in note.partition(": ")[2].split(", ")} == {*lost.split(", ")}
+    lines[20] = "0,west,5\n"
+    lines[21] = "0,west,five\n"
+    with pytest.raises(DataError, match="line 22: column 'x': 'five' is not a number"):  # after a row that stays
+        read(tmp_path, "".join(lines), target="y", ragged=ragged)
+
+
+def test_the_faults_of_options_rows_and_columns_are_listed_at_once(tmp_path):
+    lines = with_x(lambda x: "five" if x == 20.5 else x).replace("x,g,y", "Income,g,y").splitlines(keepends=True)
+    lines[5] = "1,2,3,4\n"
+    with pytest.raises(DataError) as caught:
+        read(tmp_path, "".join(lines), reference={"incme": "1"}, drop=("nothing",), ragged=None)
+
+    assert [line.split(": ", 1)[1].split(";")[0] for line in str(caught.value).splitlines()] == [
+        "line 2: column 'Income': 'five' is not a number, most cells are",
+        "line 1: there is no column 'nothing'",
+        "line 1: there is no column 'incme'",
+        "line 6: 4 cells where the header has 3",
+    ]
+    assert (caught.value.options, caught.value.instead) == (None, {"incme": "Income"})
+
+
+def test_more_faults_than_one_would_read_are_counted(tmp_path):
+    with pytest.raises(DataError) as caught:
+        read(tmp_path, text() + "1\n" * 3 + "1,2,3,4\n" * 25)
+
+    *lines, last = str(caught.value).splitlines()
+    assert (len(lines), last) == (20, "and 8 more")
+
+
+@pytest.mark.parametrize("spelling", ["inf", "-inf", "Infinity", "1e999"])
+def test_an_infinite_number_is_refused_unless_it_means_missing(tmp_path, spelling):
+    content = with_x(lambda x: spelling if x == 20.5 else x)
+    with pytest.raises(DataError, match=f"'{spelling}' is not a finite number, most cells are") as caught:
+        read(tmp_path, content)
+    table = read_table(tmp_path / "t.csv", reading_of(parse(["fit", *shlex.split(caught.value.options)])))
+
+    assert np.isnan(table.x[:, 0]).tolist() == [x == 20.5 for x in X]
+
+
+def test_an_infinite_number_of_parquet_may_mean_missing(tmp_path):
+    columns = {"x": [float("inf" if x == 20.5 else x) for x in X], "y": Y}
+    pq.write_table(pa.table(columns), tmp_path / "t.parquet")
+
+    assert np.isnan(read_table(tmp_path / "t.parquet", Reading(na=("inf",))).x[:, 0]).sum() == X.count(20.5)
+
+
+def test_a_stray_text_among_very_many_numbers_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(csv_files, "CHUNK", 100)
+    monkeypatch.setattr(summary, "MOST_TEXTS", 10)
+    content = text([(f"{x + i / 100}" if i != 30 else "oops", g, y) for i, (x, g, y) in enumerate(ROWS)])
+    with pytest.raises(DataError, match="line 32: column 'x': 'oops' is not a number, most cells are") as caught:
+        read(tmp_path, content)
+
+    assert caught.value.options == "--na oops"
+
+
+@pytest.mark.parametrize("last", ["x", '"so ""called"""'])
+def test_a_last_column_without_a_name_of_its_own_is_no_target(tmp_path, last):
+    with pytest.raises(DataError) as caught:
+        read(tmp_path, text([(y, x, g, x) for x, g, y in ROWS], f"y,x,g,{last}"))
+
+    assert "; name another with --target y" in str(caught.value)
+    assert caught.value.options == "--target y"
 
 
 def test_a_test_file_is_read_as_rows_of_the_table(tmp_path):

@@ -102,7 +102,7 @@ def test_a_chunk_never_ends_inside_quotes(tmp_path, monkeypatch, size):
     ("bad", "message"),
     [
         (b"3\n", "1 cells where the header has 2"),
-        (b"inf,1\n", "column 'x': not a finite number"),
+        (b"inf,1\n", "column 'x': 'inf' is not a finite number"),
         (b"abc,1\n", "column 'x': 'abc' is not a number"),
         (b"5,2\n", "column 'y': 3 different values"),
     ],
@@ -120,7 +120,7 @@ def test_faults_in_parts_name_the_part(tmp_path):
     folder.mkdir()
     pq.write_table(pa.table({"x": [1.0, 2.0], "y": [0, 1]}), folder / "a.parquet")
     for columns, message in [
-        ({"x": [1.0, math.inf], "y": [0, 1]}, r"b\.parquet: row 2: column 'x': not a finite number"),
+        ({"x": [1.0, math.inf], "y": [0, 1]}, r"b\.parquet: row 2: column 'x': 'inf' is not a finite number"),
         ({"z": [1.0], "y": [0]}, r"b\.parquet: its columns are not those of .*a\.parquet; make them the same"),
         ({"x": [[1.0]], "y": [0]}, r"b\.parquet: column 'x': holds list.*, not one value a row; leave it out"),
     ]:
