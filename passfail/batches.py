@@ -156,7 +156,7 @@ class Scorer:
 
 def numbers(column: Column, values: pa.Array, decimal: str = ".") -> tuple[Floats, dict[int, InvalidValue]]:
     """Convert an Arrow column to float64 (n,), NaN if missing, and {row: its fault}."""
-    if column.codes is None:
+    if column.codes is None and not column.part:
         values = values.dictionary_decode() if pa.types.is_dictionary(values.type) else values
         if (plain := _plain(column, values, decimal)) is not None:
             return plain, {}

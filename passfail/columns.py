@@ -16,7 +16,7 @@ from passfail.arrays import Bools, Floats, Row
 from passfail.commandline import option
 from passfail.errors import BodyTooLarge, InvalidInstance, Problem
 from passfail.manifest import MISSING, PLAIN, Dialect, Feature, Manifest
-from passfail.spelling import BOOLEANS, NUMBER, date_number, written
+from passfail.spelling import BOOLEANS, COMPACT, NUMBER, date_number, written
 
 Codes = dict[str | float | None, float]
 Value = float | str | None  # a number, a level's text, or None: missing
@@ -138,8 +138,10 @@ class Column:
         if value is None:
             return self._missing("null")
         if self.codes is None:
-            if self.part and (isinstance(value, str) or hasattr(value, "isoformat")):
-                return self._of_date(value if isinstance(value, str) else value.isoformat())
+            if self.part and hasattr(value, "isoformat"):
+                return self._of_date(value.isoformat())
+            if self.part and (isinstance(value, str) or COMPACT.fullmatch(str(value))):
+                return self._of_date(str(value))
             if isinstance(value, bool) or not isinstance(value, (int, float)):
                 raise InvalidValue(f"expected a number, got {kind(value)}")
             return _finite(value)
@@ -161,7 +163,7 @@ class Column:
             return self._missing("empty")
         if self.codes is not None:
             return self._known(self.cells, text)
-        if self.part and not NUMBER.fullmatch(text):
+        if self.part and (COMPACT.fullmatch(text) or not NUMBER.fullmatch(text)):
             return self._of_date(text)
         if decimal == "." and NUMBER.fullmatch(text):
             return _finite(float(text))

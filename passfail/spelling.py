@@ -24,9 +24,13 @@ FORMATTED = {
 GROUPS = re.compile(r"[,.'\u2019 \u00a0\u2009\u202f]")
 DATE_PARTS = ("year", "month", "day", "weekday", "hour")
 SINCE = re.compile(r"days-since-(\d{4}-\d{2}-\d{2})")
-# The orders of a date that is not in ISO 8601: 31.05.2024, 31/05/2024 or 31-05-2024; and 05/31/2024 or 05-31-2024.
+# The orders of a date whose year is last: 31.05.2024, 31/05/24 or 31-05-2024; and 05/31/2024 or 05-31-24.
 ORDERS = ("day-first", "month-first")
-ORDERED = re.compile(r"(\d{1,2})([./-])(\d{1,2})\2(\d{4})(?:[ T](\d{1,2}):(\d{2})(?::(\d{2})(?:\.\d+)?)?)?", re.ASCII)
+COMPACT = re.compile(r"(\d{4})(\d{2})(\d{2})(?:\.0)?", re.ASCII)  # 20240531, which a missing cell makes a float
+DATED = re.compile(
+    r"(\d{4}|\d{1,2})([./-])(\d{1,2})\2(\d{4}|\d{1,2})"
+    r"(?:[ T](\d{1,2}):(\d{2})(?::(\d{2})(?:\.\d+)?)?(?: ?([ap])m)?)?", re.ASCII | re.IGNORECASE,
+)  # fmt: skip
 
 
 class Written(NamedTuple):
@@ -50,7 +54,7 @@ def written(text: str, decimal: str) -> Written | None:
 def date_number(text: str, part: str, order: str = "") -> float:
     """A part of a date, weekday 1 for Monday.
 
-    The date is in ISO 8601 (2024-05-31, with a time or without) or, if an order is given, written in that order.
+    The date is in ISO 8601 (2024-05-31 or 20240531, with a time or without) or, if an order is given, in that order.
     Raises ValueError.
     """
     when = parsed_date(text, order)
@@ -62,17 +66,23 @@ def date_number(text: str, part: str, order: str = "") -> float:
 
 
 def parsed_date(text: str, order: str) -> datetime:
-    """Parse a date in ISO 8601 or in one of ORDERS. Raises ValueError."""
-    if text[4:5] == "-" and text[:4].isdecimal():  # 20240531 could be a number
+    """Parse a date that begins with the year, or one in that order. Raises ValueError."""
+    if compact := COMPACT.fullmatch(text):
+        return datetime(int(compact[1]), int(compact[2]), int(compact[3]))
+    if text[4:5] == "-" and text[:4].isdecimal():
         return datetime.fromisoformat(text)
-    if not order or not (found := ORDERED.fullmatch(text)):
+    if not (found := DATED.fullmatch(text)):
         raise ValueError
-    first, mark, then, year, *clock = found.groups()
-    day, month = (first, then) if order == "day-first" else (then, first)
-    if mark == "." and order != "day-first":  # nobody writes months so
-        raise ValueError
+    first, mark, then, last, *clock, half = found.groups()
+    year, month, day = first, then, last
+    if len(first) < 4:
+        day, month, year = (first, then, last) if order == "day-first" else (then, first, last)
+        if not order or len(year) == 1 or (mark == "." and order == "month-first"):  # nobody writes months so
+            raise ValueError
     hour, minute, second = (int(one or 0) for one in clock)
-    return datetime(int(year), int(month), int(day), hour, minute, second)
+    hour = hour % 12 + 12 * (half in "pP") if half else hour
+    century = 0 if len(year) == 4 else 1900 if int(year) > 68 else 2000  # as POSIX and Python have it
+    return datetime(century + int(year), int(month), int(day), hour, minute, second)
 
 
 def plain_number(text: str) -> float | None:

@@ -79,6 +79,9 @@ def _of_numbers(feature: Feature, column: Floats) -> Iterator[str]:
     drop = option("--drop", feature.name)
     if feature.minimum == feature.maximum:
         yield f"{feature.name}: every row has {feature.minimum:g}; it predicts nothing; {drop}"
+    elif _are_dates(column[~np.isnan(column)]):
+        found = "its numbers look like dates in the form 20240531; 20240131 and 20240201 are 70 apart"
+        yield f"{feature.name}: {found}; {option('--date', f'{feature.name}=year,month')} makes numbers of dates"
     elif len(column) >= ENOUGH and _identifies(feature.name, column):
         found = "every row has a different whole number, like an identifier; the model would memorise rows"
         yield f"{feature.name}: {found}; {drop} if it is one"
@@ -95,6 +98,13 @@ def _header_is_a_row(features: Sequence[Feature]) -> bool:
     except ValueError:
         return False
     return any(inside)
+
+
+def _are_dates(column: Floats) -> bool:
+    """Whether the values (n,) are whole numbers such as 20240531."""
+    year, month, day = column // 10_000, column // 100 % 100, column % 100
+    whole = (year >= 1900) & (year <= 2100) & (month >= 1) & (month <= 12) & (day >= 1) & (day == np.floor(day))
+    return bool((whole & (day <= 31)).all())
 
 
 def _identifies(name: str, column: Floats) -> bool:

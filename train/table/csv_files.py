@@ -33,7 +33,7 @@ from train.table.reading import Reading
 
 CHUNK = 4 << 20  # bytes of CSV parsed at a time; their columns stay in the CPU's cache
 PIECE = 1 << 17  # of those that are compared at a time
-# What becomes of a row whose number of cells is not the header's.
+# The fates of a row whose number of cells is not the header's.
 NOTE, LEFT_OUT, FILLED = (
     "lines that are no rows but notes", "rows left out for their number of cells", "rows filled up with missing cells"
 )  # fmt: skip
@@ -45,7 +45,7 @@ class Csv(Part):
     def __init__(self, path: Path, reading: Reading) -> None:
         super().__init__(path, reading)
         self.ends: str | None = ""  # None: a carriage return alone ends a line
-        self.uneven: dict[tuple[int, int], str] = {}  # {(start of the chunk, number of the row): what became of it}
+        self.uneven: dict[tuple[int, int], str] = {}  # {(start of the chunk, number of the row): its fate}
         self.dialect = self._found()
         self.missing = sorted({*MISSING, *self.dialect.missing})
 
@@ -177,7 +177,7 @@ class Csv(Part):
         return "".join(lines).encode()
 
     def _fate(self, cells: int, text: str) -> str:
-        """What becomes of a row with that number of cells, which is not the header's."""
+        """The fate of a row with a number of cells that is not the header's."""
         padded = self.reading.ragged == "pad" and cells < len(self.columns)
         return NOTE if self._is_note(cells, text) else FILLED if padded else LEFT_OUT
 

@@ -129,9 +129,15 @@ def renumbered(codes: Floats, new: Sequence[float] | Floats) -> Floats:
 
 
 def usable(names: Sequence[str], where: str) -> tuple[list[str], list[str], str]:
-    """The names that columns can be called by, warnings that name the other columns, and why the last is none, or "".
+    """The names that columns can be called by, and sentences about the others.
 
-    Raises DataError if fewer than two columns can be used.
+    Returns
+    -------
+    (the names, a warning for each kind of the other columns, why the last column can't be the target or "").
+
+    Raises
+    ------
+    DataError : fewer than two columns can be used.
     """
     if len(names) == 1:
         raise DataError(f"{where}: only one column, '{names[0]}'; name the separator of its columns with --separator")

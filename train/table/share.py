@@ -126,7 +126,12 @@ class Share:
         return self.error([]) if self.faults else DataError(f"{self.parts[0].path}: {found}")
 
     def _pass(self, as_text: Set[str]) -> tuple[dict[str, Summary], int, list[tuple[str, str]], list[tuple[str, str]]]:
-        """Read this process's parts once; return summaries, rows left out, (name, SHA-256), and faults of rows."""
+        """Read this process's parts once.
+
+        Returns
+        -------
+        the columns' summaries, the rows left out, (name, SHA-256) of each part, the faults of rows.
+        """
         mine = range(distributed.rank(), len(self.parts), distributed.ranks())
         digests: list[tuple[str, str]] = []
         hashing = threading.Thread(

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from openpyxl import Workbook
 
+from passfail.codecs.csv_rows import csv_line
 from tests.support.tables import ROWS, X, Y, read, text, with_x
 from train.arguments import parse, reading_of
 from train.errors import DataError
@@ -230,6 +231,26 @@ def test_the_reference_and_the_order_of_levels_are_chosen(tmp_path):
         read(tmp_path, text(), reference={"g": "west"})
     with pytest.raises(DataError, match="--order names other levels than the column has"):
         read(tmp_path, text(), order={"g": ("north", "south")})
+
+
+@pytest.mark.parametrize("name", ["a=b", "a,b", 'a b="c"'.replace('"', "'")])
+@pytest.mark.parametrize("levels", [("low", "mid=dle", "high"), ("a, b", ">=5", "<5"), ("x=1,y=2", "-", "z")], ids=str)
+def test_names_and_levels_with_signs_of_options_are_ordered(tmp_path, name, levels):
+    """A level that means missing is none."""
+    levels = tuple(level for level in levels if level != "-")
+    rows = [(f'"{levels[i % len(levels)]}"', x, y) for i, (x, _, y) in enumerate(ROWS)]
+    content = text(rows, "?,x,y").replace("?", f'"{name}"', 1)
+    (tmp_path / "t.csv").write_text(content)
+
+    def read_so(*words):
+        return read_table(tmp_path / "t.csv", reading_of(parse(["fit", *words]))).features[0].levels
+
+    with pytest.raises(DataError, match="--order names other levels") as caught:
+        read_so("--order", f"{name}=a,b")
+    assert read_so(*shlex.split(caught.value.options)) == tuple(sorted(levels))
+    assert read_so(f"--reference={name}={levels[1]}")[0] == levels[1]
+    ordered = csv_line([f"{name}={levels[0]}", *levels[1:]])
+    assert read_so("--order", ordered) == levels
 
 
 def test_names_in_options_take_commas_and_any_case(tmp_path):

@@ -1,6 +1,7 @@
 """Dates and times of a table: left out, or read as features, as times and as groups."""
 
 import datetime
+import json
 
 import numpy as np
 import pyarrow as pa
@@ -8,12 +9,15 @@ import pyarrow.parquet as pq
 import pytest
 from msgspec import structs
 
+from passfail.batches import numbers
 from passfail.codecs import codecs
+from passfail.columns import Columns
 from passfail.manifest import Column, Dates, Example, Parameters
 from tests.support.tables import ROWS, X, Y, manifest_of, read, text
 from train.errors import DataError
 from train.export.chain import word_faults
 from train.export.checkpoint import Raw
+from train.table.checks import warnings
 from train.table.raw import raw_rows
 from train.table.reading import Reading
 from train.table.table import read_rows, read_table
@@ -90,6 +94,11 @@ ORDERED = {
     "day.month.year": (lambda d: f"{d}.2.2024", "day-first"),
     "day/month/year": (lambda d: f"{d:02}/02/2024", "day-first"),
     "month/day/year": (lambda d: f"02/{d:02}/2024", "month-first"),
+    "day.month.year of two digits": (lambda d: f"{d}.2.24", "day-first"),
+    "month/day/year in the afternoon": (lambda d: f"2/{d}/2024 1:03:22 PM", "month-first"),
+    "year/month/day": (lambda d: f"2024/02/{d:02}", ""),
+    "yearmonthday": (lambda d: f"202402{d:02}", ""),
+    "yearmonthday as a float": (lambda d: f"202402{d:02}.0", ""),
     "day-month-year with a time": (lambda d: f"{d:02}-02-2024 10:30", "day-first"),
 }
 
@@ -114,7 +123,30 @@ def test_dates_in_one_order_are_found_and_read_alike_by_the_service(tmp_path, ca
     manifest = structs.replace(manifest_of(table), parameters=Parameters(0.0, columns), examples=(example,))
     assert list(word_faults(manifest, kept)) == []
     wrong = structs.replace(manifest, dates={"day": Dates(("day", "month"), "")})
-    assert "can't be read as CSV: " in "".join(word_faults(wrong, kept))
+    assert ("can't be read as CSV: " in "".join(word_faults(wrong, kept))) == bool(order)
+
+
+def test_dates_that_are_whole_numbers_are_warned_of_and_read_alike_by_the_service(tmp_path):
+    days = [20240200 + i % 28 + 1 for i in range(40)]
+    table = read(tmp_path, text([(d, x, y) for d, x, y in zip(days, X, Y, strict=True)], "day,x,y"))
+    (warning,) = warnings(table.features, table.x, True, None)
+    assert warning.endswith("20240131 and 20240201 are 70 apart; --date day=year,month makes numbers of dates")
+    pq.write_table(pa.table({"day": days, "x": X, "y": Y}), tmp_path / "t.parquet")
+    table = read_table(tmp_path / "t.parquet", Reading(dates={"day": ("day", "month")}))
+    manifest = manifest_of(table)
+    assert table.x[:28, :2].tolist() == [[day, 2] for day in range(1, 29)]
+    for day in (20240217, 20240217.0, "20240217"):
+        assert codecs(manifest, 9).json.read(json.dumps({"day": day, "x": 1}).encode()) == [17, 2, 1]
+    assert codecs(manifest, 9).csv.read(b"day.day,day.month,x\n17,2,1\n")[0].tolist() == [[17, 2, 1]]
+    first = next(iter(Columns(manifest, 9)))
+    for kind in (pa.int64(), pa.float64(), pa.string()):
+        assert numbers(first, pa.array(days).cast(kind))[0].tolist() == [day % 100 for day in days]
+
+
+def test_whole_numbers_that_are_no_dates_are_not_warned_of(tmp_path):
+    table = read(tmp_path, text([(20240232 + i % 9, x, y) for i, (x, _, y) in enumerate(ROWS)], "code,x,y"))
+
+    assert warnings(table.features, table.x, True, None) == ()
 
 
 def test_an_order_that_both_could_be_is_asked_for_and_one_that_is_neither_is_named(tmp_path):
