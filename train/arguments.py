@@ -207,8 +207,9 @@ def _of_column(
 
     def pair(text: str) -> tuple[str, Any]:
         if parse is _levels and text.startswith('"'):  # the quotes hold the name and the first level
-            cells = next(csv.reader([text]))
-            text = f"{cells[0].partition('=')[0]}={csv_line([cells[0].partition('=')[2], *cells[1:]])}"
+            both, *others = next(csv.reader([text]))
+            name, _, first = both.partition("=")
+            text = f"{name}={csv_line([first, *others])}"
         name, _, value = text.partition("=") if parse in (str, _levels) else text.rpartition("=")
         with suppress(ValueError):
             if name and (found := parse(value)):

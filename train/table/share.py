@@ -244,7 +244,7 @@ class Share:
             raise self.error([(self.reading.weights, Fault(None, found, "a target needs rows of both outcomes"))])
 
     def error(self, faults: Sequence[tuple[str, Fault]]) -> DataError:
-        """One DataError for all (column, Fault) and `self.faults`, with places and the options that allow them."""
+        """One DataError for all (column, Fault) and `self.faults`, with places and remedies."""
         shown = [f"{self._place(fault.place)} column '{name}': {fault}" for name, fault in faults[:MOST_FAULTS]]
         lines = [*shown, *(sentence for sentence, _ in self.faults)][:MOST_FAULTS]
         options = dict.fromkeys([*(fault.option for _, fault in faults), *(way for _, way in self.faults)])

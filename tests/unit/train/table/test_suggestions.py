@@ -74,7 +74,7 @@ WARNED = {
 
 @pytest.mark.parametrize("kind", REFUSED)
 def test_what_a_refusal_suggests_is_then_not_refused(tmp_path, kind):
-    """Each option of a single fault, too; if it brings another fault to light, there is a command."""
+    """Each option of a single fault, too; if it brings another to light, there is a command."""
     with pytest.raises(DataError) as refusal:
         read(tmp_path, REFUSED[kind])
     words = ["fit", "--data", str(tmp_path / "t.csv")]
