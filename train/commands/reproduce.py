@@ -1,16 +1,27 @@
 """The command reproduce: fit the table again, and compare it with a published version."""
 
+import hashlib
 import io
 import math
+import zipfile
 from argparse import Namespace
-from contextlib import redirect_stdout
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from collections.abc import Mapping
 
+import msgspec
+from msgspec.structs import replace
+
+from passfail.manifest import Manifest
 from train.arguments import fit_arguments, model_name
-from train.commands import fit
+from train.commands.fit import fitted_model
 from train.errors import ExportError
-from train.export import checkpoint, parity, reproduce
+from train.export import formats, parity
+from train.export.chain import Difference, differences
+from train.export.checkpoint import Description
+from train.export.javascript import FILENAME, to_javascript
+from train.export.publish import draft, pages
+from train.model.logistic import LogisticModel
+
+OTHER = ("digest", "version", "files")  # fields that a new export has anew
 
 
 def run(args: Namespace) -> None:
@@ -24,19 +35,52 @@ def run(args: Namespace) -> None:
     again = fit_arguments(manifest.arguments)
     again.data = again.data and args.data
     again.environ, again.rank, again.name = {}, 0, manifest.name
-    with TemporaryDirectory() as folder:
-        again.checkpoints = Path(folder)
-        with redirect_stdout(io.StringIO()):
-            fit.run(again)
-        description, model, _ = checkpoint.load(again.checkpoints, manifest.name)
-    found = reproduce.compare(manifest, files, description, model)
-    for part, differences in found.items():
-        print(f"{part}: {'the same' if not differences else f'{len(differences)} differ'}")
-        for one in differences[:10]:
+    description, model, _ = fitted_model(again, lambda *words: None)
+    found = compare(manifest, files, description, model)
+    for part, differing in found.items():
+        print(f"{part}: {f'{len(differing)} differ' if differing else 'the same'}")
+        for one in differing[:10]:
             print(f"  {one}")
-    numbers = [one.size for differences in found.values() for one in differences if not math.isnan(one.size)]
-    changed = [part for part, differences in found.items() if differences]
-    if changed:
+    numbers = [one.size for differing in found.values() for one in differing if not math.isnan(one.size)]
+    if changed := [part for part, differing in found.items() if differing]:
         largest = f"; the largest relative difference of a number is {max(numbers):.1e}" if numbers else ""
         raise ExportError(f"not reproduced: {', '.join(changed)}{largest}")
     print(f"reproduced: this table and this code give version {manifest.version} again, bit for bit")
+
+
+def compare(
+    manifest: Manifest, files: Mapping[str, bytes], description: Description, model: LogisticModel
+) -> dict[str, list[Difference]]:
+    """Compare a published export with a new fit.
+
+    Parameters
+    ----------
+    manifest, files : of the export.
+    description, model : of the new fit.
+
+    Returns
+    -------
+    {field of the manifest, or file: its differences}.
+    """
+    graphs = {name: make(model) for name, make in formats.makers().items()}
+    new = draft(description, model)
+    training = replace(new.training, data=manifest.training.data)  # the table may have another name
+    known = {name: file for name, file in manifest.files.items() if name in (*graphs, FILENAME)}
+    new = replace(new, training=training, created=manifest.created, certificate=manifest.certificate, files=known)
+    made = {**graphs, **pages(new, description.evaluation)}
+    if (module := to_javascript(new)) is not None:
+        made[FILENAME] = module
+    fields = [{**one.pop("training"), **one} for one in map(msgspec.to_builtins, (manifest, new))]
+    parts = {name: [one.get(name) for one in fields] for name in {**fields[0], **fields[1]} if name not in OTHER}
+    parts |= {name: [_digests(some.get(name, b"")) for some in (files, made)] for name in {**files, **made}}
+    return {name: list(differences(name, old, now)) for name, (old, now) in parts.items()}
+
+
+def _digests(data: bytes) -> dict[str, str]:
+    """The SHA-256 of each member of a model file, without torch's serial number, which varies."""
+    members = {"": data}
+    if data[:2] == b"PK":
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            members = {name: archive.read(name) for name in archive.namelist()}
+    varies = ("serialization_id", ".debug_pkl")
+    return {name: hashlib.sha256(part).hexdigest() for name, part in members.items() if not name.endswith(varies)}

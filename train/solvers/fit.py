@@ -17,6 +17,7 @@ from passfail.manifest import Feature
 from train import distributed
 from train.errors import FitError
 from train.model.logistic import LogisticModel
+from train.model.losses import LOSSES
 from train.model.terms import terms
 from train.solvers.collinearity import nearly_collinear
 from train.solvers.gradient_descent import OPTIMIZERS, descend, initialize
@@ -95,9 +96,11 @@ def fit(data: Data, options: Options, log: Log) -> Fit:
         notes = (*solution.notes, *_left_out(features, model, options))
     else:
         initialize(model, options.seed)
-        _, outcome, counts = table.block(model.columns, slice(None))
+        design, outcome, counts = table.block(model.design, slice(None))
         with one_thread() if len(y) <= BLOCK else nullcontext():
-            converged, notes, losses = descend(model, model.design(torch.from_numpy(x)), outcome, counts, options, log)
+            converged, note, losses = descend(model, design, outcome, counts, options, log)
+            proper = LOSSES[options.loss].proper
+            notes = (note,) if proper else (note, _calibrate(model, design, outcome, counts, options.loss))
     _check_range(*model.parameters())
     unscaled = () if converged or options.standardize or solution else _unscaled(features)
     return Fit(model, table, converged, (*notes, *unscaled, *_reweighted(table, options)), losses, solution)
@@ -151,6 +154,45 @@ class Blocks:
         """The factor of each row's outcome (m,)."""
         no, yes = torch.tensor(self.factors, dtype=torch.float64)
         return torch.where(y > 0, yes, no)
+
+
+def _calibrate(model: LogisticModel, design: Tensor, y: Tensor, weight: Tensor, loss: str) -> str:
+    """Calibrate the score of an improper loss to a logit, in the model's parameters.
+
+    Returns a note about it.
+    """
+    slope, intercept = platt(model.score(design).detach(), y, weight)
+    with torch.no_grad():
+        model.weight.mul_(slope)
+        model.bias.mul_(slope).add_(intercept)
+    return (
+        f"The loss {loss} gives a score s, not a probability. Platt scaling on the training rows turned it into the "
+        f"logit {slope:.6g} s + {intercept:.6g}. The weights include this."
+    )
+
+
+def platt(z: Tensor, y: Tensor, weight: Tensor) -> tuple[float, float]:
+    """Platt scaling: the (slope, intercept) so that sigmoid(slope * z + intercept) predicts y.
+
+    It is a fit to z with the targets (n1 + 1) / (n1 + 2) for the n1 rows with y = 1 and 1 / (n0 + 2) for the others.
+    These targets keep it finite if z separates the outcomes (Platt, Probabilistic Outputs for Support Vector Machines,
+    1999; Lin, Lin & Weng, Machine Learning 68, 2007). Each row counts as a positive and a negative one by its target.
+
+    Parameters
+    ----------
+    z, y, weight : float64 (n,); a weight counts as that many rows.
+    """
+    rows, positives = weight.sum(), weight @ y
+    target = torch.where(y == 1, (positives + 1) / (positives + 2), 1 / (rows - positives + 2))
+    low, high = z.aminmax()
+    if high - low <= 1e-12 * (1 + z.abs().max()):  # all rows have the same score: only the share of positives counts
+        return 1.0, (torch.logit(weight @ target / rows) - low).item()
+    score = Feature("score", "numeric", (), low.item(), high.item(), None)
+    outcome, counts = torch.ones_like(y), torch.cat([weight * target, weight * (1 - target)])
+    data = Data((score,), z.repeat(2)[:, None].numpy(), torch.cat([outcome, 0 * outcome]).numpy(), counts.numpy())
+    model = fit(data, Options(), lambda line: None).model
+    slope = (model.weight / model.scale).item()
+    return slope, model.bias.item() - slope * model.center.item()
 
 
 def class_factors(y: Floats, counts: Floats, class_weight: str) -> tuple[float, float]:

@@ -47,7 +47,7 @@ STILL = 10  # steps with a relative change of the loss below 1e-12, after which 
 
 def descend(
     model: LogisticModel, design: Tensor, y: Tensor, weight: Tensor, options: Options, log: Callable[[str], object]
-) -> tuple[bool, tuple[str, ...], tuple[float, ...]]:
+) -> tuple[bool, str, tuple[float, ...]]:
     """Run the lecture's training cycle over all rows at once: forward, backward, update.
 
     The penalty l2 / 2n * sum(weight^2) is added to the mean loss. The loss logged at an epoch is the one before that
@@ -64,7 +64,7 @@ def descend(
 
     Returns
     -------
-    (whether it converged, notes for the user, the mean loss before each step).
+    (whether it converged, a note for the user, the mean loss before each step).
 
     Raises
     ------
@@ -106,59 +106,7 @@ def descend(
             f"The model separates the two outcomes without error, so a steeper one always fits better: no finite best "
             f"fit exists. Stopped at epoch {epoch}, where the loss is almost flat. Use --l2 1 for a finite fit."
         )
-    notes = (note,) if loss_of.proper else (note, _calibrate(model, z, y, weight, options.loss))
-    return converged and not separated, notes, tuple(losses)
-
-
-def _calibrate(model: LogisticModel, z: Tensor, y: Tensor, weight: Tensor, loss: str) -> str:
-    """Calibrate the score of an improper loss to a logit, in the model's parameters.
-
-    Returns a note about it.
-    """
-    slope, intercept = platt(z, y, weight)
-    with torch.no_grad():
-        model.weight.mul_(slope)
-        model.bias.mul_(slope).add_(intercept)
-    return (
-        f"The loss {loss} gives a score s, not a probability. Platt scaling on the training rows turned it into the "
-        f"logit {slope:.6g} s + {intercept:.6g}. The weights include this."
-    )
-
-
-def platt(z: Tensor, y: Tensor, weight: Tensor, max_steps: int = 100) -> tuple[float, float]:
-    """Platt scaling: the (slope, intercept) so that sigmoid(slope * z + intercept) predicts y.
-
-    It is maximum likelihood by Newton's method, with the targets (n1 + 1) / (n1 + 2) for the n1 rows with y = 1 and
-    1 / (n0 + 2) for the others. These targets keep it finite if z separates the outcomes (Platt, Probabilistic Outputs
-    for Support Vector Machines, 1999; Lin, Lin & Weng, Machine Learning 68, 2007).
-
-    Parameters
-    ----------
-    z, y, weight : float64 (n,); a weight counts as that many rows.
-    """
-    rows, positives = weight.sum(), weight @ y
-    target = torch.where(y == 1, (positives + 1) / (positives + 2), 1 / (rows - positives + 2))
-    center = weight @ z / rows
-    scale = torch.sqrt(weight @ (z - center) ** 2 / rows)
-    if scale <= 1e-12 * (1 + center.abs()):  # all rows have the same score: only the share of positives counts
-        return 1.0, (torch.logit(weight @ target / rows) - center).item()
-    matrix = torch.stack([(z - center) / scale, torch.ones_like(z)], dim=1)
-    beta = torch.zeros(2, dtype=torch.float64)
-
-    def loss(beta: Tensor) -> Tensor:
-        return torch.nn.functional.binary_cross_entropy_with_logits(matrix @ beta, target, weight)
-
-    for _ in range(max_steps):
-        p = torch.sigmoid(matrix @ beta)
-        curvature = matrix.T @ (matrix * (weight * p * (1 - p))[:, None])
-        step = torch.linalg.solve(curvature, matrix.T @ (weight * (p - target)))
-        while loss(beta - step) > loss(beta) and step.abs().max() > 1e-9:
-            step = step / 2
-        beta = beta - step
-        if step.abs().max() <= 1e-9:
-            break
-    slope = beta[0] / scale
-    return slope.item(), (beta[1] - slope * center).item()
+    return converged and not separated, note, tuple(losses)
 
 
 def initialize(model: LogisticModel, seed: int) -> None:
