@@ -169,7 +169,10 @@ class Column:
             return _finite(float(text))
         found = written(text, decimal)
         if found is None or found.unit not in ("", self.unit) or not self.thousands.issuperset(found.thousands):
-            raise InvalidValue("expected a number")
+            other = written(text, "," if decimal == "." else ".")
+            marked = other and (found is None or found.number != other.number)  # a number with the other mark
+            mark = f" with a decimal {'point' if decimal == '.' else 'comma'}" if marked else ""
+            raise InvalidValue(f"expected a number{mark}")
         return _finite(float(found.number))
 
     def levels(self, values: Sequence[str | float | None], place: str) -> Floats:

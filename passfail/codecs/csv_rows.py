@@ -225,7 +225,7 @@ class CsvRows:
                     row += [""] * (len(header) - len(row))
                 self._columns.check_rows(len(lines) + 1)
                 place = f"line {reader.line_num + layout.skipped}"
-                numbers, found = self._row(place, row, len(header), order, layout.decimal)
+                numbers, found = self.row(place, row, len(header), order, layout.decimal)
                 if not found:
                     values.extend(numbers)
                 elif faults is None:
@@ -272,8 +272,8 @@ class CsvRows:
                 raise MalformedBody(f"line {number} has more than {most} cells; the model has {len(self._columns)}")
             yield line
 
-    def _row(
-        self, place: str, cells: Sequence[str], width: int, order: Sequence[int], decimal: str
+    def row(
+        self, place: str, cells: Sequence[str], width: int, order: Sequence[int], decimal: str = "."
     ) -> tuple[list[float], list[Problem]]:
         """The valid numbers of one line, in feature order, and its problems.
 

@@ -12,6 +12,8 @@ from passfail.columns import Columns
 from passfail.manifest import Dialect
 
 UTF8 = "utf-8"
+# A quoted cell that begins as a number with a decimal comma does; between commas no other cell can have one.
+DECIMAL_COMMA = re.compile(r'"[^\w",]*[\d.]*,\d')
 LINE_END = re.compile(r"\s*[\r\n]\s*")
 PIECE = 2**20  # bytes searched at a time: other threads run between two pieces
 LONGEST_HEAD = 2**20  # characters that are searched for the header
@@ -54,9 +56,11 @@ def layout_of(columns: Columns, head: str, separator: str | None = None, decimal
     if separator is None and (known.separator, known.decimal, known.skipped, known.header) == (",", ".", 0, True):
         return Layout(",", decimal or ".")
     lines = list(islice(io.StringIO(head, newline=""), known.skipped + 1))
-    comma = Layout(",", known.decimal if known.separator == "," else ".")
     marks = separator or known.separator
-    ways = [comma] * (separator in (None, ",")) + [Layout(marks, known.decimal, n) for n in (0, known.skipped)]
+    point = marks == "," and not known.thousands and not DECIMAL_COMMA.search(head)  # with thousands 1.234 may be 1234
+    own = "." if point else known.decimal
+    comma = Layout(",", own if marks == "," else ".")
+    ways = [comma] * (separator in (None, ",")) + [Layout(marks, own, n) for n in (0, known.skipped)]
 
     def named(way: Layout) -> int:
         cells = columns.expanded(_cells(lines[way.skipped :], way.separator))

@@ -12,14 +12,13 @@ import numpy as np
 from flask import Blueprint, Response, abort, current_app, render_template, request, send_from_directory
 
 from passfail.arrays import Floats
-from passfail.columns import Value, instance
+from passfail.columns import Value, instance, invalid
 from passfail.errors import IntegrityError, RequestError
 from passfail.explain import Evidence, LevelFlip, ValueFlip, evidence, explain
 from passfail.manifest import Feature, Manifest
 from passfail.model import Model
 from passfail.repository import read_file
 from serve.protocols import openapi
-from serve.protocols.table_formats import csv_text
 from serve.registry import Served, Service
 from serve.telemetry.recorder import Recorder
 from serve.web.code import JSON, requests
@@ -109,12 +108,13 @@ def index() -> Response:
     """The whole page; a query fills in the form, and its answer counts as traffic."""
     service = _service()
     recorder: Recorder = current_app.extensions["recorder"]
-    manifest = service.served.model.manifest
+    manifest, columns = service.served.model.manifest, service.served.codecs.columns
     pairs = list(request.args.items(multi=True))
     return _answered(
         "index.html",
         pairs or list(_middle(manifest).items()),
         traffic=bool(pairs),
+        columns=list(dict.fromkeys(column.source or column.name for column in columns)),
         drift=recorder.drift.report(manifest),
         report="report.html" in manifest.files,
         module=MODULE in manifest.files,
@@ -205,11 +205,14 @@ def _answered(template: str, pairs: list[tuple[str, str]], traffic: bool, **more
 
 
 def _shown(served: Served, pairs: list[tuple[str, str]], traffic: bool) -> Shown:
-    """Answer a form's (name, text) pairs, read as a CSV of one row. Raises RequestError."""
-    model, manifest = served.model, served.model.manifest
-    names = [name for name, _ in pairs]
-    served.codecs.columns.check_names(names, "line 1", "the form's fields are not the model's features")
-    x, _ = served.codecs.csv.read(csv_text([names, [value for _, value in pairs]]).encode())
+    """Answer a form's (name, text) pairs, read as a row of CSV. Raises RequestError."""
+    model, manifest, columns = served.model, served.model.manifest, served.codecs.columns
+    names, cells = [name for name, _ in pairs], [text for _, text in pairs]
+    columns.check_names(names, "line 1", "the form's fields are not the model's features")
+    numbers, problems = served.codecs.csv.row("line 2", cells, len(cells), columns.order(names))
+    if fault := invalid(problems):
+        raise fault
+    x = columns.matrix([numbers])
     logit, probability = served.predict(x, traffic=traffic)
     positive = bool(model.verdict(logit)[0])
     why = explain(model, x, logit)[0]

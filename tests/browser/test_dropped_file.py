@@ -2,12 +2,13 @@
 
 import csv
 import io
+import json
 import math
 
 import pytest
 
 from tests.support import DATA
-from tests.support.webpage import ask, choose, column, downloaded, fetched, saved
+from tests.support.webpage import answered, ask, choose, column, downloaded, fetched, saved
 
 
 def test_a_table_is_answered_and_downloaded(page, address, tmp_path):
@@ -107,6 +108,8 @@ LATIN = "Näme;gre;gpa;rank\nJosé;500;3,5;1\n"
         (LATIN.replace(",", ".").replace(";", "\t").encode(), ""),
         (LATIN.replace(";", "\t").encode("utf-16"), "utf-16le"),
         (b"sep=;\r\n" + LATIN.encode(), ""),
+        (b"Applicants\n\n" + LATIN.encode(), ""),
+        (LATIN.replace("3,5", '"3,5"').replace(";", ",").encode(), ""),
     ],
     ids=[
         "Latin-1",
@@ -115,6 +118,8 @@ LATIN = "Näme;gre;gpa;rank\nJosé;500;3,5;1\n"
         "tabs",
         "Excel's Unicode text",
         "Excel's separator line",
+        "a title",
+        "quoted decimal commas",
     ],
 )
 def test_a_file_is_read_as_spreadsheets_write_it(page, address, tmp_path, data, name):
@@ -124,6 +129,57 @@ def test_a_file_is_read_as_spreadsheets_write_it(page, address, tmp_path, data, 
     assert found["Näme"] == "José"
     assert float(found["probability"]) == ask(address, {"gre": 500, "gpa": 3.5, "rank": "1"})["probability"]
     assert (f"Read as {name}." in page.locator("#told").text_content()) == bool(name)
+
+
+def test_commas_are_decimal_marks_in_numbers_alone(page, address, tmp_path):
+    """A file with a point for decimals has commas between thousands; its texts stay as they are."""
+    choose(page, 'note;gre;gpa;rank\n"1,5";500;3,25;1\n')
+    [found] = downloaded(page, tmp_path)
+    assert (found["note"], found["gpa"]) == ("1,5", "3,25")
+    assert float(found["probability"]) == ask(address, {"gre": 500, "gpa": 3.25, "rank": "1"})["probability"]
+
+    choose(page, "gre;gpa;rank\n1,500;3.25;1\n")
+    assert "expected a number with a decimal point" in page.locator("#rows td.wrong").text_content()
+
+
+@pytest.mark.parametrize(
+    ("changed", "features", "data", "sent"),
+    [
+        ({"dates": {"gpa": {"parts": ["year"]}}}, "gre,gpa.year,rank", "gre,gpa,rank\n500,2024-05-31,1\n", ""),
+        ({"dialect": {"header": False}}, "column1,column2,column3", "500,3,1\n", "column1,column2,column3\n500,3,1\n"),
+        ({"dialect": {"extra": "first"}}, "gre,gpa,rank", "gre,gpa,rank\nA,500,3,1\n", "gre,gpa,rank\n500,3,1\n"),
+        ({"dialect": {"decimal": ","}}, "gre,gpa,rank", "gre,gpa,rank\n500,3.5,1\n", 'gre,gpa,rank\n500,"3,5",1\n'),
+    ],
+    ids=["a column of dates", "no header", "row names", "decimal commas between commas"],
+)
+def test_a_file_is_read_as_the_training_table_was(page, address, changed, features, data, sent):
+    """What the page sends for a model whose manifest says how its table was written."""
+    manifest = json.loads(fetched(address, "/model")) | changed
+    for feature, name in zip(manifest["features"], features.split(","), strict=True):
+        feature["name"] = name
+    page.route("**/model", lambda route: route.fulfill(json=manifest))
+    page.reload()
+    answered(page)
+
+    with page.expect_request(lambda request: "errors=row" in request.url) as request:
+        page.set_input_files("#file", [{"name": "mine.csv", "mimeType": "", "buffer": data.encode()}])
+    assert request.value.post_data == (sent or data)
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ("", "The file is empty."),
+        ("a,b\n1,2\n", "None of the first 2 lines names a column of the model: gre, gpa, rank."),
+        ("a,b\n" * 30, "None of the first 20 lines names a column of the model: gre, gpa, rank."),
+        ("gre,rank,rank\n1,2,3\n", "line 1: column gpa is missing, column rank is duplicated."),
+    ],
+    ids=["empty", "another table", "a long table", "another header"],
+)
+def test_a_file_without_the_models_columns_is_refused(page, data, said):
+    page.set_input_files("#file", [{"name": "mine.csv", "mimeType": "", "buffer": data.encode()}])
+
+    page.locator("#told").get_by_text(said).wait_for()
 
 
 @pytest.mark.parametrize(

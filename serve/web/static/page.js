@@ -178,7 +178,7 @@ function mark() {
     if (wrong) field.setAttribute("aria-invalid", "true");
     else field.removeAttribute("aria-invalid");
     if (wrong && group) group.open = true;
-    get(`${field.id}-whole`)?.replaceChildren(field.value); // a phone's select cuts a long level
+    get(`${field.id}-whole`)?.replaceChildren(field.value.length > 30 ? field.value : ""); // a phone's select cuts it
   }
 }
 

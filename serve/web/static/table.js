@@ -5,6 +5,10 @@ import { counted, element, histogram, percent } from "./draw.js";
 const SHOWN = 100; // rows in the page
 const KEPT = 20_000; // rows that can be sorted and filtered
 const SEPARATORS = [",", ";", "\t", "|"];
+const ABOVE = 20; // lines among which the first that names a column of the model is the header
+// A number only with this decimal mark: 3,1 and 1.234,5 but not 1,234 with a comma.
+const only = (mark, other) => new RegExp(`^(?!\\D*\\d{1,3}(${mark}\\d{3})+\\D*$)\\D*[\\d${other}]*${mark}\\d+\\D*$`);
+const COMMA = only(",", "."), POINT = only("\\.", ",");
 // The first bytes of files that training reads and the page does not.
 const NO_TEXT = { "80,75,3,4": "an Excel file or another archive", "208,207,17,224": "an old Excel file", "80,65,82,49": "a Parquet file", "31,139": "a compressed file" };
 const get = (id) => document.getElementById(id);
@@ -118,17 +122,30 @@ async function encodingOf(file) {
   }
 }
 
-// The one that finds most of the features in the first line; Excel's own first line, sep=;, is none.
-function separatorOf(text, names) {
-  const cells = (mark) => text.replace(/^sep=.\r?\n/i, "").split(/\r|\n/, 1)[0].split(mark).map((cell) => cell.trim().replace(/^"(.*)"$/, "$1"));
-  const found = SEPARATORS.map((mark) => names.filter((name) => cells(mark).includes(name)).length);
+// The one that finds most of the model's columns in the first lines.
+function separatorOf(text, known) {
+  const lines = text.split(/\r\n|\r|\n/, ABOVE);
+  const found = SEPARATORS.map((mark) => {
+    const cells = new Set(lines.flatMap((one) => one.split(mark)).map((cell) => cell.trim().replace(/^"(.*)"$/, "$1")));
+    return known.filter((name) => cells.has(name)).length;
+  });
   return SEPARATORS[found.indexOf(Math.max(...found))];
+}
+
+// What a number's text becomes for the service, whose CSV with commas has the decimal mark that the training table had there.
+function spelling(cells, separator, { separator: trained = ",", decimal = "." } = {}) {
+  const same = separator !== "," && separator === trained && decimal === ",";
+  const commas = (same || cells.some((cell) => COMMA.test(cell))) && !cells.some((cell) => POINT.test(cell));
+  const pointed = (cell) => (commas ? cell.replace(/[\d.]+(,\d+)?|,\d+/, (number) => number.replaceAll(".", "").replace(",", ".")) : cell);
+  return trained === "," && decimal === "," ? (cell) => pointed(cell).replace(".", ",") : pointed;
 }
 
 async function answerTable(manifest, file, signal) {
   const names = manifest.features.map((feature) => feature.name);
+  const sources = new Map(Object.entries(manifest.dates ?? {}).flatMap(([name, { parts }]) => parts.map((part) => [`${name}.${part}`, name])));
+  const known = [...names, ...new Set(sources.values())];
   const limits = { rows: Number(document.body.dataset.rows), bytes: Number(document.body.dataset.bytes) / 4 };
-  const table = { names, manifest, header: null, added: null, kept: [], parts: [], answered: 0, positive: 0, wrong: 0, bins: Array(20).fill(0), truth: null };
+  const table = { known, sources, manifest, above: 0, header: null, columns: null, added: null, kept: [], parts: [], answered: 0, positive: 0, wrong: 0, bins: Array(20).fill(0), truth: null };
   begin();
   const encoding = await encodingOf(file), decoder = new TextDecoder(encoding);
   let records, separator, slice = [], size = 0, read = 0;
@@ -140,13 +157,10 @@ async function answerTable(manifest, file, signal) {
     get("told").textContent = `${counted(table.answered)} answered`;
   };
   const accept = async (text, last) => {
-    separator ??= separatorOf(text, names);
+    separator ??= table.separator = separatorOf(text, known);
     records ??= new Records(separator);
     for (const record of records.take(text, last)) {
-      if (!table.header && /^sep=$/i.test(record.cells[0])) continue;
-      if (!table.header) readHeader(table, record.cells);
-      else {
-        if (separator !== ",") record.cells = record.cells.map((cell) => (/^\s*[+-]?\d+,\d+\s*$/.test(cell) ? cell.replace(",", ".") : cell));
+      if (table.header || !readHeader(table, record)) {
         slice.push(record);
         size += record.cells.reduce((sum, cell) => sum + cell.length + 3, 0);
         if (slice.length >= limits.rows || size >= limits.bytes) await send();
@@ -158,27 +172,46 @@ async function answerTable(manifest, file, signal) {
     await accept(decoder.decode(piece, { stream: true }), false);
   }
   await accept(decoder.decode(), true);
-  if (!table.header) throw new Error("The file is empty. Its first line must name the columns.");
+  if (!table.header) throw new Error(table.missed ?? "The file is empty. Its header must name the columns.");
   await send();
   end(table, file.name, encoding);
 }
 
-function readHeader(table, cells) {
-  const { names, manifest: { target } } = table;
-  table.header = cells.map((cell) => cell.trim());
-  const missing = names.filter((name) => !table.header.includes(name));
-  const twice = names.filter((name) => table.header.indexOf(name) !== table.header.lastIndexOf(name));
-  const wrong = [...missing.map((name) => `column ${name} is missing`), ...twice.map((name) => `column ${name} is duplicated`)];
-  if (wrong.length) throw new Error(`line 1: ${wrong.join(", ")}. The model needs the columns ${names.join(", ")}.`);
-  table.order = names.map((name) => table.header.indexOf(name));
-  if (!names.includes(target.name) && table.header.includes(target.name)) table.truth = { at: table.header.indexOf(target.name), matrix: [[0, 0], [0, 0]], loss: 0, rows: 0 };
+// Whether a record is the header: the first of a file's records that names a column of the model.
+function readHeader(table, { line: at, cells }) {
+  const { known, sources, manifest: { features, dialect } } = table, none = dialect?.header === false;
+  const header = cells.map((cell) => cell.trim()), named = header.some((cell) => known.includes(cell));
+  table.missed = `None of the first ${(table.above += 1)} lines names a column of the model: ${known.join(", ")}.`;
+  if (!named && !none && table.above < ABOVE) return true;
+  if (!named && !none) throw new Error(table.missed);
+  table.header = named ? header : cells.map((_, index) => `column${index + 1}`);
+  const place = (name) => (table.header.includes(sources.get(name)) ? sources.get(name) : name);
+  table.places = new Map(features.map(({ name }) => [name, place(name)])); // a part of a date is read from the date
+  table.names = [...new Set(table.places.values())];
+  const times = (name) => table.header.filter((column) => column === name).length;
+  const wrong = table.names.filter((name) => times(name) !== 1).map((name) => `column ${name} is ${times(name) ? "duplicated" : "missing"}`);
+  if (wrong.length) throw new Error(`line ${at}: ${wrong.join(", ")}.`);
+  return named;
+}
+
+// With the first rows comes what they have beside the header: a column more, as in training, and a decimal mark.
+function prepare(table, rows) {
+  const { names, manifest: { features, target, dialect } } = table, extra = dialect?.extra;
+  if (extra && rows[0].cells.length === table.header.length + 1) table.header = extra === "first" ? ["", ...table.header] : [...table.header, ""];
+  const { header } = table, numeric = new Set(features.filter(({ kind }) => kind === "numeric").map(({ name }) => name));
+  table.columns = names.map((name) => ({ at: header.indexOf(name), numeric: numeric.has(name) }));
+  const numbers = table.columns.filter(({ numeric }) => numeric).flatMap(({ at }) => rows.map(({ cells }) => cells[at] ?? ""));
+  table.spelled = spelling(numbers, table.separator, dialect);
+  const at = names.includes(target.name) ? -1 : header.indexOf(target.name);
+  if (at >= 0) table.truth = { at, matrix: [[0, 0], [0, 0]], loss: 0, rows: 0 };
 }
 
 // Only the features' cells are sent; the download copies the others.
 async function answerSlice(table, slice, signal) {
-  const { names, header, order } = table;
+  if (!table.columns) prepare(table, slice);
+  const { names, header, columns, spelled } = table;
   const whole = slice.filter(({ cells }) => cells.length === header.length);
-  const body = line(names) + whole.map(({ cells }) => line(order.map((column) => cells[column]))).join("");
+  const body = line(names) + whole.map(({ cells }) => line(columns.map(({ at, numeric }) => (numeric ? spelled(cells[at]) : cells[at])))).join("");
   const options = { method: "POST", headers: { "Content-Type": "text/csv" }, body, signal };
   const response = await fetch("predict?watch=false&errors=row", options);
   if (!response.ok) throw new Error((await response.json()).detail);
@@ -284,12 +317,12 @@ function answered(cells, label) {
 }
 
 // A row with each fault at its cell, or at the line's number if the whole row is at fault.
-function faulty({ line: at, cells, error }, { header, names }, width) {
+function faulty({ line: at, cells, error }, { header, places }, width) {
   const faults = new Map();
   let name;
   for (const part of error.split("; ")) {
-    const found = names.find((one) => part.startsWith(`${one}: `));
-    if (found) faults.set((name = found), [part.slice(found.length + 2)]);
+    const found = [...places].find(([feature]) => part.startsWith(`${feature}: `));
+    if (found) faults.set((name = found[1]), [part.slice(found[0].length + 2)]);
     else faults.set(name, [[...(faults.get(name) ?? []), part].join("; ")]);
   }
   const mark = (name, text, tag) => {

@@ -13,6 +13,8 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 
+from passfail.codecs import codecs
+from passfail.manifest import Dialect
 from serve.server.flask_app import create_app
 from serve.settings import Config
 
@@ -168,6 +170,20 @@ def test_the_address_in_the_code_is_the_proxys(page, path, said, scheme):
     shown = page.get(path, headers=headers).text
 
     assert f"{scheme}://models.example.org/predict" in shown
+
+
+def test_the_form_takes_points_of_a_model_whose_table_had_decimal_commas(models, monkeypatch):
+    """The page's own first row is written with points, and so is the documentation's example in CSV."""
+    app = create_app(Config(models=models, model_name="admissions"))
+    served = app.service.served
+    manifest = msgspec.structs.replace(served.model.manifest, dialect=Dialect(decimal=","))
+    monkeypatch.setattr(app.service, "served", replace(served, codecs=codecs(manifest, 100)))
+    page = app.test_client()
+
+    assert page.get("/?gre=220&gpa=3.125&rank=1").status_code == 200
+    assert "expected a number with a decimal point" in page.get("/?gre=220&gpa=3,1&rank=1").text
+    assert page.post("/predict", data="gre,gpa,rank\n220,3.125,1\n", content_type="text/csv").status_code == 200
+    assert page.post("/predict", data='gre,gpa,rank\n220,"3,1",1\n', content_type="text/csv").status_code == 200
 
 
 def test_names_and_levels_are_text_not_html(models, monkeypatch):
