@@ -132,7 +132,7 @@ def test_a_file_is_read_as_spreadsheets_write_it(page, address, tmp_path, data, 
 
 
 def test_commas_are_decimal_marks_in_numbers_alone(page, address, tmp_path):
-    """A file with a point for decimals has commas between thousands; its texts stay as they are."""
+    """A file with decimal points has commas between thousands; texts stay as they are."""
     choose(page, 'note;gre;gpa;rank\n"1,5";500;3,25;1\n')
     [found] = downloaded(page, tmp_path)
     assert (found["note"], found["gpa"]) == ("1,5", "3,25")
@@ -153,7 +153,7 @@ def test_commas_are_decimal_marks_in_numbers_alone(page, address, tmp_path):
     ids=["a column of dates", "no header", "row names", "decimal commas between commas"],
 )
 def test_a_file_is_read_as_the_training_table_was(page, address, changed, features, data, sent):
-    """What the page sends for a model whose manifest says how its table was written."""
+    """The manifest says how the table was written; the page sends its rows so."""
     manifest = json.loads(fetched(address, "/model")) | changed
     for feature, name in zip(manifest["features"], features.split(","), strict=True):
         feature["name"] = name

@@ -173,7 +173,7 @@ def test_the_address_in_the_code_is_the_proxys(page, path, said, scheme):
 
 
 def test_the_form_takes_points_of_a_model_whose_table_had_decimal_commas(models, monkeypatch):
-    """The page's own first row is written with points, and so is the documentation's example in CSV."""
+    """The page and the documentation write their own rows with points."""
     app = create_app(Config(models=models, model_name="admissions"))
     served = app.service.served
     manifest = msgspec.structs.replace(served.model.manifest, dialect=Dialect(decimal=","))
