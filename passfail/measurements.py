@@ -169,8 +169,7 @@ class Coefficient(Struct, frozen=True):
     p : two-sided.
     lower, upper : the bounds of the 95 % interval; None for an open end.
     odds_ratio : exp(estimate), for the logit link.
-    note : the reason of a missing estimate: "+infinite", "-infinite" or "perhaps infinite" (separated), "not unique"
-        (collinear).
+    note : the reason of a missing estimate: "+infinite" or "-infinite" (separated), "not unique" (collinear).
     tests : {"wald", "likelihood ratio" or "score": p}, for the tests that were computed.
     """
 
@@ -194,8 +193,8 @@ class Statistics(Struct, frozen=True):
     Attributes
     ----------
     references : the reference level of each categorical feature.
-    separation : whether columns separate the outcomes of all rows ("complete") or of some ("quasi"); "unknown" if the
-        test would take too long.
+    separation : whether columns separate the outcomes of all rows ("complete") or of some ("quasi"); earlier
+        releases also wrote "unknown".
     separating : the columns that separate them.
     collinear : a sentence for each column that others determine.
     standard_errors : from Fisher's information, from the sandwich estimator, or from that over groups of rows.

@@ -42,10 +42,10 @@ def statistics(
 
     Returns
     -------
-    None if the solver neither converged nor found separation.
+    None if the solver did not converge, and separation is not proved.
     """
     solution, model, rows = fitted.solution, fitted.model, fitted.rows
-    if solution is None or not (solution.converged or solution.separated):
+    if solution is None or not (solution.converged or solution.doubtful):
         return None
     names, (beta, to_raw) = terms(features, options.intercept), raw_units(parameters(model), options.intercept)
     end = total(options.link, rows.matrices, beta)
@@ -54,8 +54,10 @@ def statistics(
     root, clusters = _covariance_root(options, rows, end, cluster, count)
     relations, flat = ({}, []) if options.penalty else collinear(solution.start.information)
     kept = [index for index in range(len(names)) if index not in relations]
-    found = model_separation(rows, kept, solution.recession) if solution.separated else None
-    notes = _infinite(to_raw, found) if solution.separated else [""] * len(names)
+    found = model_separation(rows, kept, solution.recession) if solution.doubtful else None
+    if solution.doubtful and (found is None or found.kind == "none"):
+        return None
+    notes = _infinite(to_raw, found) if found else [""] * len(names)
     for direction in flat:
         notes = ["not unique" if moves else note for moves, note in zip(_moves(to_raw, direction), notes, strict=True)]
     profiled = options.profile and (bool(options.intervals) or end.rows * len(names) ** 3 < PROFILED)
@@ -68,13 +70,13 @@ def statistics(
         **_goodness(end, options, len(kept), count),
         degrees_of_freedom=max(round(count) - len(kept), 0),
         null_degrees_of_freedom=max(round(count) - int(options.intercept), 0),
-        separation=(found.kind if found else "unknown") if solution.separated else "none",
+        separation=found.kind if found else "none",
         separating=tuple(names[index] for index in (found.causes if found else []) if index >= int(options.intercept)),
         collinear=relations_in_words(relations, names),
         standard_errors="cluster" if clusters else "sandwich" if options.reweighted else "information",
         clusters=clusters,
         intervals="profile" if profiled else "wald",
-        factor=() if options.penalty or relations or solution.separated else _factor(root @ root.T),
+        factor=() if options.penalty or relations or found else _factor(root @ root.T),
     )
 
 
@@ -255,7 +257,7 @@ def fit_warnings(stopped: str, found: Statistics | None, link: str) -> Iterator[
     if found is None:
         return
     if found.separation != "none":
-        rows = {"complete": "all rows", "quasi": "some of the rows"}.get(found.separation, "rows")
+        rows = "all rows" if found.separation == "complete" else "some of the rows"
         shown, more = found.separating[:SHOWN], len(found.separating) - SHOWN
         unnamed = "columns (a fit to fewer rows, in one process, names them)"
         columns = ", ".join([*shown, *([f"{more} more"] if more > 0 else [])]) or unnamed
@@ -266,10 +268,8 @@ def fit_warnings(stopped: str, found: Statistics | None, link: str) -> Iterator[
         yield f"collinear: {relation}; the coefficients of these columns are not unique; leave one out with --drop"
 
 
-def _infinite(to_raw: torch.Tensor, found: Separation | None) -> list[str]:
-    """Each coefficient's note for separated outcomes: infinite, perhaps infinite, or none."""
-    if found is None:
-        return ["perhaps infinite"] * len(to_raw)
+def _infinite(to_raw: torch.Tensor, found: Separation) -> list[str]:
+    """Each coefficient's note for separated outcomes: infinite, or none."""
     sizes = (to_raw @ found.direction).tolist()
     infinite = _moves(to_raw, found.direction) if found.kind == "quasi" else [True] * len(sizes)
     signs = [f"{'+' if size > 0 else '-'}infinite" for size in sizes]

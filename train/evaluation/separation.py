@@ -29,12 +29,12 @@ class Separation:
 
     Attributes
     ----------
-    kind : "complete" (all rows) or "quasi" (some rows).
+    kind : "complete" (all rows), "quasi" (some rows), or "none" if that is proved.
     causes : the indices of the columns that cause it.
     direction : float64 (P,), the direction in which beta grows without end.
     """
 
-    kind: Literal["complete", "quasi"]
+    kind: Literal["none", "complete", "quasi"]
     causes: list[int]
     direction: torch.Tensor
 
@@ -48,7 +48,7 @@ def separation(matrix: Floats, y: Floats, complete: bool = False) -> Separation 
 
     Returns
     -------
-    None if no columns separate them, or if the search takes too long.
+    None if the search takes too long.
     """
     scale = np.abs(matrix).max(0)
     scale[scale == 0] = 1.0
@@ -56,8 +56,10 @@ def separation(matrix: Floats, y: Floats, complete: bool = False) -> Separation 
     rows, size = program.rows, matrix.shape[1]
     # The direction maximises the rows' distances on their own side within a box, with no row on the other side.
     direction = program.solve(-rows.sum(0), np.zeros(len(rows)), (-1, 1))
-    if direction is None or (margin := rows @ direction).max() <= 1e-7:
+    if direction is None:
         return None
+    if (margin := rows @ direction).max() <= 1e-7:
+        return Separation("none", [], torch.from_numpy(direction))
     # The causes are the columns of the shortest beta that keeps every row (complete), or every row that can be (quasi),
     # at least 1 from the boundary. A column is removed if the others suffice.
     length = np.ones(2 * size)  # beta's positive and negative parts, separately
@@ -121,7 +123,8 @@ def model_separation(rows: Blocks, kept: list[int], proof: Recession | None) -> 
 
     Returns
     -------
-    The fewest such columns, or the proof's if there are too many cells; None if they are not known.
+    The fewest such columns, or the proof's if there are too many cells; the kind "none" if no columns separate the
+    outcomes. None if neither is proved.
     """
     size, complete, moved = len(rows.model.beta), proof is not None and proof.kind == "complete", kept
     if proof is not None:
@@ -130,7 +133,8 @@ def model_separation(rows: Blocks, kept: list[int], proof: Recession | None) -> 
     used = kept if len(kept) <= NAMED_COLUMNS else sorted({*kept}.intersection(moved))
     if distributed.ranks() == 1 and len(used) <= NAMED_COLUMNS and len(rows.y) * size <= NAMED_CELLS:
         matrix, y, weight = rows.block(rows.model.matrix, slice(None))
-        if found := separation(matrix[weight > 0][:, used].numpy(), y[weight > 0].numpy(), complete):
+        found = separation(matrix[weight > 0][:, used].numpy(), y[weight > 0].numpy(), complete)
+        if found and not (proof and found.kind == "none"):
             direction = torch.zeros(size, dtype=torch.float64)
             direction[used] = found.direction
             return Separation(found.kind, [used[index] for index in found.causes], direction)

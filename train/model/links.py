@@ -157,7 +157,8 @@ def _cauchit_terms(z: Tensor, y: Tensor) -> Terms:
     tail, rest = (torch.where(k < -1, torch.atan(-1 / k.clamp(max=-1)) / PI, 0.5 + torch.atan(k) / PI) for k in (m, -m))
     falls = density / tail
     # The loss is not convex: far on the wrong side its second derivative is negative.
-    return -torch.log(tail), -sign * falls, falls * (falls + 2 * m / (1 + m * m)), falls * density / rest
+    loss = torch.where(m > 0, -torch.log1p(-rest), -torch.log(tail))
+    return loss, -sign * falls, falls * (falls + 2 * m / (1 + m * m)), falls * density / rest
 
 
 def _within(z: Tensor, least: float | Tensor, most: float | Tensor) -> Tensor:

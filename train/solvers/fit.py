@@ -225,9 +225,9 @@ def _newton(features: Sequence[Feature], model: LogisticModel, table: Blocks, op
     """Run newton from a good start; if it fails, add notes about the cause."""
     _start(model, table, options, log)
     solution = NewtonSolver(model, table.matrices, options, log).solve()
-    if solution.separated and (note := _unresolved(features, table.x)):
-        return replace(solution, separated=False, notes=(note,))
-    if not (solution.converged or solution.separated):
+    if not solution.converged and (note := _unresolved(features, table.x)):
+        return replace(solution, doubtful=False, notes=(note,))
+    if not (solution.converged or solution.recession):
         alike = nearly_collinear(features, options.intercept, solution.start.information)
         return replace(solution, notes=solution.notes + alike)
     return solution

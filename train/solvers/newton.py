@@ -1,5 +1,6 @@
 """The default solver: Newton's method, for every link."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -21,6 +22,7 @@ ROUNDING = 8 * torch.finfo(torch.float64).eps
 NEAR = 0.1
 SAME = 1e-6
 STILL = 1e-14
+LONGEST = {"cauchit": 0.7}  # of a step: cauchit's loss is not convex, so far away no quadratic resembles it
 # Steps after which separation is tested; a fit that exists rarely takes more steps than the first.
 TESTED = (8, 12, 16, 24, 32, 48, 64)
 MORE_STEPS = 12  # at most, once separation is proved
@@ -35,15 +37,15 @@ class Solution:
     ----------
     converged : whether the gradient is at rounding level.
     notes : the reasons if it is not.
-    separated : whether no finite optimum exists.
-    recession : the proof of separation, if there is one.
+    doubtful : whether columns may separate the outcomes, so that no finite optimum exists.
+    recession : the proof that they do, if there is one.
     start : the Sums at the first parameters, without penalties.
     losses : the mean log loss before each step.
     """
 
     converged: bool
     notes: tuple[str, ...]
-    separated: bool
+    doubtful: bool
     recession: Recession | None
     start: Sums
     losses: tuple[float, ...]
@@ -97,7 +99,7 @@ class NewtonSolver:
         self.point = self.objective.point(self.model.beta, self.start)
         self.losses = [self.start.loss / self.start.weight]
         self.idle, self.still, self.collinear, self.proved = 0, 0, False, MAX_STEPS
-        self.converged = self.separated = False
+        self.converged = False
         self.recession: Recession | None = None
         self.reason = "the limit on the number of steps is reached"
 
@@ -110,8 +112,7 @@ class NewtonSolver:
         limit = ROUNDING * (sums.rounding + self.penalty * beta.abs() + self.lasso)
         self.gradient = subgradient(beta, self.point.gradient, self.lasso)
         flat = bool((self.gradient.abs() <= limit).all())
-        self.separated = flat and self.recession is not None
-        self.converged = flat and not self.separated
+        self.converged = flat and self.recession is None
         return flat
 
     def inner_solve(self) -> Tensor:
@@ -141,13 +142,14 @@ class NewtonSolver:
         norm = torch.linalg.vector_norm
         for _ in range(MAX_HALVINGS):
             self.length = (norm(step * self.units) / (1 + norm(beta * self.units))).item()
-            rounding = sums.rounding if self.length < NEAR else None
-            same = self.length < SAME and not self.options.firth
-            second = (sums.information, sums.curvature) if same else None
-            point = self.objective.at(beta - step, rounding, second)
-            if point.objective <= objective + slack:
-                self.accept(point)
-                return True
+            if self.recession or self.length <= LONGEST.get(self.options.link, math.inf):
+                rounding = sums.rounding if self.length < NEAR else None
+                same = self.length < SAME and not self.options.firth
+                second = (sums.information, sums.curvature) if same else None
+                point = self.objective.at(beta - step, rounding, second)
+                if point.objective <= objective + slack:
+                    self.accept(point)
+                    return True
             step = step / 2
         self.reason = "no step lowers the loss, although its gradient is not zero"
         return False
@@ -178,7 +180,6 @@ class NewtonSolver:
             if self.recession:
                 fitted = self.recession.kind == "complete" and self.losses[-1] < 1e-6
                 stalled |= fitted or self.gain < 1e-5 * self.unit or self.steps == self.proved + MORE_STEPS
-            self.separated = stalled and (self.recession is not None or self.idle == 2 or flat)
         if stalled:
             self.reason = "further steps no longer reduce the loss"
         return stalled
@@ -187,7 +188,7 @@ class NewtonSolver:
         """Set the model's parameters; if there is no optimum, add a note with the reason."""
         self.model.beta = self.point.beta
         notes: tuple[str, ...] = ()
-        if self.separated:
+        if self.recession:
             remedy = "--firth or --l2 1" if self.options.link == "logit" else "--l2 1"
             notes = (
                 "The columns separate the two outcomes, for all rows or for some, so no finite best fit exists. "
@@ -200,4 +201,5 @@ class NewtonSolver:
                 f"Not converged after {self.steps} steps: {self.reason}. The gradient is {size:.1e} of its terms' "
                 "size. A larger --l2 helps.",
             )
-        return Solution(self.converged, notes, self.separated, self.recession, self.start, tuple(self.losses))
+        doubtful = not (self.converged or self.options.penalty or self.options.firth)
+        return Solution(self.converged, notes, doubtful, self.recession, self.start, tuple(self.losses))

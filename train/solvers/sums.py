@@ -59,7 +59,7 @@ def total(
         parts = [loss.sum(), (weight > 0).sum(), weight.sum(), (weight * y).sum(), matrix.T @ slope]
         scratch = torch.abs(matrix) if rounding is None else torch.empty_like(matrix)
         if rounding is None:
-            parts.append(scratch.T @ (slope.abs() + information * (scratch @ beta.abs())))
+            parts.append(scratch.T @ (slope.abs() + curvature.abs() * (scratch @ beta.abs())))
         if second is None:
             # The logit's curvature is its information: one product. The scratch memory stays in the cache.
             weights = [information] if link == "logit" else [information, curvature]

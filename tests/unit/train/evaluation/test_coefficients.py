@@ -201,7 +201,7 @@ def test_overlapping_outcomes_are_not_separated():
     x = np.c_[np.ones(50), generator.normal(size=50)]
     y = (generator.random(50) < 0.5).astype(float)
 
-    assert separation(x, y) is None
+    assert separation(x, y).kind == "none"
     assert separation(x, (x[:, 1] > 0).astype(float)).kind == "complete"
 
 
@@ -220,8 +220,8 @@ def test_separation_is_found_from_the_rows_that_matter(monkeypatch, rows):
     assert (np.where(complete == 1, 1, -1) * (x @ found.direction.numpy())).min() > -1e-6
     assert (separation(x, quasi).kind, separation(x, quasi).causes) == ("quasi", [5])
     complete[far], quasi[999] = 0, 0
-    assert separation(x, complete) is None
-    assert separation(x, quasi) is None
+    assert separation(x, complete).kind == "none"
+    assert separation(x, quasi).kind == "none"
 
 
 def test_columns_too_extreme_for_float64_are_not_called_separated():

@@ -180,26 +180,38 @@ def test_a_weight_is_a_number_of_rows_and_has_no_scale(examples):
 
 
 @many
-@pytest.mark.parametrize("n", [(6, 30), (1000, 1200)], ids=["short", "long"])
-def test_separation_is_found_just_where_a_linear_program_finds_it(n, examples):
-    """The columns are whole numbers, which tie.
+@pytest.mark.parametrize(
+    ("n", "link", "size"),
+    [
+        ((6, 30), "logit", 1.0),
+        ((6, 30), "probit", 1e6),
+        ((6, 30), "cloglog", 1e-12),
+        ((6, 30), "cauchit", 1e6),
+        ((1000, 1200), "logit", 1.0),
+        ((1000, 1200), "cauchit", 1e12),
+    ],
+    ids=["logit", "probit-heavy", "cloglog-light", "cauchit-heavy", "logit-long", "cauchit-heavy-long"],
+)
+def test_separation_is_found_just_where_a_linear_program_finds_it(n, link, size, examples):
+    """The columns are whole numbers, which tie, and one row has another weight.
 
     Some direction leaves no row on the wrong side and moves one.
     """
 
     def holds(x, y):
-        fitted, found = described(x, y)
+        fitted, found = described(x, y, np.where(np.arange(len(y)) == 3, size, 1.0), link=link)
         own = np.where(y == 1, 1.0, -1.0)[:, None] * sm.add_constant(x, has_constant="add")
         separated = -linprog(-own.sum(0), -own, np.zeros(len(own)), bounds=(-1, 1)).fun > 1e-6
 
-        assert fitted.converged != separated
-        assert (found.separation != "none") == separated
+        assert (found is not None and found.separation != "none") == separated
+        # Beside such weights float64 can't resolve every optimum; the fit then says that it has not converged.
+        assert fitted.converged != separated or (size != 1 and found is None)
 
     def steeper(x, y):
         """The table with steeper outcomes; few rows keep theirs, so some tables are separated."""
         return x, np.where(np.arange(len(y)) % (len(y) // 6) == 1, y, (x[:, 0] > 0).astype(float))
 
-    check(examples * 2, tables(n, ties=True) | tables(n, ties=True).map(lambda table: steeper(*table)), holds)
+    check(examples, tables(n, ties=True) | tables(n, ties=True).map(lambda table: steeper(*table)), holds)
 
 
 @many
@@ -248,13 +260,14 @@ def test_a_penalty_makes_nearly_collinear_columns_unique(examples):
 
 
 @many
-@pytest.mark.parametrize("link", [link for link in EXACT if link != "cauchit"])  # it has several optima
+@pytest.mark.parametrize("link", EXACT)
 def test_weights_of_very_different_sizes_are_no_separation(link, examples):
     def holds(x, y, size):
         weight = np.where(np.arange(len(y)) == 3, size, 1.0)
         _, even = described(x, y, link=link)
         assume(even is not None and even.separation == "none")
-        _, found = described(x, y, weight, link=link)
+        fitted, found = described(x, y, weight, link=link)
+        assume(fitted.converged or (link, size) != ("cauchit", 1e12))  # such a row bends the valley too much
         assert found is not None
         assert found.separation == "none"
         with mpmath.workdps(60):

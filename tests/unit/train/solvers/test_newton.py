@@ -243,7 +243,7 @@ def test_a_value_too_far_for_float64_to_resolve_the_others_is_named_and_is_no_se
     result = fitted(x, y)
 
     assert not result.converged
-    assert not result.solution.separated
+    assert not result.solution.doubtful
     (note,) = result.notes
     assert note.startswith(f"Not converged: x0 has the value {value:g}, too far from its other values to resolve")
     assert note.endswith("--drop x0.")
@@ -255,7 +255,7 @@ def test_separated_outcomes_beside_a_far_value_are_still_separation():
     x[7, 0] = 1e6
     result = fitted(x, (x[:, 1] > x[:, 1].median()).to(torch.float64))
 
-    assert result.solution.separated
+    assert result.solution.recession
     assert "separate the two outcomes" in result.notes[0]
 
 
