@@ -60,8 +60,7 @@ def parse(arguments: Sequence[str] | None = None) -> Namespace:
         return made
 
     model, columns = _model(), _columns()
-    about = "folder of published versions (default: %(default)s)"
-    models = _parent("--models", type=Path, default=Path("models"), help=about)
+    models = _parent("--models", type=Path, default=Path("models"), help="folder of versions (default: %(default)s)")
     version = _parent("--version", type=_at_least(int, 1), help="number of the version (default: the highest)")
     fit = command("fit", "fit a model and write its checkpoint", model, columns, examples=EXAMPLES)
     fit.add_argument("--labels", type=_labels, metavar="NO,YES", help="names of the two outcomes in answers")
@@ -165,8 +164,7 @@ def _columns() -> Parser:
     add("--positive", help="value of the target that counts as yes")
     _repeated(add, "--categorical", "COLUMN", "column whose numbers name groups")
     _repeated(add, "--drop", "COLUMN", "column to leave out, or several: a,b")
-    about = "level that the column's other levels are compared with (default: the first)"
-    _of_column(add, "--reference", "COLUMN=LEVEL", about, "group=a", str)
+    _of_column(add, "--reference", "COLUMN=LEVEL", "level to compare others with (default: first)", "group=a", str)
     about = "levels of a column in order (default: by number, else by the alphabet)"
     _of_column(add, "--order", "COLUMN=A,B,...", about, "size=low,medium,high", _levels)
     about = "pool the levels of fewer rows as the level other, which unseen levels become in the service"
@@ -240,8 +238,7 @@ def _add_fitting(parser: Parser) -> None:
     add("--firth", action="store_true", default=None, help="add Firth's penalty, which is finite under separation")
     add("--no-intercept", dest="intercept", action="store_false", default=None, help="fit without an intercept")
     add("--class-weight", type=_class_weight, metavar="balanced|NO,YES", help="weight of each outcome's rows")
-    about = "95 %% intervals and tests of coefficients (default: wald, with --firth profile)"
-    add("--intervals", choices=("wald", "profile"), help=about)
+    add("--intervals", choices=("wald", "profile"), help="intervals and tests (default: wald, with --firth profile)")
     add("--robust", action="store_true", default=None, help="robust standard errors, by the sandwich estimator")
     add("--cluster", metavar="COLUMN", help="column of groups; standard errors allow for them")
     add("--l1", type=_penalty, help="L1 penalty on the scaled weights, which leaves columns out; auto: as for --l2")

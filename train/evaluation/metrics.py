@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from passfail.arrays import Floats
@@ -155,7 +154,8 @@ def evaluate(
     negative, positive = weights_by_score(logit, outcome, counts)
     p = probabilities(link, logit)
     grid = sorted({threshold, *(percent / 100 for percent in range(1, 100))})
-    twentieth = np.minimum((p * 20).astype(int), 19)
+    bars = (counted(np.minimum((p * 20).astype(int), 19), counts * (outcome == value), 20) for value in (0, 1))
+    negatives, positives = (tuple(map(round, bar.tolist())) for bar in bars)
     shown = np.unique(np.linspace(0, len(losses) - 1, min(len(losses), 200)).round().astype(int))
     return Evaluation(
         how=scores.how,
@@ -164,8 +164,8 @@ def evaluate(
         metrics=metrics(logit, outcome, link, threshold, counts),
         calibration=calibration(p, outcome, counts),
         roc=_roc(negative, positive),
-        negatives=_counts(twentieth, counts * (outcome == 0)),
-        positives=_counts(twentieth, counts * outcome),
+        negatives=negatives,
+        positives=positives,
         thresholds=tuple(at_threshold(link, one, logit, outcome, counts) for one in grid),
         losses=tuple(losses[index] for index in shown),
         auc={f.name: feature_auc(f, column, y, weight) for f, column in zip(features, x.T, strict=True)},
@@ -248,7 +248,3 @@ def _roc(negative: Floats, positive: Floats) -> tuple[tuple[float, float], ...]:
     along = np.searchsorted(false + true, np.linspace(0, 2, 201))
     points = np.unique(np.clip(along, 0, len(false) - 1))
     return tuple((float(false[index]), float(true[index])) for index in sorted({0, *points.tolist(), len(false) - 1}))
-
-
-def _counts(twentieth: npt.NDArray[np.intp], weight: Floats) -> tuple[int, ...]:
-    return tuple(round(count) for count in counted(twentieth, weight, 20).tolist())

@@ -8,16 +8,6 @@ from passfail.spelling import shown
 INTERCEPT = "(intercept)"
 
 
-def term(feature: Feature, level: int | None, missing: bool) -> str:
-    """The name of one design column: `age`, `city=Rome`, or `age missing` (the indicator).
-
-    level : the level's index, or None.
-    """
-    if missing:
-        return f"{feature.name} missing"
-    return feature.name if level is None else f"{feature.name}={feature.levels[level]}"
-
-
 def values(feature: Feature, unit: str | None = None) -> str:
     """The range of a numeric feature, with its unit: `220 to 800 kg`; else some levels."""
     if feature.kind == "categorical":
@@ -37,10 +27,13 @@ def imputed(feature: Feature) -> str:
 
 
 def terms(features: Sequence[Feature], intercept: bool) -> list[str]:
-    """The names of all design columns, in LogisticModel's order, after the intercept's, if any."""
+    """The names of the design columns, in LogisticModel's order, after the intercept's, if any.
+
+    They are `age`, `city=Rome` and, for a missing-value indicator, `age missing`.
+    """
     names = [INTERCEPT] if intercept else []
     for feature in features:
-        levels = range(1, len(feature.levels)) if feature.kind == "categorical" else [None]
-        names += [term(feature, level, False) for level in levels]
-        names += [term(feature, None, True)] if feature.missing == "indicator" else []
+        levels = [f"{feature.name}={level}" for level in feature.levels[1:]]
+        names += levels if feature.kind == "categorical" else [feature.name]
+        names += [f"{feature.name} missing"] if feature.missing == "indicator" else []
     return names
