@@ -12,7 +12,7 @@ import itertools
 import json
 import re
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +80,9 @@ def _context(manifest: Manifest, evaluation: Evaluation | None) -> dict[str, obj
         "least": least,
         "greatest": greatest,
         "groups": [(name, list(some)) for name, some in itertools.groupby(manifest.groups, lambda one: one.column)],
-        "limits": _limits(manifest, evaluation),
+        "rarer": min(manifest.training.positives, manifest.training.rows - manifest.training.positives),
+        "supposed": _share_in_fit(share, str(manifest.training.options["class_weight"])),
+        "few": EVENTS,
         "band": BAND,
         "figures": FIGURES,
         **(_charts(manifest.threshold, evaluation) if evaluation else {}),
@@ -148,38 +150,6 @@ def _share_in_fit(share: float, class_weight: str) -> float:
     """The share of positive rows in the fit, with each outcome's class weight."""
     no, yes = class_factors(np.array([0.0, 1.0]), np.array([1 - share, share]), class_weight)
     return yes * share / (yes * share + no * (1 - share))
-
-
-def _limits(manifest: Manifest, evaluation: Evaluation | None) -> Iterator[str]:
-    training, target = manifest.training, manifest.target
-    rarer = min(training.positives, training.rows - training.positives)
-    columns = len(manifest.parameters.columns)
-    yield f"The model predicts whether {target.name} is {target.values[1]} or {target.values[0]}, and nothing else."
-    if evaluation is None:
-        yield f"There were too few rows of one outcome ({rarer}) to hold some out. Its quality on new rows is unknown."
-    else:
-        yield "Its quality was measured on other rows of the same table. Rows of another time or place may differ."
-    if rarer < EVENTS * columns:
-        yield (
-            f"The rarer outcome has {rarer} rows for {columns} columns, fewer than {EVENTS} for each. "
-            "Another sample could give quite different coefficients."
-        )
-    supposed = _share_in_fit(_share(training, evaluation), str(training.options["class_weight"]))
-    yield (
-        f"Its probabilities assume that about {100 * supposed:.3g}% of the cases are {target.values[1]}, as in the "
-        "weighted training rows. If the share differs, the probabilities are biased."
-    )
-    yield "The model extrapolates outside the ranges of the training rows. The table doesn't support its answers there."
-    if manifest.parameters.hidden:
-        yield "The model has a hidden layer, so no single number is the effect of a feature."
-    else:
-        yield "The score is linear in each number, so the model can't represent a U-shaped effect."
-        yield "A coefficient is an association in this table. It is not a cause."
-    if not manifest.groups:
-        yield (
-            "Errors were not compared between groups of people. "
-            "Compare them with --by before the model decides about people."
-        )
 
 
 def _charts(threshold: float, evaluation: Evaluation) -> dict[str, object]:
