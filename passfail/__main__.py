@@ -151,13 +151,13 @@ def _progress(rows: int, seconds: float) -> None:
 
 
 def run_sql(options: argparse.Namespace, signed_by: PublicKey | None) -> str:
-    """Write the export as a SELECT that answers every row of a table."""
+    """Write the export as a SELECT, or a view, that answers every row of a table."""
     try:
         from passfail.sql import select
     except ModuleNotFoundError as error:
         raise ConfigError(f"the command sql needs the package {error.name}: pip install 'passfail[sql]'") from error
     folder = find(options.models, options.model, options.version)
-    return select(read_manifest(folder, signed_by), options.dialect, options.table)
+    return select(read_manifest(folder, signed_by), options.dialect, options.table, options.view)
 
 
 def _shared(environ: Mapping[str, str]) -> tuple[Parser, Parser]:
@@ -213,6 +213,7 @@ def _parser(environ: Mapping[str, str]) -> Parser:
     add = command(run_sql, about, "--dialect postgres --table applicants").add_argument
     add("--dialect", required=True, help="bigquery, duckdb, postgres, snowflake, spark or sqlite")
     add("--table", required=True, help="the table's name: applicants, or public.applicants")
+    add("--view", help="write a CREATE VIEW with this name, not the SELECT alone")
     return parser
 
 

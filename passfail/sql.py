@@ -5,6 +5,7 @@ the verdicts have the export's bits (tests/engines/test_sql.py, in four engines)
 """
 
 import math
+import re
 from types import SimpleNamespace
 
 from sqlglot import exp
@@ -16,6 +17,8 @@ from passfail.manifest import Column, Hidden, Manifest
 from passfail.proof.activations import ACTIVATIONS, Arithmetic
 
 DIALECTS = ("bigquery", "duckdb", "postgres", "snowflake", "spark", "sqlite")
+BIGQUERY_LACKS = re.compile(r"[!\"$()*,./;?@\[\\\]^`{}~\x00-\x1f]")  # a column of BigQuery has "_" instead
+POSTGRES_BYTES = 63  # PostgreSQL cuts longer names
 TELL_CASE = ("postgres", "snowflake")  # dialects in which the columns "x" and "X" differ
 LARGEST = math.nextafter(math.inf, 0.0)
 FAR = 709.0  # exp(-z) neither overflows nor underflows up to here; either fails the query in PostgreSQL and BigQuery
@@ -24,8 +27,8 @@ MOST = 900  # terms; DuckDB and SQLite take no expression that is deeper than 1,
 EXACT = ("Hardtanh", "LeakyReLU", "PReLU", "ReLU", "ReLU6", "Softshrink", "Softsign", "Threshold")
 
 
-def select(manifest: Manifest, dialect: str, table: str) -> str:
-    """Write the SELECT that answers every row of a table.
+def select(manifest: Manifest, dialect: str, table: str, view: str | None = None) -> str:
+    """Write the SELECT that answers every row of a table, or a view of it.
 
     The answer's columns are NULL in a row that the service would refuse: a value is missing that training always had, a
     level is unknown, or the logit overflows float64. Only the logit link has the column `probability`.
@@ -34,7 +37,7 @@ def select(manifest: Manifest, dialect: str, table: str) -> str:
     ----------
     manifest : the export's manifest.
     dialect : one of DIALECTS.
-    table : the table's name, `schema.table` if it needs one.
+    table, view : a name, `schema.name` if it needs one.
 
     Raises
     ------
@@ -49,20 +52,25 @@ def select(manifest: Manifest, dialect: str, table: str) -> str:
         raise ConfigError(f"the model has {terms} terms; SQL engines take some {MOST} in one expression")
     if manifest.fold_case:
         raise ConfigError("SQL can't compare levels in any case as the service does: train without --fold-case")
-    folded = [feature.name.casefold() for feature in manifest.features]
-    if dialect not in TELL_CASE and (alike := sorted({name for name in folded if folded.count(name) > 1})):
-        raise ConfigError(f"{dialect} can't tell columns apart by case: rename {', '.join(alike)} and train again")
+    known: dict[str, str] = {}
+    for name in (feature.name for feature in manifest.features):
+        spelt = _spelt(name, dialect)
+        if (other := known.setdefault(spelt if dialect in TELL_CASE else spelt.casefold(), name)) != name:
+            raise ConfigError(f"{dialect} can't tell the columns {other} and {name} apart: rename one and train again")
     try:
-        source = exp.to_table(table)
+        source, created = (exp.to_table(name, dialect=dialect) for name in (table, "scored" if view is None else view))
     except SqlglotError as error:
-        raise ConfigError('--table must be a table\'s name in SQL, such as public.applicants or "my table"') from error
+        raise ConfigError("--table and --view must be names in SQL, such as public.applicants") from error
     first, *others = names(manifest)
-    scored = exp.select("*", exp.alias_(_logit(manifest), first)).from_(source).subquery("scored")
+    # The logit is the first column: DuckDB and SQLite take it even if the table has a column of that name.
+    scored = exp.select(exp.alias_(_logit(manifest, dialect), first), "*").from_(source).subquery("scored")
     logit = exp.column(first)
     finite = exp.func("ABS", logit) <= LARGEST
     answers = zip(others, _answers(manifest, logit), strict=True)
     columns = [exp.alias_(exp.case().when(finite, answer), name) for name, answer in answers]
-    query = exp.select("*", *columns).from_(scored)
+    query: exp.Expression = exp.select("*", *columns).from_(scored)
+    if view is not None:
+        query = exp.Create(this=created, kind="VIEW", expression=query)
 
     def written(node: exp.Expression) -> exp.Expression:
         number = isinstance(node, exp.Literal) and not node.is_string
@@ -75,6 +83,13 @@ def names(manifest: Manifest) -> list[str]:
     """The names of the answer's columns; none is a training column's, in any case."""
     known = [name.casefold() for name in (*(feature.name for feature in manifest.features), manifest.target.name)]
     return added(known, ["logit", "verdict", "label", *["probability"] * (manifest.link == "logit")])
+
+
+def _spelt(name: str, dialect: str) -> str:
+    """The name that a table of an engine has for a column."""
+    if dialect == "bigquery":
+        return BIGQUERY_LACKS.sub("_", name)
+    return name.encode()[:POSTGRES_BYTES].decode(errors="ignore") if dialect == "postgres" else name
 
 
 def _number(value: float, exact: bool) -> exp.Expression:
@@ -99,10 +114,10 @@ def _whole(value: int) -> exp.Expression:
     return exp.cast(exp.cast(exp.Literal.string(str(value)), "bigint"), "double")
 
 
-def _logit(manifest: Manifest) -> exp.Expression:
+def _logit(manifest: Manifest, dialect: str) -> exp.Expression:
     """The sum of the columns' terms, or of the hidden units, in their order, the intercept last."""
     fitted = manifest.parameters
-    terms = [_term(manifest, column) for column in fitted.columns]
+    terms = [_term(manifest, column, dialect) for column in fitted.columns]
     return _total(_units(fitted.hidden, terms) if fitted.hidden else terms, fitted.intercept)
 
 
@@ -129,16 +144,16 @@ def _units(hidden: Hidden, terms: list[exp.Expression]) -> list[exp.Expression]:
     return [exp.paren(answer) * unit.weight for answer, unit in zip(answers, hidden.units, strict=True)]
 
 
-def _term(manifest: Manifest, column: Column) -> exp.Expression:
+def _term(manifest: Manifest, column: Column, dialect: str) -> exp.Expression:
     """(value - center) / scale * weight, as `passfail.proof.reference.terms` computes it."""
-    return (_value(manifest, column) - column.center) / column.scale * column.weight
+    return (_value(manifest, column, dialect) - column.center) / column.scale * column.weight
 
 
-def _value(manifest: Manifest, column: Column) -> exp.Expression:
+def _value(manifest: Manifest, column: Column, dialect: str) -> exp.Expression:
     """The value of one column of the design matrix; not finite if the service would refuse it."""
     feature = manifest.features[column.feature]
     pooled = manifest.pooled.get(feature.name)
-    cell = exp.column(feature.name, quoted=True)
+    cell = exp.column(_spelt(feature.name, dialect), quoted=True)
     zero, one = exp.convert(0.0), exp.convert(1.0)
     number: exp.Expression = exp.cast(cell, "double")
     lacks: exp.Condition = cell.is_(exp.null())

@@ -1,20 +1,35 @@
 """The report in a real browser, opened as a file."""
 
+import msgspec
+import numpy as np
 import pytest
 
+from passfail.proof import reference
+from tests.support.cases import LEVELS, awkward, awkward_rows
 from tests.support.models import opened
+from train.report import report
 
 
 @pytest.fixture
-def page(browser, models):
+def show(browser):
+    """show(file) -> the page, without a network; a complaint of the browser fails the test."""
     context = browser.new_context(offline=True)
     page, complaints = context.new_page(), []
     page.on("console", lambda message: complaints.append(message.text))
     page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.goto((models / "admissions/1/report.html").as_uri())
-    yield page
+
+    def show(file):
+        page.goto(file.as_uri())
+        return page
+
+    yield show
     context.close()
     assert complaints == []
+
+
+@pytest.fixture
+def page(show, models):
+    return show(models / "admissions/1/report.html")
 
 
 @pytest.mark.parametrize(
@@ -28,6 +43,42 @@ def test_it_answers_offline_as_the_model_does(page, models, row):
     answer = opened(models, "admissions").predict([row | {"gre": float(row["gre"]), "gpa": float(row["gpa"])}])
     assert page.locator("#label").text_content() == answer.label[0]
     assert f"{100 * answer.probability[0]:.1f} %" in page.locator("#told").text_content()
+
+
+def test_awkward_names_and_levels_have_the_models_answers(show, models, tmp_path):
+    manifest = awkward(opened(models, "admissions").manifest)
+    spread = manifest.training.baseline.features[:1] * len(manifest.features)
+    baseline = msgspec.structs.replace(manifest.training.baseline, features=spread)
+    training = msgspec.structs.replace(manifest.training, baseline=baseline, statistics=None)
+    manifest = msgspec.structs.replace(manifest, training=training)
+    (tmp_path / "report.html").write_text(report.html(manifest, None))
+    page = show(tmp_path / "report.html")
+    x = awkward_rows(manifest, 200)
+    kept = (x[:, -3:-1] != LEVELS.index("")) & ~np.isnan(x[:, -3:-1])  # the text of both is empty
+    x = x[kept.all(axis=1)]
+    texts = [
+        [
+            "" if np.isnan(v) else f.levels[int(v)] if f.levels else repr(v)
+            for f, v in zip(manifest.features, row.tolist(), strict=True)
+        ]
+        for row in x
+    ]
+
+    found = page.evaluate(
+        """(rows) => rows.map((row) => {
+            document.querySelectorAll("#try [name]").forEach((field, at) => {
+                field.value = row[at];
+                field.dispatchEvent(new Event("input", {bubbles: true}));
+            });
+            return [document.getElementById("label").textContent, document.getElementById("told").textContent];
+        })""",
+        texts,
+    )
+
+    z = reference.logit(manifest, x)
+    for (label, told), logit in zip(found, z.tolist(), strict=True):
+        assert label == manifest.target.labels[logit > manifest.logit_threshold]
+        assert float(told.split(" %")[0]) == pytest.approx(100 / (1 + np.exp(-logit)), abs=0.051)
 
 
 def test_a_mistake_and_an_extrapolation_are_named(page):

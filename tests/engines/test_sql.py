@@ -234,3 +234,14 @@ def test_a_hidden_layer_and_a_pooled_level_have_the_service_s_bits(models: Path,
 def test_an_unknown_dialect_is_refused(models: Path) -> None:
     with pytest.raises(ConfigError, match="--dialect must be one of bigquery, duckdb"):
         sql.select(opened(models, "hours").manifest, "cobol", "t")
+
+
+def test_duckdb_takes_the_answers_logit_where_the_table_has_one(models: Path) -> None:
+    manifest = opened(models, "admissions").manifest
+    with pytest.importorskip("duckdb").connect() as engine:
+        engine.sql(
+            "CREATE TABLE applicants AS SELECT 99.0 AS logit, 'mine' AS label, 220 AS gre, 2.26 AS gpa, 4 AS rank"
+        )
+        found = engine.sql(sql.select(manifest, "duckdb", "applicants")).fetchall()
+
+    assert [row[-2] for row in found] == [manifest.target.labels[0]]

@@ -79,15 +79,53 @@ def test_columns_that_differ_in_case_are_refused_where_an_engine_folds_it(manife
     features = msgspec.structs.replace(gre, name="x"), msgspec.structs.replace(gpa, name="X"), rank
     both = msgspec.structs.replace(manifest, features=features)
 
-    with pytest.raises(ConfigError, match="duckdb can't tell columns apart by case: rename x and train again"):
+    with pytest.raises(ConfigError, match="duckdb can't tell the columns x and X apart: rename one and train again"):
         select(both, "duckdb", "t")
     assert '"X"' in select(both, "postgres", "t")
 
 
-@pytest.mark.parametrize("table", ["", '"t'], ids=["empty", "an open quote"])
-def test_a_table_s_name_that_is_none_is_refused(manifest: Manifest, table: str) -> None:
-    with pytest.raises(ConfigError, match="--table must be a table's name in SQL"):
-        select(manifest, "duckdb", table)
+@pytest.mark.parametrize(("dialect", "names"), [("bigquery", ("a.b", "a_b")), ("postgres", ("é" * 32, "é" * 31 + "è"))])
+def test_columns_that_an_engine_spells_alike_are_refused(
+    manifest: Manifest, dialect: str, names: tuple[str, str]
+) -> None:
+    renamed = [msgspec.structs.replace(one, name=name) for one, name in zip(manifest.features, names, strict=False)]
+    alike = msgspec.structs.replace(manifest, features=(*renamed, manifest.features[2]))
+
+    with pytest.raises(ConfigError, match=f"can't tell the columns {names[0]} and {names[1]} apart"):
+        select(alike, dialect, "t")
+
+
+def test_a_column_has_the_name_that_bigquery_can_have(manifest: Manifest) -> None:
+    found = awkward(manifest)
+    features = [msgspec.structs.replace(one, name=one.name.replace("a.b", "day.year")) for one in found.features]
+    text = select(msgspec.structs.replace(found, features=tuple(features)), "bigquery", "my-project.ds.t")
+
+    assert "FROM my-project.ds.t" in text
+    for name in ("a_b", "day_year", "größe_ cm", "x y", "it's", "back_slash", "_x", "__proto__", "<_script>"):
+        assert f"CAST(`{name}` AS FLOAT64)" in text
+
+
+@pytest.mark.parametrize("name", ["", '"t'], ids=["empty", "an open quote"])
+@pytest.mark.parametrize("option", ["table", "view"])
+def test_a_name_that_sql_can_t_read_is_refused(manifest: Manifest, option: str, name: str) -> None:
+    with pytest.raises(ConfigError, match="--table and --view must be names in SQL"):
+        select(manifest, "duckdb", **{"table": "t", option: name})
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_view_holds_the_select(manifest: Manifest, dialect: str) -> None:
+    text = select(manifest, dialect, "applicants", view="main.scored")
+
+    assert text == f"CREATE VIEW main.scored AS\n{select(manifest, dialect, 'applicants')}"
+
+
+def test_a_table_s_own_logit_is_not_the_answer_s(manifest: Manifest) -> None:
+    with sqlite3.connect(":memory:") as engine:
+        engine.execute("CREATE TABLE applicants (logit REAL, label TEXT, gre REAL, gpa REAL, rank TEXT)")
+        engine.execute("INSERT INTO applicants VALUES (99, 'mine', 220, 2.26, '4'), (-99, 'mine', 800, 4, '1')")
+        rows = engine.execute(select(manifest, "sqlite", "applicants")).fetchall()
+
+    assert [row[-2] for row in rows] == list(manifest.target.labels)
 
 
 def test_the_answer_s_columns_have_names_of_their_own(manifest: Manifest) -> None:
