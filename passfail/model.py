@@ -41,6 +41,16 @@ class RowAnswers(NamedTuple):
     outside: Outside
 
 
+class Answers(NamedTuple):
+    """The answers to n rows: (n,) each, as in Predictions; outside is None if no row has any."""
+
+    verdict: Bools
+    logit: Floats
+    probability: Floats
+    stable: Bools | None
+    outside: Outside | None
+
+
 class Predictions(NamedTuple):
     """The answers to n rows.
 
@@ -107,12 +117,10 @@ class Model:
         """
         x = matrix(self._columns, rows)
         unseen, x = self._columns.unseen(x), self._columns.pooled(x)
-        logit, probability = self.score(x)
-        verdict = self.verdict(logit)
+        verdict, logit, probability, stable, outside = self.answer(x)
         label = [self.manifest.target.labels[positive] for positive in verdict.tolist()]
-        outside = self.outside(x) or [()] * len(x)
         intervals = self.intervals.at(x, logit) if interval else None
-        return Predictions(verdict, label, probability, logit, self.stable(x, logit), outside, intervals, unseen)
+        return Predictions(verdict, label, probability, logit, stable, outside or [()] * len(x), intervals, unseen)
 
     def explain(self, rows: object) -> list[Explanation]:
         """Explain the answer to each row, as POST /explain does; rows and errors as in `predict`."""
@@ -128,6 +136,11 @@ class Model:
     @cached_property
     def _columns(self) -> Columns:
         return Columns(self.manifest, sys.maxsize)
+
+    def answer(self, x: Floats) -> Answers:
+        """Answer rows x (n, d), which are as `score` takes them. Raises NonFiniteLogit."""
+        logit, probability = self.score(x)
+        return Answers(self.verdict(logit), logit, probability, self.stable(x, logit), self.outside(x))
 
     def score(self, x: Floats) -> tuple[Floats, Floats]:
         """Compute the logit and the probability of each row.

@@ -15,9 +15,10 @@ from pathlib import Path
 from passfail.codecs import Codecs, codecs
 from passfail.errors import ConfigError, InvalidInstance, NonFiniteLogit, Problem, RequestError, StartupError
 from passfail.loading import open_models
-from passfail.model import Floats, Model, Row
+from passfail.model import Answers, Floats, Model, Row
 from passfail.repository import choices, model_name, versions
 from serve.http.errors import UnknownModel
+from serve.http.messages import Request
 from serve.settings import Config
 from serve.telemetry.recorder import Recorder
 from serve.telemetry.shadow import Shadow
@@ -52,35 +53,31 @@ class Served:
         self,
         x: Floats,
         place: Callable[[int], str] = "$[{}]".format,
-        request_digest: str | None = None,
+        request: Request | None = None,
         traffic: bool = True,
-    ) -> tuple[Floats, Floats]:
+    ) -> Answers:
         """Answer rows, record them, and offer them to the shadow.
 
         Parameters
         ----------
         x : float64 (n, d), as `Model.predict` takes it.
         place : names a row, by its index, in an error.
-        request_digest : the shadow logs it if the runtimes differ.
+        request : the shadow logs its digest if the runtimes differ.
         traffic : whether the rows count in the metrics and in the drift.
-
-        Returns
-        -------
-        (logit, probability), float64 (n,) each.
 
         Raises
         ------
         InvalidInstance : the logit of a row overflows float64.
         """
         try:
-            logit, probability = self.model.score(x)
+            found = self.model.answer(x)
         except NonFiniteLogit as error:
             raise _no_answer(error, place) from error
         if self.recorder is not None and traffic:
-            self.recorder.predicted(self.model.manifest, x, logit, self.model.verdict(logit), probability)
+            self.recorder.predicted(self.model.manifest, x, found.logit, found.verdict, found.probability)
         if self.shadow is not None:
-            self.shadow.offer(x, logit, probability, request_digest)
-        return logit, probability
+            self.shadow.offer(x, found.logit, found.probability, request)
+        return found
 
     def answer_rows(self, rows: Sequence[Row]) -> tuple[list[RowAnswer | RequestError], Callable[[], None]]:
         """Answer rows of different requests in one run of the model, each as if it were alone.
@@ -93,13 +90,12 @@ class Served:
         try:
             found = self.model.predict_rows(rows)
         except NonFiniteLogit as error:
-            if len(rows) == 1:
-                return [_no_answer(error, lambda _: "$")], lambda: None
-            alone = [self.answer_rows([row]) for row in rows]
-            return [answer for (answer,), _ in alone], lambda: _call_all([observe for _, observe in alone])
-        answers: list[RowAnswer | RequestError] = list(
-            zip(found.verdicts, found.logits, found.probabilities, found.stable, found.outside, strict=True)
-        )
+            left = [row for at, row in enumerate(rows) if at not in error.rows]
+            answers, observe_left = self.answer_rows(left) if left else ([], lambda: None)
+            for at in error.rows:
+                answers.insert(at, _no_answer(NonFiniteLogit([at]), lambda _: "$"))
+            return answers, observe_left
+        answers = list(zip(found.verdicts, found.logits, found.probabilities, found.stable, found.outside, strict=True))
 
         def observe() -> None:
             if self.recorder is not None:
@@ -111,11 +107,6 @@ class Served:
         """End the shadow's thread: the model is no longer in service."""
         if self.shadow is not None:
             self.shadow.close()
-
-
-def _call_all(functions: Sequence[Callable[[], None]]) -> None:
-    for function in functions:
-        function()
 
 
 def _no_answer(error: NonFiniteLogit, place: Callable[[int], str]) -> InvalidInstance:

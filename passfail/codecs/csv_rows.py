@@ -70,34 +70,21 @@ class CsvRows:
             {flag: f"{mark}{csv_line(cells, mark)}".encode() + end for flag, cells in behind.items()},
         )
 
-    def read(self, body: bytes) -> tuple[Floats, CsvTable]:
+    def read(self, body: bytes, faults: dict[int, str] | None = None) -> tuple[Floats, CsvTable]:
         """Decode a table whose header line names the features in any order.
+
+        Parameters
+        ----------
+        faults : filled with {row: its fault}; these rows are left out of x. None: an invalid row is an error.
 
         Returns
         -------
-        x, float64 (n, d), and the table.
+        x, float64 (n, d), and the table of all rows.
 
         Raises
         ------
         MalformedBody, BodyTooLarge, InvalidInstance : the last names the wrong places.
         """
-        return self._read(body, None)
-
-    def read_some(self, body: bytes) -> tuple[Floats, CsvTable, dict[int, str]]:
-        """Decode a table as `read` does, but leave out the invalid rows.
-
-        Returns
-        -------
-        x, float64 (m, d), of the m valid rows; the table of all rows; and {row: its fault}.
-
-        Raises
-        ------
-        MalformedBody, BodyTooLarge, InvalidInstance : the table as a whole can't be read.
-        """
-        faults: dict[int, str] = {}
-        return *self._read(body, faults), faults
-
-    def _read(self, body: bytes, faults: dict[int, str] | None) -> tuple[Floats, CsvTable]:
         body = body.removeprefix(BOM_UTF8)
         encoding = encoding_of(body, self._columns.dialect.encoding)
         plainly = self._plainly and encoding == UTF8 and b'"' not in body
@@ -107,11 +94,11 @@ class CsvRows:
 
     def write(
         self,
+        table: CsvTable,
         verdict: Bools,
         logit: Floats,
         probability: Floats,
         stable: Bools | None,
-        table: CsvTable,
         outside: Sequence[Sequence[str]] | None = None,
         faults: Mapping[int, str] | None = None,
     ) -> bytes:
@@ -121,7 +108,7 @@ class CsvRows:
         ----------
         verdict, logit, probability, stable : (m,) each, as in `JsonRows.pieces`.
         outside : m lists of features; None: the table gets no such column.
-        faults : {row: its fault}, as from `read_some`. These rows have no answer, and a column `error` is added.
+        faults : {row: its fault}, as from `read`. These rows have no answer, and a column `error` is added.
         """
         mark, lists = table.separator, {"outside": outside, "unseen": table.unseen}
         listed = {name: some for name, some in lists.items() if some is not None}

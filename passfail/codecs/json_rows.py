@@ -23,6 +23,7 @@ from passfail.columns import Column, Columns, InvalidValue, invalid, kind, wrong
 from passfail.errors import InvalidInstance, MalformedBody, Problem
 from passfail.manifest import Manifest
 
+Unseen = Sequence[Sequence[str]] | None  # of each row, as `Columns.unseen`
 Decode = Callable[[bytes, int], list[Any]]  # a piece of an array, and the index of its first row, to the rows
 WRITTEN = 10_000  # answers encoded at a time
 ANY = msgspec.json.Decoder(list[Any])
@@ -88,18 +89,31 @@ class JsonRows:
             # If the slow decoder finds no fault, refuse the body without a place.
             raise invalid(self.problems(body)) or MalformedBody(UNREADABLE) from error
 
-    def read_some(self, body: bytes) -> tuple[Floats, bool, dict[int, str], list[list[str]] | None]:
-        """Decode a body as `read` does, but leave out the invalid objects of an array.
+    def read_some(self, body: bytes, faults: dict[int, str] | None) -> tuple[Row | Floats, bool, Unseen]:
+        """Decode a body as `read` does, but leave out the invalid objects of an array if there are `faults`.
+
+        Parameters
+        ----------
+        faults : filled with {row: its fault}; None: an invalid object is an error.
 
         Returns
         -------
-        x (m, d) of the valid rows; whether the body was one object; {row: its fault}; and the features with an unseen
-        level of each valid row, as `Columns.unseen`.
+        What `read` returns, or x (1, d) for an object if the model pools levels; whether the body was one object; and
+        the features with an unseen level of each valid row, as `Columns.unseen`.
         """
-        rows, single, faults = self._slowly(body)
-        if single and faults:
+        try:
+            found = self.read(body)
+            if not self._columns.pools:
+                return found, not isinstance(found, np.ndarray), None
+        except InvalidInstance:
+            if faults is None:
+                raise
+        rows, single, wrong = self._slowly(body)
+        if single and wrong:
             raise invalid(self.problems(body)) or MalformedBody(UNREADABLE)
-        return self._columns.matrix(rows), single, faults, self._columns.unseen(rows)
+        if faults is not None:
+            faults |= wrong
+        return self._columns.matrix(rows), single, self._columns.unseen(rows)
 
     def _slowly(self, body: bytes) -> tuple[list[Row], bool, dict[int, str]]:
         values, single = strict_json.values(body, self._most_characters)
@@ -185,16 +199,16 @@ class JsonRows:
         logit: Floats,
         probability: Floats,
         stable: Bools | None,
-        more: Mapping[str, Sequence[object]] | None = None,
         outside: Sequence[tuple[str, ...]] | None = None,
+        more: Mapping[str, Sequence[object]] | None = None,
     ) -> Iterator[bytes]:
         """Encode the answers, in arrays of at most WRITTEN answers each.
 
         Parameters
         ----------
         verdict, logit, probability, stable : (n,) each; stable is None if it is not known.
-        more : {field to add to each answer: its n values}.
         outside : n lists of features; each non-empty list is added to its answer.
+        more : {field to add to each answer: its n values}.
         """
         for at in range(0, len(logit), WRITTEN):
             rows = slice(at, at + WRITTEN)

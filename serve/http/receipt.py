@@ -30,21 +30,17 @@ def digest(request: Request) -> str:
     return hashlib.sha256(request.sent).hexdigest() if isinstance(request.sent, bytes) else ""
 
 
-def stamped(answer: Answer, manifest: Manifest, request: Request, request_digest: str) -> Answer:
+def stamped(answer: Answer, manifest: Manifest, request: Request) -> Answer:
     """The answer with its receipt."""
+    sent = digest(request)
     headers = [*answer.headers, *_ids(request.headers), NO_STORE, (b"X-Model-Digest", manifest.digest.encode())]
-    if request_digest:
-        headers.append((b"X-Request-Digest", request_digest.encode()))
+    if sent:
+        headers.append((b"X-Request-Digest", sent.encode()))
     return Answer(answer.status, headers, answer.body, answer.rows, manifest.name, manifest.version, answer.error)
 
 
 def pending(
-    served: "Served",
-    row: "Row",
-    request: Request,
-    request_digest: str,
-    shape: Shape,
-    write: "Callable[[RowAnswer], Answer]",
+    served: "Served", row: "Row", request: Request, shape: Shape, write: "Callable[[RowAnswer], Answer]"
 ) -> Pending:
     """The Pending of a request for one row; its Answer has the receipt.
 
@@ -56,7 +52,7 @@ def pending(
 
     def finish(found: "RowAnswer | RequestError") -> Answer:
         answer = refusal(found, shape) if isinstance(found, RequestError) else write(found)
-        return stamped(answer, served.model.manifest, request, request_digest)
+        return stamped(answer, served.model.manifest, request)
 
     return Pending(served, row, finish)
 

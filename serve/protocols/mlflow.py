@@ -17,7 +17,7 @@ from passfail.codecs.answers import names
 from passfail.codecs.tensors import described
 from passfail.errors import MalformedBody, Problem, RequestError
 from serve.http.messages import CSV, JSON, Answer, Pending, Request, Shape, in_one_line, json_answer, refusal
-from serve.http.receipt import digest, pending, stamped
+from serve.http.receipt import pending, stamped
 from serve.protocols import management
 from serve.protocols import table_formats as formats
 from serve.registry import RowAnswer, Served, Service
@@ -72,6 +72,7 @@ def _error(status: int, title: str, detail: str, problems: Sequence[Problem]) ->
 ERROR = Shape("MLflow and SageMaker", MlflowError, _error)
 INVOCATION = msgspec.json.Decoder(Invocation)
 NAMES = msgspec.json.Decoder(list[str])
+DOCUMENT = b'{"predictions":[%b]}'
 MOST_NAMES = 2**20  # bytes of the columns' names
 TABLES = ("dataframe_split", "dataframe_records", "instances", "inputs")
 
@@ -103,34 +104,25 @@ def score(
     read : makes x, float64 (n, d), from the request's body; raises a RequestError.
     error_shape : the protocol's error format.
     """
-    served = service.served
-    model, codecs = served.model, served.codecs
-    request_digest = digest(request)
+    served, codecs = service.served, service.served.codecs
     try:
         first = formats.LINES[0] if request.media_type in formats.LINES else JSON
         wanted = formats.answer_type(request.headers.get(b"accept", b""), first)
         x = read(codecs, request)
         if len(x) == 1 and wanted == JSON and served.shadow is None:  # the shadow compares whole requests
-            return pending(served, x[0].tolist(), request, request_digest, error_shape, partial(_row, served))
-        logit, probability = served.predict(x, "row {}".format, request_digest)
-        stable, outside = model.stable(x, logit), model.outside(x)
-        pieces = codecs.json.pieces(model.verdict(logit), logit, probability, stable, {}, outside)
-        if wanted == CSV:
-            header = request.media_type != CSV or not formats.is_headerless(codecs, request)
-            table = formats.as_csv(pieces, names(model.manifest), outside is not None, header)
-            answer = Answer(200, ((b"Content-Type", b"text/csv; charset=utf-8"),), table, len(x))
-        elif wanted != JSON:
-            answer = Answer(200, ((b"Content-Type", wanted.encode()),), formats.as_json_lines(pieces), len(x))
-        else:
-            rows = b",".join(piece[1:-1] for piece in pieces)
-            answer = json_answer(b'{"predictions":[%b]}' % rows, rows=len(x))
+            return pending(served, x[0].tolist(), request, error_shape, partial(_row, served))
+        found = served.predict(x, "row {}".format, request)
+        header = request.media_type != CSV or not formats.is_headerless(codecs, request)
+        # A table without a header leaves `outside` out: all its parts then have the same columns.
+        columns = [*names(served.model.manifest), *(["outside"] if header and found.outside is not None else [])]
+        answer = formats.encoded(codecs.json.pieces(*found), len(x), wanted, DOCUMENT, columns, header)
     except RequestError as error:
         answer = refusal(error, error_shape)
-    return stamped(answer, model.manifest, request, request_digest)
+    return stamped(answer, served.model.manifest, request)
 
 
 def _row(served: Served, found: RowAnswer) -> Answer:
-    return json_answer(b'{"predictions":[%b]}' % served.codecs.json.write_row(*found), rows=1)
+    return json_answer(DOCUMENT % served.codecs.json.write_row(*found), rows=1)
 
 
 def read_rows(codecs: Codecs, raw: msgspec.Raw | UnsetType, name: str) -> Floats:

@@ -17,8 +17,8 @@ from passfail.codecs.tensors import OUTPUTS, Values, Wanted
 from passfail.columns import wrong
 from passfail.errors import MalformedBody, RequestError
 from passfail.model import Outside
-from serve.http.messages import Answer, Endpoint, Pending, Request, Shape, in_one_line, json_answer, refusal
-from serve.http.receipt import digest, pending, stamped
+from serve.http.messages import Answer, Pending, Request, Shape, in_one_line, json_answer, refusal
+from serve.http.receipt import pending, stamped
 from serve.protocols import management
 from serve.registry import RowAnswer, Served, Service
 
@@ -153,33 +153,17 @@ ERROR = Shape("Open Inference Protocol", Error, lambda status, title, detail, wr
 INDEX = msgspec.json.Decoder(IndexRequest)
 
 
-def _refusing(endpoint: Endpoint) -> Endpoint:
-    """An endpoint that answers a RequestError in the protocol's format."""
-
-    def answer(service: Service, request: Request, **names: str) -> Answer | Pending:
-        try:
-            return endpoint(service, request, **names)
-        except RequestError as error:
-            return refusal(error, ERROR)
-
-    return answer
-
-
-@_refusing
 def infer(service: Service, request: Request, name: str, version: str | None = None) -> Answer | Pending:
     """POST /v2/models/{name}[/versions/{version}]/infer: tensors in, tensors out.
 
     Each tensor is JSON or binary. passfail/codecs/tensors.py defines the inputs and the outputs.
     """
     served = service.find(name, version)
-    request_digest = digest(request)
     try:
-        answer = _infer(served, request, request_digest)
+        answer = _infer(served, request)
     except RequestError as error:
         answer = refusal(error, ERROR)
-    if isinstance(answer, Pending):
-        return answer
-    return stamped(answer, served.model.manifest, request, request_digest)
+    return answer if isinstance(answer, Pending) else stamped(answer, served.model.manifest, request)
 
 
 def server(service: Service, request: Request) -> Answer:
@@ -187,7 +171,6 @@ def server(service: Service, request: Request) -> Answer:
     return json_answer(Server("passfail", VERSION, EXTENSIONS))
 
 
-@_refusing
 def model(service: Service, request: Request, name: str, version: str | None = None) -> Answer:
     """GET /v2/models/{name}[/versions/{version}]: the signature."""
     manifest = service.find(name, version).model.manifest
@@ -199,14 +182,12 @@ def model(service: Service, request: Request, name: str, version: str | None = N
     return json_answer(ModelMetadata(manifest.name, versions, platform, inputs, outputs, {"x": x}))
 
 
-@_refusing
 def ready(service: Service, request: Request, name: str, version: str | None = None) -> Answer:
     """GET /v2/models/{name}[/versions/{version}]/ready: 503 once the service shuts down."""
     manifest = service.find(name, version).model.manifest
     return management.health(service, ModelReady(manifest.name, not service.leaving))
 
 
-@_refusing
 def index(service: Service, request: Request) -> Answer:
     """POST /v2/repository/index: the versions that can be requested, and the refused ones."""
     name = service.served.model.manifest.name
@@ -217,7 +198,6 @@ def index(service: Service, request: Request) -> Answer:
     return json_answer(entries)
 
 
-@_refusing
 def config(service: Service, request: Request, name: str, version: str | None = None) -> Answer:
     """GET /v2/models/{name}[/versions/{version}]/config: Triton's model configuration."""
     manifest = service.find(name, version).model.manifest
@@ -227,7 +207,6 @@ def config(service: Service, request: Request, name: str, version: str | None = 
     return json_answer(ModelConfig(manifest.name, platform, service.config.max_rows, inputs, outputs))
 
 
-@_refusing
 def stats(service: Service, request: Request, name: str | None = None, version: str | None = None) -> Answer:
     """GET /v2/models[/{name}[/versions/{version}]]/stats: the counts of requests and rows.
 
@@ -249,7 +228,7 @@ def load(service: Service, request: Request, name: str) -> Answer:
     return ERROR(409, "Refused", "the versions in service follow the repository: make use VERSION=... pins one")
 
 
-def _infer(served: Served, request: Request, request_digest: str) -> Answer | Pending:
+def _infer(served: Served, request: Request) -> Answer | Pending:
     model, codec = served.model, served.codecs.tensors
     head, binary = _parts(request)
     asked = codec.decode(head)
@@ -264,13 +243,12 @@ def _infer(served: Served, request: Request, request_digest: str) -> Answer | Pe
         x = codec.read(asked.inputs, binary)
         row = x[0].tolist() if alone and len(x) == 1 else None
     if row is not None:
-        return pending(served, row, request, request_digest, ERROR, partial(_row, served, asked.id, wanted))
-    logit, probability = served.predict(x, "row {}".format, request_digest)
-    verdict, stable = model.verdict(logit), model.stable(x, logit) if "stable" in wanted else None
-    stable = np.zeros(len(x), dtype=bool) if stable is None else stable
+        return pending(served, row, request, ERROR, partial(_row, served, asked.id, wanted))
+    verdict, logit, probability, known, outside = served.predict(x, "row {}".format, request)
+    stable = np.zeros(len(x), dtype=bool) if known is None else known
     labels = list(map(model.manifest.target.labels.__getitem__, verdict.tolist())) if "label" in wanted else []
     values: dict[str, Values] = dict(zip(OUTPUTS, (probability, logit, verdict, labels, stable), strict=True))
-    return _answer(served, asked.id, wanted, values, len(x), model.outside(x))
+    return _answer(served, asked.id, wanted, values, len(x), outside)
 
 
 def _row(served: Served, request_id: object, wanted: Wanted, found: RowAnswer) -> Answer:

@@ -19,9 +19,10 @@ from passfail.columns import Columns, wrong
 from passfail.errors import BodyTooLarge, InvalidInstance, MalformedBody, Problem
 from serve.http.content import chosen
 from serve.http.errors import UnsupportedMediaType
-from serve.http.messages import CSV, JSON, JSON_LINES, Request, media_type
+from serve.http.messages import CSV, JSON, JSON_LINES, Answer, Request, json_answer, media_type
 
 READ = (JSON, CSV, JSON_LINES)
+AS_CSV = ((b"Content-Type", b"text/csv; charset=utf-8"),)
 LINES = (JSON_LINES, "application/jsonl", "application/x-ndjson")
 ALIASES = re.compile(rb"application/(jsonl|x-ndjson)(?![\w-])", re.I)  # names of JSON lines, an unregistered type
 EXTRAS_MOST = 1 << 18  # bytes of a body with other fields: decoding it at once holds the interpreter's lock
@@ -68,32 +69,30 @@ def read_json_rows(codecs: Codecs, text: bytes, place: str) -> Floats:
     return codecs.json.read_objects(text)
 
 
-def read_json_lines(codecs: Codecs, body: bytes) -> Floats:
-    """Read lines, each an object or an array in feature order, as x, float64 (n, d)."""
+def read_json_lines(codecs: Codecs, body: bytes, faults: dict[int, str] | None = None) -> Floats:
+    """Read lines, each an object or an array in feature order, as x, float64 (n, d).
+
+    faults : filled with {row: its fault}; these rows are left out of x. None: an invalid row is an error.
+    """
     codecs.columns.check_rows(body.count(b"\n") // 2)  # at most half of the lines are taken for empty
     lines = [line for line in body.split(b"\n") if line.strip()]
-    x = read_json_rows(codecs, b"[" + b",".join(lines) + b"]", "$")
-    if len(x) != len(lines):
-        raise MalformedBody("invalid request body: each line of JSON lines must be one row")
-    return x
-
-
-def read_some_json_lines(codecs: Codecs, body: bytes) -> tuple[Floats, dict[int, str]]:
-    """The rows that are right (m, d), as `read_json_lines`, and {row: its fault}."""
     try:
-        return read_json_lines(codecs, body), {}
+        x = read_json_rows(codecs, b"[" + b",".join(lines) + b"]", "$")
+        if len(x) != len(lines):
+            raise MalformedBody("invalid request body: each line of JSON lines must be one row")
+        return x
     except (InvalidInstance, MalformedBody):
-        rows, faults = [np.empty((0, len(codecs.columns)))], dict[int, str]()
-    for at, line in enumerate(line for line in body.split(b"\n") if line.strip()):
+        if faults is None:
+            raise
+    rows = [np.empty((0, len(codecs.columns)))]
+    for at, line in enumerate(lines):
         codecs.columns.check_rows(at + 1)
         try:
             rows.append(read_json_lines(codecs, line))
-        except InvalidInstance as error:
+        except (InvalidInstance, MalformedBody) as error:
             found = [": ".join(filter(None, [one.pointer[5:], one.detail])) for one in error.problems]  # after $[0].
-            faults[at] = "; ".join(found)
-        except MalformedBody as error:
-            faults[at] = str(error)
-    return np.concatenate(rows), faults
+            faults[at] = "; ".join(found) or str(error)
+    return np.concatenate(rows)
 
 
 def is_headerless(codecs: Codecs, request: Request) -> bool:
@@ -159,17 +158,26 @@ def with_faults(
     return msgspec.json.encode([kept[row] | {"error": faults[row]} if row in faults else next(left) for row in rows])
 
 
-def as_json_lines(pieces: Iterable[bytes]) -> bytes:
-    """Write answers in JSON arrays as JSON lines."""
-    return b"".join(bytes(answer) + b"\n" for piece in pieces for answer in ANSWERS.decode(piece))
+def encoded(
+    pieces: Iterable[bytes], rows: int, wanted: str, document: bytes, names: Sequence[str], header: bool = True
+) -> Answer:
+    """The Answer in a media type, from answers in JSON arrays.
 
-
-def as_csv(pieces: Iterable[bytes], names: Sequence[str], outside: bool, header: bool = True) -> bytes:
-    """Write answers in JSON arrays as CSV, with a column for each field.
-
-    A table without a header leaves `outside` out: all its parts then have the same columns.
+    Parameters
+    ----------
+    document : the JSON document, with %b for the answers.
+    names, header : the fields in CSV, and whether its first line has their names.
     """
-    names = [*names, "outside"] if header and outside else names
+    if wanted == JSON:
+        return json_answer(document % b",".join(piece[1:-1] for piece in pieces), rows=rows)
+    if wanted == CSV:
+        return Answer(200, AS_CSV, _as_csv(pieces, names, header), rows)
+    lines = (bytes(answer) + b"\n" for piece in pieces for answer in ANSWERS.decode(piece))
+    return Answer(200, ((b"Content-Type", JSON_LINES.encode()),), b"".join(lines), rows)
+
+
+def _as_csv(pieces: Iterable[bytes], names: Sequence[str], header: bool) -> bytes:
+    """Write answers in JSON arrays as CSV, with a column for each field."""
     records = (record for piece in pieces for record in RECORDS.decode(piece))
     rows = ([_cell(record.get(name)) for name in names] for record in records)
     return csv_text(chain([names] if header else [], rows)).encode()

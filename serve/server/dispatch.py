@@ -247,6 +247,8 @@ class Dispatcher:
         sent = too_large(self.limit) if self.too_large(call) else b"".join(call.chunks)
         try:
             begun = endpoint(self._service, Request(target.path, target.query, headers, sent, self.limit), **names)
+        except RequestError as error:
+            begun = self.routes.refusal(target.path, error)
         except Exception:
             return self._failed(call)
         return begun if isinstance(begun, Pending) or begun.model else identified(begun, headers)

@@ -48,7 +48,10 @@ class Pages(Flask):
         def view(**names: str) -> Response:
             query, limit = request.query_string.decode("latin-1"), self.service.config.max_body_bytes
             sent = Request(request.path, query, g.headers, self._body(), limit)
-            g.answer = compressed(completed(endpoint(self.service, sent, **names)), g.headers)
+            try:
+                g.answer = compressed(completed(endpoint(self.service, sent, **names)), g.headers)
+            except RequestError as error:
+                g.answer = self.routes.refusal(request.path, error)
             return _response(g.answer)
 
         return view

@@ -19,13 +19,15 @@ from passfail.arrays import Floats
 from passfail.columns import instance
 from passfail.model import Model
 from passfail.proof.certificate import ulp
+from serve.http.messages import Request
+from serve.http.receipt import digest
 
 LOG = logging.getLogger(__name__)
 WAITING = 64  # requests in the queue; further ones are not compared
 ROWS = 1000  # of one request, so that the queue's memory is bounded
 REPORTED = 100  # flips of one process: a wrong runtime must not fill the log and the disk
 
-Request = tuple[Floats, Floats, Floats, str | None]  # x, logit, probability, request digest
+Compared = tuple[Floats, Floats, Floats, str | None]  # x, logit, probability, request digest
 Observer = Callable[[int, int, int], None]  # takes the rows, their largest distance in ulp, and the flips
 
 
@@ -51,18 +53,19 @@ class Shadow:
     ) -> None:
         self.checked_rows = self.ulp_max = self.verdict_flips = 0
         self._model, self._name, self._rate, self._flips, self._observer = model, name, rate, flips, observer
-        self._queue: queue.Queue[Request | None] = queue.Queue(WAITING)
+        self._queue: queue.Queue[Compared | None] = queue.Queue(WAITING)
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
-    def offer(self, x: Floats, logit: Floats, probability: Floats, request_digest: str | None = None) -> None:
+    def offer(self, x: Floats, logit: Floats, probability: Floats, request: Request | None = None) -> None:
         """Queue a request's rows x (n, d) and answers (n,) for comparison, or drop them; never wait."""
         if random.random() >= self._rate:
             return
         if self._thread is None:
             self._start()
         with suppress(queue.Full):
-            self._queue.put_nowait((x[:ROWS].copy(), logit[:ROWS].copy(), probability[:ROWS].copy(), request_digest))
+            x, logit, probability = (some[:ROWS].copy() for some in (x, logit, probability))
+            self._queue.put_nowait((x, logit, probability, None if request is None else digest(request)))
 
     def wait(self) -> None:
         """Wait until all queued requests are compared."""

@@ -213,22 +213,22 @@ def _shown(served: Served, pairs: list[tuple[str, str]], traffic: bool) -> Shown
     if fault := invalid(problems):
         raise fault
     x = columns.matrix([numbers])
-    logit, probability = served.predict(x, traffic=traffic)
-    positive = bool(model.verdict(logit)[0])
-    why = explain(model, x, logit)[0]
+    found = served.predict(x, traffic=traffic)
+    positive = bool(found.verdict[0])
+    why = explain(model, x, found.logit)[0]
     parts = sorted((why["contributions"] or {}).items(), key=lambda part: -abs(part[1]))
     return Shown(
         row={name: _whole(value) for name, value in instance(manifest.features, x[0].tolist()).items()},
         positive=positive,
-        probability=float(probability[0]),
-        outside=(model.outside(x) or [()])[0],
+        probability=float(found.probability[0]),
+        outside=(found.outside or [()])[0],
         contributions=parts,
         largest=max((abs(part) for _, part in parts), default=0) or 1,
         flips=sorted(
             (one for column, flip in enumerate(why["flips"].values()) for one in _flips(model, x, column, flip)),
             key=lambda one: (one.outside, one.change),
         ),
-        evidence=_evidence(manifest, probability, positive),
+        evidence=_evidence(manifest, found.probability, positive),
     )
 
 

@@ -23,7 +23,6 @@ def test_a_million_rows_have_the_bytes_of_one_request(models: Path) -> None:
 
     request = codecs(model.manifest, ROWS).csv
     x, table = request.read(body)
-    logit, probability = model.score(x)
-    answer = request.write(model.verdict(logit), logit, probability, model.stable(x, logit), table, model.outside(x))
+    answer = request.write(table, *model.answer(x))
 
     assert out.getvalue() + b"\n" == answer

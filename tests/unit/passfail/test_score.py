@@ -45,9 +45,8 @@ def answered(model: Model, body: bytes) -> bytes:
     """The answer of POST /predict to a CSV some of whose rows are outside the training range."""
     reader = codecs(model.manifest, 10**7).csv
     x, table = reader.read(body)
-    logit, probability = model.score(x)
-    outside = model.outside(x) or [()] * len(x)
-    return reader.write(model.verdict(logit), logit, probability, model.stable(x, logit), table, outside)
+    *answers, outside = model.answer(x)
+    return reader.write(table, *answers, outside or [()] * len(x))
 
 
 def streamed(model: Model, body: bytes, **options: bool) -> bytes:

@@ -18,7 +18,7 @@ def opened(tmp_path, content, **options):
 
 def write(decoders, x, sent, faults=None):
     verdict, number = np.ones(len(x), bool), np.arange(len(x)) + 0.25
-    return decoders.csv.write(verdict, number, number / 100, None, sent, faults=faults)
+    return decoders.csv.write(sent, verdict, number, number / 100, None, faults=faults)
 
 
 @pytest.mark.parametrize("kind", WRITTEN)
@@ -99,7 +99,8 @@ def test_a_file_in_neither_encoding_is_refused(tmp_path):
 def test_rows_that_are_wrong_carry_their_error_and_the_others_are_answered(tmp_path, separator):
     _, decoders, _ = opened(tmp_path, text(separator=separator))
     lines = ["id,x,g", "1,20.5,north", "2,,mars", "3,1,south", "4,1", "5,2,east"]
-    x, sent, faults = decoders.csv.read_some("\n".join(lines).replace(",", separator).encode())
+    faults = {}
+    x, sent = decoders.csv.read("\n".join(lines).replace(",", separator).encode(), faults)
     header, *rows = csv.reader(write(decoders, x, sent, faults).decode().splitlines(), delimiter=separator)
 
     assert x.tolist() == [[20.5, 1], [1, 2], [2, 0]]
@@ -115,7 +116,8 @@ def test_rows_that_are_wrong_carry_their_error_and_the_others_are_answered(tmp_p
 
 def test_a_table_that_is_right_has_an_empty_column_of_errors(tmp_path):
     _, decoders, _ = opened(tmp_path, text())
-    x, sent, faults = decoders.csv.read_some(b"x,g\n1,north\n")
+    faults = {}
+    x, sent = decoders.csv.read(b"x,g\n1,north\n", faults)
 
     assert faults == {}
     assert write(decoders, x, sent, faults).splitlines()[1].endswith(b",m,1,")
@@ -124,14 +126,16 @@ def test_a_table_that_is_right_has_an_empty_column_of_errors(tmp_path):
 def test_json_rows_that_are_wrong_are_left_out(tmp_path):
     _, decoders, _ = opened(tmp_path, text())
     body = b'[{"x": 1, "g": "north"}, {"x": "1", "g": null}, 7, {"x": 2, "g": "east"}]'
-    x, single, faults, unseen = decoders.json.read_some(body)
+    faults, none = {}, {}
+    x, single, unseen = decoders.json.read_some(body, faults)
 
     assert (x.tolist(), single, unseen) == ([[1, 1], [2, 0]], False, None)
     assert faults[1].startswith("x: expected a number, got a string; g: may not be null: no training row lacked it")
     assert faults[2] == "row: expected an object, got a number"
-    assert decoders.json.read_some(b'[{"x": 1, "g": "north"}]')[2] == {}
+    decoders.json.read_some(b'[{"x": 1, "g": "north"}]', none)
+    assert none == {}
     with pytest.raises(InvalidInstance):
-        decoders.json.read_some(b'{"x": "1", "g": "north"}')
+        decoders.json.read_some(b'{"x": "1", "g": "north"}', none)
 
 
 def test_a_date_is_read_as_its_parts_in_every_format(tmp_path):
@@ -166,7 +170,7 @@ def test_an_unseen_level_is_other_where_rare_levels_were_pooled(tmp_path):
         assert [line.split(b",")[-1] for line in write(decoders, x, sent).splitlines()] == [b"unseen", b"g", b"g", b""]
     body = b'[{"x": 1, "g": "mars"}, {"x": 1, "g": "south"}]'
     assert decoders.json.read(body)[:, 1].tolist() == [other, south]
-    assert decoders.json.read_some(body)[3] == [["g"], []]
+    assert decoders.json.read_some(body, {})[2] == [["g"], []]
     for body in (b'{"x": 1, "g": null}', b'{"x": 1, "g": true}'):
         with pytest.raises(InvalidInstance):
             decoders.json.read(body)
