@@ -77,6 +77,12 @@ class Problem:
     unseen: str | None = None
 
 
+def in_one_line(detail: str, problems: Iterable[Problem]) -> str:
+    """An error's detail and all its places, for protocols with one text in an error."""
+    places = "; ".join(f"{found.pointer}: {found.detail}" for found in problems)
+    return f"{detail}: {places}" if places else detail
+
+
 class RequestError(PassfailError):
     """A request that the caller can correct.
 
@@ -95,9 +101,8 @@ class RequestError(PassfailError):
 
     @property
     def text(self) -> str:
-        """The message and all places in one line, for protocols whose errors are one text."""
-        places = "; ".join(f"{found.pointer}: {found.detail}" for found in self.problems)
-        return f"{self}: {places}" if places else str(self)
+        """The message and all places in one line."""
+        return in_one_line(str(self), self.problems)
 
 
 class MalformedBody(RequestError):

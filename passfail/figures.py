@@ -25,7 +25,7 @@ class Figures:
         self._loss = self._brier = 0.0
         self._confusion = np.zeros((2, 2), dtype=np.int64)  # [outcome, verdict]
         self._tenths = np.zeros((3, 10))  # rows, positives, sum of probabilities
-        self._bins: Any = 0  # (2, BINS): rows of each outcome
+        self._bins = np.zeros((2, BINS))  # rows of each outcome
 
     def add(self, y: Floats, verdict: Bools, logit: Floats, probability: Floats) -> None:
         """Count rows: y (n,) is 1 or 0, or NaN if the outcome is not known."""
@@ -44,12 +44,12 @@ class Figures:
         self._tenths += [np.bincount(tenth, weight, 10) for weight in (np.ones(len(y)), y, p)]
         # The logit is squashed, so that bins are narrow if probabilities are not extreme, for each link.
         at = np.minimum((0.5 + z / (2 + 2 * np.abs(z))) * BINS, BINS - 1).astype(np.int64)
-        self._bins = self._bins + np.bincount(outcome * BINS + at, minlength=2 * BINS).reshape(2, BINS)
+        np.add.at(self._bins, (outcome, at), 1.0)
 
     def measured(self) -> dict[str, Any]:
         """The metrics by name, for rows > 0; the AUC is None if only one outcome occurs."""
         (true_negatives, false_positives), (false_negatives, true_positives) = self._confusion.tolist()
-        negative, positive = np.asarray(self._bins, dtype=np.float64)
+        negative, positive = self._bins
         pairs = positive.sum() * negative.sum()
         ties = (positive * negative).sum() / 2
         below = np.cumsum(negative) - negative

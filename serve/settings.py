@@ -13,10 +13,10 @@ import os
 import re
 import resource
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from passfail import signing
 from passfail.errors import ConfigError
@@ -205,10 +205,8 @@ class Config:
         given: dict[str, Any] = {"port": vertex_port} if vertex_port else {}
         given |= {f.name: value for f in fields(cls) if f.metadata and (value := read(**f.metadata)) is not None}
         found = cls(**given)
-        room = _Room(available_memory(), found)
-        given.setdefault("workers", room.workers())
-        given.setdefault("max_body_bytes", room.body_bytes(given["workers"]))
-        read.faults += room.faults(given["workers"], given["max_body_bytes"])
+        given["workers"], given["max_body_bytes"], faults = _fitted(available_memory(), found, {*given})
+        read.faults += faults
         if found.shadow == found.runtime:
             read.faults.append("SHADOW must differ from RUNTIME")
         if found.metrics_port == found.port:
@@ -228,45 +226,28 @@ def read_or_exit() -> Config:
         sys.exit(3)
 
 
-class _Room(NamedTuple):
-    """The workers and bodies that fit into `memory`, in bytes; None: no limit."""
+def _fitted(memory: int | None, settings: Config, given: Container[str]) -> tuple[int, int, list[str]]:
+    """The workers, and the bytes of the largest body, that fit into `memory`; and the error if they don't, in a list.
 
-    memory: int | None
-    settings: Config
-
-    def needed(self, workers: int, body_bytes: int) -> int:
-        """The most bytes that so many workers need for bodies of that size."""
-        each = max(WORKER_BYTES[name] for name in (self.settings.runtime, self.settings.shadow) if name)
-        return MASTER_BYTES + workers * (each + self._bytes_each() * body_bytes)
-
-    def _bytes_each(self) -> int:
-        """The bytes of a worker for each byte of the largest body."""
-        return BODIES_AT_ONCE[self.settings.worker_class] * PER_BODY_BYTE
-
-    def workers(self) -> int:
-        """The number of workers that fit, at least one and at most the settings'."""
-        if self.memory is None:
-            return self.settings.workers
-        each = self.needed(1, LEAST_BODY_BYTES) - MASTER_BYTES
-        return max(1, min(self.settings.workers, (self.memory - MASTER_BYTES) // each))
-
-    def body_bytes(self, workers: int) -> int:
-        """The largest body that fits, in bytes, from LEAST_BODY_BYTES to the settings'."""
-        if self.memory is None:
-            return self.settings.max_body_bytes
-        most = (self.memory - self.needed(workers, 0)) // (workers * self._bytes_each())
-        return max(LEAST_BODY_BYTES, min(self.settings.max_body_bytes, most))
-
-    def faults(self, workers: int, body_bytes: int) -> list[str]:
-        """The error if the memory is too small, in a list; else an empty list."""
-        needed = self.needed(workers, body_bytes)
-        if self.memory is None or needed <= self.memory:
-            return []
-        return [
-            f"{workers} worker(s) (WEB_CONCURRENCY) that read {body_bytes} bytes (MAX_BODY_BYTES) need "
-            f"{(needed >> 20) + 1} MiB of memory, and the limit is {self.memory >> 20} MiB: "
-            "raise the limit, or lower one setting"
-        ]
+    memory : bytes; None: no limit.
+    given : the names of the settings that the caller chose, which stay.
+    """
+    workers, body = settings.workers, settings.max_body_bytes
+    if memory is None:
+        return workers, body, []
+    each = max(WORKER_BYTES[name] for name in (settings.runtime, settings.shadow) if name)
+    per_byte = BODIES_AT_ONCE[settings.worker_class] * PER_BODY_BYTE
+    if "workers" not in given:
+        workers = max(1, min(workers, (memory - MASTER_BYTES) // (each + per_byte * LEAST_BODY_BYTES)))
+    if "max_body_bytes" not in given:
+        body = max(LEAST_BODY_BYTES, min(body, (memory - MASTER_BYTES - workers * each) // (workers * per_byte)))
+    needed = MASTER_BYTES + workers * (each + per_byte * body)
+    fault = (
+        f"{workers} worker(s) (WEB_CONCURRENCY) that read {body} bytes (MAX_BODY_BYTES) need "
+        f"{(needed >> 20) + 1} MiB of memory, and the limit is {memory >> 20} MiB: "
+        "raise the limit, or lower one setting"
+    )
+    return workers, body, [fault] if needed > memory else []
 
 
 class _Reader:

@@ -26,7 +26,7 @@ from passfail.manifest import Manifest
 Unseen = Sequence[Sequence[str]] | None  # of each row, as `Columns.unseen`
 Decode = Callable[[bytes, int], list[Any]]  # a piece of an array, and the index of its first row, to the rows
 WRITTEN = 10_000  # answers encoded at a time
-ANY = msgspec.json.Decoder(list[Any])
+RAWS = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 class JsonRows:
@@ -44,7 +44,6 @@ class JsonRows:
         raws = [(name, msgspec.Raw) for name, _ in fields]
         raw: Any = msgspec.defstruct("Raws", raws, rename=rename, forbid_unknown_fields=True)
         self._raws: msgspec.json.Decoder[msgspec.Struct] = msgspec.json.Decoder(raw)
-        self._values = [msgspec.json.Decoder(list[column.json_type]) for column in columns]  # type: ignore[name-defined]
 
         texts = [text for column in columns for text in (column.name, *column.feature.levels)]
         self._most_braces = columns.max_rows * (1 + sum(text.count("{") for text in texts))
@@ -72,9 +71,7 @@ class JsonRows:
         MalformedBody, BodyTooLarge, InvalidInstance : the last names the places that are wrong.
         """
         if self._columns.parts:
-            rows, single, faults = self._slowly(body)
-            if faults:
-                raise invalid(self.problems(body)) or MalformedBody(UNREADABLE)
+            rows, single = self._slowly(body, None)
             return rows[0] if single else self._columns.matrix(rows)
         if body.lstrip(WHITE)[:1] == b"[":
             return self.read_objects(body)
@@ -108,26 +105,23 @@ class JsonRows:
         except InvalidInstance:
             if faults is None:
                 raise
-        rows, single, wrong = self._slowly(body)
-        if single and wrong:
-            raise invalid(self.problems(body)) or MalformedBody(UNREADABLE)
-        if faults is not None:
-            faults |= wrong
+        rows, single = self._slowly(body, faults)
         return self._columns.matrix(rows), single, self._columns.unseen(rows)
 
-    def _slowly(self, body: bytes) -> tuple[list[Row], bool, dict[int, str]]:
+    def _slowly(self, body: bytes, faults: dict[int, str] | None) -> tuple[list[Row], bool]:
         values, single = strict_json.values(body, self._most_characters)
         rows: list[Row] = []
-        faults: dict[int, str] = {}
         for index, value in enumerate(values):
             self._columns.check_rows(index + 1)
             problems = list(islice(self._row_problems(value, "$"), InvalidInstance.LIMIT))
             if problems:
+                if single or faults is None:
+                    raise invalid(self.problems(body)) or MalformedBody(UNREADABLE)
                 faults[index] = "; ".join(f"{one.pointer[2:] or 'row'}: {one.detail}" for one in problems)
             elif isinstance(value, Fields):
                 cells = {feature: cell for name, cell in value for feature in self._columns.expanded([name])}
                 rows.append([column.number(cells[column.name]) for column in self._columns])
-        return rows, single, faults
+        return rows, single
 
     def read_objects(self, array: bytes) -> Floats:
         """Decode an array of objects to x, as `read` does."""
@@ -180,18 +174,11 @@ class JsonRows:
         for raw in raws:
             if bytes(raw).count(b",") > max_rows * (1 + levels.count(",")):
                 self._columns.check_rows(max_rows + 1)
-        try:
-            rows = list(zip(*(one.decode(raw) for one, raw in zip(self._values, raws, strict=True)), strict=True))
-            numbers = self._numbers(rows)
-        except FAULTS as error:
-            columns = [strict_json.decode(ANY, raw) for raw in raws]
-            if len({len(values) for values in columns}) > 1:
-                raise wrong(place, "the columns differ in their number of rows") from error
-            order, some = range(len(columns)), enumerate(zip(*columns, strict=True))
-            problems = chain.from_iterable(self._values_problems(row, order, f"{place}[{i}]") for i, row in some)
-            raise invalid(problems) or MalformedBody(UNREADABLE) from error
-        self._columns.check_rows(len(rows))
-        return self._columns.shaped(numbers)
+        columns = [strict_json.decode(RAWS, raw) for raw in raws]
+        if len({len(values) for values in columns}) > 1:
+            raise wrong(place, "the columns differ in their number of rows")
+        rows = b"],[".join(map(b",".join, zip(*columns, strict=True)))
+        return self.read_arrays(b"[[%b]]" % rows if rows else b"[]", list(self._columns.by_name), place)
 
     def pieces(
         self,

@@ -186,9 +186,3 @@ def failure(logger: Logger, method: str, path: str) -> Answer:
 def too_large(limit: int) -> BodyTooLarge:
     """The error for a body that has more than `limit` bytes."""
     return BodyTooLarge(f"the body has more than {limit} bytes: send several smaller requests")
-
-
-def in_one_line(detail: str, problems: Sequence[Problem]) -> str:
-    """An error's detail and all its places, for protocols with one text in an error."""
-    places = "; ".join(f"{found.pointer}: {found.detail}" for found in problems)
-    return f"{detail}: {places}" if places else detail

@@ -15,8 +15,8 @@ from passfail.arrays import Floats
 from passfail.codecs import Codecs, strict_json
 from passfail.codecs.answers import names
 from passfail.codecs.tensors import described
-from passfail.errors import MalformedBody, Problem, RequestError
-from serve.http.messages import CSV, JSON, Answer, Pending, Request, Shape, in_one_line, json_answer, refusal
+from passfail.errors import MalformedBody, Problem, RequestError, in_one_line
+from serve.http.messages import CSV, JSON, Answer, Pending, Request, Shape, json_answer, refusal
 from serve.http.receipt import pending, stamped
 from serve.protocols import management
 from serve.protocols import table_formats as formats

@@ -15,9 +15,9 @@ from msgspec import UNSET, UnsetType
 from passfail.codecs import strict_json, tensors
 from passfail.codecs.tensors import OUTPUTS, Values, Wanted
 from passfail.columns import wrong
-from passfail.errors import MalformedBody, RequestError
+from passfail.errors import MalformedBody, RequestError, in_one_line
 from passfail.model import Outside
-from serve.http.messages import Answer, Pending, Request, Shape, in_one_line, json_answer, refusal
+from serve.http.messages import Answer, Pending, Request, Shape, json_answer, refusal
 from serve.http.receipt import pending, stamped
 from serve.protocols import management
 from serve.registry import RowAnswer, Served, Service

@@ -8,7 +8,8 @@ from msgspec import UNSET, UnsetType
 
 from passfail.arrays import Floats
 from passfail.codecs import Codecs, strict_json
-from serve.http.messages import Answer, Pending, Request, Shape, in_one_line
+from passfail.errors import in_one_line
+from serve.http.messages import Answer, Pending, Request, Shape
 from serve.protocols.mlflow import Rows, Unused, check_unused, read_rows, score
 from serve.registry import Service
 

@@ -12,8 +12,8 @@ import threading
 import time
 from array import array
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, NotRequired, TypedDict
+from collections.abc import Callable, Sequence
+from typing import NotRequired, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -58,16 +58,6 @@ class Report(TypedDict):
     rows: float
     score: Column
     features: dict[str, Column]
-
-
-class Bins(NamedTuple):
-    """The place in ROOM of the counts of one feature, or of the score (name and column None)."""
-
-    first: int
-    last: int  # the count after the bins': rows refused for an unseen level
-    name: str | None
-    spread: Spread
-    column: int | None
 
 
 class Drift:
@@ -123,10 +113,10 @@ class Drift:
             # Copy: an array can't grow while NumPy reads it, and `note` may add to it at the same moment.
             x, logit = (np.frombuffer(values.tobytes()) for values in waiting)
             x = x.reshape(-1, len(manifest.features))
-            for first, last, name, spread, column in _layout(manifest):
-                counts[first:last] += counted(spread, logit if column is None else x[:, column])
-                if name is not None and unseen:
-                    counts[last] += unseen.count(name)
+            names = ["", *(feature.name for feature in manifest.features)]
+            for (first, last, spread), name, values in zip(_layout(manifest), names, [logit, *x.T], strict=False):
+                counts[first:last] += counted(spread, values)
+                counts[last] += unseen.count(name)
 
     def keep_folding(self, manifest: Callable[[], Manifest]) -> None:
         """Fold every second, and whenever a worker makes a report; a daemon thread runs this."""
@@ -148,16 +138,14 @@ class Drift:
         self.fold(manifest)
         self._call_the_others()
         counts, trained = self._all(manifest), manifest.training.baseline.rows
-        (first, last, _, spread, _), *layout = _layout(manifest)
+        (first, last, spread), *layout = _layout(manifest)
         score, rows = _column(spread, counts[first:last], trained), float(counts[first:last].sum())
         features: dict[str, Column] = {}
-        for first, last, name, spread, column in layout:
-            assert name is not None  # only the score has neither
-            assert column is not None
-            features[name] = _column(spread, counts[first:last], trained)
-            if manifest.features[column].kind == "categorical":
+        for feature, (first, last, spread) in zip(manifest.features, layout, strict=False):
+            features[feature.name] = _column(spread, counts[first:last], trained)
+            if feature.kind == "categorical":
                 unseen = float(counts[last])
-                features[name]["unseen_share"] = unseen / (rows + unseen) if unseen else 0.0
+                features[feature.name]["unseen_share"] = unseen / (rows + unseen) if unseen else 0.0
         return {
             "model": manifest.name, "version": manifest.version, "half_life_seconds": HALF_LIFE, "rows": rows,
             "score": score, "features": features,
@@ -242,18 +230,18 @@ def _column(spread: Spread, counts: Floats, trained: int) -> Column:
     }
 
 
-def _layout(manifest: Manifest) -> Iterator[Bins]:
-    """The bins of the score, then of each feature, as far as there is room."""
-    baseline = manifest.training.baseline
-    names = [None, *(feature.name for feature in manifest.features)]
-    columns = [None, *range(len(manifest.features))]
-    first = 0
-    for name, spread, column in zip(names, (baseline.score, *baseline.features), columns, strict=True):
+def _layout(manifest: Manifest) -> list[tuple[int, int, Spread]]:
+    """The bins of the score, then of each feature, as far as there is room: (first, last, spread).
+
+    Their counts are ROOM's first:last; the count at `last` is of rows refused for an unseen level.
+    """
+    found, first = [], 0
+    for spread in (manifest.training.baseline.score, *manifest.training.baseline.features):
         last = first + len(spread.shares)
-        if last + 1 > ROOM:
-            return
-        yield Bins(first, last, name, spread, column)
+        if last < ROOM:
+            found.append((first, last, spread))
         first = last + 1
+    return found
 
 
 def _key(manifest: Manifest) -> float:
