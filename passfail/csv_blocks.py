@@ -79,8 +79,6 @@ class CsvBlocks:
         identity = [manifest.name, str(manifest.version)]
         self._verdicts = [self._text([WORDS[flag], manifest.target.labels[flag]]) for flag in (True, False)]
         self._stables = {flag: self._text([WORDS[flag], *identity]) for flag in WORDS}
-        nothing = [""] * (1 if scorer.strict else 2)
-        self._lasts = {flag: self._text([WORDS[flag], *identity, *nothing]) for flag in WORDS}
 
     def _text(self, cells: Sequence[str]) -> pa.Scalar:
         """Cells of one row, each after a separator, as Arrow takes them."""
@@ -150,22 +148,21 @@ class CsvBlocks:
         n, errors = len(lines), answers.errors()
         if not n:
             return memoryview(b"")
-        more, mark = list(answers.more.values()), self._mark
-        ends = self._stables if answers.outside or more or errors else self._lasts
+        more, mark, ends = list(answers.more.values()), self._mark, self._stables
+        outside = {row: ", ".join(names) for row, names in enumerate(answers.outside or []) if names}
         found = [
             pc.if_else(arrow(answers.verdict), *self._verdicts),
             self._numbers([answers.probability, answers.logit]),
             ends[None] if answers.stable is None else pc.if_else(arrow(answers.stable), ends[True], ends[False]),
+            self._cells(outside, n),
+            *([self._numbers(more)] if more else []),
         ]
-        if ends is self._stables:
-            outside = {row: ", ".join(names) for row, names in enumerate(answers.outside or []) if names}
-            found += [self._cells(outside, n), *([self._numbers(more)] if more else [])]
         if errors:
             bad = np.zeros(n, dtype=bool)
             bad[list(errors)] = True
             empty = _bytes([mark * cells for cells in (2, 2, 3, 1, len(more))])
             found = [pc.if_else(arrow(bad), none, cells) for none, cells in zip(empty, found, strict=False)]
-        if ends is self._stables and not self._scorer.strict:
+        if not self._scorer.strict:
             found.append(self._cells(errors, n))
         joined = pc.binary_join_element_wise(lines, *found, _bytes([""])[0])
         return memoryview(joined.buffers()[2])[: int(np.frombuffer(joined.buffers()[1], np.int32)[n])]

@@ -5,7 +5,7 @@ A flip is a change of one feature that changes the verdict.
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NotRequired, TypedDict, final
+from typing import TYPE_CHECKING, NotRequired, TypedDict, cast, final
 
 import numpy as np
 
@@ -203,14 +203,10 @@ def evidence(calibration: Sequence[Bin], probability: Floats) -> list[Evidence |
     calibration: the manifest's bins, in order.
     """
     lowers = [found.lower for found in calibration]
-    return [_cited(calibration, bisect_right(lowers, p) - 1, p) for p in probability.tolist()]
-
-
-def _cited(calibration: Sequence[Bin], at: int, p: float) -> Evidence | None:
-    if at < 0 or not (p < calibration[at].upper or p == calibration[at].upper == 1):
-        return None
-    found = calibration[at]
-    return {
-        "lower": found.lower, "upper": found.upper, "rows": found.rows, "positives": found.positives,
-        "low": found.low, "high": found.high,
-    }  # fmt: skip
+    found: list[Evidence | None] = []
+    for p in probability.tolist():
+        at = bisect_right(lowers, p) - 1
+        near = at >= 0 and (p < calibration[at].upper or p == calibration[at].upper == 1)
+        cited = {name: getattr(calibration[at], name) for name in Evidence.__annotations__} if near else None
+        found.append(cast(Evidence | None, cited))
+    return found

@@ -65,18 +65,3 @@ HEADERS: dict[type[RequestError], tuple[tuple[bytes, bytes], ...]] = {
     UnsupportedEncoding: ((b"Accept-Encoding", b"gzip, deflate"),),
     Overloaded: ((b"Retry-After", b"1"),),
 }
-
-
-def status(error: RequestError) -> int:
-    """The HTTP status of an error."""
-    return MEANINGS[type(error)][0]
-
-
-def title(error: RequestError) -> str:
-    """The title of an error's problem document, the same for every error of its class."""
-    return MEANINGS[type(error)][1]
-
-
-def headers(error: RequestError) -> tuple[tuple[bytes, bytes], ...]:
-    """The headers of an error's response, in addition to its media type."""
-    return HEADERS.get(type(error), ())

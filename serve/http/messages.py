@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from passfail.errors import BodyTooLarge, Problem, RequestError
 from serve.http import content
-from serve.http.errors import headers, status, title
+from serve.http.errors import HEADERS, MEANINGS
 
 if TYPE_CHECKING:
     from passfail.model import Row
@@ -171,10 +171,10 @@ def compressed(answer: Answer, request_headers: Mapping[bytes, bytes]) -> Answer
 
 def refusal(error: RequestError, shape: Shape = problem) -> Answer:
     """The Answer to a RequestError."""
-    answer = shape(status(error), title(error), str(error), error.problems)
+    answer = shape(*MEANINGS[type(error)], str(error), error.problems)
     # The traceback and the frames that hold the body refer to each other: the body would wait for a full collection.
     error.__traceback__ = error.__cause__ = error.__context__ = None
-    return replace(answer, headers=(*answer.headers, *headers(error)), error=error)
+    return replace(answer, headers=(*answer.headers, *HEADERS.get(type(error), ())), error=error)
 
 
 def failure(logger: Logger, method: str, path: str) -> Answer:

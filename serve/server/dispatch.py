@@ -33,18 +33,16 @@ from serve.http.messages import (
     too_large,
 )
 from serve.http.receipt import identified
-from serve.protocols.routes import Routes
 from serve.server import wsgi
 from serve.server.head import Head, Heads
 from serve.server.microbatch import answer_together
 
 if TYPE_CHECKING:
-    from wsgiref.types import WSGIApplication
-
     from serve.http.auth import Auth
-    from serve.registry import RowAnswer, Service
+    from serve.registry import RowAnswer
+    from serve.server.application import Application
     from serve.server.connection import Connection
-    from serve.telemetry.recorder import Ended, Recorder
+    from serve.telemetry.recorder import Ended
 
 LOG = logging.getLogger(__name__)
 # Bytes of the largest body that the event loop decodes and answers, in a millisecond or two.
@@ -88,19 +86,13 @@ class Call:
 class Dispatcher:
     """Admits and answers the requests of one worker's event loop."""
 
-    def __init__(
-        self,
-        app: WSGIApplication,
-        service: Service,
-        recorder: Recorder,
-        auth: Auth,
-        routes: Routes,
-        loop: asyncio.AbstractEventLoop,
-    ) -> None:
-        self._app, self._service, self._recorder, self._loop, self.routes = app, service, recorder, loop, routes
-        config = service.config
-        self._auth = auth if config.api_keys or config.metrics_port else None  # None: every path, to all
-        self.heads = Heads(routes)
+    def __init__(self, app: Application, loop: asyncio.AbstractEventLoop) -> None:
+        self._app, self._service, self._recorder, self.routes, self._loop = (
+            app, app.service, app.recorder, app.routes, loop,
+        )  # fmt: skip
+        config = app.service.config
+        self._auth = app.auth if config.api_keys or config.metrics_port else None  # None: every path, to all
+        self.heads = Heads(app.routes)
         self.limit, self._most = config.max_body_bytes, config.max_in_flight
         # The number of small requests in the batch thread, the mean seconds of one, and the most that one may wait.
         self._queued, self._pace, self._wait = 0, 0.0, config.max_wait_ms / 1000

@@ -77,8 +77,7 @@ class Worker(BaseWorker):  # type: ignore[misc]  # gunicorn has no types
         self.loop.call_soon_threadsafe(self._signalled.set)
 
     def run(self) -> None:
-        app = self.wsgi
-        self.dispatcher = Dispatcher(app, app.service, app.recorder, app.auth, app.routes, self.loop)
+        self.dispatcher = Dispatcher(self.wsgi, self.loop)
         self.loop.run_until_complete(self._serve())
 
     async def _serve(self) -> None:

@@ -22,7 +22,7 @@ class Worker:
         loop = asyncio.get_running_loop()
         self.passed = 0.0  # seconds
         self.loop = SimpleNamespace(time=lambda: self.passed, run_in_executor=loop.run_in_executor)
-        self.dispatcher = Dispatcher(app, app.service, app.recorder, app.auth, app.routes, loop)
+        self.dispatcher = Dispatcher(app, loop)
         self.connections, self.idle = set(), {}
         self.alive, self.date, self.nr, self.keepalive = True, b"", 0, 75
         self.cfg = SimpleNamespace(worker_connections=1000, **settings)
