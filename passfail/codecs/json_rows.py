@@ -87,7 +87,7 @@ class JsonRows:
             raise invalid(self.problems(body)) or MalformedBody(UNREADABLE) from error
 
     def read_some(self, body: bytes, faults: dict[int, str] | None) -> tuple[Row | Floats, bool, Unseen]:
-        """Decode a body as `read` does, but leave out the invalid objects of an array if there are `faults`.
+        """Decode a body as `read` does; `faults` takes the invalid objects of an array.
 
         Parameters
         ----------
