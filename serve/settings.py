@@ -227,7 +227,7 @@ def read_or_exit() -> Config:
 
 
 def _fitted(memory: int | None, settings: Config, given: Container[str]) -> tuple[int, int, list[str]]:
-    """The workers, and the bytes of the largest body, that fit into `memory`; and the error if they don't, in a list.
+    """The workers and the largest body, in bytes, that fit into `memory`; and the faults.
 
     memory : bytes; None: no limit.
     given : the names of the settings that the caller chose, which stay.

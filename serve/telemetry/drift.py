@@ -231,9 +231,9 @@ def _column(spread: Spread, counts: Floats, trained: int) -> Column:
 
 
 def _layout(manifest: Manifest) -> list[tuple[int, int, Spread]]:
-    """The bins of the score, then of each feature, as far as there is room: (first, last, spread).
+    """(first, last, spread) of the score, then of each feature, as far as there is room.
 
-    Their counts are ROOM's first:last; the count at `last` is of rows refused for an unseen level.
+    The counts first:last are the bins'; the count at `last` is of rows refused for an unseen level.
     """
     found, first = [], 0
     for spread in (manifest.training.baseline.score, *manifest.training.baseline.features):
