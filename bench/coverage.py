@@ -16,7 +16,7 @@ from passfail.links import LINKS, score_at
 from passfail.manifest import Feature
 from passfail.proof import reference
 from train.evaluation.coefficients import statistics
-from train.evaluation.profile import profile
+from train.evaluation.profile import bounds
 from train.model.logistic import parameters
 from train.solvers.fit import Fit, fit
 from train.solvers.objective import Objective
@@ -38,26 +38,27 @@ def main() -> None:
     generator = np.random.default_rng(0)
     slopes = TRUE[1:]
     asked = np.array([(score_at(options.link, p) - TRUE[0]) / (slopes @ slopes) * slopes for p in PLACES])
-    inside, fitted = np.zeros(len(PLACES)), 0
+    inside, fitted = np.zeros((2, len(PLACES))), 0
+    probability = np.vectorize(LINKS[options.link].probability)
     for table in range(options.tables):
         x, y = draw(generator, options.rows, options.link)
         if (found := ask(x, y, options.link, asked)) is None:
             continue  # separated: there is no interval
         fitted += 1
-        inside += (found[:, 0] <= PLACES) & (found[:, 1] >= PLACES)
+        both = np.array([found, probability(profiled(x, y, options.link, asked))])
+        inside += (both[:, :, 0] <= PLACES) & (both[:, :, 1] >= PLACES)
         if table == 0:
-            first = x, y, found
-    shares = ", ".join(f"{share:.1%} at {p}" for p, share in zip(PLACES, inside / fitted, strict=True))
-    print(f"{options.link}, {options.rows} rows, {fitted} tables: the interval contains the truth in {shares}")
-    x, y, found = first
+            first = x, y, *both
+    for name, counts in zip(("Wald's", "the profile"), inside, strict=True):
+        shares = ", ".join(f"{share:.1%} at {p}" for p, share in zip(PLACES, counts / fitted, strict=True))
+        print(f"{options.link}, {options.rows} rows, {fitted} tables: {name} interval contains the truth in {shares}")
+    x, y, found, profiles = first
     again = []
     for _ in range(BOOTSTRAPS):
         rows = generator.integers(len(y), size=len(y))
         if (model := fitted_model(x[rows], y[rows], options.link)) is not None:
             again.append(reference.logit(model, asked))
     low, high = np.percentile(again, (2.5, 97.5), axis=0)
-    probability = np.vectorize(LINKS[options.link].probability)
-    profiles = probability(profiled(x, y, options.link, asked))
     for p, ours, other, *ends in zip(PLACES, found, profiles, probability(low), probability(high), strict=True):
         print(
             f"  at {p}: {ours[0]:.3f} to {ours[1]:.3f}, by profile likelihood {other[0]:.3f} to {other[1]:.3f}, "
@@ -102,7 +103,8 @@ def profiled(x: Floats, y: Floats, link: str, asked: Floats) -> Floats:
     found = fit_to(x, y, link)
     objective = Objective(found.model, found.rows.matrices, Options(link=link))
     rows = found.model.matrix(torch.from_numpy(asked))
-    return np.array([profile(objective, found.model.beta, row)[:2] for row in rows])
+    best = objective.at(found.model.beta)
+    return np.array([bounds(objective, best, row) for row in rows])
 
 
 if __name__ == "__main__":

@@ -152,7 +152,8 @@ def _asked(query: str) -> Set[str]:
             place = f"?{name}" if name.isidentifier() and name.isascii() and len(name) <= 64 else "?"
             problems.append(Problem(place, f"unknown; there are {', '.join(others)} and {last}"))
         elif value not in VALUES.get(name, FLAG):
-            problems.append(Problem(f"?{name}", f"expected {' or '.join(VALUES.get(name, FLAG))}"))
+            hint = "; train.fit(...).intervals(rows) profiles the likelihood" if value == "profile" else ""
+            problems.append(Problem(f"?{name}", f"expected {' or '.join(VALUES.get(name, FLAG))}{hint}"))
     if problems:
         raise UnknownParameter(f"{len(problems)} unknown or malformed query parameter(s)", problems)
     asked = {name for name, value in pairs if value in ("true", "row", "keep")} - {"watch"}

@@ -36,12 +36,20 @@ class Profile(NamedTuple):
 def profile(objective: Objective, beta: Tensor, contrast: Tensor) -> Profile:
     """The Profile of contrast @ beta, contrast (P,), from the best fit beta (P,)."""
     best = objective.at(beta)
-    lower, upper = (_bound(objective, best, contrast, sign) for sign in (-1.0, 1.0))
+    lower, upper = bounds(objective, best, contrast)
     zero = _at_zero(objective, best, contrast)
     ratio = 2 * (zero.objective - best.objective)
     across = inverse(zero.sums.information)[0] @ contrast
     score = float(across @ zero.gradient) ** 2 / float(across @ contrast)
     return Profile(lower, upper, *(math.erfc(math.sqrt(max(chi, 0.0) / 2)) for chi in (ratio, score)))
+
+
+def bounds(objective: Objective, best: Point, contrast: Tensor) -> tuple[float, float]:
+    """The 95 % interval of contrast @ beta, from the Point of the best fit.
+
+    For a row of the matrix, contrast @ beta is the row's score.
+    """
+    return _bound(objective, best, contrast, -1.0), _bound(objective, best, contrast, 1.0)
 
 
 def _bound(objective: Objective, best: Point, contrast: Tensor, sign: float) -> float:

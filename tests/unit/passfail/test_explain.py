@@ -170,6 +170,15 @@ def test_predict_explains_and_cites_when_asked(client):
         ("?explain=yes", [{"pointer": "?explain", "detail": "expected true or false"}]),
         ("?explain", [{"pointer": "?explain", "detail": "expected true or false"}]),
         (
+            "?interval=profile",
+            [
+                {
+                    "pointer": "?interval",
+                    "detail": "expected true or false; train.fit(...).intervals(rows) profiles the likelihood",
+                }
+            ],
+        ),
+        (
             "?%3Cb%3E=1",
             [{"pointer": "?", "detail": f"unknown; there are {PARAMETERS}"}],
         ),

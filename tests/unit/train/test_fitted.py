@@ -8,11 +8,15 @@ import pandas
 import pyarrow as pa
 import pyarrow.csv
 import pytest
+import torch
+from scipy.optimize import minimize
 
+from passfail.errors import NoInterval
 from passfail.loading import load
 from tests.support import DATA
 from train import fit
-from train.errors import DataError, TrainError
+from train.errors import DataError, FitError, TrainError
+from train.export.checkpoint import Kept
 from train.fitted import Fitted
 
 TABLE = DATA / "admissions.csv"
@@ -34,6 +38,56 @@ def test_every_kind_of_table_gives_the_fit_of_the_command(models: Path, fitted: 
     expected = load(models / "admissions").manifest.training
     assert again.coefficients == fitted.coefficients == expected.statistics.coefficients
     assert again.metrics == fitted.metrics == expected.held_out
+
+
+def test_a_profile_interval_ends_where_the_best_fit_with_that_logit_is_worse_by_its_quantile(fitted: Fitted) -> None:
+    """The columns are shifted by the row, so the intercept is its logit; scipy fits the slopes."""
+    rows = [{"gre": 620, "gpa": 3.4, "rank": "2"}, {"gre": 220, "gpa": 2.3, "rank": "4"}]
+    design, sign = fitted.model.matrix(torch.from_numpy(fitted.kept.x)).numpy(), 2 * fitted.kept.y - 1
+    asked = np.array([[620, 3.4, 1.0], [220, 2.3, 3.0]])  # a rank is the index of its level
+    shifts = fitted.model.matrix(torch.from_numpy(asked)).numpy()
+
+    best = -fitted.description.training.statistics.log_likelihood
+
+    for shift, ends in zip(shifts, fitted.intervals(rows), strict=True):
+        for logit in np.log(ends / (1 - ends)):
+            loss = lambda slopes, z=logit, s=shift: np.logaddexp(0, -sign * (z + (design - s)[:, 1:] @ slopes)).sum()  # noqa: E731
+            held = minimize(loss, fitted.model.weight.detach().numpy())
+            assert held.fun - best == pytest.approx(1.9207294, abs=1e-4)
+
+
+def test_profile_intervals_count_a_weight_as_so_many_rows() -> None:
+    table = {"x": [0.0, 1, 2, 3, 4, 5], "w": [3, 2, 1, 2, 1, 3], "y": [0, 0, 1, 0, 1, 1]}
+    repeated = {name: np.repeat(values, table["w"]).tolist() for name, values in table.items() if name != "w"}
+    few = fit({**table}, target="y", weights="w").intervals({"x": [-1, 2.5]})
+
+    np.testing.assert_allclose(few, fit(repeated, target="y").intervals({"x": [-1, 2.5]}), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"l2": 1.0}, "--intervals profile needs a likelihood: remove --l1, --l2"),
+        ({"robust": True}, "--intervals profile needs a likelihood"),
+        ({"solver": "adam", "epochs": 2}, "--intervals needs the solver newton, not adam"),
+    ],
+    ids=["penalty", "robust", "optimizer"],
+)
+def test_a_fit_without_a_likelihood_has_no_profile_intervals(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(FitError, match=message):
+        fit(TABLE, target="admit", **options).intervals([{"gre": 620, "gpa": 3.4, "rank": 2}])
+
+
+def test_separated_outcomes_have_no_profile_intervals() -> None:
+    with pytest.raises(NoInterval, match="its columns separate the outcomes"):
+        fit({"x": [1, 2, 3, 4, 5, 6], "y": [0, 0, 0, 1, 1, 1]}).intervals({"x": [2]})
+
+
+def test_profile_intervals_need_every_row(fitted: Fitted) -> None:
+    some = fitted._replace(kept=Kept(*(values[::2] for values in fitted.kept)))
+
+    with pytest.raises(FitError, match="the checkpoint keeps 200 rows, and a profile interval needs all"):
+        some.intervals([{"gre": 620, "gpa": 3.4, "rank": "2"}])
 
 
 def test_a_card_for_notebooks_escapes_what_the_table_says(fitted: Fitted) -> None:
