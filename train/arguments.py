@@ -65,11 +65,11 @@ def parse(arguments: Sequence[str] | None = None) -> Namespace:
     fit = command("fit", "fit a model and write its checkpoint", model, columns, examples=EXAMPLES)
     fit.add_argument("--labels", type=_labels, metavar="NO,YES", help="names of the two outcomes in answers")
     _of_column(fit.add_argument, "--unit", "COLUMN=UNIT", "unit of a numeric column", "age=years", str.strip)
-    fit.add_argument("--owner", metavar="TEXT", help="who answers for the model, for its report")
+    fit.add_argument("--owner", metavar="TEXT", help="person responsible for the model, for its report")
     fit.add_argument("--intended-use", metavar="TEXT", help="what the model is for, for its report")
     fit.add_argument("--out-of-scope", metavar="TEXT", help="what the model is not for, for its report")
     _add_fitting(fit)
-    _add_judging(fit)
+    _add_evaluation(fit)
     command("export", "prove the checkpoint and publish it as a new version", model, models)
     command("parity", "prove a published version again and print the certificate", model, models, version)
     command("reproduce", "fit the table again and compare with a published version", model, models, version)
@@ -143,7 +143,7 @@ def _model() -> Parser:
     """The options of each command on one model."""
     parser = Parser(add_help=False)
     add = parser.add_argument
-    add("--data", type=Path, help="CSV or Parquet file, or a folder of parts (default: the lecture's table)")
+    add("--data", type=Path, help="CSV, Parquet or Excel file, or a folder of parts (default: the lecture's)")
     add("--name", help="name of the model (default: the data file's name without .csv)")
     add("--checkpoints", type=Path, default=checkpoint.FOLDER, help="folder of checkpoints (default: %(default)s)")
     return parser
@@ -162,18 +162,18 @@ def _columns() -> Parser:
     add = parser.add_argument_group("columns").add_argument
     add("--target", help="column to predict, with two values (default: the last)")
     add("--positive", help="value of the target that counts as yes")
-    _repeated(add, "--categorical", "COLUMN", "column whose numbers name groups")
+    _repeated(add, "--categorical", "COLUMN", "column whose numbers are categories")
     _repeated(add, "--drop", "COLUMN", "column to leave out, or several: a,b")
-    _of_column(add, "--reference", "COLUMN=LEVEL", "level to compare others with (default: first)", "group=a", str)
+    _of_column(add, "--reference", "COLUMN=LEVEL", "reference level of a column (default: the first)", "group=a", str)
     about = "levels of a column in order (default: by number, else by the alphabet)"
     _of_column(add, "--order", "COLUMN=A,B,...", about, "size=low,medium,high", _levels)
-    about = "pool the levels of fewer rows as the level other, which unseen levels become in the service"
+    about = "pool the levels of fewer rows in the level other; the service reads unseen levels as other"
     add("--rare", type=_at_least(int, 1), default=0, metavar="ROWS", help=about)
-    add("--fold-case", action="store_true", help="spell levels in small letters: North is north")
-    about = f"make numbers of a column of dates: {PARTS}; and {ORDERS[0]} or {ORDERS[1]} if both could be"
+    add("--fold-case", action="store_true", help="write levels in lower case: North becomes north")
+    about = f"features to make from dates: {PARTS}; add {ORDERS[0]} or {ORDERS[1]} if the order is unclear"
     _of_column(add, "--date", "COLUMN=PART,...", about, PARTS, _date_parts, dest="dates")
-    add("--strict", action="store_true", help="refuse columns that are left out with a warning otherwise")
-    add("--weights", metavar="COLUMN", help="column that says how many rows each row counts for")
+    add("--strict", action="store_true", help="stop with an error where a column would be left out")
+    add("--weights", metavar="COLUMN", help="column with the number of rows for which each row counts")
     about = f"what a missing cell becomes: {', '.join(MISSING)}; drop leaves its row out; for one column or for all "
     about += "(default: mean for numbers, most-frequent for groups)"
     _repeated(add, "--missing", "[COLUMN=]WAY", about, type=_missing)
@@ -182,8 +182,8 @@ def _columns() -> Parser:
     add("--separator", type=separator, help="separator of cells; tab for a tab (default: detected)")
     add("--decimal", choices=(".", ","), help="decimal mark (default: detected)")
     add("--encoding", help="encoding of the text (default: UTF-8, else detected)")
-    add("--no-header", dest="header", action="store_false", help="the first line is a row")
-    _repeated(add, "--na", "TEXT", "cell that is missing, besides those of the manual")
+    add("--no-header", dest="header", action="store_false", help="the file has no header: its first line is a row")
+    _repeated(add, "--na", "TEXT", "text of a missing cell, besides the usual texts")
     add("--sheet", help="sheet of an Excel file (default: the first)")
     about = "rows of CSV with too few or too many cells: drop leaves them out; pad fills short ones with missing cells"
     add("--ragged", choices=("drop", "pad"), help=about)
@@ -240,8 +240,8 @@ def _add_fitting(parser: Parser) -> None:
     add("--class-weight", type=_class_weight, metavar="balanced|NO,YES", help="weight of each outcome's rows")
     add("--intervals", choices=("wald", "profile"), help="intervals and tests (default: wald, with --firth profile)")
     add("--robust", action="store_true", default=None, help="robust standard errors, by the sandwich estimator")
-    add("--cluster", metavar="COLUMN", help="column of groups; standard errors allow for them")
-    add("--l1", type=_penalty, help="L1 penalty on the scaled weights, which leaves columns out; auto: as for --l2")
+    add("--cluster", metavar="COLUMN", help="column of groups of dependent rows, for standard errors")
+    add("--l1", type=_penalty, help="L1 penalty on the scaled weights, which leaves columns out, or auto (default: 0)")
     add("--l2", type=_penalty, help="L2 penalty on the scaled weights, or auto: by cross-validation (default: 0)")
     about = "scale the numeric columns first; with newton, let penalties act on scaled columns (default: yes)"
     add("--standardize", action=argparse.BooleanOptionalAction, default=None, help=about)
@@ -250,13 +250,13 @@ def _add_fitting(parser: Parser) -> None:
     add("--seed", type=_at_least(int, 0), help="random seed (default: 0)")
 
 
-def _add_judging(parser: Parser) -> None:
-    add = parser.add_argument_group("judging").add_argument
+def _add_evaluation(parser: Parser) -> None:
+    add = parser.add_argument_group("evaluation").add_argument
     share = _at_least(float, 0, strictly=True, most=1)
     add("--folds", type=_at_least(int, 2), default=5, help="number of cross-validation folds (default: 5)")
     add("--group", metavar="COLUMN", help="column whose groups of rows stay together in every split")
-    add("--time", metavar="COLUMN", help="column of times; rows are tested by a fit to earlier rows")
-    about = "column, or several: a,b; print figures of each group of held-out rows; it need not be a feature"
+    add("--time", metavar="COLUMN", help="column of times; a fit to earlier rows scores the held-out rows")
+    about = "column of groups, or several: a,b; print the figures of each group of held-out rows"
     _repeated(add, "--by", "COLUMN", about)
     add("--test", type=Path, metavar="FILE", help="table to measure on, in place of held-out rows")
     add("--cost-fp", type=POSITIVE, metavar="COST", help="cost of a false positive (default: 1)")
@@ -275,8 +275,8 @@ def _add_comparison(parser: Parser) -> None:
         default = {"losses": "log", "optimizers": "all"}.get(name)
         about = f"{name}, separated by commas, or all (default: {default or 'none'})"
         add(f"--{name}", type=_some(known), default=default or [], help=about)
-    add("--hidden", type=_at_least(int, 1), default=8, help="units behind an activation (default: 8)")
-    add("--lr", type=POSITIVE, help="learning rate (default: optimizer's)")
+    add("--hidden", type=_at_least(int, 1), default=8, help="units of the hidden layer (default: 8)")
+    add("--lr", type=POSITIVE, help="learning rate (default: the optimizer's own)")
     add("--epochs", type=_at_least(int, 1), help="maximum number of steps (default: 1000)")
     add("--seed", type=_at_least(int, 0), help="random seed (default: 0)")
     add("--folds", type=_at_least(int, 2), default=5, help="number of folds (default: %(default)s)")

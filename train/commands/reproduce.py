@@ -1,11 +1,12 @@
 """The command reproduce: fit the table again, and compare it with a published version."""
 
-import hashlib
 import io
 import math
+import re
 import zipfile
 from argparse import Namespace
 from collections.abc import Mapping
+from hashlib import sha256
 
 import msgspec
 from msgspec.structs import replace
@@ -21,6 +22,7 @@ from train.export.javascript import FILENAME, to_javascript
 from train.export.publish import draft, pages
 from train.model.logistic import LogisticModel
 
+NUMBERED = re.compile(rb"X.{4}(?=__torch__)|[./]___torch_mangle_\d+", re.DOTALL)
 OTHER = ("digest", "version", "files")  # fields that a new export has anew
 
 
@@ -77,10 +79,17 @@ def compare(
 
 
 def _digests(data: bytes) -> dict[str, str]:
-    """The SHA-256 of each member of a model file, without torch's serial number, which varies."""
+    """The SHA-256 of each member of a model file, without what differs in each export.
+
+    These are torch's serial number, and the number and length of TorchScript's name of the class.
+    """
     members = {"": data}
     if data[:2] == b"PK":
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             members = {name: archive.read(name) for name in archive.namelist()}
     varies = ("serialization_id", ".debug_pkl")
-    return {name: hashlib.sha256(part).hexdigest() for name, part in members.items() if not name.endswith(varies)}
+    return {
+        NUMBERED.sub(b"", name.encode()).decode(): sha256(NUMBERED.sub(b"", part)).hexdigest()
+        for name, part in members.items()
+        if not name.endswith(varies)
+    }

@@ -224,7 +224,7 @@ def lines(found: Statistics, options: Options) -> Iterator[str]:
             f"{found.null_degrees_of_freedom}"
         )
     if options.profile and found.intervals == "wald":
-        yield "intervals and p are Wald's: profile likelihood would take long here; --intervals profile takes it"
+        yield "intervals and p are Wald's, since profile likelihood takes long here; --intervals profile computes it"
     if found.intervals == "profile":
         yield "intervals are by profile likelihood, p by the likelihood-ratio test; z is Wald's"
         yield from _tests(found, width)

@@ -77,7 +77,7 @@ def held_out(
     how = f"{folds}-fold cross-validation" if crossed else "a fifth of the rows held out"
     if time is not None:
         fold, wanted = later_folds(time, count), list(range(1, count + 1)) if crossed else [count]
-        how = f"{len(wanted)} times, each by the rows before"
+        how = f"{len(wanted)} folds in the order of time, each scored by a fit to the rows before it"
     else:
         fold = assign_folds(y, count, options.seed, parts) if group is None else group_folds(y, group, count)
         how += ", groups kept together" if group is not None else ""

@@ -211,7 +211,7 @@ def _figures(manifest: Manifest, kept: Kept) -> Iterator[str]:
         if (feature.minimum, feature.maximum) != ends:
             yield f"{feature.name}: the training range is not that of the rows"
     if manifest.features != impute(manifest.features, kept.x, kept.weight):
-        yield "the values in place of missing ones are not those of the rows"
+        yield "the imputed values are not those of the rows"
     factors = class_factors(kept.y, kept.weight, str(manifest.training.options["class_weight"]))
     values, weight = reference.values(manifest, kept.x), kept.weight * np.where(kept.y > 0, factors[1], factors[0])
     means = weight @ values / weight.sum()

@@ -292,8 +292,8 @@ def _unscaled(features: Sequence[Feature]) -> tuple[str, ...]:
     if sizes.get(name, 0.0) < LARGE:
         return ()
     return (
-        f"The values of {name} reach {sizes[name]:g}, and the other terms are lost beside them. "
-        "Fit again without --no-standardize: the coefficients are printed in the table's own units all the same.",
+        f"The values of {name} reach {sizes[name]:g}, so the solver hardly moves the other terms. "
+        "Fit again without --no-standardize: the coefficients are printed in the table's own units in either case.",
     )
 
 

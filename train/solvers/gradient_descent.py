@@ -142,9 +142,9 @@ def _outcome(options: Options, losses: list[float], steepest: float) -> str:
             f"is still {steepest:.1e}. Raise --epochs{other}."
         )
     if steepest < 1e-6:
-        why = "The rest is hidden by the loss's rounding: the fit is as good as converged"
+        why = "Rounding hides further progress: the fit has practically converged"
     else:
-        why = "The gradient jumps past 0, as at a kink: more steps won't help; try whether another --solver ends lower"
+        why = "The gradient changes its sign without reaching 0, as at a kink: use another --solver, not more steps"
     return (
         f"{options.solver} has not reduced the loss since epoch {still}; the gradient's largest entry is "
         f"{steepest:.1e}. {why}."
