@@ -128,13 +128,17 @@ def run_score(options: argparse.Namespace, signed_by: PublicKey | None) -> str:
     progress = _progress if sys.stderr.isatty() else lambda rows, took: None
     given = Given(options.separator, options.decimal, options.encoding)
     files = Files(model, options.strict, options.explain, progress, given)
-    if stream:
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # end in silence if the reader has enough
-        receipts = [files.stream(sys.stdin.buffer, sys.stdout.buffer)]
-    elif options.input.is_dir():
-        receipts = files.folder(options.input, options.output)
-    else:
-        receipts = [files.score(options.input, options.output)]
+    try:
+        if stream:
+            signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # end in silence if the reader has enough
+            receipts = [files.stream(sys.stdin.buffer, sys.stdout.buffer)]
+        elif options.input.is_dir():
+            receipts = files.folder(options.input, options.output)
+        else:
+            receipts = [files.score(options.input, options.output)]
+    finally:
+        if sys.stderr.isatty():
+            print(end="\r\x1b[K", file=sys.stderr)  # remove the line of the progress
     rows, refused = (sum(receipt[count] for receipt in receipts) for count in ("rows", "refused"))
     why = "; the column error says why" if refused else ""
     lines = [f"{rows} rows, {rows - refused} answered, {refused} refused{why}"]
@@ -206,7 +210,11 @@ def _parser(environ: Mapping[str, str]) -> Parser:
     add("-o", "--output", type=Path, required=True, help="CSV or Parquet, a folder for a folder, or -")
     add("--strict", action="store_true", help="write nothing if a row is invalid, and no column error")
     add("--explain", action="store_true", help="add each feature's contribution to the logit")
-    add("--separator", type=separator, help="separator of CSV's cells; tab for a tab (default: detected)")
+    add(
+        "--separator",
+        type=separator,
+        help="CSV's separator; tab for a tab (default: a comma, or the training file's)",
+    )
     add("--decimal", choices=(".", ","), help="decimal mark of CSV (default: the training file's)")
     add("--encoding", type=encoding, help="encoding of CSV (default: UTF-8, or the training file's)")
     about = "write an export as one SELECT over a table"

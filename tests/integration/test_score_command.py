@@ -1,6 +1,7 @@
 """`passfail score` as a process: killed, in a pipe, and on a file larger than its memory."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -42,6 +43,18 @@ def test_a_killed_folder_leaves_nothing_half_written_and_goes_on(models: Path, t
     expected = (out / "00.csv").read_bytes()
     assert expected.count(b"\n") == 40_001
     assert all((out / name).read_bytes() == expected for name in names)
+
+
+def test_a_terminal_shows_the_progress_and_then_the_summary_alone(models: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_bytes(TRAINING)
+    screen, terminal = os.openpty()
+    arguments = command(models, tmp_path / "in.csv", "-o", tmp_path / "out.csv")
+    with open(screen, "rb", buffering=0) as shown:
+        subprocess.run(arguments, cwd=ROOT, check=True, stderr=terminal)
+        text = shown.read(4096).decode()
+        os.close(terminal)
+
+    assert re.match(r"\r400 rows, [\d,]+ rows/s \r\x1b\[K400 rows, 400 answered, 0 refused\r\n", text)
 
 
 def test_a_pipe_answers_with_the_bytes_of_a_file(models: Path, tmp_path: Path) -> None:

@@ -362,7 +362,7 @@ def test_a_terminal_shows_the_rows_so_far_and_their_rate(
     arguments = ["score", str(tmp_path / "in.csv"), "-o", str(tmp_path / "out.csv"), "--models", str(models)]
 
     assert main([*arguments, "--model", "admissions"]) == 0
-    assert re.match(r"\r400 rows, [\d,]+ rows/s ", capsys.readouterr().err)
+    assert re.match(r"\r400 rows, [\d,]+ rows/s \r\x1b\[K400 rows, 400 answered", capsys.readouterr().err)
 
 
 @pytest.mark.parametrize(
