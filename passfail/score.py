@@ -37,6 +37,7 @@ ROWS, GROUP = 2**16, 2**18  # rows of Parquet answered at a time, and written as
 PARQUET_END = ".parquet"
 ENDS = (".csv", ".csv.gz", ".csv.zst", PARQUET_END)
 WANTED = f"{', '.join(ENDS[:-1])} or {PARQUET_END}"
+TEXTS = (".tsv", ".txt", ".tsv.gz", ".txt.gz", ".psv", ".md")  # other names of CSV that is read
 RECEIPT = ".receipt.json"
 PACKAGES = ("numpy", "onnxruntime", "pyarrow", "torch")
 
@@ -76,9 +77,9 @@ class Files:
         ConfigError : a file can't be read or written, or its kind is unknown.
         RequestError : the rows are not rows of this model; with `strict`, one row is invalid.
         """
-        for path in (source, out):
-            if not path.name.endswith(ENDS):
-                raise ConfigError(f"{path}: its name must end in {WANTED}")
+        for path, ends in ((source, (*ENDS, *TEXTS)), (out, ENDS)):
+            if not path.name.endswith(ends):
+                raise ConfigError(f"{path}: its name must end in {WANTED}; save an Excel sheet as CSV")
         if source.resolve() == out.resolve():
             raise ConfigError(f"{out}: is also the input; choose another output")
         parquet = out.name.endswith(PARQUET_END)

@@ -11,15 +11,19 @@ EXACT = 2**53  # beyond it float64 skips integers
 PADDED = re.compile(r"[+-]?0\d+")  # a code with leading zeros: 01100
 BOOLEANS = frozenset(["true", "false"])  # the levels of JSON's booleans and of every spelling in CSV
 # A number formatted for people: a currency before it, groups of thousands, and a unit without digits behind it.
-_BODY = r"(?:[0-9]{{1,3}}(?:[{group}][0-9]{{3}})+|[0-9]+)(?:{point}[0-9]*)?(?:[eE][+-]?[0-9]+)?|{point}[0-9]+"
-_FORMATTED = (
-    r"(?P<sign>[+\u2212-]?)(?P<before>[$€£¥]?) ?(?P<body>"
-    + _BODY
-    + r") ?(?P<after>[^\W\d_/²³]{{0,12}}(?:/[^\W\d_]{{1,6}})?[²³]?|[%‰°$€£¥])"
+_BODY = (
+    r"(?:[1-9][0-9]{{0,2}}(?:[{group}][0-9]{{3}})+{lakhs}|[0-9]+)(?:{point}[0-9]*)?"
+    r"|[0-9]+(?:{point}[0-9]*)?[eE][+-]?[0-9]+|{point}[0-9]+"
 )
-FORMATTED = {
-    ".": re.compile(_FORMATTED.format(group=",'\u2019 \u00a0\u2009\u202f", point=r"\.")),
-    ",": re.compile(_FORMATTED.format(group=".'\u2019 \u00a0\u2009\u202f", point=",")),
+_CURRENCY = r"(?:R|US|C|A)?\$|[€£¥₹₺₩]|CHF|EUR|USD|GBP"
+_FORMATTED = (
+    rf"(?P<sign>[+\u2212-]?)(?P<before>(?:{_CURRENCY})?)[ \u00a0\u202f]?(?P<body>{_BODY})[ \u00a0\u202f]?"
+    r"(?P<after>[^\W\d_/²³]{{0,12}}(?:/[^\W\d_]{{1,6}})?[²³]?|[%‰°$€£¥])"
+)
+_SPACES = "'\u2019 \u00a0\u2009\u202f"
+FORMATTED = {  # 12,34,567 is Indian
+    ".": re.compile(_FORMATTED.format(group=f",{_SPACES}", point=r"\.", lakhs="|[1-9][0-9]?(?:,[0-9]{2})+,[0-9]{3}")),
+    ",": re.compile(_FORMATTED.format(group=f".{_SPACES}", point=",", lakhs="")),
 }
 GROUPS = re.compile(r"[,.'\u2019 \u00a0\u2009\u202f]")
 DATE_PARTS = ("year", "month", "day", "weekday", "hour")
@@ -29,7 +33,8 @@ ORDERS = ("day-first", "month-first")
 COMPACT = re.compile(r"(\d{4})(\d{2})(\d{2})(?:\.0)?", re.ASCII)  # 20240531, which a missing cell makes a float
 DATED = re.compile(
     r"(\d{4}|\d{1,2})([./-])(\d{1,2})\2(\d{4}|\d{1,2})"
-    r"(?:[ T](\d{1,2}):(\d{2})(?::(\d{2})(?:\.\d+)?)?(?: ?([ap])m)?)?", re.ASCII | re.IGNORECASE,
+    r"(?:[ T](\d{1,2}):(\d{2})(?::(\d{2})(?:\.\d+)?)?(?: ?([ap])m)?(?: (?:GMT|UTC)(?:[+-]\d{1,2})?)?)?",
+    re.ASCII | re.IGNORECASE,
 )  # fmt: skip
 
 
@@ -42,7 +47,8 @@ class Written(NamedTuple):
 
 
 def written(text: str, decimal: str) -> Written | None:
-    """Parse a text such as `62.9 kg`, `12 %`, `$5` or `1.234,50` (decimal ","); None: no number."""
+    """Parse a text such as `62.9 kg`, `12 %`, `$5`, `(5)` or `1.234,50` (decimal ","); None: no number."""
+    text = f"-{text[1:-1]}" if text[:1] + text[-1:] == "()" else text  # as accountants write it
     match = FORMATTED[decimal].fullmatch(text)
     if match is None or (match["before"] and match["after"]):
         return None

@@ -4,15 +4,17 @@ import codecs
 import csv
 import gzip
 import io
+import re
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import IO, Any, BinaryIO, cast
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 import pyarrow as pa
@@ -44,6 +46,7 @@ class Csv(Part):
 
     def __init__(self, path: Path, reading: Reading) -> None:
         super().__init__(path, reading)
+        self.spaced = False  # whether spaces stand before quotes
         self.ends: str | None = ""  # None: a carriage return alone ends a line
         self.uneven: dict[tuple[int, int], str] = {}  # {(start of the chunk, number of the row): its fate}
         self.dialect = self._found()
@@ -66,6 +69,7 @@ class Csv(Part):
             text = head.decode(known.encoding, "replace")
             self.ends = None if "\r" in text and "\n" not in text else ""
             lines = text.splitlines(keepends=True)
+            self.spaced = bool(re.search(r'^[^"\n]*[,;|] +"', text, re.MULTILINE))
         except LookupError as error:
             raise DataError(f"{self.path}: unknown encoding '{self.reading.encoding}'; correct --encoding") from error
         return sniff(lines if whole else lines[:-1], known, self.reading.separator, self.reading.decimal)
@@ -109,6 +113,9 @@ class Csv(Part):
         # Each column has one chunk, because the text is one block; combine_chunks would copy it.
         arrays = {name: table[name].chunk(0) for name in table.column_names}
         found = {name: self.cells(array, name in as_text, self.dialect.decimal) for name, array in arrays.items()}
+        for name, array in arrays.items():  # Arrow reads any NaN, such as nan(ind)
+            if pa.types.is_floating(array.type) and pc.any(pc.is_nan(array)).as_py():
+                found[name] = replace(found[name], kind="other")
         doubtful = self._doubtful(chunk, {name: found[name] for name in found if name not in as_text}, arrays)
         if doubtful:
             texts = self._read(chunk, start, doubtful, set(doubtful))
@@ -239,14 +246,15 @@ class Csv(Part):
                     line = file.readline()
                     lines.append(line)
                     inside ^= line.count(b'"') % 2
-                yield b"".join(lines)
+                chunk = b"".join(lines)
+                yield re.sub(rb'((?:^|[,;|])) +(?=")', rb"\1", chunk, flags=re.MULTILINE) if self.spaced else chunk
 
     def _rows(self) -> Iterator[tuple[int, list[str]]]:
         """Yield (first line, cells) of each row with the header, without blank lines, as Arrow does."""
         csv.field_size_limit(2**31 - 1)
         with self._text() as file:
             text = io.TextIOWrapper(file, "utf-8", "replace", newline="")
-            reader = csv.reader(text, delimiter=self.dialect.separator)
+            reader = csv.reader(text, delimiter=self.dialect.separator, skipinitialspace=self.spaced)
             line = 1
             for row in reader:
                 if row:
@@ -269,8 +277,8 @@ class Csv(Part):
             text: BinaryIO = file
             if self.dialect.encoding != UTF8 or self.ends is None:
                 text = cast(BinaryIO, _Recoded(file, self.dialect.encoding, self.ends))
-            elif file.read(3) != b"\xef\xbb\xbf":
-                file.seek(0)
+            elif cast(io.BufferedReader, file).peek(3)[:3] == b"\xef\xbb\xbf":
+                file.read(3)
             try:
                 for _ in range(self.dialect.skipped):
                     text.readline()
@@ -283,12 +291,25 @@ class Csv(Part):
         """The file's bytes, decompressed. Raises DataError if they can't be read."""
         try:
             with open(self.path, "rb") as file:
-                packed = file.read(2) == b"\x1f\x8b"
-            with cast(BinaryIO, gzip.open(self.path, "rb") if packed else open(self.path, "rb")) as text:
-                yield text
-        except (OSError, EOFError, zlib.error) as error:
-            why = getattr(error, "strerror", None) or "its gzip compression is damaged"
+                magic = file.read(4)
+                file.seek(0)
+                yield cast(BinaryIO, OPENERS.get(magic[:2], lambda file: file)(file))
+        except (OSError, EOFError, zlib.error, BadZipFile) as error:
+            why = getattr(error, "strerror", None) or "its compression is damaged"
             raise DataError(f"{self.path}: can't be read: {why}") from error
+
+
+def _only_file(file: BinaryIO) -> IO[bytes]:
+    archive = ZipFile(file)
+    return archive.open(archive.namelist()[0])
+
+
+# {the first two bytes of a compressed file: what unpacks it}
+OPENERS: dict[bytes, Callable[[Any], Any]] = {
+    b"\x1f\x8b": gzip.open,
+    b"\x28\xb5": lambda file: io.BufferedReader(pa.CompressedInputStream(file, "zstd")),
+    b"PK": _only_file,
+}
 
 
 class UndecodableError(Exception):

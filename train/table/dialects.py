@@ -104,7 +104,7 @@ class _Try:
 
 
 def _try(lines: Sequence[str], separator: str) -> _Try:
-    reader = csv.reader(iter(lines), delimiter=separator)
+    reader = csv.reader(iter(lines), delimiter=separator, skipinitialspace=separator != " ")
     rows, above, comment = [], 0, (0, list[str]())
     try:
         for row in reader:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO
-from zipfile import BadZipFile
+from zipfile import BadZipFile, ZipFile, is_zipfile
 
 from train import distributed
 from train.errors import DataError
@@ -40,7 +40,7 @@ class Excel(Csv):
 
     @contextmanager
     def _bytes(self) -> Iterator[BinaryIO]:
-        yield io.BytesIO(self._sheet)
+        yield io.BufferedReader(io.BytesIO(self._sheet))
 
 
 def open_parts(path: Path, reading: Reading) -> list[Part]:
@@ -72,5 +72,14 @@ def _open(path: Path, reading: Reading) -> Part:
         raise DataError(
             f"{path}: it holds {'HTML or XML' if other[1] else 'JSON'}, not a table; save it as CSV or Parquet"
         )
-    kinds: dict[bytes, type[Part]] = {b"PAR1": Parquet, b"PK\3\4": Excel}
+    kinds: dict[bytes, type[Part]] = {b"PAR1": Parquet, b"PK\3\4": Csv if _is_archive(path) else Excel}
     return kinds.get(magic, Csv)(path, reading)
+
+
+def _is_archive(path: Path) -> bool:
+    """Whether a file is a zip archive of one table. Raises DataError if it has several."""
+    if not is_zipfile(path) or "[Content_Types].xml" in (names := ZipFile(path).namelist()):
+        return False
+    if len(names) != 1:
+        raise DataError(f"{path}: a zip archive of {len(names)} files; unpack it, and give the folder or one file")
+    return True

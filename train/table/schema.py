@@ -1,6 +1,7 @@
 """The role of each column of a table: target, weights, feature or left out."""
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -16,8 +17,11 @@ from train.table import values
 from train.table.reading import Reading
 from train.table.summary import MOST_TEXTS, Fault, LeftOut, Place, Summary
 
-# The positive value of a target whose two values are not 0 and 1.
-POSITIVE_WORDS = frozenset(["yes", "y", "true", "t", "pass", "passed", "survived", "success", "positive", "admitted"])
+# The positive value of a target whose two values are not 0 and 1, or -1 and 1.
+POSITIVE_WORDS = frozenset([
+    "yes", "y", "true", "t", "pass", "passed", "survived", "success", "positive", "admitted", "ja", "oui", "sí", "si",
+    "sì", "sim", "tak", "da", "evet",
+])  # fmt: skip
 MAX_LEVELS = 100
 MAX_ASKED = 1000  # levels of a column that --categorical names
 FEW = 20  # levels that are never too many, however few the rows
@@ -132,7 +136,9 @@ def _positive(given: str | None, labels: list[str]) -> str:
         raise Fault(None, f"no row has {given!r}", f"--positive takes {first!r} or {second!r}")
     numbers = [spelling.plain_number(label) for label in labels]
     likely = [
-        v for v, k in zip(labels, numbers, strict=True) if v.casefold() in POSITIVE_WORDS or (k == 1 and 0 in numbers)
+        v
+        for v, k in zip(labels, numbers, strict=True)
+        if v.casefold() in POSITIVE_WORDS or (k == 1 and {0, -1} & {*numbers})
     ]
     if len(likely) != 1:
         found = f"it is unknown which of {first!r} and {second!r} is positive"
@@ -201,7 +207,7 @@ def feature(reading: Reading, name: str, column: Summary) -> tuple[Feature, dict
         return feature(reading, name, numbers)[0], codes, ""
     groups = _spellings(column, reading.fold_case)
     pooled = _pool_rare(reading.rare, column, groups)
-    _check_texts(name, column, len(groups), asked)
+    _check_texts(name, column, len(groups), asked, reading.decimal or ".")
     if len(groups) == 1:
         found = f"every level has fewer than {reading.rare} rows" if pooled else f"every row has {next(iter(groups))!r}"
         raise LeftOut(f"{found}; it predicts nothing; {option('--drop', name)} silences this")
@@ -308,7 +314,7 @@ def _pool_rare(least: int, column: Summary, groups: dict[str, list[str]]) -> str
     return name
 
 
-def _check_texts(name: str, column: Summary, count: int, asked: bool) -> None:
+def _check_texts(name: str, column: Summary, count: int, asked: bool, decimal: str) -> None:
     """Raise LeftOut or Fault unless a column of texts can be categorical.
 
     count: of its levels. asked: whether the user says that it is categorical.
@@ -323,15 +329,21 @@ def _check_texts(name: str, column: Summary, count: int, asked: bool) -> None:
         raise LeftOut(f"its cells are dates or times; each would be a level of its own; {remedy}")
     levels, rows = column.levels, column.count + column.missing
     if not asked:
-        numbers = {text: spelling.plain_number(text) for text in levels}
-        numeric = {text for text, number in numbers.items() if number is not None and abs(number) <= spelling.EXACT}
+        numbers = {text: one for text in levels if (one := values.number(text, decimal))}
+        rows_of = Counter[str]()
+        for text, (_, unit, _) in numbers.items():
+            rows_of[unit] += levels[text].rows
+        most = max(rows_of, key=lambda unit: rows_of[unit], default="")  # strays have no unit, or are no numbers
+        numeric = {text for text, (n, unit, _) in numbers.items() if unit == most and abs(n) <= spelling.EXACT}
         unique = count > FEW and count > rows / 2  # identifiers, which are left out
         codes = {text for text in levels if text.lstrip("+-").isdecimal() and (unique or spelling.is_exact(text))}
-        strays = sorted(levels.keys() - numeric - codes, key=lambda text: levels[text].first)
-        infinite = {text for text in strays if INFINITE.fullmatch(text) or spelling.NUMBER.fullmatch(text)}
-        if strays and column.numeric + sum(levels[text].rows for text in numeric | infinite) > column.count / 2:
+        strays = sorted(levels.keys() - numeric - (set() if most else codes), key=lambda text: levels[text].first)
+        infinite = {text for text in strays if INFINITE.fullmatch(text) or spelling.NUMBER.fullmatch(text)} - {*numbers}
+        mostly = column.numeric + sum(levels[text].rows for text in numeric | infinite) > column.count / 2
+        if strays and mostly and len(rows_of.keys() - {""}) < 2:
             others = f" and {len(strays) - 1} more are" if len(strays) > 1 else " is"
-            found = f"{strays[0]!r}{others} not a {'finite ' * (strays[0] in infinite)}number, most cells are"
+            what = f"{'finite ' * (strays[0] in infinite)}number{f' of {most}' if most else ''}"
+            found = f"{strays[0]!r}{others} not a {what}, most cells are"
             if strays[0].lstrip("+-").isdecimal():
                 found = f"{strays[0]!r} is an integer that float64 would round, most cells are not"
             drop, group = option("--drop", name), option("--categorical", name)
@@ -343,8 +355,8 @@ def _check_texts(name: str, column: Summary, count: int, asked: bool) -> None:
             group = option("--categorical", name)
             remedy = f"write it in decimal digits, or use {group}"
             raise Fault(levels[first].first, f"{first!r} is hexadecimal", remedy, group)
-    most = MAX_ASKED if asked else MAX_LEVELS
-    if column.too_many or count > most or (count > FEW and count > rows / 2):
+    limit = MAX_ASKED if asked else MAX_LEVELS
+    if column.too_many or count > limit or (count > FEW and count > rows / 2):
         found = f"more than {MOST_TEXTS}" if column.too_many else str(len(levels))
         what = "identifiers" if not asked and all(text.isdecimal() for text in levels) and levels else "texts"
         use = MAX_LEVELS < len(levels) <= min(MAX_ASKED, rows / 2) and not column.too_many and not asked

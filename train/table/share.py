@@ -175,7 +175,7 @@ class Share:
             texts = list(new.levels)
             known.add(new, part, row)
             if known.too_many:
-                known.forget()
+                known.forget(self.reading.decimal or ".")
                 block.values[index] = 0.0
             elif texts:
                 codes = {text: code for code, text in enumerate(known.levels)}

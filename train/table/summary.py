@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Literal, NamedTuple
 
-from passfail.spelling import plain_number
+from train.table.values import number
 
 MOST_KEPT = 100  # texts that are no numbers, of a column with too many texts
 MOST_TEXTS = 100_000  # distinct texts of a column that are counted; with more, it can't be categorical
@@ -67,9 +67,9 @@ class Summary:
             self.levels[text] = Level(level.rows + count, min(level.first, moved(place)))
         self.too_many |= other.too_many or len(self.levels) > MOST_TEXTS
 
-    def forget(self) -> None:
+    def forget(self, decimal: str) -> None:
         """Keep only a few texts that are no numbers."""
-        numeric = {text for text in self.levels if plain_number(text) is not None}
+        numeric = {text for text in self.levels if number(text, decimal)}
         self.numeric += sum(self.levels[text].rows for text in numeric)
         self.levels = dict(islice(((text, one) for text, one in self.levels.items() if text not in numeric), MOST_KEPT))
 

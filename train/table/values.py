@@ -10,16 +10,22 @@ _MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?"
 _CLOCK = r"\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?: ?[ap]m)?"
 DATE = re.compile(
     rf"(?:\d{{4}}[-/.]\d{{1,2}}[-/.]\d{{1,2}}|\d{{1,2}}[-/.]\d{{1,2}}[-/.](?:\d{{4}}|\d{{2}})|\d{{4}}-\d{{2}}"
-    rf"|\d{{1,2}}[ -]{_MONTH}[ -]\d{{2,4}}|{_MONTH} \d{{1,2}},? \d{{4}})(?:[T ]{_CLOCK})?(?:z|[+-]\d\d:?\d\d)?"
+    rf"|\d{{1,2}}[ -]{_MONTH}[ -]\d{{2,4}}|{_MONTH} \d{{1,2}},? \d{{4}})(?:[T ]{_CLOCK})?"
+    rf"(?:z| ?(?:gmt|utc)?[+-]\d{{1,2}}:?(?:\d\d)?)?"
     rf"|{_CLOCK}",
     re.IGNORECASE,
 )
 
 
+def number(text: str, decimal: str) -> tuple[float, str, str] | None:
+    """Parse `62.9 kg`, `12 %`, `$5`, `1,234.50` or `1.234,50` (decimal ",") as (number, unit, marks of thousands)."""
+    found = written(text, decimal)
+    value = plain_number(found.number) if found else None
+    return None if found is None or value is None else (value, found.unit, found.thousands)
+
+
 def numbers(texts: Iterable[str], decimal: str) -> tuple[list[float], str, str] | None:
     """Parse texts as numbers with one unit.
-
-    `62.9 kg`, `12 %`, `$5`, `1,234.50` and `1.234,50` (decimal ",") are numbers.
 
     Returns
     -------
@@ -29,13 +35,11 @@ def numbers(texts: Iterable[str], decimal: str) -> tuple[list[float], str, str] 
     units: set[str] = set()
     marks: set[str] = set()
     for text in texts:
-        number = written(text, decimal)
-        value = plain_number(number.number) if number else None
-        if number is None or value is None:
+        if (one := number(text, decimal)) is None:
             return None
-        units.add(number.unit)
-        marks.update(number.thousands)
-        found.append(value)
+        found.append(one[0])
+        units.add(one[1])
+        marks.update(one[2])
     return (found, units.pop(), "".join(sorted(marks))) if len(units) == 1 else None
 
 

@@ -371,6 +371,24 @@ def test_an_infinite_number_of_parquet_may_mean_missing(tmp_path):
     assert np.isnan(read_table(tmp_path / "t.parquet", Reading(na=("inf",))).x[:, 0]).sum() == X.count(20.5)
 
 
+def test_a_spelling_of_nan_that_the_service_does_not_read_is_named(tmp_path):
+    with pytest.raises(DataError, match="line 2: column 'x': 'nAn' is not a number, most cells are"):
+        read(tmp_path, with_x(lambda x: "nAn" if x == 20.5 else x))
+
+
+def test_decimal_commas_with_three_decimals_and_an_exponent_are_no_thousands(tmp_path):
+    rows = [(f"{x:.3E}".replace(".", ","), f"0,{i + 100}", y) for i, (x, _, y) in enumerate(ROWS)]
+    table = read(tmp_path, text(rows, "x;z;y", ";").replace("x;z;y", "x,z,y".replace(",", ";")))
+
+    assert table.dialect.decimal == ","
+    assert (table.x[:, 0].tolist(), table.x[0, 1]) == (X, 0.1)
+
+
+@pytest.mark.parametrize("words", [("nein", "ja"), ("non", "oui"), ("Não", "Sim"), ("no", "sí"), ("-1", "1")], ids=str)
+def test_yes_in_other_languages_is_positive(tmp_path, words):
+    assert read(tmp_path, text([(x, g, words[y]) for x, g, y in ROWS])).y.tolist() == Y
+
+
 def test_a_stray_text_among_very_many_numbers_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(csv_files, "CHUNK", 100)
     monkeypatch.setattr(summary, "MOST_TEXTS", 10)

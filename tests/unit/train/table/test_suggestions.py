@@ -1,8 +1,11 @@
 """The options that an error or a warning suggests: each is one that works."""
 
+import io
 import re
 import shlex
+import zipfile
 
+import pyarrow as pa
 import pytest
 
 from tests.support.tables import ROWS, comma, read, text, with_x
@@ -22,6 +25,13 @@ def read_with(path, options):
     return read_table(path, reading_of(parse(["fit", "--data", str(path), *shlex.split(options)])))
 
 
+def zipped(content):
+    """A zip archive of one file."""
+    with zipfile.ZipFile(file := io.BytesIO(), "w") as archive:
+        archive.writestr("inside.csv", content)
+    return file.getvalue()
+
+
 def with_column(name, cell):
     """The table with a column before the others; cell(i) is a row's."""
     return text([(cell(i), *row) for i, row in enumerate(ROWS)], f"{name},x,g,y")
@@ -37,7 +47,10 @@ REFUSED = {
     "the header, repeated": text(ROWS[:20]) + text(ROWS[20:]),
     "two header lines": "size,place,out\n" + text(),
     "a target of two words": with_y(lambda i, y: NAMES[y]),
-    "a target of -1 and 1": with_y(lambda i, y: 2 * y - 1),
+    "a target of 1 and 2": with_y(lambda i, y: y + 1),
+    "a stray in decimal commas": text([("#NV" if x == 20.5 else comma(x), g, y) for x, g, y in ROWS], separator=";"),
+    "a stray in a currency": with_x(lambda x: "none yet" if x == 20.5 else f"R$ {x}"),
+    "a number without the unit of others": with_x(lambda x: 20.5 if x == 20.5 else f"{x} kg"),
     "a target of two words and a stray one": with_y(lambda i, y: "it's unknown" if i == 5 else NAMES[y]),
     "a target that begins with a dash": with_y(lambda i, y: "-" + NAMES[y]),
     "two strays in a column, and a target of words": text(
@@ -130,6 +143,12 @@ READ = {
     "line ends of old": ("Report\n\n" + text()).replace("\n", "\r"),
     "a header over two lines": '"x\n(cm)",g,y\n' + text().partition("\n")[2],
     "thousands by a typographic apostrophe": with_x(lambda x: f"{1000 * x:,.1f}".replace(",", "\u2019")),
+    "a space before a quote": text([(x, f' "{g}"', y) for x, g, y in ROWS]),
+    "negative in brackets": with_x(lambda x: f"({x})"),
+    "a zip archive": zipped(text()),
+    "Zstandard": pa.compress(text().encode(), codec="zstd", asbytes=True),
+    "Indian groups": with_x(lambda x: f'"{1000 * x:,.1f}"'),
+    "a currency of letters": with_x(lambda x: f"US$\u00a0{x}"),
     "thousands by a thin space": with_x(lambda x: f"{1000 * x:,.1f}".replace(",", "\u2009")),
     "a typographic minus": with_x(lambda x: f"\u2212{x}"),
     "a line of units below the header": "x,g,y\n(cm),,\n" + text().partition("\n")[2],

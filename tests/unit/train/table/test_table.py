@@ -218,7 +218,7 @@ def test_the_outcomes_are_called_by_their_own_name(tmp_path, content, labels, ex
         ("x,n,y\n1,1,0\n2,1,1\n", {"weights": "y"}, "column 'y' has the weights; it can't be the target"),
         (b"x,y\n1,0\n\xff,1\n", {"encoding": "utf-8"}, "line 3: not text in the encoding utf-8"),
         (b"x,y\n1,0\n\0,1\n", {}, "line 3: holds a NUL"),
-        (gzip.compress(b"x,y\n1,0\n2,1\n", mtime=0)[:-9], {}, "its gzip compression is damaged"),
+        (gzip.compress(b"x,y\n1,0\n2,1\n", mtime=0)[:-9], {}, "its compression is damaged"),
     ],
 )
 def test_every_fault_is_one_line_with_its_place(tmp_path, content, options, message):
