@@ -47,7 +47,7 @@ class Written(NamedTuple):
 
 
 def written(text: str, decimal: str) -> Written | None:
-    """Parse a text such as `62.9 kg`, `12 %`, `$5`, `(5)` or `1.234,50` (decimal ","); None: no number."""
+    """Parse `62.9 kg`, `12 %`, `$5`, `(5)` or `1.234,50` (decimal ","); None: no number."""
     text = f"-{text[1:-1]}" if text[:1] + text[-1:] == "()" else text  # as accountants write it
     match = FORMATTED[decimal].fullmatch(text)
     if match is None or (match["before"] and match["after"]):

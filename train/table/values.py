@@ -18,7 +18,7 @@ DATE = re.compile(
 
 
 def number(text: str, decimal: str) -> tuple[float, str, str] | None:
-    """Parse `62.9 kg`, `12 %`, `$5`, `1,234.50` or `1.234,50` (decimal ",") as (number, unit, marks of thousands)."""
+    """Parse `62.9 kg`, `$5` or `1,234.50` as (number, its unit, its marks of thousands)."""
     found = written(text, decimal)
     value = plain_number(found.number) if found else None
     return None if found is None or value is None else (value, found.unit, found.thousands)
