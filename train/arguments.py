@@ -64,7 +64,7 @@ def parse(arguments: Sequence[str] | None = None) -> Namespace:
     version = _parent("--version", type=_at_least(int, 1), help="number of the version (default: the highest)")
     fit = command("fit", "fit a model and write its checkpoint", model, columns, examples=EXAMPLES)
     fit.add_argument("--labels", type=_labels, metavar="NO,YES", help="names of the two outcomes in answers")
-    _of_column(fit.add_argument, "--unit", "COLUMN=UNIT", "unit of a numeric column", "age=years", str.strip)
+    _column_option(fit.add_argument, "--unit", "COLUMN=UNIT", "unit of a numeric column", "age=years", str.strip)
     fit.add_argument("--owner", metavar="TEXT", help="person responsible for the model, for its report")
     fit.add_argument("--intended-use", metavar="TEXT", help="what the model is for, for its report")
     fit.add_argument("--out-of-scope", metavar="TEXT", help="what the model is not for, for its report")
@@ -164,14 +164,14 @@ def _columns() -> Parser:
     add("--positive", help="value of the target that counts as yes")
     _repeated(add, "--categorical", "COLUMN", "column whose numbers are categories")
     _repeated(add, "--drop", "COLUMN", "column to leave out, or several: a,b")
-    _of_column(add, "--reference", "COLUMN=LEVEL", "reference level of a column (default: the first)", "group=a", str)
+    _column_option(add, "--reference", "COLUMN=LEVEL", "reference level (default: the first)", "group=a", str)
     about = "levels of a column in order (default: by number, else by the alphabet)"
-    _of_column(add, "--order", "COLUMN=A,B,...", about, "size=low,medium,high", _levels)
+    _column_option(add, "--order", "COLUMN=A,B,...", about, "size=low,medium,high", _levels)
     about = "pool the levels of fewer rows in the level other; the service reads unseen levels as other"
     add("--rare", type=_at_least(int, 1), default=0, metavar="ROWS", help=about)
     add("--fold-case", action="store_true", help="write levels in lower case: North becomes north")
     about = f"features to make from dates: {PARTS}; add {ORDERS[0]} or {ORDERS[1]} if the order is unclear"
-    _of_column(add, "--date", "COLUMN=PART,...", about, PARTS, _date_parts, dest="dates")
+    _column_option(add, "--date", "COLUMN=PART,...", about, PARTS, _date_parts, dest="dates")
     add("--strict", action="store_true", help="stop with an error where a column would be left out")
     add("--weights", metavar="COLUMN", help="column with the number of rows for which each row counts")
     about = f"what a missing cell becomes: {', '.join(MISSING)}; drop leaves its row out; for one column or for all "
@@ -195,7 +195,7 @@ def _repeated(add: Callable[..., object], option: str, metavar: str, about: str,
     add(option, action="append", default=[], metavar=metavar, help=about, **settings)
 
 
-def _of_column(
+def _column_option(
     add: Callable[..., object], option: str, metavar: str, about: str, example: str, parse: Parse, **settings: Any
 ) -> None:
     """Add an option that may be repeated and takes COLUMN=VALUE, as (column, parse(value)).

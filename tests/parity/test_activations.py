@@ -26,6 +26,6 @@ def test_every_activation_passes_the_proof(name):
         "torchscript": load_runtime("torchscript", formats.to_torchscript(model)),
     }
 
-    assert parity.short(runtimes, subject, 600) == []
+    assert parity.prove_briefly(runtimes, subject, 600) == []
     rows, _ = samples.rows(subject, 300)
     assert np.isfinite(runtimes["onnx"](rows[:300])[0]).all()

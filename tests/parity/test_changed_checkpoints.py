@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from train.__main__ import main
 from train.errors import ExportError, FitError
-from train.export import chain, checkpoint, publish
+from train.export import checkpoint, comparison, publish
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,7 @@ def found(checkpoints, path, value, rows=None):
     if rows is not None:  # as of a longer table, whose rows are not all kept
         description, kept = replace(description, kept=None), checkpoint.Kept(*(part[:rows] for part in kept))
     manifest = publish.draft(description, model)
-    return [*chain.faults(manifest, description, kept), *chain.word_faults(manifest, description.raw)]
+    return [*comparison.faults(manifest, description, kept), *comparison.text_faults(manifest, description.raw)]
 
 
 def more(value):
@@ -148,14 +148,14 @@ def test_held_out_metrics_changed_alike_in_both_places_are_named(checkpoints):
     for path in ("training.held_out.auc", "evaluation.metrics.auc"):
         description = changed(description, path, 0.9)
 
-    (fault,) = chain.faults(publish.draft(description, model), description, kept)
+    (fault,) = comparison.faults(publish.draft(description, model), description, kept)
     assert fault.startswith("report.metrics.auc: 0.9 in the export, ")
 
 
 def test_a_fit_on_another_processor_need_only_be_close(checkpoints, monkeypatch):
     """Its last bits differ, so figures that count rows may, too."""
     description, model, kept = checkpoint.load(checkpoints, "admissions")
-    fit, factor = chain.fit, 1 + 1e-11
+    fit, factor = comparison.fit, 1 + 1e-11
 
     def rounded(*given):
         fitted = fit(*given)
@@ -163,10 +163,10 @@ def test_a_fit_on_another_processor_need_only_be_close(checkpoints, monkeypatch)
             fitted.model.weight.mul_(factor)
         return fitted
 
-    monkeypatch.setattr(chain, "fit", rounded)
-    assert chain.faults(publish.draft(description, model), description, kept) == []
+    monkeypatch.setattr(comparison, "fit", rounded)
+    assert comparison.faults(publish.draft(description, model), description, kept) == []
     factor = 1 + 1e-5
-    (fault,) = chain.faults(publish.draft(description, model), description, kept)
+    (fault,) = comparison.faults(publish.draft(description, model), description, kept)
     assert fault.startswith("a new fit to the rows gives logits that differ by up to ")
 
 

@@ -236,7 +236,7 @@ def test_a_model_whose_verdicts_are_always_stable_neither_exports_nor_opens(mode
     with pytest.raises(CertificateError, match="said to be stable inside the certified band"):
         opened(models, name)
     with pytest.raises(ExportError, match="said to be stable inside the certified band"):
-        parity.again(models, name)
+        parity.prove_again(models, name)
 
 
 def test_a_model_file_of_another_version_is_caught(case):

@@ -107,7 +107,7 @@ def test_one_nudged_weight_is_caught(models):
     weight.raw_data = weights.tobytes()
     runtimes["onnx"] = load_runtime("onnx", proto.SerializeToString())
 
-    missed = parity.short(runtimes, manifest, 500)
+    missed = parity.prove_briefly(runtimes, manifest, 500)
     assert all(words.startswith("onnx: ") for words in missed)
     assert any("logits whose bits differ from the closed form's" in words for words in missed)
 
@@ -130,7 +130,7 @@ def test_each_fault_is_named(models, fault, message):
     honest = runtimes["onnx"]
     runtimes["onnx"] = lambda x: fault(*honest(x))
 
-    missed = parity.short(runtimes, manifest, 500)
+    missed = parity.prove_briefly(runtimes, manifest, 500)
 
     assert any(message in words for words in missed)
     assert all(words.startswith("onnx: ") for words in missed)

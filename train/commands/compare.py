@@ -161,7 +161,7 @@ def agreement(features: Sequence[Feature], model: LogisticModel, link: str) -> s
     files = {"onnx": formats.to_onnx(model), "torchscript": formats.to_torchscript(model)}
     runtimes = {name: load_runtime(name, data) for name, data in files.items()}
     subject = parity.Subject(tuple(features), parameters(model), score_at(link, 0.5), link)
-    return "; ".join(parity.short(runtimes, subject, PROBED)) or "equal"
+    return "; ".join(parity.prove_briefly(runtimes, subject, PROBED)) or "equal"
 
 
 def lines(rows: Sequence[Result]) -> Iterator[str]:

@@ -16,8 +16,8 @@ from train.arguments import fit_arguments, model_name
 from train.commands.fit import fitted_model
 from train.errors import ExportError
 from train.export import formats, parity
-from train.export.chain import Difference, differences
 from train.export.checkpoint import Description
+from train.export.comparison import Difference, differences
 from train.export.javascript import FILENAME, to_javascript
 from train.export.publish import draft, pages
 from train.model.logistic import LogisticModel

@@ -15,7 +15,7 @@ from train.model.logistic import LogisticModel
 from train.solvers.fit import PROGRESS, fit
 from train.solvers.options import Options
 from train.table.data import Data
-from train.table.out_of_core import BLOCK, blockwise, pieces, seldom, taken
+from train.table.out_of_core import BLOCK, blockwise, pieces, taken, throttled
 
 # Above this number of rows, one fit with a fifth held out measures as well as a fit for each fold.
 MOST_CROSS_VALIDATED = 100_000
@@ -110,7 +110,7 @@ def out_of_fold(
     later : whether to fit to the earlier folds only.
     log : takes a line of progress now and then.
     """
-    logit, say = np.full(len(data.y), np.nan), seldom(log, PROGRESS)
+    logit, say = np.full(len(data.y), np.nan), throttled(log, PROGRESS)
     for one in wanted:
         out = fold == one
         used = fold < one if later else ~out

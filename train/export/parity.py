@@ -65,7 +65,7 @@ def certificate(
     # The other engines are not published, so few sizes of batches suffice.
     beside, more = prove(every, manifest, replace(truth, sizes=FEW, alone=truth.alone[::10]))
     figures, missed = figures | beside, missed + more
-    further = others(files)
+    further = uncertified(files)
     if missed:
         raise ExportError("the export does not answer as its parameters say: " + "; ".join(missed))
     return Certificate(
@@ -89,7 +89,7 @@ class Subject(NamedTuple):
     link: str
 
 
-def short(engines: Mapping[str, Runtime], subject: Subject, rows: int, seed: int = SEED) -> list[str]:
+def prove_briefly(engines: Mapping[str, Runtime], subject: Subject, rows: int, seed: int = SEED) -> list[str]:
     """Prove engines {name: runtime} on that many rows of each kind; return the missed limits."""
     x, _ = samples.rows(subject, rows, seed)
     truth = proofs.truth(subject, x, rows, steps=100, sizes=proofs.batch_sizes(1025), alone=20)
@@ -125,7 +125,7 @@ def engines(files: Mapping[str, bytes], eager: torch.nn.Module | None = None) ->
     return every
 
 
-def others(files: Mapping[str, bytes]) -> dict[str, Runtime]:
+def uncertified(files: Mapping[str, bytes]) -> dict[str, Runtime]:
     """Further installed engines {name: runtime}; they compute in float32, so are not certified."""
     if importlib.util.find_spec("openvino") is None:
         return {}
@@ -149,7 +149,7 @@ def published(models: Path, name: str, number: int | None = None) -> tuple[Path,
         raise ExportError(str(error)) from error
 
 
-def again(models: Path, name: str, number: int | None = None) -> tuple[Certificate, Manifest]:
+def prove_again(models: Path, name: str, number: int | None = None) -> tuple[Certificate, Manifest]:
     """Prove a published version on this machine, without its training rows."""
     _, manifest, files = published(models, name, number)
     return certificate(manifest, files, np.empty((0, len(manifest.features)))), manifest

@@ -22,7 +22,7 @@ from passfail.proof import engines
 from passfail.repository import versions
 from train.errors import ExportError
 from train.evaluation.metrics import Evaluation
-from train.export import chain, formats, javascript, mlmodel, parity
+from train.export import comparison, formats, javascript, mlmodel, parity
 from train.export.checkpoint import Description, Kept
 from train.model.logistic import LogisticModel, parameters
 from train.report import report
@@ -75,7 +75,7 @@ def export(
     ExportError : the proof fails, the export differs from the fit, or the folder can't be written.
     """
     manifest = draft(description, model)
-    if faults := [*chain.faults(manifest, description, kept), *chain.word_faults(manifest, description.raw)]:
+    if faults := [*comparison.faults(manifest, description, kept), *comparison.text_faults(manifest, description.raw)]:
         raise ExportError(f"the export is not the model that was fitted: {'; '.join(faults)}; train it again")
     files = {name: make(model) for name, make in formats.makers().items()}
     certificate = parity.certificate(manifest, files, kept.x, eager=model)
@@ -143,7 +143,7 @@ def _write_config(home: Path, d: int) -> None:
 
 
 def _publish(home: Path, manifest: Manifest, files: Mapping[str, bytes], sign: signing.Sign | None) -> Manifest:
-    _sweep(home)
+    _remove_abandoned(home)
     beside = Path(tempfile.mkdtemp(prefix=".export-", dir=home))
     try:
         beside.chmod(0o755)
@@ -168,7 +168,7 @@ def _publish(home: Path, manifest: Manifest, files: Mapping[str, bytes], sign: s
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def _sweep(home: Path) -> None:
+def _remove_abandoned(home: Path) -> None:
     """Remove the folders of killed trainers; one younger than a day may be in use."""
     for left in home.glob(".export-*"):
         with contextlib.suppress(OSError):

@@ -25,7 +25,7 @@ from train.solvers.newton import NewtonSolver, Solution
 from train.solvers.options import Options
 from train.solvers.sums import Rows
 from train.table.data import Data
-from train.table.out_of_core import BLOCK, each, one_thread, pieces, seldom
+from train.table.out_of_core import BLOCK, each, one_thread, pieces, throttled
 
 Log = Callable[[str], object]
 Moments = tuple[Tensor, Tensor, Tensor]  # the weights' sum, the columns' means and squared deviations
@@ -140,7 +140,7 @@ class Blocks:
 
     def _blocks(self, matrix: Callable[[Tensor], Tensor]) -> Iterator[Callable[[], Rows]]:
         most = max(500, min(BLOCK, CELLS // (len(self.model.level) + self.model.intercept)))
-        say = seldom(self.log, PROGRESS)
+        say = throttled(self.log, PROGRESS)
         for rows in pieces(len(self.y), most, self.x, self.y, self.counts):
             yield partial(self.block, matrix, rows)
             say(f"this step has read {rows.stop} of {len(self.y)} rows")

@@ -81,7 +81,7 @@ def pieces(n: int, rows: int, *arrays: npt.NDArray[Any]) -> Iterator[slice]:
                 _release(array)
 
 
-def seldom(log: Callable[[str], object], seconds: float) -> Callable[[str], None]:
+def throttled(log: Callable[[str], object], seconds: float) -> Callable[[str], None]:
     """Pass a line of progress on to log if the last one, or the start, is so many seconds ago."""
     last = time.monotonic()
 

@@ -17,7 +17,7 @@ from train import distributed
 from train.errors import DataError
 from train.table.csv_files import Csv, UndecodableError
 from train.table.groups import Groups, groups
-from train.table.out_of_core import TemporaryArray, ones, pieces, seldom
+from train.table.out_of_core import TemporaryArray, ones, pieces, throttled
 from train.table.parts import Block, Part, renumbered
 from train.table.reading import Reading
 from train.table.summary import Fault, Level, Place, Summary
@@ -155,7 +155,7 @@ class Share:
         return self.columns, self.dropped, digests, [fault for index in mine for fault in self.parts[index].faults()]
 
     def _read_part(self, index: int, as_text: Set[str]) -> None:
-        part, row, before, say = self.parts[index], 0, self.rows, seldom(self.log, PROGRESS)
+        part, row, before, say = self.parts[index], 0, self.rows, throttled(self.log, PROGRESS)
         for block in in_order(self._jobs(part, as_text), pa.cpu_count()):
             self._take(block, index, row)
             row += block.rows

@@ -15,8 +15,8 @@ from passfail.columns import Columns
 from passfail.manifest import Column, Dates, Example, Parameters
 from tests.support.tables import ROWS, X, Y, manifest_of, read, text
 from train.errors import DataError
-from train.export.chain import word_faults
 from train.export.checkpoint import Raw
+from train.export.comparison import text_faults
 from train.table.checks import warnings
 from train.table.raw import raw_rows
 from train.table.reading import Reading
@@ -121,9 +121,9 @@ def test_dates_in_one_order_are_found_and_read_alike_by_the_service(tmp_path, ca
     columns = tuple(Column(index, None, 0.0, 1.0, 0.0, 0.0) for index in range(3))
     example = Example({"day.day": 1.0, "day.month": 2.0, "x": 1.0}, 0.0, 0.5, table.target.labels[0])
     manifest = structs.replace(manifest_of(table), parameters=Parameters(0.0, columns), examples=(example,))
-    assert list(word_faults(manifest, kept)) == []
+    assert list(text_faults(manifest, kept)) == []
     wrong = structs.replace(manifest, dates={"day": Dates(("day", "month"), "")})
-    assert ("can't be read as CSV: " in "".join(word_faults(wrong, kept))) == bool(order)
+    assert ("can't be read as CSV: " in "".join(text_faults(wrong, kept))) == bool(order)
 
 
 def test_dates_that_are_whole_numbers_are_warned_of_and_read_alike_by_the_service(tmp_path):

@@ -233,7 +233,7 @@ def _calibration(held_out: Metrics, bins: Sequence[Bin], weighted: bool) -> Iter
         yield f"the calibration error of the bins is {error:.17g}, {held_out.calibration_error:.17g} in the metrics"
 
 
-def word_faults(manifest: Manifest, raw: Sequence[Raw]) -> Iterator[str]:
+def text_faults(manifest: Manifest, raw: Sequence[Raw]) -> Iterator[str]:
     """The differences between the export's answers and the fit's, on rows as text.
 
     The rows pass through the service's own decoders, as CSV, JSON and tensors, and through its encoder. The closed form

@@ -1,4 +1,4 @@
-"""The chain from the table to the export: rows as text, through the service's decoders."""
+"""The comparison of an export with the table: rows as text, through the service's decoders."""
 
 import pytest
 import torch
@@ -6,8 +6,8 @@ from msgspec import structs
 
 from passfail.manifest import Column, Example, Parameters
 from tests.support.tables import WRITTEN, manifest_of, read, text
-from train.export.chain import word_faults
 from train.export.checkpoint import Raw
+from train.export.comparison import text_faults
 from train.export.examples import examples, instances
 from train.model.links import LINKS
 from train.model.logistic import LogisticModel, parameters
@@ -26,7 +26,7 @@ def test_rows_of_a_table_are_read_alike_by_every_decoder(tmp_path, kind):
     manifest = structs.replace(manifest_of(table, "fold_case" in options), **parts)
 
     kept = [Raw(one.cells, one.outcome, bool(table.y[one.row]), 0.0, table.target.labels[0]) for one in raw]
-    assert list(word_faults(manifest, kept)) == []
+    assert list(text_faults(manifest, kept)) == []
 
 
 @pytest.mark.parametrize("link", LINKS)
@@ -37,4 +37,4 @@ def test_the_recorded_examples_of_every_link_are_those_of_the_closed_form(tmp_pa
     recorded = examples(table.features, table.target, 0.5, model, table.x)
     parts = {"link": link, "parameters": parameters(model), "examples": recorded}
 
-    assert list(word_faults(structs.replace(manifest_of(table), **parts), ())) == []
+    assert list(text_faults(structs.replace(manifest_of(table), **parts), ())) == []
