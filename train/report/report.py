@@ -189,7 +189,7 @@ def _p(value: float | None) -> str:
 
 
 def _interval(share: Share | None) -> str:
-    return "none" if share is None else f"{share.value:.3f} ({share.low:.3f}\u00a0to\u00a0{share.high:.3f})"
+    return "none" if share is None else f"{share.value:.3f}\n({share.low:.3f} to {share.high:.3f})"
 
 
 def _points(points: Iterable[tuple[float, float]]) -> str:
