@@ -112,3 +112,11 @@ def test_long_names_neither_widen_the_page_nor_are_cut(page):
     page.get_by_label("town", exact=True).fill(level)
     answered(page)
     assert page.locator(f"#f{NAMES.index('town')}-whole").inner_text() == level  # the field itself has room for a part
+
+
+def test_the_page_ends_below_its_last_part_with_everything_unfolded(page):
+    page.evaluate("document.querySelectorAll('details').forEach((one) => (one.open = true))")
+
+    bottoms = "[document.documentElement.scrollHeight, document.querySelector('main').getBoundingClientRect().bottom]"
+    whole, main = page.evaluate(bottoms)
+    assert abs(whole - main) < 2
