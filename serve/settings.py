@@ -13,7 +13,7 @@ import os
 import re
 import resource
 import sys
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -200,21 +200,27 @@ class Config:
         ------
         ConfigError : one or more settings are wrong; the message names each.
         """
-        read = _Reader(environ)
-        vertex_port = read("AIP_HTTP_PORT", _whole(most=MOST_PORT))
-        given: dict[str, Any] = {"port": vertex_port} if vertex_port else {}
-        given |= {f.name: value for f in fields(cls) if f.metadata and (value := read(**f.metadata)) is not None}
+        variables = [(f.name, f.metadata["name"], f.metadata["parse"]) for f in fields(cls) if f.metadata]
+        given: dict[str, Any] = {}
+        faults: list[str] = []
+        for field_name, name, parse in [("port", "AIP_HTTP_PORT", _whole(most=MOST_PORT)), *variables]:
+            try:
+                if text := environ.get(name):  # an empty variable is not set
+                    given[field_name] = parse(name, text)
+            except ConfigError as error:
+                faults.append(str(error))
         found = cls(**given)
-        given["workers"], given["max_body_bytes"], faults = _fitted(available_memory(), found, {*given})
-        read.faults += faults
+        given["workers"], given["max_body_bytes"], unfit = _fitted(available_memory(), found, {*given})
+        faults += unfit
         if found.shadow == found.runtime:
-            read.faults.append("SHADOW must differ from RUNTIME")
+            faults.append("SHADOW must differ from RUNTIME")
         if found.metrics_port == found.port:
-            read.faults.append("METRICS_PORT must differ from PORT")
-        if read.faults:
-            raise ConfigError("; ".join(read.faults))
+            faults.append("METRICS_PORT must differ from PORT")
+        if faults:
+            raise ConfigError("; ".join(faults))
+        warnings = _misspelt(environ, sorted(["AIP_HTTP_PORT", *(name for _, name, _ in variables)]))
         otel = {name: value for name, value in environ.items() if name.startswith("OTEL_")}
-        return cls(**given, otel=otel, warnings=read.misspelt())
+        return cls(**given, otel=otel, warnings=tuple(warnings))
 
 
 def read_or_exit() -> Config:
@@ -250,29 +256,9 @@ def _fitted(memory: int | None, settings: Config, given: Container[str]) -> tupl
     return workers, body, [fault] if needed > memory else []
 
 
-class _Reader:
-    """Reads settings one by one and collects every fault; an empty variable is not set."""
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        self._environ = environ
-        self._names: set[str] = set()
-        self.faults: list[str] = []
-
-    def __call__(self, name: str, parse: Parse[T]) -> T | None:
-        """The parsed setting; None if it is not set, or if `parse` raises ConfigError."""
-        self._names.add(name)
-        text = self._environ.get(name)
-        try:
-            return parse(name, text) if text else None
-        except ConfigError as error:
-            self.faults.append(str(error))
-            return None
-
-    def misspelt(self) -> tuple[str, ...]:
-        """A warning for each variable that is no setting but resembles one, or begins its name."""
-        found, settings = [], sorted(self._names)
-        for name in sorted(self._environ.keys() - self._names):
-            begun = [one for one in settings if "_" in name and one.startswith(f"{name.upper()}_")]
-            for like in difflib.get_close_matches(name.upper(), settings, 1, LIKE) or begun[:1]:
-                found.append(f"{name} is not a setting of this service: did you mean {like}?")
-        return tuple(found)
+def _misspelt(environ: Mapping[str, str], settings: Sequence[str]) -> Iterator[str]:
+    """A warning for each variable that is no setting but resembles one, or begins its name."""
+    for name in sorted(environ.keys() - settings):
+        begun = [one for one in settings if "_" in name and one.startswith(f"{name.upper()}_")]
+        for like in difflib.get_close_matches(name.upper(), settings, 1, LIKE) or begun[:1]:
+            yield f"{name} is not a setting of this service: did you mean {like}?"

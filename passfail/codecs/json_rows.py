@@ -6,7 +6,6 @@ the faults and their places.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from functools import lru_cache, partial
 from itertools import chain, islice
 from operator import add
@@ -26,7 +25,7 @@ from passfail.manifest import Manifest
 Unseen = Sequence[Sequence[str]] | None  # of each row, as `Columns.unseen`
 Decode = Callable[[bytes, int], list[Any]]  # a piece of an array, and the index of its first row, to the rows
 WRITTEN = 10_000  # answers encoded at a time
-RAWS = msgspec.json.Decoder(list[msgspec.Raw])
+RAWS, COLUMNS = msgspec.json.Decoder(list[msgspec.Raw]), msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 class JsonRows:
@@ -41,9 +40,6 @@ class JsonRows:
         self._row: msgspec.json.Decoder[msgspec.Struct] = msgspec.json.Decoder(row)
         self._rows: msgspec.json.Decoder[list[msgspec.Struct]] = msgspec.json.Decoder(list[row])
         self._arrays = lru_cache(8)(self._decode_arrays)
-        raws = [(name, msgspec.Raw) for name, _ in fields]
-        raw: Any = msgspec.defstruct("Raws", raws, rename=rename, forbid_unknown_fields=True)
-        self._raws: msgspec.json.Decoder[msgspec.Struct] = msgspec.json.Decoder(raw)
 
         texts = [text for column in columns for text in (column.name, *column.feature.levels)]
         self._most_braces = columns.max_rows * (1 + sum(text.count("{") for text in texts))
@@ -162,23 +158,22 @@ class JsonRows:
             most = 1000 + len(self._columns) + names.count(mark) + max_rows * levels.count(mark)
             if text.count(mark.encode()) > most:
                 raise MalformedBody(UNREADABLE)
-        sent = None
-        with suppress(*FAULTS):
-            sent = self._raws.decode(text)
-        if sent is None or strict_json.may_repeat(text, sent):
+        try:
+            sent = COLUMNS.decode(text)
+        except FAULTS as error:
+            raise MalformedBody(UNREADABLE) from error
+        given = list(sent)
+        if strict_json.may_repeat(text, sent):
             given = strict_json.field_names(text) if len(text) <= strict_json.SLICE else []
-            self._columns.check_names(given, "$.columns", "the columns are not the model's features")
-            if sent is None:
-                raise MalformedBody(UNREADABLE)
-        raws = msgspec.structs.astuple(sent)
-        for raw in raws:
+        self._columns.check_names(given, "$.columns", "the columns are not the model's features")
+        for raw in sent.values():
             if bytes(raw).count(b",") > max_rows * (1 + levels.count(",")):
                 self._columns.check_rows(max_rows + 1)
-        columns = [strict_json.decode(RAWS, raw) for raw in raws]
+        columns = [strict_json.decode(RAWS, raw) for raw in sent.values()]
         if len({len(values) for values in columns}) > 1:
             raise wrong(place, "the columns differ in their number of rows")
         rows = b"],[".join(map(b",".join, zip(*columns, strict=True)))
-        return self.read_arrays(b"[[%b]]" % rows if rows else b"[]", list(self._columns.by_name), place)
+        return self.read_arrays(b"[[%b]]" % rows if rows else b"[]", list(sent), place)
 
     def pieces(
         self,
@@ -308,11 +303,8 @@ class JsonRows:
             elif len(row) != len(order):
                 yield Problem(f"{place}[{i}]", f"{len(row)} values where there are {len(order)} columns")
             else:
-                yield from self._values_problems(row, order, f"{place}[{i}]")
-
-    def _values_problems(self, row: Sequence[object], order: Sequence[int], place: str) -> Iterator[Problem]:
-        for column, at in zip(self._columns, order, strict=True):
-            yield from _value_problem(column, row[at], place)
+                for column, at in zip(self._columns, order, strict=True):
+                    yield from _value_problem(column, row[at], f"{place}[{i}]")
 
 
 def _value_problem(column: Column, value: object, place: str) -> Iterator[Problem]:

@@ -100,7 +100,6 @@ class Tensor(NamedTuple):
     """
 
     place: str
-    datatype: str
     shape: list[int]
     values: Floats | Texts
 
@@ -182,14 +181,14 @@ class TensorRows:
             else:
                 found = _from_binary(binary[at : at + size], one.datatype, shape, place)
                 at += size
-            tensors[one.name] = Tensor(place, one.datatype, shape, found)
+            tensors[one.name] = Tensor(place, shape, found)
         if at != len(binary):
             raise MalformedBody("the body holds more bytes than its tensors do")
         return tensors
 
     def _matrix(self, tensor: Tensor) -> Floats:
         """The tensor x, each column checked."""
-        place, _, shape, values = tensor
+        place, shape, values = tensor
         d = len(self._columns)
         if shape[1:] != [d] or isinstance(values, list):
             raise wrong(f"{place}.shape", f"expected numbers in the shape [n, {d}]")
@@ -256,7 +255,7 @@ def _shape(raw: msgspec.Raw) -> list[int]:
 
 def _column(tensor: Tensor, column: Column) -> Floats:
     """Convert one feature's tensor to float64 (n,)."""
-    place, _, shape, values = tensor
+    place, shape, values = tensor
     if shape[1:] not in ([], [1]):
         raise wrong(f"{place}.shape", "expected [n]")
     if column.codes is not None:

@@ -3,7 +3,6 @@
 The service decodes bodies within a size limit, and chooses the media type of a response.
 """
 
-import gzip
 import zlib
 from collections.abc import Sequence
 from functools import lru_cache
@@ -11,8 +10,6 @@ from functools import lru_cache
 from passfail.errors import BodyTooLarge, MalformedBody
 from serve.http.errors import NotAcceptable, UnsupportedEncoding
 
-WORTHWHILE = 32 * 1024  # bytes: compressing a smaller response takes longer than sending it
-LEVEL = 1  # gzip's fastest level, which gives most of the reduction
 ZLIB, RAW, GZIP = 15, -15, 31  # zlib's wbits
 PIECE = 64 * 1024  # bytes that are decoded at a time
 MEMBERS = 1000  # of gzip data (RFC 1952, 2.2); the decoder of one takes some time, whatever its size
@@ -50,13 +47,6 @@ def decoded(body: bytes, encoding: bytes, limit: int) -> bytes:
     if rest or not decoder.eof:
         raise MalformedBody(f"the body's {name.decode()} data is truncated, or bytes follow it")
     return b"".join(found)
-
-
-def compressed(body: bytes, accepted: bytes) -> bytes | None:
-    """The body in gzip; None if Accept-Encoding excludes gzip, or if the body is small."""
-    if len(body) < WORTHWHILE or quality(accepted, "gzip") == 0:
-        return None
-    return gzip.compress(body, LEVEL, mtime=0)
 
 
 def chosen(accepted: bytes, offers: Sequence[str]) -> str:

@@ -4,7 +4,7 @@ https://github.com/kserve/open-inference-protocol; binary tensors as in Triton's
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Sequence
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -245,26 +245,23 @@ def _infer(served: Served, request: Request) -> Answer | Pending:
     if row is not None:
         return pending(served, row, request, ERROR, partial(_row, served, asked.id, wanted))
     verdict, logit, probability, known, outside = served.predict(x, "row {}".format, request)
-    stable = np.zeros(len(x), dtype=bool) if known is None else known
     labels = list(map(model.manifest.target.labels.__getitem__, verdict.tolist())) if "label" in wanted else []
-    values: dict[str, Values] = dict(zip(OUTPUTS, (probability, logit, verdict, labels, stable), strict=True))
-    return _answer(served, asked.id, wanted, values, len(x), outside)
+    stable = np.zeros(len(x), dtype=bool) if known is None else known
+    return _answer(served, asked.id, wanted, (probability, logit, verdict, labels, stable), outside)
 
 
 def _row(served: Served, request_id: object, wanted: Wanted, found: RowAnswer) -> Answer:
     verdict, logit, probability, stable, outside = found
     label = served.model.manifest.target.labels[verdict]
-    values: dict[str, Values] = {
-        "probability": [probability], "logit": [logit], "verdict": [verdict], "label": [label],
-        "stable": [stable is True],
-    }  # fmt: skip
-    return _answer(served, request_id, wanted, values, 1, [outside])
+    values = [probability], [logit], [verdict], [label], [stable is True]
+    return _answer(served, request_id, wanted, values, [outside])
 
 
 def _answer(
-    served: Served, request_id: object, wanted: Wanted, values: Mapping[str, Values], n: int, outside: Outside | None
+    served: Served, request_id: object, wanted: Wanted, values: Sequence[Values], outside: Outside | None
 ) -> Answer:
-    manifest = served.model.manifest
+    """The Answer with the values of each of OUTPUTS, in that order."""
+    manifest, n = served.model.manifest, len(values[0])
     head: dict[str, object] = {"model_name": manifest.name, "model_version": str(manifest.version)}
     if isinstance(request_id, str):
         head["id"] = request_id
@@ -272,7 +269,7 @@ def _answer(
         said = {names: ", ".join(names) for names in set(outside)}
         places = [f"row {row}: {said[names]}" for row, names in enumerate(outside) if names]
         head["parameters"] = {"outside": "; ".join(places)}
-    text, buffers = tensors.write(wanted, values, n, head)
+    text, buffers = tensors.write(wanted, dict(zip(OUTPUTS, values, strict=True)), n, head)
     if not buffers:
         return json_answer(text, rows=n)
     headers = (b"Content-Type", b"application/octet-stream"), (b"Inference-Header-Content-Length", b"%d" % len(text))

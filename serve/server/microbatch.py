@@ -4,12 +4,11 @@ The requests arrived in the same iteration of the event loop. A run takes about 
 certificate proves that a row's answer has the same bits alone and in any batch.
 """
 
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 
 from passfail.errors import RequestError
 from serve.http.messages import Pending
-from serve.registry import RowAnswer, Served
+from serve.registry import RowAnswer
 
 
 def answer_together(
@@ -22,23 +21,20 @@ def answer_together(
     For each request the argument of its `finish`, or the exception that the run raised; and a function that records
     the rows, to call after the responses.
     """
-    groups: dict[Served, list[int]] = defaultdict(list)
-    for at, request in enumerate(requests):
-        groups[request.served].append(at)
-    answers: list[RowAnswer | RequestError | Exception] = [Exception()] * len(requests)
+    found: dict[int, RowAnswer | RequestError | Exception] = {}
     observers: list[Callable[[], None]] = []
-    found: Sequence[RowAnswer | RequestError | Exception]
-    for served, places in groups.items():
+    for served in dict.fromkeys(one.served for one in requests):
+        some = [(at, one.row) for at, one in enumerate(requests) if one.served is served]
+        answers: Sequence[RowAnswer | RequestError | Exception]
         try:
-            found, observe = served.answer_rows([requests[at].row for at in places])
+            answers, observe = served.answer_rows([row for _, row in some])
             observers.append(observe)
         except Exception as error:  # a fault of the runtime affects only these requests
-            found = [error] * len(places)
-        for at, answer in zip(places, found, strict=True):
-            answers[at] = answer
+            answers = [error] * len(some)
+        found |= {at: answer for (at, _), answer in zip(some, answers, strict=True)}
 
     def observe_all() -> None:
         for observe in observers:
             observe()
 
-    return answers, observe_all
+    return [found[at] for at in range(len(requests))], observe_all

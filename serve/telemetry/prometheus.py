@@ -91,9 +91,6 @@ def _family(name: str, kind: str, about: str, samples: Samples) -> Iterator[str]
 
 
 def _sample(name: str, labels: Labels, value: float) -> str:
-    written = ",".join(f'{label}="{_escaped(text)}"' for label, text in labels.items())
+    escapes = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
+    written = ",".join(f'{label}="{text.translate(escapes)}"' for label, text in labels.items())
     return f"passfail_{name}{{{written}}} {float(value)!r}" if written else f"passfail_{name} {float(value)!r}"
-
-
-def _escaped(text: str) -> str:
-    return text.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")

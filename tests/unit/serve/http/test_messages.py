@@ -1,10 +1,14 @@
 """Answers as plain values."""
 
 import gc
+import gzip
 import weakref
 
+import pytest
+from msgspec.structs import replace
+
 from passfail.errors import MalformedBody
-from serve.http.messages import refusal
+from serve.http.messages import WORTHWHILE, Answer, compressed, refusal
 
 
 class Body(bytearray):
@@ -35,3 +39,17 @@ def test_a_refusal_keeps_nothing_of_the_body():
         assert body() is None
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize(
+    ("accepted", "expected"),
+    [(b"gzip", True), (b"gzip, deflate, br", True), (b"*", True), (b"", False), (b"br", False), (b"gzip;q=0", False)],
+)
+def test_a_large_answer_is_compressed_where_gzip_is_accepted(accepted, expected):
+    body = b"x" * WORTHWHILE
+    answer, headers = Answer(200, (), body), {b"accept-encoding": accepted}
+    found = compressed(answer, headers)
+
+    assert (found is not answer) == expected
+    assert found is answer or gzip.decompress(found.body) == body
+    assert compressed(replace(answer, body=body[1:]), headers).headers == ()
