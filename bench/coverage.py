@@ -104,7 +104,7 @@ def profiled(x: Floats, y: Floats, link: str, asked: Floats) -> Floats:
     objective = Objective(found.model, found.rows.matrices, Options(link=link))
     rows = found.model.matrix(torch.from_numpy(asked))
     best = objective.at(found.model.beta)
-    return np.array([bounds(objective, best, row) for row in rows])
+    return np.array([bounds(objective, best, row) for row in rows.dense()])
 
 
 if __name__ == "__main__":

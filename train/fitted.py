@@ -77,7 +77,7 @@ class Fitted(NamedTuple):
                 f"{few}; with so many rows, predict(rows, interval=True) of the export gives nearly the same"
             )
         columns = Columns(manifest, sys.maxsize)
-        contrasts = self.model.matrix(torch.from_numpy(columns.pooled(matrix(columns, rows))))
+        contrasts = self.model.matrix(torch.from_numpy(columns.pooled(matrix(columns, rows)))).dense()
         table = Blocks(self.model, self.kept.x, self.kept.y, self.kept.weight, (1.0, 1.0))
         objective = Objective(self.model, table.matrices, options)
         best = objective.at(self.model.beta)

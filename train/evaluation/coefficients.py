@@ -13,6 +13,7 @@ from passfail.measurements import Coefficient, Statistics
 from train import distributed
 from train.evaluation.profile import Profile, profile
 from train.evaluation.separation import Separation, model_separation
+from train.model.design import Design
 from train.model.links import LINKS
 from train.model.logistic import parameters
 from train.model.terms import INTERCEPT, terms
@@ -107,7 +108,7 @@ def inverse_root(link: str, rows: Blocks, second: torch.Tensor, term: int) -> to
     if torch.linalg.norm(unit @ unit.T) * len(size) < WELL_CONDITIONED:
         return root
 
-    def gram(matrix: torch.Tensor, y: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    def gram(matrix: Design, y: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         columns = matrix @ root
         share: torch.Tensor = weight * LINKS[link].terms(matrix @ rows.model.beta, y)[term]
         return columns.T @ (columns * share[:, None])
@@ -163,7 +164,7 @@ def sandwich(link: str, rows: Blocks, sums: Sums) -> torch.Tensor:
     """
     beta, root = rows.model.beta, inverse_root(link, rows, sums.curvature, 2)
 
-    def squares(matrix: torch.Tensor, y: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    def squares(matrix: Design, y: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         columns = matrix @ root
         slope: torch.Tensor = LINKS[link].terms(matrix @ beta, y)[1]
         return columns.T @ (columns * (weight * rows.factor(y) * slope**2)[:, None])
@@ -187,8 +188,8 @@ def clustered(link: str, rows: Blocks, sums: Sums, cluster: Floats, count: float
     sums_of = torch.zeros(len(names), len(beta) + 1, dtype=torch.float64)  # of the scores, and of the weights
     with one_thread(), torch.inference_mode():
         for part in pieces(len(cluster), BLOCK, rows.x, rows.y, rows.counts, cluster):
-            matrix, y, weight = rows.block(rows.model.matrix, part)
-            scores = matrix * (weight * LINKS[link].terms(matrix @ beta, y)[1])[:, None]
+            matrix, y, weight = rows.block(part)
+            scores = matrix.dense() * (weight * LINKS[link].terms(matrix @ beta, y)[1])[:, None]
             group = torch.from_numpy(np.searchsorted(names, cluster[part]))
             sums_of.index_add_(0, group, torch.cat([scores, weight[:, None]], dim=1))
     sums_of = distributed.total(sums_of)

@@ -200,7 +200,7 @@ def _duplicates(x: Floats, y: Floats, fold: Folds, rows: Bools) -> float:
 
 def logits(model: LogisticModel, x: Floats) -> Floats:
     """The model's logits (n,) for x (n, d), computed a block of rows at a time."""
-    return blockwise(len(x), lambda rows: model(torch.from_numpy(x[rows]))[0], x)
+    return blockwise(len(x), lambda rows: model.logit(torch.from_numpy(x[rows])), x)
 
 
 def gather(*arrays: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:

@@ -209,20 +209,22 @@ def inflation(model: LogisticModel, names: Sequence[str], x: Floats, weight: Flo
 
 def _correlation(model: LogisticModel, x: Floats, weight: Floats) -> Floats:
     """The weighted correlations (D, D) of the columns of rows x (n, d), read in blocks."""
-    blocks = partial(pieces, len(x), max(1, BLOCK // len(model.source)), x)
-    share = weight / weight.sum()
+    blocks = partial(pieces, len(x), max(1, BLOCK // len(model.stored)), x)
+    share, free = torch.from_numpy(weight / weight.sum()), int(model.intercept)
+    size = free + len(model.source)
 
-    def columns(rows: slice) -> Floats:
-        found: Floats = model.columns(torch.from_numpy(x[rows])).numpy()
-        return found
-
-    mean = sum(share[rows] @ columns(rows) for rows in blocks())
-    covariance = np.zeros(2 * [len(model.source)])
-    for rows in blocks():
-        centered = (columns(rows) - mean) * np.sqrt(share[rows])[:, None]
-        covariance += centered.T @ centered
-    deviation = np.sqrt(np.diag(covariance))
-    return np.asarray(covariance / np.outer(deviation, deviation))
+    mean, covariance = torch.zeros(size, dtype=torch.float64), torch.zeros(size, size, dtype=torch.float64)
+    with torch.inference_mode():
+        for rows in blocks():
+            mean += model.matrix(torch.from_numpy(x[rows])).sums(share[rows])
+        for rows in blocks():
+            matrix = model.matrix(torch.from_numpy(x[rows]))
+            matrix.numbers -= mean[matrix.places]
+            covariance += matrix.gram(share[rows])
+    mean[matrix.places] = 0  # the indicators alone are not centred yet
+    found = (covariance - torch.outer(mean, mean)).numpy()[free:, free:]
+    deviation = np.sqrt(np.diag(found))
+    return np.asarray(found / np.outer(deviation, deviation))
 
 
 def feature_auc(feature: Feature, column: Floats, y: Floats, weight: Floats) -> float:

@@ -132,8 +132,8 @@ def model_separation(rows: Blocks, kept: list[int], proof: Recession | None) -> 
         moved = torch.nonzero(proof.direction.abs() > reach).flatten().tolist()
     used = kept if len(kept) <= NAMED_COLUMNS else sorted({*kept}.intersection(moved))
     if distributed.ranks() == 1 and len(used) <= NAMED_COLUMNS and len(rows.y) * size <= NAMED_CELLS:
-        matrix, y, weight = rows.block(rows.model.matrix, slice(None))
-        found = separation(matrix[weight > 0][:, used].numpy(), y[weight > 0].numpy(), complete)
+        matrix, y, weight = rows.block(slice(None))
+        found = separation(matrix.dense()[weight > 0][:, used].numpy(), y[weight > 0].numpy(), complete)
         if found and not (proof and found.kind == "none"):
             direction = torch.zeros(size, dtype=torch.float64)
             direction[used] = found.direction
@@ -151,7 +151,7 @@ def _alone(rows: Blocks) -> list[int]:
     for block in rows.matrices():
         matrix, y, weight = block()
         for outcome in (0, 1):
-            if len(some := matrix[(y == outcome) & (weight > 0)]):
+            if len(some := matrix[(y == outcome) & (weight > 0)].dense()):
                 low, high = torch.aminmax(some, dim=0)
                 least[outcome], most[outcome] = torch.minimum(least[outcome], low), torch.maximum(most[outcome], high)
     return torch.nonzero((most[0] < least[1]) | (most[1] < least[0])).flatten().tolist()

@@ -13,8 +13,10 @@ from torch import Tensor, nn
 
 from passfail.manifest import Column, Feature, Hidden, Parameters, Unit
 from passfail.proof.activations import ACTIVATIONS, OPERATIONS, POWERS, PRELU_START
+from train.model.design import Design, Levels
 from train.model.links import LINKS
 
+MANY = 32  # levels of a feature above which a Design does not store its indicators
 _POWERS = torch.tensor(POWERS, dtype=torch.float64)
 
 # The library for the activations. The ONNX exporter rounds a plain number to float32, hence `number`.
@@ -69,10 +71,18 @@ class LogisticModel(nn.Module):
     ) -> None:
         super().__init__()
         self.link, self.intercept = link, intercept
-        source, level, flag = [], [], []
+        source: list[int] = []
+        level: list[float] = []
+        flag: list[bool] = []
+        stored: list[int] = []  # the columns that a Design stores
+        self.many: list[tuple[int, slice]] = []  # the index and the columns of `beta` of each feature of many levels
         for index, feature in enumerate(features):
             levels = [*map(float, range(1, len(feature.levels)))] if feature.kind == "categorical" else [math.nan]
             flags = [True] if feature.missing == "indicator" else []
+            few = len(feature.levels) < MANY
+            stored += range(len(source) + (0 if few else len(levels)), len(source) + len([*levels, *flags]))
+            if not few:
+                self.many.append((index, slice(intercept + len(source), intercept + len(source) + len(levels))))
             source += [index] * len([*levels, *flags])
             level += [*levels, *(-1.0 for _ in flags)]
             flag += [*(False for _ in levels), *flags]
@@ -80,6 +90,7 @@ class LogisticModel(nn.Module):
         def constant(values: list[float]) -> Tensor:
             return torch.tensor(values, dtype=torch.float64)
 
+        self.stored = torch.tensor(stored, dtype=torch.int64)
         self.has_missing = any(feature.nullable for feature in features)
         self.has_categories = any(feature.kind == "categorical" for feature in features)
         self.has_flags = any(flag)
@@ -120,36 +131,49 @@ class LogisticModel(nn.Module):
         This method and `design` work on the transpose, in which a column's values are adjacent. Engines are several
         times faster if a constant applies to a whole column. Only the first transpose gets into the export.
         """
+        return self._columns(x, self.source, self.level, self.last_level, self.flag)
+
+    def _columns(self, x: Tensor, source: Tensor, level: Tensor, last_level: Tensor, flag: Tensor) -> Tensor:
+        """Compute some columns, whose parts of the buffers are given."""
         x = x.T
         if self.has_missing or self.has_flags:
             missing = torch.isnan(x)
             x = torch.where(missing, self.fill[:, None], x)
         if not (self.has_categories or self.has_flags):
             return x.T
-        values = torch.index_select(x, 0, self.source)
-        seen = values == torch.minimum(torch.clamp(torch.round(values), min=0.0), self.last_level[:, None])
-        indicator = (values == self.level[:, None]).to(torch.float64)
-        values = torch.where(torch.isnan(self.level)[:, None], values, torch.where(seen, indicator, math.nan))
+        values = torch.index_select(x, 0, source)
+        seen = values == torch.minimum(torch.clamp(torch.round(values), min=0.0), last_level[:, None])
+        indicator = (values == level[:, None]).to(torch.float64)
+        values = torch.where(torch.isnan(level)[:, None], values, torch.where(seen, indicator, math.nan))
         if self.has_flags:
-            flags = torch.index_select(missing, 0, self.source).to(torch.float64)
-            values = torch.where(self.flag[:, None], flags, values)
+            flags = torch.index_select(missing, 0, source).to(torch.float64)
+            values = torch.where(flag[:, None], flags, values)
         return values.T
 
     def design(self, x: Tensor) -> Tensor:
         """Compute the scaled design matrix without the intercept's column: x (n, d) -> (n, D)."""
         return ((self.columns(x).T - self.center[:, None]) / self.scale[:, None]).T
 
-    def matrix(self, x: Tensor) -> Tensor:
+    def matrix(self, x: Tensor) -> Design:
         """Compute the matrix that `beta` multiplies: x (n, d) -> (n, P).
 
         It is a column of ones, if there is an intercept, followed by `design`. The solvers read it row by row, so it is
         scaled in place, by a product, which is faster than a quotient.
         """
-        columns, first = self.columns(x), int(self.intercept)
-        matrix = torch.empty(len(x), first + len(self.level), dtype=torch.float64)
-        matrix[:, :first] = 1
-        torch.sub(columns, self.center, out=matrix[:, first:]).mul_(1 / self.scale)
-        return matrix
+        first, stored = int(self.intercept), self.stored
+        numbers = torch.empty(len(x), first + len(stored), dtype=torch.float64)
+        numbers[:, :first] = 1
+        torch.sub(self._some(x), self.center[stored], out=numbers[:, first:]).mul_(1 / self.scale[stored])
+        return Design(numbers, torch.cat([torch.arange(first), first + stored]), self._levels(x))
+
+    def _some(self, x: Tensor) -> Tensor:
+        """Compute the columns that a Design stores."""
+        return self._columns(x, *(part[self.stored] for part in (self.source, self.level, self.last_level, self.flag)))
+
+    def _levels(self, x: Tensor) -> list[Levels]:
+        """The rows' levels in each feature of many levels."""
+        filled = ((own, torch.where(torch.isnan(x[:, at]), self.fill[at], x[:, at])) for at, own in self.many)
+        return [Levels(own, codes.to(torch.int64)) for own, codes in filled]
 
     def standardize(self, mean: Tensor, deviation: Tensor) -> None:
         """Center and scale each numeric column by its mean and population deviation, (D,) each.
@@ -167,6 +191,20 @@ class LogisticModel(nn.Module):
             units = product(design, self.hidden_weight) + self.hidden_bias
             design = ACTIVATIONS[self.activation](TORCH, units, self.slope)
         return product(design, self.weight) + self.bias
+
+    def logit(self, x: Tensor) -> Tensor:
+        """Compute the logit (n,) with the bits of `forward`.
+
+        A feature of many levels adds one term: the terms of its other levels are 0, and change no sum.
+        """
+        if self.activation or not self.many:
+            return self(x)[0]  # type: ignore[no-any-return]
+        own = (self._some(x).T - self.center[self.stored, None]) / self.scale[self.stored, None]
+        chosen = [one.chosen(self.beta) for one in self._levels(x)]
+        first = torch.tensor([own.start for _, own in self.many]) - int(self.intercept)
+        order = torch.argsort(torch.cat([self.stored, first]))
+        terms = torch.cat([own * self.weight[self.stored, None], torch.stack(chosen)])[order]
+        return torch.cumsum(terms, dim=0)[-1] + self.bias
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Compute each row's (logit, probability), float64 (n,) each.

@@ -31,7 +31,7 @@ Log = Callable[[str], object]
 Moments = tuple[Tensor, Tensor, Tensor]  # the weights' sum, the columns' means and squared deviations
 
 SOLVERS = ("newton", *OPTIMIZERS)
-# Cells of the design matrix at a time, in at most BLOCK rows: 1 MiB, and as much scratch memory, fit a core's cache.
+# Cells of a Design at a time, in at most BLOCK rows: 1 MiB, and as much scratch memory, fit a core's cache.
 CELLS = 1 << 17
 PROGRESS = 10.0  # seconds between two lines of progress
 SAMPLE = 1 << 16  # rows in the sample of a much longer table, for the first fit
@@ -84,7 +84,7 @@ def fit(data: Data, options: Options, log: Log) -> Fit:
     model = LogisticModel(features, options.hidden, options.activation, options.link, options.intercept)
     table = Blocks(model, x, y, weight, class_factors(y, weight, options.class_weight), log)
     with torch.no_grad():
-        mean, deviation = _moments(table.columns())
+        mean, deviation = (part[int(options.intercept) :] for part in _moments(table.matrices()))
         _check_range(deviation)
         model.mean.copy_(mean)
         if options.standardize or options.solver == "newton":
@@ -96,7 +96,7 @@ def fit(data: Data, options: Options, log: Log) -> Fit:
         notes = (*solution.notes, *_left_out(features, model, options))
     else:
         initialize(model, options.seed)
-        design, outcome, counts = table.block(model.design, slice(None))
+        design, (outcome, counts) = model.design(torch.from_numpy(x)), table.outcomes(slice(None))
         with one_thread() if len(y) <= BLOCK else nullcontext():
             converged, note, losses = descend(model, design, outcome, counts, options, log)
             proper = LOSSES[options.loss].proper
@@ -125,30 +125,28 @@ class Blocks:
     factors: tuple[float, float]
     log: Log = lambda line: None
 
-    def columns(self) -> Iterator[Callable[[], Rows]]:
-        """Yield functions that compute a block's unscaled columns (m, D), y (m,) and weight (m,)."""
-        return self._blocks(self.model.columns)
-
     def matrices(self) -> Iterator[Callable[[], Rows]]:
         """Yield functions that compute a block's matrix (m, P), y (m,) and weight (m,)."""
-        return self._blocks(self.model.matrix)
+        cells = CELLS * 8 if self.model.many else CELLS  # their sums (P, P) are large
+        most = max(500, min(BLOCK, cells // (len(self.model.stored) + self.model.intercept)))
+        say = throttled(self.log, PROGRESS)
+        for rows in pieces(len(self.y), most, self.x, self.y, self.counts):
+            yield partial(self.block, rows)
+            say(f"this step has read {rows.stop} of {len(self.y)} rows")
 
     def sample(self, step: int) -> "Blocks":
         """Every step-th run of the rows, in memory."""
         x, y, counts = (_runs(values, step) for values in (self.x, self.y, self.counts))
         return Blocks(self.model, x, y, counts, self.factors)
 
-    def _blocks(self, matrix: Callable[[Tensor], Tensor]) -> Iterator[Callable[[], Rows]]:
-        most = max(500, min(BLOCK, CELLS // (len(self.model.level) + self.model.intercept)))
-        say = throttled(self.log, PROGRESS)
-        for rows in pieces(len(self.y), most, self.x, self.y, self.counts):
-            yield partial(self.block, matrix, rows)
-            say(f"this step has read {rows.stop} of {len(self.y)} rows")
+    def block(self, rows: slice) -> Rows:
+        """A block's matrix (m, P), y (m,) and weight (m,)."""
+        return self.model.matrix(torch.from_numpy(self.x[rows])), *self.outcomes(rows)
 
-    def block(self, matrix: Callable[[Tensor], Tensor], rows: slice) -> Rows:
-        """A block's matrix (m, D or P), y (m,) and weight (m,)."""
-        x, y, weight = (torch.from_numpy(values[rows]) for values in (self.x, self.y, self.counts))
-        return matrix(x), y, weight.contiguous() if self.factors == (1.0, 1.0) else weight * self.factor(y)
+    def outcomes(self, rows: slice) -> tuple[Tensor, Tensor]:
+        """A block's y (m,) and weight (m,)."""
+        y, weight = (torch.from_numpy(values[rows]) for values in (self.y, self.counts))
+        return y, weight.contiguous() if self.factors == (1.0, 1.0) else weight * self.factor(y)
 
     def factor(self, y: Tensor) -> Tensor:
         """The factor of each row's outcome (m,)."""
@@ -298,18 +296,23 @@ def _unscaled(features: Sequence[Feature]) -> tuple[str, ...]:
 
 
 def _moments(blocks: Iterable[Callable[[], Rows]]) -> tuple[Tensor, Tensor]:
-    """The mean and population standard deviation, (D,) each, over all rows of all processes.
+    """The columns' mean and population standard deviation, (P,) each, over all rows.
+
+    The rows are those of all processes.
 
     Each block is centred on its first row, so that a constant column's deviation is exactly 0. Two blocks are combined
     by the distance of their means (Chan, Golub & LeVeque, The American Statistician 37, 1983).
     """
 
     def moments(block: Callable[[], Rows]) -> Moments:
-        columns, _, weight = block()
-        first, total = columns[0], weight.sum()
-        away = columns - first
+        matrix, _, weight = block()
+        first, total = matrix.numbers[0], weight.sum()
+        away = matrix.numbers - first
         mean = weight @ away / total if total else away[0].clone()
-        return total, first + mean, weight @ away.sub_(mean).square_()
+        means = matrix.sums(weight) / total if total else torch.zeros(matrix.size, dtype=torch.float64)
+        squares = total * means * (1 - means)  # of indicators
+        means[matrix.places], squares[matrix.places] = first + mean, weight @ away.sub_(mean).square_()
+        return total, means, squares
 
     def combine(one: Moments, other: Moments) -> Moments:
         (rows, mean, squares), (more, other_mean, other_squares) = one, other

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from train.model.design import Design
 from train.model.logistic import LogisticModel
 from train.solvers.options import Options
 from train.solvers.sums import Batches, Sums, add_up, total
@@ -78,12 +79,11 @@ def firth_terms(batches: Batches, beta: Tensor, inverse: Tensor) -> tuple[Tensor
     """
     size = len(beta)
 
-    def share(matrix: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+    def share(matrix: Design, y: Tensor, weight: Tensor) -> Tensor:
         p = torch.sigmoid(matrix @ beta)
         variance = p * (1 - p)
-        leverage = ((matrix @ inverse) * matrix).sum(1) * weight * variance
-        bend = matrix.T @ (matrix * (leverage * variance)[:, None])
-        return torch.cat([matrix.T @ (leverage * (0.5 - p)), bend.flatten()])
+        leverage = ((matrix @ inverse) * matrix.dense()).sum(1) * weight * variance
+        return torch.cat([matrix.sums(leverage * (0.5 - p)), matrix.gram(leverage * variance).flatten()])
 
     parts = add_up(batches, share)
     return parts[:size], parts[size:].view(size, size)

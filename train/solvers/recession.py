@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from train.model.design import Design
 from train.model.links import LINKS
 from train.solvers.sums import Batches, add_up
 from train.table.out_of_core import one_thread
@@ -57,23 +58,23 @@ def recession(link: str, batches: Batches, beta: Tensor, sizes: Tensor) -> Reces
     return None
 
 
-def _gram(link: str, beta: Tensor, wrong: Sequence[Tensor], matrix: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+def _gram(link: str, beta: Tensor, wrong: Sequence[Tensor], matrix: Design, y: Tensor, weight: Tensor) -> Tensor:
     """The sum (P, P) of row row' over the rows that can't be separated."""
     loss = LINKS[link].terms(matrix @ beta, y)[0]
     kept = ~(loss < SETTLED)
     for direction in wrong:
         kept |= _margins(direction, matrix, y) < 0
     rows = matrix[kept & (weight > 0)]
-    return rows.T @ rows
+    return rows.gram(torch.ones(len(rows.numbers), dtype=torch.float64))
 
 
-def _sides(direction: Tensor, matrix: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+def _sides(direction: Tensor, matrix: Design, y: Tensor, weight: Tensor) -> Tensor:
     """The number of rows that move to the wrong side, to their own side, and to neither."""
     sign = torch.sign(_margins(direction, matrix, y))[weight > 0]
     return torch.stack([(sign == side).sum() for side in (-1, 1, 0)])
 
 
-def _margins(direction: Tensor, matrix: Tensor, y: Tensor) -> Tensor:
+def _margins(direction: Tensor, matrix: Design, y: Tensor) -> Tensor:
     """The distance that each row moves to its own side, (m,); 0 if it is within rounding."""
     margin = (2 * y - 1) * (matrix @ direction)
     length = matrix.abs() @ direction.abs()

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from train import distributed
+from train.model.design import Design
 from train.model.links import LINKS
 from train.table.out_of_core import each
 
-Rows = tuple[Tensor, Tensor, Tensor]  # (matrix (m, P), y (m,), weight (m,)), float64
+Rows = tuple[Design, Tensor, Tensor]  # (matrix (m, P), y (m,), weight (m,)), float64
 Batches = Callable[[], Iterable[Callable[[], Rows]]]
 
 
@@ -54,16 +55,14 @@ def total(
     terms = LINKS[link].terms
     size = len(beta)
 
-    def share(matrix: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+    def share(matrix: Design, y: Tensor, weight: Tensor) -> Tensor:
         loss, slope, curvature, information = (term * weight for term in terms(matrix @ beta, y))
-        parts = [loss.sum(), (weight > 0).sum(), weight.sum(), (weight * y).sum(), matrix.T @ slope]
-        scratch = torch.abs(matrix) if rounding is None else torch.empty_like(matrix)
+        parts = [loss.sum(), (weight > 0).sum(), weight.sum(), (weight * y).sum(), matrix.sums(slope)]
         if rounding is None:
-            parts.append(scratch.T @ (slope.abs() + curvature.abs() * (scratch @ beta.abs())))
-        if second is None:
-            # The logit's curvature is its information: one product. The scratch memory stays in the cache.
-            weights = [information] if link == "logit" else [information, curvature]
-            parts += [matrix.T @ torch.mul(matrix, row[:, None], out=scratch) for row in weights]
+            sizes = matrix.abs()
+            parts.append(sizes.sums(slope.abs() + curvature.abs() * (sizes @ beta.abs())))
+        if second is None:  # the logit's curvature is its information: one product
+            parts += [matrix.gram(row) for row in ([information] if link == "logit" else [information, curvature])]
         return torch.cat([part.flatten() for part in parts])
 
     counts, gradient, numbers = torch.tensor_split(add_up(batches, share), [4, 4 + size])
@@ -76,7 +75,7 @@ def total(
     return Sums(loss, rows, weight, positive, gradient, rounding, *second)
 
 
-def add_up(batches: Batches, share: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Tensor:
+def add_up(batches: Batches, share: Callable[[Design, Tensor, Tensor], Tensor]) -> Tensor:
     """Sum share(matrix, y, weight) over all rows of all processes, in their order."""
 
     def block(rows: Callable[[], Rows]) -> Tensor:

@@ -43,9 +43,9 @@ def test_every_kind_of_table_gives_the_fit_of_the_command(models: Path, fitted: 
 def test_a_profile_interval_ends_where_the_best_fit_with_that_logit_is_worse_by_its_quantile(fitted: Fitted) -> None:
     """The columns are shifted by the row, so the intercept is its logit; scipy fits the slopes."""
     rows = [{"gre": 620, "gpa": 3.4, "rank": "2"}, {"gre": 220, "gpa": 2.3, "rank": "4"}]
-    design, sign = fitted.model.matrix(torch.from_numpy(fitted.kept.x)).numpy(), 2 * fitted.kept.y - 1
+    design, sign = fitted.model.matrix(torch.from_numpy(fitted.kept.x)).dense().numpy(), 2 * fitted.kept.y - 1
     asked = np.array([[620, 3.4, 1.0], [220, 2.3, 3.0]])  # a rank is the index of its level
-    shifts = fitted.model.matrix(torch.from_numpy(asked)).numpy()
+    shifts = fitted.model.matrix(torch.from_numpy(asked)).dense().numpy()
 
     best = -fitted.description.training.statistics.log_likelihood
 

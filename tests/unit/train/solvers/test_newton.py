@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from passfail.manifest import Feature
 from train.errors import FitError
+from train.model.design import Design
 from train.model.links import LINKS
 from train.solvers.fit import fit
 from train.solvers.objective import firth_terms, inverse, log_determinant
@@ -63,7 +64,7 @@ def test_sums_are_autograds(link, values, seed):
 
     beta = torch.tensor(values, dtype=torch.float64)
     beta = torch.where(beta == 0, 0.1, beta)
-    halves = list(zip(ones.split(20), y.split(20), weight.split(20), strict=True))
+    halves = list(zip(map(Design, ones.split(20)), y.split(20), weight.split(20), strict=True))
     sums = total(link, lambda: [lambda rows=rows: rows for rows in halves], beta)
     p = LINKS[link].probability(ones @ beta)
 
@@ -85,7 +86,7 @@ def test_firth_gradient_is_the_gradient_of_the_penalty():
     x, y = table(40)
     x, weight = (x - x.mean(0)) / x.std(0), torch.linspace(0.5, 2, 40, dtype=torch.float64)
     matrix = torch.cat([torch.ones(40, 1, dtype=torch.float64), x], 1)
-    batches = lambda: [lambda: (matrix, y, weight)]  # noqa: E731
+    batches = lambda: [lambda: (Design(matrix), y, weight)]  # noqa: E731
     beta = torch.tensor([0.3, -0.4, 0.5, 0.6], dtype=torch.float64)
 
     def penalty(beta):
@@ -161,8 +162,8 @@ def test_one_pass_is_a_sum_over_batches():
     x, y = table(16_484)
     x = torch.cat([torch.ones(16_484, 1, dtype=torch.float64), x], 1)
     weight, beta = torch.ones_like(y), torch.full((4,), 0.01, dtype=torch.float64)
-    whole = total("logit", lambda: [lambda: (x, y, weight)], beta)
-    batches = list(zip(x.split(1000), y.split(1000), weight.split(1000), strict=True))
+    whole = total("logit", lambda: [lambda: (Design(x), y, weight)], beta)
+    batches = list(zip(map(Design, x.split(1000)), y.split(1000), weight.split(1000), strict=True))
     parts = total("logit", lambda: (lambda rows=rows: rows for rows in batches), beta)
 
     assert whole.rows == parts.rows == len(y)
