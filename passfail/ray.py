@@ -3,22 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 from ray.data import Dataset
 
-from passfail import batches
+from passfail.batches import Scorer
 from passfail.loading import load
-from passfail.model import Model
-
-
-class Scorer:
-    """A callable class for `Dataset.map_batches`; each actor opens the model once."""
-
-    def __init__(self, model: Model, explained: bool = False) -> None:
-        self._score = batches.Scorer(model, explained=explained)
-
-    def __call__(self, batch: pa.Table) -> pa.Table:
-        return self._score(batch)
 
 
 def score(
@@ -26,7 +14,7 @@ def score(
 ) -> Dataset:
     """Add the answer's columns to a Dataset with the model's features.
 
-    A row that the service would refuse gets its error in the column `error`.
+    Each actor opens the model once. A row that the service would refuse gets its error in the column `error`.
 
     Parameters
     ----------
@@ -38,5 +26,5 @@ def score(
     ------
     StartupError : the export must not be used.
     """
-    arguments = load(path, version), explained
-    return dataset.map_batches(Scorer, fn_constructor_args=arguments, batch_format="pyarrow", **options)
+    arguments = {"model": load(path, version), "explained": explained}
+    return dataset.map_batches(Scorer, fn_constructor_kwargs=arguments, batch_format="pyarrow", **options)
