@@ -50,12 +50,12 @@ def run_pin(options: argparse.Namespace, signed_by: PublicKey | None) -> str:
         open_model(find(options.models, name, options.version), options.runtime, signed_by)
     pin(options.models / name, options.version)
     pinned = f"{name}: {'the highest version' if options.version is None else f'version {options.version}'}"
-    if fault := _unlike(options, name, signed_by):
+    if fault := _why_not_served(options, name, signed_by):
         raise ConfigError(f"{pinned} is pinned, but the service at {options.service} {fault}")
     return pinned
 
 
-def _unlike(options: argparse.Namespace, name: str, signed_by: PublicKey | None) -> str | None:
+def _why_not_served(options: argparse.Namespace, name: str, signed_by: PublicKey | None) -> str | None:
     """Wait until a running service, if any, serves the pinned version.
 
     Returns

@@ -206,7 +206,7 @@ def _plain(column: Column, values: pa.Array, decimal: str) -> Floats | None:
     return None if strange else x
 
 
-def plainly(column: Column, values: pa.Array) -> bool:
+def is_plain(column: Column, values: pa.Array) -> bool:
     """Whether numbers that Arrow read are finite, and null only if the column may lack them."""
     total = pc.sum(values, min_count=0).as_py()
     return math.isfinite(total) and (column.nullable or not values.null_count)

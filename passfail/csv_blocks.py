@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from passfail.arrays import Floats
-from passfail.batches import TEXT, Answers, Scorer, array, arrow, plainly
+from passfail.batches import TEXT, Answers, Scorer, array, arrow, is_plain
 from passfail.codecs.csv_rows import WORDS, csv_line
 from passfail.codecs.layouts import LONGEST_HEAD, Layout, column_names, encoding_of, layout_of, widened
 from passfail.columns import Columns, InvalidValue
@@ -128,7 +128,7 @@ class CsvBlocks:
         except pa.ArrowInvalid:
             return None
         cells = {at: array(table[names[at]]) for at in self._needed}
-        plain = all(plainly(self._numeric[at], cells[at]) for at in kinds)
+        plain = all(is_plain(self._numeric[at], cells[at]) for at in kinds)
         return cells if plain else None
 
     def _careful(self, block: bytes) -> tuple[pa.Array, dict[int, pa.Array], dict[int, InvalidValue]]:

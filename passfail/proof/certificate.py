@@ -103,7 +103,7 @@ def truth(subject: Subject, x: Floats, exact_rows: int, steps: int, sizes: tuple
         high, low = exact.logits(subject, reference.values(subject, x[sample]))
         band = Stability(subject).band(x[sample])
     p, q = None, None
-    if exact.can(subject.link):
+    if exact.available(subject.link):
         p, q = exact.probabilities(subject.link, exact.rounded(subject.link, logit[finite]))
     ladders, signs = samples.ladders(subject, steps)
     singles = np.linspace(0, len(x) - 1, min(alone, len(x))).astype(np.int64)

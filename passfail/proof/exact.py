@@ -56,7 +56,7 @@ def logits(subject: Subject, columns: Floats) -> tuple[Floats, Floats]:
     return np.array(high), np.array(low)
 
 
-def can(link: str) -> bool:
+def available(link: str) -> bool:
     """Whether exact probabilities of this link are available: two links need mpmath."""
     return link in ("logit", "cloglog") or importlib.util.find_spec("mpmath") is not None
 

@@ -55,7 +55,7 @@ def document(service: Service, routes: Iterable[Route]) -> Schema:
     types += {route.shape.schema for route in routes}
     described, components = msgspec.json.schema_components(types, ref_template=REF)
     schemas = dict(zip(types, described, strict=True)) | {name: _ref(name) for name in models}
-    quiet, examples = quietly(service), _examples(manifest)
+    quiet, examples = unobserved(service), _examples(manifest)
     paths: Schema = {}
     for route in routes:
         operation = _operation(route, quiet, schemas, examples)
@@ -78,7 +78,7 @@ def document(service: Service, routes: Iterable[Route]) -> Schema:
     }
 
 
-def quietly(service: Service) -> Service:
+def unobserved(service: Service) -> Service:
     """Copy a service: its answers are no traffic, and the shadow does not compare them."""
     quiet = copy(service)
     quiet.served, *kept = (replace(one, shadow=None, recorder=None) for one in (service.served, *service.kept.values()))

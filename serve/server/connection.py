@@ -329,7 +329,7 @@ class Connection(asyncio.Protocol):
             if self.deadline <= self._now():
                 self.time_out()
 
-    def give_way(self) -> bool:
+    def close_if_idle(self) -> bool:
         """Close an idle connection unless a request has arrived; return whether it is closed."""
         if self._arrived():
             return False

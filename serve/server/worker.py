@@ -126,7 +126,7 @@ class Worker(BaseWorker):  # type: ignore[misc]  # gunicorn has no types
     def make_room(self) -> bool:
         """Close the longest idle connection if a new one exceeds the limit; return whether it fits."""
         while len(self.connections) >= self.cfg.worker_connections:
-            found = next((one for one in islice(self.idle, OVER_LIMIT) if one.give_way()), None)
+            found = next((one for one in islice(self.idle, OVER_LIMIT) if one.close_if_idle()), None)
             if found is None:
                 return False
             self.forget(found)

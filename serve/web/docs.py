@@ -65,7 +65,7 @@ def operations(api: dict[str, Any], address: str, ask: Ask) -> dict[str, list[Op
 
 def asking(service: Service, routes: Routes) -> Ask:
     """Make an Ask that a service answers without counting traffic; a long response is cut."""
-    quiet = openapi.quietly(service)
+    quiet = openapi.unobserved(service)
 
     def ask(method: str, path: str, kind: str, body: str) -> str:
         if path.endswith(CHANGING):
