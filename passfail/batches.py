@@ -79,10 +79,10 @@ class Scorer:
             raise fault
         return self.extended(table, answers)
 
-    def check(self, names: Sequence[str], place: str) -> None:
+    def check(self, names: Sequence[str], place: str, hint: str = "") -> None:
         """Raise InvalidInstance unless a table's columns include each feature exactly once."""
         features = [name for name in names if name in self.columns.by_name or name in self.columns.parts]
-        self.columns.check_names(features, place, "the columns don't include the model's features")
+        self.columns.check_names(features, place, f"the columns don't include the model's features{hint}")
 
     def answer_table(self, table: pa.Table) -> Answers:
         """Answer the rows of a table."""

@@ -66,7 +66,8 @@ class CsvBlocks:
         self._scorer, self._outcome_of, self._parquet = scorer, outcome, parquet
         self._mark, self._decimal, self._names = layout.separator, layout.decimal, header
         self._written_decimal = layout.decimal if self._mark != "," else "."
-        scorer.check(header, f"line {layout.skipped + 1}")
+        hint = f" (the header holds no {self._mark!r}: give --separator)" if len(header) == 1 else ""
+        scorer.check(header, f"line {layout.skipped + 1}", hint)
         self._order = scorer.columns.order(header)
         manifest = scorer.model.manifest
         target = manifest.target.name

@@ -375,6 +375,11 @@ def test_a_terminal_shows_the_rows_so_far_and_their_rate(
         ("nosuch.csv", "out.csv", "no such file"),
         ("bad.parquet", "out.csv", "bad.parquet: "),
         ("other.csv", "out.csv", "other.csv: the columns don't include the model's features: line 1, gre: missing"),
+        (
+            "semicolons.csv",
+            "out.csv",
+            "features (the header holds no ',': give --separator): line 1, gre",
+        ),
         ("in.csv", "nosuch/out.csv", "nosuch/out.csv: No such file or directory"),
         ("in.csv --encoding utf-16", "out.csv", "in.csv: not CSV in utf-16: "),
         ("foreign", "scored", "foreign/notes.txt: not a part"),
@@ -390,6 +395,7 @@ def test_what_cannot_be_scored_is_one_line(
     for name in ("in.csv", "in.xlsx", "bad.parquet", "parts/_SUCCESS", "parts/1.csv", "foreign/notes.txt"):
         (tmp_path / name).write_bytes(TRAINING)
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
+    (tmp_path / "semicolons.csv").write_text("gre;gpa;rank\n500;3;1\n")
     name, *options = source.split()
     paths = [name if name == "-" else str(tmp_path / name) for name in (name, out)]
 
