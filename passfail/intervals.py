@@ -1,5 +1,7 @@
 """The 95 % interval of a row's probability, from the covariance of the parameters."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from passfail.arrays import Floats
@@ -27,12 +29,9 @@ class Intervals:
         if reason := _none(manifest):
             raise NoInterval(f"the model has no intervals: {reason}")
         assert manifest.training.statistics is not None
-        factor = np.array(manifest.training.statistics.factor)
-        size = round((2 * len(factor)) ** 0.5 - 0.5)
         self._manifest = manifest
-        self._factor = np.zeros((size, size))
-        self._factor[np.tril_indices(size)] = factor
-        self._ones = size - len(manifest.parameters.columns)  # the intercept's column, if there is one
+        self._factor = root(manifest.training.statistics.factor)
+        self._ones = len(self._factor) - len(manifest.parameters.columns)  # the intercept's column, if there is one
 
     def at(self, x: Floats, logit: Floats) -> Floats:
         """The intervals (n, 2), low and high, of rows x (n, d) with these logits (n,)."""
@@ -47,6 +46,14 @@ class Intervals:
         ends = np.stack([logit - reach, logit + reach], axis=1)
         probability = LINKS[self._manifest.link].probability
         return np.array([probability(score) for score in ends.ravel().tolist()]).reshape(ends.shape)
+
+
+def root(factor: Sequence[float]) -> Floats:
+    """The matrix L (P, P) of `Statistics.factor`."""
+    size = round((2 * len(factor)) ** 0.5 - 0.5)
+    lower = np.zeros((size, size))
+    lower[np.tril_indices(size)] = factor
+    return lower
 
 
 def _none(manifest: Manifest) -> str | None:

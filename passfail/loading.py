@@ -15,6 +15,7 @@ from passfail.links import LINKS
 from passfail.manifest import Manifest, decode
 from passfail.model import Model
 from passfail.proof import certificate
+from passfail.proof.contradictions import contradictions
 from passfail.repository import locate, read_manifest, read_verified, verified
 from passfail.runtimes import MODEL_FILES, Runtime, load_runtime
 from passfail.signing import PublicKey
@@ -84,7 +85,7 @@ def received(text: bytes, runtime: str, data: bytes) -> Model:
 
 
 def _start(folder: Path, manifest: Manifest, files: Mapping[str, bytes], name: str) -> Model:
-    """Start a runtime, and check its answers by the recorded examples and the certificate."""
+    """Start a runtime; check examples, figures and certificate."""
     try:
         source = name, files[MODEL_FILES[name]]
         runtime = load_runtime(*source)
@@ -93,6 +94,8 @@ def _start(folder: Path, manifest: Manifest, files: Mapping[str, bytes], name: s
     began = time.perf_counter()
     try:
         replay(manifest, runtime)
+        if wrong := next(contradictions(manifest), None):
+            raise CertificateError(f"{wrong}: export again")
         model = Model(manifest, runtime, source)
         certificate.certify(name, runtime, model.verdict, manifest, model.stable)
     except CertificateError as error:

@@ -62,6 +62,16 @@ def scaling(subject: Subject) -> Floats:
     return np.array([(c.center, c.scale, c.weight) for c in subject.parameters.columns]).T
 
 
+def raw_units(fitted: Parameters, intercept: bool) -> tuple[Floats, Floats]:
+    """Beta (P,), and the matrix (P, P) from it to intercept and slopes in the table's units."""
+    free = int(intercept)
+    weight, center, scale = np.array([(c.weight, c.center, c.scale) for c in fitted.columns]).T
+    matrix = np.diag(np.append(np.ones(free), 1 / scale))
+    if free:
+        matrix[0, 1:] = -center / scale
+    return np.append(np.full(free, fitted.intercept), weight), matrix
+
+
 def total(subject: Subject, terms: Floats) -> Floats:
     """The logit (n,): the sum of terms (n, D) in the order of the columns, the intercept last.
 

@@ -8,8 +8,9 @@ import torch
 
 from passfail.arrays import Floats
 from passfail.intervals import MOST, Z95
-from passfail.manifest import Feature, Parameters
+from passfail.manifest import Feature
 from passfail.measurements import Coefficient, Statistics
+from passfail.proof import reference
 from train import distributed
 from train.evaluation.profile import Profile, profile
 from train.evaluation.separation import Separation, model_separation
@@ -48,7 +49,8 @@ def statistics(
     solution, model, rows = fitted.solution, fitted.model, fitted.rows
     if solution is None or not (solution.converged or solution.doubtful):
         return None
-    names, (beta, to_raw) = terms(features, options.intercept), raw_units(parameters(model), options.intercept)
+    names = terms(features, options.intercept)
+    beta, to_raw = map(torch.from_numpy, reference.raw_units(parameters(model), options.intercept))
     end = total(options.link, rows.matrices, beta)
     no, yes = rows.factors
     count = (end.weight - end.positive) / no + end.positive / yes
@@ -275,16 +277,6 @@ def _infinite(to_raw: torch.Tensor, found: Separation) -> list[str]:
     infinite = _moves(to_raw, found.direction) if found.kind == "quasi" else [True] * len(sizes)
     signs = [f"{'+' if size > 0 else '-'}infinite" for size in sizes]
     return [sign if endless else "" for sign, endless in zip(signs, infinite, strict=True)]
-
-
-def raw_units(fitted: Parameters, intercept: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    """Beta (P,), and the matrix (P, P) from it to intercept and slopes in the table's units."""
-    free = int(intercept)
-    weight, center, scale = torch.tensor([(c.weight, c.center, c.scale) for c in fitted.columns], dtype=torch.float64).T
-    matrix = torch.diag(torch.cat([torch.ones(free, dtype=torch.float64), 1 / scale]))
-    if free:
-        matrix[0, 1:] = -center / scale
-    return torch.cat([torch.full((free,), fitted.intercept, dtype=torch.float64), weight]), matrix
 
 
 def _moves(to_raw: torch.Tensor, direction: torch.Tensor) -> list[bool]:

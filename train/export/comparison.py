@@ -9,17 +9,17 @@ from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
-import torch
 
 from passfail.arrays import Floats
 from passfail.codecs import Codecs, codecs
 from passfail.errors import CertificateError, RequestError
 from passfail.loading import replay
-from passfail.manifest import Manifest, Parameters
-from passfail.measurements import Bin, Coefficient, Metrics, Statistics
+from passfail.manifest import Manifest
+from passfail.measurements import Coefficient, Metrics, Statistics
 from passfail.proof import reference
+from passfail.proof.contradictions import CLOSE, ROUNDING, contradictions
 from train.arguments import chosen_by_folds, fit_arguments, options_of
-from train.evaluation.coefficients import coefficient, raw_units, statistics
+from train.evaluation.coefficients import coefficient, statistics
 from train.evaluation.cross_validation import held_out, logits
 from train.evaluation.drift_baseline import baseline
 from train.evaluation.metrics import constant_log_loss, evaluate, metrics
@@ -32,8 +32,6 @@ from train.solvers.options import Options
 from train.table.data import Data
 from train.table.imputation import impute
 
-ROUNDING = 1e-12  # of a sum: more than another order of its terms can change
-CLOSE = 1e-6  # of a figure that another processor rounds otherwise
 SAME = 1e-10  # of a figure that the same bits give with another library of linear algebra, or another erfc
 OTHER_ROWS = {"group", "time", "test"}  # arguments whose columns and rows the checkpoint does not keep
 NAMED = 5  # differences at most that a message names
@@ -52,9 +50,10 @@ def faults(manifest: Manifest, description: Description, kept: Kept) -> list[str
     logit, training, evaluation = reference.logit(manifest, kept.x), manifest.training, description.evaluation
     different = int((logit != kept.logit).sum())
     found = [f"{different} of {len(logit)} logits are not the fit's"] if different else []
+    found += contradictions(manifest)
     if training.statistics is not None and manifest.parameters.hidden is None:
         options = Options(**training.options)  # type: ignore[arg-type]
-        found += _coefficients(manifest.parameters, training.statistics, options)
+        found += _coefficients(training.statistics, options)
         found += _goodness(manifest, training.statistics, options)
     every = len(logit) in (training.rows, training.metrics.rows)
     if description.kept is not None:
@@ -63,8 +62,6 @@ def faults(manifest: Manifest, description: Description, kept: Kept) -> list[str
         found += _metrics("on all rows", training.metrics, now) if every else ()
     found += _figures(manifest, kept) if every else ()
     found += islice(_refitted(manifest, description, kept), NAMED) if every and not different else ()
-    if training.held_out is not None:
-        found += _calibration(training.held_out, training.calibration, "weights" in manifest.arguments)
     if evaluation and (training.held_out, training.calibration) != (evaluation.metrics, evaluation.calibration):
         found.append("the report's held-out figures are not the manifest's")
     return found
@@ -145,23 +142,13 @@ def _refitted(manifest: Manifest, description: Description, kept: Kept) -> Itera
         yield from map(str, _unequal(name, fields[name], value))
 
 
-def _coefficients(parameters: Parameters, found: Statistics, options: Options) -> Iterator[str]:
-    """The terms whose coefficient, in the table's units, or error is not the parameters'.
+def _coefficients(found: Statistics, options: Options) -> Iterator[str]:
+    """The terms whose z, p, interval or odds ratio is not that of their coefficient and error.
 
-    z, p, the interval and the odds ratio follow from both; the bounds of a profile interval do not.
+    The bounds of a profile interval follow from neither.
     """
-    beta, to_raw = raw_units(parameters, len(found.coefficients) > len(parameters.columns))
-    root = torch.zeros_like(to_raw)
-    root[tuple(torch.tril_indices(*root.shape))] = torch.tensor(found.factor or math.nan, dtype=torch.float64)
-    figures = to_raw @ beta, to_raw.abs() @ beta.abs(), torch.linalg.norm(to_raw @ root, dim=1)
-    for one, estimate, size, error in zip(found.coefficients, *(part.tolist() for part in figures), strict=True):
-        if one.estimate is None:
-            continue
-        if abs(one.estimate - estimate) > ROUNDING * size:
-            yield f"the coefficient of {one.term} is {estimate:.17g}, {one.estimate:.17g} in the fit's table"
-        if found.factor and not abs((one.standard_error or 0.0) - error) <= CLOSE * error:
-            yield f"the standard error of {one.term} is {error:.17g}, {one.standard_error} in the fit's table"
-        if any(_unequal("", one, _rebuilt(one, one.estimate, options))):
+    for one in found.coefficients:
+        if one.estimate is not None and any(_unequal("", one, _rebuilt(one, one.estimate, options))):
             yield f"z, p, the interval or the odds ratio of {one.term} is not that of its coefficient and error"
 
 
@@ -218,19 +205,6 @@ def _figures(manifest: Manifest, kept: Kept) -> Iterator[str]:
     for index, (column, mean) in enumerate(zip(manifest.parameters.columns, means, strict=True)):
         if abs(column.mean - mean) > ROUNDING * np.abs(values[:, index]).max():
             yield f"the mean of column {index} is {mean:.17g}, {column.mean:.17g} in the fit"
-
-
-def _calibration(held_out: Metrics, bins: Sequence[Bin], weighted: bool) -> Iterator[str]:
-    """The contradictions of calibration bins and held-out metrics; weighted bins are rounded."""
-    rows = sum(found.rows for found in bins)
-    if weighted and not rows:  # the weights add up to less than a row
-        return
-    slack = 20 / rows if weighted else ROUNDING
-    error = sum(abs(found.probability * found.rows - found.positives) for found in bins) / max(rows, 1)
-    if not weighted and rows != held_out.rows:
-        yield f"the calibration bins have {rows} rows, the held-out metrics {held_out.rows}"
-    if abs(error - held_out.calibration_error) > slack:
-        yield f"the calibration error of the bins is {error:.17g}, {held_out.calibration_error:.17g} in the metrics"
 
 
 def text_faults(manifest: Manifest, raw: Sequence[Raw]) -> Iterator[str]:

@@ -23,7 +23,7 @@ from scipy.special import chdtrc
 from passfail.manifest import Feature, Manifest
 from passfail.measurements import Coefficient, Share, Training
 from passfail.proof.certificate import FIGURES
-from train.evaluation.coefficients import raw_units
+from passfail.proof.reference import raw_units
 from train.evaluation.metrics import Evaluation, constant_log_loss
 from train.export.javascript import to_javascript
 from train.model.terms import imputed, terms, values

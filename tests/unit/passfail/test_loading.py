@@ -159,6 +159,60 @@ def test_a_manifest_of_other_words_is_refused(copied, change):
         opened(copied)
 
 
+def replaced(record, path, change):
+    """The record with change(value) in place of the value at the path of fields and indices."""
+    name, *rest = path
+    if isinstance(record, tuple):
+        value = change(record[name]) if not rest else replaced(record[name], rest, change)
+        return (*record[:name], value, *record[name + 1 :])
+    old = getattr(record, name)
+    return msgspec.structs.replace(record, **{name: replaced(old, rest, change) if rest else change(old)})
+
+
+FIGURES = {
+    "fewer examples": (["examples"], lambda every: every[:4], "recorded examples are missing"),
+    "no examples beside the threshold": (["examples"], lambda every: every[:-2], "recorded examples are missing"),
+    "a training range": (["features", 0, "maximum"], lambda most: most * 1.01, "hours: the training range"),
+    "a column's mean": (
+        ["parameters", "columns", 0, "mean"],
+        lambda mean: mean * 10,
+        "the mean of a column is outside",
+    ),
+    "a share of the baseline": (
+        ["training", "baseline", "score", "shares", 0],
+        lambda s: s + 0.01,
+        "do not add up to 1",
+    ),
+    "edges of the baseline": (
+        ["training", "baseline", "features", 0, "edges"],
+        lambda e: e[::-1],
+        "do not add up to 1",
+    ),
+    "rows of a bin": (["training", "calibration", 0, "rows"], lambda rows: rows + 1, "the calibration bins have"),
+    "positives of a bin": (
+        ["training", "calibration", 0, "positives"],
+        lambda rows: rows + 1,
+        "the calibration error of",
+    ),
+    "the covariance": (["training", "statistics", "factor", 1], lambda part: part * 1.01, "the standard error of"),
+    "a coefficient": (
+        ["training", "statistics", "coefficients", 1, "estimate"],
+        lambda b: b * 1.01,
+        "the coefficient of",
+    ),
+}
+
+
+@pytest.mark.parametrize(("path", "change", "words"), FIGURES.values(), ids=FIGURES)
+def test_a_manifest_of_figures_that_contradict_each_other_is_refused(copied, path, change, words):
+    """Its digest fits, and the answers are right."""
+    changed = replaced(decode((copied / "manifest.json").read_bytes()), path, change)
+    rewrite(copied, **{path[0]: getattr(changed, path[0])})
+
+    with pytest.raises(CertificateError, match=words):
+        opened(copied)
+
+
 @pytest.mark.parametrize("change", [{"feature": 7}, {"feature": -1}, {"level": 9}], ids=str)
 def test_a_column_without_its_feature_or_level_is_refused(copied, change):
     parameters = decode((copied / "manifest.json").read_bytes()).parameters
