@@ -112,7 +112,7 @@ def index() -> Response:
     pairs = list(request.args.items(multi=True))
     return _answered(
         "index.html",
-        pairs or list(_middle(manifest).items()),
+        pairs or list(_quantile(manifest, QUANTILES["middle"]).items()),
         traffic=bool(pairs),
         columns=list(dict.fromkeys(column.source or column.name for column in columns)),
         drift=recorder.drift.report(manifest),
@@ -294,17 +294,6 @@ def _groups(manifest: Manifest) -> dict[str, list[tuple[int, Feature]]]:
     for word, one in zip(words, features, strict=True):
         found[word if word in found else ""].append(one)
     return {word: some for word, some in found.items() if some}
-
-
-def _middle(manifest: Manifest) -> dict[str, str]:
-    """The page's first row: each feature's training mean, to three digits, or first level."""
-    row = {feature.name: feature.levels[0] if feature.levels else "0" for feature in manifest.features}
-    for column in manifest.parameters.columns:
-        feature = manifest.features[column.feature]
-        if feature.minimum is not None and feature.maximum is not None and not column.missing:
-            inside = min(max(float(f"{column.mean:.3g}"), feature.minimum), feature.maximum)
-            row[feature.name] = f"{inside:.15g}"
-    return row
 
 
 def _quantile(manifest: Manifest, share: float) -> dict[str, str]:
