@@ -2,8 +2,11 @@
 
 from argparse import Namespace
 from collections.abc import Mapping
+from contextlib import suppress
 
+from passfail.errors import ConfigError
 from passfail.measurements import Figures
+from passfail.repository import pinned
 from passfail.spelling import shown
 from train.arguments import model_name, signer_of
 from train.export import checkpoint
@@ -23,6 +26,9 @@ def run(args: Namespace) -> None:
         f"{worst['probability_ulp']} units in the last place; {worst['verdict_differences']} wrong verdicts"
     )
     print(f"wrote {args.models / manifest.name / str(manifest.version)}{', signed' if sign else ''}")
+    with suppress(ConfigError):  # the service names a pin that can't be read
+        if (held := pinned(args.models / manifest.name)) is not None:
+            print(f"version {held} is pinned, so the service keeps it; make use VERSION=highest removes the pin")
     last = 3 if len(manifest.features) > 1 else 4  # the fifth lies beyond the training range
     for example in (manifest.examples[0], manifest.examples[last]):
         label = manifest.target.labels[example.logit > manifest.logit_threshold]
