@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 
 from train import distributed
-from train.arguments import PYTHON, parse, reading_of
+from train.arguments import LECTURE_DATA, PYTHON, parse, reading_of
 from train.errors import DataError, LostError, TrainError
 
 INTERRUPTED = "interrupted: nothing was written"
@@ -69,7 +69,7 @@ def getting_past(error: DataError, words: Sequence[str]) -> str:
         words = [*words, *shlex.split(error.options)]
         args = parse(words)
         try:
-            read_table(args.data, reading_of(args))
+            read_table(args.data or LECTURE_DATA, reading_of(args))
         except DataError as other:
             error = other
         else:

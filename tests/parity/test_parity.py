@@ -219,6 +219,6 @@ def test_other_engines_answer_the_examples_from_the_same_bytes(models, capsys, m
     assert main(["conform", "--name", "admissions", "--models", str(models)]) == 0
     assert "onnx reference: largest error of a probability" in capsys.readouterr().out
 
-    monkeypatch.setattr(parity, "others", lambda files: {"openvino": lambda x: (x[:, 0], np.full(len(x), 0.5))})
+    monkeypatch.setattr(parity, "uncertified", lambda files: {"openvino": lambda x: (x[:, 0], np.full(len(x), 0.5))})
     assert main(["conform", "--name", "admissions", "--models", str(models)]) == 2
     assert capsys.readouterr().err.startswith("error: openvino: largest error of a probability 0.")
