@@ -15,7 +15,7 @@ import pyarrow.csv
 from passfail.arrays import Floats
 from passfail.batches import TEXT, Answers, Scorer, array, arrow, is_plain
 from passfail.codecs.csv_rows import WORDS, csv_line
-from passfail.codecs.layouts import LONGEST_HEAD, Layout, column_names, encoding_of, layout_of, widened
+from passfail.codecs.layouts import LONGEST_HEAD, Layout, column_names, encoding_of, is_note, layout_of, widened
 from passfail.columns import Columns, InvalidValue
 from passfail.errors import MalformedBody
 from passfail.manifest import MISSING, Dialect
@@ -86,7 +86,8 @@ class CsvBlocks:
         return _bytes([csv_line(["", *cells], self._mark)])[0]
 
     def __call__(self, block: bytes) -> Scored:
-        lines, cells, ragged = self._plain(block) or self._careful(block)
+        plain = None if self._scorer.columns.dialect.notes else self._plain(block)
+        lines, cells, ragged = plain or self._careful(block)
         answers = self._scorer.answer([cells[at] for at in self._order], ragged, self._decimal)
         outcome = None if self._outcome is None else self._outcome_of(cells[self._outcome])
         if not self._parquet:
@@ -134,7 +135,12 @@ class CsvBlocks:
 
     def _careful(self, block: bytes) -> tuple[pa.Array, dict[int, pa.Array], dict[int, InvalidValue]]:
         """Split a block with Python's csv module; rows with a wrong number of cells are refused."""
-        d, rows = len(self._names), [row for row in _split(block, self._mark) if row]
+        d, rows = (
+            len(self._names),
+            [row for row in _split(block, self._mark, self._scorer.columns.dialect.spaced) if row],
+        )
+        if self._scorer.columns.dialect.notes:
+            rows = [row for row in rows if not is_note(row, d)]
         if self._scorer.columns.dialect.padded:
             rows = [row + [""] * (d - len(row)) for row in rows]
         ragged = {at: InvalidValue(f"{len(row)} cells where the header has {d}")
@@ -213,7 +219,7 @@ def records(stream: Any, columns: Columns, given: Given) -> tuple[Layout, list[s
     while end >= 0 and data.count(b'"', 0, end) % 2:
         end = data.find(b"\n", end + 1)
     first, rest = (data, b"") if end < 0 else (data[:end], data[end + 1 :])
-    header, *others = _split(first, layout.separator)
+    header, *others = _split(first, layout.separator, columns.dialect.spaced)
     if others or not header:
         raise MalformedBody("CSV needs a header line, and lines that end in \\n")
     header = column_names(header)
@@ -224,10 +230,11 @@ def records(stream: Any, columns: Columns, given: Given) -> tuple[Layout, list[s
     return layout, header, _blocks(pieces, rest)
 
 
-def _split(text: bytes, mark: str) -> list[list[str]]:
+def _split(text: bytes, mark: str, spaced: bool = False) -> list[list[str]]:
     """The rows of a CSV text in UTF-8; a single empty row for no text. Raises MalformedBody."""
     try:
-        return list(csv.reader(io.StringIO(text.decode(), newline=""), delimiter=mark, strict=True)) or [[]]
+        lines = io.StringIO(text.decode(), newline="")
+        return list(csv.reader(lines, delimiter=mark, strict=True, skipinitialspace=spaced)) or [[]]
     except (UnicodeDecodeError, csv.Error) as error:
         raise MalformedBody(f"not CSV in UTF-8: {error}") from error
 

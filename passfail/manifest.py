@@ -96,6 +96,8 @@ class Dialect(Struct, frozen=True, omit_defaults=True):
         with a separator).
     missing : further cells that mean a missing value, besides MISSING.
     padded : whether a row with fewer cells than the header lacks the last ones.
+    spaced : whether spaces stand between a separator and a quote.
+    notes : whether there are lines that are no rows, see passfail.codecs.layouts.is_note.
     """
 
     encoding: str = "utf-8-sig"
@@ -107,6 +109,8 @@ class Dialect(Struct, frozen=True, omit_defaults=True):
     extra: Literal["", "first", "last"] = ""
     missing: tuple[str, ...] = ()
     padded: bool = False
+    spaced: bool = False
+    notes: bool = False
 
 
 PLAIN = Dialect()

@@ -20,7 +20,7 @@ import numpy as np
 
 from passfail.arrays import Bools, Floats
 from passfail.codecs.answers import added, chosen, names
-from passfail.codecs.layouts import LONGEST_HEAD, PIECE, UTF8, column_names, encoding_of, layout_of, widened
+from passfail.codecs.layouts import LONGEST_HEAD, PIECE, UTF8, column_names, encoding_of, is_note, layout_of, widened
 from passfail.columns import Columns, InvalidValue, floats, invalid
 from passfail.errors import InvalidInstance, MalformedBody, Problem
 from passfail.manifest import Manifest
@@ -199,11 +199,13 @@ class CsvRows:
         values, problems, mark = array("d"), list[Problem](), layout.separator
         try:
             given = islice(self._lines(body, encoding, mark), layout.skipped, None)
-            reader = csv.reader(given, delimiter=mark, strict=True)
+            reader = csv.reader(given, delimiter=mark, strict=True, skipinitialspace=self._columns.dialect.spaced)
             for row in filter(None, reader):
                 if not header and layout.header:
                     header = column_names(row)
                     order = self._order(header, layout.skipped + 1)
+                    continue
+                if self._columns.dialect.notes and is_note(row, len(header)):
                     continue
                 if not lines:
                     header = widened(self._columns.dialect, header, len(row))

@@ -10,10 +10,12 @@ from typing import NamedTuple
 
 from passfail.columns import Columns
 from passfail.manifest import Dialect
+from passfail.spelling import plain_number
 
 UTF8 = "utf-8"
 # A quoted cell that begins as a number with a decimal comma does; between commas no other cell can have one.
 DECIMAL_COMMA = re.compile(r'"[^\w",]*[\d.]*,\d')
+RULE = re.compile("(:?-+:?)?")
 LINE_END = re.compile(r"\s*[\r\n]\s*")
 PIECE = 2**20  # bytes searched at a time: other threads run between two pieces
 LONGEST_HEAD = 2**20  # characters that are searched for the header
@@ -26,6 +28,13 @@ class Layout(NamedTuple):
     decimal: str
     skipped: int = 0
     header: bool = True
+
+
+def is_note(row: Sequence[str], width: int) -> bool:
+    """Whether a row is a note such as `(40 rows)`, or the rule that Markdown has below a header of that width."""
+    text = row[0].strip(' "\r\n')
+    alone = len(row) == 1 < width and "\n" not in text and plain_number(text) is None
+    return alone or ("-" in "".join(row) and all(RULE.fullmatch(cell.strip()) for cell in row))
 
 
 def column_names(cells: Iterable[str]) -> list[str]:

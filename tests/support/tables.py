@@ -53,9 +53,13 @@ WRITTEN = {
     "a unit and decimal commas": (text([(f"{comma(x)} kg", g, y) for x, g, y in ROWS], separator=";"), {}),
     "percent": (with_x(lambda x: f"{x}%"), {}),
     "a currency": (with_x(lambda x: f"${x}"), {}),
+    "negative in brackets": (with_x(lambda x: f"({x})" if x > 25 else x), {}),
+    "a space before a quote": ("x, g, y\n" + "".join(f'{x}, "{g}", {y}\n' for x, g, y in ROWS), {}),
     "blanks": (with_x(lambda x: "  " if x == 20.5 else x), {}),
     "question marks": (with_x(lambda x: "?" if x == 20.5 else x), {}),
     "infinite numbers": (with_x(lambda x: "-inf" if x == 20.5 else x), {"na": ("-inf",)}),
+    "psql": (" x | g | y \n---+---+---\n" + text(ROWS, separator="|").partition("\n")[2] + "(40 rows)\n", {}),
+    "Markdown": ("| x | g | y |\n|---|:-:|--:|\n" + "".join(f"| {x} | {g} | {y} |\n" for x, g, y in ROWS), {}),
     "short rows": (
         text([(y, x, g) for x, g, y in ROWS[1:]], "y,x,g") + "1,22.5\n", {"target": "y", "ragged": "pad"},
     ),

@@ -23,10 +23,10 @@ from msgspec import structs
 from pyarrow import csv as arrow_csv
 
 from passfail.codecs.csv_rows import csv_line
-from passfail.codecs.layouts import column_names
+from passfail.codecs.layouts import column_names, is_note
 from passfail.commandline import option
 from passfail.manifest import MISSING, Dialect
-from passfail.spelling import EXACT, PADDED, is_exact, plain_number
+from passfail.spelling import EXACT, PADDED, is_exact
 from train.errors import DataError
 from train.table import values
 from train.table.dialects import FALLBACK, HEAD, UTF8, describe, encoding_of, sniff
@@ -46,7 +46,6 @@ class Csv(Part):
 
     def __init__(self, path: Path, reading: Reading) -> None:
         super().__init__(path, reading)
-        self.spaced = False  # whether spaces stand before quotes
         self.ends: str | None = ""  # None: a carriage return alone ends a line
         self.uneven: dict[tuple[int, int], str] = {}  # {(start of the chunk, number of the row): its fate}
         self.dialect = self._found()
@@ -69,7 +68,8 @@ class Csv(Part):
             text = head.decode(known.encoding, "replace")
             self.ends = None if "\r" in text and "\n" not in text else ""
             lines = text.splitlines(keepends=True)
-            self.spaced = bool(re.search(r'^[^"\n]*[,;|] +"', text, re.MULTILINE))
+            spaced = bool(re.search(r'^[^"\n]*[,;|] +"', text, re.MULTILINE))
+            known = structs.replace(known, spaced=spaced)
         except LookupError as error:
             raise DataError(f"{self.path}: unknown encoding '{self.reading.encoding}'; correct --encoding") from error
         return sniff(lines if whole else lines[:-1], known, self.reading.separator, self.reading.decimal)
@@ -190,8 +190,7 @@ class Csv(Part):
 
     def _is_note(self, cells: int, text: str) -> bool:
         """Whether a row is a note in the table, such as `(40 rows)`: one text; --strict refuses it."""
-        alone = cells == 1 < len(self.columns) and not self.reading.strict
-        return alone and "\n" not in text.strip() and plain_number(text.strip(' "\r\n')) is None
+        return cells == 1 and not self.reading.strict and is_note([text], len(self.columns))
 
     def _stays(self, row: Sequence[str]) -> bool:
         return len(row) == len(self.columns) or self._fate(len(row), row[0]) == FILLED
@@ -247,14 +246,18 @@ class Csv(Part):
                     lines.append(line)
                     inside ^= line.count(b'"') % 2
                 chunk = b"".join(lines)
-                yield re.sub(rb'((?:^|[,;|])) +(?=")', rb"\1", chunk, flags=re.MULTILINE) if self.spaced else chunk
+                yield (
+                    re.sub(rb'((?:^|[,;|])) +(?=")', rb"\1", chunk, flags=re.MULTILINE)
+                    if self.dialect.spaced
+                    else chunk
+                )
 
     def _rows(self) -> Iterator[tuple[int, list[str]]]:
         """Yield (first line, cells) of each row with the header, without blank lines, as Arrow does."""
         csv.field_size_limit(2**31 - 1)
         with self._text() as file:
             text = io.TextIOWrapper(file, "utf-8", "replace", newline="")
-            reader = csv.reader(text, delimiter=self.dialect.separator, skipinitialspace=self.spaced)
+            reader = csv.reader(text, delimiter=self.dialect.separator, skipinitialspace=self.dialect.spaced)
             line = 1
             for row in reader:
                 if row:

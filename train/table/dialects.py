@@ -11,6 +11,7 @@ from typing import Literal
 
 from msgspec.structs import replace
 
+from passfail.codecs.layouts import RULE
 from passfail.manifest import MISSING, Dialect
 from passfail.spelling import FORMATTED, plain_number
 
@@ -20,7 +21,6 @@ NAMES = {"\t": "tab", " ": "space"}
 UTF8 = "utf-8-sig"  # UTF-8 with a byte order mark or without
 ENCODINGS = {codecs.BOM_UTF8: UTF8, codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 FALLBACK = "windows-1252"  # for text that is not UTF-8, as spreadsheets on Windows write it
-RULE = re.compile("(:?-+:?)?")
 SEPARATOR_LINE = re.compile(r"sep=(.)$")  # Excel's line above the header
 
 
@@ -75,7 +75,7 @@ def sniff(lines: Sequence[str], known: Dialect, separator: str | None, decimal: 
         skipped = above + best.comment[0]
     below = {cell.strip() for _, row in rows[start + 1 : start + 2] for cell in row}
     if known.header and all(map(RULE.fullmatch, below)):  # the line below a header in Markdown is no row
-        known = replace(known, missing=(*known.missing, *sorted(below - MISSING)))
+        known = replace(known, missing=(*known.missing, *sorted(below - MISSING)), notes=bool(below - MISSING))
     cells = [cell.strip() for _, row in rows[start + known.header :] for cell in row]
     if decimal is None:  # some cell is a number only with a decimal comma, and no cell only with a point
         only = [any(ours.fullmatch(cell) and not other.fullmatch(cell) for cell in cells)

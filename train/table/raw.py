@@ -7,6 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from passfail.columns import Column, InvalidValue
+from passfail.manifest import MISSING
+from passfail.spelling import NUMBER
 from train.table.readers import open_parts
 from train.table.reading import Reading
 from train.table.table import Table
@@ -25,8 +27,8 @@ class RawRow(NamedTuple):
 def raw_rows(path: Path, reading: Reading, table: Table) -> list[RawRow]:
     """The first rows of a table whose cells the service reads as the same numbers.
 
-    It leaves out rows with units, with commas in numbers or with other spellings of a level, and rows after a row that
-    the table left out.
+    It leaves out rows with units, commas or brackets in numbers or with other spellings of a level, and rows after one
+    that the table left out.
     """
     columns = []
     for feature in table.features:
@@ -44,9 +46,15 @@ def raw_rows(path: Path, reading: Reading, table: Table) -> list[RawRow]:
     for row in range(min(ROWS, len(table.x), len(block[read[0]].numbers))):
         cells = {name: _text(block[name].texts, block[name].numbers[row]) for name in read}
         outcome = cells.pop(table.target.name)
+        texts = [(cells[column.source or column.name] or "").strip() for column in columns]
         try:
-            numbers = [column.cell((cells[column.source or column.name] or "").strip()) for column in columns]
+            numbers = [column.cell(text) for column, text in zip(columns, texts, strict=True)]
         except InvalidValue:
+            continue
+        numeric = (
+            text for column, text in zip(columns, texts, strict=True) if column.codes is None and not column.part
+        )
+        if any(text not in MISSING and not NUMBER.fullmatch(text) for text in numeric):
             continue
         known = outcome == table.target.values[int(table.y[row])]
         if outcome is not None and known and np.array_equal(numbers, table.x[row], equal_nan=True):

@@ -13,6 +13,7 @@ from passfail.commandline import option
 from passfail.manifest import PLAIN, Dates, Dialect, Feature, Target
 from train.errors import DataError
 from train.table import schema
+from train.table.csv_files import NOTE
 from train.table.data import Data
 from train.table.groups import Groups
 from train.table.imputation import impute
@@ -106,7 +107,7 @@ def read_table(path: Path, reading: Reading | None = None, log: Log = lambda lin
         none_left = f"{path}: no column is left to predict '{reading.target}' from; use one of these"
         raise DataError("\n".join([none_left, *found.warnings]))
     x, y, weight = share.arrays(found)
-    y_of = found.codes[share.target]
+    y_of, dialect = found.codes[share.target], parts[0].dialect
     thousands = set().union(*(columns[found.source(f.name)].thousands for f in found.features))
     return Table(
         source=path.name,
@@ -121,7 +122,9 @@ def read_table(path: Path, reading: Reading | None = None, log: Log = lambda lin
         cluster=share.other(reading.cluster),
         missing={f.name: columns[found.source(f.name)].missing for f in found.features},
         units={f.name: unit for f in found.features for unit in columns[found.source(f.name)].units if unit},
-        dialect=structs.replace(parts[0].dialect, thousands="".join(sorted(thousands))),
+        dialect=structs.replace(
+            dialect, thousands="".join(sorted(thousands)), notes=dialect.notes or NOTE in parts[0].note
+        ),
         dates=found.dates,
         pooled=found.pooled,
         group=share.other(reading.group),
