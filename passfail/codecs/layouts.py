@@ -31,7 +31,7 @@ class Layout(NamedTuple):
 
 
 def is_note(row: Sequence[str], width: int) -> bool:
-    """Whether a row is a note such as `(40 rows)`, or the rule that Markdown has below a header of that width."""
+    """Whether a row is a note such as `(40 rows)`, or the rule below a header in Markdown."""
     text = row[0].strip(' "\r\n')
     alone = len(row) == 1 < width and "\n" not in text and plain_number(text) is None
     return alone or ("-" in "".join(row) and all(RULE.fullmatch(cell.strip()) for cell in row))
