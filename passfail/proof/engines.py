@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from passfail.arrays import Floats
@@ -20,16 +21,26 @@ from passfail.proof import certificate, reference, samples
 from passfail.runtimes import Runtime, load_runtime
 
 ROWS, ACROSS = 2_000, 10_000  # of each random kind, and across the probabilities
-Answer = tuple[Floats, Floats | None]  # logit and probability (n,); None: the engine gives no probability
+PREDICTED = 500  # rows that model.js answers from JSON, too
+# (logit, probability, words), float64 (n,) each. None: the engine gives no probability, or no words of its own. Words
+# are 2 if the engine's verdict and label are both positive, 0 if neither is, and 1 if they differ.
+Answer = tuple[Floats, Floats | None, Floats | None]
 SCRIPT = """
 import * as model from './model.mjs';
 import fs from 'node:fs';
-const bytes = new Uint8Array(fs.readFileSync('x')), x = new Float64Array(bytes.buffer), d = %d;
-const n = x.length / d, out = new Float64Array(2 * n);
+const bytes = new Uint8Array(fs.readFileSync('x')), x = new Float64Array(bytes.buffer);
+const { rows, step, d, positive } = JSON.parse(fs.readFileSync('rows'));
+const n = x.length / d, out = new Float64Array(3 * n);
 for (let row = 0; row < n; row++) {
   out[row] = model.logit(x.subarray(row * d, (row + 1) * d));
   out[n + row] = model.probability(out[row]);
+  out[2 * n + row] = 2 * Number(out[row] > model.model.threshold);
 }
+rows.forEach((row, at) => {
+  const { logit, probability, verdict, label } = model.predict(row);
+  const answer = [logit, probability, Number(verdict) + Number(label === positive)];
+  answer.forEach((value, part) => { out[part * n + at * step] = value; });
+});
 fs.writeFileSync('out', out);
 """
 
@@ -54,12 +65,13 @@ def prove(manifest: Manifest, files: Mapping[str, bytes], rows: int = ROWS, acro
     found = {}
     for name, ask in ENGINES.items():
         try:
-            logit, p = ask(manifest, files, x)
+            logit, p, words = ask(manifest, files, x)
         except (PassfailError, ModuleNotFoundError) as error:
             missing = error.name if isinstance(error, ModuleNotFoundError) else None
             found[name] = Proof(f"{missing} is not installed" if missing else str(error))
             continue
-        wrong = int(((logit > threshold) != (expected > threshold)).sum())
+        words = np.where(logit > threshold, 2.0, 0.0) if words is None else words
+        wrong = int((words != np.where(expected > threshold, 2.0, 0.0)).sum())
         ulp = None if p is None else certificate.ulp(p, probability)
         found[name] = Proof("", len(x), int((logit != expected).sum()), wrong, ulp)
     return found | {name: Proof(why) for name, why in ELSEWHERE.items()}
@@ -85,7 +97,7 @@ def table(proofs: Mapping[str, Proof]) -> str:
 
 
 def _runtime(name: str, file: str) -> Callable[[Manifest, Mapping[str, bytes], Floats], Answer]:
-    return lambda manifest, files, x: load_runtime(name, files[file])(x)
+    return lambda manifest, files, x: (*load_runtime(name, files[file])(x), None)
 
 
 def onnx_reference(model: bytes) -> Runtime:
@@ -106,7 +118,7 @@ def _numpy(manifest: Manifest, files: Mapping[str, bytes], x: Floats) -> Answer:
     """The closed form itself, which the proof of the export has compared with exact arithmetic."""
     logit = reference.logit(manifest, x)
     with np.errstate(over="ignore"):
-        return logit, 1 / (1 + np.exp(-logit)) if manifest.link == "logit" else None
+        return logit, 1 / (1 + np.exp(-logit)) if manifest.link == "logit" else None, None
 
 
 def _cells(manifest: Manifest, x: Floats) -> list[list[Any]]:
@@ -115,16 +127,16 @@ def _cells(manifest: Manifest, x: Floats) -> list[list[Any]]:
     return [[column.value(number) for number in some] for column, some in zip(columns, x.T.tolist(), strict=True)]
 
 
-def _answer(found: list[tuple[Any, ...]]) -> Answer:
-    numbers = np.array(found, dtype=np.float64)
-    return numbers[:, 0], numbers[:, 1] if numbers.shape[1] > 1 else None
+def _answer(manifest: Manifest, found: list[tuple[Any, ...]]) -> Answer:
+    logit, verdict, label, *probability = zip(*found, strict=True)
+    words = np.array(verdict, np.float64) + (np.array(label) == manifest.target.labels[1])
+    return np.array(logit, np.float64), np.array(probability[0], np.float64) if probability else None, words
 
 
 def _query(manifest: Manifest, dialect: str) -> str:
     from passfail.sql import names, select
 
-    answer = ", ".join(names(manifest)[::3])  # logit and probability
-    return f"SELECT {answer} FROM ({select(manifest, dialect, 'asked')}) AS answers"
+    return f"SELECT {', '.join(names(manifest))} FROM ({select(manifest, dialect, 'asked')}) AS answers"
 
 
 def _duckdb(manifest: Manifest, files: Mapping[str, bytes], x: Floats) -> Answer:
@@ -134,7 +146,7 @@ def _duckdb(manifest: Manifest, files: Mapping[str, bytes], x: Floats) -> Answer
     names = [feature.name for feature in manifest.features]
     with duckdb.connect() as engine:
         engine.register("asked", pa.table(_cells(manifest, x), names=names))
-        return _answer(engine.sql(_query(manifest, "duckdb")).fetchall())
+        return _answer(manifest, engine.sql(_query(manifest, "duckdb")).fetchall())
 
 
 def _sqlite(manifest: Manifest, files: Mapping[str, bytes], x: Floats) -> Answer:
@@ -145,7 +157,7 @@ def _sqlite(manifest: Manifest, files: Mapping[str, bytes], x: Floats) -> Answer
         engine.execute(f"CREATE TABLE asked ({names})")
         engine.executemany(f"INSERT INTO asked VALUES ({marks})", zip(*_cells(manifest, x), strict=True))
         try:
-            return _answer(engine.execute(query).fetchall())
+            return _answer(manifest, engine.execute(query).fetchall())
         except sqlite3.OperationalError as error:  # a build without mathematical functions has no exp()
             raise ConfigError(str(error)) from error
 
@@ -162,7 +174,7 @@ def _spark(manifest: Manifest, files: Mapping[str, bytes], x: Floats) -> Answer:
         session = SparkSession.builder.master("local[1]").config("spark.ui.enabled", "false").getOrCreate()
         rows = list(zip(*_cells(manifest, x), strict=True))
         session.createDataFrame(rows, schema).createOrReplaceTempView("asked")
-        return _answer(session.sql(query).collect())
+        return _answer(manifest, session.sql(query).collect())
     except PySparkException as error:  # without Java it has no engine
         raise ConfigError(str(error).splitlines()[0]) from error
 
@@ -174,20 +186,25 @@ def _javascript(manifest: Manifest, files: Mapping[str, bytes], x: Floats) -> An
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         (home / "model.mjs").write_bytes(files["model.js"])
-        (home / "program.mjs").write_text(SCRIPT % x.shape[1])
+        step = -(-len(x) // PREDICTED)
+        names = [feature.name for feature in manifest.features]
+        rows = [dict(zip(names, cells, strict=True)) for cells in zip(*_cells(manifest, x[::step]), strict=True)]
+        asked = {"rows": rows, "step": step, "d": x.shape[1], "positive": manifest.target.labels[1]}
+        (home / "program.mjs").write_text(SCRIPT)
+        (home / "rows").write_bytes(msgspec.json.encode(asked))
         (home / "x").write_bytes(x.tobytes())
         done = subprocess.run([node, "program.mjs"], cwd=home, capture_output=True, text=True)
         if done.returncode:
             raise ConfigError(f"node can't run model.js: {done.stderr.strip().splitlines()[-1]}")
-        logit, probability = np.fromfile(home / "out").reshape(2, len(x))
-    return logit, probability
+        logit, probability, words = np.fromfile(home / "out").reshape(3, len(x))
+    return logit, probability, words
 
 
 ENGINES: dict[str, Callable[[Manifest, Mapping[str, bytes], Floats], Answer]] = {
     "onnx": _runtime("onnx", "model.onnx"),
     "torchscript": _runtime("torchscript", "model.pt"),
     "torch.export": _runtime("torchexport", "model.pt2"),
-    "onnx reference": lambda manifest, files, x: onnx_reference(files["model.onnx"])(x),
+    "onnx reference": lambda manifest, files, x: (*onnx_reference(files["model.onnx"])(x), None),
     "numpy": _numpy,
     "sql, duckdb": _duckdb,
     "sql, sqlite": _sqlite,

@@ -1,8 +1,10 @@
 """`passfail verify` asks every installed engine, and names one that answers otherwise."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from passfail.arrays import Floats
@@ -11,6 +13,7 @@ from passfail.measurements import Proof
 from passfail.proof import engines
 from passfail.proof.engines import prove, table, wrong
 from passfail.repository import read_verified
+from passfail.sql import select
 
 
 @pytest.mark.parametrize("name", ["hours", "admissions"])
@@ -43,7 +46,7 @@ def test_the_manifest_has_the_figures_of_every_engine(models: Path, name: str) -
 def test_an_engine_that_answers_otherwise_is_seen(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     manifest = load(models / "hours").manifest
     onnx = engines.ENGINES["onnx"]
-    turned = {"turned": lambda manifest, files, x: (-onnx(manifest, files, x)[0], None)}
+    turned = {"turned": lambda manifest, files, x: (-onnx(manifest, files, x)[0], None, None)}
     monkeypatch.setattr(engines, "ENGINES", turned)
 
     proofs = prove(manifest, read_verified(models / "hours" / "1", manifest), 50, 50)
@@ -56,15 +59,44 @@ def test_an_engine_whose_probability_is_off_is_seen(models: Path, monkeypatch: p
     manifest = load(models / "hours").manifest
     onnx = engines.ENGINES["onnx"]
 
-    def off(*asked: Any) -> tuple[Floats, Floats]:
-        logit, probability = onnx(*asked)
-        return logit, probability * (1 + 1e-14)
+    def off(*asked: Any) -> tuple[Floats, Floats, None]:
+        logit, probability, _ = onnx(*asked)
+        return logit, probability * (1 + 1e-14), None
 
     monkeypatch.setattr(engines, "ENGINES", {"off": off})
     proofs = prove(manifest, read_verified(models / "hours" / "1", manifest), 50, 50)
 
     assert proofs["off"].logits == 0
     assert wrong(proofs, manifest.link) == ["off"]
+
+
+WORDS = {
+    "labels": ('"labels": ["fail", "pass"]', '"labels": ["pass", "fail"]'),
+    "threshold": ('"threshold": 0.0', '"threshold": 1.0'),
+    "verdict": ("verdict: z > threshold", "verdict: z < threshold"),
+}
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="needs node")
+@pytest.mark.parametrize(("old", "new"), WORDS.values(), ids=WORDS)
+def test_words_of_model_js_that_are_not_the_manifests_are_seen(models: Path, old: str, new: str) -> None:
+    manifest = load(models / "hours").manifest
+    files = dict(read_verified(models / "hours" / "1", manifest))
+    assert old in files["model.js"].decode()
+
+    files["model.js"] = files["model.js"].replace(old.encode(), new.encode())
+    assert wrong(prove(manifest, files, 50, 50), manifest.link) == ["javascript, node"]
+
+
+@pytest.mark.parametrize("change", [{"threshold": 0.7}, {"labels": ("pass", "fail")}], ids=["threshold", "labels"])
+def test_sql_of_another_manifest_is_seen(models: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]) -> None:
+    manifest = load(models / "hours").manifest
+    target = msgspec.structs.replace(manifest.target, labels=change.get("labels", manifest.target.labels))
+    other = msgspec.structs.replace(manifest, threshold=change.get("threshold", manifest.threshold), target=target)
+    monkeypatch.setattr("passfail.sql.select", lambda manifest, *rest: select(other, *rest))
+
+    proofs = prove(manifest, read_verified(models / "hours" / "1", manifest), 50, 50)
+    assert "sql, sqlite" in wrong(proofs, manifest.link)
 
 
 def test_an_engine_that_is_not_here_says_why(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
