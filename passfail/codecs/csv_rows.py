@@ -10,9 +10,8 @@ import io
 from array import array
 from codecs import BOM_UTF8
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from itertools import islice
-from operator import add
 from typing import NamedTuple, TypeVar
 
 import msgspec
@@ -57,17 +56,17 @@ class CsvRows:
     def __init__(self, manifest: Manifest, columns: Columns) -> None:
         self._columns, self._answer_names = columns, names(manifest)
         self._labels, self._identity = manifest.target.labels, [manifest.name, str(manifest.version)]
-        self._texts = self._answer_texts(",", b"\n")
+        self._texts = lru_cache(4)(self._answer_texts)
         dialect = columns.dialect  # if plain cells could mean something else, the csv module reads every table
         self._plainly = not dialect.missing and (dialect.separator, dialect.decimal) != (",", ",")
 
-    def _answer_texts(self, mark: str, end: bytes) -> tuple[Texts, Texts]:
+    def _answer_texts(self, mark: str) -> tuple[Texts, Texts]:
         """The texts before an answer's two numbers, by verdict, and after them, by stability."""
         before = {flag: [WORDS[flag], self._labels[flag]] for flag in (False, True)}
         behind = {flag: [WORDS[flag], *self._identity] for flag in WORDS}
         return (
             {flag: f"{mark}{csv_line(cells, mark)}{mark}".encode() for flag, cells in before.items()},
-            {flag: f"{mark}{csv_line(cells, mark)}".encode() + end for flag, cells in behind.items()},
+            {flag: f"{mark}{csv_line(cells, mark)}".encode() for flag, cells in behind.items()},
         )
 
     def read(self, body: bytes, faults: dict[int, str] | None = None) -> tuple[Floats, CsvTable]:
@@ -114,8 +113,7 @@ class CsvRows:
         listed = {name: some for name, some in lists.items() if some is not None}
         given = [*self._answer_names, *listed, *(["error"] if faults is not None else [])]
         end = b"\n" if faults is None else f"{mark}\n".encode()
-        plain = mark == "," and end == b"\n"
-        before, behind = self._texts if plain and not listed else self._answer_texts(mark, b"" if listed else end)
+        before, behind = self._texts(mark)
         parts = [csv_line([*table.header, *added(table.header, given)], mark).encode(), b"\n"]
         cells = cache(lambda texts: csv_line(["", *texts], mark).encode() + end)  # many rows have the same texts
         at = row = 0
@@ -123,18 +121,18 @@ class CsvRows:
             wrong = {i: faults[i] for i in range(row, row + len(lines)) if i in faults} if faults else {}
             n = len(lines) - len(wrong)
             rows = slice(at, at + n)
-            pieces = [b""] * (4 * n)
-            pieces[0::4] = [line for i, line in enumerate(lines, row) if i not in wrong] if wrong else lines
-            pieces[1::4] = chosen(before, verdict[rows], n)
-            pieces[2::4] = _pairs(probability[rows], logit[rows], mark, table.decimal)
-            pieces[3::4] = chosen(behind, None if stable is None else stable[rows], n)
+            pieces = [end] * (5 * n)
+            pieces[0::5] = [line for i, line in enumerate(lines, row) if i not in wrong] if wrong else lines
+            pieces[1::5] = chosen(before, verdict[rows], n)
+            pieces[2::5] = _pairs(probability[rows], logit[rows], mark, table.decimal)
+            pieces[3::5] = chosen(behind, None if stable is None else stable[rows], n)
             if listed:
                 texts = zip(*(map(", ".join, some[rows]) for some in listed.values()), strict=True)
-                pieces[3::4] = map(add, pieces[3::4], map(cells, texts))
+                pieces[4::5] = map(cells, texts)
             if wrong:
                 empty = mark * len(given)
                 refused = {i: f"{empty}{csv_line([why], mark)}\n".encode() for i, why in wrong.items()}
-                answered = (b"".join(pieces[i : i + 4]) for i in range(0, 4 * n, 4))
+                answered = (b"".join(pieces[i : i + 5]) for i in range(0, 5 * n, 5))
                 pieces = [line + refused[i] if i in wrong else next(answered) for i, line in enumerate(lines, row)]
             parts.append(b"".join(pieces))
             at, row = at + n, row + len(lines)
