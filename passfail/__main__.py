@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(options.run(options, _signed_by(os.environ)), file=log)
     except (StartupError, RequestError) as error:
         reason = error.text if isinstance(error, RequestError) else error
-        print(f"passfail can't {options.command} it: {reason}", file=sys.stderr)
+        print(f"passfail {options.command}: error: {reason}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

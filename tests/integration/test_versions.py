@@ -341,5 +341,5 @@ def test_a_pin_that_the_service_does_not_follow_fails(home, monkeypatch, capsys)
         assert passfail(["pin", "1"]) == 2
 
     said = capsys.readouterr().err
-    assert said.startswith("passfail can't pin it: hours: version 1 is pinned, but the service at http://127.0.0.1:")
+    assert said.startswith("passfail pin: error: hours: version 1 is pinned, but the service at http://127.0.0.1:")
     assert "still serves version 2 after 5 seconds" in said
