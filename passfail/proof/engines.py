@@ -21,7 +21,7 @@ from passfail.proof import certificate, reference, samples
 from passfail.runtimes import Runtime, load_runtime
 
 ROWS, ACROSS = 2_000, 10_000  # of each random kind, and across the probabilities
-PREDICTED = 500  # rows that model.js answers from JSON, too
+PREDICTED = 500  # rows that model.js answers from JSON, too: half of them the nearest to the threshold
 # (logit, probability, words), float64 (n,) each. None: the engine gives no probability, or no words of its own. Words
 # are 2 if the engine's verdict and label are both positive, 0 if neither is, and 1 if they differ.
 Answer = tuple[Floats, Floats | None, Floats | None]
@@ -29,17 +29,17 @@ SCRIPT = """
 import * as model from './model.mjs';
 import fs from 'node:fs';
 const bytes = new Uint8Array(fs.readFileSync('x')), x = new Float64Array(bytes.buffer);
-const { rows, step, d, positive } = JSON.parse(fs.readFileSync('rows'));
+const { rows, at, d, positive } = JSON.parse(fs.readFileSync('rows'));
 const n = x.length / d, out = new Float64Array(3 * n);
 for (let row = 0; row < n; row++) {
   out[row] = model.logit(x.subarray(row * d, (row + 1) * d));
   out[n + row] = model.probability(out[row]);
   out[2 * n + row] = 2 * Number(out[row] > model.model.threshold);
 }
-rows.forEach((row, at) => {
+rows.forEach((row, index) => {
   const { logit, probability, verdict, label } = model.predict(row);
   const answer = [logit, probability, Number(verdict) + Number(label === positive)];
-  answer.forEach((value, part) => { out[part * n + at * step] = value; });
+  answer.forEach((value, part) => { out[part * n + at[index]] = value; });
 });
 fs.writeFileSync('out', out);
 """
@@ -186,10 +186,11 @@ def _javascript(manifest: Manifest, files: Mapping[str, bytes], x: Floats) -> An
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         (home / "model.mjs").write_bytes(files["model.js"])
-        step = -(-len(x) // PREDICTED)
+        near = np.argsort(np.abs(reference.logit(manifest, x) - manifest.logit_threshold))
+        at = np.concatenate([near[: PREDICTED // 2], np.arange(0, len(x), -(-2 * len(x) // PREDICTED))])
         names = [feature.name for feature in manifest.features]
-        rows = [dict(zip(names, cells, strict=True)) for cells in zip(*_cells(manifest, x[::step]), strict=True)]
-        asked = {"rows": rows, "step": step, "d": x.shape[1], "positive": manifest.target.labels[1]}
+        rows = [dict(zip(names, cells, strict=True)) for cells in zip(*_cells(manifest, x[at]), strict=True)]
+        asked = {"rows": rows, "at": at.tolist(), "d": x.shape[1], "positive": manifest.target.labels[1]}
         (home / "program.mjs").write_text(SCRIPT)
         (home / "rows").write_bytes(msgspec.json.encode(asked))
         (home / "x").write_bytes(x.tobytes())
