@@ -162,6 +162,7 @@ def _columns() -> Parser:
     add = parser.add_argument_group("columns").add_argument
     add("--target", help="column to predict, with two values (default: the last)")
     add("--positive", help="value of the target that counts as yes")
+    add("--blank", metavar="VALUE", help="value of the target where its cell is blank (default: the row is left out)")
     _repeated(add, "--categorical", "COLUMN", "column whose numbers are categories")
     _repeated(add, "--drop", "COLUMN", "column to leave out, or several: a,b")
     _column_option(add, "--reference", "COLUMN=LEVEL", "reference level (default: the first)", "group=a", str)

@@ -15,6 +15,7 @@ class Reading:
     ----------
     target : the yes/no column; None: the last column.
     positive : the target's positive value.
+    blank : the target's value in rows where its cell is missing; None: these rows are left out.
     labels : the names of the (negative, positive) outcome in answers.
     categorical : columns whose numbers are levels.
     drop : columns to leave out.
@@ -39,6 +40,7 @@ class Reading:
 
     target: str | None = None
     positive: str | None = None
+    blank: str | None = None
     labels: tuple[str, str] | None = None
     categorical: tuple[str, ...] = ()
     drop: tuple[str, ...] = ()

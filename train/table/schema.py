@@ -37,10 +37,12 @@ def may_be_target(column: Summary) -> bool:
     return len(column.levels) == 2 or (column.kinds == {"number"} and (column.minimum, column.maximum) == (0, 1))
 
 
-def target(reading: Reading, name: str, column: Summary, others: Sequence[str] = ()) -> tuple[Target, dict[str, float]]:
+def target(
+    reading: Reading, name: str, column: Summary, others: Sequence[str] = (), blank: int = 0
+) -> tuple[Target, dict[str, float]]:
     """The Target of a column, and the y, 0 or 1, of each of its texts. Raises Fault.
 
-    others : the columns that could be the target instead.
+    others : the columns that could be the target instead. blank : the rows without a value.
     """
     if column.too_many:
         raise Fault(None, f"more than {MOST_TEXTS} different values", "a target has two; choose another with --target")
@@ -49,7 +51,9 @@ def target(reading: Reading, name: str, column: Summary, others: Sequence[str] =
     if not labels:
         raise Fault(None, "no row has a value", "choose another column with --target")
     if len(labels) == 1:
-        raise Fault((0, 0), f"every row has {labels[0]!r}", "a target needs rows of both outcomes")
+        way = option("--blank", "no") if blank else ""
+        remedy = f"a target needs rows of both outcomes{f'; {way} makes {blank} blank cells the other' * bool(blank)}"
+        raise Fault((0, 0), f"every row has {labels[0]!r}", remedy, way)
     if len(labels) > 2:
         texts = {label: groups[label].texts for label in labels}
         rows = {label: sum(column.levels[text].rows for text in texts[label]) for label in labels}

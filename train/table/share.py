@@ -18,7 +18,7 @@ from train.errors import DataError
 from train.table.csv_files import Csv, UndecodableError
 from train.table.groups import Groups, groups
 from train.table.out_of_core import TemporaryArray, ones, pieces, throttled
-from train.table.parts import Block, Part, renumbered
+from train.table.parts import Block, Cells, Part, renumbered
 from train.table.reading import Reading
 from train.table.summary import Fault, Level, Place, Summary
 
@@ -166,7 +166,15 @@ class Share:
         if part.header() != self.header:
             raise DataError(f"{part.path}: its columns are not those of {self.parts[0].path}; make them the same")
         for job in part.blocks(self.names, as_text):
-            yield lambda job=job: _Summarized(self.names, job(), self.required)  # type: ignore[misc]
+            yield lambda job=job: _Summarized(self.names, self._filled(job()), self.required)  # type: ignore[misc]
+
+    def _filled(self, block: Block) -> Block:
+        """The block, with the value of --blank in missing cells of the target."""
+        if self.reading.blank is None or not block:
+            return block
+        texts, codes = block[self.target].texts, block[self.target].numbers
+        codes = np.where(np.isnan(codes), len(texts), codes)
+        return {**block, self.target: Cells("text", codes, (*texts, self.reading.blank))}
 
     def _take(self, block: "_Summarized", part: int, row: int) -> None:
         """Append a block, which begins at `row` of its part, and merge its summaries."""

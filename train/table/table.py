@@ -263,7 +263,7 @@ def _infer(reading: Reading, share: Share, columns: Mapping[str, Summary]) -> Fo
     else:
         with noted(faults, share.target):
             found.target, found.codes[share.target] = schema.target(
-                reading, share.target, columns[share.target], others
+                reading, share.target, columns[share.target], others, share.dropped
             )
     if reading.weights:
         with noted(faults, reading.weights):

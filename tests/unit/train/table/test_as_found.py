@@ -389,6 +389,14 @@ def test_yes_in_other_languages_is_positive(tmp_path, words):
     assert read(tmp_path, text([(x, g, words[y]) for x, g, y in ROWS])).y.tolist() == Y
 
 
+@pytest.mark.parametrize("chunk", [64, 4 << 20])
+def test_a_blank_target_may_be_the_other_outcome(tmp_path, monkeypatch, chunk):
+    monkeypatch.setattr(csv_files, "CHUNK", chunk)
+    table = read(tmp_path, text([(x, g, "TRUE" if y else "") for x, g, y in ROWS]), blank="no")
+
+    assert (table.y.tolist(), table.target.values, table.notes) == (Y, ("no", "true"), ())
+
+
 def test_a_stray_text_among_very_many_numbers_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(csv_files, "CHUNK", 100)
     monkeypatch.setattr(summary, "MOST_TEXTS", 10)

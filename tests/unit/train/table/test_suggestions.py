@@ -47,6 +47,8 @@ REFUSED = {
     "the header, repeated": text(ROWS[:20]) + text(ROWS[20:]),
     "two header lines": "size,place,out\n" + text(),
     "a target of two words": with_y(lambda i, y: NAMES[y]),
+    "a target of TRUE and blank cells": with_y(lambda i, y: "TRUE" if y else ""),
+    "a target of x and blank cells": with_y(lambda i, y: "x" if y else ""),
     "a target of 1 and 2": with_y(lambda i, y: y + 1),
     "a stray in decimal commas": text([("#NV" if x == 20.5 else comma(x), g, y) for x, g, y in ROWS], separator=";"),
     "a stray in a currency": with_x(lambda x: "none yet" if x == 20.5 else f"R$ {x}"),
