@@ -37,8 +37,11 @@ for (let row = 0; row < n; row++) {
   out[2 * n + row] = 2 * Number(out[row] > model.model.threshold);
 }
 rows.forEach((row, index) => {
-  const { logit, probability, verdict, label } = model.predict(row);
-  const answer = [logit, probability, Number(verdict) + Number(label === positive)];
+  let answer = [NaN, NaN, NaN];
+  try {
+    const { logit, probability, verdict, label } = model.predict(row);
+    answer = [logit, probability, Number(verdict) + Number(label === positive)];
+  } catch {} // a row that it refuses
   answer.forEach((value, part) => { out[part * n + at[index]] = value; });
 });
 fs.writeFileSync('out', out);

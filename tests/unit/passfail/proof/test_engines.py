@@ -73,6 +73,7 @@ def test_an_engine_whose_probability_is_off_is_seen(models: Path, monkeypatch: p
 WORDS = {
     "labels": ('"labels": ["fail", "pass"]', '"labels": ["pass", "fail"]'),
     "threshold": ('"threshold": 0.0', '"threshold": 1.0'),
+    "name": ('"name": "hours", "kind"', '"name": "minutes", "kind"'),
     "verdict": ("verdict: z > threshold", "verdict: z >= threshold"),
 }
 
