@@ -10,7 +10,8 @@ def card(title: str, target: Target, threshold: float, training: Training) -> st
     """The card as HTML, in which every text of the table is escaped."""
     found, where = training.held_out or training.metrics, "held-out rows" if training.held_out else "all rows"
     terms = training.statistics.coefficients if training.statistics else ()
-    rows = [(c.term, *map(_number, (c.estimate, c.lower, c.upper, c.p))) for c in terms]
+    figures = [(c.term, [c.estimate, c.lower, c.upper, c.p]) for c in terms]
+    rows = [(term, *("" if value is None else f"{value:.4g}" for value in values)) for term, values in figures]
     cells = "".join(f"<tr><td>{'</td><td>'.join(map(escape, row))}</td></tr>" for row in rows)
     head = "<tr><th>term</th><th>estimate</th><th>lower</th><th>upper</th><th>p</th></tr>"
     return (
@@ -20,7 +21,3 @@ def card(title: str, target: Target, threshold: float, training: Training) -> st
         + (f"<table>{head}{cells}</table>" if rows else "")
         + "".join(f"<p>Warning: {escape(warning)}</p>" for warning in training.warnings)
     )
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4g}"
