@@ -35,7 +35,11 @@ JSON, CSV, PROBLEM = (name.encode() for name in (messages.JSON, messages.CSV, me
 
 
 def ask(service, endpoint, body, path="/predict", query="", headers=(), **names):
-    return completed(endpoint(service, Request(path, query, {b"content-type": JSON, **dict(headers)}, body), **names))
+    request = Request(path, query, {b"content-type": JSON, **dict(headers)}, body)
+    try:
+        return completed(endpoint(service, request, **names))
+    except RequestError as error:  # as the server answers it
+        return Routes(Config()).refusal(path, error)
 
 
 def refused(answer, body, media_type, *keys):
