@@ -45,7 +45,8 @@ function fromText({ levels, boolean, nullable, pooled }, value) {
   const same = (level) => level === text || (boolean && (level.toUpperCase() === text || title(level) === text));
   if (missing.includes(text) && !levels.some(same)) return nullable ? NaN : "may not be empty";
   if (levels.length) return index(levels, pooled, same);
-  return NUMBER.test(text) ? finite(Number(text)) : "expected a number";
+  if (NUMBER.test(text)) return finite(Number(text));
+  return NUMBER.test(text.replace(",", ".")) ? "expected a number with a decimal point" : "expected a number";
 }
 
 // pooled: of a feature that has one, the level of those that training did not see.
