@@ -75,12 +75,13 @@ def column(page: Page, at: int) -> list[str | None]:
 def cut_texts(page: Page) -> list[str]:
     """The elements whose text is cut off by the page's width or by their picture's.
 
-    A table that scrolls is none.
+    A table that scrolls is none, nor is a field whose whole value stands below it.
     """
     found: list[str] = page.evaluate(
         """() => [...[...document.querySelectorAll("main *")].filter((one) => !one.closest(".wide, svg, .aside")
         && one.checkVisibility() && one.scrollWidth > one.clientWidth + 1 && one.clientWidth > 0
-        && getComputedStyle(one).overflowX !== "visible"),
+        && getComputedStyle(one).overflowX !== "visible"
+        && !(one.value && document.getElementById(`${one.id}-whole`)?.textContent === one.value)),
         ...[...document.querySelectorAll("svg text")].filter((one) => {
             const [own, whole] = [one, one.ownerSVGElement].map((some) => some.getBoundingClientRect());
             return own.left < whole.left - 1 || own.right > whole.right + 1 || own.bottom > whole.bottom + 1;
