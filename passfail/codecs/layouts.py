@@ -31,10 +31,11 @@ class Layout(NamedTuple):
 
 
 def is_note(row: Sequence[str], width: int) -> bool:
-    """Whether a row is a note such as `(40 rows)`, or the rule below a header in Markdown."""
+    """Whether a row is a note such as `(40 rows)`, the rule below Markdown's header, or blank."""
     text = row[0].strip(' "\r\n')
     alone = len(row) == 1 < width and "\n" not in text and plain_number(text) is None
-    return alone or ("-" in "".join(row) and all(RULE.fullmatch(cell.strip()) for cell in row))
+    cells = "".join(row).strip()
+    return alone or not cells or ("-" in cells and all(RULE.fullmatch(cell.strip()) for cell in row))
 
 
 def column_names(cells: Iterable[str]) -> list[str]:

@@ -58,6 +58,8 @@ WRITTEN = {
     "blanks": (with_x(lambda x: "  " if x == 20.5 else x), {}),
     "question marks": (with_x(lambda x: "?" if x == 20.5 else x), {}),
     "infinite numbers": (with_x(lambda x: "-inf" if x == 20.5 else x), {"na": ("-inf",)}),
+    "blank rows": (text().replace("\n", "\n,,\n", 2) + ",,\n", {}),
+    "a blank last row": (text(separator=";").replace("\n", "\r\n") + ";;", {}),
     "psql": (" x | g | y \n---+---+---\n" + text(ROWS, separator="|").partition("\n")[2] + "(40 rows)\n", {}),
     "Markdown": ("| x | g | y |\n|---|:-:|--:|\n" + "".join(f"| {x} | {g} | {y} |\n" for x, g, y in ROWS), {}),
     "short rows": (

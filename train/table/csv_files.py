@@ -107,6 +107,9 @@ class Csv(Part):
         self._check_text(chunk, start)
         if chunk[0] in b"\r\n" and not chunk.strip(b"\r\n"):  # strip copies the chunk
             return {}
+        empty = self.dialect.separator.encode() * (len(self.columns) - 1)
+        if chunk.endswith(b"\n" + empty) or any(b"\n%b%b" % (empty, end) in chunk for end in (b"\r", b"\n")):
+            self.blank = True
         table = self._read(chunk, start, names, as_text)
         if not table.num_rows:
             return {}

@@ -53,6 +53,7 @@ class Part(ABC):
         self.missing = sorted({*MISSING, *reading.na})
         self.dialect = Dialect(missing=reading.na)
         self.warnings: list[str] = []
+        self.blank = False  # whether rows without any value were read
         self.unnamed = ""  # why the last column can't be the target by default
 
     @property

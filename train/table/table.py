@@ -123,7 +123,9 @@ def read_table(path: Path, reading: Reading | None = None, log: Log = lambda lin
         missing={f.name: columns[found.source(f.name)].missing for f in found.features},
         units={f.name: unit for f in found.features for unit in columns[found.source(f.name)].units if unit},
         dialect=structs.replace(
-            dialect, thousands="".join(sorted(thousands)), notes=dialect.notes or NOTE in parts[0].note
+            dialect,
+            thousands="".join(sorted(thousands)),
+            notes=dialect.notes or NOTE in parts[0].note or parts[0].blank,
         ),
         dates=found.dates,
         pooled=found.pooled,
