@@ -209,7 +209,7 @@ def inflation(model: LogisticModel, names: Sequence[str], x: Floats, weight: Flo
 
 def _correlation(model: LogisticModel, x: Floats, weight: Floats) -> Floats:
     """The weighted correlations (D, D) of the columns of rows x (n, d), read in blocks."""
-    blocks = partial(pieces, len(x), max(1, BLOCK // len(model.stored)), x)
+    blocks = partial(pieces, len(x), max(1, BLOCK // (len(model.stored) or 1)), x)
     share, free = torch.from_numpy(weight / weight.sum()), int(model.intercept)
     size = free + len(model.source)
 

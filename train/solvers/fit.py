@@ -128,7 +128,7 @@ class Blocks:
     def matrices(self) -> Iterator[Callable[[], Rows]]:
         """Yield functions that compute a block's matrix (m, P), y (m,) and weight (m,)."""
         cells = CELLS * 8 if self.model.many else CELLS  # their sums (P, P) are large
-        most = max(500, min(BLOCK, cells // (len(self.model.stored) + self.model.intercept)))
+        most = max(500, min(BLOCK, cells // (len(self.model.stored) + self.model.intercept or 1)))
         say = throttled(self.log, PROGRESS)
         for rows in pieces(len(self.y), most, self.x, self.y, self.counts):
             yield partial(self.block, rows)

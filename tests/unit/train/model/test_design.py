@@ -67,6 +67,20 @@ def test_a_fit_and_its_statistics_do_not_depend_on_the_form_of_the_matrix(data, 
     assert errors == pytest.approx(wanted, rel=1e-9)
 
 
+@pytest.mark.parametrize("intercept", [True, False])
+def test_a_feature_of_many_levels_may_be_the_only_one(data, monkeypatch, intercept):
+    def compute():
+        alone = data._replace(features=data.features[1:2], x=data.x[:, 1:2])
+        model = fit(alone, Options(intercept=intercept), lambda line: None).model
+        torch.testing.assert_close(model.logit(torch.from_numpy(alone.x)), model(torch.from_numpy(alone.x))[0])
+        return model.beta.tolist(), inflation(model, ["six"], alone.x, data.weight)["six"]
+
+    (stored, expected), (beta, found) = both(monkeypatch, compute)
+
+    assert beta == pytest.approx(stored, rel=1e-9)
+    assert found == pytest.approx(expected, rel=1e-9) == pytest.approx(1)
+
+
 def test_a_level_that_separates_is_found_in_both_forms(data, monkeypatch):
     """All rows of one level have one outcome."""
     y = np.where(data.x[:, 1] == 4, 1.0, data.y)
