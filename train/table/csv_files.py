@@ -68,11 +68,12 @@ class Csv(Part):
             text = head.decode(known.encoding, "replace")
             self.ends = None if "\r" in text and "\n" not in text else ""
             lines = text.splitlines(keepends=True)
-            spaced = bool(re.search(r'^[^"\n]*[,;|] +"', text, re.MULTILINE))
-            known = structs.replace(known, spaced=spaced)
         except LookupError as error:
             raise DataError(f"{self.path}: unknown encoding '{self.reading.encoding}'; correct --encoding") from error
-        return sniff(lines if whole else lines[:-1], known, self.reading.separator, self.reading.decimal)
+        found = sniff(lines if whole else lines[:-1], known, self.reading.separator, self.reading.decimal)
+        mark = re.escape(found.separator)
+        spaced = found.separator != " " and re.search(rf'^[^"\n]*{mark} +"', text, re.MULTILINE) is not None
+        return structs.replace(found, spaced=spaced)
 
     @cached_property
     def columns(self) -> list[str]:
@@ -249,11 +250,12 @@ class Csv(Part):
                     lines.append(line)
                     inside ^= line.count(b'"') % 2
                 chunk = b"".join(lines)
-                yield (
-                    re.sub(rb'((?:^|[,;|])) +(?=")', rb"\1", chunk, flags=re.MULTILINE)
-                    if self.dialect.spaced
-                    else chunk
-                )
+                yield self._without_spaces(chunk) if self.dialect.spaced else chunk
+
+    def _without_spaces(self, chunk: bytes) -> bytes:
+        """The text without the spaces before a quote that opens a cell, which Arrow would read as part of the cell."""
+        mark = re.escape(self.dialect.separator.encode())
+        return re.sub(rb'("[^"]*")|(?:^|(?<=%b)) +(?=")' % mark, rb"\1", chunk, flags=re.MULTILINE)
 
     def _rows(self) -> Iterator[tuple[int, list[str]]]:
         """Yield (first line, cells) of each row with the header, without blank lines, as Arrow does."""
@@ -299,7 +301,8 @@ class Csv(Part):
             with open(self.path, "rb") as file:
                 magic = file.read(4)
                 file.seek(0)
-                yield cast(BinaryIO, OPENERS.get(magic[:2], lambda file: file)(file))
+                unpacked = next((opened(file) for start, opened in OPENERS.items() if magic.startswith(start)), file)
+                yield cast(BinaryIO, unpacked)
         except (OSError, EOFError, zlib.error, BadZipFile) as error:
             why = getattr(error, "strerror", None) or "its compression is damaged"
             raise DataError(f"{self.path}: can't be read: {why}") from error
@@ -307,14 +310,17 @@ class Csv(Part):
 
 def _only_file(file: BinaryIO) -> IO[bytes]:
     archive = ZipFile(file)
-    return archive.open(archive.namelist()[0])
+    try:
+        return archive.open(archive.namelist()[0])
+    except RuntimeError as error:
+        raise OSError(0, "the archive is encrypted, or its way of compression is unknown; unpack it") from error
 
 
-# {the first two bytes of a compressed file: what unpacks it}
+# {the first bytes of a compressed file: what unpacks it}
 OPENERS: dict[bytes, Callable[[Any], Any]] = {
     b"\x1f\x8b": gzip.open,
-    b"\x28\xb5": lambda file: io.BufferedReader(pa.CompressedInputStream(file, "zstd")),
-    b"PK": _only_file,
+    b"\x28\xb5\x2f\xfd": lambda file: io.BufferedReader(pa.CompressedInputStream(file, "zstd")),
+    b"PK\3\4": _only_file,
 }
 
 

@@ -22,6 +22,8 @@ POSITIVE_WORDS = frozenset([
     "yes", "y", "true", "t", "pass", "passed", "survived", "success", "positive", "admitted", "ja", "oui", "sí", "si",
     "sì", "sim", "tak", "da", "evet",
 ])  # fmt: skip
+# The outcome of blank cells beside the only value of a target; for another value it is no.
+OTHER_OUTCOMES = {"0": "1", "1": "0", "n": "y", "no": "yes", "f": "t", "false": "true", "fail": "pass"}
 MAX_LEVELS = 100
 MAX_ASKED = 1000  # levels of a column that --categorical names
 FEW = 20  # levels that are never too many, however few the rows
@@ -51,7 +53,7 @@ def target(
     if not labels:
         raise Fault(None, "no row has a value", "choose another column with --target")
     if len(labels) == 1:
-        way = option("--blank", "no") if blank else ""
+        way = option("--blank", OTHER_OUTCOMES.get(labels[0].casefold(), "no")) if blank else ""
         remedy = f"a target needs rows of both outcomes{f'; {way} makes {blank} blank cells the other' * bool(blank)}"
         raise Fault((0, 0), f"every row has {labels[0]!r}", remedy, way)
     if len(labels) > 2:
@@ -65,7 +67,7 @@ def target(
         remedy += f", or leave rows out with {' '.join(past)}" if past else ""
         past = past or [option("--target", one) for one in others[:1]]
         raise Fault(groups[rest[0]].first, found, f"a target has two; {remedy}", " ".join(past))
-    positive = _positive(reading.positive, labels)
+    positive = _positive(reading, labels)
     negative = labels[1 - labels.index(positive)]
     shown = reading.labels or (negative, positive)
     if not reading.labels and {spelling.plain_number(label) for label in labels} == {0, 1}:
@@ -97,8 +99,9 @@ def known_feature(known: Feature, column: Summary, fold_case: bool, other: str |
         raise Fault(column.first["missing"], "missing, which no training row is", f"fill the cell, or use {way}", way)
     if known.kind == "numeric":
         if column.kinds - {"number"}:
-            first = min((level.first for level in column.levels.values()), default=None)
-            raise Fault(first, "not a number", "correct the cell")
+            wrong = {t: one.first for t, one in column.levels.items() if spelling.plain_number(t) is None}
+            text = min(wrong or column.levels, key=lambda text: column.levels[text].first, default="")
+            raise Fault(wrong.get(text), f"{text!r} is not a finite number", "correct the cell")
         return {}
     codes = {}
     for text, level in column.levels.items():
@@ -131,8 +134,8 @@ def _alike(column: Summary) -> dict[str, _Value]:
     return {value: _Value(min(column.levels[text].first for text in texts), texts) for value, texts in groups.items()}
 
 
-def _positive(given: str | None, labels: list[str]) -> str:
-    first, second = labels
+def _positive(reading: Reading, labels: list[str]) -> str:
+    (first, second), given = labels, reading.positive
     if given is not None:
         for spell in spelling.SPELLINGS:
             if alike := [label for label in labels if spell(label) == spell(given)]:
@@ -147,7 +150,7 @@ def _positive(given: str | None, labels: list[str]) -> str:
     if len(likely) != 1:
         found = f"it is unknown which of {first!r} and {second!r} is positive"
         ways = [option("--positive", label) for label in labels]
-        raise Fault(None, found, f"use {' or '.join(ways)}", ways[1])
+        raise Fault(None, found, f"use {' or '.join(ways)}", ways[second != reading.blank])
     return likely[0]
 
 

@@ -172,9 +172,9 @@ class Share:
         """The block, with the value of --blank in missing cells of the target."""
         if self.reading.blank is None or not block:
             return block
-        texts, codes = block[self.target].texts, block[self.target].numbers
-        codes = np.where(np.isnan(codes), len(texts), codes)
-        return {**block, self.target: Cells("text", codes, (*texts, self.reading.blank))}
+        codes, texts = block[self.target].numbers, tuple(dict.fromkeys([*block[self.target].texts, self.reading.blank]))
+        codes = np.where(np.isnan(codes), texts.index(self.reading.blank), codes)
+        return {**block, self.target: Cells("text", codes, texts)}
 
     def _take(self, block: "_Summarized", part: int, row: int) -> None:
         """Append a block, which begins at `row` of its part, and merge its summaries."""

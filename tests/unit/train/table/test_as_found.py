@@ -389,12 +389,27 @@ def test_yes_in_other_languages_is_positive(tmp_path, words):
     assert read(tmp_path, text([(x, g, words[y]) for x, g, y in ROWS])).y.tolist() == Y
 
 
+@pytest.mark.parametrize("other", [[""], ["", "no"]], ids=["blank", "blank or no"])
 @pytest.mark.parametrize("chunk", [64, 4 << 20])
-def test_a_blank_target_may_be_the_other_outcome(tmp_path, monkeypatch, chunk):
+def test_a_blank_target_may_be_the_other_outcome(tmp_path, monkeypatch, chunk, other):
     monkeypatch.setattr(csv_files, "CHUNK", chunk)
-    table = read(tmp_path, text([(x, g, "TRUE" if y else "") for x, g, y in ROWS]), blank="no")
+    rows = [(x, g, "TRUE" if y else other[i % len(other)]) for i, (x, g, y) in enumerate(ROWS)]
+    table = read(tmp_path, text(rows), blank="no")
 
     assert (table.y.tolist(), table.target.values, table.notes) == (Y, ("no", "true"), ())
+
+
+@pytest.mark.parametrize("separator", [",", ";"])
+def test_spaces_before_a_quote_inside_a_cell_stay(tmp_path, separator):
+    cells = {"north": 'x, "y"', "south": 'x; "y"'}
+    rows = [(x, ' "{}"'.format(cells.get(g, g).replace('"', '""')), y) for x, g, y in ROWS]
+    table = read(tmp_path, "".join(f"{separator.join(map(str, row))}\n" for row in [("x", "g", "y"), *rows]))
+
+    assert table.features[1].levels == ("east", *cells.values())
+
+
+def test_a_header_may_begin_as_an_archive_does(tmp_path):
+    assert read(tmp_path, text(header="PK,g,y")).features[0].name == "PK"
 
 
 def test_a_stray_text_among_very_many_numbers_is_named(tmp_path, monkeypatch):
@@ -431,6 +446,14 @@ def test_a_test_file_is_read_as_rows_of_the_table(tmp_path):
         "line 3: column 'x': missing, which no training row is",
         "line 2: column 'g': 'west' is not a level of the training rows",
     ]
+
+
+@pytest.mark.parametrize("cell", ["oops", "inf"])
+def test_the_stray_of_a_test_file_is_named_with_its_line(tmp_path, cell):
+    table = read(tmp_path, text())
+    (tmp_path / "test.csv").write_text(f"x,g,y\n1,east,1\n{cell},east,0\n")
+    with pytest.raises(DataError, match=f"line 3: column 'x': '{cell}' is not a finite number; correct the cell"):
+        read_rows(tmp_path / "test.csv", table, Reading())
 
 
 def test_a_sheet_of_an_excel_workbook_is_read_as_its_csv(tmp_path):

@@ -169,6 +169,19 @@ def test_tables_as_people_have_them_are_read(tmp_path, kind):
     assert {abs(value) for value in table.x[:, 0]} in ({x for x, _, _ in ROWS}, {1000 * x for x, _, _ in ROWS})
 
 
+@pytest.mark.parametrize(("value", "positive"), [("1", 1), ("0", 0), ("no", 0), ("False", 0), ("died", 1), ("x", 1)])
+def test_the_command_for_a_blank_target_does_not_swap_the_outcomes(tmp_path, value, positive):
+    (tmp_path / "t.csv").write_text(with_y(lambda i, y: value if y == positive else ""))
+    words = ["fit", "--data", str(tmp_path / "t.csv")]
+    with pytest.raises(DataError) as caught:
+        read_with(tmp_path / "t.csv", "")
+    command = shlex.split(getting_past(caught.value, words).splitlines()[1])
+
+    table = read_table(tmp_path / "t.csv", reading_of(parse(command[command.index("fit") :])))
+    assert table.y.tolist() == [y for _, _, y in ROWS]
+
+
+ENCRYPTED = zipped(text()).replace(b"PK\3\4\x14\0\0", b"PK\3\4\x14\0\1").replace(b"\x14\3\x14\0\0", b"\x14\3\x14\0\1")
 UNREADABLE = {
     "nothing": ("", "the file is empty"),
     "a byte order mark": ("\ufeff", "the file is empty"),
@@ -181,6 +194,7 @@ UNREADABLE = {
     "HTML": ("<html>\n<table>\n</table>\n", "HTML or XML, not a table; save it as CSV or Parquet"),
     "an old Excel workbook": (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(512), "save it as .xlsx or CSV"),
     "a zip file": (b"PK\3\4" + bytes(100), "not an Excel workbook"),
+    "an encrypted archive": (ENCRYPTED, "the archive is encrypted"),
     "an unclosed quote": (text(ROWS[:20]) + '5,"no\n' + text(ROWS), "a quote opens in it"),
     "aligned by spaces": ("".join(ENDS.format(*map(str, row)) for row in HEADS), "save the table as CSV"),
     "a row that is cut off": (text() + "5\n", "line 42: 1 cells where the header has 3"),
