@@ -22,7 +22,7 @@ TORCHRUN += ["--rdzv-endpoint", "localhost:0", "-m", "train", "fit"]
 
 @pytest.fixture
 def folder(tmp_path):
-    """Three parts: only the second has a city Ulm and a missing size, only the last a text code."""
+    """Three parts: only the second has a city Ulm, a missing size and a note, only the last a text code."""
     generator = np.random.default_rng(0)
     (tmp_path / "parts").mkdir()
     for index in range(3):
@@ -30,7 +30,7 @@ def folder(tmp_path):
         for place in range(60):
             size, city, code = generator.normal(), generator.choice(["Rome", "Bonn"]), generator.choice(["1", "2"])
             rows.append(f"{size},{city},{code},{place % 7},{int(generator.random() < 1 / (1 + np.exp(-size)))}")
-        rows += [[], [",Ulm,1,7,1", "0,Ulm,2,8,0"] * 5, ["1,Rome,x,9,1", "2,Rome,x,10,0"] * 100][index]
+        rows += [[], [",Ulm,1,7,1", "0,Ulm,2,8,0"] * 5 + ["a remark"], ["1,Rome,x,9,1", "2,Rome,x,10,0"] * 100][index]
         (tmp_path / "parts" / f"{index}.csv").write_text("\n".join(rows) + "\n")
     return tmp_path / "parts"
 
@@ -67,6 +67,7 @@ def test_two_processes_find_the_same_model_as_one(folder, tmp_path, capsys):
         assert getattr(same.held_out, figure) == pytest.approx(value, rel=1e-10), figure
     assert out.count("wrote ") == 1
     assert "390 rows" in out
+    assert "1.csv: lines that are no rows but notes: 1" in out  # of the part that the other process reads
     assert "categorical, 3 levels: Bonn, Rome, Ulm" in out
     assert "categorical, 3 levels: 1, 2, x" in out
 

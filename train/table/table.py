@@ -11,6 +11,7 @@ from msgspec import structs
 from passfail.arrays import Floats
 from passfail.commandline import option
 from passfail.manifest import PLAIN, Dates, Dialect, Feature, Target
+from train import distributed
 from train.errors import DataError
 from train.table import schema
 from train.table.csv_files import NOTE
@@ -139,9 +140,11 @@ def read_table(path: Path, reading: Reading | None = None, log: Log = lambda lin
 
 
 def _notes(path: Path, share: Share) -> tuple[str, ...]:
-    """The unusual properties of the files, and the number of rows left out."""
+    """The unusual properties of the files, and the number of rows left out, of all processes."""
     dropped = [f"{path}: {share.dropped} rows left out: {share.why_dropped}"] if share.dropped else []
-    return (*(f"{part.path}: {part.note}" for part in share.parts if part.note), *dropped)
+    notes = distributed.gathered([part.note for part in share.parts])
+    said = [notes[index % len(notes)][index] for index in range(len(share.parts))]  # by the process that reads the part
+    return (*(f"{part.path}: {note}" for part, note in zip(share.parts, said, strict=True) if note), *dropped)
 
 
 def read_rows(path: Path, table: Table, reading: Reading, log: Log = lambda line: None) -> Rows:
@@ -163,6 +166,8 @@ def read_rows(path: Path, table: Table, reading: Reading, log: Log = lambda line
     columns, _ = share.read()
     found = _match(table, share, columns)
     x, y, weight = share.arrays(found)
+    for note in _notes(path, share):
+        log(note)
     if len(set(y.tolist())) < 2:
         raise DataError(f"{path}: every row has the same {table.target.name}; add rows of the other outcome")
     return x, y, weight, share.groups(found, x)

@@ -448,6 +448,16 @@ def test_a_test_file_is_read_as_rows_of_the_table(tmp_path):
     ]
 
 
+def test_the_rows_that_a_test_file_loses_are_counted(tmp_path):
+    table, said = read(tmp_path, text()), []
+    path = tmp_path / "test.csv"
+    path.write_text("x,g,y\n1,east,1\n2,east,0,5\n3,north,0\n4,north,\n")
+    read_rows(path, table, Reading(ragged="drop"), said.append)
+
+    counts = ["rows left out for their number of cells: 1", "1 rows left out: they have no target"]
+    assert said == [f"{path}: {count}" for count in counts]
+
+
 @pytest.mark.parametrize("cell", ["oops", "inf"])
 def test_the_stray_of_a_test_file_is_named_with_its_line(tmp_path, cell):
     table = read(tmp_path, text())
