@@ -72,6 +72,8 @@ def getting_past(error: DataError, words: Sequence[str]) -> str:
             read_table(args.data or LECTURE_DATA, reading_of(args))
         except DataError as other:
             error = other
+        except KeyboardInterrupt:  # the error is said already
+            break
         else:
             return f"this command gets past it:\n{PYTHON} {shlex.join(words)}\n"
     return ""

@@ -169,6 +169,15 @@ def test_tables_as_people_have_them_are_read(tmp_path, kind):
     assert {abs(value) for value in table.x[:, 0]} in ({x for x, _, _ in ROWS}, {1000 * x for x, _, _ in ROWS})
 
 
+def test_an_interrupt_while_a_command_is_sought_ends_the_search(monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("train.table.table.read_table", interrupted)
+
+    assert getting_past(DataError("a fault", "--drop x"), ["fit"]) == ""
+
+
 @pytest.mark.parametrize(("value", "positive"), [("1", 1), ("0", 0), ("no", 0), ("False", 0), ("died", 1), ("x", 1)])
 def test_the_command_for_a_blank_target_does_not_swap_the_outcomes(tmp_path, value, positive):
     (tmp_path / "t.csv").write_text(with_y(lambda i, y: value if y == positive else ""))
