@@ -22,7 +22,7 @@ TORCHRUN += ["--rdzv-endpoint", "localhost:0", "-m", "train", "fit"]
 
 @pytest.fixture
 def folder(tmp_path):
-    """Three parts: only the second has a city Ulm, a missing size and a note, only the last a text code."""
+    """Three parts: the second alone has Ulm, a missing size and a note, the last a text code."""
     generator = np.random.default_rng(0)
     (tmp_path / "parts").mkdir()
     for index in range(3):

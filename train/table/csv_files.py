@@ -253,7 +253,7 @@ class Csv(Part):
                 yield self._without_spaces(chunk) if self.dialect.spaced else chunk
 
     def _without_spaces(self, chunk: bytes) -> bytes:
-        """The text without the spaces before a quote that opens a cell, which Arrow would read as part of the cell."""
+        """The text without the spaces before an opening quote: Arrow reads them as the cell."""
         mark = re.escape(self.dialect.separator.encode())
         return re.sub(rb'("[^"]*")|(?:^|(?<=%b)) +(?=")' % mark, rb"\1", chunk, flags=re.MULTILINE)
 

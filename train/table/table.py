@@ -126,7 +126,7 @@ def read_table(path: Path, reading: Reading | None = None, log: Log = lambda lin
         dialect=structs.replace(
             dialect,
             thousands="".join(sorted(thousands)),
-            notes=dialect.notes or NOTE in parts[0].note or parts[0].blank,
+            notes=dialect.notes or any(NOTE in part.note or part.blank for part in parts),
         ),
         dates=found.dates,
         pooled=found.pooled,
