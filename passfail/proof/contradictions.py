@@ -69,6 +69,10 @@ def _coefficients(manifest: Manifest) -> Iterator[str]:
         return
     intercept = len(found.coefficients) > len(manifest.parameters.columns)
     beta, to_raw = reference.raw_units(manifest.parameters, intercept)
+    terms = len(beta)
+    if len(found.coefficients) != terms or len(found.factor) not in (0, terms * (terms + 1) // 2):
+        yield "the fit's table has another number of terms than the parameters"
+        return
     errors = np.linalg.norm(to_raw @ root(found.factor), axis=1) if found.factor else np.full(len(beta), np.nan)
     figures = to_raw @ beta, np.abs(to_raw) @ np.abs(beta), errors
     for one, estimate, size, error in zip(found.coefficients, *(part.tolist() for part in figures), strict=True):
