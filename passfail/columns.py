@@ -170,7 +170,7 @@ class Column:
         found = written(text, decimal)
         if found is None or found.unit not in ("", self.unit) or not self.thousands.issuperset(found.thousands):
             other = written(text, "," if decimal == "." else ".")
-            marked = other and (found is None or found.number != other.number)  # a number with the other mark
+            marked = other and other.unit in ("", self.unit) and (found is None or found.number != other.number)
             mark = f" with a decimal {'point' if decimal == '.' else 'comma'}" if marked else ""
             raise InvalidValue(f"expected a number{mark}")
         return _finite(float(found.number))

@@ -58,6 +58,7 @@ def test_the_answer_is_written_as_the_file_was(tmp_path):
     ("kind", "body", "said"),
     [
         ("a unit", "x,g\n62.9 g,north\n", "expected a number$"),
+        ("a unit", "x,g\n1.629 g,north\n", "expected a number$"),
         ("semicolons", 'x,g\n"1,629",north\n', "expected a number with a decimal point$"),
         (
             "quoted decimal commas",
@@ -72,6 +73,7 @@ def test_the_answer_is_written_as_the_file_was(tmp_path):
     ],
     ids=[
         "another unit",
+        "another unit and three decimals",
         "thousands that training lacked",
         "both marks",
         "a decimal comma",
