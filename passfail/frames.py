@@ -84,7 +84,7 @@ def _transposed(rows: Sequence[Any], kind: str) -> dict[str, list[Any]]:
 
 def _numbers(column: Column, values: Any, problems: list[Problem]) -> Floats:
     """Convert one column's values to float64 (n,); wrong places are appended to `problems`."""
-    if column.codes is None and hasattr(values, "__array__"):
+    if column.codes is None and not column.part and hasattr(values, "__array__"):
         x = np.asarray(values)
         if x.ndim == 1 and x.dtype.kind in "iuf" and np.isfinite(x).all():
             return x.astype(np.float64)

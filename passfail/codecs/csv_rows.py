@@ -58,7 +58,7 @@ class CsvRows:
         self._labels, self._identity = manifest.target.labels, [manifest.name, str(manifest.version)]
         self._texts = lru_cache(4)(self._answer_texts)
         dialect = columns.dialect  # if plain cells could mean something else, the csv module reads every table
-        self._plainly = not dialect.missing and (dialect.separator, dialect.decimal) != (",", ",")
+        self._plainly = not (dialect.missing or columns.parts) and (dialect.separator, dialect.decimal) != (",", ",")
 
     def _answer_texts(self, mark: str) -> tuple[Texts, Texts]:
         """The texts before an answer's two numbers, by verdict, and after them, by stability."""

@@ -147,7 +147,14 @@ class JsonRows:
         """
         self._columns.check_names(columns, "$.columns", "the columns are not the model's features")
         order = tuple(self._columns.order(columns))
-        return self._matrix(array, self._arrays(order), partial(self._array_problems, array, order, place))
+        problems = partial(self._array_problems, array, order, len(columns), place)
+        if not self._columns.parts:
+            return self._matrix(array, self._arrays(order), problems)
+        if fault := invalid(problems(0, 0)):
+            raise fault
+        rows: Any = strict_json.values(array, self._most_characters)[0]
+        named = list(zip(self._columns, order, strict=True))
+        return self._columns.matrix([[column.number(row[at]) for column, at in named] for row in rows])
 
     def read_columns(self, text: bytes, place: str) -> Floats:
         """Decode an object with an array of values for each feature, as `read_arrays` does."""
@@ -293,15 +300,15 @@ class JsonRows:
                     yield from _value_problem(column, value, place)
 
     def _array_problems(
-        self, array: bytes, order: Sequence[int], place: str, start: int, index: int
+        self, array: bytes, order: Sequence[int], width: int, place: str, start: int, index: int
     ) -> Iterator[Problem]:
         rows, _ = strict_json.values(array, self._most_characters, start)
         for i, row in enumerate(rows, index):
             self._columns.check_rows(i + 1)
             if not isinstance(row, list) or isinstance(row, Fields):
                 yield Problem(f"{place}[{i}]", f"expected an array, got {kind(row)}")
-            elif len(row) != len(order):
-                yield Problem(f"{place}[{i}]", f"{len(row)} values where there are {len(order)} columns")
+            elif len(row) != width:
+                yield Problem(f"{place}[{i}]", f"{len(row)} values where there are {width} columns")
             else:
                 for column, at in zip(self._columns, order, strict=True):
                     yield from _value_problem(column, row[at], f"{place}[{i}]")

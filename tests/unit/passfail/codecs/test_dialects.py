@@ -7,6 +7,7 @@ import pytest
 
 from passfail.codecs import codecs
 from passfail.errors import InvalidInstance, MalformedBody
+from passfail.frames import matrix
 from tests.support.tables import ROWS, WRITTEN, manifest_of, read, text, with_x
 
 
@@ -149,6 +150,14 @@ def test_a_date_is_read_as_its_parts_in_every_format(tmp_path):
     assert decoders.json.read(b'[{"x": "2024-02-29", "g": "north"}]').tolist() == [row]
     parts = b'{"x.year":2024,"x.month":2,"x.weekday":4,"x.days-since-2020-01-01":1520,"g":"north"}'
     assert decoders.json.read(parts) == row
+    for given in (b'"2024-02-29"', b"20240229", b"20240229.0"):
+        array = b'[["north", %b]]' % given
+        assert decoders.json.read_arrays(array, ["g", "x"], "$").tolist() == [row]
+        assert decoders.json.read_columns(b'{"g": ["north"], "x": [%b]}' % given, "$").tolist() == [row]
+    assert matrix(decoders.columns, {"x": np.array([20240229]), "g": ["north"]}).tolist() == [row]
+    with pytest.raises(InvalidInstance, match="wrong") as refused:
+        decoders.json.read_arrays(b'[["north", "29.2.2024"], ["north"]]', ["g", "x"], "$")
+    assert [one.pointer for one in refused.value.problems][::4] == ["$[0].x.year", "$[1]"]
     for wrong, said in ((b'{"x": "29.2.2024", "g": "north"}', "expected a date"), (b'{"g": "north"}', "missing")):
         with pytest.raises(InvalidInstance) as refused:
             decoders.json.read(wrong)
@@ -156,6 +165,13 @@ def test_a_date_is_read_as_its_parts_in_every_format(tmp_path):
     with pytest.raises(InvalidInstance, match="wrong") as refused:
         decoders.csv.read(b"x,g\n20240229x,north\n")
     assert refused.value.problems[0].pointer == "line 2, x.year"
+
+
+@pytest.mark.parametrize("quote", ["", '"'], ids=["plain", "quoted"])
+def test_a_date_in_the_place_of_its_part_is_read_as_that_part_with_quotes_or_without(tmp_path, quote):
+    _, decoders, _ = opened(tmp_path, WRITTEN["dates"][0], dates={"x": ("year",)})
+
+    assert decoders.csv.read(f"x.year,g\n20240229,{quote}north{quote}\n".encode())[0].tolist() == [[2024, 1]]
 
 
 def test_an_unseen_level_is_other_where_rare_levels_were_pooled(tmp_path):
