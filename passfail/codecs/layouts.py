@@ -9,7 +9,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from passfail.columns import Columns
-from passfail.manifest import Dialect
+from passfail.manifest import MISSING, Dialect
 from passfail.spelling import plain_number
 
 UTF8 = "utf-8"
@@ -34,8 +34,9 @@ def is_note(row: Sequence[str], width: int) -> bool:
     """Whether a row is a note such as `(40 rows)`, the rule below Markdown's header, or blank."""
     text = row[0].strip(' "\r\n')
     alone = len(row) == 1 < width and "\n" not in text and plain_number(text) is None
-    cells = "".join(row).strip()
-    return alone or not cells or ("-" in cells and all(RULE.fullmatch(cell.strip()) for cell in row))
+    cells = {cell.strip() for cell in row}
+    rule = not cells <= MISSING and all(map(RULE.fullmatch, cells))  # -,- is a row without values
+    return alone or cells == {""} or rule
 
 
 def column_names(cells: Iterable[str]) -> list[str]:

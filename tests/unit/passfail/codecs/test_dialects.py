@@ -92,6 +92,15 @@ def test_what_the_training_file_had_not_is_refused(tmp_path, kind, body, said):
         raise AssertionError(refused.value.text)
 
 
+def test_a_row_without_values_is_no_rule(tmp_path):
+    _, decoders, _ = opened(tmp_path, WRITTEN["Markdown"][0])
+    faults = {}
+    x, _ = decoders.csv.read(b"x,g\n---,:-:\n1,north\n-,-\n-,\n", faults)
+
+    assert x.tolist() == [[1, 1]]
+    assert {row: fault.partition(":")[0] for row, fault in faults.items()} == {1: "x", 2: "x"}
+
+
 def test_a_file_in_neither_encoding_is_refused(tmp_path):
     _, decoders, _ = opened(tmp_path, WRITTEN["Windows-1252"][0])
     with pytest.raises(MalformedBody, match="not CSV in UTF-8 or windows-1252"):
