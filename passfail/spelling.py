@@ -75,9 +75,9 @@ def parsed_date(text: str, order: str) -> datetime:
     """Parse a date that begins with the year, or one in that order. Raises ValueError."""
     if compact := COMPACT.fullmatch(text):
         return datetime(int(compact[1]), int(compact[2]), int(compact[3]))
-    if text[4:5] == "-" and text[:4].isdecimal():
-        return datetime.fromisoformat(text)
     if not (found := DATED.fullmatch(text)):
+        if text[4:5] == "-" and text[:4].isdecimal():
+            return datetime.fromisoformat(text)
         raise ValueError
     first, mark, then, last, *clock, half = found.groups()
     year, month, day = first, then, last
@@ -86,6 +86,8 @@ def parsed_date(text: str, order: str) -> datetime:
         if not order or len(year) == 1 or (mark == "." and order == "month-first"):  # nobody writes months so
             raise ValueError
     hour, minute, second = (int(one or 0) for one in clock)
+    if half in ("a", "A") and hour > 12:
+        raise ValueError
     hour = hour % 12 + 12 * (half in "pP") if half else hour
     century = 0 if len(year) == 4 else 1900 if int(year) > 68 else 2000  # as POSIX and Python have it
     return datetime(century + int(year), int(month), int(day), hour, minute, second)

@@ -13,6 +13,7 @@ from passfail.batches import numbers
 from passfail.codecs import codecs
 from passfail.columns import Columns
 from passfail.manifest import Column, Dates, Example, Parameters
+from passfail.spelling import date_number
 from tests.support.tables import ROWS, X, Y, manifest_of, read, text
 from train.errors import DataError
 from train.export.checkpoint import Raw
@@ -97,6 +98,7 @@ ORDERED = {
     "day.month.year of two digits": (lambda d: f"{d}.2.24", "day-first"),
     "month/day/year in the afternoon": (lambda d: f"2/{d}/2024 1:03:22 PM", "month-first"),
     "year/month/day": (lambda d: f"2024/02/{d:02}", ""),
+    "year-month-day without zeros": (lambda d: f"2024-2-{d}", ""),
     "yearmonthday": (lambda d: f"202402{d:02}", ""),
     "yearmonthday as a float": (lambda d: f"202402{d:02}.0", ""),
     "day-month-year with a time": (lambda d: f"{d:02}-02-2024 10:30", "day-first"),
@@ -124,6 +126,16 @@ def test_dates_in_one_order_are_found_and_read_alike_by_the_service(tmp_path, ca
     assert list(text_faults(manifest, kept)) == []
     wrong = structs.replace(manifest, dates={"day": Dates(("day", "month"), "")})
     assert ("can't be read as CSV: " in "".join(text_faults(wrong, kept))) == bool(order)
+
+
+@pytest.mark.parametrize(("time", "hour"), [("12:30 AM", 0), ("12:30 PM", 12), ("1:05 pm", 13), ("13:05 PM", 13)])
+def test_an_hour_is_of_the_half_of_the_day_beside_it(time, hour):
+    assert date_number(f"31.05.2024 {time}", "hour", "day-first") == hour
+
+
+def test_an_afternoon_hour_before_noon_is_refused():
+    with pytest.raises(ValueError, match=r"^$"):
+        date_number("31.05.2024 14:00 AM", "hour", "day-first")
 
 
 def test_dates_that_are_whole_numbers_are_warned_of_and_read_alike_by_the_service(tmp_path):
