@@ -28,7 +28,8 @@ def contradictions(manifest: Manifest) -> Iterator[str]:
         if feature.kind != "numeric":
             continue
         ends = np.array([examples[index].instance[feature.name] for index in (0, 3)], np.float64)
-        if not any(np.allclose(ends, at, rtol=CLOSE, atol=0) for at in (feature.range, np.round(feature.range))):
+        slack = ROUNDING * max(map(abs, feature.range))  # an example is the minimum plus a part of the width
+        if not any(np.allclose(ends, at, CLOSE, slack) for at in (feature.range, np.round(feature.range))):
             yield f"{feature.name}: the training range is not that of the recorded examples"
     for column in manifest.parameters.columns:
         feature = manifest.features[column.feature]
