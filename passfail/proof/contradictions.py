@@ -37,6 +37,8 @@ def contradictions(manifest: Manifest) -> Iterator[str]:
         slack = CLOSE * (abs(least) + abs(most))
         if not least - slack <= column.mean <= most + slack:
             yield f"{feature.name}: the mean of a column is outside its range"
+    if len(training.baseline.features) != len(manifest.features):
+        yield "the drift baseline has another number of features than the model"
     if not all(map(_adds_up, (*training.baseline.features, training.baseline.score))):
         yield "the drift baseline's shares do not add up to 1"
     if training.held_out is not None:

@@ -11,9 +11,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from passfail.batches import Scorer
+from passfail.batches import Scorer, numbers
+from passfail.columns import Column
 from passfail.errors import IntegrityError, InvalidInstance
 from passfail.loading import load
+from passfail.manifest import Feature
 from passfail.model import Model
 from tests.support import DATA, ROOT
 
@@ -76,6 +78,13 @@ def test_a_bad_row_carries_its_error_and_strict_names_it(
     with pytest.raises(InvalidInstance) as raised:
         Scorer(model, strict=True)(table)
     assert raised.value.problems[0].pointer == ("row 1" if "overflows" in error else f"row 1, {column}")
+
+
+def test_a_number_is_not_the_level_with_its_text() -> None:
+    """JSON refuses it, too."""
+    column = Column(Feature("size", "categorical", ("2.5", "large"), None, None, None))
+
+    assert list(numbers(column, pa.array([2.5]))[1]) == [0]
 
 
 def test_a_model_travels_as_bytes_and_is_opened_once(model: Model) -> None:

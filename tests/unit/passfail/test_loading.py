@@ -195,6 +195,11 @@ FIGURES = {
         "the calibration error of",
     ),
     "the covariance": (["training", "statistics", "factor", 1], lambda part: part * 1.01, "the standard error of"),
+    "a drift feature": (
+        ["training", "baseline", "features"],
+        lambda b: b[:-1],
+        "the drift baseline has another number",
+    ),
     "a number of coefficients": (["training", "statistics", "coefficients"], lambda c: c[:1], "another number of"),
     "more coefficients": (["training", "statistics", "coefficients"], lambda c: (*c, *c), "another number of"),
     "a part of the covariance": (["training", "statistics", "factor"], lambda part: part[:-1], "another number of"),
