@@ -164,8 +164,8 @@ def numbers(column: Column, values: pa.Array, decimal: str = ".") -> tuple[Float
     found, wrong = [], {}
     for code, value in enumerate(encoded.dictionary.to_pylist()):
         try:
-            missing = isinstance(value, float) and str(value) in column.missing  # as an infinite number may be
-            text = isinstance(value, str) or missing
+            # An infinite number may mean missing.
+            text = isinstance(value, str) or (column.nullable and str(value) in column.missing)
             found.append(column.cell(str(value).strip(), decimal) if text else number(column, value))
         except InvalidValue as error:
             found.append(np.nan)
