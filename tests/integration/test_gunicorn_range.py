@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 import sysconfig
+import tempfile
 import venv
 from importlib.metadata import version
 from pathlib import Path
@@ -66,5 +67,7 @@ def test_the_fronts_own_tests_pass(python):
         pytest.skip("this gunicorn is the installed one: make test has run them")
     modules = [f"tests/integration/test_{name}.py" for name in FRONT]
     command = [python, "-m", "pytest", "-q", "-m", "not heavy", "-p", "no:cacheprovider", *modules]
-    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    with tempfile.TemporaryDirectory() as folder:  # else it would take the models that another run has left
+        command.append(f"--basetemp={folder}/base")
+        done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert done.returncode == 0, done.stdout
