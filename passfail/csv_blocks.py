@@ -135,13 +135,11 @@ class CsvBlocks:
 
     def _careful(self, block: bytes) -> tuple[pa.Array, dict[int, pa.Array], dict[int, InvalidValue]]:
         """Split a block with Python's csv module; rows with a wrong number of cells are refused."""
-        d, rows = (
-            len(self._names),
-            [row for row in _split(block, self._mark, self._scorer.columns.dialect.spaced) if row],
-        )
-        if self._scorer.columns.dialect.notes:
+        d, dialect = len(self._names), self._scorer.columns.dialect
+        rows = [row for row in _split(block, self._mark, dialect.spaced) if row]
+        if dialect.notes:
             rows = [row for row in rows if not is_note(row, d)]
-        if self._scorer.columns.dialect.padded:
+        if dialect.padded:
             rows = [row + [""] * (d - len(row)) for row in rows]
         ragged = {at: InvalidValue(f"{len(row)} cells where the header has {d}")
                   for at, row in enumerate(rows) if len(row) != d}  # fmt: skip

@@ -199,11 +199,11 @@ class LogisticModel(nn.Module):
         """
         if self.activation or not self.many:
             return self(x)[0]  # type: ignore[no-any-return]
-        own = (self._some(x).T - self.center[self.stored, None]) / self.scale[self.stored, None]
+        columns = (self._some(x).T - self.center[self.stored, None]) / self.scale[self.stored, None]
         chosen = [one.chosen(self.beta) for one in self._levels(x)]
         first = torch.tensor([own.start for _, own in self.many]) - int(self.intercept)
         order = torch.argsort(torch.cat([self.stored, first]))
-        terms = torch.cat([own * self.weight[self.stored, None], torch.stack(chosen)])[order]
+        terms = torch.cat([columns * self.weight[self.stored, None], torch.stack(chosen)])[order]
         return torch.cumsum(terms, dim=0)[-1] + self.bias
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:

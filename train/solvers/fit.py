@@ -298,10 +298,9 @@ def _unscaled(features: Sequence[Feature]) -> tuple[str, ...]:
 def _moments(blocks: Iterable[Callable[[], Rows]]) -> tuple[Tensor, Tensor]:
     """The columns' mean and population standard deviation, (P,) each, over all rows.
 
-    The rows are those of all processes.
-
-    Each block is centred on its first row, so that a constant column's deviation is exactly 0. Two blocks are combined
-    by the distance of their means (Chan, Golub & LeVeque, The American Statistician 37, 1983).
+    The rows are those of all processes. Each block is centred on its first row, so that a constant column's deviation
+    is exactly 0. Two blocks are combined by the distance of their means (Chan, Golub & LeVeque, The American
+    Statistician 37, 1983).
     """
 
     def moments(block: Callable[[], Rows]) -> Moments:
