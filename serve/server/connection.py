@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import re
 import sys
 import termios
 from functools import lru_cache
@@ -28,6 +29,7 @@ READ_SECONDS = 30  # for a client to read a response that is larger than the ker
 REST_SECONDS = 5  # for the rest of a refused request, which is read and dropped: its sender may read only then
 LEAVE_SECONDS = 2  # for the first request of a connection that a stopping worker accepted
 
+EMPTY_LINES = re.compile(rb"(?:\r\n)*")  # before a head
 END = b"\r\n\r\n"  # of a head, and of a chunked body
 HELD = 65_536  # bytes behind a request, above which the server stops reading
 NEVER = float("inf")
@@ -125,9 +127,7 @@ class Connection(asyncio.Protocol):
     def _parse_head(self) -> bool:
         """Parse a head if it is complete; return whether it is."""
         data, at = self._unread, self._at
-        while data.startswith(b"\r\n", at):
-            at += 2
-        self._at = at
+        self._at = at = EMPTY_LINES.match(data, at).end()  # type: ignore[union-attr]  # it matches no line, too
         end = data.find(END, at) + len(END)
         if end < len(END):
             check(data[at:])
@@ -178,19 +178,19 @@ class Connection(asyncio.Protocol):
             end = found + len(END) if found >= 0 else len(data) - 3
             if end <= at:
                 return False
-            pieces, call.whole = self._chunked.read(memoryview(data)[at:end])
-            call.length += sum(map(len, pieces))
+            content, call.whole = self._chunked.read(memoryview(data)[at:end])
+            self.transport.pause_reading()  # uvloop would read 8 MB before other connections, and each chunk takes time
+            self._worker.loop.call_soon(self._read_on)
         else:
             end = min(len(data), at + size - call.length)
-            pieces = [data[at:end]]
-            call.length += end - at
-            call.whole = call.length == size
+            content, call.whole = data[at:end], call.length + end - at == size
         self._at = end
+        call.length += len(content)
         if call.asked:
             if call.answered and call.whole:
                 self._finish(call)
             return True
-        call.chunks += pieces
+        call.chunks.append(content)
         if call.whole or self._dispatcher.too_large(call):
             self.deadline = NEVER
             self._dispatcher.answer(call)

@@ -21,7 +21,9 @@ class Worker:
     def __init__(self, app, **settings):
         loop = asyncio.get_running_loop()
         self.passed = 0.0  # seconds
-        self.loop = SimpleNamespace(time=lambda: self.passed, run_in_executor=loop.run_in_executor)
+        self.loop = SimpleNamespace(
+            time=lambda: self.passed, run_in_executor=loop.run_in_executor, call_soon=loop.call_soon
+        )
         self.dispatcher = Dispatcher(app, loop)
         self.connections, self.idle = set(), {}
         self.alive, self.date, self.nr, self.keepalive = True, b"", 0, 75

@@ -80,6 +80,19 @@ def test_a_body_that_drips_is_408(converse, start, drop):
     converse(talk)
 
 
+def test_other_connections_are_served_between_two_pieces_of_a_chunked_body(converse):
+    async def talk(worker, client):
+        client.send(chunked().removesuffix(b"0\r\n\r\n") + b"1\r\n \r\n" * 1000)
+        assert not client.reading
+        await asyncio.sleep(0)
+        assert client.reading
+        client.send(b"%x\r\n%b\r\n0\r\n\r\n" % (len(ROW), ROW))
+        assert await client.statuses(1) == [200]
+        assert client.reading
+
+    converse(talk)
+
+
 @pytest.mark.parametrize("cut", [1, 40, len(SENT) - len(ROW), len(SENT) - 1])
 def test_the_time_of_an_idle_connection_ends_with_the_first_byte_of_a_request(converse, cut):
     async def talk(worker, client):
