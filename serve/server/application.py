@@ -16,7 +16,7 @@ from serve.protocols.routes import Routes
 from serve.registry import Service
 from serve.settings import Config
 from serve.telemetry.recorder import Recorder
-from serve.telemetry.shared_counters import SHARED
+from serve.telemetry.shared_counters import shared
 from serve.telemetry.tracing import tracer
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Application:
     def __init__(self, config: Config) -> None:
         self.routes = Routes(config)
         rules = sorted({route.rule for route in self.routes})
-        self.recorder = Recorder(rules, SHARED, config.access_log, tracer(config.otel))
+        self.recorder = Recorder(rules, shared(), config.access_log, tracer(config.otel))
         self.service = Service(config, self.recorder)
         self.auth = Auth(config, self.routes.is_probe)
         self._lock = threading.Lock()
@@ -67,7 +67,7 @@ def from_gunicorn() -> Application:
     try:
         app = Application(Config.from_env())
     except StartupError as error:
-        if SHARED.first():
+        if shared().first():
             print(f"passfail can't start: {error}", file=sys.stderr, flush=True)
         sys.exit(3)  # gunicorn's own code for "don't start me again"
     # The loaded objects stay: freezing them keeps them out of garbage collections, which makes batches faster.

@@ -15,7 +15,7 @@ from gunicorn.glogging import Logger
 
 from serve.settings import read_or_exit
 from serve.telemetry import logs
-from serve.telemetry.shared_counters import SHARED
+from serve.telemetry.shared_counters import shared
 
 
 class EventLogger(Logger):  # type: ignore[misc]  # gunicorn has no types
@@ -119,7 +119,7 @@ def on_starting(server: Any) -> None:
 
 
 def pre_fork(server: Any, worker: Any) -> None:
-    worker.counters_row = SHARED.assign(worker)
+    shared().assign(worker)
     # gunicorn 27.0.1 compares a monotonic clock with the file's time, which is the time of day until the worker first
     # notifies: a worker that hangs at its start would never be killed.
     worker.tmp.notify()
@@ -149,11 +149,11 @@ def worker_exit(server: Any, worker: Any) -> None:
 
 
 def child_exit(server: Any, worker: Any) -> None:
-    SHARED.release(worker)
+    shared().release(worker)
 
 
 def post_fork(server: Any, worker: Any) -> None:
-    SHARED.use(worker.counters_row)
+    shared().use(worker)
     threading.Thread(target=_report_while_it_loads, args=[worker], name="loading", daemon=True).start()
     logs.EVENTS.start()
     if settings.access_log:

@@ -20,7 +20,7 @@ from functools import lru_cache
 import msgspec
 
 from serve.http.messages import Answer
-from serve.telemetry.shared_counters import DROPPED_LINES, SHARED
+from serve.telemetry.shared_counters import DROPPED_LINES, shared
 
 STDOUT, STDERR = 1, 2
 BUFFER = 2**20  # bytes that wait for the reader of one stream; further lines are dropped
@@ -116,7 +116,7 @@ class Writer:
 
     def _drop(self, lines: int) -> None:
         self._dropped += lines
-        SHARED.mine[DROPPED_LINES] += lines
+        shared().mine[DROPPED_LINES] += lines
 
     def _run(self) -> None:
         while True:

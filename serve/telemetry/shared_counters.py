@@ -6,6 +6,7 @@ Each worker writes to its own row only; readers sum over the rows. When a worker
 row, so that counters never fall.
 """
 
+import functools
 import mmap
 import os
 import select
@@ -28,22 +29,19 @@ class SharedCounters:
     mine : the row (CELLS,) of this process, float64, to add to.
     """
 
-    mine: "memoryview[float]"
-
     def __init__(self) -> None:
         self._cells = memoryview(mmap.mmap(-1, 8 * (WORKERS * CELLS + 1))).cast("d")
         self._cells[-1] = 1  # rows ever assigned; a process without a parent that assigns one has the first
         self._assigned: dict[Hashable, int] = {}
         self._unreported = os.eventfd(1, os.EFD_NONBLOCK)
         self._calls = os.eventfd(0, os.EFD_NONBLOCK)
-        self.use(0)
+        self.mine = self.rows()[0]
 
-    def assign(self, worker: Hashable) -> int:
-        """In the parent: give a new worker the lowest free row, and return its index."""
+    def assign(self, worker: Hashable) -> None:
+        """In the parent: give a new worker the lowest free row."""
         row = self._assigned[worker] = min(set(range(WORKERS)) - set(self._assigned.values()))
         self._cells[-1] = max(self._cells[-1], row + 1)
         self._cells[row * CELLS + SERVED] = OPENING
-        return row
 
     def release(self, worker: Hashable) -> None:
         """In the parent: free the row of a worker that has ended; its counts stay."""
@@ -51,9 +49,9 @@ class SharedCounters:
         for cell in (IN_FLIGHT, FOLDING, SERVED):
             self._cells[row * CELLS + cell] = 0.0
 
-    def use(self, row: int) -> None:
+    def use(self, worker: Hashable) -> None:
         """In the worker: count into the row that was assigned to it."""
-        self.mine = self._cells[row * CELLS : (row + 1) * CELLS]
+        self.mine = self.rows()[self._assigned[worker]]
 
     def first(self) -> bool:
         """Return True to exactly one caller of all workers: that one reports for all."""
@@ -80,5 +78,7 @@ class SharedCounters:
         return [self._cells[row * CELLS : (row + 1) * CELLS] for row in range(int(self._cells[-1]))]
 
 
-# The table of gunicorn's workers: gunicorn_conf.py imports it into their parent.
-SHARED = SharedCounters()
+@functools.cache
+def shared() -> SharedCounters:
+    """The table of gunicorn's workers: their parent makes it before it forks."""
+    return SharedCounters()

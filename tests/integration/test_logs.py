@@ -21,7 +21,7 @@ from serve.server.flask_app import create_app
 from serve.settings import Config
 from serve.telemetry.logs import Writer, access, moment
 from serve.telemetry.recorder import Asked, Recorder
-from serve.telemetry.shared_counters import DROPPED_LINES, SHARED, SharedCounters
+from serve.telemetry.shared_counters import DROPPED_LINES, SharedCounters, shared
 from tests.support import ROOT
 from tests.support.service import free_port, service, start, wait
 
@@ -96,7 +96,7 @@ def test_lines_are_written_together_as_far_as_a_pipe_keeps_them_so(monkeypatch):
 
 def test_a_stuck_reader_costs_lines_which_are_counted_and_reported_once_it_reads():
     reader, end = os.pipe()
-    before = SHARED.mine[DROPPED_LINES]
+    before = shared().mine[DROPPED_LINES]
     writer, line = Writer(end), b"x" * 999 + b"\n"
     os.set_blocking(end, False)
     with suppress(BlockingIOError):
@@ -107,7 +107,7 @@ def test_a_stuck_reader_costs_lines_which_are_counted_and_reported_once_it_reads
 
     for _ in range(3000):
         writer.write([line])  # never waits
-    dropped = SHARED.mine[DROPPED_LINES] - before
+    dropped = shared().mine[DROPPED_LINES] - before
     found = b""
     while b"lines of the log" not in found or found.count(line) < 3000 - dropped:
         found += os.read(reader, 2**20)
@@ -325,13 +325,13 @@ def test_without_a_thread_a_line_is_written_at_once_or_dropped():
     """gunicorn's parent has no thread: a stuck reader costs lines, and no waiting."""
     reader, end = os.pipe()
     room = fcntl.fcntl(end, fcntl.F_GETPIPE_SZ)
-    writer, before, threads = Writer(end), SHARED.mine[DROPPED_LINES], threading.active_count()
+    writer, before, threads = Writer(end), shared().mine[DROPPED_LINES], threading.active_count()
 
     writer.write([b"begin\n"])
     assert os.read(reader, 100) == b"begin\n"
     for line in (b"x" * (room - 4096) + b"\n", b"y" * 3 * room + b"\n", b"z\n"):
         writer.write([line])
-    assert SHARED.mine[DROPPED_LINES] - before == 2
+    assert shared().mine[DROPPED_LINES] - before == 2
     assert os.read(reader, 2 * room).startswith(b"x")
     writer.write([b"end\n"])
     assert b"2 lines of the log were dropped" in os.read(reader, 2 * room)

@@ -250,12 +250,14 @@ def test_a_folder_that_is_no_version_is_none(home, name):
 
 def test_readiness_says_which_workers_serve_another_version(home, monkeypatch):
     counters = SharedCounters()
-    monkeypatch.setattr("serve.server.application.SHARED", counters)
-    counters.use(counters.assign("one"))
+    monkeypatch.setattr("serve.server.application.shared", lambda: counters)
+    counters.assign("one")
+    counters.use("one")
     client = create_app(Config(models=home.parent)).test_client()
     assert "workers" not in client.get("/health/ready").json
 
-    counters.use(counters.assign("another"))
+    counters.assign("another")
+    counters.use("another")
     assert client.get("/health/ready").json["workers"] == {"1": 1, "opening": 1}
     counters.mine[SERVED] = 7
 

@@ -76,7 +76,8 @@ def test_counts_halve_and_are_summed_over_the_workers(manifest):
     counters, now = SharedCounters(), [1000.0]
     x = rows(manifest, ADMISSIONS)
     for worker in "ab":
-        counters.use(counters.assign(worker))
+        counters.assign(worker)
+        counters.use(worker)
         drift = Drift(counters, lambda: now[0])
         drift.note(manifest, x, x[:, 0])
         drift.fold(manifest)
@@ -171,8 +172,9 @@ def test_a_report_has_the_rows_that_another_worker_has_just_answered(manifest, m
     monkeypatch.setattr(drifting, "FOLD_SECONDS", 600)
     counters = SharedCounters()
     others = copy.copy(counters)  # as a forked worker has it: the same table, a row of its own
-    counters.use(counters.assign("a"))
-    others.use(counters.assign("b"))
+    for worker, table in (("a", counters), ("b", others)):
+        counters.assign(worker)
+        table.use(worker)
     near, far = Drift(counters), Drift(others)
     threading.Thread(target=far.keep_folding, args=[lambda: manifest], daemon=True).start()
     until(lambda: others.mine[FOLDING] == 1)
