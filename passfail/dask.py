@@ -6,6 +6,7 @@ from typing import Any
 import dask.dataframe as dd
 import pandas
 import pyarrow as pa
+from dask.dataframe.utils import make_meta
 
 from passfail.batches import Scorer
 from passfail.loading import load
@@ -32,4 +33,4 @@ def score(frame: dd.DataFrame, path: str | Path, version: int | None = None, exp
         answers = table.drop_columns([str(name) for name in part.columns]).to_pandas(types_mapper=pandas.ArrowDtype)
         return pandas.concat([part, answers.set_axis(part.index)], axis=1)
 
-    return frame.map_partitions(answered, meta=answered(frame._meta))
+    return frame.map_partitions(answered, meta=answered(make_meta(frame)))

@@ -14,6 +14,7 @@ import msgspec
 from passfail import links
 from passfail.errors import ManifestError
 from passfail.measurements import Certificate, Group, Struct, Training
+from passfail.spelling import Order
 
 FORMAT = 3
 FILENAME = "manifest.json"
@@ -126,7 +127,7 @@ class Dates(Struct, frozen=True, omit_defaults=True):
     """
 
     parts: tuple[str, ...]
-    order: Literal["", "day-first", "month-first"] = ""
+    order: Order = ""
 
 
 class Column(Struct, frozen=True):

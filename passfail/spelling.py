@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Sequence
 from datetime import date, datetime
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 EXACT = 2**53  # beyond it float64 skips integers
@@ -29,7 +29,8 @@ GROUPS = re.compile(r"[,.'\u2019 \u00a0\u2009\u202f]")
 DATE_PARTS = ("year", "month", "day", "weekday", "hour")
 SINCE = re.compile(r"days-since-(\d{4}-\d{2}-\d{2})")
 # The orders of a date whose year is last: 31.05.2024, 31/05/24 or 31-05-2024; and 05/31/2024 or 05-31-24.
-ORDERS = ("day-first", "month-first")
+Order = Literal["", "day-first", "month-first"]  # "" for ISO 8601 alone
+ORDERS: tuple[Order, ...] = ("day-first", "month-first")
 COMPACT = re.compile(r"(\d{4})(\d{2})(\d{2})(?:\.0)?", re.ASCII)  # 20240531, which a missing cell makes a float
 DATED = re.compile(
     r"(\d{4}|\d{1,2})([./-])(\d{1,2})\2(\d{4}|\d{1,2})"

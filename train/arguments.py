@@ -289,9 +289,6 @@ def _penalty(text: str) -> float | str:
     return AUTO if text == AUTO else _at_least(float, 0)(text)
 
 
-_penalty.__name__ = "float"
-
-
 def _labels(text: str) -> tuple[str, ...]:
     labels = tuple(label.strip() for label in text.split(","))
     if len(labels) != 2 or "" in labels or labels[0] == labels[1]:
@@ -331,13 +328,15 @@ def _at_least(
     kind: type[int] | type[float], least: int, strictly: bool = False, most: float = sys.float_info.max
 ) -> Callable[[str], float]:
     def parse(text: str) -> float:
-        value = kind(text)
+        try:
+            value = kind(text)
+        except ValueError:
+            raise ArgumentTypeError(f"must be a {'whole ' * (kind is int)}number") from None
         if not least <= value <= most or (strictly and value == least):
             highest = f", at most {most:g}" if most < sys.float_info.max else ""
             raise ArgumentTypeError(f"must be {'above' if strictly else 'at least'} {least}{highest}")
         return value
 
-    parse.__name__ = kind.__name__  # argparse writes "invalid int value" with it
     return parse
 
 

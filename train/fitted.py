@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
 import torch
 
 from passfail.arrays import Floats
@@ -68,7 +69,8 @@ class Fitted(NamedTuple):
         """
         from train.export.publish import draft
 
-        manifest, options = draft(self.description, self.model), Options(**self.description.training.options)  # type: ignore[arg-type]
+        manifest = draft(self.description, self.model)
+        options = msgspec.convert(self.description.training.options, Options)
         replace(options, intervals="profile").check()
         Intervals(manifest)  # or it raises NoInterval
         if len(self.kept.y) < self.description.training.rows:

@@ -4,7 +4,6 @@ import ast
 import functools
 import io
 import re
-import sys
 import tokenize
 from collections.abc import Iterator
 from pathlib import Path
@@ -84,18 +83,55 @@ def test_the_environment_is_read_by_the_settings_and_the_command_lines() -> None
 WRITERS = ("passfail/runtimes/onnx.py",)
 
 
-def test_no_private_name_of_a_dependency_is_used() -> None:
-    """The connection is the exception: another test compares its names with gunicorn's."""
-    used = {
+# NamedTuple's methods, which begin so in order not to be fields; and os._exit, which Python documents.
+DOCUMENTED = {"_asdict", "_fields", "_replace", "_exit"}
+
+
+def test_no_private_name_of_another_module_is_used() -> None:
+    """A name of a dependency that begins with an underscore may change or go without notice."""
+    imported = {
         (path, name)
         for path, tree in modules().items()
         for module, names in imports(tree)
-        if module.partition(".")[0] not in (*ROOMS, *sys.stdlib_module_names)
         for name in (*module.split("."), *names)
         if name.startswith("_") and not name.startswith("__")
     }
+    read = {
+        (path, node.attr)
+        for path, tree in modules().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and node.attr.startswith("_") and not node.attr.startswith("__")
+        if ast.unparse(node.value) not in ("self", "cls", "super()")
+    }
 
-    assert {path for path, _ in used} <= {"serve/server/connection.py"}
+    assert imported == set()
+    assert {(path, name) for path, name in read if name not in DOCUMENTED} == set()
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_module_does_nothing_on_import(room: str) -> None:
+    """Only a configuration file of gunicorn does, which gunicorn reads once."""
+    definitions = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    acting = {
+        f"{path}:{node.lineno}: {ast.unparse(node).splitlines()[0]}"
+        for path, tree in modules().items()
+        if path.startswith(f"{room}/") and path not in (*WRITERS, "serve/server/gunicorn_conf.py")
+        for node in tree.body
+        if not isinstance(node, definitions)
+        and not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
+        and not (isinstance(node, ast.Assign | ast.AnnAssign) and all(map(is_name, targets(node))))
+        and not (isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "__name__ == '__main__'"))
+    }
+
+    assert acting == set()
+
+
+def targets(node: ast.Assign | ast.AnnAssign) -> list[ast.expr]:
+    return node.targets if isinstance(node, ast.Assign) else [node.target]
+
+
+def is_name(node: ast.expr) -> bool:
+    return all(map(is_name, node.elts)) if isinstance(node, ast.Tuple) else isinstance(node, ast.Name)
 
 
 def test_no_test_module_imports_another() -> None:

@@ -118,7 +118,7 @@ def load(folder: Path, name: str) -> tuple[Description, LogisticModel, Kept]:
         if description.name != name:
             raise FitError(f"{path}: holds the model {description.name}; train {name}, or export {description.name}")
         kept = Kept(*(tensors.pop(f"kept.{field}").numpy() for field in Kept._fields))
-        options = Options(**description.training.options)  # type: ignore[arg-type]
+        options = msgspec.convert(description.training.options, Options)
         model = LogisticModel(description.features, options.hidden, options.activation, options.link, options.intercept)
         model.load_state_dict(tensors)
     except (safetensors.SafetensorError, msgspec.MsgspecError, RuntimeError, KeyError, TypeError, OSError) as error:

@@ -52,7 +52,7 @@ def faults(manifest: Manifest, description: Description, kept: Kept) -> list[str
     found = [f"{different} of {len(logit)} logits are not the fit's"] if different else []
     found += contradictions(manifest)
     if training.statistics is not None and manifest.parameters.hidden is None:
-        options = Options(**training.options)  # type: ignore[arg-type]
+        options = msgspec.convert(training.options, Options)
         found += _coefficients(training.statistics, options)
         found += _goodness(manifest, training.statistics, options)
     every = len(logit) in (training.rows, training.metrics.rows)
@@ -121,7 +121,7 @@ def _refitted(manifest: Manifest, description: Description, kept: Kept) -> Itera
     row may be on the other side of a threshold.
     """
     training, given = description.training, description.arguments
-    options = Options(**training.options)  # type: ignore[arg-type]
+    options = msgspec.convert(training.options, Options)
     if options.solver != "newton":
         return
     data = Data(manifest.features, kept.x, kept.y, kept.weight)

@@ -22,7 +22,7 @@ def to_onnx(model: LogisticModel) -> bytes:
     """
     example = torch.zeros(2, len(model.fill), dtype=torch.float64)
     # The exporter warns that torchvision is missing, which the model does not use.
-    logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec", category=FutureWarning)
         program = torch.onnx.export(

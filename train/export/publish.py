@@ -18,6 +18,7 @@ from passfail import signing
 from passfail.errors import ConfigError
 from passfail.files import replacing
 from passfail.manifest import File, Manifest
+from passfail.measurements import Certificate
 from passfail.proof import engines
 from passfail.repository import versions
 from train.errors import ExportError
@@ -37,8 +38,8 @@ output [
   {{ name: "probability" data_type: TYPE_FP64 dims: [ 1 ] reshape: {{ shape: [ ] }} }}
 ]
 """
-
-
+# The certificate of a draft, until the proof replaces it.
+UNPROVEN = Certificate(seed=0, rows={}, exact=0, batches=(), engines={}, others={}, versions={}, cpu=())
 TARGET_ROWS = 200, 1_000  # that every engine is asked, of each kind and across the probabilities
 
 # The description of a file in the manifest, and so in GET /model and the model card.
@@ -108,7 +109,7 @@ def draft(description: Description, model: LogisticModel) -> Manifest:
         link=description.training.options["link"],  # type: ignore[arg-type]  # the command line has checked it
         parameters=parameters(model),
         files={},
-        certificate=None,  # type: ignore[arg-type]  # the proof follows
+        certificate=UNPROVEN,
         **{field: described[field] for field in Manifest.__struct_fields__ if field in described},
     )
 

@@ -232,7 +232,7 @@ def dates(given: Sequence[str], name: str, column: Summary) -> Dates:
     if column.too_many:
         raise Fault(None, f"more than {MOST_TEXTS} different dates", "leave its time of day out, or drop the column")
     parts = tuple(part for part in given if part not in spelling.ORDERS)
-    tried = [part for part in given if part in spelling.ORDERS] or ["", *spelling.ORDERS]
+    tried: list[spelling.Order] = [order for order in spelling.ORDERS if order in given] or ["", *spelling.ORDERS]
     wrong = {order: _not_dates(column, order) for order in tried}
     fitting = [order for order, texts in wrong.items() if not texts]
     if not fitting:
@@ -245,7 +245,7 @@ def dates(given: Sequence[str], name: str, column: Summary) -> Dates:
         first = min(column.levels, key=lambda text: column.levels[text].first)
         found = f"{first!r} may be a day and a month, or a month and a day, and so may all its cells"
         raise Fault(column.levels[first].first, found, f"use {' or '.join(options)}", options[0])
-    return Dates(parts, fitting[0])  # type: ignore[arg-type]
+    return Dates(parts, fitting[0])
 
 
 def _not_dates(column: Summary, order: str) -> list[str]:

@@ -290,7 +290,7 @@ class _Summarized:
             known = ~np.isnan(numbers)
             count = int(np.count_nonzero(known))
             summary = self.columns[index] = Summary(count=count, missing=len(numbers) - count)
-            summary.kinds = {cells.kind} - {None} if count else set()  # type: ignore[assignment]
+            summary.kinds = {cells.kind} if count and cells.kind else set()
             if summary.missing:
                 summary.first["missing"] = (0, int(rows[(~known).argmax()]))
             if cells.kind == "text":

@@ -159,9 +159,8 @@ def read_rows(path: Path, table: Table, reading: Reading, log: Log = lambda line
     if lacking := [name for name in wanted if name not in header]:
         raise DataError(f"{path}: line 1: there is no column '{lacking[0]}'; the model was fitted with it")
     categorical = tuple(feature.name for feature in table.features if feature.kind == "categorical")
-    known = {"target": table.target.name, "categorical": categorical, "order": {}, "dates": table.dates}
-    unused = {"cluster": None, "group": None, "time": None}
-    reading = replace(reading, **known, **unused, by=tuple(table.by))  # type: ignore[arg-type]
+    reading = replace(reading, target=table.target.name, categorical=categorical, order={}, by=tuple(table.by))
+    reading = replace(reading, cluster=None, group=None, time=None)
     share = Share(parts, header, names, reading, log)
     columns, _ = share.read()
     found = _match(table, share, columns)
