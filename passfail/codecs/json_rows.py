@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache, partial
 from itertools import chain, islice
 from operator import add
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
+from msgspec import UNSET, UnsetType
 
 from passfail.arrays import Bools, Floats, Row
 from passfail.codecs import strict_json
@@ -36,10 +37,10 @@ class JsonRows:
         self._codes = [(at, column.codes) for at, column in enumerate(columns) if column.codes is not None]
         fields = [(f"f{i}", column.json_type) for i, column in enumerate(columns)]
         rename = {f"f{i}": column.name for i, column in enumerate(columns)}
-        row: Any = msgspec.defstruct("Row", fields, rename=rename, forbid_unknown_fields=True, frozen=True, gc=False)
+        row: Any = strict_json.struct("Row", fields, rename=rename)
         self._row: msgspec.json.Decoder[msgspec.Struct] = msgspec.json.Decoder(row)
         self._rows: msgspec.json.Decoder[list[msgspec.Struct]] = msgspec.json.Decoder(list[row])
-        self._arrays = lru_cache(8)(self._decode_arrays)
+        self._arrays, self._documents = lru_cache(8)(self._decode_arrays), lru_cache(8)(partial(self._document, row))
 
         texts = [text for column in columns for text in (column.name, *column.feature.levels)]
         self._most_braces = columns.max_rows * (1 + sum(text.count("{") for text in texts))
@@ -103,6 +104,33 @@ class JsonRows:
                 raise
         rows, single = self._slowly(body, faults)
         return self._columns.matrix(rows), single, self._columns.unseen(rows)
+
+    def only_row(self, body: bytes, fields: tuple[str, ...]) -> Row | None:
+        """Decode the only row of a document as most clients write it; None: any other document.
+
+        Parameters
+        ----------
+        fields : one of them has the row, an object or an array in feature order; `dataframe_split` has a table.
+        """
+        if self._columns.parts or self._columns.pools or len(body) > self._most_characters:
+            return None
+        found: Any = strict_json.plain(self._documents(fields), body)
+        given = [some for some in msgspec.structs.astuple(found) if some is not UNSET] if found else []
+        if len(given) != 1:
+            return None
+        (row,) = given[0] if isinstance(given[0], tuple) else given[0].data
+        return self._numbers([msgspec.structs.astuple(row) if isinstance(row, msgspec.Struct) else row])
+
+    def _document(self, row: Any, fields: tuple[str, ...]) -> msgspec.json.Decoder[msgspec.Struct]:
+        """Make the decoder of documents with one row, a `row` or an array, in one of the fields."""
+        names: Any = tuple[tuple(Literal[column.name] for column in self._columns)]  # type: ignore[misc]
+        array: Any = tuple[tuple(column.json_type for column in self._columns)]  # type: ignore[misc]
+        kinds: dict[str, Any] = dict.fromkeys(fields, tuple[row | array])
+        if "dataframe_split" in kinds:
+            index = "index", tuple[int] | UnsetType, UNSET
+            kinds["dataframe_split"] = strict_json.struct("Split", [("columns", names), ("data", tuple[array]), index])
+        optional = [(name, some | UnsetType, UNSET) for name, some in kinds.items()]
+        return msgspec.json.Decoder(strict_json.struct("Document", optional))
 
     def _slowly(self, body: bytes, faults: dict[int, str] | None) -> tuple[list[Row], bool]:
         values, single = strict_json.values(body, self._most_characters)

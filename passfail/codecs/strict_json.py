@@ -4,6 +4,7 @@ import json
 import re
 from codecs import getincrementaldecoder
 from collections.abc import Iterator
+from functools import partial
 from typing import TypeVar
 
 import msgspec
@@ -18,6 +19,10 @@ WHITE = b" \t\n\r"
 ELEMENT_END = re.compile(rb"[}\]][ \t\n\r]*,")
 # The errors that decoding raises if a body is not plainly right; KeyError is for an unknown level.
 FAULTS = (msgspec.MsgspecError, ValueError, RecursionError, KeyError)
+
+
+# A Struct type for `plain` and `decode_once`.
+struct = partial(msgspec.defstruct, forbid_unknown_fields=True, omit_defaults=True, gc=False)
 
 
 class Fields(list[tuple[str, object]]):
@@ -170,7 +175,7 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
 def decode_once(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
     """Decode JSON without duplicate fields into Structs. Raises MalformedBody."""
     document = decode(decoder, body)
-    if may_repeat(body, document):
+    if may_repeat(body, document) or (len(body) <= SLICE and rb"\u0022" in body):
         if len(body) > SLICE:  # json would hold the interpreter's lock; no client escapes quotes in so long a body
             raise MalformedBody("invalid request body: duplicate field, or a quote that is escaped by its number")
         try:
@@ -180,10 +185,20 @@ def decode_once(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
     return document
 
 
-def may_repeat(body: bytes, document: object) -> bool:
-    """Whether a body may have a duplicate field: it has more quotes than its document.
+def plain(decoder: msgspec.json.Decoder[T], body: bytes) -> T | None:
+    """Decode JSON as most clients write it; None: another type, or perhaps a duplicate field."""
+    try:
+        document = decoder.decode(body)
+    except FAULTS:
+        return None
+    return None if rb"\u0022" in body or may_repeat(body, document) else document
 
-    The Structs must omit absent fields (omit_defaults). A quote escaped as \\u0022 changes the count, too.
+
+def may_repeat(body: bytes, document: object) -> bool:
+    """Whether a body may have a duplicate field: it has other quotes than its document.
+
+    The Structs must omit absent fields (omit_defaults). A quote of a decoded text that is sent as \\u0022 is not in
+    the body: it may make up for a duplicate field.
     """
     return body.count(b'"') != msgspec.json.encode(document).count(b'"')
 

@@ -5,7 +5,6 @@ https://github.com/kserve/open-inference-protocol; binary tensors as in Triton's
 
 import struct
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from functools import lru_cache
 from math import prod
 from typing import Annotated, Any, NamedTuple
@@ -14,7 +13,7 @@ import msgspec
 import numpy as np
 from msgspec import UNSET, UnsetType
 
-from passfail.arrays import Bools, Floats, Row
+from passfail.arrays import Bools, Floats
 from passfail.codecs import strict_json
 from passfail.columns import Column, Columns, floats, wrong
 from passfail.errors import InvalidInstance, MalformedBody, Problem
@@ -31,6 +30,7 @@ OUTPUTS = {"probability": "FP64", "logit": "FP64", "verdict": "BOOL", "label": "
 Texts = list[str | int | None]
 Values = Floats | Bools | list[str] | list[float] | list[bool]  # an output's values, (n,)
 Wanted = Mapping[str, bool]  # {output that a request asks for: whether its data is binary}
+ALL: Wanted = dict.fromkeys(OUTPUTS, False)  # what most requests ask for
 
 
 def described(**schema: object) -> msgspec.Meta:
@@ -116,28 +116,12 @@ class TensorRows:
         levels = [level for column in columns for level in column.feature.levels]
         self._most_commas, braces = (1 + sum(level.count(mark) for level in levels) for mark in ",{")
         self._most_braces = 1000 + 2 * len(columns) + (braces - 1) * columns.max_rows
-        d, numeric = len(columns), not columns.categorical and "x" not in columns.by_name
-        self._plain = {b"[1,%d]" % d, b"[1, %d]" % d} if numeric else set()
-        self._values: msgspec.json.Decoder[Row] = msgspec.json.Decoder(tuple[(float,) * d])  # type: ignore[misc]
 
     def decode(self, body: bytes) -> Inference:
         """Decode a request's JSON, except its tensors' data. Raises MalformedBody."""
         if body.count(b"{") > self._most_braces:
             raise MalformedBody("invalid request body: more inputs and outputs than a request for this model can have")
         return strict_json.decode_once(INFERENCE, body)
-
-    def row(self, inputs: Sequence[Input]) -> Row | None:
-        """Decode the only row of a request as most clients write it.
-
-        That is one FP64 tensor x [1, d], its numbers flat, for a model without categories. Any other request is None:
-        `read` decodes it.
-        """
-        one = inputs[0] if len(inputs) == 1 else None
-        if one is None or one.name != "x" or one.datatype != "FP64" or one.parameters is not UNSET:
-            return None
-        with suppress(msgspec.MsgspecError):
-            return self._values.decode(one.values) if bytes(one.shape) in self._plain else None
-        return None
 
     def read(self, inputs: Sequence[Input], binary: bytes | memoryview = b"") -> Floats:
         """Decode a request's inputs, with the bytes behind its JSON, to x, float64 (n, d).

@@ -9,9 +9,10 @@ from functools import partial
 from typing import Annotated
 
 import msgspec
+import numpy as np
 from msgspec import UNSET, UnsetType
 
-from passfail.arrays import Floats
+from passfail.arrays import Floats, Row
 from passfail.codecs import Codecs, strict_json
 from passfail.codecs.answers import names
 from passfail.codecs.tensors import described
@@ -22,6 +23,7 @@ from serve.protocols import management
 from serve.protocols import table_formats as formats
 from serve.registry import RowAnswer, Served, Service
 
+Rows = Sequence[Row] | Floats  # (n, d)
 VERSION = "3.0.0"  # of MLflow, which defines this protocol
 
 
@@ -38,7 +40,7 @@ class Split(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
 
 
 # The schemas of a row and of its answer depend on the model: serve/protocols/openapi.py.
-Rows = Annotated[msgspec.Raw, described(type="array", items={"$ref": "#/components/schemas/Row"})]
+Table = Annotated[msgspec.Raw, described(type="array", items={"$ref": "#/components/schemas/Row"})]
 Answers = Annotated[msgspec.Raw, described(type="array", items={"$ref": "#/components/schemas/Answer"})]
 
 
@@ -46,9 +48,9 @@ class Invocation(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True)
     """Exactly one table: dataframe_split, dataframe_records, instances or inputs."""
 
     dataframe_split: Split | UnsetType | None = UNSET
-    dataframe_records: Rows | UnsetType = UNSET
-    instances: Rows | UnsetType = UNSET
-    inputs: Rows | UnsetType = UNSET
+    dataframe_records: Table | UnsetType = UNSET
+    instances: Table | UnsetType = UNSET
+    inputs: Table | UnsetType = UNSET
     params: Unused | UnsetType = UNSET
 
 
@@ -93,7 +95,7 @@ def version(service: Service, request: Request) -> Answer:
 
 
 def score(
-    service: Service, request: Request, read: Callable[[Codecs, Request], Floats], error_shape: Shape
+    service: Service, request: Request, read: Callable[[Codecs, Request], Rows], error_shape: Shape
 ) -> Answer | Pending:
     """Answer the rows of a request in the format that the Accept header prefers.
 
@@ -101,16 +103,17 @@ def score(
 
     Parameters
     ----------
-    read : makes x, float64 (n, d), from the request's body; raises a RequestError.
+    read : makes the rows from the request's body; raises a RequestError.
     error_shape : the protocol's error format.
     """
     served, codecs = service.served, service.served.codecs
     try:
         first = formats.LINES[0] if request.media_type in formats.LINES else JSON
         wanted = formats.answer_type(request.headers.get(b"accept", b""), first)
-        x = read(codecs, request)
-        if len(x) == 1 and wanted == JSON and served.shadow is None:  # the shadow compares whole requests
-            return pending(served, x[0].tolist(), request, error_shape, partial(_row, served))
+        rows = read(codecs, request)
+        if len(rows) == 1 and wanted == JSON and served.shadow is None:  # the shadow compares whole requests
+            return pending(served, list(rows[0]), request, error_shape, partial(_row, served))
+        x = np.asarray(rows, dtype=np.float64)
         found = served.predict(x, "row {}".format, request)
         header = request.media_type != CSV or not formats.is_headerless(codecs, request)
         # A table without a header leaves `outside` out: all its parts then have the same columns.
@@ -138,7 +141,7 @@ def check_unused(raw: msgspec.Raw | UnsetType, name: str, first: bytes = b"{") -
         raise MalformedBody(f"invalid request body: expected {expected} at $.{name}")
 
 
-def _read(codecs: Codecs, request: Request) -> Floats:
+def _read(codecs: Codecs, request: Request) -> Rows:
     kind = formats.rows_type(request.media_type)
     if kind == CSV:
         if formats.is_headerless(codecs, request):
@@ -146,6 +149,8 @@ def _read(codecs: Codecs, request: Request) -> Floats:
         return codecs.csv.read(request.body)[0]
     if kind != JSON:
         return formats.read_json_lines(codecs, request.body)
+    if row := codecs.json.only_row(request.body, TABLES):
+        return [row]
     asked = strict_json.decode_once(INVOCATION, request.body)
     check_unused(asked.params, "params")
     given = [name for name in TABLES if getattr(asked, name) not in (UNSET, None)]

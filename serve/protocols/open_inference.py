@@ -13,7 +13,7 @@ import numpy as np
 from msgspec import UNSET, UnsetType
 
 from passfail.codecs import strict_json, tensors
-from passfail.codecs.tensors import OUTPUTS, Values, Wanted
+from passfail.codecs.tensors import ALL, OUTPUTS, Values, Wanted
 from passfail.columns import wrong
 from passfail.errors import MalformedBody, RequestError, in_one_line
 from passfail.model import Outside
@@ -231,27 +231,30 @@ def load(service: Service, request: Request, name: str) -> Answer:
 def _infer(served: Served, request: Request) -> Answer | Pending:
     model, codec = served.model, served.codecs.tensors
     head, binary = _parts(request)
+    alone = served.shadow is None  # the shadow compares whole requests
+    if alone and not binary and (only := served.codecs.tensor_row.read(head)):
+        row, request_id = only
+        return pending(served, row, request, ERROR, partial(_row, served, request_id, ALL))
     asked = codec.decode(head)
     if asked.model_name not in (None, UNSET, model.manifest.name):
         raise wrong("$.model_name", "not the model that the path names")
     if asked.model_version not in (None, UNSET, "", str(model.manifest.version)):
         raise wrong("$.model_version", "not the version that answers here")
     wanted = tensors.outputs(asked)
-    alone = served.shadow is None  # the shadow compares whole requests
-    row = codec.row(asked.inputs) if alone and not binary else None
-    if row is None:
-        x = codec.read(asked.inputs, binary)
-        row = x[0].tolist() if alone and len(x) == 1 else None
-    if row is not None:
-        return pending(served, row, request, ERROR, partial(_row, served, asked.id, wanted))
+    x = codec.read(asked.inputs, binary)
+    if alone and len(x) == 1:
+        return pending(served, x[0].tolist(), request, ERROR, partial(_row, served, asked.id, wanted))
     verdict, logit, probability, known, outside = served.predict(x, "row {}".format, request)
     labels = list(map(model.manifest.target.labels.__getitem__, verdict.tolist())) if "label" in wanted else []
     stable = np.zeros(len(x), dtype=bool) if known is None else known
     return _answer(served, asked.id, wanted, (probability, logit, verdict, labels, stable), outside)
 
 
-def _row(served: Served, request_id: object, wanted: Wanted, found: RowAnswer) -> Answer:
+def _row(served: Served, request_id: str | UnsetType | None, wanted: Wanted, found: RowAnswer) -> Answer:
     verdict, logit, probability, stable, outside = found
+    if not outside and wanted == ALL:
+        text = served.codecs.tensor_row.write(request_id, verdict, logit, probability, stable is True)
+        return json_answer(text, rows=1)
     label = served.model.manifest.target.labels[verdict]
     values = [probability], [logit], [verdict], [label], [stable is True]
     return _answer(served, request_id, wanted, values, [outside])

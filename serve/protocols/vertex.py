@@ -6,18 +6,17 @@ https://cloud.google.com/vertex-ai/docs/predictions/custom-container-requirement
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from passfail.arrays import Floats
 from passfail.codecs import Codecs, strict_json
 from passfail.errors import in_one_line
 from serve.http.messages import Answer, Pending, Request, Shape
-from serve.protocols.mlflow import Rows, Unused, check_unused, read_rows, score
+from serve.protocols.mlflow import Rows, Table, Unused, check_unused, read_rows, score
 from serve.registry import Service
 
 
 class Prediction(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """The rows of a request; the service ignores `parameters`."""
 
-    instances: Rows
+    instances: Table
     parameters: Unused | UnsetType = UNSET
 
 
@@ -36,7 +35,9 @@ def predict(service: Service, request: Request) -> Answer | Pending:
     return score(service, request, _read, ERROR)
 
 
-def _read(codecs: Codecs, request: Request) -> Floats:
+def _read(codecs: Codecs, request: Request) -> Rows:
+    if row := codecs.json.only_row(request.body, ("instances",)):
+        return [row]
     asked = strict_json.decode_once(PREDICTION, request.body)
     check_unused(asked.parameters, "parameters")
     return read_rows(codecs, asked.instances, "instances")
