@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import NamedTuple
 
 from msgspec import structs
 
@@ -15,7 +14,7 @@ from passfail.commandline import option
 from passfail.manifest import Dates, Feature, Target
 from train.table import values
 from train.table.reading import Reading
-from train.table.summary import MOST_TEXTS, Fault, LeftOut, Place, Summary
+from train.table.summary import MOST_TEXTS, Fault, LeftOut, Summary
 
 # The positive value of a target whose two values are not 0 and 1, or -1 and 1.
 POSITIVE_WORDS = frozenset([
@@ -46,8 +45,7 @@ def target(
 
     others : the columns that could be the target instead. blank : the rows without a value.
     """
-    if column.too_many:
-        raise Fault(None, f"more than {MOST_TEXTS} different values", "a target has two; choose another with --target")
+    column.check_number("values", "a target has two; choose another with --target")
     groups = _alike(column)
     labels = sorted(groups)
     if not labels:
@@ -57,22 +55,21 @@ def target(
         remedy = f"a target needs rows of both outcomes{f'; {way} makes {blank} blank cells the other' * bool(blank)}"
         raise Fault((0, 0), f"every row has {labels[0]!r}", remedy, way)
     if len(labels) > 2:
-        texts = {label: groups[label].texts for label in labels}
-        rows = {label: sum(column.levels[text].rows for text in texts[label]) for label in labels}
-        rest = sorted(labels, key=lambda label: (-rows[label], groups[label].first))[2:]
+        rows = {label: sum(column.levels[text].rows for text in texts) for label, texts in groups.items()}
+        rest = sorted(rows, key=lambda label: -rows[label])[2:]
         found, remedy = f"{len(labels)} different values, the third is {rest[0]!r}", "choose another with --target"
         remedy = f"choose another with {option('--target', others[0])}" if others else remedy
         few = sum(rows[label] for label in rest) < column.count / 2
-        past = [option("--na", text) for label in rest for text in texts[label]] if few else []
+        past = [option("--na", text) for label in rest for text in groups[label]] if few else []
         remedy += f", or leave rows out with {' '.join(past)}" if past else ""
         past = past or [option("--target", one) for one in others[:1]]
-        raise Fault(groups[rest[0]].first, found, f"a target has two; {remedy}", " ".join(past))
+        raise Fault(column.earliest(groups[rest[0]])[1], found, f"a target has two; {remedy}", " ".join(past))
     positive = _positive(reading, labels)
     negative = labels[1 - labels.index(positive)]
     shown = reading.labels or (negative, positive)
     if not reading.labels and {spelling.plain_number(label) for label in labels} == {0, 1}:
         shown = ("fail", "pass") if name.casefold() in ("pass", "passed") else ("no", "yes")
-    y = {text: float(label == positive) for label in labels for text in groups[label].texts}
+    y = {text: float(label == positive) for label in labels for text in groups[label]}
     return Target(name=name, values=(negative, positive), labels=shown), y
 
 
@@ -99,9 +96,9 @@ def known_feature(known: Feature, column: Summary, fold_case: bool, other: str |
         raise Fault(column.first["missing"], "missing, which no training row is", f"fill the cell, or use {way}", way)
     if known.kind == "numeric":
         if column.kinds - {"number"}:
-            wrong = {t: one.first for t, one in column.levels.items() if spelling.plain_number(t) is None}
-            text = min(wrong or column.levels, key=lambda text: column.levels[text].first, default="")
-            raise Fault(wrong.get(text), f"{text!r} is not a finite number", "correct the cell")
+            wrong = [text for text in column.levels if spelling.plain_number(text) is None]
+            text, place = column.earliest(wrong or column.levels)
+            raise Fault(place, f"{text!r} is not a finite number", "correct the cell")
         return {}
     codes = {}
     for text, level in column.levels.items():
@@ -114,11 +111,6 @@ def known_feature(known: Feature, column: Summary, fold_case: bool, other: str |
     return codes
 
 
-class _Value(NamedTuple):
-    first: Place
-    texts: list[str]
-
-
 def _grouped(texts: Iterable[str], spell: Callable[[str], str]) -> dict[str, list[str]]:
     """The texts by their spelling: {spelling: its texts}."""
     groups: dict[str, list[str]] = {}
@@ -127,11 +119,10 @@ def _grouped(texts: Iterable[str], spell: Callable[[str], str]) -> dict[str, lis
     return groups
 
 
-def _alike(column: Summary) -> dict[str, _Value]:
-    """The target's values {value: (first place, spellings)}; case is ignored if that leaves two."""
+def _alike(column: Summary) -> dict[str, list[str]]:
+    """The target's values {value: its spellings}; case is ignored if that leaves two."""
     tried = (_grouped(column.levels, spell) for spell in spelling.SPELLINGS)
-    groups = next((found for found in tried if len(found) == 2), None) or _grouped(column.levels, str)
-    return {value: _Value(min(column.levels[text].first for text in texts), texts) for value, texts in groups.items()}
+    return next((found for found in tried if len(found) == 2), None) or _grouped(column.levels, str)
 
 
 def _positive(reading: Reading, labels: list[str]) -> str:
@@ -141,12 +132,8 @@ def _positive(reading: Reading, labels: list[str]) -> str:
             if alike := [label for label in labels if spell(label) == spell(given)]:
                 return alike[0]
         raise Fault(None, f"no row has {given!r}", f"--positive takes {first!r} or {second!r}")
-    numbers = [spelling.plain_number(label) for label in labels]
-    likely = [
-        v
-        for v, k in zip(labels, numbers, strict=True)
-        if v.casefold() in POSITIVE_WORDS or (k == 1 and {0, -1} & {*numbers})
-    ]
+    beside = {0, -1}.intersection(map(spelling.plain_number, labels))
+    likely = [v for v in labels if v.casefold() in POSITIVE_WORDS or (beside and spelling.plain_number(v) == 1)]
     if len(likely) != 1:
         found = f"it is unknown which of {first!r} and {second!r} is positive"
         ways = [option("--positive", label) for label in labels]
@@ -165,15 +152,27 @@ def check_weights(column: Summary) -> None:
         raise Fault(None, "every weight is 0", "leave --weights out, or correct the column", "")
 
 
-def groups(column: Summary) -> dict[str, float]:
-    """The number of each text in a column of groups; a number stands for itself. Raises Fault."""
-    if column.missing:
-        raise Fault(column.first["missing"], "missing", "fill the cell: --cluster needs the group of each row")
-    if column.too_many:
-        raise Fault(None, f"more than {MOST_TEXTS} different groups", "number the groups from 1 on")
-    if len(column.levels) == 1 or (not column.levels and column.minimum == column.maximum):
-        raise Fault(None, "every row has the same group", "choose another column with --cluster, or leave it out")
-    return {text: float(index) for index, text in enumerate(column.levels)}
+def groups(column: Summary, way: str) -> dict[str, float]:
+    """The number of each text in a column of groups or times; a number stands for itself. Raises Fault.
+
+    way : --cluster, --group, --time or --by, the option that names the column.
+    """
+    if column.missing and way != "--by":
+        what = "time" if way == "--time" else "group"
+        raise Fault(column.first["missing"], "missing", f"fill the cell: {way} needs the {what} of each row")
+    column.check_number("texts", f"{way} takes numbers" if way != "--by" else "--by takes a column of few groups")
+    if way == "--cluster":
+        if len(column.levels) == 1 or (not column.levels and column.minimum == column.maximum):
+            raise Fault(None, "every row has the same group", "choose another column with --cluster, or leave it out")
+        return {text: float(index) for index, text in enumerate(column.levels)}
+    if way == "--time" and column.levels:
+        orders = [order for order in ("", *spelling.ORDERS) if not _not_dates(column, order)]
+        if not orders or orders == list(spelling.ORDERS):  # or it is unknown which
+            remedy = "--time takes numbers, and dates as 2024-05-31 or 31.05.2024"
+            raise Fault(column.earliest(column.levels)[1], "not a time", remedy)
+        whens = {text: spelling.parsed_date(text, orders[0]).replace(tzinfo=None) for text in column.levels}
+        return {text: (when - datetime(1970, 1, 1)).total_seconds() for text, when in whens.items()}
+    return {text: float(index) for index, text in enumerate(sorted(column.levels))}
 
 
 def feature(reading: Reading, name: str, column: Summary) -> tuple[Feature, dict[str, float], str]:
@@ -229,22 +228,21 @@ def feature(reading: Reading, name: str, column: Summary) -> tuple[Feature, dict
 
 def dates(given: Sequence[str], name: str, column: Summary) -> Dates:
     """The parts that --date names, and the order of day and month. Raises Fault."""
-    if column.too_many:
-        raise Fault(None, f"more than {MOST_TEXTS} different dates", "leave its time of day out, or drop the column")
+    column.check_number("dates", "leave its time of day out, or drop the column")
     parts = tuple(part for part in given if part not in spelling.ORDERS)
     tried: list[spelling.Order] = [order for order in spelling.ORDERS if order in given] or ["", *spelling.ORDERS]
     wrong = {order: _not_dates(column, order) for order in tried}
     fitting = [order for order, texts in wrong.items() if not texts]
     if not fitting:
-        strays = min(wrong.values(), key=lambda texts: len(texts))
-        stray = min(strays, key=lambda text: column.levels[text].first)
+        strays = min(wrong.values(), key=len)
+        stray, place = column.earliest(strays)
         remedy = "write it as 2024-05-31, or all as 31.05.2024 or as 05/31/2024"
-        raise Fault(column.levels[stray].first, f"{stray!r} is not a date as the others", remedy)
+        raise Fault(place, f"{stray!r} is not a date as the others", remedy)
     if fitting == list(spelling.ORDERS):
         options = [option("--date", f"{name}={','.join([order, *parts])}") for order in spelling.ORDERS]
-        first = min(column.levels, key=lambda text: column.levels[text].first)
+        first, place = column.earliest(column.levels)
         found = f"{first!r} may be a day and a month, or a month and a day, and so may all its cells"
-        raise Fault(column.levels[first].first, found, f"use {' or '.join(options)}", options[0])
+        raise Fault(place, found, f"use {' or '.join(options)}", options[0])
     return Dates(parts, fitting[0])
 
 
@@ -282,29 +280,6 @@ def date_numbers(column: Summary, part: str, order: str) -> dict[str, float]:
         except ValueError as error:
             raise Fault(level.first, f"{text!r} is not a date as in training", "write it as 2024-05-31") from error
     return codes
-
-
-def check_order(column: Summary, time: bool) -> dict[str, float]:
-    """The number of each text in the column of --group or --time. Raises Fault."""
-    if column.missing:
-        raise Fault(column.first["missing"], "missing", "every row needs a value of --group or --time")
-    if column.too_many:
-        raise Fault(None, f"more than {MOST_TEXTS} different texts", "use numbers")
-    if time and column.levels:
-        orders = [order for order in ("", *spelling.ORDERS) if not _not_dates(column, order)]
-        if not orders or orders == list(spelling.ORDERS):  # or it is unknown which
-            first = min(level.first for level in column.levels.values())
-            raise Fault(first, "not a time", "--time takes numbers, and dates as 2024-05-31 or 31.05.2024")
-        whens = {text: spelling.parsed_date(text, orders[0]).replace(tzinfo=None) for text in column.levels}
-        return {text: (when - datetime(1970, 1, 1)).total_seconds() for text, when in whens.items()}
-    return {text: float(index) for index, text in enumerate(sorted(column.levels))}
-
-
-def check_groups(column: Summary) -> dict[str, float]:
-    """The number of each text in a column of --by. Raises Fault."""
-    if column.too_many:
-        raise Fault(None, f"more than {MOST_TEXTS} different texts", "--by takes a column of few groups")
-    return {text: float(index) for index, text in enumerate(sorted(column.levels))}
 
 
 def _pool_rare(least: int, column: Summary, groups: dict[str, list[str]]) -> str:
@@ -358,10 +333,8 @@ def _check_texts(name: str, column: Summary, count: int, asked: bool, decimal: s
             remedy = f"correct it, or use {past}{' if it is missing' if past != drop else ''}, or {group}"
             raise Fault(levels[strays[0]].first, found, remedy, past)
         if hexadecimal := [text for text in levels if values.HEXADECIMAL.fullmatch(text)]:
-            first = min(hexadecimal, key=lambda text: levels[text].first)
-            group = option("--categorical", name)
-            remedy = f"write it in decimal digits, or use {group}"
-            raise Fault(levels[first].first, f"{first!r} is hexadecimal", remedy, group)
+            (first, place), group = column.earliest(hexadecimal), option("--categorical", name)
+            raise Fault(place, f"{first!r} is hexadecimal", f"write it in decimal digits, or use {group}", group)
     limit = MAX_ASKED if asked else MAX_LEVELS
     if column.too_many or count > limit or (count > FEW and count > rows / 2):
         found = f"more than {MOST_TEXTS}" if column.too_many else str(len(levels))

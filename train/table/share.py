@@ -26,9 +26,9 @@ PROGRESS = 2.0  # seconds between two lines of progress
 MOST_FAULTS = 20  # that one error names
 
 Log = Callable[[str], object]
-Known = tuple[
-    str, str | None
-]  # a fault's sentence, and the option that gets past it; "": unknown; None: no option needed
+_Pass = tuple[dict[str, Summary], int, list[tuple[str, str]], list[tuple[str, str]]]
+# A fault's sentence, and the option that gets past it; "": unknown; None: no option needed.
+Known = tuple[str, str | None]
 
 
 @dataclass
@@ -55,15 +55,6 @@ class Found:
         return self.sources.get(feature, feature)
 
 
-@contextmanager
-def noted(faults: list[tuple[str, Fault]], name: str) -> Iterator[None]:
-    """Append a column's Fault to the list."""
-    try:
-        yield
-    except Fault as fault:
-        faults.append((name, fault))
-
-
 class Share:
     """The parts of the table that this process reads: cells in temporary files, texts as codes."""
 
@@ -77,6 +68,7 @@ class Share:
         self.names = [*features, *dict.fromkeys([*others, *(name for name in reading.by if name not in features)])]
         dropping = [n for n in features if reading.missing.get(n, reading.missing.get("")) == "drop"]
         self.required = [reading.target, *dropping]  # a row without one of these is left out
+        self.column_faults: list[tuple[str, Fault]] = []
         self.faults: list[Known] = []
         self.instead: Mapping[str, str] = {}  # {misspelt name: the column's}
         self.dropped = 0
@@ -91,16 +83,17 @@ class Share:
         """
         as_text = {self.target, *self.reading.categorical, *self.reading.order, *self.reading.dates}
         while True:
+            mine: _Pass | DataError
             try:
-                fault, mine = None, self._pass(as_text)
+                mine = self._pass(as_text)
             except DataError as error:
-                fault, mine = str(error), None
-            shares = distributed.gathered((fault, mine))
-            for fault, _ in shares:
-                if fault:
-                    raise DataError(fault)
+                mine = error
+            passes = []
+            for one in distributed.gathered(mine):
+                if isinstance(one, DataError):
+                    raise one
+                passes.append(one)
             columns = {name: Summary() for name in self.names}
-            passes = [found for _, found in shares if found is not None]
             for share, *_ in passes:
                 for name, column in share.items():
                     columns[name].add(column)
@@ -110,7 +103,11 @@ class Share:
             as_text = as_text | mixed
         self.faults += [fault for *_, faults in passes for fault in faults]
         if any(share[self.target].count == 0 for share, *_ in passes):
-            raise self._no_rows()
+            self.check()
+            alone = distributed.ranks() == 1
+            found = "there is no row in it; the table needs rows with a target"
+            fewer = "the parts that a process reads have no row; start fewer processes"
+            raise DataError(f"{self.parts[0].path}: {found if alone else fewer}")
         self.dropped = sum(dropped for _, dropped, *_ in passes)
         digests = sorted(digest for _, _, digests, _ in passes for digest in digests)
         if len(digests) == 1:
@@ -119,13 +116,7 @@ class Share:
         lines = "".join(f"{digest}  {name}\n" for name, digest in digests)
         return columns, hashlib.sha256(lines.encode()).hexdigest()
 
-    def _no_rows(self) -> DataError:
-        found = "there is no row in it; the table needs rows with a target"
-        if distributed.ranks() > 1:
-            found = "the parts that a process reads have no row; start fewer processes"
-        return self.error([]) if self.faults else DataError(f"{self.parts[0].path}: {found}")
-
-    def _pass(self, as_text: Set[str]) -> tuple[dict[str, Summary], int, list[tuple[str, str]], list[tuple[str, str]]]:
+    def _pass(self, as_text: Set[str]) -> "_Pass":
         """Read this process's parts once.
 
         Returns
@@ -197,32 +188,22 @@ class Share:
     def arrays(self, found: Found) -> tuple[Floats, Floats, Floats]:
         """The arrays x, y and weight for the inferred features."""
         x, others = self.x.array(self.rows, len(self.features)), [other.array(self.rows) for other in self.others]
-        orders = {
-            name: [codes[text] for text in self.columns[name].levels]
-            for name, codes in found.codes.items()
-            if name in self.columns and self.columns[name].levels
-        }
-        origin = [found.source(feature.name) for feature in found.features]
-        kept = [self.features.index(name) for name in origin]
-        dated = [(at, f.name) for at, f in enumerate(found.features) if f.name in found.sources]
-        for at, name in dated:
-            orders[name] = [found.codes[name][text] for text in self.columns[origin[at]].levels]
-        narrow = TemporaryArray() if dated or len(kept) < len(self.features) else None
-        for part in pieces(self.rows, 1 << 16, x, *others):
-            for column, name in zip([*x[part].T, *(other[part] for other in others)], self.names, strict=True):
-                if name in orders:
-                    column[:] = renumbered(column, orders[name])
-            if narrow:
-                block = x[part][:, kept]
-                for at, name in dated:
-                    block[:, at] = renumbered(block[:, at], orders[name])
-                narrow.append(block)
-        x, y = narrow.array(self.rows, len(kept)) if narrow else x, others[0]
+        names = [feature.name for feature in found.features]
+        kept = [self.features.index(found.source(name)) for name in names]
+        narrow = TemporaryArray() if kept != [*range(len(self.features))] else None
         self._other = dict(zip(self.names[len(self.features) :], others, strict=True))
+        for part in pieces(self.rows, 1 << 16, x, *others):
+            block = x[part][:, kept] if narrow else x[part]
+            own = zip([*names, *self._other], [*block.T, *(other[part] for other in others)], strict=True)
+            for name, column in own:
+                if (codes := found.codes.get(name)) and (levels := self.columns[found.source(name)].levels):
+                    column[:] = renumbered(column, [codes[text] for text in levels])
+            if narrow:
+                narrow.append(block)
         weight = self.other(self.reading.weights)
         weight = ones(self.rows) if weight is None else weight
-        self._check_outcomes(y, weight, found.target)
-        return x, y, weight
+        self._check_outcomes(others[0], weight, found.target)
+        return narrow.array(self.rows, len(kept)) if narrow else x, others[0], weight
 
     def other(self, name: str | None) -> Floats | None:
         """The values (n,) of a column that is not a feature; None without a name."""
@@ -231,16 +212,14 @@ class Share:
     def groups(self, found: Found, x: Floats) -> dict[str, Groups]:
         """The groups of rows of each column of --by: a feature's, or another column's."""
         by: dict[str, Groups] = {}
-        faults: list[tuple[str, Fault]] = []
         features = {feature.name: (x[:, at], feature.levels) for at, feature in enumerate(found.features)}
         for name in self.reading.by:
-            with noted(faults, name):
+            with self.noted(name):
                 drop = option("--drop", name)
                 if name in self.features and name not in features:
                     raise Fault(None, "it is no feature", f"{drop} lets --by use it", drop)
                 by[name] = groups(*(features.get(name) or (self._other[name], tuple(found.codes.get(name, ())))))
-        if faults:
-            raise self.error(faults)
+        self.check()
         return by
 
     def _check_outcomes(self, y: Floats, weight: Floats, target: Target) -> None:
@@ -249,16 +228,28 @@ class Share:
         if len(seen) == 1 and self.reading.weights:
             value = target.values[int(seen.pop())]
             found = f"every row of a weight above 0 has the {target.name} {value!r}"
-            raise self.error([(self.reading.weights, Fault(None, found, "a target needs rows of both outcomes"))])
+            with self.noted(self.reading.weights):
+                raise Fault(None, found, "a target needs rows of both outcomes")
+            self.check()
 
-    def error(self, faults: Sequence[tuple[str, Fault]]) -> DataError:
-        """One DataError for all (column, Fault) and `self.faults`, with places and remedies."""
+    @contextmanager
+    def noted(self, name: str) -> Iterator[None]:
+        """Note a column's Fault, for `check`."""
+        try:
+            yield
+        except Fault as fault:
+            self.column_faults.append((name, fault))
+
+    def check(self) -> None:
+        """Raise one DataError for all faults, if any, with places and remedies."""
+        faults = self.column_faults
         shown = [f"{self._place(fault.place)} column '{name}': {fault}" for name, fault in faults[:MOST_FAULTS]]
         lines = [*shown, *(sentence for sentence, _ in self.faults)][:MOST_FAULTS]
         options = dict.fromkeys([*(fault.option for _, fault in faults), *(way for _, way in self.faults)])
         if more := len(faults) + len(self.faults) - len(lines):
             lines.append(f"and {more} more")
-        return DataError("\n".join(lines), None if "" in options else " ".join(filter(None, options)), self.instead)
+        if lines:
+            raise DataError("\n".join(lines), None if "" in options else " ".join(filter(None, options)), self.instead)
 
     def _place(self, place: Place | None) -> str:
         part, row = (0, None) if place is None else place

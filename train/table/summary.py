@@ -1,6 +1,7 @@
 """The summary of a column's cells, and the faults of a column."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Literal, NamedTuple
@@ -72,6 +73,15 @@ class Summary:
         numeric = {text for text in self.levels if number(text, decimal)}
         self.numeric += sum(self.levels[text].rows for text in numeric)
         self.levels = dict(islice(((text, one) for text, one in self.levels.items() if text not in numeric), MOST_KEPT))
+
+    def earliest(self, texts: Iterable[str]) -> tuple[str, Place | None]:
+        """The text of some that comes first, and its place; ("", None) of no texts."""
+        return min(((text, self.levels[text].first) for text in texts), key=lambda found: found[1], default=("", None))
+
+    def check_number(self, what: str, remedy: str) -> None:
+        """Raise Fault if there are too many texts."""
+        if self.too_many:
+            raise Fault(None, f"more than {MOST_TEXTS} different {what}", remedy)
 
     @property
     def mixed(self) -> bool:

@@ -20,7 +20,7 @@ from train.table.groups import Groups
 from train.table.imputation import impute
 from train.table.readers import open_parts
 from train.table.reading import Reading
-from train.table.share import Found, Known, Log, Share, noted
+from train.table.share import Found, Known, Log, Share
 from train.table.summary import Fault, LeftOut, Summary
 
 Rows = tuple[Floats, Floats, Floats, Mapping[str, Groups]]  # x, y, weight and by, as in a Table
@@ -245,14 +245,10 @@ def _feature_names(reading: Reading, header: Sequence[str], path: Path) -> list[
     if {target, weights}.intersection(reading.by):
         raise DataError(f"{path}: --by names the target or the weights; choose another column")
     names = [name for name in header if name not in {target, weights, reading.cluster, *others, *drop}]
-    for name, given in (
-        ("--missing", reading.missing),
-        ("--reference", reading.reference),
-        ("--order", reading.order),
-        ("--date", reading.dates),
-    ):
+    ways = {"missing": reading.missing, "reference": reading.reference, "order": reading.order, "date": reading.dates}
+    for way, given in ways.items():
         if strange := [one for one in given if one and one not in names]:
-            raise DataError(f"{path}: column '{strange[0]}' is not one to predict from; take it out of {name}")
+            raise DataError(f"{path}: column '{strange[0]}' is not one to predict from; take it out of --{way}")
     if not names:
         raise DataError(f"{path}: no column is left to predict '{target}' from; drop fewer")
     return names
@@ -260,29 +256,20 @@ def _feature_names(reading: Reading, header: Sequence[str], path: Path) -> list[
 
 def _infer(reading: Reading, share: Share, columns: Mapping[str, Summary]) -> Found:
     """Infer the roles of the columns. Raises DataError with all their faults."""
-    faults: list[tuple[str, Fault]] = []
     found = Found(Target("", ("", ""), ("", "")))
     others = [name for name in share.features if schema.may_be_target(columns[name])]
     if (unnamed := share.parts[0].unnamed) and share.parts[0].reading.target is None:
         way = option("--target", others[0]) if others else ""
         share.faults.insert(0, (f"{unnamed}; name another with {way or '--target'}", way))
     else:
-        with noted(faults, share.target):
-            found.target, found.codes[share.target] = schema.target(
-                reading, share.target, columns[share.target], others, share.dropped
-            )
+        with share.noted(name := share.target):
+            found.target, found.codes[name] = schema.target(reading, name, columns[name], others, share.dropped)
     if reading.weights:
-        with noted(faults, reading.weights):
+        with share.noted(reading.weights):
             schema.check_weights(columns[reading.weights])
-    if reading.cluster:
-        with noted(faults, reading.cluster):
-            found.codes[reading.cluster] = schema.groups(columns[reading.cluster])
-    for name in filter(None, (reading.group, reading.time)):
-        with noted(faults, name):
-            found.codes[name] = schema.check_order(columns[name], name == reading.time)
-    _infer_groups(share, columns, found, faults)
+    _infer_groups(share, columns, found)
     for name in share.features:
-        with noted(faults, name):
+        with share.noted(name):
             try:
                 if name in reading.dates:
                     found.dates[name] = schema.dates(reading.dates[name], name, columns[name])
@@ -298,36 +285,34 @@ def _infer(reading: Reading, share: Share, columns: Mapping[str, Summary]) -> Fo
                     drop = option("--drop", name)
                     raise Fault(None, str(why), f"leave it out with {drop}", drop) from why
                 found.warnings.append(f"{name} is left out: {why}")
-    if faults or share.faults:
-        raise share.error(faults)
+    share.check()
     return found
 
 
 def _match(table: Table, share: Share, columns: Mapping[str, Summary]) -> Found:
     """Match the columns of another table's rows to `table`. Raises DataError with all faults."""
-    faults: list[tuple[str, Fault]] = []
-    found = Found(table.target, list(table.features))
-    with noted(faults, share.target):
+    found = Found(table.target, list(table.features), sources=table.sources)
+    with share.noted(share.target):
         found.codes[share.target] = schema.known_target(table.target, columns[share.target])
-    found.sources = table.sources
     for feature in table.features:
-        column = columns[found.source(feature.name)]
-        with noted(faults, feature.name):
-            if feature.name in found.sources:
-                name = found.sources[feature.name]
-                codes = schema.date_numbers(column, feature.name.removeprefix(f"{name}."), table.dates[name].order)
+        source = found.source(name := feature.name)
+        with share.noted(name):
+            if name in found.sources:
+                part, order = name.removeprefix(f"{source}."), table.dates[source].order
+                found.codes[name] = schema.date_numbers(columns[source], part, order)
             else:
-                other = table.pooled.get(feature.name)
-                codes = schema.known_feature(feature, column, share.reading.fold_case, other)
-            found.codes[feature.name] = codes
-    _infer_groups(share, columns, found, faults)
-    if faults or share.faults:
-        raise share.error(faults)
+                fold_case, other = share.reading.fold_case, table.pooled.get(name)
+                found.codes[name] = schema.known_feature(feature, columns[source], fold_case, other)
+    _infer_groups(share, columns, found)
+    share.check()
     return found
 
 
-def _infer_groups(share: Share, columns: Mapping[str, Summary], found: Found, faults: list[tuple[str, Fault]]) -> None:
-    """Number the texts of the columns of --by that are nothing else."""
-    for name in set(share.reading.by) - {*share.features, *found.codes}:
-        with noted(faults, name):
-            found.codes[name] = schema.check_groups(columns[name])
+def _infer_groups(share: Share, columns: Mapping[str, Summary], found: Found) -> None:
+    """Number the texts of the columns of groups and times; --by may also name a feature."""
+    reading = share.reading
+    by = ((name, "--by") for name in reading.by if name not in share.features)
+    for name, way in ((reading.cluster, "--cluster"), (reading.group, "--group"), (reading.time, "--time"), *by):
+        if name and name not in found.codes:
+            with share.noted(name):
+                found.codes[name] = schema.groups(columns[name], way)
