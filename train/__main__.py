@@ -13,6 +13,7 @@ if __name__ == "__main__":
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 
+from passfail.errors import PassfailError
 from train import distributed
 from train.arguments import LECTURE_DATA, PYTHON, parse, reading_of
 from train.errors import DataError, LostError, TrainError
@@ -32,7 +33,7 @@ def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] = os
         with distributed.joined(launched="TORCHELASTIC_RUN_ID" in environ):
             import_module(f"train.commands.{args.command}").run(args)
         print(end="", flush=True)
-    except TrainError as error:
+    except (TrainError, PassfailError) as error:
         if args.rank == 0 or isinstance(error, LostError):
             print(f"error: {error}", file=sys.stderr)
             if isinstance(error, DataError) and hasattr(args, "dates") and "TORCHELASTIC_RUN_ID" not in environ:

@@ -13,12 +13,11 @@ from typing import Any
 from passfail import signing
 from passfail.codecs.csv_rows import csv_line
 from passfail.commandline import Parser, separator
-from passfail.errors import ConfigError
 from passfail.manifest import NAME
 from passfail.proof.activations import ACTIVATIONS
 from passfail.signing import Sign
 from passfail.spelling import DATE_PARTS, ORDERS, date_number
-from train.errors import ExportError, FitError
+from train.errors import FitError
 from train.export import checkpoint
 from train.model.links import LINKS
 from train.model.losses import LOSSES
@@ -131,12 +130,9 @@ def chosen_by_folds(args: Namespace) -> list[str]:
 
 
 def signer_of(args: Namespace) -> Sign | None:
-    """The function that signs with the key in SIGN_WITH, or None. Raises ExportError."""
+    """The function that signs with the key in SIGN_WITH, or None. Raises ConfigError."""
     path = args.environ.get("SIGN_WITH")
-    try:
-        return signing.private_key(path, "SIGN_WITH").sign if path else None
-    except ConfigError as error:
-        raise ExportError(str(error)) from error
+    return signing.private_key(path, "SIGN_WITH").sign if path else None
 
 
 def _model() -> Parser:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from passfail.errors import PassfailError
 from passfail.runtimes import Runtime
 from train.arguments import model_name, parse
 from train.commands.conform import replay
@@ -27,7 +28,7 @@ def conform(
         folder, manifest, _ = parity.published(args.models, model_name(args), args.version)
         with serving(folder) as run:
             print(replay(manifest, engine, run))
-    except TrainError as error:
+    except (TrainError, PassfailError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0

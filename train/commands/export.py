@@ -5,11 +5,10 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from passfail.errors import ConfigError
-from passfail.measurements import Figures
 from passfail.repository import pinned
 from passfail.spelling import shown
 from train.arguments import model_name, signer_of
-from train.export import checkpoint
+from train.export import checkpoint, parity
 from train.export.publish import export
 
 
@@ -18,12 +17,12 @@ def run(args: Namespace) -> None:
     sign = signer_of(args)
     manifest = export(*checkpoint.load(args.checkpoints, model_name(args)), args.models, sign)
     proof = manifest.certificate
-    worst = {name: max(getattr(f, name) for f in proof.engines.values()) for name in Figures.__struct_fields__}
+    different = sum(one.logit_differences for one in proof.engines.values())
+    wrong = sum(one.verdict_differences for one in proof.engines.values())
     print(
         f"proven on {sum(proof.rows.values())} rows, {proof.exact} of them against exact arithmetic, in "
-        f"{len(proof.engines)} engines ({', '.join(proof.engines)}): {worst['logit_differences']} logits differ; the "
-        f"largest error of a logit is {worst['logit_error']:.2f} of its bound, that of a probability is "
-        f"{worst['probability_ulp']} units in the last place; {worst['verdict_differences']} wrong verdicts"
+        f"{len(proof.engines)} engines ({', '.join(proof.engines)}): {different} logits differ; {parity.worst(proof)}; "
+        f"{wrong} wrong verdicts"
     )
     print(f"wrote {args.models / manifest.name / str(manifest.version)}{', signed' if sign else ''}")
     with suppress(ConfigError):  # the service names a pin that can't be read

@@ -15,11 +15,7 @@ def run(args: Namespace) -> None:
     certificate, manifest = parity.prove_again(args.models, model_name(args), args.version)
     for one in _comparisons(args.checkpoints, manifest):
         print(one)
-    figures = certificate.engines.values()
-    print(
-        f"export to exact arithmetic: the largest error of a logit is {max(f.logit_error for f in figures):.2f} of its "
-        f"bound, that of a probability is {max(f.probability_ulp for f in figures)} units in the last place"
-    )
+    print(f"export to exact arithmetic: {parity.worst(certificate)}")
     print(parity.table(certificate, manifest.link))
 
 

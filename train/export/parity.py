@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
+from torch.nn import Module
 
 from passfail.arrays import Floats
 from passfail.errors import CertificateError, PassfailError
@@ -38,16 +38,17 @@ BATCH_ROWS, BATCH_VALUES = 100_000, 2**26  # of the largest batch: MAX_ROWS, if 
 
 PACKAGES = ("torch", "onnx", "onnxruntime", "numpy", "mpmath")
 
+Engines = Mapping[str, Runtime]  # {name: runtime}
+Files = Mapping[str, bytes]  # of an export, by name
 
-def certificate(
-    manifest: Manifest, files: Mapping[str, bytes], training_rows: Floats, eager: torch.nn.Module | None = None
-) -> Certificate:
+
+def certificate(manifest: Manifest, files: Files, training_rows: Floats, eager: Module | None = None) -> Certificate:
     """Prove an export and return its Certificate.
 
     Parameters
     ----------
     manifest : the export's, with its parameters.
-    files : {name: bytes} of the model files.
+    files : the model files.
     training_rows : float64 (n, d).
     eager : the model in PyTorch, if it is available.
 
@@ -89,17 +90,15 @@ class Subject(NamedTuple):
     link: str
 
 
-def prove_briefly(engines: Mapping[str, Runtime], subject: Subject, rows: int, seed: int = SEED) -> list[str]:
-    """Prove engines {name: runtime} on that many rows of each kind; return the missed limits."""
+def prove_briefly(engines: Engines, subject: Subject, rows: int, seed: int = SEED) -> list[str]:
+    """Prove engines on that many rows of each kind; return the missed limits."""
     x, _ = samples.rows(subject, rows, seed)
     truth = proofs.truth(subject, x, rows, steps=100, sizes=proofs.batch_sizes(1025), alone=20)
     return prove(engines, subject, truth)[1]
 
 
-def prove(
-    engines: Mapping[str, Runtime], manifest: Manifest | Subject, truth: proofs.Truth
-) -> tuple[dict[str, Figures], list[str]]:
-    """Measure engines {name: runtime}; return ({engine: Figures}, the missed limits in words)."""
+def prove(engines: Engines, manifest: Manifest | Subject, truth: proofs.Truth) -> tuple[dict[str, Figures], list[str]]:
+    """Measure engines; return ({engine: Figures}, the missed limits in words)."""
     figures: dict[str, Figures] = {}
     missed: list[str] = []
     for name, run in engines.items():
@@ -112,8 +111,8 @@ def prove(
     return figures, missed
 
 
-def engines(files: Mapping[str, bytes], eager: torch.nn.Module | None = None) -> dict[str, Runtime]:
-    """The engines that must give the same answers, {name: runtime}."""
+def engines(files: Files, eager: Module | None = None) -> dict[str, Runtime]:
+    """The engines that must give the same answers."""
     try:
         every = {name: load_runtime(name, files[file]) for name, file in MODEL_FILES.items()}
         every["torch.export"] = load_runtime("torchexport", files["model.pt2"])
@@ -125,8 +124,8 @@ def engines(files: Mapping[str, bytes], eager: torch.nn.Module | None = None) ->
     return every
 
 
-def uncertified(files: Mapping[str, bytes]) -> dict[str, Runtime]:
-    """Further installed engines {name: runtime}; they compute in float32, so are not certified."""
+def uncertified(files: Files) -> dict[str, Runtime]:
+    """Further installed engines; they compute in float32, so are not certified."""
     if importlib.util.find_spec("openvino") is None:
         return {}
     import openvino
@@ -136,23 +135,27 @@ def uncertified(files: Mapping[str, bytes]) -> dict[str, Runtime]:
     return {"openvino": lambda x: tuple(compiled(x).values())}
 
 
-def published(models: Path, name: str, number: int | None = None) -> tuple[Path, Manifest, Mapping[str, bytes]]:
-    """A published version, by default the newest: (folder, Manifest, {file: verified bytes}).
+def published(models: Path, name: str, number: int | None = None) -> tuple[Path, Manifest, Files]:
+    """A published version, by default the newest: (folder, Manifest, verified files).
 
-    Raises ExportError if there is no version, or if it was altered.
+    Raises StartupError if there is no version, or if it was altered.
     """
-    try:
-        folder = find(models, name, number)
-        manifest = read_manifest(folder)
-        return folder, manifest, read_verified(folder, manifest)
-    except PassfailError as error:
-        raise ExportError(str(error)) from error
+    folder = find(models, name, number)
+    manifest = read_manifest(folder)
+    return folder, manifest, read_verified(folder, manifest)
 
 
 def prove_again(models: Path, name: str, number: int | None = None) -> tuple[Certificate, Manifest]:
     """Prove a published version on this machine, without its training rows."""
     _, manifest, files = published(models, name, number)
     return certificate(manifest, files, np.empty((0, len(manifest.features)))), manifest
+
+
+def worst(certificate: Certificate) -> str:
+    """The largest errors of a certificate's engines, in words."""
+    engines = certificate.engines.values()
+    logit = f"the largest error of a logit is {max(one.logit_error for one in engines):.2f} of its bound"
+    return f"{logit}, that of a probability is {max(one.probability_ulp for one in engines)} units in the last place"
 
 
 def table(certificate: Certificate, link: str) -> str:
