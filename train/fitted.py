@@ -75,9 +75,7 @@ class Fitted(NamedTuple):
         Intervals(manifest)  # or it raises NoInterval
         if len(self.kept.y) < self.description.training.rows:
             few = f"the checkpoint keeps {len(self.kept.y)} rows, and a profile interval needs all of them"
-            raise FitError(
-                f"{few}; with so many rows, predict(rows, interval=True) of the export gives nearly the same"
-            )
+            raise FitError(f"{few}; with so many rows, predict(rows, interval=True) of an export gives nearly the same")
         columns = Columns(manifest, sys.maxsize)
         contrasts = self.model.matrix(torch.from_numpy(columns.pooled(matrix(columns, rows)))).dense()
         table = Blocks(self.model, self.kept.x, self.kept.y, self.kept.weight, (1.0, 1.0))

@@ -14,11 +14,8 @@ LEVELS = 20  # of a categorical feature with more, neighbours share a bin
 
 def baseline(features: Sequence[Feature], x: Floats, score: Floats, weight: Floats) -> Baseline:
     """The Baseline of training rows x (n, d), their scores (n,) and weights (n,), NumPy float64."""
-    return Baseline(
-        rows=len(x),
-        features=tuple(_spread(column, weight, feature.levels) for feature, column in zip(features, x.T, strict=True)),
-        score=_spread(score, weight),
-    )
+    spreads = (_spread(column, weight, feature.levels) for feature, column in zip(features, x.T, strict=True))
+    return Baseline(len(x), tuple(spreads), _spread(score, weight))
 
 
 def _spread(values: Floats, weight: Floats, levels: tuple[str, ...] = ()) -> Spread:

@@ -268,9 +268,7 @@ def _from_tensors(decoders: Codecs, rows: Sequence[Mapping[str, str | None]]) ->
     inputs = []
     for column in decoders.columns:  # tensors take the parts of a date as numbers
         cells, numeric = [row[column.source or column.name] for row in rows], column.codes is None
-        data = [
-            cell and (column.cell(cell) if numeric else cell.casefold() if column.boolean else cell) for cell in cells
-        ]
+        data = [one and (column.cell(one) if numeric else one.casefold() if column.boolean else one) for one in cells]
         kind = "FP64" if numeric else "BYTES"
         inputs.append({"name": column.name, "shape": [len(rows)], "datatype": kind, "data": data})
     return decoders.tensors.read(decoders.tensors.decode(msgspec.json.encode({"inputs": inputs})).inputs)

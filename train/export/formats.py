@@ -82,10 +82,8 @@ def _exp(x: DOUBLE) -> DOUBLE:
     exact, and the rounding of e^64 adds a few thousandths of a unit per unit of x, so the two agree within 4 units. A
     larger power would be closer, but engines that compute in float32, such as OpenVINO, can't hold it.
     """
-    base, share = (
-        cast(DOUBLE, opset18.Constant(value=onnx.numpy_helper.from_array(np.array(number))))
-        for number in (math.exp(64), 1 / 64)
-    )
+    numbers = (onnx.numpy_helper.from_array(np.array(number)) for number in (math.exp(64), 1 / 64))
+    base, share = (cast(DOUBLE, opset18.Constant(value=number)) for number in numbers)
     return opset18.Pow(base, opset18.Mul(x, share))
 
 

@@ -24,8 +24,7 @@ def files(manifest: Manifest) -> dict[str, bytes]:
         "signature": {"inputs": json.dumps(inputs), "outputs": json.dumps(outputs), "params": None},
         "utc_time_created": f"{datetime.fromisoformat(manifest.created):%Y-%m-%d %H:%M:%S.%f}",
     }
-    rows = [[_value(feature, example.instance[feature.name]) for feature in manifest.features]
-            for example in manifest.examples]  # fmt: skip
+    rows = [[_value(f, one.instance[f.name]) for f in manifest.features] for one in manifest.examples]
     example = {"columns": columns, "data": rows}
     return {MLMODEL: _json(model), EXAMPLE: _json(example)}
 

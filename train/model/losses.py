@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional
+from torch.nn import functional as F
 
 
 @dataclass(frozen=True)
@@ -60,17 +60,17 @@ def chebyshev(z: Tensor, y: Tensor) -> Tensor:
 
 def hinge(z: Tensor, y: Tensor) -> Tensor:
     """sum_j max(0, 1/2 - y^_j o_j) = max(0, 1 - t z): the support vector machine's loss."""
-    return functional.relu(1 - _margin(z, y))
+    return F.relu(1 - _margin(z, y))
 
 
 def hinge2(z: Tensor, y: Tensor) -> Tensor:
     """sum_j max(0, 1/2 - y^_j o_j)^2 = max(0, 1 - t z)^2 / 2."""
-    return functional.relu(1 - _margin(z, y)) ** 2 / 2
+    return F.relu(1 - _margin(z, y)) ** 2 / 2
 
 
 def hinge3(z: Tensor, y: Tensor) -> Tensor:
     """sum_j max(0, 1/2 - y^_j o_j)^3 = max(0, 1 - t z)^3 / 4."""
-    return functional.relu(1 - _margin(z, y)) ** 3 / 4
+    return F.relu(1 - _margin(z, y)) ** 3 / 4
 
 
 def log(z: Tensor, y: Tensor) -> Tensor:
@@ -78,7 +78,7 @@ def log(z: Tensor, y: Tensor) -> Tensor:
 
     It is computed from the score, so that log(0) can't happen.
     """
-    return functional.binary_cross_entropy_with_logits(z, y, reduction="none")
+    return F.binary_cross_entropy_with_logits(z, y, reduction="none")
 
 
 def log2(z: Tensor, y: Tensor) -> Tensor:
@@ -86,7 +86,7 @@ def log2(z: Tensor, y: Tensor) -> Tensor:
 
     The minus sign in the table is a mistake: it would reward the worst answers.
     """
-    return functional.logsigmoid(_margin(z, y)) ** 2
+    return F.logsigmoid(_margin(z, y)) ** 2
 
 
 def tanimoto(z: Tensor, y: Tensor) -> Tensor:
@@ -100,7 +100,7 @@ def cauchy_schwarz(z: Tensor, y: Tensor) -> Tensor:
 
     It also is -log q + log(q^2 + (1 - q)^2) / 2.
     """
-    return functional.softplus(-2 * _margin(z, y)) / 2
+    return F.softplus(-2 * _margin(z, y)) / 2
 
 
 def _margin(z: Tensor, y: Tensor) -> Tensor:
@@ -115,7 +115,7 @@ def _pair(z: Tensor) -> Tensor:
 
 def _log_share(z: Tensor) -> Tensor:
     """log s(o), (n, 2)."""
-    return functional.log_softmax(_pair(z), dim=1)
+    return F.log_softmax(_pair(z), dim=1)
 
 
 def _label(y: Tensor) -> Tensor:
@@ -146,36 +146,32 @@ LOSSES = {
     "cauchy-schwarz": Loss(cauchy_schwarz),
     # The losses of torch.nn, by its names; each is torch.nn.functional's, of z, of p or of the two classes' outputs.
     # -y log p - (1 - y) log(1 - p); torch clips each log at -100, where its gradient is lost.
-    "BCELoss": Loss(lambda z, y: functional.binary_cross_entropy(torch.sigmoid(z), y, reduction="none"), proper=True),
+    "BCELoss": Loss(lambda z, y: F.binary_cross_entropy(torch.sigmoid(z), y, reduction="none"), proper=True),
     # The same loss, from z.
     "BCEWithLogitsLoss": Loss(log, proper=True),
     # -log softmax(o) at the row's class, which is the same loss.
-    "CrossEntropyLoss": Loss(lambda z, y: functional.cross_entropy(_pair(z), _label(y), reduction="none"), proper=True),
+    "CrossEntropyLoss": Loss(lambda z, y: F.cross_entropy(_pair(z), _label(y), reduction="none"), proper=True),
     # -(log s(o)) at the row's class.
-    "NLLLoss": Loss(lambda z, y: functional.nll_loss(_log_share(z), _label(y), reduction="none"), proper=True),
+    "NLLLoss": Loss(lambda z, y: F.nll_loss(_log_share(z), _label(y), reduction="none"), proper=True),
     # sum_j y_j (log y_j - log s(o)_j), where 0 log 0 = 0.
-    "KLDivLoss": Loss(lambda z, y: functional.kl_div(_log_share(z), _one_hot(y), reduction="none").sum(1), proper=True),
+    "KLDivLoss": Loss(lambda z, y: F.kl_div(_log_share(z), _one_hot(y), reduction="none").sum(1), proper=True),
     # log(1 + exp(-t z)).
-    "SoftMarginLoss": Loss(lambda z, y: functional.soft_margin_loss(z, 2 * y - 1, reduction="none"), proper=True),
+    "SoftMarginLoss": Loss(lambda z, y: F.soft_margin_loss(z, 2 * y - 1, reduction="none"), proper=True),
     # The mean of the cross entropy over the labels; there is one label.
     "MultiLabelSoftMarginLoss": Loss(
-        lambda z, y: functional.multilabel_soft_margin_loss(z[:, None], y[:, None], reduction="none"), proper=True
+        lambda z, y: F.multilabel_soft_margin_loss(z[:, None], y[:, None], reduction="none"), proper=True
     ),
     # (p - y)^2: the Brier score.
-    "MSELoss": Loss(lambda z, y: functional.mse_loss(torch.sigmoid(z), y, reduction="none"), proper=True),
+    "MSELoss": Loss(lambda z, y: F.mse_loss(torch.sigmoid(z), y, reduction="none"), proper=True),
     # (p - y)^2 / 2; the branch |p - y| - 1/2 needs |p - y| above 1, which can't happen.
-    "SmoothL1Loss": Loss(lambda z, y: functional.smooth_l1_loss(torch.sigmoid(z), y, reduction="none"), proper=True),
-    "HuberLoss": Loss(lambda z, y: functional.huber_loss(torch.sigmoid(z), y, reduction="none"), proper=True),
+    "SmoothL1Loss": Loss(lambda z, y: F.smooth_l1_loss(torch.sigmoid(z), y, reduction="none"), proper=True),
+    "HuberLoss": Loss(lambda z, y: F.huber_loss(torch.sigmoid(z), y, reduction="none"), proper=True),
     # |p - y| = 1 - q.
-    "L1Loss": Loss(lambda z, y: functional.l1_loss(torch.sigmoid(z), y, reduction="none")),
+    "L1Loss": Loss(lambda z, y: F.l1_loss(torch.sigmoid(z), y, reduction="none")),
     # On the distance 1 - p: 1 - p for a positive row, max(0, 1 - (1 - p)) = p for a negative one.
-    "HingeEmbeddingLoss": Loss(
-        lambda z, y: functional.hinge_embedding_loss(torch.sigmoid(-z), 2 * y - 1, reduction="none")
-    ),
+    "HingeEmbeddingLoss": Loss(lambda z, y: F.hinge_embedding_loss(torch.sigmoid(-z), 2 * y - 1, reduction="none")),
     # max(0, 1 - o_right + o_wrong) / 2 = max(0, 1 - t z) / 2.
-    "MultiMarginLoss": Loss(lambda z, y: functional.multi_margin_loss(_pair(z), _label(y), reduction="none")),
+    "MultiMarginLoss": Loss(lambda z, y: F.multi_margin_loss(_pair(z), _label(y), reduction="none")),
     # The same loss.
-    "MultiLabelMarginLoss": Loss(
-        lambda z, y: functional.multilabel_margin_loss(_pair(z), _labels(y), reduction="none")
-    ),
+    "MultiLabelMarginLoss": Loss(lambda z, y: F.multilabel_margin_loss(_pair(z), _labels(y), reduction="none")),
 }

@@ -63,12 +63,9 @@ def _of_levels(feature: Feature, column: Floats, whole: bool) -> Iterator[str]:
     own = [sorted(feature.levels, key=lambda level: scale.index(level.casefold())) for scale in SCALES
            if {level.casefold() for level in feature.levels} <= set(scale)]  # fmt: skip
     if own and own[0] != list(feature.levels) and list(feature.levels) == sorted(feature.levels):
-        levels, way = (
-            ", ".join(feature.levels),
-            option("--order", csv_line([f"{feature.name}={own[0][0]}", *own[0][1:]])),
-        )
-        then = f"the first is the reference; {way} gives their own"
-        yield f"{feature.name}: its levels stand in the order of the alphabet, {levels}; {then}"
+        way = option("--order", csv_line([f"{feature.name}={own[0][0]}", *own[0][1:]]))
+        found = f"its levels stand in the order of the alphabet, {', '.join(feature.levels)}"
+        yield f"{feature.name}: {found}; the first is the reference; {way} gives their own"
     spelt = Counter(level.casefold() for level in feature.levels)
     if alike := [level for level in feature.levels if spelt[level.casefold()] > 1]:
         then = "each has a coefficient of its own; use --fold-case if they mean the same"

@@ -16,6 +16,8 @@ from train.table import values
 from train.table.reading import Reading
 from train.table.summary import MOST_TEXTS, Fault, LeftOut, Summary
 
+Codes = dict[str, float]  # {text: its number}
+
 # The positive value of a target whose two values are not 0 and 1, or -1 and 1.
 POSITIVE_WORDS = frozenset([
     "yes", "y", "true", "t", "pass", "passed", "survived", "success", "positive", "admitted", "ja", "oui", "sí", "si",
@@ -38,9 +40,7 @@ def may_be_target(column: Summary) -> bool:
     return len(column.levels) == 2 or (column.kinds == {"number"} and (column.minimum, column.maximum) == (0, 1))
 
 
-def target(
-    reading: Reading, name: str, column: Summary, others: Sequence[str] = (), blank: int = 0
-) -> tuple[Target, dict[str, float]]:
+def target(reading: Reading, name: str, column: Summary, others: Sequence[str], blank: int) -> tuple[Target, Codes]:
     """The Target of a column, and the y, 0 or 1, of each of its texts. Raises Fault.
 
     others : the columns that could be the target instead. blank : the rows without a value.
@@ -73,7 +73,7 @@ def target(
     return Target(name=name, values=(negative, positive), labels=shown), y
 
 
-def known_target(known: Target, column: Summary) -> dict[str, float]:
+def known_target(known: Target, column: Summary) -> Codes:
     """The y of each text in another table's target column.
 
     Raises Fault for a text that is neither of the Target's values.
@@ -86,7 +86,7 @@ def known_target(known: Target, column: Summary) -> dict[str, float]:
     return y
 
 
-def known_feature(known: Feature, column: Summary, fold_case: bool, other: str | None) -> dict[str, float]:
+def known_feature(known: Feature, column: Summary, fold_case: bool, other: str | None) -> Codes:
     """The level index of each text in another table's column, for a known Feature.
 
     other : the level for unseen texts, or None. Raises Fault.
@@ -152,7 +152,7 @@ def check_weights(column: Summary) -> None:
         raise Fault(None, "every weight is 0", "leave --weights out, or correct the column", "")
 
 
-def groups(column: Summary, way: str) -> dict[str, float]:
+def groups(column: Summary, way: str) -> Codes:
     """The number of each text in a column of groups or times; a number stands for itself. Raises Fault.
 
     way : --cluster, --group, --time or --by, the option that names the column.
@@ -175,7 +175,7 @@ def groups(column: Summary, way: str) -> dict[str, float]:
     return {text: float(index) for index, text in enumerate(sorted(column.levels))}
 
 
-def feature(reading: Reading, name: str, column: Summary) -> tuple[Feature, dict[str, float], str]:
+def feature(reading: Reading, name: str, column: Summary) -> tuple[Feature, Codes, str]:
     """Make the Feature of a column.
 
     The fill of missing cells is 0 here, until train.table.imputation replaces it.
@@ -188,11 +188,11 @@ def feature(reading: Reading, name: str, column: Summary) -> tuple[Feature, dict
     ------
     Fault, LeftOut
     """
-    way = reading.missing.get(name, reading.missing.get(""))
+    way, drop = reading.missing.get(name, reading.missing.get("")), option("--drop", name)
     if way == "error" and column.missing:
         raise Fault(column.first["missing"], "missing", "fill the cell, or choose another --missing")
     if column.count == 0:
-        raise LeftOut(f"no row has a value; it predicts nothing; {option('--drop', name)} silences this")
+        raise LeftOut(f"no row has a value; it predicts nothing; {drop} silences this")
     # A rule that names this column also applies to later rows, even if no row of the table lacks the value.
     nullable = way not in ("error", "drop") and (column.missing > 0 or name in reading.missing)
     imputed = 0.0 if nullable else None
@@ -200,9 +200,7 @@ def feature(reading: Reading, name: str, column: Summary) -> tuple[Feature, dict
     if column.kinds == {"number"}:
         counts = column.minimum in (0, 1) and column.maximum == column.minimum + column.count - 1
         if ROW_NAMES.fullmatch(name) or (counts and IDENTIFIER.fullmatch(name)):
-            raise LeftOut(
-                f"its numbers name the rows; the model would learn their order; rename it or {option('--drop', name)}"
-            )
+            raise LeftOut(f"its numbers name the rows; the model would learn their order; rename it or {drop}")
         strategy = way if nullable and way and way != "drop" else "mean" if nullable else "error"
         return Feature(name, "numeric", (), column.minimum, column.maximum, imputed, strategy), {}, ""
     whole = not asked and not column.too_many  # else some texts were in rows that are left out
@@ -216,7 +214,7 @@ def feature(reading: Reading, name: str, column: Summary) -> tuple[Feature, dict
     _check_texts(name, column, len(groups), asked, reading.decimal or ".")
     if len(groups) == 1:
         found = f"every level has fewer than {reading.rare} rows" if pooled else f"every row has {next(iter(groups))!r}"
-        raise LeftOut(f"{found}; it predicts nothing; {option('--drop', name)} silences this")
+        raise LeftOut(f"{found}; it predicts nothing; {drop} silences this")
     levels = _ordered(reading, name, list(groups))
     if name in reading.missing and way in ("mean", "median"):
         other = option("--missing", f"{name}=most-frequent")
@@ -257,9 +255,7 @@ def _not_dates(column: Summary, order: str) -> list[str]:
     return wrong
 
 
-def date_features(
-    reading: Reading, dates: Dates, name: str, column: Summary
-) -> Iterator[tuple[Feature, dict[str, float]]]:
+def date_features(reading: Reading, dates: Dates, name: str, column: Summary) -> Iterator[tuple[Feature, Codes]]:
     """Yield the Feature of each part of a column's dates, with {text: its number}.
 
     Raises Fault or LeftOut.
@@ -271,7 +267,7 @@ def date_features(
         yield structs.replace(feature(reading, name, numbers)[0], name=f"{name}.{part}"), codes
 
 
-def date_numbers(column: Summary, part: str, order: str) -> dict[str, float]:
+def date_numbers(column: Summary, part: str, order: str) -> Codes:
     """The number of each text in a column of dates. Raises Fault."""
     codes = {}
     for text, level in column.levels.items():
@@ -301,9 +297,10 @@ def _check_texts(name: str, column: Summary, count: int, asked: bool, decimal: s
 
     count: of its levels. asked: whether the user says that it is categorical.
     """
+    drop, group = option("--drop", name), option("--categorical", name)
     if column.kinds == {"date"} or (not asked and not column.too_many and values.is_date(column.levels)):
         orders = [order for order in ("", *spelling.ORDERS) if not _not_dates(column, order)]
-        remedy = f"{option('--drop', name)} silences this"
+        remedy = f"{drop} silences this"
         if orders and not column.minimum == 0 == column.maximum:
             order = [orders[0]] if orders == list(spelling.ORDERS) else []
             remedy = f"{option('--date', f'{name}=' + ','.join([*order, 'year', 'month']))} makes numbers of dates"
@@ -328,19 +325,18 @@ def _check_texts(name: str, column: Summary, count: int, asked: bool, decimal: s
             found = f"{strays[0]!r}{others} not a {what}, most cells are"
             if strays[0].lstrip("+-").isdecimal():
                 found = f"{strays[0]!r} is an integer that float64 would round, most cells are not"
-            drop, group = option("--drop", name), option("--categorical", name)
             past = " ".join(option("--na", text) for text in strays) if len(strays) <= MANY else drop
             remedy = f"correct it, or use {past}{' if it is missing' if past != drop else ''}, or {group}"
             raise Fault(levels[strays[0]].first, found, remedy, past)
         if hexadecimal := [text for text in levels if values.HEXADECIMAL.fullmatch(text)]:
-            (first, place), group = column.earliest(hexadecimal), option("--categorical", name)
+            first, place = column.earliest(hexadecimal)
             raise Fault(place, f"{first!r} is hexadecimal", f"write it in decimal digits, or use {group}", group)
     limit = MAX_ASKED if asked else MAX_LEVELS
     if column.too_many or count > limit or (count > FEW and count > rows / 2):
         found = f"more than {MOST_TEXTS}" if column.too_many else str(len(levels))
         what = "identifiers" if not asked and all(text.isdecimal() for text in levels) and levels else "texts"
         use = MAX_LEVELS < len(levels) <= min(MAX_ASKED, rows / 2) and not column.too_many and not asked
-        remedy = f"{option('--categorical', name)} uses it" if use else f"{option('--drop', name)} silences this"
+        remedy = f"{group} uses it" if use else f"{drop} silences this"
         raise LeftOut(f"{found} different {what} in {rows} rows; too many for levels; {remedy}")
 
 

@@ -109,6 +109,7 @@ def read_table(path: Path, reading: Reading | None = None, log: Log = lambda lin
         raise DataError("\n".join([none_left, *found.warnings]))
     x, y, weight = share.arrays(found)
     y_of, dialect = found.codes[share.target], parts[0].dialect
+    notes = dialect.notes or any(NOTE in part.note or part.blank for part in parts)
     thousands = set().union(*(columns[found.source(f.name)].thousands for f in found.features))
     return Table(
         source=path.name,
@@ -123,11 +124,7 @@ def read_table(path: Path, reading: Reading | None = None, log: Log = lambda lin
         cluster=share.other(reading.cluster),
         missing={f.name: columns[found.source(f.name)].missing for f in found.features},
         units={f.name: unit for f in found.features for unit in columns[found.source(f.name)].units if unit},
-        dialect=structs.replace(
-            dialect,
-            thousands="".join(sorted(thousands)),
-            notes=dialect.notes or any(NOTE in part.note or part.blank for part in parts),
-        ),
+        dialect=structs.replace(dialect, thousands="".join(sorted(thousands)), notes=notes),
         dates=found.dates,
         pooled=found.pooled,
         group=share.other(reading.group),
