@@ -29,7 +29,7 @@ from train.export import formats, parity
 from train.model.links import LINKS
 from train.model.logistic import LogisticModel, parameters
 from train.report import plots
-from train.solvers.fit import fit
+from train.solvers.fit import fit, silent
 from train.solvers.gradient_descent import OPTIMIZERS
 from train.solvers.options import Options
 from train.table.table import Table, read_table
@@ -137,7 +137,7 @@ def measure(table: Table, options: Options, folds: int, pool: Executor) -> Resul
     row: Result = {"loss": options.loss, "optimizer": options.solver, "activation": activation, "link": options.link}
     began = time.perf_counter()
     try:
-        fitted = fit(table.data, options, log=lambda line: None)
+        fitted = fit(table.data, options, silent)
         seconds = time.perf_counter() - began
         logit = cross_validated(table.data, options, folds)
     except FitError as error:

@@ -16,22 +16,17 @@ from passfail.links import score_at
 from passfail.measurements import Metrics, Statistics, Training
 from train.arguments import LECTURE_DATA, chosen_by_folds, model_name, options_of, parse, reading_of, signer_of
 from train.errors import FitError
-from train.evaluation.coefficients import fit_warnings, lines, statistics
-from train.evaluation.cross_validation import HeldOut, gather, held_out, logits
-from train.evaluation.cross_validation import sample as take_sample
+from train.evaluation import coefficients, groups, penalty, thresholds
+from train.evaluation.cross_validation import HeldOut, gather, held_out, logits, sampled
 from train.evaluation.drift_baseline import baseline
-from train.evaluation.groups import by_group
-from train.evaluation.groups import lines as group_lines
 from train.evaluation.metrics import Evaluation, constant_log_loss, evaluate, metrics
-from train.evaluation.penalty import choose_penalty
-from train.evaluation.thresholds import least_cost, reaching
 from train.export import checkpoint
 from train.export.examples import examples
 from train.fitted import Fitted
 from train.model.terms import imputed, values
 from train.solvers.fit import Fit, fit
 from train.solvers.options import Options
-from train.table.checks import warnings
+from train.table import checks
 from train.table.data import Data
 from train.table.groups import Groups
 from train.table.raw import raw_rows
@@ -63,19 +58,19 @@ def fitted_model(args: Namespace, log: Log) -> Fitted:
     chosen = ""
     if names := chosen_by_folds(args):
         options.check()
-        options, chosen = choose_penalty(table.data, options, names, args.folds, table.group)
+        options, chosen = penalty.choose_penalty(table.data, options, names, args.folds, table.group)
     fitted = fit(table.data, options, log)
     fitted = replace(fitted, notes=tuple(filter(None, (*fitted.notes, chosen))))
     found = _print_coefficients(table, fitted, options, log)
     scores, by = _held_out(args, table, fitted, options, log)
     threshold = _threshold(goal, scores, options.link, too_few)
-    sample = take_sample(table.data)
+    sample = sampled(table.data)
     kept = checkpoint.Kept(*map(checkpoint.sample, (*sample[1:], logits(fitted.model, sample.x))))
     outside = evaluate(scores, options.link, threshold, fitted.losses, fitted.model, sample) if scores else None
     training = _training(table, fitted, options, threshold, found, outside, sample)
-    groups = by_group(scores, options.link, threshold, by)
+    by_group = groups.by_group(scores, options.link, threshold, by)
     _print_figures(training, outside, threshold, too_few, log)
-    for line in chain(group_lines(groups), (f"warning: {warning}" for warning in training.warnings)):
+    for line in chain(groups.lines(by_group), (f"warning: {warning}" for warning in training.warnings)):
         log(line)
     both = 0 < kept.y.sum() < len(kept.y)
     measured = metrics(kept.logit, kept.y, options.link, threshold, kept.weight) if both else None
@@ -83,7 +78,7 @@ def fitted_model(args: Namespace, log: Log) -> Fitted:
     raw = _raw(path, reading, table, fitted, threshold)
     description = checkpoint.Description(
         name, table.features, table.target, threshold, training, recorded, outside, units, measured, raw,
-        _arguments(args), table.dialect, dict(table.dates), dict(table.pooled), args.fold_case, groups,
+        _arguments(args), table.dialect, dict(table.dates), dict(table.pooled), args.fold_case, by_group,
     )  # fmt: skip
     return Fitted(description, fitted.model.eval(), kept)
 
@@ -128,8 +123,8 @@ def _training(
     sample : about 100,000 rows of all processes at most.
     """
     logit, y, weight = gather(logits(fitted.model, table.x), table.y, table.weight)
-    measured = metrics(logit, y, options.link, threshold, weight)
-    doubts = [*table.warnings, *warnings(sample.features, sample.x, len(sample.x) == table.rows, outside)]
+    measured, stopped = metrics(logit, y, options.link, threshold, weight), "" if fitted.converged else fitted.notes[0]
+    doubts = [*table.warnings, *checks.warnings(sample.features, sample.x, len(sample.x) == table.rows, outside)]
     if outside and outside.metrics.log_loss > max(1.5 * measured.log_loss, measured.log_loss + 0.1):
         above = f"{outside.metrics.log_loss:.4f} is far above that of all rows, {measured.log_loss:.4f}"
         doubts.append(f"held-out log loss {above}; the model overfits; use --l2 auto")
@@ -147,7 +142,7 @@ def _training(
         baseline=baseline(table.features, sample.x, logits(fitted.model, sample.x), sample.weight),
         statistics=found,
         calibration=outside.calibration if outside else (),
-        warnings=(*doubts, *fit_warnings("" if fitted.converged else fitted.notes[0], found, options.link)),
+        warnings=(*doubts, *coefficients.fit_warnings(stopped, found, options.link)),
     )
 
 
@@ -166,8 +161,8 @@ def _print_coefficients(table: Table, fitted: Fit, options: Options, log: Log) -
     """Print the fit's notes, except one that is a warning, and its coefficient table."""
     for note in fitted.notes[not fitted.converged :]:
         log(note)
-    found = statistics(table.features, fitted, options, table.cluster)
-    for line in lines(found, options) if found else []:
+    found = coefficients.statistics(table.features, fitted, options, table.cluster)
+    for line in coefficients.lines(found, options) if found else []:
         log(line)
     return found
 
@@ -211,7 +206,7 @@ def _goal(args: Namespace) -> Goal:
         raise FitError(f"{', '.join(given)}: choose one of them")
     if args.precision or args.recall:
         return ("precision", args.precision) if args.precision else ("recall", args.recall)
-    return "cost", least_cost(args.cost_fp or 1.0, args.cost_fn or 1.0)
+    return "cost", thresholds.least_cost(args.cost_fp or 1.0, args.cost_fn or 1.0)
 
 
 def _too_few(table: Table, folds: int) -> str:
@@ -227,7 +222,7 @@ def _threshold(goal: Goal, scores: HeldOut | None, link: str, too_few: str) -> f
         return wanted
     if scores is None:
         raise FitError(f"--{what} needs held-out rows: {too_few}; choose the threshold by cost")
-    return reaching(what, wanted, scores, link)
+    return thresholds.reaching(what, wanted, scores, link)
 
 
 def _figures(m: Metrics) -> str:

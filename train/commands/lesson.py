@@ -13,7 +13,7 @@ import torch
 from train.arguments import LECTURE, LECTURE_DATA
 from train.model.logistic import LogisticModel
 from train.report import plots
-from train.solvers.fit import fit
+from train.solvers.fit import fit, silent
 from train.solvers.gradient_descent import initialize
 from train.solvers.options import Options
 from train.table.table import Table, read_table
@@ -108,7 +108,7 @@ def run(args: Namespace) -> None:
 
 def compare(table: Table, options: Options) -> None:
     """Train with the lecture's code and with ours from the same start, and print the difference."""
-    fitted = fit(table.data, options, log=lambda line: None)
+    fitted = fit(table.data, options, silent)
     start = LogisticModel(table.features)
     initialize(start, options.seed)
     model = starting_at(start.weight.item(), start.bias.item())

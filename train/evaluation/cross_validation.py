@@ -1,6 +1,6 @@
 """Scores of held-out rows: cross-validation, or a fifth of the rows held out."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import accumulate, chain, pairwise
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ from passfail.arrays import Bools, Floats
 from train import distributed
 from train.errors import FitError
 from train.model.logistic import LogisticModel
-from train.solvers.fit import PROGRESS, fit
+from train.solvers.fit import PROGRESS, Log, fit, silent
 from train.solvers.options import Options
 from train.table.data import Data
 from train.table.out_of_core import BLOCK, blockwise, pieces, taken, throttled
@@ -51,7 +51,7 @@ def held_out(
     parts: Parts = (),
     group: Floats | None = None,
     time: Floats | None = None,
-    log: Callable[[str], object] = lambda line: None,
+    log: Log = silent,
 ) -> HeldOut | None:
     """Score held-out rows: all of them by cross-validation, or a fifth of a very long table.
 
@@ -95,12 +95,7 @@ def cross_validated(data: Data, options: Options, folds: int) -> Floats:
 
 
 def out_of_fold(
-    data: Data,
-    options: Options,
-    fold: Folds,
-    wanted: Iterable[int],
-    later: bool = False,
-    log: Callable[[str], object] = lambda line: None,
+    data: Data, options: Options, fold: Folds, wanted: Iterable[int], later: bool = False, log: Log = silent
 ) -> Floats:
     """The logits (n,) of the rows in the wanted folds, from fits to the other folds; else NaN.
 
@@ -210,7 +205,7 @@ def gather(*arrays: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
     return [np.concatenate(distributed.gathered(array)) for array in arrays]
 
 
-def sample(data: Data) -> Data:
+def sampled(data: Data) -> Data:
     """Evenly spaced rows of all processes, about SAMPLE at most."""
     features, x, y, weight = data
     total = int(distributed.total(torch.tensor([len(y)])).item())

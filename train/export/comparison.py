@@ -27,7 +27,7 @@ from train.evaluation.profile import Profile
 from train.evaluation.thresholds import probabilities
 from train.export.checkpoint import Description, Kept, Raw
 from train.model.terms import terms
-from train.solvers.fit import class_factors, fit
+from train.solvers.fit import class_factors, fit, silent
 from train.solvers.options import Options
 from train.table.data import Data
 from train.table.imputation import impute
@@ -125,7 +125,7 @@ def _refitted(manifest: Manifest, description: Description, kept: Kept) -> Itera
     if options.solver != "newton":
         return
     data = Data(manifest.features, kept.x, kept.y, kept.weight)
-    fitted = fit(data, options, lambda line: None)
+    fitted = fit(data, options, silent)
     off = np.abs(logits(fitted.model, kept.x) - kept.logit).max()
     if off > 0:
         if fitted.converged and off > CLOSE * max(1.0, np.abs(kept.logit).max()):

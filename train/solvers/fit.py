@@ -42,6 +42,10 @@ MANY = 20  # columns that a note names
 LARGE = 1e4  # values of an unstandardised column that are too large beside the intercept's 1
 
 
+def silent(line: str) -> None:
+    """Ignore a line of progress."""
+
+
 @dataclass(frozen=True)
 class Fit:
     """A fitted model, and the rows of the fit.
@@ -123,7 +127,7 @@ class Blocks:
     y: Floats
     counts: Floats
     factors: tuple[float, float]
-    log: Log = lambda line: None
+    log: Log = silent
 
     def matrices(self) -> Iterator[Callable[[], Rows]]:
         """Yield functions that compute a block's matrix (m, P), y (m,) and weight (m,)."""
@@ -188,7 +192,7 @@ def platt(z: Tensor, y: Tensor, weight: Tensor) -> tuple[float, float]:
     score = Feature("score", "numeric", (), low.item(), high.item(), None)
     outcome, counts = torch.ones_like(y), torch.cat([weight * target, weight * (1 - target)])
     data = Data((score,), z.repeat(2)[:, None].numpy(), torch.cat([outcome, 0 * outcome]).numpy(), counts.numpy())
-    model = fit(data, Options(), lambda line: None).model
+    model = fit(data, Options(), silent).model
     slope = (model.weight / model.scale).item()
     return slope, model.bias.item() - slope * model.center.item()
 
@@ -250,7 +254,7 @@ def _start(model: LogisticModel, table: Blocks, options: Options, log: Log) -> N
     if step < 5:
         return
     softer = replace(options, l1=options.l1 / step, l2=options.l2 / step)  # relative to the sum over all rows
-    if NewtonSolver(model, table.sample(step).matrices, softer, log=lambda line: None).solve().converged:
+    if NewtonSolver(model, table.sample(step).matrices, softer, silent).solve().converged:
         log(f"starts from the best fit to {rows // step} of the rows")
     else:
         model.beta = torch.zeros_like(model.beta)
