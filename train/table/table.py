@@ -157,7 +157,8 @@ def read_rows(path: Path, table: Table, reading: Reading, log: Log = lambda line
         raise DataError(f"{path}: line 1: there is no column '{lacking[0]}'; the model was fitted with it")
     categorical = tuple(feature.name for feature in table.features if feature.kind == "categorical")
     reading = replace(reading, target=table.target.name, categorical=categorical, order={}, by=tuple(table.by))
-    reading = replace(reading, cluster=None, group=None, time=None)
+    dates = {name: found.parts for name, found in table.dates.items()}  # by the table's own spelling
+    reading = replace(reading, dates=dates, cluster=None, group=None, time=None)
     share = Share(parts, header, names, reading, log)
     columns, _ = share.read()
     found = _match(table, share, columns)
