@@ -153,9 +153,9 @@ def check_weights(column: Summary) -> None:
 
 
 def groups(column: Summary, way: str) -> Codes:
-    """The number of each text in a column of groups or times; a number stands for itself. Raises Fault.
+    """The number of each text in a column of groups or times; a number stands for itself.
 
-    way : --cluster, --group, --time or --by, the option that names the column.
+    Raises Fault. way : --cluster, --group, --time or --by, the option that names the column.
     """
     if column.missing and way != "--by":
         what = "time" if way == "--time" else "group"
