@@ -18,7 +18,6 @@ from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from msgspec import structs
 from pyarrow import csv as arrow_csv
 
@@ -30,7 +29,7 @@ from passfail.spelling import EXACT, PADDED, is_exact
 from train.errors import DataError
 from train.table import values
 from train.table.dialects import FALLBACK, HEAD, UTF8, describe, encoding_of, sniff
-from train.table.parts import Block, Job, Part, usable
+from train.table.parts import Block, Job, Part, largest, usable
 from train.table.reading import Reading
 
 CHUNK = 4 << 20  # bytes of CSV parsed at a time; their columns stay in the CPU's cache
@@ -108,17 +107,15 @@ class Csv(Part):
         self._check_text(chunk, start)
         if chunk[0] in b"\r\n" and not chunk.strip(b"\r\n"):  # strip copies the chunk
             return {}
-        empty = self.dialect.separator.encode() * (len(self.columns) - 1)
-        if chunk.endswith(b"\n" + empty) or any(b"\n%b%b" % (empty, end) in chunk for end in (b"\r", b"\n")):
-            self.blank = True
         table = self._read(chunk, start, names, as_text)
         if not table.num_rows:
             return {}
         # Each column has one chunk, because the text is one block; combine_chunks would copy it.
         arrays = {name: table[name].chunk(0) for name in table.column_names}
+        self.blank |= all(array.null_count for array in arrays.values()) and self._has_blank(chunk)
         found = {name: self.cells(array, name in as_text, self.dialect.decimal) for name, array in arrays.items()}
         for name, array in arrays.items():  # Arrow reads any NaN, such as nan(ind)
-            if pa.types.is_floating(array.type) and pc.any(pc.is_nan(array)).as_py():
+            if pa.types.is_floating(array.type) and np.isnan(found[name].numbers).sum() > array.null_count:
                 found[name] = replace(found[name], kind="other")
         doubtful = self._doubtful(chunk, {name: found[name] for name in found if name not in as_text}, arrays)
         if doubtful:
@@ -127,6 +124,11 @@ class Csv(Part):
                 if not all(_faithful(text) for text in texts[name].chunk(0).unique().to_pylist() if text is not None):
                     found[name] = replace(found[name], kind="other")
         return found
+
+    def _has_blank(self, chunk: bytes) -> bool:
+        """Whether a row of the chunk has separators alone."""
+        empty = b"\n" + self.dialect.separator.encode() * (len(self.columns) - 1)
+        return chunk.endswith(empty) or any(empty + end in chunk for end in (b"\r", b"\n"))
 
     def _doubtful(self, chunk: bytes, found: Block, arrays: dict[str, pa.Array]) -> list[str]:
         """The columns of numbers that may be codes with leading zeros, hexadecimal, or too large."""
@@ -138,7 +140,7 @@ class Csv(Part):
             if cells.kind in ("number", "other")
             and (
                 (padded and pa.types.is_integer(arrays[name].type))
-                or (not pa.types.is_string(arrays[name].type) and _largest(arrays[name]) > EXACT)
+                or (not pa.types.is_string(arrays[name].type) and largest(cells.numbers) >= EXACT)
             )
         ]
 
@@ -355,11 +357,6 @@ def _has_padded(chunk: bytes, separator: str) -> bool:
         if np.isin(before[found], marks).any():
             return True
     return False
-
-
-def _largest(numbers: pa.Array) -> float:
-    """The largest absolute value of an Arrow array."""
-    return max(float(abs(bound.as_py())) for bound in pc.min_max(numbers).values())
 
 
 def _faithful(text: str) -> bool:

@@ -113,15 +113,18 @@ class Part(ABC):
 
     def _numbers(self, array: pa.Array) -> Cells:
         numbers = array.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
-        if np.isinf(numbers).any():
+        if np.isinf(most := largest(numbers)):
             return Cells("other", numbers)
-        if pa.types.is_integer(array.type) and len(array) > array.null_count:
-            least, most = (value.as_py() for value in pc.min_max(array).values())
-            if max(-least, most) > EXACT:
-                integers = array.drop_null().to_numpy(zero_copy_only=False)
-                if (integers.astype(np.float64).astype(object) != integers.astype(object)).any():
-                    return Cells("other", numbers)
+        if pa.types.is_integer(array.type) and most >= EXACT:
+            integers = array.drop_null().to_numpy(zero_copy_only=False)
+            if (integers.astype(np.float64).astype(object) != integers.astype(object)).any():
+                return Cells("other", numbers)
         return Cells("number", numbers)
+
+
+def largest(numbers: Floats) -> float:
+    """The largest absolute value, NaN if there is none; Arrow's min_max takes ten times as long."""
+    return float(np.fmax.reduce(np.abs(numbers), initial=np.nan))
 
 
 def renumbered(codes: Floats, new: Sequence[float] | Floats) -> Floats:
