@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 BARE_GTHREAD, BARE = "gunicorn gthread, bare", "gunicorn asgi, bare"
 FLASK, FASTAPI, MLSERVER = "Flask, naive, gthread", "FastAPI, async, uvicorn", "MLServer"
-LIMIT, BEFORE = "constant bytes, in C", "passfail, --before"
+LIMIT, SKETCH, BEFORE = "constant bytes, in C", "sketch without checks", "passfail, --before"
 OURS, OURS_GTHREAD, TORCHSCRIPT = "passfail", "passfail, WORKER_CLASS=gthread", "passfail, RUNTIME=torchscript"
 
 ONE8, ONE64, LOGGED = (f"1 row, req/s, {so}" for so in ("8 connections", "64 connections", "8 connections, logged"))

@@ -58,6 +58,7 @@ class Bench:
                 *[sys.executable, "-m", "uvicorn", "--factory", "--no-access-log", "--log-level", "error"],
                 *["--host", "127.0.0.1", "--port", at.rpartition(":")[2], "bench.peers:fast_api"],
             ],
+            m.SKETCH: lambda at: [self.python, "-m", "bench.sketch", at.rpartition(":")[2]],
             m.LIMIT: lambda at: [self.limit, at.rpartition(":")[2]],
             m.BEFORE: lambda at: [f"{self.before[0]}/.venv/bin/python", "-m", "serve"],
             m.MLSERVER: lambda at: [
@@ -82,7 +83,7 @@ class Bench:
     def round(self):
         """Measure one round: {server: {measure: value}}."""
         found = {m.LIMIT: self.limit, m.BEFORE: self.before, m.MLSERVER: self.mlserver}
-        names = [m.BARE_GTHREAD, m.BARE, m.FLASK, m.FASTAPI, m.OURS, m.OURS_GTHREAD, m.TORCHSCRIPT]
+        names = [m.BARE_GTHREAD, m.BARE, m.FLASK, m.FASTAPI, m.SKETCH, m.OURS, m.OURS_GTHREAD, m.TORCHSCRIPT]
         names += [name for name in found if found[name]]
         return {name: self.measured(name) for name in names}
 

@@ -189,15 +189,16 @@ class Model:
         The values are the same bits as those of `score`, `verdict` and `stable`. Raises NonFiniteLogit.
         """
         x = np.array(rows, dtype=np.float64)
-        found, likelihood = self.runtime(x)
-        logits, probabilities = found.tolist(), likelihood.tolist()
+        logits, probabilities = (answers.tolist() for answers in self.runtime(x))
         if not all(map(isfinite, logits)):
             raise NonFiniteLogit([row for row, logit in enumerate(logits) if not isfinite(logit)])
-        threshold = self._threshold
+        n, threshold, values = len(rows), self._threshold, x.ravel().tolist()
+        least, most = self._range_lists
+        beyond = any(map(lt, values, n * least)) or any(map(gt, values, n * most))
+        outside = beyond and self.outside(x)
         verdicts = [logit > threshold for logit in logits]
-        outside = [self._outside(x[0].tolist())] if len(rows) == 1 else self.outside(x)
-        stable = self._stability.few(x, logits)
-        return RowAnswers(x, verdicts, logits, probabilities, stable, outside or [()] * len(rows))
+        stable = self._stability.few(x, values, logits)
+        return RowAnswers(x, verdicts, logits, probabilities, stable, outside or [()] * n)
 
     def verdict(self, logit: Floats) -> Bools:
         """The verdicts (n,) of logits (n,): true if the logit exceeds the threshold's logit.
@@ -232,14 +233,6 @@ class Model:
         flags: list[bytes] = beyond.view(f"S{len(names)}").ravel().tolist()  # NumPy leaves the zeros at the end out
         known = {some: tuple(compress(names, some)) for some in set(flags)}
         return [known[some] for some in flags]
-
-    def _outside(self, row: list[float]) -> tuple[str, ...]:
-        """The features of one row (d numbers, NaN for missing) outside the training range."""
-        least, most = self._range_lists
-        if any(map(lt, row, least)) or any(map(gt, row, most)):
-            beyond = (value < low or value > high for value, low, high in zip(row, least, most, strict=True))
-            return tuple(compress((feature.name for feature in self.manifest.features), beyond))
-        return ()
 
     @cached_property
     def _range_lists(self) -> list[list[float]]:

@@ -40,9 +40,9 @@ def main(arguments: Sequence[str]) -> int:
     except OSError as error:
         return _say(IMPOSSIBLE, f"passfail can't replay: {error.filename}: {error.strerror}")
     sys.stdout.buffer.write(answer.body.rstrip(b"\n") + b"\n")
-    for name, value in answer.headers:
-        if name in (b"X-Model-Digest", b"X-Request-Digest"):
-            print(f"{name.decode()}: {value.decode()}", file=sys.stderr)
+    for name, value in answer.fields:
+        if name in ("X-Model-Digest", "X-Request-Digest"):
+            print(f"{name}: {value}", file=sys.stderr)
     if answer.status != 200 and past is None:
         return _say(IMPOSSIBLE, "this model refuses the request")
     if past is None:

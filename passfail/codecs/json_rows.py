@@ -34,6 +34,7 @@ class JsonRows:
 
     def __init__(self, manifest: Manifest, columns: Columns) -> None:
         self._columns = columns
+        self._width = len(columns)
         self._codes = [(at, column.codes) for at, column in enumerate(columns) if column.codes is not None]
         fields = [(f"f{i}", column.json_type) for i, column in enumerate(columns)]
         rename = {f"f{i}": column.name for i, column in enumerate(columns)}
@@ -70,15 +71,19 @@ class JsonRows:
         if self._columns.parts:
             rows, single = self._slowly(body, None)
             return rows[0] if single else self._columns.matrix(rows)
-        if body.lstrip(WHITE)[:1] == b"[":
+        if body[:1] != b"{" and body.lstrip(WHITE)[:1] == b"[":
             return self.read_objects(body)
         try:
             if len(body) > self._most_characters < len(body.strip(WHITE)):
                 raise ValueError
-            row = msgspec.structs.astuple(self._row.decode(body))
-            if self._may_repeat(body, [row]) and (fault := invalid(self.problems(body))):
+            row: list[Any] = list(msgspec.structs.astuple(self._row.decode(body)))
+            texts = 0
+            for at, codes in self._codes:
+                texts += type(row[at]) is str
+                row[at] = codes[row[at]]
+            if self._may_repeat(body, 1, texts) and (fault := invalid(self.problems(body))):
                 raise fault
-            return self._numbers([row])
+            return row
         except FAULTS as error:
             # If the slow decoder finds no fault, refuse the body without a place.
             raise invalid(self.problems(body)) or MalformedBody(UNREADABLE) from error
@@ -287,7 +292,8 @@ class JsonRows:
 
     def _decode_objects(self, piece: bytes, index: int) -> list[Any]:
         rows = list(map(msgspec.structs.astuple, self._rows.decode(piece)))
-        if self._may_repeat(piece, rows) and (fault := invalid(self.problems(piece, 0, index))):
+        texts = sum([type(row[at]) is str for at, _ in self._codes for row in rows])
+        if self._may_repeat(piece, len(rows), texts) and (fault := invalid(self.problems(piece, 0, index))):
             raise fault
         return rows
 
@@ -303,19 +309,18 @@ class JsonRows:
 
     def _numbers(self, rows: list[Any]) -> list[float | None]:
         """The numbers of decoded rows, one row after the other: a level becomes its index."""
-        numbers, d = list(chain.from_iterable(rows)), len(self._columns)
+        numbers, d = list(chain.from_iterable(rows)), self._width
         for at, codes in self._codes:
             numbers[at::d] = map(codes.__getitem__, numbers[at::d])
         return numbers
 
-    def _may_repeat(self, body: bytes, rows: list[tuple[object, ...]]) -> bool:
-        """Whether an object may have a duplicate field; msgspec would keep its last value.
+    def _may_repeat(self, body: bytes, rows: int, texts: int) -> bool:
+        """Whether one of the rows may have a duplicate field; msgspec would keep its last value.
 
         A row of d features has 2 d quotes for the names and 2 for each text. More quotes mean a duplicate field or an
         escaped quote; the slow decoder tells which.
         """
-        texts = sum([type(row[at]) is str for at, _ in self._codes for row in rows])
-        return body.count(b'"') != 2 * (len(self._columns) * len(rows) + texts)
+        return body.count(b'"') != 2 * (self._width * rows + texts)
 
     def _row_problems(self, row: object, place: str) -> Iterator[Problem]:
         if not isinstance(row, Fields):

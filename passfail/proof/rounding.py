@@ -59,12 +59,15 @@ class Stability:
             stable[rows] = distance[rows] > self.band(x[rows])
         return stable
 
-    def few(self, x: Floats, logits: Sequence[float]) -> Sequence[bool | None]:
-        """Whether each of a few rows x (n, d) has a stable verdict, in plain Python if possible."""
+    def few(self, x: Floats, values: Sequence[float], logits: Sequence[float]) -> Sequence[bool | None]:
+        """Whether each of a few rows x (n, d) has a stable verdict, in plain Python if possible.
+
+        values: those of x, one row after the other.
+        """
         if not self._linear:
             return [None] * len(logits)
-        coarse = self._g * (self._steepness * math.hypot(*x.ravel().tolist()) + self._constant) + self._threshold_error
-        if all(abs(logit - self._threshold) > coarse for logit in logits):  # never, where a value is missing (NaN)
+        coarse = self._g * (self._steepness * math.hypot(*values) + self._constant) + self._threshold_error
+        if min([abs(logit - self._threshold) for logit in logits]) > coarse:  # never, if a value is missing (NaN)
             return [True] * len(logits)
         stable: list[bool] = self.stable(x, np.array(logits)).tolist()  # type: ignore[union-attr]
         return stable

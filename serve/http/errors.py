@@ -60,8 +60,8 @@ MEANINGS: dict[type[RequestError], tuple[int, str]] = {
     Overloaded: (503, "Overloaded"),
 }
 # Error -> the headers of its response. Each challenge has its own header: browsers read only the first of a list.
-HEADERS: dict[type[RequestError], tuple[tuple[bytes, bytes], ...]] = {
-    Unauthenticated: tuple((b"WWW-Authenticate", b'%b realm="passfail"' % scheme) for scheme in (b"Bearer", b"Basic")),
-    UnsupportedEncoding: ((b"Accept-Encoding", b"gzip, deflate"),),
-    Overloaded: ((b"Retry-After", b"1"),),
+HEADERS: dict[type[RequestError], tuple[tuple[str, str], ...]] = {
+    Unauthenticated: tuple(("WWW-Authenticate", f'{scheme} realm="passfail"') for scheme in ("Bearer", "Basic")),
+    UnsupportedEncoding: (("Accept-Encoding", "gzip, deflate"),),
+    Overloaded: (("Retry-After", "1"),),
 }

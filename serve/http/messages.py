@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 
 JSON, CSV, PROBLEM = "application/json", "text/csv", "application/problem+json"
 JSON_LINES = "application/jsonlines"
-AS_JSON = ((b"Content-Type", b"application/json"),)
-Headers = Sequence[tuple[bytes, bytes]]
+AS_JSON = "Content-Type: application/json\r\n"
 WORTHWHILE = 32 * 1024  # bytes: compressing a smaller response takes longer than sending it
 LEVEL = 1  # gzip's fastest level, which gives most of the reduction
 CLIENT_GONE = 499  # nginx's status for a client that left before its response; it is recorded, never sent
@@ -72,18 +71,24 @@ class Answer(msgspec.Struct, frozen=True):
 
     Attributes
     ----------
-    headers : as sent; the server adds Content-Length.
+    headers : the header lines, each with its CRLF; the server adds Content-Length.
     rows, model, version : for the telemetry, how many rows were answered, and by which model.
     error : for the telemetry, why no row was answered.
     """
 
     status: int
-    headers: Headers
+    headers: str
     body: bytes
     rows: int = 0
     model: str | None = None
     version: int | None = None
     error: RequestError | None = None
+
+    @property
+    def fields(self) -> list[tuple[str, str]]:
+        """The headers as (name, value)."""
+        lines = [line.partition(": ") for line in self.headers.split("\r\n")[:-1]]
+        return [(name, value) for name, _, value in lines]
 
 
 class Pending(msgspec.Struct, frozen=True):
@@ -121,7 +126,7 @@ class Shape:
 
     def __call__(self, status: int, title: str, detail: str, problems: Sequence[Problem] = ()) -> Answer:
         body = msgspec.json.encode(self.document(status, title, detail, problems))
-        return Answer(status, ((b"Content-Type", self.media_type.encode()),), body)
+        return Answer(status, header("Content-Type", self.media_type), body)
 
 
 class ProblemPlace(msgspec.Struct):
@@ -149,6 +154,11 @@ def _document(status: int, title: str, detail: str, problems: Sequence[Problem])
 problem = Shape("passfail", ProblemDocument, _document, PROBLEM)
 
 
+def header(name: str, value: str) -> str:
+    """A header line of an Answer."""
+    return f"{name}: {value}\r\n"
+
+
 def completed(answer: Answer | Pending) -> Answer:
     """The Answer of an endpoint; the model runs a pending row alone."""
     if isinstance(answer, Answer):
@@ -167,8 +177,8 @@ def compressed(answer: Answer, request_headers: Mapping[bytes, bytes]) -> Answer
     """The answer, compressed with gzip if the client accepts it and the body is large."""
     if len(answer.body) < WORTHWHILE or content.quality(request_headers.get(b"accept-encoding", b""), "gzip") == 0:
         return answer
-    encoded = ((b"Content-Encoding", b"gzip"), (b"Vary", b"Accept-Encoding"))
-    return replace(answer, headers=(*answer.headers, *encoded), body=gzip.compress(answer.body, LEVEL, mtime=0))
+    encoded = header("Content-Encoding", "gzip") + header("Vary", "Accept-Encoding")
+    return replace(answer, headers=answer.headers + encoded, body=gzip.compress(answer.body, LEVEL, mtime=0))
 
 
 def refusal(error: RequestError, shape: Shape = problem) -> Answer:
@@ -176,7 +186,8 @@ def refusal(error: RequestError, shape: Shape = problem) -> Answer:
     answer = shape(*MEANINGS[type(error)], str(error), error.problems)
     # The traceback and the frames that hold the body refer to each other: the body would wait for a full collection.
     error.__traceback__ = error.__cause__ = error.__context__ = None
-    return replace(answer, headers=(*answer.headers, *HEADERS.get(type(error), ())), error=error)
+    more = [header(name, value) for name, value in HEADERS.get(type(error), ())]
+    return replace(answer, headers="".join([answer.headers, *more]), error=error)
 
 
 def failure(logger: Logger, method: str, path: str) -> Answer:

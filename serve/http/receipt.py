@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from passfail.arrays import Row
     from serve.registry import RowAnswer, Served
 
-NO_STORE = (b"Cache-Control", b"no-store")  # no proxy and no browser may keep a prediction
 REQUEST_ID = re.compile(rb"[ -~]{1,128}")
 # https://www.w3.org/TR/trace-context/#traceparent-header
 TRACEPARENT = re.compile(b"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
@@ -31,16 +30,16 @@ def digest(request: Request) -> str:
 
 
 def stamped(answer: Answer, manifest: Manifest, request: Request) -> Answer:
-    """The answer with its receipt."""
-    sent = digest(request)
-    headers = [*answer.headers, *_ids(request.headers), NO_STORE, (b"X-Model-Digest", manifest.digest.encode())]
+    """The answer with its receipt. No proxy and no browser may keep a prediction."""
+    ids, sent = _ids(request.headers), digest(request)
+    headers = f"{answer.headers}{ids}Cache-Control: no-store\r\nX-Model-Digest: {manifest.digest}\r\n"
     if sent:
-        headers.append((b"X-Request-Digest", sent.encode()))
+        headers += f"X-Request-Digest: {sent}\r\n"
     return Answer(answer.status, headers, answer.body, answer.rows, manifest.name, manifest.version, answer.error)
 
 
 def pending(
-    served: "Served", row: "Row", request: Request, shape: Shape, write: "Callable[[RowAnswer], Answer]"
+    served: "Served", row: "Row", request: Request, shape: Shape, write: "Callable[[Served, RowAnswer], Answer]"
 ) -> Pending:
     """The Pending of a request for one row; its Answer has the receipt.
 
@@ -51,7 +50,7 @@ def pending(
     """
 
     def finish(found: "RowAnswer | RequestError") -> Answer:
-        answer = refusal(found, shape) if isinstance(found, RequestError) else write(found)
+        answer = refusal(found, shape) if isinstance(found, RequestError) else write(served, found)
         return stamped(answer, served.model.manifest, request)
 
     return Pending(served, row, finish)
@@ -59,19 +58,19 @@ def pending(
 
 def identified(answer: Answer, headers: Mapping[bytes, bytes]) -> Answer:
     """The answer with the id and the traceparent that belong to a request with these headers."""
-    return replace(answer, headers=[*answer.headers, *_ids(headers)])
+    return replace(answer, headers=answer.headers + _ids(headers))
 
 
-def _ids(headers: Mapping[bytes, bytes]) -> list[tuple[bytes, bytes]]:
+def _ids(headers: Mapping[bytes, bytes]) -> str:
     """The response headers with a request's id and its traceparent (W3C).
 
     The caller's id is kept if it has 1 to 128 printable ASCII characters; else the service makes one.
     """
-    request_id = headers.get(b"x-request-id")
-    if request_id is None or not REQUEST_ID.fullmatch(request_id):
-        request_id = b"%032x" % random.getrandbits(128)  # not a secret; Python seeds `random` again after a fork
-    found, parent = [(b"X-Request-Id", request_id)], traceparent(headers)
-    return found if parent is None else [*found, (b"traceparent", parent)]
+    sent = headers.get(b"x-request-id")
+    # Not a secret; Python seeds `random` again after a fork.
+    request_id = sent.decode() if sent and REQUEST_ID.fullmatch(sent) else random.randbytes(16).hex()
+    parent = traceparent(headers)
+    return f"X-Request-Id: {request_id}\r\n" + (f"traceparent: {parent.decode()}\r\n" if parent else "")
 
 
 def traceparent(headers: Mapping[bytes, bytes]) -> bytes | None:

@@ -5,7 +5,6 @@ https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-inference-code.h
 """
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Annotated
 
 import msgspec
@@ -17,7 +16,7 @@ from passfail.codecs import Codecs, strict_json
 from passfail.codecs.answers import names
 from passfail.codecs.tensors import described
 from passfail.errors import MalformedBody, Problem, RequestError, in_one_line
-from serve.http.messages import CSV, JSON, Answer, Pending, Request, Shape, json_answer, refusal
+from serve.http.messages import CSV, JSON, Answer, Pending, Request, Shape, header, json_answer, refusal
 from serve.http.receipt import pending, stamped
 from serve.protocols import management
 from serve.protocols import table_formats as formats
@@ -91,7 +90,7 @@ def ping(service: Service, request: Request) -> Answer:
 
 def version(service: Service, request: Request) -> Answer:
     """GET /version: the version of MLflow that defines this protocol, as text."""
-    return Answer(200, ((b"Content-Type", b"text/plain; charset=utf-8"),), VERSION.encode())
+    return Answer(200, header("Content-Type", "text/plain; charset=utf-8"), VERSION.encode())
 
 
 def score(
@@ -112,7 +111,7 @@ def score(
         wanted = formats.answer_type(request.headers.get(b"accept", b""), first)
         rows = read(codecs, request)
         if len(rows) == 1 and wanted == JSON and served.shadow is None:  # the shadow compares whole requests
-            return pending(served, list(rows[0]), request, error_shape, partial(_row, served))
+            return pending(served, list(rows[0]), request, error_shape, _row)
         x = np.asarray(rows, dtype=np.float64)
         found = served.predict(x, "row {}".format, request)
         header = request.media_type != CSV or not formats.is_headerless(codecs, request)

@@ -17,7 +17,7 @@ from passfail.codecs.tensors import ALL, OUTPUTS, Values, Wanted
 from passfail.columns import wrong
 from passfail.errors import MalformedBody, RequestError, in_one_line
 from passfail.model import Outside
-from serve.http.messages import Answer, Pending, Request, Shape, json_answer, refusal
+from serve.http.messages import Answer, Pending, Request, Shape, header, json_answer, refusal
 from serve.http.receipt import pending, stamped
 from serve.protocols import management
 from serve.registry import RowAnswer, Served, Service
@@ -234,7 +234,7 @@ def _infer(served: Served, request: Request) -> Answer | Pending:
     alone = served.shadow is None  # the shadow compares whole requests
     if alone and not binary and (only := served.codecs.tensor_row.read(head)):
         row, request_id = only
-        return pending(served, row, request, ERROR, partial(_row, served, request_id, ALL))
+        return pending(served, row, request, ERROR, partial(_row, request_id, ALL))
     asked = codec.decode(head)
     if asked.model_name not in (None, UNSET, model.manifest.name):
         raise wrong("$.model_name", "not the model that the path names")
@@ -243,14 +243,14 @@ def _infer(served: Served, request: Request) -> Answer | Pending:
     wanted = tensors.outputs(asked)
     x = codec.read(asked.inputs, binary)
     if alone and len(x) == 1:
-        return pending(served, x[0].tolist(), request, ERROR, partial(_row, served, asked.id, wanted))
+        return pending(served, x[0].tolist(), request, ERROR, partial(_row, asked.id, wanted))
     verdict, logit, probability, known, outside = served.predict(x, "row {}".format, request)
     labels = list(map(model.manifest.target.labels.__getitem__, verdict.tolist())) if "label" in wanted else []
     stable = np.zeros(len(x), dtype=bool) if known is None else known
     return _answer(served, asked.id, wanted, (probability, logit, verdict, labels, stable), outside)
 
 
-def _row(served: Served, request_id: str | UnsetType | None, wanted: Wanted, found: RowAnswer) -> Answer:
+def _row(request_id: str | UnsetType | None, wanted: Wanted, served: Served, found: RowAnswer) -> Answer:
     verdict, logit, probability, stable, outside = found
     if not outside and wanted == ALL:
         text = served.codecs.tensor_row.write(request_id, verdict, logit, probability, stable is True)
@@ -275,7 +275,8 @@ def _answer(
     text, buffers = tensors.write(wanted, dict(zip(OUTPUTS, values, strict=True)), n, head)
     if not buffers:
         return json_answer(text, rows=n)
-    headers = (b"Content-Type", b"application/octet-stream"), (b"Inference-Header-Content-Length", b"%d" % len(text))
+    length = header("Inference-Header-Content-Length", str(len(text)))
+    headers = header("Content-Type", "application/octet-stream") + length
     return Answer(200, headers, text + buffers, n)
 
 

@@ -1,8 +1,7 @@
 """POST /predict: rows in, verdicts out. POST /explain: the same with explanations."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
-from functools import partial
+from collections.abc import Iterable, Mapping, Sequence, Set
 from urllib.parse import parse_qsl
 
 import numpy as np
@@ -15,7 +14,7 @@ from passfail.explain import evidence, explain
 from passfail.intervals import Intervals
 from passfail.model import Answers, Model
 from serve.http.errors import UnknownParameter, UnsupportedMediaType
-from serve.http.messages import CSV, JSON, JSON_LINES, Answer, Pending, Request, json_answer, problem, refusal
+from serve.http.messages import CSV, JSON, JSON_LINES, Answer, Pending, Request, header, json_answer, problem, refusal
 from serve.http.receipt import pending, stamped
 from serve.protocols.table_formats import AS_CSV, encoded, media_types, part_extras, read_json_lines, with_faults
 from serve.registry import RowAnswer, Served, Service
@@ -63,23 +62,29 @@ def _row(served: Served, found: RowAnswer) -> Answer:
     return json_answer(served.codecs.json.write_row(*found), rows=1)
 
 
+def _line_place(row: int) -> str:
+    return f"line {row + 1}"
+
+
+def _row_place(row: int) -> str:
+    return f"row {row + 1}"
+
+
 def _answer(served: Served, request: Request, asked: Set[str]) -> Answer | Pending:
     kind, wanted = media_types(request)
     body, codecs, model = request.body, served.codecs, served.model
-    fields = {"explain", "evidence", "interval", *(["extra"] if kind != CSV else [])}
-    if wanted == CSV and fields & asked:
-        raise UnsupportedMediaType(f"only {JSON} has room for {' and '.join(sorted(fields & asked))}: send that")
+    if wanted == CSV and (fields := asked & {"explain", "evidence", "interval", *(["extra"] if kind != CSV else [])}):
+        raise UnsupportedMediaType(f"only {JSON} has room for {' and '.join(sorted(fields))}: send that")
     faults: dict[int, str] | None = {} if "errors" in asked else None
     single, unseen, extras, sent = False, None, None, None
     if "extra" in asked and kind != CSV:
         body, extras = part_extras(codecs.columns, body, kind)
-    what = "line" if kind == JSON_LINES else "row"
-    place: Callable[[int], str] = lambda row: f"{what} {row + 1}"  # noqa: E731
+    place = _line_place if kind == JSON_LINES else _row_place
     if kind == JSON:
         rows, single, unseen = codecs.json.read_some(body, faults)
         if not isinstance(rows, np.ndarray):
             if wanted == JSON and not asked and served.shadow is None:
-                return pending(served, rows, request, problem, partial(_row, served))
+                return pending(served, rows, request, problem, _row)
             rows = codecs.columns.matrix([rows])
         x, faults, place = rows, None if single else faults, "$".format if single else "$[{}]".format
     elif kind == CSV:
@@ -129,8 +134,8 @@ def _counted(answer: Answer, faults: Mapping[int, str] | None) -> Answer:
     """The answer with the counts of the rows answered and refused, if the query has errors=row."""
     if faults is None:
         return answer
-    counts = (b"X-Rows-Answered", b"%d" % answer.rows), (b"X-Rows-Refused", b"%d" % len(faults))
-    return replace(answer, headers=(*answer.headers, *counts))
+    counts = header("X-Rows-Answered", str(answer.rows)) + header("X-Rows-Refused", str(len(faults)))
+    return replace(answer, headers=answer.headers + counts)
 
 
 def _with_hint(error: RequestError, request: Request) -> RequestError:

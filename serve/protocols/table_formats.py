@@ -19,10 +19,10 @@ from passfail.columns import Columns, wrong
 from passfail.errors import BodyTooLarge, InvalidInstance, MalformedBody, Problem
 from serve.http.content import chosen
 from serve.http.errors import UnsupportedMediaType
-from serve.http.messages import CSV, JSON, JSON_LINES, Answer, Request, json_answer, media_type
+from serve.http.messages import CSV, JSON, JSON_LINES, Answer, Request, header, json_answer, media_type
 
 READ = (JSON, CSV, JSON_LINES)
-AS_CSV = ((b"Content-Type", b"text/csv; charset=utf-8"),)
+AS_CSV, AS_LINES = header("Content-Type", "text/csv; charset=utf-8"), header("Content-Type", JSON_LINES)
 LINES = (JSON_LINES, "application/jsonl", "application/x-ndjson")
 ALIASES = re.compile(rb"application/(jsonl|x-ndjson)(?![\w-])", re.I)  # names of JSON lines, an unregistered type
 EXTRAS_MOST = 1 << 18  # bytes of a body with other fields: decoding it at once holds the interpreter's lock
@@ -173,7 +173,7 @@ def encoded(
     if wanted == CSV:
         return Answer(200, AS_CSV, _as_csv(pieces, names, header), rows)
     lines = (bytes(answer) + b"\n" for piece in pieces for answer in ANSWERS.decode(piece))
-    return Answer(200, ((b"Content-Type", JSON_LINES.encode()),), b"".join(lines), rows)
+    return Answer(200, AS_LINES, b"".join(lines), rows)
 
 
 def _as_csv(pieces: Iterable[bytes], names: Sequence[str], header: bool) -> bytes:

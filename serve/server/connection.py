@@ -37,8 +37,8 @@ NOT_MODIFIED = int(HTTPStatus.NOT_MODIFIED)  # a plain number: HTTPStatus looks 
 
 
 @lru_cache
-def _status_line(status: int) -> bytes:
-    return b"HTTP/1.1 %d %b\r\n" % (status, HTTPStatus(status).phrase.encode())
+def _status_line(status: int) -> str:
+    return f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n"
 
 
 class Connection(asyncio.Protocol):
@@ -219,22 +219,18 @@ class Connection(asyncio.Protocol):
             self.deadline = self._now() + REST_SECONDS
 
     def _write(self, answer: Answer, call: Call | None) -> None:
-        parts = [_status_line(answer.status), self._worker.date]
-        for name, value in answer.headers:
-            parts += (name, b": ", value, b"\r\n")
         bodiless = self._unread.startswith(b"HEAD ", self._at) if call is None else call.head.method == "HEAD"
+        length, ends = "", ""
         if not bodiless and answer.status != NOT_MODIFIED:
-            parts.append(b"Content-Length: %d\r\n" % len(answer.body))
+            length = f"Content-Length: {len(answer.body)}\r\n"
         if call is None or not call.keep_alive:
-            parts.append(b"Connection: close\r\n")
+            ends = "Connection: close\r\n"
         elif call.head.version == b"1.0":
-            parts.append(b"Connection: keep-alive\r\n")
-        parts.append(b"\r\n")
-        if not bodiless:
-            parts.append(answer.body)
+            ends = "Connection: keep-alive\r\n"
         self._served = True
         self._worker.nr += 1
-        self.transport.write(b"".join(parts))
+        head = f"{_status_line(answer.status)}{self._worker.date}{answer.headers}{length}{ends}\r\n".encode("latin-1")
+        self.transport.write(head if bodiless else head + answer.body)
 
     def next(self) -> None:
         """Continue with the next request if the current one is answered and the client reads."""

@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from serve.registry import RowAnswer
     from serve.server.application import Application
     from serve.server.connection import Connection
-    from serve.telemetry.recorder import Ended
 
 LOG = logging.getLogger(__name__)
 # Bytes of the largest body that the event loop decodes and answers, in a millisecond or two.
@@ -52,7 +51,7 @@ LARGE_AT_ONCE = 4
 # AHEAD: requests in the batch thread that never count as too long a wait. WEIGHT: of one request in the mean duration.
 AHEAD, WEIGHT = 2, 0.1
 # The record of a request whose client has gone before its answer.
-GONE = Answer(CLIENT_GONE, (), b"")
+GONE = Answer(CLIENT_GONE, "", b"")
 
 
 class Call:
@@ -195,8 +194,11 @@ class Dispatcher:
         return answer
 
     def _refuse(self, call: Call) -> None:
-        call.answer = identified(self.routes.overloaded(call.head.path), call.head.headers)
+        call.answer = self._overloaded(call)
         self._add(call)
+
+    def _overloaded(self, call: Call) -> Answer:
+        return identified(self.routes.overloaded(call.head.path), call.head.headers)
 
     def _add(self, call: Call) -> None:
         call.asked, call.began = True, perf_counter()
@@ -205,31 +207,32 @@ class Dispatcher:
         self._turn.append(call)
 
     def _answer_turn(self) -> None:
+        """Answer the requests of one loop iteration."""
         turn, self._turn = self._turn, []
         self._recorder.begin(len(turn))
         room = self._most - self._in_flight
-        pending: list[tuple[Call, Pending]] = []
+        answered: list[tuple[Call, Answer]] = []
+        waiting: list[tuple[Call, Pending]] = []
         for call in turn:
-            if call.answer is None:
-                if room <= 0 or call.connection.beyond_limit():
-                    call.answer = identified(self.routes.overloaded(call.head.path), call.head.headers)
-                    continue
+            if call.answer is not None:
+                begun: Answer | Pending = call.answer
+            elif room <= 0 or call.connection.beyond_limit():
+                begun = self._overloaded(call)
+            else:
                 room -= 1
                 begun = self._begun(call)
-                if isinstance(begun, Pending):
-                    pending.append((call, begun))
-                else:
-                    call.answer = begun
-        found, observe = answer_together([row for _, row in pending])
-        for (call, row), answered in zip(pending, found, strict=True):
-            call.answer = self._finished(call, row, answered)
-        ended: list[Ended] = []
-        for call in turn:
-            assert call.answer is not None
-            call.connection.send(call.answer)
-            ended.append((call.began, call.head, call.answer))
-        observe()  # uvloop has sent the responses by now
-        self._recorder.end(ended)
+            if isinstance(begun, Pending):
+                waiting.append((call, begun))
+            else:
+                answered.append((call, begun))
+        found, observers = answer_together([row for _, row in waiting])
+        for (call, row), of_row in zip(waiting, found, strict=True):
+            answered.append((call, self._finished(call, row, of_row)))
+        for call, answer in answered:
+            call.connection.send(answer)
+        for observe in observers:  # uvloop has sent the responses by now
+            observe()
+        self._recorder.end([(call.began, call.head, answer) for call, answer in answered])
         for call in turn:
             call.connection.next()
 

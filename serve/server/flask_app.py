@@ -11,7 +11,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTo
 
 from passfail.errors import MalformedBody, RequestError
 from serve.http.errors import Unauthenticated
-from serve.http.messages import Answer, Endpoint, Headers, Request, completed, compressed, failure, too_large
+from serve.http.messages import Answer, Endpoint, Request, completed, compressed, failure, header, too_large
 from serve.http.receipt import identified
 from serve.server.application import Application
 from serve.settings import Config
@@ -85,21 +85,21 @@ class Pages(Flask):
 
     def _end(self, response: Response) -> Response:
         rule = request.url_rule.rule if request.url_rule else None
-        answer = g.get("answer") or Answer(response.status_code, (), b"")
+        answer = g.get("answer") or Answer(response.status_code, "", b"")
         self.recorder.end([(g.began, Asked(request.method, request.path, rule, g.headers), answer)])
         if "X-Request-Id" not in response.headers:
-            response.headers.extend(_texts(identified(Answer(0, (), b""), g.headers)))
+            response.headers.extend(identified(Answer(0, "", b""), g.headers).fields)
         return response
 
     def _http_error(self, error: HTTPException) -> Response:
         detail = error.description or ""
-        headers: Headers = ()
+        headers = ""
         if isinstance(error, MethodNotAllowed):
             methods = ", ".join(sorted(error.valid_methods or ()))
             detail = f"{request.path} takes {methods}, not {request.method}: /docs has an example, / is the page"
-            headers = ((b"Allow", methods.encode()),)
+            headers = header("Allow", methods)
         answer = self.routes.shape(request.path)(error.code or 500, error.name, detail)
-        return _response(replace(answer, headers=(*answer.headers, *headers)))
+        return _response(replace(answer, headers=answer.headers + headers))
 
     def _unexpected(self, error: Exception) -> Response:
         return _response(failure(self.logger, request.method, request.path))
@@ -116,8 +116,4 @@ def create_app(config: Config | None = None) -> Pages:
 
 
 def _response(answer: Answer) -> Response:
-    return Response(answer.body, answer.status, _texts(answer))
-
-
-def _texts(answer: Answer) -> list[tuple[str, str]]:
-    return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in answer.headers]
+    return Response(answer.body, answer.status, answer.fields)

@@ -8,33 +8,29 @@ from collections.abc import Callable, Sequence
 
 from passfail.errors import RequestError
 from serve.http.messages import Pending
-from serve.registry import RowAnswer
+from serve.registry import RowAnswer, Served
 
 
 def answer_together(
     requests: Sequence[Pending],
-) -> tuple[list[RowAnswer | RequestError | Exception], Callable[[], None]]:
+) -> tuple[list[RowAnswer | RequestError | Exception], list[Callable[[], None]]]:
     """Answer requests for one row each, with one run for each model.
 
     Returns
     -------
-    For each request the argument of its `finish`, or the exception that the run raised; and a function that records
-    the rows, to call after the responses.
+    For each request the argument of its `finish`, or the exception that the run raised; and functions that record the
+    rows, to call after the responses.
     """
+    batches: dict[Served, list[int]] = {}
+    for at, request in enumerate(requests):
+        batches.setdefault(request.served, []).append(at)
     found: dict[int, RowAnswer | RequestError | Exception] = {}
     observers: list[Callable[[], None]] = []
-    for served in dict.fromkeys(one.served for one in requests):
-        some = [(at, one.row) for at, one in enumerate(requests) if one.served is served]
-        answers: Sequence[RowAnswer | RequestError | Exception]
+    for served, places in batches.items():
         try:
-            answers, observe = served.answer_rows([row for _, row in some])
+            answers, observe = served.answer_rows([requests[at].row for at in places])
             observers.append(observe)
+            found.update(zip(places, answers, strict=True))
         except Exception as error:  # a fault of the runtime affects only these requests
-            answers = [error] * len(some)
-        found |= {at: answer for (at, _), answer in zip(some, answers, strict=True)}
-
-    def observe_all() -> None:
-        for observe in observers:
-            observe()
-
-    return [found[at] for at in range(len(requests))], observe_all
+            found.update(dict.fromkeys(places, error))
+    return [found[at] for at in range(len(requests))], observers

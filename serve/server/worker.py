@@ -45,7 +45,7 @@ class Worker(BaseWorker):  # type: ignore[misc]  # gunicorn has no types
         super().__init__(*arguments, **named)
         self.connections: set[Connection] = set()
         self.idle: dict[Connection, None] = {}
-        self.date = b""
+        self.date = ""
         self.keepalive: int = self.cfg.keepalive
         self._times = (float(settings.drain_seconds), float(self.cfg.graceful_timeout))
 
@@ -107,7 +107,7 @@ class Worker(BaseWorker):  # type: ignore[misc]  # gunicorn has no types
 
     def _tick(self) -> None:
         self.notify()
-        self.date = b"Date: %b\r\n" % formatdate(usegmt=True).encode()
+        self.date = f"Date: {formatdate(usegmt=True)}\r\n"
         now = self.loop.time()
         for connection in [one for one in self.connections if one.deadline <= now]:
             connection.time_out()

@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 from wsgiref.types import WSGIApplication
 
-from serve.http.messages import Answer
+from serve.http.messages import Answer, header
 
 if TYPE_CHECKING:
     from serve.server.dispatch import Call
@@ -31,12 +31,8 @@ def respond(app: WSGIApplication, call: Call, length: int | None) -> Answer:
             content.close()
     status, head = started[-1]
     # The connection counts the body itself, except for HEAD, whose response has no body.
-    headers = [
-        (name.encode("latin-1"), value.encode("latin-1"))
-        for name, value in head
-        if name != "Content-Length" or call.head.method == "HEAD"
-    ]
-    return Answer(int(status[:3]), headers, body)
+    lines = [header(*field) for field in head if field[0] != "Content-Length" or call.head.method == "HEAD"]
+    return Answer(int(status[:3]), "".join(lines), body)
 
 
 def _environ(call: Call, length: int | None) -> dict[str, Any]:

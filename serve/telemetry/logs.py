@@ -25,6 +25,7 @@ from serve.telemetry.shared_counters import DROPPED_LINES, shared
 STDOUT, STDERR = 1, 2
 BUFFER = 2**20  # bytes that wait for the reader of one stream; further lines are dropped
 GATHER = 0.01  # seconds in which the access log's lines come together, before they are written
+REQUEST_ID = re.compile(r"X-Request-Id: ([^\r]*)")
 EXIT = 1.0  # seconds that the end of the process waits for the reader
 
 
@@ -59,10 +60,10 @@ def access(method: str, path: str, seconds: float, answer: Answer, traceparent: 
     if on_terminal(STDOUT):
         model = "" if answer.version is None else f", {answer.rows} rows by {answer.model} {answer.version}"
         return f"{now} {method} {json.dumps(path[:200])} {answer.status}, {milliseconds} ms{model}\n".encode()
-    request_id = _text(dict(answer.headers).get(b"X-Request-Id"))
+    request_id = REQUEST_ID.search(answer.headers)
     line = Line(
-        now, method, path[:200], answer.status, milliseconds, answer.rows, answer.model, answer.version, request_id,
-        _text(traceparent), os.getpid(),
+        now, method, path[:200], answer.status, milliseconds, answer.rows, answer.model, answer.version,
+        request_id[1] if request_id else None, traceparent.decode() if traceparent else None, os.getpid(),
     )  # fmt: skip
     text = msgspec.json.encode(line)
     if not text.isascii():  # some characters of Unicode control a terminal, or end a line for some readers
@@ -155,10 +156,6 @@ class Writer:
                 raise BlockingIOError
             # A stream that is ready takes PIPE_BUF bytes at once; a thread may wait for it to take more.
             text = text[os.write(self._stream, text if self._started else text[: select.PIPE_BUF]) :]
-
-
-def _text(value: bytes | None) -> str | None:
-    return None if value is None else value.decode("latin-1")
 
 
 @lru_cache

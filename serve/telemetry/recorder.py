@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -83,10 +84,10 @@ class Recorder:
     def end(self, ended: Sequence[Ended]) -> None:
         """Record requests that are answered."""
         durations = self.metrics.end([(began, asked.rule, answer.status) for began, asked, answer in ended])
-        for _, _, answer in ended:
-            for problem in answer.error.problems if answer.error is not None else ():
-                if problem.unseen is not None:
-                    self.drift.note_unseen(problem.unseen)
+        errors = [answer.error for _, _, answer in ended if answer.error is not None]
+        for problem in chain.from_iterable(error.problems for error in errors):
+            if problem.unseen is not None:
+                self.drift.note_unseen(problem.unseen)
         if self._access_log or self._tracer is not None:
             self._describe(ended, durations)
 

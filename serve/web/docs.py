@@ -75,7 +75,7 @@ def asking(service: Service, routes: Routes) -> Ask:
         request = Request(path, "", {b"content-type": kind.encode()} if kind else {}, body.encode())
         answer = completed(route.endpoint(quiet, request, **(route.names_in(path) or {})))
         text = answer.body.decode()
-        if dict(answer.headers)[b"Content-Type"].endswith(b"json"):
+        if dict(answer.fields)["Content-Type"].endswith("json"):
             text = json.dumps(json.loads(text), indent=2, ensure_ascii=False)
         lines = text.splitlines()
         return "\n".join([*lines[:LINES], "..."] if len(lines) > LINES else lines)

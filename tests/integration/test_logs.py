@@ -76,7 +76,7 @@ def test_times_are_to_the_millisecond_and_durations_to_the_microsecond():
     assert [moment(1764221234.0625 + seconds) for seconds in (0, 0.5, 0.9375)] == [
         f"2025-11-27T05:27:{seconds}Z" for seconds in ("14.062", "14.562", "15.000")
     ]
-    line = json.loads(access("POST", "/predict", 0.0123456, Answer(200, (), b""), None))
+    line = json.loads(access("POST", "/predict", 0.0123456, Answer(200, "", b""), None))
     assert line["milliseconds"] == 12.346
 
 
@@ -273,7 +273,7 @@ def test_a_stuck_collector_stops_neither_the_answers_nor_sigterm(models):
 
 
 @pytest.mark.parametrize(("answer", "code", "failed"), [
-    (GONE, None, False), (Answer(422, (), b""), 422, False), (Answer(500, (), b""), 500, True),
+    (GONE, None, False), (Answer(422, "", b""), 422, False), (Answer(500, "", b""), 500, True),
 ])  # fmt: skip
 def test_a_span_says_how_the_request_ended(answer, code, failed):
     """The span of a client that has gone raised an error after the log and the count."""

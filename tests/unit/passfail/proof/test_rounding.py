@@ -54,13 +54,13 @@ def test_a_stable_verdict_is_the_exact_one(case, data):
     x, logit = x[np.isfinite(logit)], logit[np.isfinite(logit)]
     band = Stability(manifest).band(x)
     together = model.stable(x, logit)
-    assert Stability(manifest).few(x, logit.tolist()) == together.tolist()
+    assert Stability(manifest).few(x, x.ravel().tolist(), logit.tolist()) == together.tolist()
     for row, z, width, stable in zip(x, logit, band, together, strict=True):
         truth = exact(manifest, row)
         assert math.isinf(width) or abs(Fraction(z) - truth) <= Fraction(width)
         assert stable == (abs(z - manifest.logit_threshold) > width)
         assert model.stable(row[None], np.array([z])) == [stable]
-        assert Stability(manifest).few(row[None], [z]) == [stable]
+        assert Stability(manifest).few(row[None], row.tolist(), [z]) == [stable]
         if stable:
             assert bool(model.verdict(z)) == (truth > Fraction(manifest.logit_threshold))
 

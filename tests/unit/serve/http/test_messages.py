@@ -47,9 +47,9 @@ def test_a_refusal_keeps_nothing_of_the_body():
 )
 def test_a_large_answer_is_compressed_where_gzip_is_accepted(accepted, expected):
     body = b"x" * WORTHWHILE
-    answer, headers = Answer(200, (), body), {b"accept-encoding": accepted}
+    answer, headers = Answer(200, "", body), {b"accept-encoding": accepted}
     found = compressed(answer, headers)
 
     assert (found is not answer) == expected
     assert found is answer or gzip.decompress(found.body) == body
-    assert compressed(replace(answer, body=body[1:]), headers).headers == ()
+    assert compressed(replace(answer, body=body[1:]), headers).headers == ""

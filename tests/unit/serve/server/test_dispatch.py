@@ -153,7 +153,7 @@ def test_a_queued_request_is_not_begun_after_its_client_left(app, monkeypatch):
     """It counts as a request without an answer."""
     begun, ended = [], []
     monkeypatch.setattr(app.recorder, "end", lambda some: ended.extend(answer for _, _, answer in some))
-    monkeypatch.setattr(dispatch, "completed", lambda found: begun.append(found) or Answer(200, (), b""))
+    monkeypatch.setattr(dispatch, "completed", lambda found: begun.append(found) or Answer(200, "", b""))
 
     async def leave():
         worker, gate = Worker(app), threading.Event()
