@@ -167,14 +167,19 @@ def run_sql(options: argparse.Namespace, signed_by: PublicKey | None) -> str:
 def _shared(environ: Mapping[str, str]) -> tuple[Parser, Parser]:
     """The options of every command, and of every command on one version."""
     every, one = Parser(add_help=False), Parser(add_help=False)
-    every.add_argument("--model", default=environ.get("MODEL_NAME") or None, help="the model's name (MODEL_NAME)")
+    every.add_argument("--model", default=environ.get("MODEL_NAME") or None, help="name of the model (MODEL_NAME)")
     every.add_argument(
         "--models", type=Path, default=Path(environ.get("MODELS_DIR") or "models"),
-        help="the repository's folder (MODELS_DIR; default: models)",
+        help="folder of versions (default: MODELS_DIR, or models)",
     )  # fmt: skip
     runtime = environ.get("RUNTIME") or "onnx"
-    every.add_argument("--runtime", choices=sorted(MODEL_FILES), default=runtime, help="default: onnx (RUNTIME)")
-    one.add_argument("--version", type=_version, help="default: the version that would be served")
+    every.add_argument(
+        "--runtime",
+        choices=sorted(MODEL_FILES),
+        default=runtime,
+        help="runtime (default: RUNTIME, or onnx)",
+    )
+    one.add_argument("--version", type=_version, help="number of the version (default: the one to serve)")
     return every, one
 
 
@@ -191,37 +196,43 @@ def _parser(environ: Mapping[str, str]) -> Parser:
         made.set_defaults(run=run)
         return made
 
-    about = "serve a certain version, and wait until a running service does"
+    about = "pin the version to serve, and wait until a running service serves it"
     add = command(run_pin, about, "3 --model admissions", "highest", parents=[every]).add_argument
     port = environ.get("PORT") or environ.get("AIP_HTTP_PORT") or "8000"
     add(
         "--service", default=f"http://127.0.0.1:{port}",
-        help="wait until this service, if it answers, serves the version (default: on this machine, at PORT)",
+        help="address of the running service to wait for (default: this machine, at PORT)",
     )  # fmt: skip
-    add("version", type=_version, help="a version's number; or highest: follow the highest again")
-    about = "verify an export, and certify its answers here"
+    add("version", type=_version, help="number of the version, or highest to remove the pin")
+    about = "verify an export, and certify its answers on this machine"
     command(run_verify, about, "--model admissions", "--models /srv/models --version 3")
     add = command(
         run_score, "answer every row of a file, or of a folder of parts",
         "new.csv -o scored.parquet", "- -o - < new.csv > scored.csv",
         "export.csv -o scored.csv --separator ';' --decimal , --encoding windows-1252",
     ).add_argument  # fmt: skip
-    add("input", type=Path, help="CSV (also .gz, .zst), Parquet, a folder of such, or -: CSV from stdin")
-    add("-o", "--output", type=Path, required=True, help="CSV or Parquet, a folder for a folder, or -")
-    add("--strict", action="store_true", help="write nothing if a row is invalid, and no column error")
+    add("input", type=Path, help="CSV (also .gz, .zst) or Parquet, a folder of them, or - for standard input")
+    add(
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        help="CSV or Parquet, a folder for a folder, or - for standard output for standard output",
+    )
+    add("--strict", action="store_true", help="write nothing if a row is invalid; the output has no column error")
     add("--explain", action="store_true", help="add each feature's contribution to the logit")
     add(
         "--separator",
         type=separator,
-        help="CSV's separator; tab for a tab (default: a comma, or the training file's)",
+        help="separator of CSV; tab for a tab (default: a comma, or the training file's)",
     )
     add("--decimal", choices=(".", ","), help="decimal mark of CSV (default: the training file's)")
     add("--encoding", type=encoding, help="encoding of CSV (default: UTF-8, or the training file's)")
     about = "write an export as one SELECT over a table"
     add = command(run_sql, about, "--dialect postgres --table applicants").add_argument
-    add("--dialect", required=True, help="bigquery, duckdb, postgres, snowflake, spark or sqlite")
-    add("--table", required=True, help="the table's name: applicants, or public.applicants")
-    add("--view", help="write a CREATE VIEW with this name, not the SELECT alone")
+    add("--dialect", required=True, help="SQL dialect: bigquery, duckdb, postgres, snowflake, spark or sqlite")
+    add("--table", required=True, help="name of the table: applicants, or public.applicants")
+    add("--view", help="name of a view: write CREATE VIEW, not the SELECT alone")
     return parser
 
 

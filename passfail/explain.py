@@ -158,11 +158,11 @@ def _values(model: "Model", x: Floats, verdict: Bools, index: Ints) -> list[Valu
     least, most = np.array([feature.range for feature in features]).T
     if model.manifest.parameters.hidden:
         far = np.linspace(least, most, STEPS, axis=1)
-        reasons = [f"none of {STEPS} values across the range seen in training flips it"] * len(x)
+        reasons = [f"none of {STEPS} values across the training range flips the verdict"] * len(x)
     else:
         far = np.tile([-LARGEST, LARGEST], (len(x), 1))
         weights = {column.feature: column.weight for column in model.manifest.parameters.columns if not column.missing}
-        reasons = ["no finite number flips it" if weights[at] else "its weight is 0" for at in index.tolist()]
+        reasons = ["no finite value flips the verdict" if weights[at] else "its weight is 0" for at in index.tolist()]
     # The starting value is among them: with an indicator, replacing a missing value may suffice.
     tried = np.column_stack([here, far])
     flips = model.verdict(_ask(model, x, index, tried)) != verdict[:, None]

@@ -29,11 +29,11 @@ def read_bounded(path: Path, most: int) -> bytes:
 
     Raises
     ------
-    OSError : the file can't be read, is not a regular file, is larger, or is a link out of its folder.
+    OSError : the file can't be read, is not a regular file, is larger, or is a link to a file outside its folder.
     """
     real, folder = Path(os.path.realpath(path)), os.path.realpath(path.parent)
     if not real.is_relative_to(folder):
-        raise OSError(errno.ELOOP, "it is a link out of its folder")
+        raise OSError(errno.ELOOP, "it is a link to a file outside its folder")
     # The real path means another file if the folder's path passes /proc/PID/root, as a ModelCar's of KServe does.
     return read_regular(path.parent / real.relative_to(folder), most)
 

@@ -101,7 +101,7 @@ def _start(folder: Path, manifest: Manifest, files: Mapping[str, bytes], name: s
     except CertificateError as error:
         raise CertificateError(f"{folder}: {error}") from error
     took = 1000 * (time.perf_counter() - began)
-    LOG.info("%s answers on %s as it was certified, shown in %.0f ms", folder, name, took)
+    LOG.info("%s answers on %s as it was certified; the check took %.0f ms", folder, name, took)
     return model
 
 

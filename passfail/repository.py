@@ -53,7 +53,7 @@ def choices(models: Path, name: str | None = None, version: int | None = None, l
     home = models / model_name(models, name)
     held = versions(home, lowest)
     if not held:
-        some = "exported version" if lowest == 1 else f"version from LOWEST_VERSION, {lowest}, on"
+        some = "exported version" if lowest == 1 else f"version from {lowest} (LOWEST_VERSION)"
         known = f" to one of {', '.join(names)}" if (names := _exported(models)) else ""
         raise ConfigError(f"{home} holds no {some}: run make train export, or set MODEL_NAME{known}")
     chosen = pinned(home) if version is None else version

@@ -49,9 +49,9 @@ def select(manifest: Manifest, dialect: str, table: str, view: str | None = None
         raise ConfigError(f"SQL can't express the activation {hidden.activation} exactly, only {', '.join(EXACT)}")
     terms = len(manifest.parameters.columns) * (len(hidden.units) if hidden else 1)
     if terms > MOST:
-        raise ConfigError(f"the model has {terms} terms; SQL engines take some {MOST} in one expression")
+        raise ConfigError(f"the model has {terms} terms; SQL engines accept about {MOST} in one expression")
     if manifest.fold_case:
-        raise ConfigError("SQL can't compare levels in any case as the service does: train without --fold-case")
+        raise ConfigError("SQL can't ignore the case of letters as the service does: train without --fold-case")
     known: dict[str, str] = {}
     for name in (feature.name for feature in manifest.features):
         spelt = _spelt(name, dialect)

@@ -8,6 +8,10 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
+USAGE = """\
+usage: python -m serve                 start the service; docs/reference/settings.md lists its settings
+       python -m serve replay --help   repeat a recorded request"""
+
 
 def _cannot_start(why: object) -> NoReturn:
     print(f"passfail can't start: {why}", file=sys.stderr)
@@ -55,8 +59,9 @@ if __name__ == "__main__":
 
         sys.exit(main(sys.argv[2:]))
     if sys.argv[1:]:
-        print("usage: python -m serve [replay ...]", file=sys.stderr)
-        sys.exit(2)
+        helped = sys.argv[1:] in (["-h"], ["--help"])
+        print(USAGE, file=sys.stdout if helped else sys.stderr)
+        sys.exit(0 if helped else 2)
     # NumPy reads this at its import, below. Its threads would take as much processor time as the worker's own.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 

@@ -169,7 +169,7 @@ class Service:
             try:
                 self.look()
             except Exception:  # whatever failed, the model in service goes on
-                LOG.exception("looking at the models failed")
+                LOG.exception("reading the folder of models failed")
 
     def look(self) -> None:
         """Serve what the repository asks for now; refuse what can't be served, and keep the rest."""

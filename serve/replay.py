@@ -1,4 +1,4 @@
-"""python -m serve replay request.json: repeat a past decision and compare the two."""
+"""python -m serve replay request.json: repeats a past decision and compares the answers."""
 
 import json
 import sys
@@ -26,8 +26,8 @@ def main(arguments: Sequence[str]) -> int:
     )  # fmt: skip
     parser.add_argument("request", type=Path, help="the request's body as it was sent: .json, or .csv")
     parser.add_argument("--answer", type=Path, help="the answer's body as it was received")
-    parser.add_argument("--version", type=int, help="the model's version that answered (MODEL_VERSION)")
-    parser.add_argument("--model", help="the model's name (MODEL_NAME)")
+    parser.add_argument("--version", type=int, help="number of the version that answered (default: MODEL_VERSION)")
+    parser.add_argument("--model", help="name of the model (MODEL_NAME)")
     options = parser.parse_args(arguments)
     try:
         body = options.request.read_bytes()

@@ -162,7 +162,7 @@ def _columns() -> Parser:
     _repeated(add, "--categorical", "COLUMN", "column whose numbers are categories")
     _repeated(add, "--drop", "COLUMN", "column to leave out, or several: a,b")
     _column_option(add, "--reference", "COLUMN=LEVEL", "reference level (default: the first)", "group=a", str)
-    about = "levels of a column in order (default: by number, else by the alphabet)"
+    about = "levels of a column in order (default: by number, else alphabetical)"
     _column_option(add, "--order", "COLUMN=A,B,...", about, "size=low,medium,high", _levels)
     about = "pool the levels of fewer rows in the level other; the service reads unseen levels as other"
     add("--rare", type=_at_least(int, 1), default=0, metavar="ROWS", help=about)

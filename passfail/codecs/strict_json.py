@@ -145,7 +145,7 @@ def _value(body: bytes, at: int, window: str, begin: int, last: bool) -> tuple[o
             raise _malformed(error.msg, body, at + len(window[begin : error.pos].encode())) from error
         end = len(window)
     except RecursionError as error:
-        raise MalformedBody("not JSON that this endpoint can read: nested too deep") from error
+        raise MalformedBody("not JSON that this endpoint can read: nested too deeply") from error
     if end == len(window) and not last:
         raise BodyTooLarge("a row is larger than any row of this model can be")
     return found, end
@@ -177,7 +177,7 @@ def decode_once(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
     document = decode(decoder, body)
     if may_repeat(body, document) or (len(body) <= SLICE and rb"\u0022" in body):
         if len(body) > SLICE:  # json would hold the interpreter's lock; no client escapes quotes in so long a body
-            raise MalformedBody("invalid request body: duplicate field, or a quote that is escaped by its number")
+            raise MalformedBody("invalid request body: duplicate field, or a quote written as \\u0022")
         try:
             json.loads(body, object_pairs_hook=_check_once, parse_int=len, parse_float=len)
         except (ValueError, RecursionError) as error:  # msgspec does not decode values that it skips

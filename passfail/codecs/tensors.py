@@ -158,7 +158,7 @@ class TensorRows:
             absent = values in (b"", b"null")
             if size is None:
                 if absent:
-                    raise wrong(place, "neither data nor parameters.binary_data_size")
+                    raise wrong(place, "it needs data, or parameters.binary_data_size")
                 found = _from_json(values, one.datatype, shape, place, self._most_commas)
             elif not absent or type(size) is not int or not 0 <= size <= len(binary) - at:
                 raise wrong(f"{place}.parameters.binary_data_size", "must be the size of a buffer behind the JSON")
@@ -167,7 +167,7 @@ class TensorRows:
                 at += size
             tensors[one.name] = Tensor(place, shape, found)
         if at != len(binary):
-            raise MalformedBody("the body holds more bytes than its tensors do")
+            raise MalformedBody("the body has bytes after its last tensor")
         return tensors
 
     def _matrix(self, tensor: Tensor) -> Floats:

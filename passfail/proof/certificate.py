@@ -30,12 +30,12 @@ FIGURES = {
     "logit_error": "largest error of a logit, as a share of its rounding bound",
     "probability_ulp": "largest error of a probability, in units in the last place",
     "probability_error": "largest error of a probability",
-    "batch_differences": "rows that answer differently alone, or in a batch of another size",
+    "batch_differences": "rows whose answer changes when alone, or in a batch of another size",
     "out_of_range": "probabilities outside [0, 1]",
-    "non_monotone": "probabilities or logits that fall where they should rise",
+    "non_monotone": "probabilities or logits that decrease where they must increase",
     "verdict_differences": "wrong verdicts outside the certified band",
     "unstable_verdicts": "wrong verdicts inside the certified band",
-    "false_stable": "verdicts said to be stable inside the certified band",
+    "false_stable": "verdicts reported as stable inside the certified band",
 }
 UNLIMITED = ("probability_error", "unstable_verdicts")  # these are only reported
 
@@ -201,10 +201,10 @@ def _answer(runtime: Runtime, x: Floats) -> tuple[Floats, Floats]:
     try:
         answer: list[npt.NDArray[np.generic]] = [np.asarray(part) for part in runtime(x)]
     except Exception as error:
-        raise CertificateError(f"can't answer a batch of {len(x)}: {str(error).splitlines()[0]}") from error
+        raise CertificateError(f"fails on a batch of {len(x)}: {str(error).splitlines()[0]}") from error
     if len(answer) != 2 or any(part.dtype != np.float64 or part.shape != (len(x),) for part in answer):
         got = ", ".join(f"{part.dtype} {list(part.shape)}" for part in answer)
-        raise CertificateError(f"answers {len(x)} rows with {got}, not with twice float64 [{len(x)}]")
+        raise CertificateError(f"answers {len(x)} rows with {got}; it must return two arrays float64 [{len(x)}]")
     logit, probability = answer
     return logit.astype(np.float64, copy=False), probability.astype(np.float64, copy=False)
 

@@ -38,7 +38,7 @@ def contradictions(manifest: Manifest) -> Iterator[str]:
         if not least - slack <= column.mean <= most + slack:
             yield f"{feature.name}: the mean of a column is outside its range"
     if len(training.baseline.features) != len(manifest.features):
-        yield "the drift baseline has another number of features than the model"
+        yield "the drift baseline and the model differ in their number of features"
     if not all(map(_adds_up, (*training.baseline.features, training.baseline.score))):
         yield "the drift baseline's shares do not add up to 1"
     if training.held_out is not None:
@@ -74,7 +74,7 @@ def _coefficients(manifest: Manifest) -> Iterator[str]:
     beta, to_raw = reference.raw_units(manifest.parameters, intercept)
     terms = len(beta)
     if len(found.coefficients) != terms or len(found.factor) not in (0, terms * (terms + 1) // 2):
-        yield "the fit's table has another number of terms than the parameters"
+        yield "the fit's table and the parameters differ in their number of terms"
         return
     errors = np.linalg.norm(to_raw @ root(found.factor), axis=1) if found.factor else np.full(len(beta), np.nan)
     figures = to_raw @ beta, np.abs(to_raw) @ np.abs(beta), errors

@@ -39,7 +39,7 @@ def read_keys(path: str) -> tuple[bytes, ...]:
         raise ConfigError(f"API_KEY_FILE names a file that can't be read: {error.strerror}") from error
     keys = [line for line in lines if line and not line.startswith(b"#")]
     if not keys or not all(KEY.fullmatch(key) for key in keys):
-        raise ConfigError("API_KEY_FILE must hold keys of at least 16 printable ASCII characters, one a line")
+        raise ConfigError("API_KEY_FILE must hold keys of at least 16 printable ASCII characters, one on each line")
     return tuple(hashlib.sha256(key).digest() for key in keys)
 
 

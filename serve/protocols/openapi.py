@@ -39,8 +39,8 @@ STATUSES = {
     409: "Refused",
     406: "The Accept header names nothing that this endpoint can send",
     413: "More bytes or rows than one request may have",
-    415: "Not a Content-Type that this endpoint reads",
-    422: "The rows are not rows of this model",
+    415: "Unsupported Content-Type",
+    422: "A row doesn't fit the model's features",
     503: "The service is at capacity: retry after Retry-After seconds",
 }
 NOT_READY = "Not ready: the process is about to stop"

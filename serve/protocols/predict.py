@@ -74,7 +74,7 @@ def _answer(served: Served, request: Request, asked: Set[str]) -> Answer | Pendi
     kind, wanted = media_types(request)
     body, codecs, model = request.body, served.codecs, served.model
     if wanted == CSV and (fields := asked & {"explain", "evidence", "interval", *(["extra"] if kind != CSV else [])}):
-        raise UnsupportedMediaType(f"only {JSON} has room for {' and '.join(sorted(fields))}: send that")
+        raise UnsupportedMediaType(f"only {JSON} can carry {' and '.join(sorted(fields))}: send that")
     faults: dict[int, str] | None = {} if "errors" in asked else None
     single, unseen, extras, sent = False, None, None, None
     if "extra" in asked and kind != CSV:

@@ -91,7 +91,7 @@ V2 = partial(Route, shape=v2.ERROR)
 ROUTES = (
     Route("POST", "/predict", predict.predict, "Verdicts on rows", takes=TABLES,
           gives=TABLES | {JSON: "Answers"}, query=predict.QUERY, refusals=ROWS_REFUSED, hot=True),
-    Route("POST", "/explain", predict.explained, "Verdicts, and why", takes={JSON: "Rows"}, gives={JSON: "Answers"},
+    Route("POST", "/explain", predict.explained, "Explained verdicts", takes={JSON: "Rows"}, gives={JSON: "Answers"},
           query=predict.QUERY, refusals=ROWS_REFUSED),
     Route("GET", "/model", management.model, "The manifest: features, parameters, metrics, certificate"),
     Route("GET", "/health/live", management.live, "Whether the process answers", gives={JSON: management.Live},
@@ -110,7 +110,7 @@ ROUTES = (
       for rule in v2.MODELS),
     *(V2("GET", f"{rule}/ready", v2.ready, "Whether a model is ready", gives={JSON: v2.ModelReady},
          refusals=(404, 503), probe=True) for rule in v2.MODELS),
-    *(V2("POST", f"{rule}/infer", v2.infer, "Tensors in, tensors out", takes={JSON: Inference},
+    *(V2("POST", f"{rule}/infer", v2.infer, "Verdicts on rows as tensors", takes={JSON: Inference},
          gives={JSON: v2.Inferred}, refusals=(400, 404, 413, 422, 503), hot=True) for rule in v2.MODELS),
     *(V2("GET", f"{rule}/config", v2.config, "The signature, as Triton's model configuration",
          gives={JSON: v2.ModelConfig}, refusals=(404,)) for rule in v2.MODELS),

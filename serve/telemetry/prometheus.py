@@ -63,10 +63,10 @@ def _families(
     yield "parity_checked_rows_total", "counter", "Rows compared on the shadow runtime.", one(totals.checked_rows)
     flips = "Rows whose verdict differs on the shadow runtime."
     yield "parity_verdict_flips_total", "counter", flips, one(totals.flips)
-    distance = "Largest distance of the two runtimes' probabilities, in units in the last place."
+    distance = "Largest difference between the two runtimes' probabilities, in units in the last place."
     yield "parity_ulp_max", "gauge", distance, one(totals.ulp_max)
-    index, limit = "Population stability index", "Limit above which that index means drift"
-    yield "drift_rows", "gauge", "Rows that the drift is measured on.", one(drift["rows"])
+    index, limit = "Population stability index", "Limit of the population stability index, above which there is drift"
+    yield "drift_rows", "gauge", "Recent rows that the drift indexes are computed from.", one(drift["rows"])
     yield "drift_psi", "gauge", f"{index} of each feature.", each("psi")
     yield "drift_psi_limit", "gauge", f"{limit}, for each feature.", each("psi_limit")
     yield "drift_missing_share", "gauge", "Share of rows whose value is missing.", each("missing_share")

@@ -119,7 +119,7 @@ NO_KEYS = ["", "\n", "# only a comment\n", f"{OLD} {NEW}\n", "short\n", f"{OLD}\
 @pytest.mark.parametrize("text", NO_KEYS)
 def test_a_file_without_proper_keys_is_refused(tmp_path, text):
     (tmp_path / "keys").write_text(text)
-    with pytest.raises(ConfigError, match="at least 16 printable ASCII characters, one a line"):
+    with pytest.raises(ConfigError, match="at least 16 printable ASCII characters, one on each line"):
         Config.from_env({"API_KEY_FILE": str(tmp_path / "keys")})
 
 

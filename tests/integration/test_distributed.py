@@ -67,7 +67,7 @@ def test_two_processes_find_the_same_model_as_one(folder, tmp_path, capsys):
         assert getattr(same.held_out, figure) == pytest.approx(value, rel=1e-10), figure
     assert out.count("wrote ") == 1
     assert "390 rows" in out
-    assert "1.csv: lines that are no rows but notes: 1" in out  # of the part that the other process reads
+    assert "1.csv: lines of notes left out: 1" in out  # of the part that the other process reads
     assert "categorical, 3 levels: Bonn, Rome, Ulm" in out
     assert "categorical, 3 levels: 1, 2, x" in out
 

@@ -117,12 +117,12 @@ def test_one_nudged_weight_is_caught(models):
     [
         (lambda z, p: (z, np.where(p > 0.9, 1.0000001, p)), "outside"),
         (lambda z, p: (z, np.where(p > 0.9, 0.9, p)), "units in the last place"),
-        (lambda z, p: (z, np.where((z > 0) & (z < 0.1), p - 1e-3, p)), "that fall where they should rise"),
+        (lambda z, p: (z, np.where((z > 0) & (z < 0.1), p - 1e-3, p)), "that decrease where they must increase"),
         (lambda z, p: (-z, p), "wrong verdicts outside"),
         (lambda z, p: (z + len(z), p), "in a batch of another size"),
         (lambda z, p: (z, np.full_like(p, np.nan)), "units in the last place"),
         (lambda z, p: (z[:, None], p), "answers"),
-        (lambda z, p: 1 / 0, "can't answer a batch of"),
+        (lambda z, p: 1 / 0, "fails on a batch of"),
     ],
 )
 def test_each_fault_is_named(models, fault, message):

@@ -122,7 +122,7 @@ BAD = {
     "no body": raw(),
     "no length": raw(Content_Length=None),
     "not utf-8": raw(body=b'{"gre": "\xff"}'),
-    "nested too deep": raw(body=b"[" * 30_000),
+    "nested too deeply": raw(body=b"[" * 30_000),
     "a repeated name": raw(body=b'{"gre": 1, "gre": 2, "gpa": 3, "rank": "1"}'),
     "an unknown name": raw(body=b'{"gre": 1, "gpa": 3, "rank": "1", "x": 1}'),
     "an unknown level": raw(body=ROW.replace(b'"1"', b'"9"')),

@@ -280,9 +280,9 @@ def _unresolved(features: Sequence[Feature], x: Floats) -> str | None:
         farthest = max(feature.minimum, feature.maximum, key=lambda value: abs(value - low))
         if 0 < high - low < UNRESOLVED * abs(farthest - low):
             return (
-                f"Not converged: {feature.name} has the value {farthest:g}, too far from its other values to resolve "
-                f"these in float64; half of them lie between {low:g} and {high:g}. Correct the value, remove its row, "
-                f"or leave the column out with {option('--drop', feature.name)}."
+                f"Not converged: {feature.name} has the value {farthest:g}, so far from its other values that "
+                f"float64 can't resolve these; half of them lie between {low:g} and {high:g}. Correct the value, "
+                f"remove its row, or leave the column out with {option('--drop', feature.name)}."
             )
     return None
 

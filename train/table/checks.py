@@ -45,7 +45,7 @@ def warnings(features: Sequence[Feature], x: Floats, whole: bool, evaluation: Ev
         found += _of_levels(feature, column, whole) if feature.levels else _of_numbers(feature, column)
     for name, area in (evaluation.auc if evaluation else {}).items():
         if len(x) >= ENOUGH and area >= LEAKS:
-            then = f"if it is known only after the outcome, the model is useless; {option('--drop', name)} then"
+            then = f"leave it out with {option('--drop', name)} if it is known only after the outcome"
             found.append(f"{name}: alone it predicts the outcome (AUC {area:.4f}); {then}")
     if evaluation and evaluation.repeated >= REPEATED:
         then = "held-out figures look better than they are; take duplicates out of the table if they are copies"
@@ -64,8 +64,8 @@ def _of_levels(feature: Feature, column: Floats, whole: bool) -> Iterator[str]:
            if {level.casefold() for level in feature.levels} <= set(scale)]  # fmt: skip
     if own and own[0] != list(feature.levels) and list(feature.levels) == sorted(feature.levels):
         way = option("--order", csv_line([f"{feature.name}={own[0][0]}", *own[0][1:]]))
-        found = f"its levels stand in the order of the alphabet, {', '.join(feature.levels)}"
-        yield f"{feature.name}: {found}; the first is the reference; {way} gives their own"
+        found = f"its levels are in alphabetical order, {', '.join(feature.levels)}"
+        yield f"{feature.name}: {found}; the first is the reference; {way} sets their order"
     spelt = Counter(level.casefold() for level in feature.levels)
     if alike := [level for level in feature.levels if spelt[level.casefold()] > 1]:
         then = "each has a coefficient of its own; use --fold-case if they mean the same"

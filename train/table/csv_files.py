@@ -36,7 +36,7 @@ CHUNK = 4 << 20  # bytes of CSV parsed at a time; their columns stay in the CPU'
 PIECE = 1 << 17  # of those that are compared at a time
 # The fates of a row whose number of cells is not the header's.
 NOTE, LEFT_OUT, FILLED = (
-    "lines that are no rows but notes", "rows left out for their number of cells", "rows filled up with missing cells"
+    "lines of notes left out", "rows left out for their number of cells", "rows filled up with missing cells"
 )  # fmt: skip
 
 
@@ -315,7 +315,7 @@ def _only_file(file: BinaryIO) -> IO[bytes]:
     try:
         return archive.open(archive.namelist()[0])
     except RuntimeError as error:
-        raise OSError(0, "the archive is encrypted, or its way of compression is unknown; unpack it") from error
+        raise OSError(0, "the archive is encrypted, or its compression method is unknown; unpack it") from error
 
 
 # {the first bytes of a compressed file: what unpacks it}

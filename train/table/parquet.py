@@ -36,7 +36,7 @@ class Parquet(Part):
     def blocks(self, names: Sequence[str], as_text: Set[str]) -> Iterator[Job]:
         for name in names:
             if pa.types.is_nested(kind := self.schema.field(name).type):
-                raise self._unusable(name, f"holds {kind}, not one value a row")
+                raise self._unusable(name, f"holds {kind}; a column needs one value a row")
         # Stream the file: otherwise Arrow would hold each whole row group, and read the next ones ahead.
         with self._damage(), pq.ParquetFile(self.path, pre_buffer=False, buffer_size=1 << 20) as file:
             for batch in file.iter_batches(max(1, min(BATCH, CELLS // len(names))), columns=list(names)):
@@ -52,7 +52,7 @@ class Parquet(Part):
         try:
             return self.cells(array, as_text)
         except pa.ArrowException as error:  # such as bytes that are not UTF-8, or a UUID
-            raise self._unusable(name, f"its {array.type} can be read neither as numbers nor as text") from error
+            raise self._unusable(name, f"its {array.type} can't be read as numbers or as text") from error
 
     def _unusable(self, name: str, found: str) -> DataError:
         return DataError(f"{self.path}: column '{name}': {found}; leave it out with {option('--drop', name)}")

@@ -155,7 +155,7 @@ def usable(names: Sequence[str], where: str) -> tuple[list[str], list[str], str]
     found = [f"column {', '.join(places)}: {why}" for why, places in left.items()]
     last = next((name for name in reversed(names) if name), "")
     if len(kept) < 2:
-        raise DataError(f"{where}: {'; '.join(found)}; give two columns names of their own")
+        raise DataError(f"{where}: {'; '.join(found)}; rename these columns")
     unnamed = f"{where}: column {len(names)}: its name '{last}' can't be used, and it is the target by default"
     warnings = [f"{where}: {one}; it is left out; give it a name of its own to use it" for one in found]
     return kept, warnings, "" if last in kept else unnamed

@@ -93,7 +93,7 @@ def known_feature(known: Feature, column: Summary, fold_case: bool, other: str |
     """
     if column.missing and not known.nullable:
         way = option("--missing", f"{known.name}={'mean' if known.kind == 'numeric' else 'most-frequent'}")
-        raise Fault(column.first["missing"], "missing, which no training row is", f"fill the cell, or use {way}", way)
+        raise Fault(column.first["missing"], "missing, but in no training row", f"fill the cell, or use {way}", way)
     if known.kind == "numeric":
         if column.kinds - {"number"}:
             wrong = [text for text in column.levels if spelling.plain_number(text) is None]
@@ -235,11 +235,11 @@ def dates(given: Sequence[str], name: str, column: Summary) -> Dates:
         strays = min(wrong.values(), key=len)
         stray, place = column.earliest(strays)
         remedy = "write it as 2024-05-31, or all as 31.05.2024 or as 05/31/2024"
-        raise Fault(place, f"{stray!r} is not a date as the others", remedy)
+        raise Fault(place, f"{stray!r} is not a date like the others", remedy)
     if fitting == list(spelling.ORDERS):
         options = [option("--date", f"{name}={','.join([order, *parts])}") for order in spelling.ORDERS]
         first, place = column.earliest(column.levels)
-        found = f"{first!r} may be a day and a month, or a month and a day, and so may all its cells"
+        found = f"the order of day and month is unclear in {first!r} and in every other cell"
         raise Fault(place, found, f"use {' or '.join(options)}", options[0])
     return Dates(parts, fitting[0])
 
@@ -274,7 +274,7 @@ def date_numbers(column: Summary, part: str, order: str) -> Codes:
         try:
             codes[text] = spelling.date_number(text, part, order)
         except ValueError as error:
-            raise Fault(level.first, f"{text!r} is not a date as in training", "write it as 2024-05-31") from error
+            raise Fault(level.first, f"{text!r} is not a date in training's order", "write it as 2024-05-31") from error
     return codes
 
 
@@ -322,9 +322,9 @@ def _check_texts(name: str, column: Summary, count: int, asked: bool, decimal: s
         if strays and mostly and len(rows_of.keys() - {""}) < 2:
             others = f" and {len(strays) - 1} more are" if len(strays) > 1 else " is"
             what = f"{'finite ' * (strays[0] in infinite)}number{f' of {most}' if most else ''}"
-            found = f"{strays[0]!r}{others} not a {what}, most cells are"
+            found = f"{strays[0]!r}{others} not a {what}, but most cells are"
             if strays[0].lstrip("+-").isdecimal():
-                found = f"{strays[0]!r} is an integer that float64 would round, most cells are not"
+                found = f"{strays[0]!r} is an integer that float64 would round, but most cells are not"
             past = " ".join(option("--na", text) for text in strays) if len(strays) <= MANY else drop
             remedy = f"correct it, or use {past}{' if it is missing' if past != drop else ''}, or {group}"
             raise Fault(levels[strays[0]].first, found, remedy, past)
@@ -358,7 +358,7 @@ def _ordered(reading: Reading, name: str, levels: list[str]) -> list[str]:
         if set(given) != set(levels) or len(given) != len(levels):
             least, *others = sorted(levels)
             way = option("--order", csv_line([f"{name}={least}", *others]))
-            raise Fault(None, "--order names other levels than the column has", f"name each once: {way}", way)
+            raise Fault(None, "--order and the column have different levels", f"name each once: {way}", way)
         return list(given)
     numbers = {level: spelling.plain_number(level.lstrip("+0") or "0") for level in levels}
     levels = sorted(levels, key=lambda level: (numbers[level] is None, numbers[level] or 0.0, level))

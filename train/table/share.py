@@ -105,7 +105,7 @@ class Share:
         if any(share[self.target].count == 0 for share, *_ in passes):
             self.check()
             alone = distributed.ranks() == 1
-            found = "there is no row in it; the table needs rows with a target"
+            found = "it has no row with a target; add rows"
             fewer = "the parts that a process reads have no row; start fewer processes"
             raise DataError(f"{self.parts[0].path}: {found if alone else fewer}")
         self.dropped = sum(dropped for _, dropped, *_ in passes)
@@ -227,7 +227,7 @@ class Share:
         seen = set().union(*distributed.gathered(set(np.unique(y[weight > 0]).tolist())))
         if len(seen) == 1 and self.reading.weights:
             value = target.values[int(seen.pop())]
-            found = f"every row of a weight above 0 has the {target.name} {value!r}"
+            found = f"every row with a weight above 0 has {target.name} = {value!r}"
             with self.noted(self.reading.weights):
                 raise Fault(None, found, "a target needs rows of both outcomes")
             self.check()

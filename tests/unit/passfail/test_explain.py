@@ -40,7 +40,7 @@ def test_what_flips_a_verdict_flips_it_and_the_number_before_does_not(case):
                 assert flip == {"levels": [feature.levels[level] for level in flipping]}
             elif flip["value"] is None:
                 weight = next(c.weight for c in model.manifest.parameters.columns if c.feature == index)
-                assert flip["reason"] == ("no finite number flips it" if weight else "its weight is 0")
+                assert flip["reason"] == ("no finite value flips the verdict" if weight else "its weight is 0")
                 for extreme in (-1.7e308, -1e200, 0.0, 1e200, 1.7e308):
                     other, z = moved(model, row, index, extreme)
                     assert other == verdict or not math.isfinite(z)
@@ -195,7 +195,7 @@ def test_csv_can_not_be_explained(client):
     for path in ("/explain", "/predict?explain=true", "/predict?evidence=true"):
         response = client("hours").post(path, data="hours\n7\n", content_type="text/csv")
         assert response.status_code == 415
-        assert "only application/json has room for" in response.json["detail"]
+        assert "only application/json can carry" in response.json["detail"]
 
 
 def test_rows_to_explain_are_limited(client):

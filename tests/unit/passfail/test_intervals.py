@@ -122,4 +122,4 @@ def test_csv_has_no_room_for_it(ask):
     response = ask("/predict?interval=true", b"gre,gpa,rank\n600,3.5,2\n", "text/csv")
 
     assert response.status_code == 415
-    assert json.loads(response.data)["detail"] == "only application/json has room for interval: send that"
+    assert json.loads(response.data)["detail"] == "only application/json can carry interval: send that"

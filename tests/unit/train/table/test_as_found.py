@@ -208,7 +208,7 @@ def test_columns_whose_names_cannot_be_used_are_left_out_with_a_warning(tmp_path
     assert (table.x[:, 0].tolist(), table.y.tolist()) == (X, Y)
     with pytest.raises(DataError, match="line 1: column 1, 3: "):
         read(tmp_path, content, strict=True)
-    with pytest.raises(DataError, match=r"line 1: column 2, 3: .*give two columns names of their own"):
+    with pytest.raises(DataError, match=r"line 1: column 2, 3: .*rename these columns"):
         read(tmp_path, "x,y,y\n1,0,0\n2,1,1\n")
 
 
@@ -229,7 +229,7 @@ def test_the_reference_and_the_order_of_levels_are_chosen(tmp_path):
     assert table.x[:3, 1].tolist() == [0, 1, 2]
     with pytest.raises(DataError, match=r"no row has the reference level 'west'; the levels are east, north, south"):
         read(tmp_path, text(), reference={"g": "west"})
-    with pytest.raises(DataError, match="--order names other levels than the column has"):
+    with pytest.raises(DataError, match="--order and the column have different levels"):
         read(tmp_path, text(), order={"g": ("north", "south")})
 
 
@@ -245,7 +245,7 @@ def test_names_and_levels_with_signs_of_options_are_ordered(tmp_path, name, leve
     def read_so(*words):
         return read_table(tmp_path / "t.csv", reading_of(parse(["fit", *words]))).features[0].levels
 
-    with pytest.raises(DataError, match="--order names other levels") as caught:
+    with pytest.raises(DataError, match="--order and the column have different levels") as caught:
         read_so("--order", f"{name}=a,b")
     assert read_so(*shlex.split(caught.value.options)) == tuple(sorted(levels))
     assert read_so(f"--reference={name}={levels[1]}")[0] == levels[1]
@@ -270,7 +270,7 @@ def test_all_faults_are_listed_at_once(tmp_path):
     lines = str(caught.value).splitlines()
     assert [line.split(": ", 1)[1].split(";")[0] for line in lines[:3]] == [
         "line 1: column 'y': it is unknown which of 'maybe' and 'no' is positive",
-        "line 7: column 'a': 'five' is not a number, most cells are",
+        "line 7: column 'a': 'five' is not a number, but most cells are",
         "line 2: column 'b': '0x1' is hexadecimal",
     ]
     assert (len(lines), caught.value.options) == (3, "--positive no --na five --categorical b")
@@ -338,7 +338,7 @@ def test_the_faults_of_options_rows_and_columns_are_listed_at_once(tmp_path):
         read(tmp_path, "".join(lines), reference={"incme": "1"}, drop=("nothing",), ragged=None)
 
     assert [line.split(": ", 1)[1].split(";")[0] for line in str(caught.value).splitlines()] == [
-        "line 2: column 'Income': 'five' is not a number, most cells are",
+        "line 2: column 'Income': 'five' is not a number, but most cells are",
         "line 1: there is no column 'nothing'",
         "line 1: there is no column 'incme'",
         "line 6: 4 cells where the header has 3",
@@ -357,7 +357,7 @@ def test_more_faults_than_one_would_read_are_counted(tmp_path):
 @pytest.mark.parametrize("spelling", ["inf", "-inf", "Infinity", "1e999"])
 def test_an_infinite_number_is_refused_unless_it_means_missing(tmp_path, spelling):
     content = with_x(lambda x: spelling if x == 20.5 else x)
-    with pytest.raises(DataError, match=f"'{spelling}' is not a finite number, most cells are") as caught:
+    with pytest.raises(DataError, match=f"'{spelling}' is not a finite number, but most cells are") as caught:
         read(tmp_path, content)
     table = read_table(tmp_path / "t.csv", reading_of(parse(["fit", *shlex.split(caught.value.options)])))
 
@@ -372,7 +372,7 @@ def test_an_infinite_number_of_parquet_may_mean_missing(tmp_path):
 
 
 def test_a_spelling_of_nan_that_the_service_does_not_read_is_named(tmp_path):
-    with pytest.raises(DataError, match="line 2: column 'x': 'nAn' is not a number, most cells are"):
+    with pytest.raises(DataError, match="line 2: column 'x': 'nAn' is not a number, but most cells are"):
         read(tmp_path, with_x(lambda x: "nAn" if x == 20.5 else x))
 
 
@@ -416,7 +416,7 @@ def test_a_stray_text_among_very_many_numbers_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(csv_files, "CHUNK", 100)
     monkeypatch.setattr(summary, "MOST_TEXTS", 10)
     content = text([(f"{x + i / 100}" if i != 30 else "oops", g, y) for i, (x, g, y) in enumerate(ROWS)])
-    with pytest.raises(DataError, match="line 32: column 'x': 'oops' is not a number, most cells are") as caught:
+    with pytest.raises(DataError, match="line 32: column 'x': 'oops' is not a number, but most cells are") as caught:
         read(tmp_path, content)
 
     assert caught.value.options == "--na oops"
@@ -443,7 +443,7 @@ def test_a_test_file_is_read_as_rows_of_the_table(tmp_path):
         read_rows(tmp_path / "test.csv", table, Reading())
     assert [line.split(": ", 1)[1].split(";")[0] for line in str(caught.value).splitlines()] == [
         "line 3: column 'y': '2' is not a value of the target",
-        "line 3: column 'x': missing, which no training row is",
+        "line 3: column 'x': missing, but in no training row",
         "line 2: column 'g': 'west' is not a level of the training rows",
     ]
 

@@ -87,8 +87,8 @@ def test_levels_of_a_scale_in_the_order_of_the_alphabet_are_told():
     columns = {"risk": ["low", "Medium", "high", "low"] * 50, "size": size.tolist()}
 
     (found,) = found_in(columns, y < 0.5)
-    assert found.startswith("risk: its levels stand in the order of the alphabet, Medium, high, low; the first is")
-    assert found.endswith("--order risk=low,Medium,high gives their own")
+    assert found.startswith("risk: its levels are in alphabetical order, Medium, high, low; the first is")
+    assert found.endswith("--order risk=low,Medium,high sets their order")
 
 
 def test_a_row_in_the_place_of_the_header_is_warned_of():

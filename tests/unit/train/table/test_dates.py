@@ -87,7 +87,7 @@ def test_parts_of_dates_are_features_and_faults_name_their_line(tmp_path):
     assert (table.features[0].range, table.features[0].fill, set(table.x[:, 1])) == ((1, 28), 10.5, {10})
     test = read_rows(tmp_path / "t.csv", table, Reading())
     assert test[0].tobytes() == table.x.tobytes()
-    with pytest.raises(DataError, match=r"line 4: column 'day': '31\.2\.2024' is not a date as the others"):
+    with pytest.raises(DataError, match=r"line 4: column 'day': '31\.2\.2024' is not a date like the others"):
         read(tmp_path, text([*rows[:2], ("31.2.2024", 1, 1), *rows[3:]], "day,x,y"), dates={"day": ("day",)})
 
 
@@ -163,12 +163,12 @@ def test_whole_numbers_that_are_no_dates_are_not_warned_of(tmp_path):
 
 def test_an_order_that_both_could_be_is_asked_for_and_one_that_is_neither_is_named(tmp_path):
     rows = [(f"{i % 12 + 1:02}/03/2024", x, y) for i, (x, _, y) in enumerate(ROWS)]
-    with pytest.raises(DataError, match=r"line 2: .*may be a day and a month.*--date day=day-first,month"):
+    with pytest.raises(DataError, match=r"line 2: .*the order of day and month is unclear.*--date day=day-first,month"):
         read(tmp_path, text(rows, "day,x,y"), dates={"day": ("month",)})
     for order, month in (("day-first", 3), ("month-first", 1)):
         table = read(tmp_path, text(rows, "day,x,y"), dates={"day": (order, "month")})
         assert table.x[0, 0] == month
-    with pytest.raises(DataError, match=r"line 4: column 'day': '31/31/2024' is not a date as the others"):
+    with pytest.raises(DataError, match=r"line 4: column 'day': '31/31/2024' is not a date like the others"):
         read(tmp_path, text([*rows[:2], ("31/31/2024", 1, 1), *rows[3:]], "day,x,y"), dates={"day": ("day",)})
 
 

@@ -122,7 +122,10 @@ def test_faults_in_parts_name_the_part(tmp_path):
     for columns, message in [
         ({"x": [1.0, math.inf], "y": [0, 1]}, r"b\.parquet: row 2: column 'x': 'inf' is not a finite number"),
         ({"z": [1.0], "y": [0]}, r"b\.parquet: its columns are not those of .*a\.parquet; make them the same"),
-        ({"x": [[1.0]], "y": [0]}, r"b\.parquet: column 'x': holds list.*, not one value a row; leave it out"),
+        (
+            {"x": [[1.0]], "y": [0]},
+            r"b\.parquet: column 'x': holds list.*; a column needs one value a row; leave it out",
+        ),
     ]:
         pq.write_table(pa.table(columns), folder / "b.parquet")
         with pytest.raises(DataError, match=message):
@@ -143,7 +146,7 @@ def test_values_that_are_no_text_name_their_column(tmp_path, values):
     pq.write_table(pa.table({"x": [1.0, 2.0], "key": values, "y": [0, 1]}), tmp_path / "t.parquet")
 
     with pytest.raises(
-        DataError, match=r"t\.parquet: column 'key': its .* neither as numbers nor as text; leave it out"
+        DataError, match=r"t\.parquet: column 'key': its .* can't be read as numbers or as text; leave it out"
     ):
         read_table(tmp_path / "t.parquet")
     assert [feature.name for feature in read_table(tmp_path / "t.parquet", Reading(drop=["key"])).features] == ["x"]
@@ -152,7 +155,7 @@ def test_values_that_are_no_text_name_their_column(tmp_path, values):
 def test_parquet_without_rows_says_so(tmp_path):
     pq.write_table(pa.table({"x": pa.array([], pa.float64()), "y": pa.array([], pa.int64())}), tmp_path / "t.parquet")
 
-    with pytest.raises(DataError, match=r"t\.parquet: there is no row in it"):
+    with pytest.raises(DataError, match=r"t\.parquet: it has no row with a target"):
         read_table(tmp_path / "t.parquet")
 
 

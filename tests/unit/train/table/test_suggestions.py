@@ -197,7 +197,7 @@ UNREADABLE = {
     "only a header": ("x,g,y\n", "there is a header but no row below it"),
     "only the target": ("y\n0\n1\n", "only one column, 'y'"),
     "one row": (text(ROWS[:1]), "every row has '1'; a target needs rows of both outcomes"),
-    "no target": (with_y(lambda i, y: ""), "there is no row in it"),
+    "no target": (with_y(lambda i, y: ""), "it has no row with a target"),
     "no feature": (text([("", "", y) for _, _, y in ROWS]), "no column is left to predict 'y' from"),
     "JSON": ('[{"x": 1, "y": 0}]\n', "JSON, not a table; save it as CSV or Parquet"),
     "HTML": ("<html>\n<table>\n</table>\n", "HTML or XML, not a table; save it as CSV or Parquet"),

@@ -165,8 +165,8 @@ def test_the_outcomes_are_called_by_their_own_name(tmp_path, content, labels, ex
         ("", {}, "line 1: the file is empty"),
         ("x,y\n", {}, "line 2: there is a header but no row"),
         ("x\n1\n", {}, "line 1: only one column, 'x'; name the separator of its columns with --separator"),
-        ("x,x\n1,0\n", {}, "line 1: column 1, 2: the name 'x' of another column; give two columns"),
-        ('"a""b",y\n1,0\n', {}, "line 1: column 1: a name with a quote, \\ or the like; give two"),
+        ("x,x\n1,0\n", {}, "line 1: column 1, 2: the name 'x' of another column; rename these columns"),
+        ('"a""b",y\n1,0\n', {}, "line 1: column 1: a name with a quote, \\ or the like; rename these columns"),
         ("x,y\n1,0\n2,1\n", {"target": "z"}, "line 1: there is no column 'z'; the columns are: x, y"),
         ("x,admit\n1,0\n2,1\n", {"target": "admitt"}, "there is no column 'admitt'; did you mean 'admit'?"),
         ("x,y\n1,0\n2,1\n", {"drop": ["q"]}, "there is no column 'q'"),
@@ -175,7 +175,7 @@ def test_the_outcomes_are_called_by_their_own_name(tmp_path, content, labels, ex
         ("x,y\n1,0\n2\n3,1\n", {}, "line 3: 1 cells where the header has 2"),
         ('x,y\n"a\nb",0\n\n3,1,4\n5,1\n', {}, "line 5: 3 cells where the header has 2"),
         ('x,y\n1,0\n1,1\n"2,1\n3,1\n', {}, "line 4: 1 cells where the header has 2"),
-        ("x,y\n1,\n2,\n", {}, "there is no row in it; the table needs rows with a target"),
+        ("x,y\n1,\n2,\n", {}, "it has no row with a target; add rows"),
         ("x,y\n1,0\n2,0\n", {}, "line 2: column 'y': every row has '0'"),
         ("x,y\n1,0\n\n2,1\n3,2\n", {}, "line 5: column 'y': 3 different values, the third is '2'"),
         (
@@ -187,7 +187,7 @@ def test_the_outcomes_are_called_by_their_own_name(tmp_path, content, labels, ex
         ("x,y\n,0\n,1\n", {"strict": True}, "line 1: column 'x': no row has a value; it predicts nothing"),
         ("x,y\n1,0\ninf,1\n", {}, "line 3: column 'x': 'inf' is not a finite number"),
         ("x,y\n1,0\n1e999,1\n", {}, "line 3: column 'x': '1e999' is not a finite number"),
-        ("x,y\n1,0\n2,1\n3,1\nabc,0\n", {}, "line 5: column 'x': 'abc' is not a number, most cells are"),
+        ("x,y\n1,0\n2,1\n3,1\nabc,0\n", {}, "line 5: column 'x': 'abc' is not a number, but most cells are"),
         ("x,y\n0x5,0\n0x3,1\n", {}, "line 2: column 'x': '0x5' is hexadecimal; write it in decimal digits"),
         ("x,y\na,0\na,1\n", {"strict": True}, "line 1: column 'x': every row has 'a'; it predicts nothing"),
         (
@@ -198,7 +198,7 @@ def test_the_outcomes_are_called_by_their_own_name(tmp_path, content, labels, ex
         (
             "x,w,y\n1,0,1\n2,1,0\n",
             {"weights": "w"},
-            "column 'w': every row of a weight above 0 has the y '0'; a target",
+            "column 'w': every row with a weight above 0 has y = '0'; a target",
         ),
         ("x,y\n1,0\n,1\n", {"missing": {"": "error"}}, "line 3: column 'x': missing; fill the cell, or choose another"),
         (
