@@ -259,6 +259,6 @@ def _fitted(memory: int | None, settings: Config, given: Container[str]) -> tupl
 def _misspelt(environ: Mapping[str, str], settings: Sequence[str]) -> Iterator[str]:
     """A warning for each variable that is no setting but resembles one, or begins its name."""
     for name in sorted(environ.keys() - settings):
-        begun = [one for one in settings if "_" in name and one.startswith(f"{name.upper()}_")]
+        begun = [one for one in settings if "_" in name and one.startswith(f"{name.upper().removesuffix('S')}_")]
         for like in difflib.get_close_matches(name.upper(), settings, 1, LIKE) or begun[:1]:
             yield f"{name} is not a setting of this service: did you mean {like}?"

@@ -16,6 +16,7 @@ UNREADABLE = "invalid request body: not JSON that this endpoint can read"
 MOST_DIGITS = 400  # of an integer: float64 ends at 309, and parsing more takes long
 SLICE = 2**17  # bytes decoded at a time: no call holds the interpreter's lock for more than milliseconds
 WHITE = b" \t\n\r"
+UNKNOWN = re.compile(r"contains unknown field `.*?`( - at `[\w$.\[\]]+`)?$", re.DOTALL)
 ELEMENT_END = re.compile(rb"[}\]][ \t\n\r]*,")
 # The errors that decoding raises if a body is not plainly right; KeyError is for an unknown level.
 FAULTS = (msgspec.MsgspecError, ValueError, RecursionError, KeyError)
@@ -167,9 +168,15 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
     try:
         return decoder.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        # msgspec names the place and the types; for an unknown field it would repeat the name.
-        reason = "unknown field" if "unknown field" in str(error) else error
+        # msgspec names the place and the types; it would also repeat the name of an unknown field.
+        unknown = UNKNOWN.search(str(error))
+        reason = f"unknown field{unknown[1] or '; there are ' + _names(decoder)}" if unknown else error
         raise MalformedBody(f"invalid request body: {reason}") from error
+
+
+def _names(decoder: msgspec.json.Decoder[T]) -> str:
+    """The fields of the Struct that a decoder decodes to."""
+    return ", ".join(field.encode_name for field in msgspec.structs.fields(decoder.type))  # type: ignore[arg-type]
 
 
 def decode_once(decoder: msgspec.json.Decoder[T], body: bytes) -> T:

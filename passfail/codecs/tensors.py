@@ -284,7 +284,9 @@ def _slices(text: bytes, shape: list[int], place: str) -> Iterator[bytes]:
     """Cut a tensor's data, flat or nested by row, into flat arrays of about SLICE bytes."""
     rows, count = shape[0], prod(shape)
     width = prod(shape[1:])
-    marks = text.translate(None, UNMARKED)  # `text` is JSON: the marks show the places of its numbers
+    pieces = range(0, len(text), 2**20)  # one call would hold the interpreter's lock for long
+    # `text` is JSON: the marks show the places of its numbers.
+    marks = b"".join([text[at : at + 2**20].translate(None, UNMARKED) for at in pieces])
     if len(marks) == max(count + 1, 2):
         right = marks == b"[%b]" % (b"," * (count - 1))
     else:

@@ -1,6 +1,7 @@
 """CSV without a header, JSON lines, and the choice of a response's format."""
 
 import csv
+import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -26,7 +27,7 @@ AS_CSV, AS_LINES = header("Content-Type", "text/csv; charset=utf-8"), header("Co
 LINES = (JSON_LINES, "application/jsonl", "application/x-ndjson")
 ALIASES = re.compile(rb"application/(jsonl|x-ndjson)(?![\w-])", re.I)  # names of JSON lines, an unregistered type
 EXTRAS_MOST = 1 << 18  # bytes of a body with other fields: decoding it at once holds the interpreter's lock
-LONGEST_LINE = 100_000  # bytes of a CSV's first line; the csv module refuses a cell of more than 131,072
+LONGEST_HEAD = 100_000  # bytes that are searched for a CSV's header; the csv module refuses a cell of more than 131,072
 ANSWERS = msgspec.json.Decoder(list[msgspec.Raw])
 FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 RECORDS = msgspec.json.Decoder(list[dict[str, Any]])
@@ -103,8 +104,8 @@ def is_headerless(codecs: Codecs, request: Request) -> bool:
     said = re.search(rb";\s*header\s*=\s*\"?(absent|present)", request.headers.get(b"content-type", b""), re.I)
     if said:
         return said[1].lower() == b"absent"
-    first = re.match(rb"[^\r\n]*", request.body[:LONGEST_LINE].removeprefix(b"\xef\xbb\xbf").replace(b"\0", b""))
-    (cells,) = csv.reader([first[0].decode("utf-8", "replace") if first else ""])
+    head = request.body[:LONGEST_HEAD].decode("utf-8-sig", "replace").replace("\0", "")
+    cells = next(filter(None, csv.reader(io.StringIO(head, newline=""))), [])
     names = codecs.columns.by_name
     return len(cells) == len(names) and not names.keys() & {cell.strip() for cell in cells}
 

@@ -172,6 +172,8 @@ def test_a_route_of_vertex_that_is_taken_or_none_stops_the_service(models, route
     [
         (b"700,3.5,1\n380,3.6,3\n", "text/csv"),
         (b"700,3.5,1\n380,3.6,3", "text/csv; header=absent"),
+        (b"\r\n\n700,3.5,1\n\n380,3.6,3", "text/csv"),
+        (b'"700","3.5\n","1"\n380,3.6,3', "text/csv"),
         (b"700,3.5,1\r\n380,3.6,3\r\n", 'text/csv;charset=utf-8;header="absent"'),
         (b"700,3.5,1\r380,3.6,3\r", "text/csv"),
         (b"gre,gpa,rank\n700,3.5,1\n380,3.6,3\n", "text/csv"),

@@ -183,6 +183,7 @@ def test_refuses_a_wrong_server_setting_by_its_name(name, text):
         ("API_KEYS_FILE", "API_KEY_FILE"),
         ("API_KEY", "API_KEY_FILE"),
         ("max_rows", "MAX_ROWS"),
+        ("API_KEYS", "API_KEY_FILE"),
     ],
 )
 def test_names_a_misspelt_setting(name, like):
