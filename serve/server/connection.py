@@ -229,7 +229,9 @@ class Connection(asyncio.Protocol):
             ends = "Connection: keep-alive\r\n"
         self._served = True
         self._worker.nr += 1
-        head = f"{_status_line(answer.status)}{self._worker.date}{answer.headers}{length}{ends}\r\n".encode("latin-1")
+        head = f"{_status_line(answer.status)}{self._worker.date}{answer.headers}{length}{ends}\r\n".encode(
+            "latin-1", "replace"
+        )
         self.transport.write(head if bodiless else head + answer.body)
 
     def next(self) -> None:

@@ -149,6 +149,18 @@ def test_a_failing_endpoint_does_not_affect_others_in_its_iteration(app, monkeyp
     assert len(bodies) == 1
 
 
+def test_a_header_that_latin_1_does_not_have_does_not_hold_the_response_back(app, monkeypatch):
+    endpoint = lambda service, request: Answer(200, "X-Name: 5 \u20ac\r\n", b"answered")  # noqa: E731
+    monkeypatch.setattr(Routes, "hot", lambda self, path, method: ("/predict", endpoint, {}))
+
+    async def ask():
+        client = Client(Worker(app))
+        client.send(raw(body=ROW))
+        return await client.statuses(1), client.body()
+
+    assert asyncio.run(ask()) == ([200], b"answered")
+
+
 def test_a_queued_request_is_not_begun_after_its_client_left(app, monkeypatch):
     """It counts as a request without an answer."""
     begun, ended = [], []
