@@ -155,7 +155,7 @@ def test_a_header_that_latin_1_does_not_have_does_not_hold_the_response_back(app
 
     async def ask():
         client = Client(Worker(app))
-        client.send(raw(body=ROW))
+        client.send(raw(path="/euro", body=ROW))
         return await client.statuses(1), client.body()
 
     assert asyncio.run(ask()) == ([200], b"answered")
