@@ -54,21 +54,37 @@ class Line(msgspec.Struct):
     logger: str = "access"
 
 
-def access(method: str, path: str, seconds: float, answer: Answer, traceparent: bytes | None) -> bytes:
-    """Make the access log's line of a request; `seconds` is its duration."""
-    now, milliseconds = moment(time.time()), int(1e6 * seconds + 0.5) / 1000
+# A request in the log: its method, path, duration in seconds, answer and traceparent.
+Logged = tuple[str, str, float, Answer, bytes | None]
+ENCODER = msgspec.json.Encoder()
+
+
+def access(requests: Iterable[Logged]) -> bytes:
+    """Make the access log's lines of requests that were answered together."""
+    now, process = moment(time.time()), os.getpid()
+    lines = [
+        Line(
+            now, method, path[:200], answer.status, int(1e6 * seconds + 0.5) / 1000, answer.rows, answer.model,
+            answer.version, _request_id(answer), traceparent.decode() if traceparent else None, process,
+        )
+        for method, path, seconds, answer, traceparent in requests
+    ]  # fmt: skip
     if on_terminal(STDOUT):
-        model = "" if answer.version is None else f", {answer.rows} rows by {answer.model} {answer.version}"
-        return f"{now} {method} {json.dumps(path[:200])} {answer.status}, {milliseconds} ms{model}\n".encode()
-    request_id = REQUEST_ID.search(answer.headers)
-    line = Line(
-        now, method, path[:200], answer.status, milliseconds, answer.rows, answer.model, answer.version,
-        request_id[1] if request_id else None, traceparent.decode() if traceparent else None, os.getpid(),
-    )  # fmt: skip
-    text = msgspec.json.encode(line)
+        return "".join(map(_plain, lines)).encode()
+    text = ENCODER.encode_lines(lines)
     if not text.isascii():  # some characters of Unicode control a terminal, or end a line for some readers
-        text = json.dumps(json.loads(text)).encode()
-    return text + b"\n"
+        text = "".join(f"{json.dumps(msgspec.to_builtins(line))}\n" for line in lines).encode()
+    return text
+
+
+def _plain(line: Line) -> str:
+    model = "" if line.version is None else f", {line.rows} rows by {line.model} {line.version}"
+    return f"{line.time} {line.method} {json.dumps(line.path)} {line.status}, {line.milliseconds} ms{model}\n"
+
+
+def _request_id(answer: Answer) -> str | None:
+    found = REQUEST_ID.search(answer.headers)
+    return found[1] if found else None
 
 
 class Writer:
@@ -83,7 +99,7 @@ class Writer:
     def __init__(self, stream: int, gather: float = 0.0) -> None:
         self._stream, self._gather = stream, gather
         self._lock, self._some = threading.RLock(), threading.Event()
-        self._lines: deque[bytes] = deque()
+        self._texts: deque[bytes] = deque()
         self._queued = self._written = self._dropped = 0  # bytes, bytes, lines
         self._started = False
 
@@ -96,18 +112,18 @@ class Writer:
         threading.Thread(target=self._run, name=f"log {self._stream}", daemon=True).start()
         atexit.register(self.flush)
 
-    def write(self, lines: Iterable[bytes]) -> None:
+    def write(self, lines: bytes) -> None:
         """Write or queue lines without waiting; drop them if the reader is too far behind."""
         with self._lock:
-            for line in lines:
-                if self._queued - self._written + len(line) <= BUFFER:
-                    self._queued += len(line)
-                    self._lines.append(line)
-                else:
-                    self._drop(1)
+            if self._queued - self._written + len(lines) <= BUFFER:
+                self._queued += len(lines)
+                self._texts.append(lines)
+            else:
+                self._drop(lines)
             if not self._started:
                 self._write_all()
-        self._some.set()
+        if not self._some.is_set():
+            self._some.set()
 
     def flush(self, seconds: float = EXIT) -> None:
         """Wait until all lines are written, at most so many seconds."""
@@ -115,9 +131,9 @@ class Writer:
         while self._written < self._queued and time.monotonic() < deadline:
             time.sleep(0.001)
 
-    def _drop(self, lines: int) -> None:
-        self._dropped += lines
-        shared().mine[DROPPED_LINES] += lines
+    def _drop(self, lines: bytes) -> None:
+        self._dropped += lines.count(b"\n")
+        shared().mine[DROPPED_LINES] += lines.count(b"\n")
 
     def _run(self) -> None:
         while True:
@@ -128,18 +144,17 @@ class Writer:
             self._write_all()
 
     def _write_all(self) -> None:
-        while self._lines:
-            self._write_some()
+        while self._texts:
+            text, at = b"".join([self._texts.popleft() for _ in range(len(self._texts))]), 0
+            while at < len(text):  # as many lines as a pipe keeps together, or one longer line
+                end = text.rfind(b"\n", at, at + select.PIPE_BUF) + 1 or text.index(b"\n", at) + 1
+                self._write_some(text[at:end])
+                at = end
 
-    def _write_some(self) -> None:
-        """Write as many lines as a pipe keeps together, then report the dropped lines."""
-        together = [self._lines.popleft()]
-        size = len(together[0])
-        while self._lines and size + len(self._lines[0]) <= select.PIPE_BUF:
-            together.append(self._lines.popleft())
-            size += len(together[-1])
+    def _write_some(self, lines: bytes) -> None:
+        """Write lines, then report the dropped ones."""
         try:
-            self._write(b"".join(together))
+            self._write(lines)
             with self._lock:
                 dropped, self._dropped = self._dropped, 0
             if dropped:
@@ -147,8 +162,8 @@ class Writer:
                 self._write(notice(f"{dropped} lines of the log were dropped: {why}"))
         except OSError:  # disk full, reader gone or, without a thread that may wait, reader stuck
             with self._lock:
-                self._drop(len(together))
-        self._written += size
+                self._drop(lines)
+        self._written += len(lines)
 
     def _write(self, text: bytes) -> None:
         while text:
@@ -203,7 +218,7 @@ class EventHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            EVENTS.write([f"{self.format(record)}\n".encode(errors="backslashreplace")])
+            EVENTS.write(f"{self.format(record)}\n".encode(errors="backslashreplace"))
         except Exception:
             self.handleError(record)
 

@@ -93,11 +93,14 @@ class Recorder:
 
     def _describe(self, ended: Sequence[Ended], durations: Sequence[float]) -> None:
         """Log requests and write their spans, as far as the settings ask for them."""
-        lines = []
-        for (_, asked, answer), seconds in zip(ended, durations, strict=True):
-            if self._access_log:
-                lines.append(logs.access(asked.method, asked.path, seconds, answer, traceparent(asked.headers)))
-            if self._tracer is not None:
+        if self._access_log:
+            found = zip(ended, durations, strict=True)
+            logs.ACCESS.write(
+                logs.access(
+                    (asked.method, asked.path, seconds, answer, traceparent(asked.headers))
+                    for (_, asked, answer), seconds in found
+                )
+            )
+        if self._tracer is not None:
+            for (_, asked, answer), seconds in zip(ended, durations, strict=True):
                 tracing.span(self._tracer, seconds, asked.method, asked.rule, asked.headers, answer)
-        if lines:
-            logs.ACCESS.write(lines)

@@ -76,7 +76,7 @@ def test_times_are_to_the_millisecond_and_durations_to_the_microsecond():
     assert [moment(1764221234.0625 + seconds) for seconds in (0, 0.5, 0.9375)] == [
         f"2025-11-27T05:27:{seconds}Z" for seconds in ("14.062", "14.562", "15.000")
     ]
-    line = json.loads(access("POST", "/predict", 0.0123456, Answer(200, "", b""), None))
+    line = json.loads(access([("POST", "/predict", 0.0123456, Answer(200, "", b""), None)]))
     assert line["milliseconds"] == 12.346
 
 
@@ -88,7 +88,7 @@ def test_lines_are_written_together_as_far_as_a_pipe_keeps_them_so(monkeypatch):
     writer.start()
 
     for line in lines:
-        writer.write([line])
+        writer.write(line)
     writer.flush(60)
 
     assert written == [b"".join(lines[:10]), b"".join(lines[10:20]), b"".join(lines[20:])]
@@ -106,7 +106,7 @@ def test_a_stuck_reader_costs_lines_which_are_counted_and_reported_once_it_reads
     writer.start()
 
     for _ in range(3000):
-        writer.write([line])  # never waits
+        writer.write(line)  # never waits
     dropped = shared().mine[DROPPED_LINES] - before
     found = b""
     while b"lines of the log" not in found or found.count(line) < 3000 - dropped:
@@ -302,7 +302,7 @@ def test_an_endpoint_without_the_package_is_said(models):
 
 def test_rows_and_version_are_those_of_the_answer_in_every_protocol(models, monkeypatch):
     lines = []
-    monkeypatch.setattr("serve.telemetry.logs.access", lambda method, path, seconds, answer, trace: answer)
+    monkeypatch.setattr("serve.telemetry.logs.access", lambda requests: [answer for *_, answer, _ in requests])
     monkeypatch.setattr("serve.telemetry.logs.ACCESS.write", lines.extend)
     config = Config(models=models, model_name="hours", access_log=True, vertex_predict="/vertex")
     client = create_app(config).test_client()
@@ -327,13 +327,13 @@ def test_without_a_thread_a_line_is_written_at_once_or_dropped():
     room = fcntl.fcntl(end, fcntl.F_GETPIPE_SZ)
     writer, before, threads = Writer(end), shared().mine[DROPPED_LINES], threading.active_count()
 
-    writer.write([b"begin\n"])
+    writer.write(b"begin\n")
     assert os.read(reader, 100) == b"begin\n"
     for line in (b"x" * (room - 4096) + b"\n", b"y" * 3 * room + b"\n", b"z\n"):
-        writer.write([line])
+        writer.write(line)
     assert shared().mine[DROPPED_LINES] - before == 2
     assert os.read(reader, 2 * room).startswith(b"x")
-    writer.write([b"end\n"])
+    writer.write(b"end\n")
     assert b"2 lines of the log were dropped" in os.read(reader, 2 * room)
     assert threading.active_count() == threads
     os.close(reader)
@@ -344,8 +344,8 @@ def test_a_fork_of_a_process_that_has_written_writes_in_a_thread():
     """gunicorn's parent writes before it forks its workers."""
     code = (
         "import os, signal, threading\nfrom serve.telemetry.logs import Writer\nwriter = Writer(1)\n"
-        "writer.write([b'parent\\n'])\nassert threading.active_count() == 1\nif os.fork() == 0:\n    signal.alarm(99)\n"
-        "    writer.start()\n    writer.write([b'child\\n'])\n    writer.flush()\n    os._exit(0)\n"
+        "writer.write(b'parent\\n')\nassert threading.active_count() == 1\nif os.fork() == 0:\n    signal.alarm(99)\n"
+        "    writer.start()\n    writer.write(b'child\\n')\n    writer.flush()\n    os._exit(0)\n"
         "raise SystemExit(os.wait()[1])"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
