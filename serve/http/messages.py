@@ -4,7 +4,6 @@ import gzip
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from logging import Logger
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -188,12 +187,6 @@ def refusal(error: RequestError, shape: Shape = problem) -> Answer:
     error.__traceback__ = error.__cause__ = error.__context__ = None
     more = [header(name, value) for name, value in HEADERS.get(type(error), ())]
     return replace(answer, headers="".join([answer.headers, *more]), error=error)
-
-
-def failure(logger: Logger, method: str, path: str) -> Answer:
-    """Log the exception that is being handled, and return an Answer with status 500."""
-    logger.exception("%s %s failed", method, path)
-    return problem(500, "Internal server error", "the service failed; its log says why")
 
 
 def too_large(limit: int) -> BodyTooLarge:

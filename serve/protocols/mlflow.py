@@ -67,7 +67,8 @@ class MlflowError(msgspec.Struct):
 
 
 def _error(status: int, title: str, detail: str, problems: Sequence[Problem]) -> MlflowError:
-    return MlflowError("UNAUTHENTICATED" if status == 401 else "BAD_REQUEST", in_one_line(detail, problems))
+    code = {401: "UNAUTHENTICATED", 500: "INTERNAL_ERROR"}.get(status, "BAD_REQUEST")
+    return MlflowError(code, in_one_line(detail, problems))
 
 
 ERROR = Shape("MLflow and SageMaker", MlflowError, _error)

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache, partial
+from logging import Logger
 from typing import NamedTuple
 
 from passfail.codecs.tensors import Inference
@@ -169,6 +170,11 @@ class Routes:
     def refusal(self, path: str, error: RequestError) -> Answer:
         """The Answer to a RequestError, in the format of the path's protocol."""
         return refusal(error, self.shape(path))
+
+    def failure(self, logger: Logger, method: str, path: str) -> Answer:
+        """Log the exception that is handled; return its Answer, 500, in the path's format."""
+        logger.exception("%s %s failed", method, path)
+        return self.shape(path)(500, "Internal server error", "the service failed; its log says why")
 
     def overloaded(self, path: str) -> Answer:
         """The Answer to a request beyond capacity, in the format of the path's protocol."""

@@ -270,7 +270,8 @@ class Connection(asyncio.Protocol):
     def _refuse(self, status: int, why: str) -> None:
         call = self._call
         if call is None or not call.asked:
-            answer = problem(status, HTTPStatus(status).phrase, why)
+            shape = self._dispatcher.routes.shape(call.head.path) if call is not None else problem
+            answer = shape(status, HTTPStatus(status).phrase, why)
             self._end(identified(answer, call.head.headers if call is not None else {}))
         elif call.answered:
             self._close()

@@ -28,8 +28,6 @@ from serve.http.messages import (
     Request,
     completed,
     compressed,
-    failure,
-    problem,
     too_large,
 )
 from serve.http.receipt import identified
@@ -189,7 +187,8 @@ class Dispatcher:
     def time_out(self, call: Call) -> Answer:
         """The Answer to a call whose body did not arrive in time."""
         call.asked = True
-        answer = identified(problem(408, "Request timeout", "the body did not come in time"), call.head.headers)
+        answer = self.routes.shape(call.head.path)(408, "Request timeout", "the body did not come in time")
+        answer = identified(answer, call.head.headers)
         self._recorder.end([(self._recorder.begin(), replace(call.head, rule=None), answer)])
         return answer
 
@@ -258,7 +257,7 @@ class Dispatcher:
             return self._failed(call)
 
     def _failed(self, call: Call) -> Answer:
-        return identified(failure(LOG, call.head.method, call.head.path), call.head.headers)
+        return identified(self.routes.failure(LOG, call.head.method, call.head.path), call.head.headers)
 
     # In threads.
 
@@ -293,4 +292,4 @@ class Dispatcher:
         try:
             return wsgi.respond(self._app, call, self.limit + 2 if self.too_large(call) else None)
         except Exception:
-            return failure(LOG, call.head.method, call.head.path)
+            return self._failed(call)

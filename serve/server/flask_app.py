@@ -11,7 +11,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTo
 
 from passfail.errors import MalformedBody, RequestError
 from serve.http.errors import Unauthenticated
-from serve.http.messages import Answer, Endpoint, Request, completed, compressed, failure, header, too_large
+from serve.http.messages import Answer, Endpoint, Request, completed, compressed, header, too_large
 from serve.http.receipt import identified
 from serve.server.application import Application
 from serve.settings import Config
@@ -102,7 +102,7 @@ class Pages(Flask):
         return _response(replace(answer, headers=answer.headers + headers))
 
     def _unexpected(self, error: Exception) -> Response:
-        return _response(failure(self.logger, request.method, request.path))
+        return _response(self.routes.failure(self.logger, request.method, request.path))
 
 
 def create_app(config: Config | None = None) -> Pages:

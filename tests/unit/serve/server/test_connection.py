@@ -1,13 +1,14 @@
 """The time limits of a connection, by a clock that moves only when the test says so."""
 
 import asyncio
+import json
 
 import pytest
 
 from serve.server.connection import BODY_SECONDS, HEAD_SECONDS, LEAVE_SECONDS
 from serve.server.flask_app import create_app
 from serve.settings import Config
-from tests.support.http import ROW, chunked, raw
+from tests.support.http import INFER, ROW, chunked, raw
 from tests.support.loopless import Client, Worker
 
 SENT = raw(body=ROW)
@@ -107,6 +108,32 @@ def test_the_time_of_an_idle_connection_ends_with_the_first_byte_of_a_request(co
         assert not client.closed
         worker.wait(1)
         assert (client.closed, client.received) == (True, b"")
+
+    converse(talk)
+
+
+@pytest.mark.parametrize(("path", "fields"), [
+    ("/predict", {"type", "title", "status", "detail"}), ("/invocations", {"error_code", "message"}),
+    (INFER, {"error"}),
+], ids=["passfail", "MLflow", "V2"])  # fmt: skip
+def test_the_servers_own_errors_are_in_the_format_of_the_paths_protocol(converse, app, monkeypatch, path, fields):
+    monkeypatch.setattr(type(app), "__call__", lambda *_: 1 / 0)
+    late, malformed = (
+        raw(path=path, Content_Length="9"),
+        raw(path=path, Content_Length=None, Transfer_Encoding="chunked"),
+    )
+
+    async def talk(worker, _):
+        found = []
+        for sent in (late, malformed + b"no size\r\n\r\n", raw("GET", path)):
+            client = Client(worker)
+            client.send(sent)
+            if sent is late:
+                worker.wait(BODY_SECONDS)
+            found += await client.statuses(1)
+            assert json.loads(client.body()).keys() == fields
+            assert b"X-Request-Id: mine" in client.read
+        assert found == [408, 400, 500]
 
     converse(talk)
 
