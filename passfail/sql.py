@@ -76,7 +76,7 @@ def select(manifest: Manifest, dialect: str, table: str, view: str | None = None
         number = isinstance(node, exp.Literal) and not node.is_string
         return _number(float(node.name), exact=dialect == "sqlite") if number else node
 
-    return query.transform(written).sql(dialect=dialect, pretty=True)
+    return query.transform(written, copy=False).sql(dialect=dialect, pretty=True)
 
 
 def names(manifest: Manifest) -> list[str]:
@@ -128,7 +128,7 @@ def _total(terms: list[exp.Expression], last: float) -> exp.Expression:
     """
     total, *more = terms
     for part in (*more, last):
-        total += part
+        total = exp.Add(this=total, expression=exp.convert(part))  # `+` would copy all that is added so far
     return exp.paren(total)
 
 
