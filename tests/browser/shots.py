@@ -10,8 +10,9 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Literal
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import BrowserContext, Page, sync_playwright
 
 from tests.support import ROOT
 from tests.support.browser import CHROMIUM
@@ -21,7 +22,8 @@ from train.__main__ import main as train
 
 ROW = "gre=640&gpa=3.1&rank=2"
 WIDTHS = (1440, 1280, 390)
-SCHEMES = ("light", "dark")
+Scheme = Literal["light", "dark"]
+SCHEMES: tuple[Scheme, ...] = ("light", "dark")
 
 
 def row(page: Page) -> None:
@@ -129,11 +131,13 @@ WIDE: dict[str, tuple[str, Callable[[Page], object]]] = {
 }
 
 
-def show(browser: Browser, address: str, state: str, scheme: str, width: int, height: int = 900) -> Page:
-    """The page in a state; its caller closes the context."""
+def show(context: BrowserContext, address: str, state: str, scheme: Scheme, width: int, height: int = 900) -> Page:
+    """The page in a state; its caller closes it."""
     path, prepare = (STATES | WIDE)[state]
-    context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
+    context.set_offline(False)  # another page may have set it
     page = context.new_page()
+    page.set_viewport_size({"width": width, "height": height})
+    page.emulate_media(color_scheme=scheme)
     page.goto(f"{address}{path}")
     prepare(page)
     page.evaluate("""() => {
@@ -143,39 +147,39 @@ def show(browser: Browser, address: str, state: str, scheme: str, width: int, he
     return page
 
 
-def every_state(browser: Browser, address: str, folder: Path, states: Iterable[str]) -> None:
+def every_state(context: BrowserContext, address: str, folder: Path, states: Iterable[str]) -> None:
     for state in states:
         for width in WIDTHS:
             for scheme in SCHEMES:
-                page = show(browser, address, state, scheme, width)
+                page = show(context, address, state, scheme, width)
                 page.screenshot(path=folder / f"{state}-{width}-{scheme}.png", full_page=True)
-                page.context.close()
+                page.close()
         print(f"wrote {folder / state}-*.png", flush=True)
 
 
-def documents(browser: Browser, address: str) -> None:
+def documents(context: BrowserContext, address: str) -> None:
     """The pictures of the documents: the form with its answer, and an answered file."""
-    page = show(browser, address, "row", "light", 1200)
+    page = show(context, address, "row", "light", 1200)
     bottom = page.locator("#one").bounding_box()
     assert bottom is not None
     height = bottom["y"] + bottom["height"] + 24
     page.screenshot(
         path=ROOT / "docs" / "page.png", full_page=True, clip={"x": 0, "y": 0, "width": 1200, "height": height}
     )
-    page.context.close()
-    page = show(browser, address, "table", "light", 1200)
+    page.close()
+    page = show(context, address, "table", "light", 1200)
     page.locator("#table").screenshot(path=ROOT / "docs" / "table.png")
-    page.context.close()
+    page.close()
     print("wrote docs/page.png, docs/table.png")
 
 
-def first_answer(browser: Browser, address: str) -> str:
+def first_answer(context: BrowserContext, address: str) -> str:
     """The milliseconds until a browser has the page, and until its script has the first answer."""
-    page = show(browser, address, "row", "light", 1280)
+    page = show(context, address, "row", "light", 1280)
     timings = page.evaluate("""() => [performance.getEntriesByType("navigation")[0],
         ...performance.getEntriesByType("resource").filter(({ name }) => name.includes("/answer"))]
         .map((one) => one.responseEnd - one.startTime)""")
-    page.context.close()
+    page.close()
     return f"the page with its answer came after {timings[0]:.0f} ms, a further answer takes {timings[1]:.0f} ms"
 
 
@@ -194,19 +198,19 @@ def published(data: Path, *options: str) -> Iterator[str]:
 def main(arguments: list[str]) -> None:
     with contextlib.ExitStack() as stack:
         playwright = stack.enter_context(sync_playwright())
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        context = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"]).new_context()
         admissions = ROOT / "data" / "admissions.csv"
         options = ("--categorical", "rank", "--labels", "refused,admitted", *(("--by", "rank") if arguments else ()))
         address = stack.enter_context(published(admissions, *options))
         if not arguments:
-            return documents(browser, address)
+            return documents(context, address)
         folder = Path(arguments[0])
         folder.mkdir(parents=True, exist_ok=True)
-        print(first_answer(browser, address))
-        every_state(browser, address, folder, STATES)
+        print(first_answer(context, address))
+        every_state(context, address, folder, STATES)
         invoices = write_wide(Path(stack.enter_context(tempfile.TemporaryDirectory()), "invoices.csv"))
         wide = stack.enter_context(published(invoices, "--target", "late", "--l2", "1"))
-        every_state(browser, wide, folder, WIDE)
+        every_state(context, wide, folder, WIDE)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
 import json
 
 
-def test_a_request_can_be_tried_in_the_documentation(browser, address):
-    page = browser.new_page()
+def test_a_request_can_be_tried_in_the_documentation(context, address):
+    page = context.new_page()
     page.goto(f"{address}/docs")
     form = page.locator("form.try").first  # of POST /predict, which is unfolded
 
@@ -23,8 +23,8 @@ def test_a_request_can_be_tried_in_the_documentation(browser, address):
     page.close()
 
 
-def test_a_link_to_an_operation_unfolds_it(browser, address):
-    page = browser.new_page()
+def test_a_link_to_an_operation_unfolds_it(context, address):
+    page = context.new_page()
     page.goto(f"{address}/docs#post-explain")
 
     assert page.locator("#post-explain form").is_visible()

@@ -116,14 +116,14 @@ def test_rows_that_were_sent_are_kept_side_by_side(page):
     assert page.get_by_label("gre", exact=True).input_value() == before
 
 
-def test_the_address_of_the_page_brings_the_row_back(page, browser, address):
+def test_the_address_of_the_page_brings_the_row_back(page, context, address):
     """The row follows the #, which no browser sends: no log has it, and a link is no traffic."""
     fill(page, gre="612", gpa="3.3", rank="4")
     page.wait_for_function("() => location.hash === '#gre=612&gpa=3.3&rank=4'")
     link, verdict = page.url, page.locator("#verdict").text_content()
     assert link.startswith(f"{address}/#")
 
-    other = browser.new_page()
+    other = context.new_page()
     other.goto(link)
     answered(other)
 
@@ -149,9 +149,10 @@ def test_a_mistake_is_said_at_its_field_and_can_be_mended(page):
     assert page.get_by_label("gre", exact=True).get_attribute("aria-invalid") is None
 
 
-@pytest.mark.parametrize("page", [{"java_script_enabled": False}], indirect=True)
-def test_the_form_works_without_javascript(page, address):
+def test_the_form_works_without_javascript(browser, address):
     """The elements are in reading order; those that need JavaScript are absent."""
+    page = browser.new_page(java_script_enabled=False)
+    page.goto(address)
     assert page.locator("h2:visible").all_text_contents() == ["Fill in", "Answer", "The model"]
     where = page.locator("label:visible, input:visible, select:visible, button:visible, #label").evaluate_all(
         "all => all.map(one => one.id || one.htmlFor)"
@@ -167,6 +168,7 @@ def test_the_form_works_without_javascript(page, address):
     page.locator("#flips a").first.click()
     page.wait_for_load_state()
     assert page.locator("#label").text_content() not in (answer["label"], "No answer")
+    page.close()
 
 
 def test_the_form_alone_says_what_is_wrong_at_its_field(address):

@@ -10,10 +10,14 @@ from tests.support.models import opened
 from train.report import report
 
 
+@pytest.fixture(scope="module")
+def context(browser):
+    return browser.new_context(offline=True)
+
+
 @pytest.fixture
-def show(browser):
+def show(context):
     """show(file) -> the page, without a network; a complaint of the browser fails the test."""
-    context = browser.new_context(offline=True)
     page, complaints = context.new_page(), []
     page.on("console", lambda message: complaints.append(message.text))
     page.on("pageerror", lambda error: complaints.append(str(error)))
@@ -23,7 +27,7 @@ def show(browser):
         return page
 
     yield show
-    context.close()
+    page.close()
     assert complaints == []
 
 

@@ -2,19 +2,20 @@
 
 import pytest
 
-from tests.support.webpage import answered, choose, cut_texts, saved
+from tests.browser import shots
+from tests.support.webpage import answered, broken_rules, choose, cut_texts, saved
 from tests.support.wide import LEVELS, LONG, NAMES
 
 
 @pytest.fixture
-def page(browser, wide, request):
+def page(context, wide, request):
     width, height = getattr(request, "param", (1280, 800))
-    context = browser.new_context(viewport={"width": width, "height": height})
     page = context.new_page()
+    page.set_viewport_size({"width": width, "height": height})
     page.goto(wide)
     answered(page)
     yield page
-    context.close()
+    page.close()
 
 
 def test_a_feature_and_a_level_are_found_by_their_name(page):
@@ -47,6 +48,13 @@ def test_features_of_one_first_word_are_a_group_that_folds_and_opens_for_a_mista
     answered(page)
     assert page.get_by_label("measure_3", exact=True).is_visible()
     assert page.locator("#tries thead th").all_text_contents()[:40] == NAMES
+
+
+@pytest.mark.parametrize("state", shots.WIDE)
+def test_axe_finds_nothing_in_any_state(context, wide, state):
+    page = shots.show(context, wide, state, "dark", 390)
+    assert broken_rules(page) == []
+    page.close()
 
 
 def test_the_largest_contributions_come_first_and_all_stay_unfolded(page):

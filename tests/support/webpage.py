@@ -8,6 +8,8 @@ import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
@@ -70,6 +72,14 @@ def downloaded(page: Page, folder: Path) -> list[dict[str, str]]:
 def column(page: Page, at: int) -> list[str | None]:
     """The texts of a column of the table of rows."""
     return [row.locator("th, td").nth(at).text_content() for row in page.locator("#rows tbody tr").all()]
+
+
+def broken_rules(page: Page) -> list[object]:
+    """What axe-core finds in labels, contrast, roles and order; what sticks out, and cut texts."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    found = [(one["id"], one["nodes"][0]["html"][:200]) for one in axe.run(page).response["violations"]]
+    wider = page.evaluate("document.documentElement.scrollWidth > innerWidth")
+    return [*found, *(["the page is wider than the window"] if wider else []), *cut_texts(page)]
 
 
 def cut_texts(page: Page) -> list[str]:
