@@ -75,7 +75,7 @@ def column(page: Page, at: int) -> list[str | None]:
 
 
 def broken_rules(page: Page) -> list[object]:
-    """What axe-core finds in labels, contrast, roles and order; what sticks out, and cut texts."""
+    """Find what axe-core says of labels, contrast, roles and order; what sticks out; cut texts."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     found = [(one["id"], one["nodes"][0]["html"][:200]) for one in axe.run(page).response["violations"]]
     wider = page.evaluate("document.documentElement.scrollWidth > innerWidth")

@@ -1,4 +1,4 @@
-"""What a cell means: a number with its unit, a level, an identifier, an outcome, or missing."""
+"""Cells that are numbers with units, levels, identifiers, outcomes, or missing."""
 
 import shlex
 
