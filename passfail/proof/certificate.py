@@ -5,12 +5,11 @@ is ready, on the machine and with the runtime that will answer.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from passfail.arrays import Bools, Floats, Ints
+from passfail.arrays import Bools, Floats
 from passfail.errors import CertificateError
 from passfail.links import LINKS
 from passfail.measurements import Figures
@@ -46,75 +45,55 @@ def limits(link: str) -> dict[str, float]:
     return {name: errors.get(name, 0) for name in FIGURES if name not in UNLIMITED}
 
 
-@dataclass(frozen=True)
 class Truth:
     """The exact answers to the rows that every engine answers.
 
     With a hidden layer the closed form's logits stand for the exact ones, and the band is 0.
 
-    Attributes
+    Parameters
     ----------
     x : the rows (n, d).
+    exact_rows : the largest number of exact logits; probabilities are exact for all rows.
+    steps : the number of rows in each feature's ladder.
+    sizes : the sizes of the batches that are compared with single rows.
+    alone : the largest number of rows to ask one by one.
+
+    Attributes
+    ----------
     logit : of the closed form (n,).
     sample : the indices (m,) of rows with a finite logit, for which the exact logit is computed.
     high, low : their exact logits (m,), as a pair of passfail/proof/exact.py.
     band : the rounding bound of each (m,).
     finite : the indices (k,) of all rows with a finite logit.
-    p, q : their exact probabilities (k,), high and low, from the closed form's logits; None if this machine can't
+    exact : their exact probabilities (k,), high and low, from the closed form's logits; None if this machine can't
         compute them.
     ladders, signs : as from `samples.ladders`.
-    sizes : the sizes of the batches that are compared with single rows.
     alone : the indices of the rows asked one by one.
     """
 
-    subject: Subject
-    x: Floats
-    logit: Floats
-    sample: Ints
-    high: Floats
-    low: Floats
-    band: Floats
-    finite: Ints
-    p: Floats | None
-    q: Floats | None
-    ladders: Floats
-    signs: Floats
-    sizes: tuple[int, ...]
-    alone: Ints
-
-
-def truth(subject: Subject, x: Floats, exact_rows: int, steps: int, sizes: tuple[int, ...], alone: int) -> Truth:
-    """The Truth about rows x (n, d).
-
-    Parameters
-    ----------
-    exact_rows : the largest number of exact logits; probabilities are exact for all rows.
-    steps : the number of rows in each feature's ladder.
-    sizes : the sizes of the batches.
-    alone : the largest number of rows to ask one by one.
-    """
-    logit = reference.logit(subject, x)
-    finite = np.flatnonzero(np.isfinite(logit))
-    sample = finite[:: -(-len(finite) // exact_rows) or 1]
-    if subject.parameters.hidden:
-        high = logit[sample]
-        low = band = np.zeros(len(sample))
-    else:
-        high, low = exact.logits(subject, reference.values(subject, x[sample]))
-        band = Stability(subject).band(x[sample])
-    p, q = None, None
-    if exact.available(subject.link):
-        p, q = exact.probabilities(subject.link, exact.rounded(subject.link, logit[finite]))
-    ladders, signs = samples.ladders(subject, steps)
-    singles = np.linspace(0, len(x) - 1, min(alone, len(x))).astype(np.int64)
-    return Truth(subject, x, logit, sample, high, low, band, finite, p, q, ladders, signs, sizes, singles)
+    def __init__(
+        self, subject: Subject, x: Floats, exact_rows: int, steps: int, sizes: tuple[int, ...], alone: int
+    ) -> None:
+        self.subject, self.x, self.sizes = subject, x, sizes
+        self.logit = reference.logit(subject, x)
+        self.finite = np.flatnonzero(np.isfinite(self.logit))
+        self.sample = self.finite[:: -(-len(self.finite) // exact_rows) or 1]
+        if subject.parameters.hidden:
+            self.high = self.logit[self.sample]
+            self.low = self.band = np.zeros(len(self.sample))
+        else:
+            self.high, self.low = exact.logits(subject, reference.values(subject, x[self.sample]))
+            self.band = Stability(subject).band(x[self.sample])
+        self.exact = exact.probabilities(subject.link, self.logit[self.finite])
+        self.ladders, self.signs = samples.ladders(subject, steps)
+        self.alone = np.linspace(0, len(x) - 1, min(alone, len(x))).astype(np.int64)
 
 
 def certify(name: str, runtime: Runtime, verdict: Verdict, subject: Subject, stable: Claim | None = None) -> None:
     """Run the short form, well under 0.1 s. Raises CertificateError with the failed limits."""
     x, _ = samples.rows(subject, 60)
     sizes = (*batch_sizes(1024), min(LONG_ROWS, LONG_VALUES // len(subject.features)))
-    figures = measure(runtime, verdict, truth(subject, x, exact_rows=200, steps=32, sizes=sizes, alone=7), stable)
+    figures = measure(runtime, verdict, Truth(subject, x, exact_rows=200, steps=32, sizes=sizes, alone=7), stable)
     if found := faults(figures, subject.link):
         raise CertificateError(f"{name} doesn't answer on this machine as it was certified: {'; '.join(found)}")
 
@@ -150,6 +129,7 @@ def measure(runtime: Runtime, verdict: Verdict, truth: Truth, stable: Claim | No
     at, threshold = truth.sample, truth.subject.logit_threshold
     with np.errstate(all="ignore"):
         off = np.abs((z[at] - truth.high) - truth.low)
+        missed = np.abs((p[truth.finite] - truth.exact[0]) - truth.exact[1]) if truth.exact else np.zeros(0)
         error = np.where(off == 0, 0.0, off / truth.band)
     right = (truth.high > threshold) | ((truth.high == threshold) & (truth.low > 0))
     distance = np.abs((truth.high - threshold) + truth.low)
@@ -163,8 +143,8 @@ def measure(runtime: Runtime, verdict: Verdict, truth: Truth, stable: Claim | No
     return Figures(
         logit_differences=int((~_same(z, truth.logit)).sum()),
         logit_error=_largest(error),
-        probability_ulp=0 if truth.p is None else ulp(p[truth.finite], truth.p),
-        probability_error=_probability_error(p[truth.finite], truth),
+        probability_ulp=ulp(p[truth.finite], truth.exact[0]) if truth.exact else 0,
+        probability_error=_largest(missed),
         batch_differences=_batch_differences(runtime, z, p, truth),
         out_of_range=int((((p <= 0) & np.signbit(p)) | (p > 1)).sum()),  # -0 too
         non_monotone=non_monotone(z, p) + _falls(runtime, truth),
@@ -207,14 +187,6 @@ def _answer(runtime: Runtime, x: Floats) -> tuple[Floats, Floats]:
         raise CertificateError(f"answers {len(x)} rows with {got}; it must return two arrays float64 [{len(x)}]")
     logit, probability = answer
     return logit.astype(np.float64, copy=False), probability.astype(np.float64, copy=False)
-
-
-def _probability_error(p: Floats, truth: Truth) -> float:
-    """The largest error of probabilities p (k,); 0 if this machine can't compute exact ones."""
-    if truth.p is None or truth.q is None:
-        return 0.0
-    with np.errstate(all="ignore"):
-        return _largest(np.abs((p - truth.p) - truth.q))
 
 
 def _batch_differences(runtime: Runtime, z: Floats, p: Floats, truth: Truth) -> int:

@@ -56,19 +56,18 @@ def logits(subject: Subject, columns: Floats) -> tuple[Floats, Floats]:
     return np.array(high), np.array(low)
 
 
-def available(link: str) -> bool:
-    """Whether exact probabilities of this link are available: two links need mpmath."""
-    return link in ("logit", "cloglog") or importlib.util.find_spec("mpmath") is not None
-
-
-def probabilities(link: str, z: Floats) -> Pair:
+def probabilities(link: str, z: Floats) -> Pair | None:
     """The link's exact probabilities at finite scores z (n,), as (high, low).
+
+    None: the link needs mpmath, which is not installed.
 
     Decimal arithmetic computes the probabilities of few scores near z, on a grid. Float64 computes the change from
     there; its rounding error is far below a unit in the probability's last place. If that error could change the
     nearest float64, decimal arithmetic computes this probability instead.
     """
-    z = np.clip(z, -800.0, 800.0) if link == "logit" else z
+    if link in ("probit", "cauchit") and importlib.util.find_spec("mpmath") is None:
+        return None
+    z = np.clip(z, -800.0, 800.0) if link == "logit" else rounded(link, z)
     near = _near(link, z)
     grid, place = np.unique(near, return_inverse=True)
     first, second = (part[place] for part in _decimals(link, grid))

@@ -50,7 +50,7 @@ def manifest(models):
 def test_it_meets_the_limits_that_every_engine_must_meet(manifest, tmp_path, link):
     subject = msgspec.structs.replace(manifest, link=link)
     x, _ = samples.rows(subject, 2000, across=20_000)
-    truth = certificate.truth(subject, x, 500, steps=100, sizes=(1000,), alone=2)
+    truth = certificate.Truth(subject, x, 500, steps=100, sizes=(1000,), alone=2)
 
     figures = certificate.measure(
         node(to_javascript(subject), tmp_path), lambda logit: logit > subject.logit_threshold, truth

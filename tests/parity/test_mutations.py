@@ -74,7 +74,7 @@ def case():
     manifest = parity.Subject(FEATURES, parameters(build()), 0.0, "logit")
     x, _ = samples.rows(manifest, 900, across=50_000)
     sizes = certificate.batch_sizes(100_000)
-    return manifest, certificate.truth(manifest, x, exact_rows=900, steps=100, sizes=sizes, alone=20)
+    return manifest, certificate.Truth(manifest, x, exact_rows=900, steps=100, sizes=sizes, alone=20)
 
 
 def faults(model, case):
@@ -186,7 +186,7 @@ def test_a_fault_in_a_narrow_interval_of_another_link_is_caught(link):
     """The interval is 1e-3 of the score, as with the logit."""
     subject = parity.Subject(FEATURES, parameters(build()), 0.0, link)
     x, _ = samples.rows(subject, 60, across=50_000)
-    truth = certificate.truth(subject, x, exact_rows=60, steps=20, sizes=(1,), alone=1)
+    truth = certificate.Truth(subject, x, exact_rows=60, steps=20, sizes=(1,), alone=1)
 
     def runtime(x, at=None):
         logit = reference.logit(subject, x)

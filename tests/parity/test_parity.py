@@ -35,7 +35,7 @@ def test_rows_of_every_kind_answer_the_same(models, name, each):
     """All logits are equal, and no verdict outside the certified band is wrong."""
     manifest, runtimes = opened(models, name)
     x, kinds = samples.rows(manifest, each, seed=7)
-    truth = certificate.truth(manifest, x, exact_rows=3000, steps=1000, sizes=(0, 1, 2, 7, 1000), alone=20)
+    truth = certificate.Truth(manifest, x, exact_rows=3000, steps=1000, sizes=(0, 1, 2, 7, 1000), alone=20)
 
     assert kinds["on the boundary"] > each - 1000
     assert len(x) > 3 * (each - 1000)

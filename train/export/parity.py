@@ -8,7 +8,7 @@ defines each bit.
 import importlib.util
 import platform
 from collections.abc import Mapping
-from dataclasses import replace
+from copy import copy
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
@@ -59,12 +59,14 @@ def certificate(manifest: Manifest, files: Files, training_rows: Floats, eager: 
     drawn, kinds = samples.rows(manifest, ROWS, SEED, ACROSS)
     x = np.concatenate([training_rows, drawn])
     sizes = proofs.batch_sizes(max(65_537, min(BATCH_ROWS, BATCH_VALUES // len(manifest.features))))
-    truth = proofs.truth(manifest, x, EXACT, steps=400, sizes=sizes, alone=200)
+    truth = proofs.Truth(manifest, x, EXACT, steps=400, sizes=sizes, alone=200)
     every = engines(files, eager)
     served = {name: every.pop(name) for name in (*MODEL_FILES, "torch.export")}
     figures, missed = prove(served, manifest, truth)
     # The other engines are not published, so few sizes of batches suffice.
-    beside, more = prove(every, manifest, replace(truth, sizes=FEW, alone=truth.alone[::10]))
+    few = copy(truth)
+    few.sizes, few.alone = FEW, truth.alone[::10]
+    beside, more = prove(every, manifest, few)
     figures, missed = figures | beside, missed + more
     further = uncertified(files)
     if missed:
@@ -93,7 +95,7 @@ class Subject(NamedTuple):
 def prove_briefly(engines: Engines, subject: Subject, rows: int, seed: int = SEED) -> list[str]:
     """Prove engines on that many rows of each kind; return the missed limits."""
     x, _ = samples.rows(subject, rows, seed)
-    truth = proofs.truth(subject, x, rows, steps=100, sizes=proofs.batch_sizes(1025), alone=20)
+    truth = proofs.Truth(subject, x, rows, steps=100, sizes=proofs.batch_sizes(1025), alone=20)
     return prove(engines, subject, truth)[1]
 
 
