@@ -18,12 +18,14 @@ from msgspec import UNSET, UnsetType
 from passfail.arrays import Bools, Floats, Row
 from passfail.codecs import strict_json
 from passfail.codecs.answers import chosen, names
-from passfail.codecs.strict_json import FAULTS, UNREADABLE, WHITE, Fields
-from passfail.columns import Column, Columns, InvalidValue, invalid, kind, wrong
+from passfail.codecs.strict_json import FAULTS, UNREADABLE, WHITE, Fields, is_array
+from passfail.columns import Columns, InvalidValue, invalid, kind, wrong
 from passfail.errors import InvalidInstance, MalformedBody, Problem
 from passfail.manifest import Manifest
 
 Unseen = Sequence[Sequence[str]] | None  # of each row, as `Columns.unseen`
+Faults = dict[int, str] | None
+Start = tuple[int, int]  # the byte of an array's element, and its index
 Decode = Callable[[bytes, int], list[Any]]  # a piece of an array, and the index of its first row, to the rows
 WRITTEN = 10_000  # answers encoded at a time
 RAWS, COLUMNS = msgspec.json.Decoder(list[msgspec.Raw]), msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -69,9 +71,9 @@ class JsonRows:
         MalformedBody, BodyTooLarge, InvalidInstance : the last names the places that are wrong.
         """
         if self._columns.parts:
-            rows, single = self._slowly(body, None)
-            return rows[0] if single else self._columns.matrix(rows)
-        if body[:1] != b"{" and body.lstrip(WHITE)[:1] == b"[":
+            rows = self.read_slowly(body)
+            return self._columns.matrix(rows) if is_array(body) else rows[0]
+        if is_array(body):
             return self.read_objects(body)
         try:
             if len(body) > self._most_characters < len(body.strip(WHITE)):
@@ -81,14 +83,14 @@ class JsonRows:
             for at, codes in self._codes:
                 texts += type(row[at]) is str
                 row[at] = codes[row[at]]
-            if self._may_repeat(body, 1, texts) and (fault := invalid(self.problems(body))):
-                raise fault
+            if self._may_repeat(body, 1, texts):
+                self.read_slowly(body)
             return row
         except FAULTS as error:
-            # If the slow decoder finds no fault, refuse the body without a place.
-            raise invalid(self.problems(body)) or MalformedBody(UNREADABLE) from error
+            self.read_slowly(body)
+            raise MalformedBody(UNREADABLE) from error
 
-    def read_some(self, body: bytes, faults: dict[int, str] | None) -> tuple[Row | Floats, bool, Unseen]:
+    def read_some(self, body: bytes, faults: Faults) -> tuple[Row | Floats, bool, Unseen]:
         """Decode a body as `read` does; `faults` takes the invalid objects of an array.
 
         Parameters
@@ -105,10 +107,10 @@ class JsonRows:
             if not self._columns.pools:
                 return found, not isinstance(found, np.ndarray), None
         except InvalidInstance:
-            if faults is None:
+            if faults is None or not is_array(body):
                 raise
-        rows, single = self._slowly(body, faults)
-        return self._columns.matrix(rows), single, self._columns.unseen(rows)
+        rows = self.read_slowly(body, faults)
+        return self._columns.matrix(rows), not is_array(body), self._columns.unseen(rows)
 
     def only_row(self, body: bytes, fields: tuple[str, ...]) -> Row | None:
         """Decode the only row of a document as most clients write it; None: any other document.
@@ -137,29 +139,71 @@ class JsonRows:
         optional = [(name, some | UnsetType, UNSET) for name, some in kinds.items()]
         return msgspec.json.Decoder(strict_json.struct("Document", optional))
 
-    def _slowly(self, body: bytes, faults: dict[int, str] | None) -> tuple[list[Row], bool]:
-        values, single = strict_json.values(body, self._most_characters)
+    def read_slowly(
+        self, body: bytes, faults: Faults = None, start: Start = (0, 0), names: Sequence[str] = (), place: str = "$"
+    ) -> list[Row]:
+        """Decode a body value by value, and name the faults.
+
+        Parameters
+        ----------
+        faults : as `read_some` takes it.
+        start : in an array, the byte at which to start, and the index of the row there.
+        names : the columns' names, if each row is an array of their values.
+        place : the body's place.
+
+        Raises
+        ------
+        MalformedBody, BodyTooLarge, InvalidInstance : the last names the places that are wrong.
+        """
         rows: list[Row] = []
-        for index, value in enumerate(values):
-            self._columns.check_rows(index + 1)
-            problems = list(islice(self._row_problems(value, "$"), InvalidInstance.LIMIT))
-            if problems:
-                if single or faults is None:
-                    raise invalid(self.problems(body)) or MalformedBody(UNREADABLE)
-                faults[index] = "; ".join(f"{one.pointer[2:] or 'row'}: {one.detail}" for one in problems)
-            elif isinstance(value, Fields):
-                cells = {feature: cell for name, cell in value for feature in self._columns.expanded([name])}
-                rows.append([column.number(cells[column.name]) for column in self._columns])
-        return rows, single
+        problems: list[Problem] = []
+        for i, value in enumerate(strict_json.values(body, self._most_characters, start[0]), start[1]):
+            self._columns.check_rows(i + 1)
+            numbers: dict[str, float] = {}
+            at = f"{place}[{i}]" if is_array(body) else place
+            found = list(islice(self._problems(value, names, at, numbers), InvalidInstance.LIMIT + 1))
+            if not found:
+                rows.append([numbers[name] for name in self._columns.by_name])
+            elif faults is not None:
+                some = found[: InvalidInstance.LIMIT]
+                faults[i] = "; ".join(f"{one.pointer[len(at) + 1 :] or 'row'}: {one.detail}" for one in some)
+            else:
+                problems += found
+                if len(problems) > InvalidInstance.LIMIT:  # the error names no more
+                    break
+        if fault := invalid(problems):
+            raise fault
+        return rows
+
+    def _problems(self, row: object, names: Sequence[str], place: str, found: dict[str, float]) -> Iterator[Problem]:
+        """Find the faults of one row, and fill `found` with {feature: its number}."""
+        if not isinstance(row, list) or isinstance(row, Fields) == bool(names):
+            wanted = "an array" if names else "an object or an array of objects" if place == "$" else "an object"
+            yield Problem(place, f"expected {wanted}, got {kind(row)}")
+            return
+        if names and len(row) != len(names):
+            yield Problem(place, f"{len(row)} values where there are {len(names)} columns")
+            return
+        fields = list(zip(names, row, strict=True)) if names else row
+        if not names:
+            yield from self._columns.name_problems([name for name, _ in fields], place)
+        for name, value in fields:
+            for feature in self._columns.expanded([name]):
+                if column := self._columns.by_name.get(feature):
+                    try:
+                        found[feature] = column.number(value)
+                    except InvalidValue as error:
+                        yield column.problem(f"{place}.{feature}", error)
+                        break  # of a date, whose other parts have the same text
 
     def read_objects(self, array: bytes) -> Floats:
         """Decode an array of objects to x, as `read` does."""
         if self._columns.parts:
-            return np.array(self.read(array), dtype=np.float64)
+            return self._columns.matrix(self.read_slowly(array))
         # Check before decoding: each row has one brace, and its texts have few.
         if array.count(b"{") > self._most_braces:
             self._columns.check_rows(self._columns.max_rows + 1)
-        return self._matrix(array, self._decode_objects, partial(self.problems, array))
+        return self._matrix(array, self._decode_objects, partial(self.read_slowly, array, None))
 
     def read_arrays(self, array: bytes, columns: Sequence[str], place: str) -> Floats:
         """Decode an array of arrays.
@@ -180,14 +224,10 @@ class JsonRows:
         """
         self._columns.check_names(columns, "$.columns", "the columns are not the model's features")
         order = tuple(self._columns.order(columns))
-        problems = partial(self._array_problems, array, order, len(columns), place)
-        if not self._columns.parts:
-            return self._matrix(array, self._arrays(order), problems)
-        if fault := invalid(problems(0, 0)):
-            raise fault
-        rows: Any = strict_json.values(array, self._most_characters)[0]
-        named = list(zip(self._columns, order, strict=True))
-        return self._columns.matrix([[column.number(row[at]) for column, at in named] for row in rows])
+        slowly = partial(self.read_slowly, array, None, names=columns, place=place)
+        if self._columns.parts:
+            return self._columns.matrix(slowly())
+        return self._matrix(array, self._arrays(order), slowly)
 
     def read_columns(self, text: bytes, place: str) -> Floats:
         """Decode an object with an array of values for each feature, as `read_arrays` does."""
@@ -253,28 +293,13 @@ class JsonRows:
         pieces = self._verdicts[verdict], text(probability), b',"logit":', text(logit), self._stables[stable], end
         return b"".join(pieces)
 
-    def problems(self, body: bytes, start: int = 0, index: int = 0) -> Iterator[Problem]:
-        """Find the faults of a body's rows with the slow decoder.
-
-        Parameters
-        ----------
-        start, index : in an array, the byte at which to start and the index of the row there.
-        """
-        rows, single = strict_json.values(body, self._most_characters, start)
-        for i, row in enumerate(rows, index):
-            if single and not isinstance(row, Fields):
-                yield Problem("$", f"expected an object or an array of objects, got {kind(row)}")
-            else:
-                self._columns.check_rows(i + 1)
-                yield from self._row_problems(row, "$" if single else f"$[{i}]")
-
-    def _matrix(self, array: bytes, decode: Decode, problems: Callable[[int, int], Iterator[Problem]]) -> Floats:
+    def _matrix(self, array: bytes, decode: Decode, slowly: Callable[[Start], object]) -> Floats:
         """Decode an array of rows, a piece at a time, to x, float64 (n, d).
 
         Parameters
         ----------
         decode : decodes a piece, given the index of its first row; raises FAULTS.
-        problems : the slow decoder, given a start byte and the row's index.
+        slowly : the slow decoder, given its start; it raises the error that names the faults.
         """
         parts, n, at = [], 0, 0
         try:
@@ -287,14 +312,15 @@ class JsonRows:
                 parts.append(self._columns.shaped(self._numbers(rows)))
                 n += len(rows)
         except FAULTS as error:
-            raise invalid(problems(at, n)) or MalformedBody(UNREADABLE) from error
+            slowly((at, n))
+            raise MalformedBody(UNREADABLE) from error
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def _decode_objects(self, piece: bytes, index: int) -> list[Any]:
         rows = list(map(msgspec.structs.astuple, self._rows.decode(piece)))
         texts = sum([type(row[at]) is str for at, _ in self._codes for row in rows])
-        if self._may_repeat(piece, len(rows), texts) and (fault := invalid(self.problems(piece, 0, index))):
-            raise fault
+        if self._may_repeat(piece, len(rows), texts):
+            self.read_slowly(piece, None, (0, index))
         return rows
 
     def _decode_arrays(self, order: tuple[int, ...]) -> Decode:
@@ -321,37 +347,6 @@ class JsonRows:
         escaped quote; the slow decoder tells which.
         """
         return body.count(b'"') != 2 * (self._width * rows + texts)
-
-    def _row_problems(self, row: object, place: str) -> Iterator[Problem]:
-        if not isinstance(row, Fields):
-            yield Problem(place, f"expected an object, got {kind(row)}")
-            return
-        yield from self._columns.name_problems([name for name, _ in row], place)
-        for name, value in row:
-            for feature in self._columns.expanded([name])[:1]:
-                if column := self._columns.by_name.get(feature):
-                    yield from _value_problem(column, value, place)
-
-    def _array_problems(
-        self, array: bytes, order: Sequence[int], width: int, place: str, start: int, index: int
-    ) -> Iterator[Problem]:
-        rows, _ = strict_json.values(array, self._most_characters, start)
-        for i, row in enumerate(rows, index):
-            self._columns.check_rows(i + 1)
-            if not isinstance(row, list) or isinstance(row, Fields):
-                yield Problem(f"{place}[{i}]", f"expected an array, got {kind(row)}")
-            elif len(row) != width:
-                yield Problem(f"{place}[{i}]", f"{len(row)} values where there are {width} columns")
-            else:
-                for column, at in zip(self._columns, order, strict=True):
-                    yield from _value_problem(column, row[at], f"{place}[{i}]")
-
-
-def _value_problem(column: Column, value: object, place: str) -> Iterator[Problem]:
-    try:
-        column.number(value)
-    except InvalidValue as error:
-        yield column.problem(f"{place}.{column.name}", error)
 
 
 def _ends(more: Mapping[str, Sequence[object]]) -> list[bytes]:

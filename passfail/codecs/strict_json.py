@@ -84,28 +84,29 @@ def _element_end(array: bytes, at: int, last: int, most: int) -> int:
     return last
 
 
-def values(body: bytes, most: int, start: int = 0) -> tuple[Iterator[object], bool]:
-    """Decode JSON lazily, value by value: objects as Fields, NaN and infinities as floats.
+def is_array(body: bytes) -> bool:
+    """Whether a JSON document begins as an array."""
+    return body[:1] != b"{" and body.lstrip(WHITE)[:1] == b"["
+
+
+def values(body: bytes, most: int, start: int = 0) -> Iterator[object]:
+    """Decode the elements of a JSON array, or the only value, lazily.
+
+    An object becomes Fields; NaN and infinities become floats.
 
     Parameters
     ----------
     most : the largest number of bytes in a value.
     start : the byte at which the first element to decode begins; 0: the first element.
 
-    Returns
-    -------
-    The elements of an array, or the body's only value; and whether the body is not an array. The iterator raises
-    MalformedBody, and BodyTooLarge if a value may have more than `most` bytes.
+    Raises
+    ------
+    MalformedBody; BodyTooLarge : a value may have more than `most` bytes.
     """
-    at = _after_space(body, 0)
-    single = body[at : at + 1] != b"["
+    at, single = _after_space(body, 0), not is_array(body)
     if not single:
         at = _after_space(body, start or at + 1)
     more = single or start > 0 or body[at : at + 1] != b"]"
-    return _values(body, at, most, single, more), single
-
-
-def _values(body: bytes, at: int, most: int, single: bool, more: bool) -> Iterator[object]:
     base, window, begin = at, _window(body, at, most), 0
     while more:
         if at - base > most:  # move the window, so that a value is read at most as far as it may reach
@@ -212,8 +213,7 @@ def may_repeat(body: bytes, document: object) -> bool:
 
 def field_names(body: bytes) -> list[str]:
     """The names in a JSON object, duplicates included. Raises MalformedBody."""
-    found, _ = values(body, len(body))
-    return [name for document in found if isinstance(document, Fields) for name, _ in document]
+    return [name for document in values(body, len(body)) if isinstance(document, Fields) for name, _ in document]
 
 
 def _check_once(pairs: list[tuple[str, object]]) -> None:

@@ -166,7 +166,7 @@ def test_a_date_is_read_as_its_parts_in_every_format(tmp_path):
     assert matrix(decoders.columns, {"x": np.array([20240229]), "g": ["north"]}).tolist() == [row]
     with pytest.raises(InvalidInstance, match="wrong") as refused:
         decoders.json.read_arrays(b'[["north", "29.2.2024"], ["north"]]', ["g", "x"], "$")
-    assert [one.pointer for one in refused.value.problems][::4] == ["$[0].x.year", "$[1]"]
+    assert [one.pointer for one in refused.value.problems] == ["$[0].x.year", "$[1]"]
     for wrong, said in ((b'{"x": "29.2.2024", "g": "north"}', "expected a date"), (b'{"g": "north"}', "missing")):
         with pytest.raises(InvalidInstance) as refused:
             decoders.json.read(wrong)
