@@ -92,21 +92,18 @@ def work(models):
     manifest = read_manifest(folder)
     model = Model(manifest, load_runtime("onnx", (folder / MODEL_FILES["onnx"]).read_bytes()))
     rows_of = codecs(manifest, 1000)
-    columns, decoder = rows_of.columns, rows_of.json
+    decoder = rows_of.json
     one, thousand = json.dumps(ROW).encode(), json.dumps(ROWS).encode()
-    rows = decoder.read(thousand)[0]
-    x, (row,) = columns.matrix(rows), decoder.read(one)[0]
-    found = model.predict_rows([row])
-    answer = found.verdicts[0], found.logits[0], found.probabilities[0], found.stable[0]
-    logit, probability = model.score(x)
-    verdict, stable = model.verdict(logit), model.stable(x, logit)
+    x, row = decoder.read(thousand), decoder.read(one)
+    _, (answer,) = model.predict_rows([row])
+    found = model.answer(x)
     operations = {
         "decode 1 row": lambda: decoder.read(one),
         "predict 1 row": lambda: model.predict_rows([row]),
         "encode 1 row": lambda: decoder.write_row(*answer),
-        "decode 1,000 rows": lambda: columns.matrix(decoder.read(thousand)[0]),
-        "predict 1,000 rows": lambda: (model.score(x), model.verdict(logit), model.stable(x, logit)),
-        "encode 1,000 rows": lambda: list(decoder.pieces(verdict, logit, probability, stable)),
+        "decode 1,000 rows": lambda: decoder.read(thousand),
+        "predict 1,000 rows": lambda: model.answer(x),
+        "encode 1,000 rows": lambda: list(decoder.pieces(found)),
     }
     gc.collect()
     gc.freeze()

@@ -59,8 +59,8 @@ def flipped_verdict() -> None:
         return verdict(self, logit) ^ (settled & (np.random.random(np.shape(logit)) < 0.001))
 
     def flipped_rows(self: Any, some: Any) -> Any:
-        found = rows(self, some)
-        return found._replace(verdicts=[one ^ _seldom(0.001) for one in found.verdicts])
+        x, answers = rows(self, some)
+        return x, [(verdict ^ _seldom(0.001), *rest) for verdict, *rest in answers]
 
     Model.verdict, Model.predict_rows = flipped, flipped_rows  # type: ignore[method-assign]
 

@@ -14,6 +14,8 @@ import numpy as np
 from passfail.arrays import Bools as Bools
 from passfail.arrays import Floats as Floats
 from passfail.arrays import Row as Row
+from passfail.codecs.answers import Answers
+from passfail.codecs.answers import Outside as Outside
 from passfail.columns import Columns
 from passfail.errors import NonFiniteLogit
 from passfail.explain import Explanation, explain
@@ -27,28 +29,7 @@ from passfail.runtimes import Runtime
 if TYPE_CHECKING:
     from passfail.sklearn import Classifier
 
-Outside = list[tuple[str, ...]]  # for each row, the features outside the training range
-
-
-class RowAnswers(NamedTuple):
-    """The answers to n rows as plain values; x, float64 (n, d), is the runtime's input."""
-
-    x: Floats
-    verdicts: list[bool]
-    logits: list[float]
-    probabilities: list[float]
-    stable: Sequence[bool | None]
-    outside: Outside
-
-
-class Answers(NamedTuple):
-    """The answers to n rows: (n,) each, as in Predictions; outside is None if no row has any."""
-
-    verdict: Bools
-    logit: Floats
-    probability: Floats
-    stable: Bools | None
-    outside: Outside | None
+RowAnswer = tuple[bool, float, float, bool | None, tuple[str, ...]]  # verdict, logit, probability, stable, outside
 
 
 class Predictions(NamedTuple):
@@ -183,10 +164,14 @@ class Model:
             left = sorted(set(left).difference(error.rows))
         return x[left], left
 
-    def predict_rows(self, rows: Sequence[Row]) -> RowAnswers:
+    def predict_rows(self, rows: Sequence[Row]) -> tuple[Floats, list[RowAnswer]]:
         """Answer a few rows in plain Python, because NumPy's fixed costs dominate a single row.
 
-        The values are the same bits as those of `score`, `verdict` and `stable`. Raises NonFiniteLogit.
+        The values are the same bits as those of `answer`. Raises NonFiniteLogit.
+
+        Returns
+        -------
+        x, float64 (n, d), the runtime's input; and the answer to each row.
         """
         x = np.array(rows, dtype=np.float64)
         logits, probabilities = (answers.tolist() for answers in self.runtime(x))
@@ -198,7 +183,7 @@ class Model:
         outside = beyond and self.outside(x)
         verdicts = [logit > threshold for logit in logits]
         stable = self._stability.few(x, values, logits)
-        return RowAnswers(x, verdicts, logits, probabilities, stable, outside or [()] * n)
+        return x, list(zip(verdicts, logits, probabilities, stable, outside or [()] * n, strict=True))
 
     def verdict(self, logit: Floats) -> Bools:
         """The verdicts (n,) of logits (n,): true if the logit exceeds the threshold's logit.

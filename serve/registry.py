@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from passfail.codecs import Codecs, codecs
+from passfail.codecs.answers import Answers
 from passfail.errors import ConfigError, InvalidInstance, NonFiniteLogit, Problem, RequestError, StartupError
 from passfail.loading import open_models
-from passfail.model import Answers, Floats, Model, Row
+from passfail.model import Floats, Model, Row
+from passfail.model import RowAnswer as RowAnswer
 from passfail.repository import choices, model_name, versions
 from serve.http.errors import UnknownModel
 from serve.http.messages import Request
@@ -29,7 +31,6 @@ LOOK_SECONDS = 1.0  # between two looks at the repository
 
 Signature = tuple[tuple[str, int, int, int, int], ...]
 Refused = dict[str, StartupError]
-RowAnswer = tuple[bool, float, float, bool | None, tuple[str, ...]]  # verdict, logit, probability, stable, outside
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,20 +89,20 @@ class Served:
         responses. The shadow compares none of them.
         """
         try:
-            found = self.model.predict_rows(rows)
+            x, found = self.model.predict_rows(rows)
         except NonFiniteLogit as error:
             left = [row for at, row in enumerate(rows) if at not in error.rows]
             answers, observe_left = self.answer_rows(left) if left else ([], lambda: None)
             for at in error.rows:
                 answers.insert(at, _no_answer(NonFiniteLogit([at]), lambda _: "$"))
             return answers, observe_left
-        answers = list(zip(found.verdicts, found.logits, found.probabilities, found.stable, found.outside, strict=True))
 
         def observe() -> None:
             if self.recorder is not None:
-                self.recorder.predicted(self.model.manifest, found.x, found.logits, found.verdicts, found.probabilities)
+                verdicts, logits, probabilities, *_ = zip(*found, strict=True)
+                self.recorder.predicted(self.model.manifest, x, logits, verdicts, probabilities)
 
-        return answers, observe
+        return [*found], observe
 
     def close(self) -> None:
         """End the shadow's thread: the model is no longer in service."""

@@ -1,16 +1,34 @@
 """The names and texts that answers in JSON and in CSV share."""
 
 from collections.abc import Mapping, Sequence
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
 
-from passfail.arrays import Bools
+from passfail.arrays import Bools, Floats
 from passfail.manifest import Manifest
 
 FIELDS = ("label", "probability", "logit", "stable", "model", "version")
 TYPES = ("boolean", "string", "double", "double", "boolean", "string", "long")  # of `names`, for Spark and MLflow
+Outside = list[tuple[str, ...]]  # for each row, the features outside the training range
 OPTIONAL = ("outside", "interval", "explanation", "evidence", "unseen", "extra", "error")
+
+
+class Answers(NamedTuple):
+    """The answers to n rows.
+
+    Attributes
+    ----------
+    verdict, logit, probability : (n,) each.
+    stable : bool (n,); None if it is not known.
+    outside : for each row, the features outside the training range; None: no row has any.
+    """
+
+    verdict: Bools
+    logit: Floats
+    probability: Floats
+    stable: Bools | None
+    outside: Outside | None = None
 
 
 def names(manifest: Manifest) -> list[str]:

@@ -17,8 +17,8 @@ from typing import NamedTuple, TypeVar
 import msgspec
 import numpy as np
 
-from passfail.arrays import Bools, Floats
-from passfail.codecs.answers import added, chosen, names
+from passfail.arrays import Floats
+from passfail.codecs.answers import Answers, added, chosen, names
 from passfail.codecs.layouts import LONGEST_HEAD, PIECE, UTF8, column_names, encoding_of, is_note, layout_of, widened
 from passfail.columns import Columns, InvalidValue, floats, invalid
 from passfail.errors import InvalidInstance, MalformedBody, Problem
@@ -91,25 +91,15 @@ class CsvRows:
         table = table._replace(unseen=self._columns.unseen(x))
         return self._columns.pooled(x), table
 
-    def write(
-        self,
-        table: CsvTable,
-        verdict: Bools,
-        logit: Floats,
-        probability: Floats,
-        stable: Bools | None,
-        outside: Sequence[Sequence[str]] | None = None,
-        faults: Mapping[int, str] | None = None,
-    ) -> bytes:
+    def write(self, table: CsvTable, found: Answers, faults: Mapping[int, str] | None = None) -> bytes:
         """Encode the table as it was sent, with the answer's columns added.
 
         Parameters
         ----------
-        verdict, logit, probability, stable : (m,) each, as in `JsonRows.pieces`.
-        outside : m lists of features; None: the table gets no such column.
+        found : the answers to m rows; the table gets no column `outside` if no row has any.
         faults : {row: its fault}, as from `read`. These rows have no answer, and a column `error` is added.
         """
-        mark, lists = table.separator, {"outside": outside, "unseen": table.unseen}
+        mark, lists = table.separator, {"outside": found.outside, "unseen": table.unseen}
         listed = {name: some for name, some in lists.items() if some is not None}
         given = [*self._answer_names, *listed, *(["error"] if faults is not None else [])]
         end = b"\n" if faults is None else f"{mark}\n".encode()
@@ -123,9 +113,9 @@ class CsvRows:
             rows = slice(at, at + n)
             pieces = [end] * (5 * n)
             pieces[0::5] = [line for i, line in enumerate(lines, row) if i not in wrong] if wrong else lines
-            pieces[1::5] = chosen(before, verdict[rows], n)
-            pieces[2::5] = _pairs(probability[rows], logit[rows], mark, table.decimal)
-            pieces[3::5] = chosen(behind, None if stable is None else stable[rows], n)
+            pieces[1::5] = chosen(before, found.verdict[rows], n)
+            pieces[2::5] = _pairs(found.probability[rows], found.logit[rows], mark, table.decimal)
+            pieces[3::5] = chosen(behind, None if found.stable is None else found.stable[rows], n)
             if listed:
                 texts = zip(*(map(", ".join, some[rows]) for some in listed.values()), strict=True)
                 pieces[4::5] = map(cells, texts)

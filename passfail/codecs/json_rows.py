@@ -15,9 +15,9 @@ import msgspec
 import numpy as np
 from msgspec import UNSET, UnsetType
 
-from passfail.arrays import Bools, Floats, Row
+from passfail.arrays import Floats, Row
 from passfail.codecs import strict_json
-from passfail.codecs.answers import chosen, names
+from passfail.codecs.answers import Answers, chosen, names
 from passfail.codecs.strict_json import FAULTS, UNREADABLE, WHITE, Fields, is_array
 from passfail.columns import Columns, InvalidValue, invalid, kind, wrong
 from passfail.errors import InvalidInstance, MalformedBody, Problem
@@ -255,34 +255,25 @@ class JsonRows:
         rows = b"],[".join(map(b",".join, zip(*columns, strict=True)))
         return self.read_arrays(b"[[%b]]" % rows if rows else b"[]", list(sent), place)
 
-    def pieces(
-        self,
-        verdict: Bools,
-        logit: Floats,
-        probability: Floats,
-        stable: Bools | None,
-        outside: Sequence[tuple[str, ...]] | None = None,
-        more: Mapping[str, Sequence[object]] | None = None,
-    ) -> Iterator[bytes]:
+    def pieces(self, found: Answers, more: Mapping[str, Sequence[object]] | None = None) -> Iterator[bytes]:
         """Encode the answers, in arrays of at most WRITTEN answers each.
 
         Parameters
         ----------
-        verdict, logit, probability, stable : (n,) each; stable is None if it is not known.
-        outside : n lists of features; each non-empty list is added to its answer.
+        found : the answers to n rows; each non-empty list of features outside is added to its answer.
         more : {field to add to each answer: its n values}.
         """
-        for at in range(0, len(logit), WRITTEN):
+        for at in range(0, len(found.logit), WRITTEN):
             rows = slice(at, at + WRITTEN)
-            n = len(logit[rows])
+            n = len(found.logit[rows])
             ends = _ends({name: some[rows] for name, some in more.items()}) if more else [b"},"] * n
             # Join pieces instead of encoding objects: answers differ in few of the pieces.
             pieces = [b',"logit":'] * (6 * n)
-            pieces[0::6] = chosen(self._verdicts, verdict[rows], n)
-            pieces[1::6] = _texts(probability[rows])
-            pieces[3::6] = _texts(logit[rows])
-            pieces[4::6] = chosen(self._stables, None if stable is None else stable[rows], n)
-            pieces[5::6] = ends if outside is None else list(map(add, map(_outside, outside[rows]), ends))
+            pieces[0::6] = chosen(self._verdicts, found.verdict[rows], n)
+            pieces[1::6] = _texts(found.probability[rows])
+            pieces[3::6] = _texts(found.logit[rows])
+            pieces[4::6] = chosen(self._stables, None if found.stable is None else found.stable[rows], n)
+            pieces[5::6] = ends if found.outside is None else list(map(add, map(_outside, found.outside[rows]), ends))
             yield b"[%b]" % b"".join(pieces)[:-1]
 
     def write_row(

@@ -118,7 +118,7 @@ def score(
         header = request.media_type != CSV or not formats.is_headerless(codecs, request)
         # A table without a header leaves `outside` out: all its parts then have the same columns.
         columns = [*names(served.model.manifest), *(["outside"] if header and found.outside is not None else [])]
-        answer = formats.encoded(codecs.json.pieces(*found), len(x), wanted, DOCUMENT, columns, header)
+        answer = formats.encoded(codecs.json.pieces(found), len(x), wanted, DOCUMENT, columns, header)
     except RequestError as error:
         answer = refusal(error, error_shape)
     return stamped(answer, served.model.manifest, request)

@@ -8,11 +8,11 @@ import numpy as np
 from msgspec.structs import replace
 
 from passfail.arrays import Floats
-from passfail.codecs.answers import names
+from passfail.codecs.answers import Answers, names
 from passfail.errors import BodyTooLarge, InvalidInstance, Problem, RequestError
 from passfail.explain import evidence, explain
 from passfail.intervals import Intervals
-from passfail.model import Answers, Model
+from passfail.model import Model
 from serve.http.errors import UnknownParameter, UnsupportedMediaType
 from serve.http.messages import CSV, JSON, JSON_LINES, Answer, Pending, Request, header, json_answer, problem, refusal
 from serve.http.receipt import pending, stamped
@@ -98,7 +98,7 @@ def _answer(served: Served, request: Request, asked: Set[str]) -> Answer | Pendi
     intervals = model.intervals if "interval" in asked else None  # before the rows count as traffic
     found = served.predict(x, place, request, "unwatched" not in asked)
     if sent is not None and wanted == CSV:
-        table = codecs.csv.write(sent._replace(unseen=unseen), *found, faults)
+        table = codecs.csv.write(sent._replace(unseen=unseen), found, faults)
         return _counted(Answer(200, AS_CSV, table, len(x)), faults)
     more = _explained(model, x, found, asked, intervals)
     if unseen is not None:
@@ -106,7 +106,7 @@ def _answer(served: Served, request: Request, asked: Set[str]) -> Answer | Pendi
     if extras is not None:
         more["extra"] = [extra for row, extra in enumerate(extras) if row not in (faults or {})]
     columns = [*names(model.manifest), *(["unseen"] if unseen is not None else [])]
-    pieces: Iterable[bytes] = codecs.json.pieces(*found, more)
+    pieces: Iterable[bytes] = codecs.json.pieces(found, more)
     if faults is not None:
         pieces, columns = [with_faults(pieces, faults, extras)], [*columns, "error"]
     columns += ["outside"] if found.outside is not None else []

@@ -12,6 +12,7 @@ import numpy as np
 
 from passfail.arrays import Floats
 from passfail.codecs import Codecs, codecs
+from passfail.codecs.answers import Answers
 from passfail.errors import CertificateError, RequestError
 from passfail.loading import replay
 from passfail.manifest import Manifest
@@ -235,7 +236,7 @@ def text_faults(manifest: Manifest, raw: Sequence[Raw]) -> Iterator[str]:
     if not all(x.shape == (len(raw), d) and x.tobytes() == matrices["CSV"].tobytes() for x in matrices.values()):
         yield "CSV, JSON and tensors give different numbers for the same rows of the table"
     logit = reference.logit(manifest, matrices["CSV"])
-    (text,) = decoders.json.pieces(logit > manifest.logit_threshold, logit, logit, None)
+    (text,) = decoders.json.pieces(Answers(logit > manifest.logit_threshold, logit, logit, None))
     answers = msgspec.json.decode(text)
     if different := sum(answer["logit"] != one.logit for answer, one in zip(answers, raw, strict=True)):
         yield f"{different} of {len(raw)} rows of the table have another logit than in the fit"

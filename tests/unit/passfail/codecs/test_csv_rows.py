@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from passfail.codecs import codecs
+from passfail.codecs.answers import Answers
 from passfail.errors import RequestError
 from passfail.manifest import decode
 
@@ -60,7 +61,7 @@ def test_each_column_that_goes_back_has_a_name_of_its_own(models):
     decoder = codecs(msgspec.structs.replace(manifest, features=[feature], target=target), 50)
     x, sent = decoder.csv.read(b"probability\n7\n")
 
-    header = decoder.csv.write(sent, np.array([True]), x[:, 0], x[:, 0], None).splitlines()[0].split(b",")
+    header = decoder.csv.write(sent, Answers(np.array([True]), x[:, 0], x[:, 0], None)).splitlines()[0].split(b",")
     assert header[:2] == [b"probability", b"predicted_probability"]
     assert len(set(header)) == len(header) == 8
 
@@ -103,7 +104,7 @@ def test_both_ways_of_reading_agree(decoders, data):
     assert x.flags.c_contiguous
     assert x.tobytes() == expected.tobytes()
     verdict, logit = np.arange(len(x)) % 2 == 0, np.arange(len(x)) / 3
-    answers = [decoder.csv.write(one, verdict, logit, logit, None) for one in (sent, other)]
+    answers = [decoder.csv.write(one, Answers(verdict, logit, logit, None)) for one in (sent, other)]
     assert answers[0] == answers[1]
     assert answers[0].count(b"\n") == len(x) + 1
 

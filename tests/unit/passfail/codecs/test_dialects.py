@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from passfail.codecs import codecs
+from passfail.codecs.answers import Answers
 from passfail.errors import InvalidInstance, MalformedBody
 from passfail.frames import matrix
 from tests.support.tables import ROWS, WRITTEN, manifest_of, read, text, with_x
@@ -19,7 +20,7 @@ def opened(tmp_path, content, **options):
 
 def write(decoders, x, sent, faults=None):
     verdict, number = np.ones(len(x), bool), np.arange(len(x)) + 0.25
-    return decoders.csv.write(sent, verdict, number, number / 100, None, faults=faults)
+    return decoders.csv.write(sent, Answers(verdict, number, number / 100, None), faults)
 
 
 @pytest.mark.parametrize("kind", WRITTEN)
