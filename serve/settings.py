@@ -81,51 +81,45 @@ def _text(name: str, text: str) -> str:
     return text
 
 
-def _whole(least: int = 1, most: int | None = None) -> Parse[int]:
-    limits = f"above {least - 1}" if most is None else f"from {least} to {most}"
+def _checked(words: str, convert: Callable[[str], T], valid: Callable[[str], object] = lambda text: True) -> Parse[T]:
+    """Make the Parse of a text that is valid, and that `convert` takes without a ValueError.
 
-    def parse(name: str, text: str) -> int:
-        if re.fullmatch("[0-9]{1,15}", text) and least <= int(text) and (most is None or int(text) <= most):
-            return int(text)
-        raise ConfigError(f"{name} must be a whole number {limits}")
+    words : the valid texts, for the error.
+    """
+
+    def parse(name: str, text: str) -> T:
+        with contextlib.suppress(ValueError):
+            if valid(text):
+                return convert(text)
+        raise ConfigError(f"{name} must be {words}")
 
     return parse
+
+
+def _whole(least: int = 1, most: int | None = None) -> Parse[int]:
+    limits = f"above {least - 1}" if most is None else f"from {least} to {most}"
+    valid = lambda text: re.fullmatch("[0-9]{1,15}", text) and least <= int(text) <= (most or int(text))  # noqa: E731
+    return _checked(f"a whole number {limits}", int, valid)
 
 
 def _choice(*values: str) -> Parse[str]:
-    def parse(name: str, text: str) -> str:
-        if text not in values:
-            raise ConfigError(f"{name} must be {' or '.join(values)}")
-        return text
-
-    return parse
+    return _checked(" or ".join(values), str, values.__contains__)
 
 
-def _rate(name: str, text: str) -> float:
-    if not (re.fullmatch(r"[0-9]*\.?[0-9]+", text, re.ASCII) and 0 < float(text) <= 1):
-        raise ConfigError(f"{name} must be a number above 0, at most 1")
-    return float(text)
+def _rate(text: str) -> object:
+    return re.fullmatch(r"[0-9]*\.?[0-9]+", text, re.ASCII) and 0 < float(text) <= 1
 
 
-def _writable_folder(name: str, text: str) -> Path:
-    if not os.access(text, os.W_OK | os.X_OK):
-        raise ConfigError(f"{name} must be a folder that can be written to")
-    return Path(text)
+def _writable(text: str) -> bool:
+    return os.access(text, os.W_OK | os.X_OK)
 
 
-def _host(name: str, text: str) -> str:
-    if re.fullmatch(r"unix:.+|[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?", text, re.ASCII):
-        return text
-    try:
-        return str(ipaddress.ip_address(text.strip("[]")))
-    except ValueError as error:
-        raise ConfigError(f"{name} must be an address, a host's name or unix:PATH") from error
+def _host(text: str) -> str:
+    name = re.fullmatch(r"unix:.+|[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?", text, re.ASCII)
+    return text if name else str(ipaddress.ip_address(text.strip("[]")))
 
 
-def _root_path(name: str, text: str) -> str:
-    if not re.fullmatch(r"(/[\w.~-]+)+", text, re.ASCII):
-        raise ConfigError(f"{name} must be a path such as /model-a, without a slash at its end")
-    return text
+PREFIX = re.compile(r"(/[\w.~-]+)+", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -169,18 +163,20 @@ class Config:
     max_body_bytes: int = _variable("MAX_BODY_BYTES", _whole(), 16 * 1024 * 1024)
     max_in_flight: int = _variable("MAX_IN_FLIGHT", _whole(), 128)
     shadow: str | None = _variable("SHADOW", _choice(*RUNTIMES))
-    shadow_rate: float = _variable("SHADOW_RATE", _rate, 0.01)
-    shadow_flips: Path | None = _variable("SHADOW_FLIPS", _writable_folder)
+    shadow_rate: float = _variable("SHADOW_RATE", _checked("a number above 0, at most 1", float, _rate), 0.01)
+    shadow_flips: Path | None = _variable("SHADOW_FLIPS", _checked("a folder that can be written to", Path, _writable))
     signed_by: PublicKey | None = _variable("SIGNED_BY", lambda name, path: signing.public_key(path, name))
     lowest_version: int = _variable("LOWEST_VERSION", _whole(), 1)
-    access_log: bool = _variable("ACCESS_LOG", lambda name, text: _choice("off", "on")(name, text) == "on", False)
+    access_log: bool = _variable("ACCESS_LOG", _checked("off or on", "on".__eq__, ("off", "on").__contains__), False)
     api_keys: tuple[bytes, ...] = _variable("API_KEY_FILE", lambda _, path: auth.read_keys(path), ())
     metrics_port: int | None = _variable("METRICS_PORT", _whole(most=MOST_PORT))
     vertex_predict: str | None = _variable("AIP_PREDICT_ROUTE", _text)
     vertex_health: str | None = _variable("AIP_HEALTH_ROUTE", _text)
-    host: str | None = _variable("HOST", _host)
+    host: str | None = _variable("HOST", _checked("an address, a host's name or unix:PATH", _host))
     port: int = _variable("PORT", _whole(most=MOST_PORT), 8000)
-    root_path: str = _variable("ROOT_PATH", _root_path, "")
+    root_path: str = _variable(
+        "ROOT_PATH", _checked("a path such as /model-a, without a slash at its end", str, PREFIX.fullmatch), ""
+    )
     workers: int = _variable(
         "WEB_CONCURRENCY", _whole(most=MOST_WORKERS), factory=lambda: min(available_cpus(), MOST_WORKERS)
     )
