@@ -6,10 +6,10 @@ It runs in a thread of its own, after the response.
 import hashlib
 import json
 import logging
-import queue
 import random
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -23,16 +23,15 @@ from serve.http.messages import Request
 from serve.http.receipt import digest
 
 LOG = logging.getLogger(__name__)
-WAITING = 64  # requests in the queue; further ones are not compared
+WAITING = 64  # requests that wait for their comparison; further ones are not compared
 ROWS = 1000  # of one request, so that the queue's memory is bounded
 REPORTED = 100  # flips of one process: a wrong runtime must not fill the log and the disk
 
-Compared = tuple[Floats, Floats, Floats, str | None]  # x, logit, probability, request digest
 Observer = Callable[[int, int, int], None]  # takes the rows, their largest distance in ulp, and the flips
 
 
 class Shadow:
-    """Compares answers with a second runtime's, in a daemon thread from the first request on.
+    """Compares answers with a second runtime's, in a thread from the first request on.
 
     Parameters
     ----------
@@ -53,45 +52,30 @@ class Shadow:
     ) -> None:
         self.checked_rows = self.ulp_max = self.verdict_flips = 0
         self._model, self._name, self._rate, self._flips, self._observer = model, name, rate, flips, observer
-        self._queue: queue.Queue[Compared | None] = queue.Queue(WAITING)
-        self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
+        self._room = threading.Semaphore(WAITING)
+        self._threads = ThreadPoolExecutor(1, "shadow")  # it starts its thread at the first request
 
     def offer(self, x: Floats, logit: Floats, probability: Floats, request: Request | None = None) -> None:
         """Queue a request's rows x (n, d) and answers (n,) for comparison, or drop them; never wait."""
-        if random.random() >= self._rate:
+        if random.random() >= self._rate or not self._room.acquire(blocking=False):
             return
-        if self._thread is None:
-            self._start()
-        with suppress(queue.Full):
-            x, logit, probability = (some[:ROWS].copy() for some in (x, logit, probability))
-            self._queue.put_nowait((x, logit, probability, None if request is None else digest(request)))
+        x, logit, probability = (some[:ROWS].copy() for some in (x, logit, probability))
+        asked = None if request is None else digest(request)
+        with suppress(RuntimeError):  # it is closed, and a request still holds the model
+            self._threads.submit(self._compare, x, logit, probability, asked).add_done_callback(self._compared)
 
     def wait(self) -> None:
         """Wait until all queued requests are compared."""
-        self._queue.join()
+        self._threads.submit(int).result()
 
     def close(self) -> None:
         """End the thread once the queued requests are compared: the model is no longer served."""
-        self._rate = 0  # a request that still holds the model must not start another thread
-        if self._thread is not None:
-            self._queue.put(None)
+        self._threads.shutdown(wait=False)
 
-    def _start(self) -> None:
-        # Not in __init__: a worker that is forked later does not inherit a thread.
-        with self._lock:
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._compare_all, name="shadow", daemon=True)
-                self._thread.start()
-
-    def _compare_all(self) -> None:
-        while (request := self._queue.get()) is not None:
-            try:
-                self._compare(*request)
-            except Exception:  # the requests were answered; the shadow must go on
-                LOG.exception("the shadow runtime %s failed", self._name)
-            finally:
-                self._queue.task_done()
+    def _compared(self, done: Future[None]) -> None:
+        self._room.release()
+        if error := done.exception():
+            LOG.error("the shadow runtime %s failed", self._name, exc_info=error)
 
     def _compare(self, x: Floats, logit: Floats, probability: Floats, request_digest: str | None) -> None:
         second, likelihood = self._model.runtime(x)
