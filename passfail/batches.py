@@ -13,36 +13,31 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from passfail.arrays import Bools, Floats, Ints
-from passfail.codecs.answers import TYPES, added, names
+from passfail.codecs.answers import TYPES, Answers, added, names
 from passfail.columns import Column, Columns, InvalidValue, invalid
 from passfail.errors import ConfigError, NonFiniteLogit, Problem
 from passfail.explain import NO_SUM, contributions
 from passfail.frames import number
-from passfail.model import Model, Outside
+from passfail.model import Model
 
 ERROR = "error"  # the column with the reason why a row was refused
 TEXT = pa.string()
 Refused = dict[int, list[tuple[str, InvalidValue]]]  # {row: [(column, its fault)]}
 
 
-class Answers(NamedTuple):
+class Answered(NamedTuple):
     """The answers to n rows; the values in refused rows have no meaning.
 
     Attributes
     ----------
     x : float64 (n, d); NaN if missing or invalid.
-    verdict, logit, probability, stable : (n,) each; stable is None if it is not known.
-    outside : (n,), each row's features outside the training range or with an unseen level; None: no row has any.
+    answers : their `outside` also names the features with an unseen level.
     more : {name: float64 (n,)} of the explanation, if it was requested.
     refused : the rows without an answer, and their faults.
     """
 
     x: Floats
-    verdict: Bools
-    logit: Floats
-    probability: Floats
-    stable: Bools | None
-    outside: Outside | None
+    answers: Answers
     more: dict[str, Floats]
     refused: Refused
 
@@ -74,22 +69,22 @@ class Scorer:
     def __call__(self, batch: pa.RecordBatch | pa.Table) -> pa.Table:
         """Add the answer's columns to a batch."""
         table = pa.Table.from_batches([batch]) if isinstance(batch, pa.RecordBatch) else batch
-        answers = self.answer_table(table)
-        if self.strict and (fault := invalid(problems(answers.refused))):
+        answered = self.answer_table(table)
+        if self.strict and (fault := invalid(problems(answered.refused))):
             raise fault
-        return self.extended(table, answers)
+        return self.extended(table, answered)
 
     def check(self, names: Sequence[str], place: str, hint: str = "") -> None:
         """Raise InvalidInstance unless a table's columns include each feature exactly once."""
         features = [name for name in names if name in self.columns.by_name or name in self.columns.parts]
         self.columns.check_names(features, place, f"the columns don't include the model's features{hint}")
 
-    def answer_table(self, table: pa.Table) -> Answers:
+    def answer_table(self, table: pa.Table) -> Answered:
         """Answer the rows of a table."""
         self.check(table.column_names, "columns")
-        return self.answer([array(table.column(at)) for at in self.columns.order(table.column_names)])
+        return self.answer([array(table.column(at)) for at in self.columns.order(table.column_names)], {})
 
-    def answer(self, cells: Sequence[pa.Array], faults: Mapping[int, InvalidValue] = {}, decimal: str = ".") -> Answers:
+    def answer(self, cells: Sequence[pa.Array], faults: Mapping[int, InvalidValue], decimal: str = ".") -> Answered:
         """Answer rows, given n cells for each feature, and the faults of rows that are refused.
 
         decimal : the decimal mark of numbers that are texts.
@@ -105,25 +100,26 @@ class Scorer:
         asked = x.copy() if wrong else x
         asked[list(wrong)] = 0.0
         try:
-            logit, probability = self.model.score(asked)
+            answers = self.model.answer(asked)
         except NonFiniteLogit as error:
             wrong |= {row: [("", InvalidValue(str(error)))] for row in error.rows}
             asked = x.copy()
             asked[list(wrong)] = 0.0
-            logit, probability = self.model.score(asked)
+            answers = self.model.answer(asked)
         more: dict[str, Floats] = {}
         if self.parts:
             with np.errstate(all="ignore"):
                 baseline, parts = contributions(self.model.manifest, asked)
             more = dict(zip(self.parts, [np.full(len(x), baseline), *parts.T], strict=True))
-        stable, outside = self.model.stable(asked, logit), self.model.outside(asked)
         if unseen is not None:
-            outside = [(*some, *names) for some, names in zip(outside or [()] * len(x), unseen, strict=True)]
-        return Answers(x, self.model.verdict(logit), logit, probability, stable, outside, more, wrong)
+            pairs = zip(answers.outside or [()] * len(x), unseen, strict=True)
+            answers = answers._replace(outside=[(*some, *names) for some, names in pairs])
+        return Answered(x, answers, more, wrong)
 
-    def extended(self, table: pa.Table, answers: Answers) -> pa.Table:
+    def extended(self, table: pa.Table, answered: Answered) -> pa.Table:
         """The table with the answer's columns; they are null in a refused row."""
-        n, errors = len(answers.logit), answers.errors()
+        answers, errors = answered.answers, answered.errors()
+        n = len(answers.logit)
         bad = np.zeros(n, dtype=bool)
         bad[list(errors)] = True
         manifest = self.model.manifest
@@ -138,7 +134,7 @@ class Scorer:
             pa.repeat(name, n),
             arrow(np.full(n, manifest.version)),
             pa.repeat(nothing, n) if answers.outside is None else arrow(list(map(", ".join, answers.outside))),
-            *map(arrow, answers.more.values()),
+            *map(arrow, answered.more.values()),
         ]
         if errors:
             found = [pc.if_else(arrow(bad), pa.NULL, column) for column in found]

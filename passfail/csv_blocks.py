@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from passfail.arrays import Floats
-from passfail.batches import TEXT, Answers, Scorer, array, arrow, is_plain
+from passfail.batches import TEXT, Answered, Scorer, array, arrow, is_plain
 from passfail.codecs.csv_rows import WORDS, csv_line
 from passfail.codecs.layouts import LONGEST_HEAD, Layout, column_names, encoding_of, is_note, layout_of, widened
 from passfail.columns import Columns, InvalidValue
@@ -45,7 +45,7 @@ class Scored(NamedTuple):
     outcome : the target (n,), 1 or 0, NaN if it is neither; None if the table has no target.
     """
 
-    answers: Answers
+    answered: Answered
     data: Any
     outcome: Floats | None
 
@@ -88,15 +88,15 @@ class CsvBlocks:
     def __call__(self, block: bytes) -> Scored:
         plain = None if self._scorer.columns.dialect.notes else self._plain(block)
         lines, cells, ragged = plain or self._careful(block)
-        answers = self._scorer.answer([cells[at] for at in self._order], ragged, self._decimal)
+        answered = self._scorer.answer([cells[at] for at in self._order], ragged, self._decimal)
         outcome = None if self._outcome is None else self._outcome_of(cells[self._outcome])
         if not self._parquet:
-            return Scored(answers, self._written(lines, answers), outcome)
-        for at, x in zip(self._order, answers.x.T, strict=True):
+            return Scored(answered, self._written(lines, answered), outcome)
+        for at, x in zip(self._order, answered.x.T, strict=True):
             if at in self._numeric:
                 cells[at] = pc.if_else(arrow(np.isnan(x)), pa.NULL, arrow(x))
         table = pa.table([cells[at] for at in range(len(self._names))], names=self._names)
-        return Scored(answers, self._scorer.extended(table, answers), outcome)
+        return Scored(answered, self._scorer.extended(table, answered), outcome)
 
     def _plain(self, block: bytes) -> tuple[pa.Array, dict[int, pa.Array], dict[int, InvalidValue]] | None:
         """Split a block without quotes: (lines, {index of a column: cells}, {}); else None.
@@ -148,12 +148,12 @@ class CsvBlocks:
         lines = _bytes([f"\n{csv_line(row, self._mark)}" for row in rows])
         return lines, {at: arrow([row[at] for row in rows]) for at in self._needed}, ragged
 
-    def _written(self, lines: pa.Array, answers: Answers) -> memoryview:
+    def _written(self, lines: pa.Array, answered: Answered) -> memoryview:
         """The lines with the answer's cells, joined by Arrow without a Python object for each row."""
-        n, errors = len(lines), answers.errors()
+        n, answers, errors = len(lines), answered.answers, answered.errors()
         if not n:
             return memoryview(b"")
-        more, mark, ends = list(answers.more.values()), self._mark, self._stables
+        more, mark, ends = list(answered.more.values()), self._mark, self._stables
         outside = {row: ", ".join(names) for row, names in enumerate(answers.outside or []) if names}
         found = [
             pc.if_else(arrow(answers.verdict), *self._verdicts),

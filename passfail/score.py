@@ -162,10 +162,10 @@ class Files:
 
         def work(batch: pa.RecordBatch) -> Scored:
             table = pa.Table.from_batches([batch], file.schema_arrow)
-            answers = self.scorer.answer_table(table)
+            answered = self.scorer.answer_table(table)
             outcome = self.outcome(array(table[self.target.name])) if names.count(self.target.name) == 1 else None
-            data = self.scorer.extended(table, answers)
-            return Scored(answers, data if parquet else _as_csv(data), outcome)
+            data = self.scorer.extended(table, answered)
+            return Scored(answered, data if parquet else _as_csv(data), outcome)
 
         return self._run(work, batches, write)
 
@@ -180,15 +180,15 @@ class Files:
         """Answer blocks on all cores, write them in order, and return the receipt's counts."""
         began, rows, refused, unseen, figures = time.perf_counter(), 0, 0, Counter[str](), Figures(self.manifest.link)
         with closing(in_order((partial(work, item) for item in items), self._threads)) as blocks:
-            for answers, data, outcome in blocks:
-                wrong = problems(answers.refused, rows)
+            for (_, answers, _, bad), data, outcome in blocks:
+                wrong = problems(bad, rows)
                 if wrong and self.scorer.strict:
                     raise InvalidInstance("some rows are wrong", wrong)
                 if outcome is not None:
-                    outcome[list(answers.refused)] = np.nan
+                    outcome[list(bad)] = np.nan
                     figures.add(outcome, answers.verdict, answers.logit, answers.probability)
                 write(data)
-                rows, refused = rows + len(answers.logit), refused + len(answers.refused)
+                rows, refused = rows + len(answers.logit), refused + len(bad)
                 unseen.update(problem.unseen for problem in wrong if problem.unseen)
                 self._progress(rows, time.perf_counter() - began)
         found: dict[str, Any] = {"rows": rows, "answered": rows - refused, "refused": refused, "unseen": dict(unseen)}
