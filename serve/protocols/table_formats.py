@@ -33,16 +33,12 @@ FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 RECORDS = msgspec.json.Decoder(list[dict[str, Any]])
 
 
-def media_types(request: Request) -> tuple[str, str]:
-    """The media types of the request and of its response, each one of READ.
+@lru_cache(64)  # nearly all requests have one of a few
+def media_types(sent: bytes, accepted: bytes) -> tuple[str, str]:
+    """The media types of a request and of its response, each one of READ, from Content-Type and Accept.
 
     Raises UnsupportedMediaType or NotAcceptable.
     """
-    return _media_types(request.headers.get(b"content-type", b""), request.headers.get(b"accept", b""))
-
-
-@lru_cache(64)  # nearly all requests have one of a few
-def _media_types(sent: bytes, accepted: bytes) -> tuple[str, str]:
     kind = rows_type(media_type(sent))
     return kind, answer_type(accepted, kind)
 
