@@ -83,7 +83,7 @@ def counted(models):
 
 def work(models):
     """Run the counted operations, in a process of their own."""
-    from passfail.codecs import codecs
+    from passfail.codecs import Codecs
     from passfail.model import Model
     from passfail.repository import read_manifest
     from passfail.runtimes import MODEL_FILES, load_runtime
@@ -91,7 +91,7 @@ def work(models):
     folder = Path(models, "bench", "1")  # opened without its self-checks, which would dominate the counts
     manifest = read_manifest(folder)
     model = Model(manifest, load_runtime("onnx", (folder / MODEL_FILES["onnx"]).read_bytes()))
-    rows_of = codecs(manifest, 1000)
+    rows_of = Codecs(manifest, 1000)
     decoder = rows_of.json
     one, thousand = json.dumps(ROW).encode(), json.dumps(ROWS).encode()
     x, row = decoder.read(thousand), decoder.read(one)

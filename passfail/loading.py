@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from passfail import signing
-from passfail.codecs import codecs
+from passfail.codecs import Codecs
 from passfail.errors import CertificateError, IntegrityError, RequestError
 from passfail.links import LINKS
 from passfail.manifest import Manifest, decode
@@ -112,7 +112,7 @@ def replay(manifest: Manifest, runtime: Runtime) -> None:
     """
     if not manifest.examples:
         raise CertificateError("there is no recorded example: export again")
-    decoders = codecs(manifest, len(manifest.examples))
+    decoders = Codecs(manifest, len(manifest.examples))
     try:
         x = decoders.json.read_objects(msgspec.json.encode([example.instance for example in manifest.examples]))
     except RequestError as error:

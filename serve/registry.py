@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
-from passfail.codecs import Codecs, codecs
+from passfail.codecs import Codecs
 from passfail.codecs.answers import Answers
 from passfail.errors import ConfigError, InvalidInstance, NonFiniteLogit, Problem, RequestError, StartupError
 from passfail.loading import open_models
@@ -146,8 +146,8 @@ class Service:
         self._home = config.models / str(self.config.model_name)
         self.kept: dict[int, Served] = {}
         self.refused: dict[str, str] = {}
-        self._opened: dict[int, Signature] = {}  # of the files of each version in `kept`
-        self._failed: dict[int, tuple[Signature, StartupError]] = {}
+        # The files of each version when it was last opened, and the error.
+        self._seen: dict[int, tuple[Signature, StartupError | None]] = {}
         refused: Refused = {}
         if not self._serve_first(refused):
             raise next(iter(refused.values()))
@@ -213,19 +213,20 @@ class Service:
         """
         folder = self._home / str(number)
         signature = _signature(folder)
-        if number in self.kept and self._opened[number] == signature:
-            return self.kept[number]
-        seen, error = self._failed.get(number, (None, None))
-        if error is None or seen != signature or isinstance(error.__cause__, OSError):  # a failed read is retried
+        seen, error = self._seen.get(number, (None, None))
+        again = number not in self.kept if error is None else isinstance(error.__cause__, OSError)  # a read is retried
+        if seen != signature or again:
+            error = None
             try:
-                self._keep(number, self._load(folder), signature)
-                return self.kept[number]
+                self._keep(number, self._load(folder))
             except StartupError as failed:
                 error = failed
             except Exception as failed:  # whatever it is, the other versions go on
                 LOG.exception("opening %s failed", folder)
                 error = StartupError(f"{folder}: can't be opened: {failed!r}")
-            self._failed[number] = signature, error
+            self._seen[number] = signature, error
+        if error is None:
+            return self.kept[number]
         if number in self.kept and self.kept[number] is not self.served:
             self._drop({number})
         refused[str(number)] = error
@@ -239,13 +240,11 @@ class Service:
         if second and config.shadow is not None:
             observer = self.recorder.metrics.compared if self.recorder else None
             shadow = Shadow(second[0], config.shadow, config.shadow_rate, config.shadow_flips, observer)
-        return Served(model, codecs(model.manifest, config.max_rows), shadow, self.recorder)
+        return Served(model, Codecs(model.manifest, config.max_rows), shadow, self.recorder)
 
-    def _keep(self, number: int, served: Served, signature: Signature) -> None:
+    def _keep(self, number: int, served: Served) -> None:
         old = self.kept.get(number)
         self.kept = self.kept | {number: served}
-        self._opened[number] = signature
-        self._failed.pop(number, None)
         if old is not None:
             old.close()
 

@@ -1,7 +1,5 @@
 """Codecs of rows and answers: JSON, CSV and tensors, with one rule for each column."""
 
-from dataclasses import dataclass
-
 from passfail.codecs.csv_rows import CsvRows
 from passfail.codecs.json_rows import JsonRows
 from passfail.codecs.tensor_row import TensorRow
@@ -10,24 +8,10 @@ from passfail.columns import Columns
 from passfail.manifest import Manifest
 
 
-@dataclass(frozen=True)
 class Codecs:
-    """The decoders and encoders of one model's rows."""
+    """The decoders and encoders of one model's rows; a body may have at most max_rows rows."""
 
-    columns: Columns
-    json: JsonRows
-    csv: CsvRows
-    tensors: TensorRows
-    tensor_row: TensorRow
-
-
-def codecs(manifest: Manifest, max_rows: int) -> Codecs:
-    """The codecs of a model; a body may have at most max_rows rows."""
-    columns = Columns(manifest, max_rows)
-    return Codecs(
-        columns,
-        JsonRows(manifest, columns),
-        CsvRows(manifest, columns),
-        TensorRows(columns),
-        TensorRow(manifest, columns),
-    )
+    def __init__(self, manifest: Manifest, max_rows: int) -> None:
+        self.columns = Columns(manifest, max_rows)
+        self.json, self.csv = JsonRows(manifest, self.columns), CsvRows(manifest, self.columns)
+        self.tensors, self.tensor_row = TensorRows(self.columns), TensorRow(manifest, self.columns)

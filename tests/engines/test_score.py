@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from passfail.codecs import codecs
+from passfail.codecs import Codecs
 from passfail.loading import load
 from passfail.score import Files
 
@@ -21,7 +21,7 @@ def test_a_million_rows_have_the_bytes_of_one_request(models: Path) -> None:
     model, out = load(models / "admissions"), io.BytesIO()
     Files(model, strict=True).csv(io.BytesIO(body), out.write)
 
-    request = codecs(model.manifest, ROWS).csv
+    request = Codecs(model.manifest, ROWS).csv
     x, table = request.read(body)
     answer = request.write(table, *model.answer(x))
 

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from passfail.arrays import Floats
-from passfail.codecs import Codecs, codecs
+from passfail.codecs import Codecs
 from passfail.codecs.answers import Answers
 from passfail.errors import CertificateError, RequestError
 from passfail.loading import replay
@@ -225,7 +225,7 @@ def text_faults(manifest: Manifest, raw: Sequence[Raw]) -> Iterator[str]:
         yield str(error)
     if not raw:
         return
-    decoders, d = codecs(manifest, len(raw)), len(manifest.features)
+    decoders, d = Codecs(manifest, len(raw)), len(manifest.features)
     matrices = {}
     try:
         for kind, read in (("CSV", _from_csv), ("JSON", _from_json), ("tensors", _from_tensors)):

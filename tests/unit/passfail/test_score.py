@@ -11,7 +11,7 @@ from msgspec import structs
 from passfail import csv_blocks
 from passfail.__main__ import main
 from passfail.arrays import Floats
-from passfail.codecs import codecs
+from passfail.codecs import Codecs
 from passfail.errors import InvalidInstance, MalformedBody
 from passfail.explain import explain
 from passfail.loading import load
@@ -37,7 +37,7 @@ def formulas(awkward: Path) -> Model:
 
 def answered(model: Model, body: bytes) -> bytes:
     """The answer of POST /predict to a CSV some of whose rows are outside the training range."""
-    reader = codecs(model.manifest, 10**7).csv
+    reader = Codecs(model.manifest, 10**7).csv
     x, table = reader.read(body)
     *answers, outside = model.answer(x)
     return reader.write(table, *answers, outside or [()] * len(x))

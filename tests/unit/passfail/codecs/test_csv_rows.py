@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from passfail.codecs import codecs
+from passfail.codecs import Codecs
 from passfail.codecs.answers import Answers
 from passfail.errors import RequestError
 from passfail.manifest import decode
@@ -48,7 +48,7 @@ def decoders(models):
         [msgspec.structs.replace(f, fill=1.0, missing="mean") for f in one.features] for one in (manifest, hours)
     )
     others = [msgspec.structs.replace(manifest, features=features) for features in (nullable, manifest.features[:2])]
-    return [codecs(one, 50) for one in (manifest, *others, hours, msgspec.structs.replace(hours, features=hour))]
+    return [Codecs(one, 50) for one in (manifest, *others, hours, msgspec.structs.replace(hours, features=hour))]
 
 
 def test_each_column_that_goes_back_has_a_name_of_its_own(models):
@@ -58,7 +58,7 @@ def test_each_column_that_goes_back_has_a_name_of_its_own(models):
         msgspec.structs.replace(hours, name="probability"),
         msgspec.structs.replace(manifest.target, name="predicted_probability"),
     )
-    decoder = codecs(msgspec.structs.replace(manifest, features=[feature], target=target), 50)
+    decoder = Codecs(msgspec.structs.replace(manifest, features=[feature], target=target), 50)
     x, sent = decoder.csv.read(b"probability\n7\n")
 
     header = decoder.csv.write(sent, Answers(np.array([True]), x[:, 0], x[:, 0], None)).splitlines()[0].split(b",")
@@ -136,7 +136,7 @@ def test_plain_tables_are_read_in_columns(decoders, monkeypatch):
 
 
 def test_a_long_table_is_taken_in_slices_in_order(models):
-    decoder = codecs(decode((models / "hours" / "1" / "manifest.json").read_bytes()), 100_000)
+    decoder = Codecs(decode((models / "hours" / "1" / "manifest.json").read_bytes()), 100_000)
     body = ("hours\n" + "".join(f"{i}.5\n" for i in range(100_000))).encode()
     x, sent = decoder.csv.read(body)
 

@@ -5,7 +5,7 @@ import csv
 import numpy as np
 import pytest
 
-from passfail.codecs import codecs
+from passfail.codecs import Codecs
 from passfail.codecs.answers import Answers
 from passfail.errors import InvalidInstance, MalformedBody
 from passfail.frames import matrix
@@ -15,7 +15,7 @@ from tests.support.tables import ROWS, WRITTEN, manifest_of, read, text, with_x
 def opened(tmp_path, content, **options):
     """(the table, the decoders of a model of it, the file's bytes)."""
     table = read(tmp_path, content, **options)
-    return table, codecs(manifest_of(table, options.get("fold_case", False)), 100), (tmp_path / "t.csv").read_bytes()
+    return table, Codecs(manifest_of(table, options.get("fold_case", False)), 100), (tmp_path / "t.csv").read_bytes()
 
 
 def write(decoders, x, sent, faults=None):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from passfail.codecs import codecs
+from passfail.codecs import Codecs
 from passfail.errors import RequestError
 from passfail.manifest import decode
 from tests.support.holds import least_hold
@@ -52,7 +52,7 @@ TABLES = {
 
 @pytest.fixture(scope="module")
 def decoders(models):
-    return codecs(decode((models / "hours" / "1" / "manifest.json").read_bytes()), 100_000)
+    return Codecs(decode((models / "hours" / "1" / "manifest.json").read_bytes()), 100_000)
 
 
 def refuse(read, body):

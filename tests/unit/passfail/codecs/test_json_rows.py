@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from passfail.codecs import codecs, strict_json
+from passfail.codecs import Codecs, strict_json
 from passfail.codecs.tensors import INFERENCE
 from passfail.errors import MalformedBody
 from tests.support.models import opened
@@ -17,7 +17,7 @@ SPLIT = {"columns": NAMES, "data": [VALUES]}
 
 @pytest.fixture(scope="module")
 def rows(models):
-    return codecs(opened(models, "admissions").manifest, 10).json
+    return Codecs(opened(models, "admissions").manifest, 10).json
 
 
 @pytest.mark.parametrize("document", [

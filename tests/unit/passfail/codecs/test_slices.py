@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from passfail.codecs import codecs, strict_json
+from passfail.codecs import Codecs, strict_json
 from passfail.errors import RequestError
 from passfail.manifest import decode
 
@@ -60,7 +60,7 @@ BODIES = {
 
 @pytest.fixture(scope="module")
 def decoders(models):
-    return codecs(decode((models / "admissions" / "1" / "manifest.json").read_bytes()), 15)
+    return Codecs(decode((models / "admissions" / "1" / "manifest.json").read_bytes()), 15)
 
 
 def outcome(read, *arguments):

@@ -9,7 +9,7 @@ from itertools import product
 import pytest
 from msgspec import UNSET
 
-from passfail.codecs import codecs, tensors
+from passfail.codecs import Codecs, tensors
 from tests.support.models import opened
 
 X = {"name": "x", "datatype": "FP64", "shape": [1, 1], "data": [7.5]}
@@ -21,7 +21,7 @@ RANK = {"name": "rank", "datatype": "BYTES", "shape": [1, 1], "data": ["3"]}
 @pytest.fixture(scope="module")
 def of(models):
     """{model: its codecs}: hours has one numeric feature, admissions a category."""
-    return {name: codecs(opened(models, name).manifest, 10) for name in ("hours", "admissions")}
+    return {name: Codecs(opened(models, name).manifest, 10) for name in ("hours", "admissions")}
 
 
 def written(inputs, **more):

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from passfail.codecs import codecs
+from passfail.codecs import Codecs
 from passfail.codecs.json_rows import JsonRows
 from passfail.errors import Problem, RequestError
 from passfail.manifest import decode
@@ -299,7 +299,7 @@ ROWS = st.fixed_dictionaries(
 def test_the_two_decoders_agree(models, document):
     """Whatever the fast decoder refuses, the slow one has a reason for, and the other way round."""
     manifest = decode((models / "admissions" / "1" / "manifest.json").read_bytes())
-    decoder = codecs(manifest, 100).json
+    decoder = Codecs(manifest, 100).json
     body = json.dumps(document).encode()
 
     def problems(read):

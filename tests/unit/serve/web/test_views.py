@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 
-from passfail.codecs import codecs
+from passfail.codecs import Codecs
 from passfail.manifest import Dialect
 from serve.server.flask_app import create_app
 from serve.settings import Config
@@ -177,7 +177,7 @@ def test_the_form_takes_points_of_a_model_whose_table_had_decimal_commas(models,
     app = create_app(Config(models=models, model_name="admissions"))
     served = app.service.served
     manifest = msgspec.structs.replace(served.model.manifest, dialect=Dialect(decimal=","))
-    monkeypatch.setattr(app.service, "served", replace(served, codecs=codecs(manifest, 100)))
+    monkeypatch.setattr(app.service, "served", replace(served, codecs=Codecs(manifest, 100)))
     page = app.test_client()
 
     assert page.get("/?gre=220&gpa=3.125&rank=1").status_code == 200

@@ -10,7 +10,7 @@ import pytest
 from msgspec import structs
 
 from passfail.batches import numbers
-from passfail.codecs import codecs
+from passfail.codecs import Codecs
 from passfail.columns import Columns
 from passfail.manifest import Column, Dates, Example, Parameters
 from passfail.spelling import date_number
@@ -114,7 +114,7 @@ def test_dates_in_one_order_are_found_and_read_alike_by_the_service(tmp_path, ca
     assert table.dates["day"] == Dates(("day", "month"), order)
     assert table.x[:28, :2].tolist() == [[day, 2] for day in range(1, 29)]
     assert read_rows(tmp_path / "t.csv", table, Reading())[0].tobytes() == table.x.tobytes()
-    decoders = codecs(manifest_of(table), 100)
+    decoders = Codecs(manifest_of(table), 100)
     for day in (spell(17), "2024-02-17"):
         assert decoders.csv.read(f"day,x\n{day},1\n".encode())[0].tolist() == [[17, 2, 1]]
     raw = raw_rows(tmp_path / "t.csv", Reading(dates={"day": ("day", "month")}), table)
@@ -148,8 +148,8 @@ def test_dates_that_are_whole_numbers_are_warned_of_and_read_alike_by_the_servic
     manifest = manifest_of(table)
     assert table.x[:28, :2].tolist() == [[day, 2] for day in range(1, 29)]
     for day in (20240217, 20240217.0, "20240217"):
-        assert codecs(manifest, 9).json.read(json.dumps({"day": day, "x": 1}).encode()) == [17, 2, 1]
-    assert codecs(manifest, 9).csv.read(b"day.day,day.month,x\n17,2,1\n")[0].tolist() == [[17, 2, 1]]
+        assert Codecs(manifest, 9).json.read(json.dumps({"day": day, "x": 1}).encode()) == [17, 2, 1]
+    assert Codecs(manifest, 9).csv.read(b"day.day,day.month,x\n17,2,1\n")[0].tolist() == [[17, 2, 1]]
     first = next(iter(Columns(manifest, 9)))
     for kind in (pa.int64(), pa.float64(), pa.string()):
         assert numbers(first, pa.array(days).cast(kind))[0].tolist() == [day % 100 for day in days]
