@@ -25,27 +25,7 @@ PREDICTED = 500  # rows that model.js answers from JSON, too: half of them the n
 # (logit, probability, words), float64 (n,) each. None: the engine gives no probability, or no words of its own. Words
 # are 2 if the engine's verdict and label are both positive, 0 if neither is, and 1 if they differ.
 Answer = tuple[Floats, Floats | None, Floats | None]
-SCRIPT = """
-import * as model from './model.mjs';
-import fs from 'node:fs';
-const bytes = new Uint8Array(fs.readFileSync('x')), x = new Float64Array(bytes.buffer);
-const { rows, at, d, positive } = JSON.parse(fs.readFileSync('rows'));
-const n = x.length / d, out = new Float64Array(3 * n);
-for (let row = 0; row < n; row++) {
-  out[row] = model.logit(x.subarray(row * d, (row + 1) * d));
-  out[n + row] = model.probability(out[row]);
-  out[2 * n + row] = 2 * Number(out[row] > model.model.threshold);
-}
-rows.forEach((row, index) => {
-  let answer = [NaN, NaN, NaN];
-  try {
-    const { logit, probability, verdict, label } = model.predict(row);
-    answer = [logit, probability, Number(verdict) + Number(label === positive)];
-  } catch {} // a row that it refuses
-  answer.forEach((value, part) => { out[part * n + at[index]] = value; });
-});
-fs.writeFileSync('out', out);
-"""
+PROGRAM = Path(__file__).with_name("program.mjs")  # runs model.js
 
 
 def prove(manifest: Manifest, files: Mapping[str, bytes], rows: int = ROWS, across: int = ACROSS) -> dict[str, Proof]:
@@ -194,10 +174,10 @@ def _javascript(manifest: Manifest, files: Mapping[str, bytes], x: Floats) -> An
         names = [feature.name for feature in manifest.features]
         rows = [dict(zip(names, cells, strict=True)) for cells in zip(*_cells(manifest, x[at]), strict=True)]
         asked = {"rows": rows, "at": at.tolist(), "d": x.shape[1], "positive": manifest.target.labels[1]}
-        (home / "program.mjs").write_text(SCRIPT)
+        (home / PROGRAM.name).write_bytes(PROGRAM.read_bytes())
         (home / "rows").write_bytes(msgspec.json.encode(asked))
         (home / "x").write_bytes(x.tobytes())
-        done = subprocess.run([node, "program.mjs"], cwd=home, capture_output=True, text=True)
+        done = subprocess.run([node, PROGRAM.name], cwd=home, capture_output=True, text=True)
         if done.returncode:
             raise ConfigError(f"node can't run model.js: {done.stderr.strip().splitlines()[-1]}")
         logit, probability, words = np.fromfile(home / "out").reshape(3, len(x))
