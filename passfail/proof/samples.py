@@ -7,7 +7,7 @@ import numpy as np
 
 from passfail.arrays import Floats, Ints
 from passfail.links import score_at
-from passfail.manifest import Column, Feature
+from passfail.manifest import Feature
 from passfail.proof import reference
 from passfail.proof.floats import TINY, bisect
 from passfail.proof.reference import Subject
@@ -77,8 +77,7 @@ def boundary(subject: Subject, x: Floats, generator: Draws) -> Floats:
     """
     if subject.parameters.hidden:
         return _bisected(subject, x, generator)
-    movable = [i for i, c in enumerate(subject.parameters.columns) if _rises(c)]
-    if not movable:
+    if not (movable := _movable(subject)):
         return x[:0]
     column = generator.choice(movable, len(x))
     before, after = reference.flip(subject, x, column)
@@ -101,8 +100,7 @@ def _across(subject: Subject, x: Floats, generator: Draws) -> Floats:
     the log-odds with a probability of at most (1 - w / (2 parts))^2, and never if w is two parts. There are no rows for
     a hidden layer, or without a numeric feature that moves the logit.
     """
-    movable = [i for i, c in enumerate(subject.parameters.columns) if _rises(c)]
-    if subject.parameters.hidden or not movable:
+    if not (movable := _movable(subject)):
         return x[:0]
     n = len(x)
     odds = RANGE[0] + (RANGE[1] - RANGE[0]) * (np.arange(n) + generator.random(n)) / n
@@ -119,9 +117,10 @@ def _across(subject: Subject, x: Floats, generator: Draws) -> Floats:
     return x
 
 
-def _rises(column: Column) -> bool:
-    """Whether the logit is strictly monotone in the column's feature."""
-    return column.level is None and not column.missing and column.weight != 0
+def _movable(subject: Subject) -> list[int]:
+    """The columns in whose feature the logit is strictly monotone; none with a hidden layer."""
+    columns = [] if subject.parameters.hidden else subject.parameters.columns
+    return [i for i, c in enumerate(columns) if c.level is None and not c.missing and c.weight != 0]
 
 
 def _bisected(subject: Subject, x: Floats, generator: Draws) -> Floats:
@@ -152,10 +151,9 @@ def ladders(subject: Subject, n: int, seed: int = 0) -> tuple[Floats, Floats]:
     """
     generator = Draws(seed)
     climbs, signs = [], []
-    for column in subject.parameters.columns:
+    for at in _movable(subject):
+        column = subject.parameters.columns[at]
         feature = subject.features[column.feature]
-        if subject.parameters.hidden or not _rises(column):
-            continue
         x = np.column_stack([np.repeat(_typical(f, 1, generator), n) for f in subject.features])
         some = _typical(feature, n // 4, generator)
         near = [some, np.nextafter(some, np.inf), _typical(feature, n // 4, generator)]
