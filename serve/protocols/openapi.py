@@ -16,7 +16,7 @@ from passfail.codecs.tensors import Inference
 from passfail.manifest import Feature, Manifest
 from serve.http.auth import METRICS
 from serve.http.errors import MEANINGS
-from serve.http.messages import JSON, Request, completed
+from serve.http.messages import JSON, Answer, Request, completed
 from serve.protocols import mlflow, vertex
 from serve.protocols.predict import FLAG, VALUES
 from serve.protocols.table_formats import csv_text
@@ -104,17 +104,23 @@ def _operation(route: Route, quiet: Service, schemas: Schemas, examples: Schemas
 
 def _answered(route: Route, quiet: Service, kind: str, examples: Schemas) -> Schema:
     """The answer to the example of a request, as OpenAPI's `example`; {} if it has no schema."""
-    if route.endpoint is None or route.gives[kind] in ("Object", str) or "stats" in route.rule:  # which changes
+    if route.gives[kind] in ("Object", str) or "stats" in route.rule:  # which changes
         return {}
-    manifest, body = quiet.served.model.manifest, b""
+    manifest, body = quiet.served.model.manifest, ""
     sent = kind if kind in route.takes else next(iter(route.takes), "")
     if sent:
         example = next(iter(examples[route.takes[sent]].values()))
-        body = (example if isinstance(example, str) else json.dumps(example)).encode()
+        body = example if isinstance(example, str) else json.dumps(example)
     path = route.rule.replace("<name>", manifest.name).replace("<version>", str(manifest.version))
-    request = Request(path, "", {b"content-type": sent.encode(), b"accept": kind.encode()}, body)
-    text = completed(route.endpoint(quiet, request, **(route.names_in(path) or {}))).body.decode()
+    text = asked(route, quiet, path, sent, body, kind).body.decode()
     return {"example": json.loads(text) if kind == JSON else text}
+
+
+def asked(route: Route, service: Service, path: str, sent: str, body: str, wanted: str = "") -> Answer:
+    """The answer of a route to a body of the media type `sent`, or to none."""
+    assert route.endpoint is not None
+    request = Request(path, "", {b"content-type": sent.encode(), b"accept": wanted.encode()}, body.encode())
+    return completed(route.endpoint(service, request, **(route.names_in(path) or {})))
 
 
 def _refusal(route: Route, status: int, schemas: Schemas) -> Schema:

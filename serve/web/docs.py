@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from serve.http.messages import Request, completed
 from serve.protocols import openapi
 from serve.protocols.routes import Routes
 from serve.registry import Service
@@ -34,18 +33,16 @@ class Operation:
     Attributes
     ----------
     path, url : the path with the names of its parameters, and the URL with their values.
+    about : its description in OpenAPI.
     bodies : the kinds of request body; one with empty texts if there is no body.
-    responses : status -> its description.
     """
 
     id: str
     method: str
     path: str
     url: str
-    summary: str
-    query: list[dict[str, Any]]
+    about: dict[str, Any]
     bodies: list[Body]
-    responses: dict[str, str]
 
 
 def operations(api: dict[str, Any], address: str, ask: Ask) -> dict[str, list[Operation]]:
@@ -71,9 +68,7 @@ def asking(service: Service, routes: Routes) -> Ask:
         if path.endswith(CHANGING):
             return ""
         route = next(route for route in routes.at(path) if route.method == method)
-        assert route.endpoint is not None
-        request = Request(path, "", {b"content-type": kind.encode()} if kind else {}, body.encode())
-        answer = completed(route.endpoint(quiet, request, **(route.names_in(path) or {})))
+        answer = openapi.asked(route, quiet, path, kind, body)
         text = answer.body.decode()
         if dict(answer.fields)["Content-Type"].endswith("json"):
             text = json.dumps(json.loads(text), indent=2, ensure_ascii=False)
@@ -96,16 +91,8 @@ def _operation(method: str, path: str, about: dict[str, Any], address: str, ask:
         text = _text(media)
         answered = kind if kind in answers else first
         bodies.append(Body(kind, text, requests(method, url, kind, text, answered), ask(method, place, kind, text)))
-    return Operation(
-        id=re.sub(r"\W+", "-", f"{method} {path}").strip("-").lower(),
-        method=method,
-        path=path,
-        url=url,
-        summary=about["summary"],
-        query=[one for one in about["parameters"] if one["in"] == "query"],
-        bodies=bodies or [Body("", "", requests(method, url, answers=first), ask(method, place, "", ""))],
-        responses={status: response["description"] for status, response in about["responses"].items()},
-    )
+    bodies = bodies or [Body("", "", requests(method, url, answers=first), ask(method, place, "", ""))]
+    return Operation(re.sub(r"\W+", "-", f"{method} {path}").strip("-").lower(), method, path, url, about, bodies)
 
 
 def _text(media: dict[str, Any]) -> str:

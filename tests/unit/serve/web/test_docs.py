@@ -49,7 +49,7 @@ def test_each_curl_line_asks_what_it_says(client: FlaskClient, found: list[Opera
                 (True, True) if body.kind else (False, False)
             )
             response = client.open(url.removeprefix(ADDRESS), method=operation.method, headers=headers, data=body.text)
-            assert str(response.status_code) == next(iter(operation.responses)), operation.path
+            assert str(response.status_code) == next(iter(operation.about["responses"])), operation.path
             shown, changes = body.response.splitlines(), ("metrics", "stats", "drift")  # what a request itself changes
             if response.content_type.endswith("json"):
                 whole = json.dumps(response.json, indent=2, ensure_ascii=False).splitlines()
