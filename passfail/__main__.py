@@ -212,20 +212,12 @@ def _parser(environ: Mapping[str, str]) -> Parser:
         "export.csv -o scored.csv --separator ';' --decimal , --encoding windows-1252",
     ).add_argument  # fmt: skip
     add("input", type=Path, help="CSV (also .gz, .zst) or Parquet, a folder of them, or - for standard input")
-    add(
-        "-o",
-        "--output",
-        type=Path,
-        required=True,
-        help="CSV or Parquet, a folder for a folder, or - for standard output for standard output",
-    )
+    to = "CSV or Parquet, a folder for a folder, or - for standard output"
+    add("-o", "--output", type=Path, required=True, help=to)
     add("--strict", action="store_true", help="write nothing if a row is invalid; the output has no column error")
     add("--explain", action="store_true", help="add each feature's contribution to the logit")
-    add(
-        "--separator",
-        type=separator,
-        help="separator of CSV; tab for a tab (default: a comma, or the training file's)",
-    )
+    mark = "separator of CSV; tab for a tab (default: a comma, or the training file's)"
+    add("--separator", type=separator, help=mark)
     add("--decimal", choices=(".", ","), help="decimal mark of CSV (default: the training file's)")
     add("--encoding", type=encoding, help="encoding of CSV (default: UTF-8, or the training file's)")
     about = "write an export as one SELECT over a table"
