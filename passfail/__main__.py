@@ -115,6 +115,7 @@ def run_verify(options: argparse.Namespace, signed_by: PublicKey | None) -> str:
 def run_score(options: argparse.Namespace, signed_by: PublicKey | None) -> str:
     """Score a file, the parts of a folder, or standard input."""
     try:
+        from passfail.batches import Scorer
         from passfail.csv_blocks import Given
         from passfail.score import Files
     except ModuleNotFoundError as error:
@@ -127,7 +128,7 @@ def run_score(options: argparse.Namespace, signed_by: PublicKey | None) -> str:
     model = open_model(find(options.models, options.model, options.version), options.runtime, signed_by)
     progress = _progress if sys.stderr.isatty() else lambda rows, took: None
     given = Given(options.separator, options.decimal, options.encoding)
-    files = Files(model, options.strict, options.explain, progress, given)
+    files = Files(Scorer(model, options.strict, options.explain), progress, given)
     try:
         if stream:
             signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # end in silence if the reader has enough

@@ -29,7 +29,6 @@ from passfail.csv_blocks import FOUND, CsvBlocks, Given, Scored, records
 from passfail.errors import ConfigError, InvalidInstance, RequestError
 from passfail.figures import Figures
 from passfail.files import replacing
-from passfail.model import Model
 from passfail.spelling import outcome
 from passfail.threads import in_order
 
@@ -50,22 +49,14 @@ class Files:
 
     Parameters
     ----------
-    strict : end with an error, and write nothing, if a row is invalid.
-    explained : add each feature's contribution.
+    scorer : if it is strict, an invalid row is an error, and nothing is written.
     progress : called after each block with the rows answered and the seconds taken.
     given : how CSV is written, where that is not found: with commas, or as the training file was.
     """
 
-    def __init__(
-        self,
-        model: Model,
-        strict: bool = False,
-        explained: bool = False,
-        progress: Progress = lambda rows, took: None,
-        given: Given = FOUND,
-    ) -> None:
-        self.scorer = Scorer(model, strict, explained)
-        self.manifest, self._progress, self._given = model.manifest, progress, given
+    def __init__(self, scorer: Scorer, progress: Progress = lambda rows, took: None, given: Given = FOUND) -> None:
+        self.scorer, self._progress, self._given = scorer, progress, given
+        self.manifest = scorer.model.manifest
         self._threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         self.target = self.manifest.target
 
@@ -75,7 +66,7 @@ class Files:
         Raises
         ------
         ConfigError : a file can't be read or written, or its kind is unknown.
-        RequestError : the rows are not rows of this model; with `strict`, one row is invalid.
+        RequestError : the rows are not rows of this model; if the scorer is strict, one row is invalid.
         """
         for path, ends in ((source, (*ENDS, *TEXTS)), (out, ENDS)):
             if not path.name.endswith(ends):

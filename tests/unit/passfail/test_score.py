@@ -11,6 +11,7 @@ from msgspec import structs
 from passfail import csv_blocks
 from passfail.__main__ import main
 from passfail.arrays import Floats
+from passfail.batches import Scorer
 from passfail.codecs import Codecs
 from passfail.errors import InvalidInstance, MalformedBody
 from passfail.explain import explain
@@ -39,13 +40,13 @@ def answered(model: Model, body: bytes) -> bytes:
     """The answer of POST /predict to a CSV some of whose rows are outside the training range."""
     reader = Codecs(model.manifest, 10**7).csv
     x, table = reader.read(body)
-    *answers, outside = model.answer(x)
-    return reader.write(table, *answers, outside or [()] * len(x))
+    found = model.answer(x)
+    return reader.write(table, found._replace(outside=found.outside or [()] * len(x)))
 
 
 def streamed(model: Model, body: bytes, **options: bool) -> bytes:
     out = io.BytesIO()
-    Files(model, **options).csv(io.BytesIO(body), out.write)
+    Files(Scorer(model, **options)).csv(io.BytesIO(body), out.write)
     return out.getvalue() + b"\n"
 
 
