@@ -15,7 +15,7 @@ import numpy as np
 from passfail.arrays import Bools, Floats, Row
 from passfail.commandline import option
 from passfail.errors import BodyTooLarge, InvalidInstance, Problem
-from passfail.manifest import MISSING, PLAIN, Dialect, Feature, Manifest
+from passfail.manifest import MISSING, PLAIN, Feature, Manifest
 from passfail.spelling import BOOLEANS, COMPACT, NUMBER, date_number, written
 
 Codes = dict[str | float | None, float]
@@ -84,23 +84,18 @@ class Column:
     open : whether a categorical feature accepts other texts than its levels.
     """
 
-    def __init__(
-        self,
-        feature: Feature,
-        dialect: Dialect = PLAIN,
-        unit: str = "",
-        source: str = "",
-        order: str = "",
-        fold_case: bool = False,
-        pooled: bool = False,
-    ) -> None:
+    def __init__(self, feature: Feature, source: str = "", order: str = "", manifest: Manifest | None = None) -> None:
         """Make the rule.
 
         source, order : of the dates to which the feature belongs.
-        pooled : whether unseen levels have a level.
+        manifest : the model's, for the table's dialect and units, and for unseen levels; None: there are none.
         """
         self.feature, self.name, self.nullable = feature, feature.name, feature.nullable
-        self.missing, self.unit, self.thousands = MISSING.union(dialect.missing), unit, set(dialect.thousands)
+        dialect, self.unit, fold_case, pooled = PLAIN, "", False, False
+        if manifest is not None:
+            dialect, self.unit = manifest.dialect, manifest.units.get(feature.name, "")
+            fold_case, pooled = manifest.fold_case, feature.name in manifest.pooled
+        self.missing, self.thousands = MISSING.union(dialect.missing), set(dialect.thousands)
         self.source, self.part = source, feature.name.removeprefix(f"{source}.") if source else ""
         self._order = order
         self.unseen = float(len(feature.levels)) if pooled else None
@@ -242,11 +237,7 @@ class Columns:
         self.max_rows, self.dialect = max_rows, manifest.dialect
         self.parts = {name: [f"{name}.{part}" for part in dates.parts] for name, dates in manifest.dates.items()}
         dated = {part: (name, manifest.dates[name].order) for name, parts in self.parts.items() for part in parts}
-        self._columns = []
-        for f in manifest.features:
-            unit, (source, order) = manifest.units.get(f.name, ""), dated.get(f.name, ("", ""))
-            pooled = f.name in manifest.pooled
-            self._columns.append(Column(f, self.dialect, unit, source, order, manifest.fold_case, pooled))
+        self._columns = [Column(f, *dated.get(f.name, ("", "")), manifest) for f in manifest.features]
         self.pools = [
             (index, column.name, column.unseen, float(column.feature.levels.index(manifest.pooled[column.name])))
             for index, column in enumerate(self._columns)
