@@ -55,8 +55,7 @@ def number(column: Column, value: Any) -> float:
 def _columns(columns: Columns, data: Any) -> dict[str, Any]:
     """The values of each feature, in any kind of table."""
     data = data.collect() if hasattr(data, "collect") else data  # a LazyFrame of polars
-    labels = getattr(data, "column_names", None)  # of Arrow
-    labels = getattr(data, "columns", None) if labels is None else labels
+    labels = getattr(data, "column_names", getattr(data, "columns", None))  # the first is Arrow's
     if isinstance(data, Mapping):
         labels = data
     elif labels is None:

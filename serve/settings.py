@@ -43,16 +43,12 @@ LIKE = 0.85  # difflib's similarity above which a variable counts as a misspelt 
 def available_cpus(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
     """The CPUs that the container's quota (cgroup v2 or v1) and the scheduler allow."""
     cpus = len(os.sched_getaffinity(0))
-    try:
-        quota, period = (cgroup / "cpu.max").read_text().split()
-    except OSError:
-        try:
-            quota, period = ((cgroup / "cpu" / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
-        except OSError:
-            return cpus
-    if quota == "max" or int(quota) <= 0:
-        return cpus
-    return max(1, min(cpus, math.ceil(int(quota) / int(period))))
+    for names in (["cpu.max"], ["cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"]):
+        with contextlib.suppress(OSError):
+            quota, period = " ".join((cgroup / name).read_text() for name in names).split()
+            some = quota != "max" and int(quota) > 0
+            return max(1, min(cpus, math.ceil(int(quota) / int(period)))) if some else cpus
+    return cpus
 
 
 def available_memory(cgroup: Path = Path("/sys/fs/cgroup")) -> int | None:
