@@ -39,18 +39,12 @@ class Shadow:
     rate : the share of the requests that are compared, in (0, 1].
     flips : the folder for rows whose verdict differs, or None.
     observer : called after every comparison, or None.
-
-    Attributes
-    ----------
-    checked_rows, verdict_flips : rows compared by this process, and those whose verdict differs.
-    ulp_max : the largest distance of two probabilities, in units in the last place; below 1e-300 all count as equal.
-
     """
 
     def __init__(
         self, model: Model, name: str, rate: float, flips: Path | None = None, observer: Observer | None = None
     ) -> None:
-        self.checked_rows = self.ulp_max = self.verdict_flips = 0
+        self._flipped = 0
         self._model, self._name, self._rate, self._flips, self._observer = model, name, rate, flips, observer
         self._room = threading.Semaphore(WAITING)
         self._threads = ThreadPoolExecutor(1, "shadow")  # it starts its thread at the first request
@@ -64,10 +58,6 @@ class Shadow:
         with suppress(RuntimeError):  # it is closed, and a request still holds the model
             self._threads.submit(self._compare, x, logit, probability, asked).add_done_callback(self._compared)
 
-    def wait(self) -> None:
-        """Wait until all queued requests are compared."""
-        self._threads.submit(int).result()
-
     def close(self) -> None:
         """End the thread once the queued requests are compared: the model is no longer served."""
         self._threads.shutdown(wait=False)
@@ -80,13 +70,10 @@ class Shadow:
     def _compare(self, x: Floats, logit: Floats, probability: Floats, request_digest: str | None) -> None:
         second, likelihood = self._model.runtime(x)
         flipped = np.flatnonzero(self._model.verdict(logit) != self._model.verdict(second))
-        self.checked_rows += len(x)
-        distance = ulp(probability, likelihood)
-        self.ulp_max = max(self.ulp_max, distance)
         if self._observer:
-            self._observer(len(x), distance, len(flipped))
-        reported = min(self.verdict_flips, REPORTED)
-        self.verdict_flips += len(flipped)
+            self._observer(len(x), ulp(probability, likelihood), len(flipped))
+        reported = min(self._flipped, REPORTED)
+        self._flipped += len(flipped)
         for row in flipped[: REPORTED - reported].tolist():
             self._report(x[row], row, float(logit[row]), float(second[row]), request_digest)
 

@@ -19,6 +19,7 @@ from serve.settings import Config
 from tests.support import ROOT
 from tests.support.repository import publish
 from tests.support.service import post, service
+from tests.support.shadow import Compared
 from tests.support.wait import until
 
 
@@ -153,6 +154,7 @@ def test_the_shadow_ends_with_its_model(home):
     publish(home, 2)
     one = opened(home, shadow="torchscript", shadow_rate=1.0)
     first, others = one.served, set(threading.enumerate())
+    compared = Compared(first.shadow)
     first.predict(np.array([[7.0]]))
     (thread,) = set(threading.enumerate()) - others
     for number in (3, 4, 5):
@@ -162,7 +164,7 @@ def test_the_shadow_ends_with_its_model(home):
 
     thread.join(timeout=120)
     assert not thread.is_alive()
-    assert first.shadow.checked_rows == 1
+    assert compared.rows == 1
     assert sorted(one.kept) == [3, 4, 5]
 
 

@@ -17,6 +17,7 @@ from serve.server.flask_app import create_app
 from serve.settings import Config
 from serve.telemetry.shadow import REPORTED, WAITING, Shadow
 from tests.support.models import opened
+from tests.support.shadow import Compared
 
 ROWS = [{"gre": 800, "gpa": 4.0, "rank": 1}, {"gre": 300, "gpa": 2.5, "rank": 4}]
 
@@ -43,26 +44,28 @@ def nudged(shadow, by):
 
 def test_the_other_runtime_agrees(shadowed):
     served, shadow = shadowed.test_client(), shadowed.service.served.shadow
+    compared = Compared(shadow)
 
     assert served.post("/predict", json=ROWS).status_code == 200
     assert served.post("/predict", data="gre,gpa,rank\n500,3,2\n", content_type="text/csv").status_code == 200
     assert served.post("/predict", json=ROWS[:1] * 5000).status_code == 200
-    shadow.wait()
+    compared.wait()
 
-    assert (shadow.checked_rows, shadow.verdict_flips) == (1003, 0)
-    assert shadow.ulp_max <= 4
+    assert (compared.rows, compared.flips) == (1003, 0)
+    assert compared.ulp <= 4
 
 
 def test_a_nudged_runtime_is_seen_and_its_flip_can_be_replayed(shadowed, caplog, tmp_path):
     served, shadow = shadowed.test_client(), shadowed.service.served.shadow
+    compared = Compared(shadow)
     nudged(shadow, by=10.0)
     shadow._flips = tmp_path
 
     response = served.post("/predict", json=ROWS)
-    shadow.wait()
+    compared.wait()
 
-    assert (shadow.checked_rows, shadow.verdict_flips) == (2, 1)  # one was above the threshold already
-    assert shadow.ulp_max > 10**9
+    assert (compared.rows, compared.flips) == (2, 1)  # one was above the threshold already
+    assert compared.ulp > 10**9
     (record,) = caplog.records
     (kept,) = tmp_path.iterdir()
     assert record.levelno == logging.ERROR
@@ -76,41 +79,44 @@ def test_a_nudged_runtime_is_seen_and_its_flip_can_be_replayed(shadowed, caplog,
 
 def test_one_unit_in_the_last_place_is_seen(shadowed):
     served, shadow = shadowed.test_client(), shadowed.service.served.shadow
+    compared = Compared(shadow)
     right = shadow._model.runtime
     wrong = lambda x: (right(x)[0], np.nextafter(right(x)[1], 1))  # noqa: E731
     shadow._model = replace(shadow._model, runtime=wrong)
 
     served.post("/predict", json=ROWS)
-    shadow.wait()
+    compared.wait()
 
-    assert 1 <= shadow.ulp_max <= 5
-    assert shadow.verdict_flips == 0
+    assert 1 <= compared.ulp <= 5
+    assert compared.flips == 0
 
 
 def test_rows_are_kept_only_where_told_and_not_without_end(shadowed, caplog, tmp_path):
     shadow = shadowed.service.served.shadow
+    compared = Compared(shadow)
     nudged(shadow, by=-10.0)
     served = shadowed.test_client()
 
     served.post("/predict", json=ROWS)
-    shadow.wait()
+    compared.wait()
     assert "SHADOW_FLIPS is not set, so the row is not saved" in caplog.text
 
     shadow._flips = tmp_path / "gone"
     served.post("/predict", json=ROWS)
-    shadow.wait()
+    compared.wait()
     assert "the row can't be saved: No such file or directory" in caplog.text
 
     shadow._flips = tmp_path
     served.post("/predict", json=[{**ROWS[0], "gre": 800 + i} for i in range(REPORTED * 2)])
-    shadow.wait()
-    assert shadow.verdict_flips == 2 + 2 * REPORTED
+    compared.wait()
+    assert compared.flips == 2 + 2 * REPORTED
     assert len(list(tmp_path.iterdir())) == REPORTED - 2
     assert len(caplog.records) == REPORTED
 
 
 def test_a_full_queue_drops_and_never_waits(shadowed):
     shadow, gate = shadowed.service.served.shadow, threading.Event()
+    compared = Compared(shadow)
     right = shadow._model.runtime
     shadow._model = replace(shadow._model, runtime=lambda x: gate.wait(120) and right(x))
     served = shadowed.test_client()
@@ -118,36 +124,38 @@ def test_a_full_queue_drops_and_never_waits(shadowed):
     for _ in range(WAITING + 10):
         assert served.post("/predict", json=ROWS).status_code == 200
     gate.set()
-    shadow.wait()
+    compared.wait()
 
-    assert shadow.checked_rows in (2 * WAITING, 2 * WAITING + 2)  # the thread may hold one beside the queue's
+    assert compared.rows == 2 * WAITING
 
 
 def test_a_runtime_that_fails_is_logged_and_the_shadow_lives_on(shadowed, caplog):
     served, shadow = shadowed.test_client(), shadowed.service.served.shadow
+    compared = Compared(shadow)
     right = shadow._model
     shadow._model = replace(right, runtime=lambda x: 1 / 0)
     assert served.post("/predict", json=ROWS).status_code == 200
-    shadow.wait()
+    compared.wait()
     shadow._model = right
     served.post("/predict", json=ROWS)
-    shadow.wait()
+    compared.wait()
 
     assert [record.message for record in caplog.records] == [f"the shadow runtime {shadow._name} failed"]
-    assert shadow.checked_rows == 2
+    assert compared.rows == 2
 
 
 def test_the_rate_is_a_share_of_the_requests(models, monkeypatch):
     model = opened(models, "hours")
     shadow = Shadow(model, "onnx", 0.25)
+    compared = Compared(shadow)
     draws = iter([0.1, 0.3, 0.25, 0.2499, 0.9])
     monkeypatch.setattr("random.random", lambda: next(draws))
 
     for _ in range(5):
         Served(model, None, shadow).predict(np.array([[7.0]]))
-    shadow.wait()
+    compared.wait()
 
-    assert shadow.checked_rows == 2
+    assert compared.rows == 2
 
 
 def test_a_closed_shadow_takes_nothing_more(models):
