@@ -99,21 +99,18 @@ class Scorer:
         unseen, x = self.columns.unseen(x), self.columns.pooled(x)
         asked = x.copy() if wrong else x
         asked[list(wrong)] = 0.0
-        try:
-            answers = self.model.answer(asked)
-        except NonFiniteLogit as error:
-            wrong |= {row: [("", InvalidValue(str(error)))] for row in error.rows}
-            asked = x.copy()
-            asked[list(wrong)] = 0.0
-            answers = self.model.answer(asked)
+        logit, probability = self.model.runtime(asked)
+        over = NonFiniteLogit(np.flatnonzero(~np.isfinite(logit)).tolist())
+        wrong |= {row: [("", InvalidValue(str(over)))] for row in over.rows}
+        stable, outside = self.model.stable(asked, logit), self.model.outside(asked)
         more: dict[str, Floats] = {}
         if self.parts:
             with np.errstate(all="ignore"):
                 baseline, parts = contributions(self.model.manifest, asked)
             more = dict(zip(self.parts, [np.full(len(x), baseline), *parts.T], strict=True))
         if unseen is not None:
-            pairs = zip(answers.outside or [()] * len(x), unseen, strict=True)
-            answers = answers._replace(outside=[(*some, *names) for some, names in pairs])
+            outside = [(*some, *names) for some, names in zip(outside or [()] * len(x), unseen, strict=True)]
+        answers = Answers(self.model.verdict(logit), logit, probability, stable, outside)
         return Answered(x, answers, more, wrong)
 
     def extended(self, table: pa.Table, answered: Answered) -> pa.Table:

@@ -155,14 +155,10 @@ class Model:
         -------
         x without these rows, and the indices of the rows that are left.
         """
-        left = list(range(len(x)))
-        try:
-            self.score(x)
-        except NonFiniteLogit as error:
-            places = [row for row in range(len(x) + len(faults)) if row not in faults]
-            faults.update((places[row], str(error)) for row in error.rows)
-            left = sorted(set(left).difference(error.rows))
-        return x[left], left
+        finite = np.isfinite(self.runtime(x)[0])
+        places = np.setdiff1d(np.arange(len(x) + len(faults)), list(faults))
+        faults.update(dict.fromkeys(places[~finite].tolist(), str(NonFiniteLogit([]))))
+        return x[finite], np.flatnonzero(finite).tolist()
 
     def predict_rows(self, rows: Sequence[Row]) -> tuple[Floats, list[RowAnswer]]:
         """Answer a few rows in plain Python, because NumPy's fixed costs dominate a single row.
