@@ -133,9 +133,7 @@ class Column:
         if value is None:
             return self._missing("null")
         if self.codes is None:
-            if self.part and hasattr(value, "isoformat"):
-                return self._of_date(value.isoformat())
-            if self.part and (isinstance(value, str) or COMPACT.fullmatch(str(value))):
+            if self.part and (isinstance(value, str) or hasattr(value, "isoformat") or COMPACT.fullmatch(str(value))):
                 return self._of_date(str(value))
             if isinstance(value, bool) or not isinstance(value, (int, float)):
                 raise InvalidValue(f"expected a number, got {kind(value)}")

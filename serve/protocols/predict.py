@@ -71,7 +71,8 @@ def _row_place(row: int) -> str:
 
 
 def _answer(served: Served, request: Request, asked: Set[str]) -> Answer | Pending:
-    kind, wanted = media_types(*(request.headers.get(name, b"") for name in (b"content-type", b"accept")))
+    header = request.headers.get
+    kind, wanted = media_types(header(b"content-type", b""), header(b"accept", b""))
     body, codecs, model = request.body, served.codecs, served.model
     if wanted == CSV and (fields := asked & {"explain", "evidence", "interval", *(["extra"] if kind != CSV else [])}):
         raise UnsupportedMediaType(f"only {JSON} can carry {' and '.join(sorted(fields))}: send that")
