@@ -73,13 +73,13 @@ class Drift:
     def __init__(self, counters: SharedCounters, now: Callable[[], float] = time.monotonic) -> None:
         self._counters, self._now = counters, now
         self._lock = threading.Lock()
-        self._unseen: list[str] = []
         self._reset()
 
     def _reset(self) -> None:
         # The model's digest -> (values of x, logits). They are copied: ten thousand small arrays take megabytes.
         self._waiting: dict[str, tuple[array[float], array[float]]] = defaultdict(lambda: (array("d"), array("d")))
         self._values = 0
+        self._unseen: list[str] = []
 
     def note(self, manifest: Manifest, x: Floats, logit: Floats | Sequence[float]) -> None:
         """Store rows x (n, d) and their logits (n,), an array, or a list if the rows are few.
@@ -107,9 +107,8 @@ class Drift:
         """Count the stored rows of that model, the one in service, and forget the others."""
         with self._lock:
             counts = self._mine(manifest)  # first, because it notes the time: all rows before that are counted
-            waiting = self._waiting[manifest.digest]
+            waiting, unseen = self._waiting[manifest.digest], self._unseen
             self._reset()
-            unseen, self._unseen = self._unseen, []
             # Copy: an array can't grow while NumPy reads it, and `note` may add to it at the same moment.
             x, logit = (np.frombuffer(values.tobytes()) for values in waiting)
             x = x.reshape(-1, len(manifest.features))
