@@ -35,9 +35,9 @@ RECORDS = msgspec.json.Decoder(list[dict[str, Any]])
 
 @lru_cache(64)  # nearly all requests have one of a few
 def media_types(sent: bytes, accepted: bytes) -> tuple[str, str]:
-    """The media types of a request and of its response, each one of READ, from Content-Type and Accept.
+    """The media types of a request and of its response, each one of READ.
 
-    Raises UnsupportedMediaType or NotAcceptable.
+    It takes the fields Content-Type and Accept. Raises UnsupportedMediaType or NotAcceptable.
     """
     kind = rows_type(media_type(sent))
     return kind, answer_type(accepted, kind)
