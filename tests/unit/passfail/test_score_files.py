@@ -13,6 +13,7 @@ import pyarrow.parquet
 import pytest
 
 from passfail.__main__ import main
+from passfail.batches import Scorer
 from passfail.errors import ConfigError, InvalidInstance
 from passfail.loading import load
 from passfail.model import Model
@@ -38,7 +39,7 @@ def test_every_format_in_and_out_has_the_same_answers(model: Model, tmp_path: Pa
         with pa.output_stream(str(given), compression="detect") as stream:
             stream.write(TRAINING)
 
-    receipt = Files(model).score(given, made)
+    receipt = Files(Scorer(model)).score(given, made)
 
     if out == "parquet":
         found = pa.parquet.read_table(made)
@@ -64,18 +65,18 @@ def test_a_column_of_lists_comes_back_in_parquet_only(model: Model, tmp_path: Pa
     table = table.append_column("tags", pa.array([["a"], []]))
     pa.parquet.write_table(table, tmp_path / "in.parquet")
 
-    Files(model).score(tmp_path / "in.parquet", tmp_path / "out.parquet")
+    Files(Scorer(model)).score(tmp_path / "in.parquet", tmp_path / "out.parquet")
 
     assert pa.parquet.read_table(tmp_path / "out.parquet")["tags"].to_pylist() == [["a"], []]
     with pytest.raises(ConfigError, match=r"in\.parquet: tags holds lists or records, which CSV can't: write Parquet"):
-        Files(model).score(tmp_path / "in.parquet", tmp_path / "out.csv")
+        Files(Scorer(model)).score(tmp_path / "in.parquet", tmp_path / "out.csv")
     assert not (tmp_path / "out.csv").exists()
 
 
 def test_strict_names_the_row_and_writes_nothing(model: Model, tmp_path: Path) -> None:
     (tmp_path / "in.csv").write_bytes(TRAINING + b"x,3,1,0\n")
     with pytest.raises(InvalidInstance) as raised:
-        Files(model, strict=True).score(tmp_path / "in.csv", tmp_path / "out.csv")
+        Files(Scorer(model, strict=True)).score(tmp_path / "in.csv", tmp_path / "out.csv")
 
     assert [(found.pointer, found.detail) for found in raised.value.problems] == [("row 401, gre", "expected a number")]
     assert [path.name for path in tmp_path.iterdir()] == ["in.csv"]
@@ -86,12 +87,12 @@ def test_a_full_disk_behind_standard_output_is_named(model: Model) -> None:
         open("/dev/full", "wb", 0) as full,
         pytest.raises(ConfigError, match="standard output: No space left on device"),
     ):
-        Files(model).stream(io.BytesIO(TRAINING), full)
+        Files(Scorer(model)).stream(io.BytesIO(TRAINING), full)
 
 
 def test_the_figures_are_those_of_the_export_on_its_training_file(model: Model, tmp_path: Path) -> None:
     (tmp_path / "in.csv").write_bytes(TRAINING)
-    figures = Files(model).score(tmp_path / "in.csv", tmp_path / "out.csv")["figures"]
+    figures = Files(Scorer(model)).score(tmp_path / "in.csv", tmp_path / "out.csv")["figures"]
 
     known = model.manifest.training.metrics
     assert figures["rows"] == known.rows
@@ -104,7 +105,7 @@ def test_the_figures_are_those_of_the_export_on_its_training_file(model: Model, 
 
 def test_the_outcomes_are_those_of_training_in_every_spelling(model: Model) -> None:
     for given in (["1", "1.0 ", "0", "yes", None], [1.0, 1.0, 0.0, 2.0, None], [True, True, False, None, None]):
-        found = Files(model).outcome(pa.array(given))
+        found = Files(Scorer(model)).outcome(pa.array(given))
         numbers = [1, 1, 0, np.nan, np.nan] if given[0] is not True else [np.nan] * 5
         np.testing.assert_array_equal(found, numbers)
 
@@ -114,12 +115,12 @@ def test_a_folder_goes_on_where_it_was(model: Model, tmp_path: Path) -> None:
     parts.mkdir()
     for name in ("a.csv", "b.csv", "c.csv"):
         (parts / name).write_bytes(TRAINING)
-    Files(model).folder(parts, out)
+    Files(Scorer(model)).folder(parts, out)
     (out / "b.csv").unlink()
     (parts / "c.csv").write_bytes(TRAINING + b"700,3.5,1,1\n")
     before = (out / "a.csv").stat().st_mtime_ns
 
-    receipts = Files(model).folder(parts, out)
+    receipts = Files(Scorer(model)).folder(parts, out)
 
     assert [receipt["rows"] for receipt in receipts] == [400, 400, 401]
     assert (out / "a.csv").stat().st_mtime_ns == before
@@ -134,7 +135,7 @@ def test_an_interrupted_file_leaves_what_was_there(model: Model, tmp_path: Path)
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        Files(model, progress=interrupted).score(tmp_path / "in.csv", tmp_path / "out.csv")
+        Files(Scorer(model), progress=interrupted).score(tmp_path / "in.csv", tmp_path / "out.csv")
 
     assert (tmp_path / "out.csv").read_text() == "before"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.csv", "out.csv"]
