@@ -37,20 +37,26 @@ class Found:
 
     Attributes
     ----------
+    features : the d features, in the order of x's columns.
     codes : {column: {text: its number}}.
-    sources : {feature: its column}, for parts of dates.
-    dates, pooled : as in Table.
+    dates : {column: the parts of its dates that are features}.
+    pooled : {feature: the level that pools rare levels}.
+    warnings : the columns that are left out.
     """
 
     target: Target
-    features: list[Feature] = field(default_factory=list)
+    features: tuple[Feature, ...] = ()
     codes: dict[str, dict[str, float]] = field(default_factory=dict)
-    sources: dict[str, str] = field(default_factory=dict)
     dates: dict[str, Dates] = field(default_factory=dict)
     pooled: dict[str, str] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
+    warnings: tuple[str, ...] = ()
 
-    def source(self, feature: str) -> str:
+    @property
+    def sources(self) -> dict[str, str]:
+        """{feature: the column of dates that it is a part of}."""
+        return {f"{name}.{part}": name for name, dates in self.dates.items() for part in dates.parts}
+
+    def column_of(self, feature: str) -> str:
         """The column of a feature."""
         return self.sources.get(feature, feature)
 
@@ -188,15 +194,15 @@ class Share:
     def arrays(self, found: Found) -> tuple[Floats, Floats, Floats]:
         """The arrays x, y and weight for the inferred features."""
         x, others = self.x.array(self.rows, len(self.features)), [other.array(self.rows) for other in self.others]
-        names = [feature.name for feature in found.features]
-        kept = [self.features.index(found.source(name)) for name in names]
+        names, sources = [feature.name for feature in found.features], found.sources
+        kept = [self.features.index(sources.get(name, name)) for name in names]
         narrow = TemporaryArray() if kept != [*range(len(self.features))] else None
         self._other = dict(zip(self.names[len(self.features) :], others, strict=True))
         for part in pieces(self.rows, 1 << 16, x, *others):
             block = x[part][:, kept] if narrow else x[part]
             own = zip([*names, *self._other], [*block.T, *(other[part] for other in others)], strict=True)
             for name, column in own:
-                if (codes := found.codes.get(name)) and (levels := self.columns[found.source(name)].levels):
+                if (codes := found.codes.get(name)) and (levels := self.columns[sources.get(name, name)].levels):
                     column[:] = renumbered(column, [codes[text] for text in levels])
             if narrow:
                 narrow.append(block)

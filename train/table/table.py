@@ -10,7 +10,7 @@ from msgspec import structs
 
 from passfail.arrays import Floats
 from passfail.commandline import option
-from passfail.manifest import PLAIN, Dates, Dialect, Feature, Target
+from passfail.manifest import PLAIN, Dialect, Target
 from train import distributed
 from train.errors import DataError
 from train.table import schema
@@ -26,8 +26,8 @@ from train.table.summary import Fault, LeftOut, Summary
 Rows = tuple[Floats, Floats, Floats, Mapping[str, Groups]]  # x, y, weight and by, as in a Table
 
 
-@dataclass(frozen=True)
-class Table:
+@dataclass(kw_only=True)
+class Table(Found):
     """A table ready to train on.
 
     The arrays are in a temporary file (out_of_core.py).
@@ -39,19 +39,15 @@ class Table:
     x : float64 (n, d), raw values; the level's index for a category, NaN for missing.
     y : float64 (n,), 1 for the target's positive value, else 0.
     weight : float64 (n,), >= 0, the number of rows for which each row counts; 1 without --weights.
-    features : the d features, in the order of x's columns.
     rows, positives : the numbers in the whole table; x, y and weight are this process's share.
     missing : {feature: the number of its missing cells}.
     units : {feature: the unit in its cells}.
     cluster : float64 (n,), the number of each row's group; None without --cluster.
     dialect : the first part's.
-    dates : {column: the parts of its dates that are features}.
-    pooled : {feature: the level that pools rare levels}.
     group, time : float64 (n,), see Reading.
     by : {column: the groups of its rows}.
     parts : (number, rows) of each part in this share.
     notes : the unusual properties of the files.
-    warnings : the columns that are left out.
     """
 
     source: str
@@ -59,32 +55,22 @@ class Table:
     x: Floats
     y: Floats
     weight: Floats
-    features: tuple[Feature, ...]
-    target: Target
     rows: int
     positives: int
     missing: Mapping[str, int] = field(default_factory=dict)
     units: Mapping[str, str] = field(default_factory=dict)
     cluster: Floats | None = None
     dialect: Dialect = PLAIN
-    dates: Mapping[str, Dates] = field(default_factory=dict)
-    pooled: Mapping[str, str] = field(default_factory=dict)
     group: Floats | None = None
     time: Floats | None = None
     by: Mapping[str, Groups] = field(default_factory=dict)
     parts: tuple[tuple[int, int], ...] = ()
     notes: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
 
     @property
     def data(self) -> Data:
         """The rows to fit a model to."""
         return Data(self.features, self.x, self.y, self.weight)
-
-    @property
-    def sources(self) -> dict[str, str]:
-        """{feature: the column of dates that it is a part of}."""
-        return {f"{name}.{part}": name for name, dates in self.dates.items() for part in dates.parts}
 
 
 def read_table(path: Path, reading: Reading | None = None, log: Log = lambda line: None) -> Table:
@@ -110,29 +96,26 @@ def read_table(path: Path, reading: Reading | None = None, log: Log = lambda lin
     x, y, weight = share.arrays(found)
     y_of, dialect = found.codes[share.target], parts[0].dialect
     notes = dialect.notes or any(NOTE in part.note or part.blank for part in parts)
-    thousands = set().union(*(columns[found.source(f.name)].thousands for f in found.features))
+    thousands = set().union(*(columns[found.column_of(f.name)].thousands for f in found.features))
+    found.warnings, found.features = (*left, *found.warnings), impute(found.features, x, weight)
     return Table(
+        **vars(found),
         source=path.name,
         sha256=sha256,
         x=x,
         y=y,
         weight=weight,
-        features=impute(found.features, x, weight),
-        target=found.target,
         rows=columns[share.target].count,
         positives=sum(level.rows for text, level in columns[share.target].levels.items() if y_of[text]),
         cluster=share.other(reading.cluster),
-        missing={f.name: columns[found.source(f.name)].missing for f in found.features},
-        units={f.name: unit for f in found.features for unit in columns[found.source(f.name)].units if unit},
+        missing={f.name: columns[found.column_of(f.name)].missing for f in found.features},
+        units={f.name: unit for f in found.features for unit in columns[found.column_of(f.name)].units if unit},
         dialect=structs.replace(dialect, thousands="".join(sorted(thousands)), notes=notes),
-        dates=found.dates,
-        pooled=found.pooled,
         group=share.other(reading.group),
         time=share.other(reading.time),
         by=share.groups(found, x),
         parts=tuple(share.lengths),
         notes=_notes(path, share),
-        warnings=(*left, *found.warnings),
     )
 
 
@@ -149,7 +132,7 @@ def read_rows(path: Path, table: Table, reading: Reading, log: Log = lambda line
 
     Raises DataError for a column or a level that is not one of the table's.
     """
-    names = list(dict.fromkeys(table.sources.get(feature.name, feature.name) for feature in table.features))
+    names = list(dict.fromkeys(table.column_of(feature.name) for feature in table.features))
     parts = open_parts(path, reading)
     header = parts[0].header()
     wanted = [*names, table.target.name, *([reading.weights] if reading.weights else []), *table.by]
@@ -272,30 +255,30 @@ def _infer(reading: Reading, share: Share, columns: Mapping[str, Summary]) -> Fo
                 if name in reading.dates:
                     found.dates[name] = schema.dates(reading.dates[name], name, columns[name])
                     for part, codes in schema.date_features(reading, found.dates[name], name, columns[name]):
-                        found.features.append(part)
-                        found.codes[part.name], found.sources[part.name] = codes, name
+                        found.features += (part,)
+                        found.codes[part.name] = codes
                     continue
                 feature, found.codes[name], pooled = schema.feature(reading, name, columns[name])
-                found.features.append(feature)
+                found.features += (feature,)
                 found.pooled |= {name: pooled} if pooled else {}
             except LeftOut as why:
                 if reading.strict:
                     drop = option("--drop", name)
                     raise Fault(None, str(why), f"leave it out with {drop}", drop) from why
-                found.warnings.append(f"{name} is left out: {why}")
+                found.warnings += (f"{name} is left out: {why}",)
     share.check()
     return found
 
 
 def _match(table: Table, share: Share, columns: Mapping[str, Summary]) -> Found:
     """Match the columns of another table's rows to `table`. Raises DataError with all faults."""
-    found = Found(table.target, list(table.features), sources=table.sources)
+    found = Found(table.target, table.features, dates=table.dates)
     with share.noted(share.target):
         found.codes[share.target] = schema.known_target(table.target, columns[share.target])
     for feature in table.features:
-        source = found.source(name := feature.name)
+        source = found.column_of(name := feature.name)
         with share.noted(name):
-            if name in found.sources:
+            if name != source:
                 part, order = name.removeprefix(f"{source}."), table.dates[source].order
                 found.codes[name] = schema.date_numbers(columns[source], part, order)
             else:

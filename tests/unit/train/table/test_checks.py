@@ -26,15 +26,15 @@ def table(columns, y):
             features.append(Feature(name, "numeric", (), float(min(values)), float(max(values)), None))
             x.append(values)
     return Table(
-        "t.csv",
-        "",
-        np.column_stack(x).astype(float),
-        np.array(y, dtype=float),
-        np.ones(len(y)),
-        tuple(features),
-        None,
-        len(y),
-        sum(y),
+        source="t.csv",
+        sha256="",
+        x=np.column_stack(x).astype(float),
+        y=np.array(y, dtype=float),
+        weight=np.ones(len(y)),
+        features=tuple(features),
+        target=None,
+        rows=len(y),
+        positives=sum(y),
     )
 
 
