@@ -73,19 +73,17 @@ class LogisticModel(nn.Module):
         self.link, self.intercept = link, intercept
         source: list[int] = []
         level: list[float] = []
-        flag: list[bool] = []
         stored: list[int] = []  # the columns that a Design stores
         self.many: list[tuple[int, slice]] = []  # the index and the columns of `beta` of each feature of many levels
         for index, feature in enumerate(features):
-            levels = [*map(float, range(1, len(feature.levels)))] if feature.kind == "categorical" else [math.nan]
-            flags = [True] if feature.missing == "indicator" else []
-            few = len(feature.levels) < MANY
-            stored += range(len(source) + (0 if few else len(levels)), len(source) + len([*levels, *flags]))
-            if not few:
-                self.many.append((index, slice(intercept + len(source), intercept + len(source) + len(levels))))
-            source += [index] * len([*levels, *flags])
-            level += [*levels, *(-1.0 for _ in flags)]
-            flag += [*(False for _ in levels), *flags]
+            start = len(level)
+            level += map(float, range(1, len(feature.levels))) if feature.kind == "categorical" else [math.nan]
+            if len(feature.levels) >= MANY:
+                self.many.append((index, slice(intercept + start, intercept + len(level))))
+                start = len(level)
+            level += [-1.0] if feature.missing == "indicator" else []
+            stored += range(start, len(level))
+            source += [index] * (len(level) - len(source))
 
         def constant(values: list[float]) -> Tensor:
             return torch.tensor(values, dtype=torch.float64)
@@ -93,11 +91,11 @@ class LogisticModel(nn.Module):
         self.stored = torch.tensor(stored, dtype=torch.int64)
         self.has_missing = any(feature.nullable for feature in features)
         self.has_categories = any(feature.kind == "categorical" for feature in features)
-        self.has_flags = any(flag)
+        self.has_flags = -1.0 in level
         self.register_buffer("fill", constant([math.nan if f.fill is None else f.fill for f in features]))
         self.register_buffer("source", torch.tensor(source))
         self.register_buffer("level", constant(level))
-        self.register_buffer("flag", torch.tensor(flag))
+        self.register_buffer("flag", self.level == -1)
         self.register_buffer("last_level", constant([len(features[i].levels) - 1.0 for i in source]))
         self.register_buffer("center", torch.zeros_like(self.level))
         self.register_buffer("scale", torch.ones_like(self.level))
