@@ -40,16 +40,13 @@ def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] = os
                 words = sys.argv[1:] if arguments is None else arguments
                 print(getting_past(error, words), file=sys.stderr, end="")
         return 2
-    except KeyboardInterrupt as interrupted:
-        print(str(interrupted) or INTERRUPTED, file=sys.stderr)
-        return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python reports the error again at exit
         return 141
-    except Exception as error:
-        if not _caused_by_interrupt(error):
+    except (KeyboardInterrupt, Exception) as error:
+        if (interrupt := _interrupt(error)) is None:
             raise
-        print(INTERRUPTED, file=sys.stderr)
+        print(str(interrupt) or INTERRUPTED, file=sys.stderr)
         return 130
     return 0
 
@@ -80,11 +77,11 @@ def getting_past(error: DataError, words: Sequence[str]) -> str:
     return ""
 
 
-def _caused_by_interrupt(error: BaseException | None) -> bool:
-    """Whether Ctrl-C caused an error; torch's exporter converts it into its own error."""
+def _interrupt(error: BaseException | None) -> BaseException | None:
+    """The Ctrl-C that caused an error, or None; torch's exporter converts it into its own error."""
     while error and not isinstance(error, KeyboardInterrupt):
         error = error.__cause__ or error.__context__
-    return error is not None
+    return error
 
 
 if __name__ == "__main__":

@@ -36,8 +36,7 @@ class Fitted(NamedTuple):
     @property
     def coefficients(self) -> tuple[Coefficient, ...]:
         """The coefficient table; empty if the fit has none."""
-        found = self.description.training.statistics
-        return found.coefficients if found else ()
+        return found.coefficients if (found := self.description.training.statistics) else ()
 
     @property
     def metrics(self) -> Metrics:

@@ -5,7 +5,7 @@ import pytest
 
 from train.evaluation.cross_validation import HeldOut
 from train.evaluation.groups import by_group
-from train.table.groups import Groups
+from train.table.share import Groups
 
 pytestmark = pytest.mark.engines
 metrics = pytest.importorskip("fairlearn.metrics", reason="fairlearn is not installed: groups are NOT compared with it")

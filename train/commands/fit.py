@@ -28,9 +28,9 @@ from train.solvers.fit import Fit, fit
 from train.solvers.options import Options
 from train.table import checks
 from train.table.data import Data
-from train.table.groups import Groups
 from train.table.raw import raw_rows
 from train.table.reading import Reading
+from train.table.share import Groups
 from train.table.table import Table, read_rows, read_table
 
 Log = Callable[..., object]
@@ -200,12 +200,12 @@ def _units(args: Namespace, table: Table) -> dict[str, str]:
 
 def _goal(args: Namespace) -> Goal:
     """The goal of the threshold, checked before the fit. Raises FitError."""
-    cost = args.cost_fp or args.cost_fn
-    asked = {"--cost-fp and --cost-fn": cost, "--precision": args.precision, "--recall": args.recall}
+    cost, precision, recall = args.cost_fp or args.cost_fn, args.precision, args.recall
+    asked = {"--cost-fp and --cost-fn": cost, "--precision": precision, "--recall": recall}
     if len(given := [option for option, value in asked.items() if value]) > 1:
         raise FitError(f"{', '.join(given)}: choose one of them")
-    if args.precision or args.recall:
-        return ("precision", args.precision) if args.precision else ("recall", args.recall)
+    if precision or recall:
+        return ("precision", precision) if precision else ("recall", recall)
     return "cost", thresholds.least_cost(args.cost_fp or 1.0, args.cost_fn or 1.0)
 
 

@@ -5,7 +5,6 @@ import math
 import re
 import zipfile
 from argparse import Namespace
-from collections.abc import Mapping
 from hashlib import sha256
 
 import msgspec
@@ -24,6 +23,8 @@ from train.model.logistic import LogisticModel
 
 NUMBERED = re.compile(rb"X.{4}(?=__torch__)|[./]___torch_mangle_\d+", re.DOTALL)
 OTHER = ("digest", "version", "files")  # fields that a new export has anew
+
+Found = dict[str, list[Difference]]  # {field of the manifest, or file: its differences}
 
 
 def run(args: Namespace) -> None:
@@ -50,19 +51,13 @@ def run(args: Namespace) -> None:
     print(f"reproduced: this table and this code give version {manifest.version} again, bit for bit")
 
 
-def compare(
-    manifest: Manifest, files: Mapping[str, bytes], description: Description, model: LogisticModel
-) -> dict[str, list[Difference]]:
+def compare(manifest: Manifest, files: parity.Files, description: Description, model: LogisticModel) -> Found:
     """Compare a published export with a new fit.
 
     Parameters
     ----------
     manifest, files : of the export.
     description, model : of the new fit.
-
-    Returns
-    -------
-    {field of the manifest, or file: its differences}.
     """
     graphs = {name: make(model) for name, make in formats.makers().items()}
     new = draft(description, model)

@@ -8,7 +8,6 @@ import torch
 
 from passfail.arrays import Floats
 from passfail.intervals import MOST, Z95
-from passfail.manifest import Feature
 from passfail.measurements import Coefficient, Statistics
 from passfail.proof import reference
 from train import distributed
@@ -16,7 +15,7 @@ from train.evaluation.profile import Profile, profile
 from train.evaluation.separation import Separation, model_separation
 from train.model.design import Design
 from train.model.links import LINKS
-from train.model.logistic import parameters
+from train.model.logistic import Features, parameters
 from train.model.terms import INTERCEPT, terms
 from train.solvers.collinearity import collinear, relations_in_words
 from train.solvers.fit import Blocks, Fit
@@ -30,9 +29,7 @@ WELL_CONDITIONED = 1e4  # a condition number up to which an inverse keeps some e
 PROFILED = 3e7  # rows times the cube of the columns; above it, profiles take many seconds
 
 
-def statistics(
-    features: Sequence[Feature], fitted: Fit, options: Options, cluster: Floats | None = None
-) -> Statistics | None:
+def statistics(features: Features, fitted: Fit, options: Options, cluster: Floats | None = None) -> Statistics | None:
     """The statistics of a fit by newton, from one more pass over its rows.
 
     Standard errors come from Fisher's information at the estimates, or are robust. A weight counts as that many rows.

@@ -12,7 +12,7 @@ from train.errors import FitError
 from train.evaluation.cross_validation import HeldOut, gather
 from train.evaluation.metrics import auc, auc_interval, calibration_error
 from train.evaluation.thresholds import probabilities
-from train.table.groups import Groups
+from train.table.share import Groups
 
 
 def by_group(scores: HeldOut | None, link: str, threshold: float, by: Mapping[str, Groups]) -> tuple[Group, ...]:

@@ -22,6 +22,8 @@ NAMED_CELLS = 20_000_000  # of the design matrix; programs over more cells take 
 SPARED = 20  # columns at most for which a program each tests whether the others suffice
 TAKEN = 2000  # rows in the first program; each further one adds at most as many
 
+Bound = tuple[int, int | None]  # the least and the greatest value of an element
+
 
 @dataclass(frozen=True)
 class Separation:
@@ -88,9 +90,7 @@ class _Program:
         self.taken = np.arange(0, len(rows), -(-len(rows) // TAKEN))
         self.pivots = PIVOTS
 
-    def solve(
-        self, cost: Floats, least: Floats, bounds: tuple[int, int | None] | list[tuple[int, int | None]]
-    ) -> Floats | None:
+    def solve(self, cost: Floats, least: Floats, bounds: Bound | list[Bound]) -> Floats | None:
         """The beta of least cost with rows @ beta >= least; None if there is none.
 
         If cost is (2P,), the result holds beta's positive and negative parts.

@@ -30,8 +30,7 @@ from train.export.checkpoint import Description, Kept, Raw
 from train.model.terms import terms
 from train.solvers.fit import class_factors, fit, silent
 from train.solvers.options import Options
-from train.table.data import Data
-from train.table.imputation import impute
+from train.table.data import Data, impute
 
 SAME = 1e-10  # of a figure that the same bits give with another library of linear algebra, or another erfc
 OTHER_ROWS = {"group", "time", "test"}  # arguments whose columns and rows the checkpoint does not keep

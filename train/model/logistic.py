@@ -27,6 +27,7 @@ TORCH = SimpleNamespace(
 )
 
 Product = Callable[[Tensor, Tensor], Tensor]
+Features = Sequence[Feature]
 
 
 class LogisticModel(nn.Module):
@@ -62,12 +63,7 @@ class LogisticModel(nn.Module):
     mean: Tensor
 
     def __init__(
-        self,
-        features: Sequence[Feature],
-        hidden: int = 0,
-        activation: str = "ReLU",
-        link: str = "logit",
-        intercept: bool = True,
+        self, features: Features, hidden: int = 0, activation: str = "ReLU", link: str = "logit", intercept: bool = True
     ) -> None:
         super().__init__()
         self.link, self.intercept = link, intercept
@@ -120,8 +116,8 @@ class LogisticModel(nn.Module):
             self.bias.fill_(beta[0] if self.intercept else 0.0)
             self.weight.copy_(beta[int(self.intercept) :])
 
-    def columns(self, x: Tensor) -> Tensor:
-        """Compute the unscaled columns of the design matrix: x (n, d) -> (n, D).
+    def columns(self, x: Tensor, some: Tensor | None = None) -> Tensor:
+        """Compute the unscaled columns of the design matrix, or those with some indices: x (n, d) -> (n, D).
 
         A missing value becomes its feature's fill. The result is NaN without a fill, and for a level's index that
         training did not see.
@@ -129,10 +125,8 @@ class LogisticModel(nn.Module):
         This method and `design` work on the transpose, in which a column's values are adjacent. Engines are several
         times faster if a constant applies to a whole column. Only the first transpose gets into the export.
         """
-        return self._columns(x, self.source, self.level, self.last_level, self.flag)
-
-    def _columns(self, x: Tensor, source: Tensor, level: Tensor, last_level: Tensor, flag: Tensor) -> Tensor:
-        """Compute some columns, whose parts of the buffers are given."""
+        parts = self.source, self.level, self.last_level, self.flag
+        source, level, last_level, flag = parts if some is None else (part[some] for part in parts)
         x = x.T
         if self.has_missing or self.has_flags:
             missing = torch.isnan(x)
@@ -161,12 +155,8 @@ class LogisticModel(nn.Module):
         first, stored = int(self.intercept), self.stored
         numbers = torch.empty(len(x), first + len(stored), dtype=torch.float64)
         numbers[:, :first] = 1
-        torch.sub(self._some(x), self.center[stored], out=numbers[:, first:]).mul_(1 / self.scale[stored])
+        torch.sub(self.columns(x, stored), self.center[stored], out=numbers[:, first:]).mul_(1 / self.scale[stored])
         return Design(numbers, torch.cat([torch.arange(first), first + stored]), self._levels(x))
-
-    def _some(self, x: Tensor) -> Tensor:
-        """Compute the columns that a Design stores."""
-        return self._columns(x, *(part[self.stored] for part in (self.source, self.level, self.last_level, self.flag)))
 
     def _levels(self, x: Tensor) -> list[Levels]:
         """The rows' levels in each feature of many levels."""
@@ -197,7 +187,7 @@ class LogisticModel(nn.Module):
         """
         if self.activation or not self.many:
             return self(x)[0]  # type: ignore[no-any-return]
-        columns = (self._some(x).T - self.center[self.stored, None]) / self.scale[self.stored, None]
+        columns = (self.columns(x, self.stored).T - self.center[self.stored, None]) / self.scale[self.stored, None]
         chosen = [one.chosen(self.beta) for one in self._levels(x)]
         first = torch.tensor([own.start for _, own in self.many]) - int(self.intercept)
         order = torch.argsort(torch.cat([self.stored, first]))

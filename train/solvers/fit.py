@@ -274,10 +274,10 @@ def _unresolved(features: Sequence[Feature], x: Floats) -> str | None:
     """
     some = np.concatenate(distributed.gathered(_runs(x, max(1, len(x) // 4096))))  # enough for quartiles
     for feature, column in zip(features, some.T, strict=True):
-        if feature.minimum is None or feature.maximum is None:
+        if feature.kind == "categorical":
             continue
         low, high = np.nanpercentile(column, (25, 75))
-        farthest = max(feature.minimum, feature.maximum, key=lambda value: abs(value - low))
+        farthest = max(feature.range, key=lambda value: abs(value - low))
         if 0 < high - low < UNRESOLVED * abs(farthest - low):
             return (
                 f"Not converged: {feature.name} has the value {farthest:g}, so far from its other values that "
@@ -330,10 +330,9 @@ def _moments(blocks: Iterable[Callable[[], Rows]]) -> tuple[Tensor, Tensor]:
 
 
 def _check_spread(features: Sequence[Feature]) -> None:
-    for feature in features:
-        if feature.minimum is None or feature.maximum is None:
-            continue
-        if 0 < (spread := feature.maximum - feature.minimum) < 1e-150:
+    for feature in (one for one in features if one.kind == "numeric"):
+        low, high = feature.range
+        if 0 < (spread := high - low) < 1e-150:
             raise FitError(
                 f"{feature.name}: its values lie within {spread:.1e} of one another, whose square is below float64's "
                 f"range; multiply the column, or leave it out with {option('--drop', feature.name)}"

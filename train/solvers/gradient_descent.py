@@ -122,9 +122,8 @@ def initialize(model: LogisticModel, seed: int) -> None:
 
 
 def _diverged(options: Options, epoch: int) -> FitError:
-    return FitError(
-        f"{options.solver} diverged at epoch {epoch}: lower --lr (it is {options.lr:g}), or use --standardize"
-    )
+    remedy = f"lower --lr (it is {options.lr:g}), or use --standardize"
+    return FitError(f"{options.solver} diverged at epoch {epoch}: {remedy}")
 
 
 def _outcome(options: Options, losses: list[float], steepest: float) -> str:

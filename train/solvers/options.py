@@ -75,9 +75,8 @@ class Options:
         if self.firth and (self.link != "logit" or self.penalty):
             raise FitError("--firth needs the logit link without --l1 and --l2: remove one of these options")
         if self.intervals == "profile" and (self.reweighted or self.penalty):
-            raise FitError(
-                "--intervals profile needs a likelihood: remove --l1, --l2, --robust, --cluster and --class-weight"
-            )
+            without = "remove --l1, --l2, --robust, --cluster and --class-weight"
+            raise FitError(f"--intervals profile needs a likelihood: {without}")
         if self.solver == "newton":
             if not self.linear:
                 raise FitError("newton fits the log loss without a hidden layer: choose another --solver")

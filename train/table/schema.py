@@ -178,7 +178,7 @@ def groups(column: Summary, way: str) -> Codes:
 def feature(reading: Reading, name: str, column: Summary) -> tuple[Feature, Codes, str]:
     """Make the Feature of a column.
 
-    The fill of missing cells is 0 here, until train.table.imputation replaces it.
+    The fill of missing cells is 0 here, until train.table.data replaces it.
 
     Returns
     -------
@@ -209,7 +209,9 @@ def feature(reading: Reading, name: str, column: Summary) -> tuple[Feature, Code
         column.units, column.thousands = {read[1]}, set(read[2])
         numbers = replace(column, kinds={"number"}, levels={}, minimum=min(read[0]), maximum=max(read[0]))
         return feature(reading, name, numbers)[0], codes, ""
-    groups = _spellings(column, reading.fold_case)
+    # A boolean has one level for all spellings.
+    folded = reading.fold_case or {text.casefold() for text in column.levels} <= spelling.BOOLEANS
+    groups = _grouped(column.levels, str.casefold if folded else str)
     pooled = _pool_rare(reading.rare, column, groups)
     _check_texts(name, column, len(groups), asked, reading.decimal or ".")
     if len(groups) == 1:
@@ -338,15 +340,6 @@ def _check_texts(name: str, column: Summary, count: int, asked: bool, decimal: s
         use = MAX_LEVELS < len(levels) <= min(MAX_ASKED, rows / 2) and not column.too_many and not asked
         remedy = f"{group} uses it" if use else f"{drop} silences this"
         raise LeftOut(f"{found} different {what} in {rows} rows; too many for levels; {remedy}")
-
-
-def _spellings(column: Summary, fold_case: bool) -> dict[str, list[str]]:
-    """Group a column's texts by level: {level: its texts}.
-
-    A boolean has one level for all spellings; with fold_case, texts that differ only in case have one level.
-    """
-    folded = fold_case or {text.casefold() for text in column.levels} <= spelling.BOOLEANS
-    return _grouped(column.levels, str.casefold if folded else str)
 
 
 def _ordered(reading: Reading, name: str, levels: list[str]) -> list[str]:

@@ -5,8 +5,10 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from passfail.arrays import Bools, Floats
@@ -16,7 +18,6 @@ from passfail.threads import in_order
 from train import distributed
 from train.errors import DataError
 from train.table.csv_files import Csv, UndecodableError
-from train.table.groups import Groups, groups
 from train.table.out_of_core import TemporaryArray, ones, pieces, throttled
 from train.table.parts import Block, Cells, Part, renumbered
 from train.table.reading import Reading
@@ -24,8 +25,11 @@ from train.table.summary import Fault, Level, Place, Summary
 
 PROGRESS = 2.0  # seconds between two lines of progress
 MOST_FAULTS = 20  # that one error names
+MOST_GROUPS = 50  # groups: nobody reads the figures of more
+NO_VALUE = "(missing)"
 
 Log = Callable[[str], object]
+Names = Sequence[str]
 _Pass = tuple[dict[str, Summary], int, list[tuple[str, str]], list[tuple[str, str]]]
 # A fault's sentence, and the option that gets past it; "": unknown; None: no option needed.
 Known = tuple[str, str | None]
@@ -61,12 +65,17 @@ class Found:
         return self.sources.get(feature, feature)
 
 
+class Groups(NamedTuple):
+    """The names of a column's groups, the missing last, and the index (n,) of each row's group."""
+
+    names: tuple[str, ...]
+    place: npt.NDArray[np.intp]
+
+
 class Share:
     """The parts of the table that this process reads: cells in temporary files, texts as codes."""
 
-    def __init__(
-        self, parts: Sequence[Part], header: Sequence[str], features: Sequence[str], reading: Reading, log: Log
-    ) -> None:
+    def __init__(self, parts: Sequence[Part], header: Names, features: Names, reading: Reading, log: Log) -> None:
         assert reading.target is not None
         self.parts, self.header, self.reading, self.log = parts, header, reading, log
         self.features, self.target = features, reading.target
@@ -130,10 +139,8 @@ class Share:
         the columns' summaries, the rows left out, (name, SHA-256) of each part, the faults of rows.
         """
         mine = range(distributed.rank(), len(self.parts), distributed.ranks())
-        digests: list[tuple[str, str]] = []
-        hashing = threading.Thread(
-            target=lambda: digests.extend((self.parts[i].path.name, self.parts[i].sha256()) for i in mine), daemon=True
-        )
+        own, digests = [self.parts[index] for index in mine], list[tuple[str, str]]()
+        hashing = threading.Thread(target=lambda: digests.extend((p.path.name, p.sha256()) for p in own), daemon=True)
         hashing.start()
         while True:
             self.x, self.rows, self.dropped = TemporaryArray(), 0, 0
@@ -149,7 +156,7 @@ class Share:
                 assert isinstance(part, Csv)
                 part.fall_back()
         hashing.join()
-        return self.columns, self.dropped, digests, [fault for index in mine for fault in self.parts[index].faults()]
+        return self.columns, self.dropped, digests, [fault for part in own for fault in part.faults()]
 
     def _read_part(self, index: int, as_text: Set[str]) -> None:
         part, row, before, say = self.parts[index], 0, self.rows, throttled(self.log, PROGRESS)
@@ -224,7 +231,7 @@ class Share:
                 drop = option("--drop", name)
                 if name in self.features and name not in features:
                     raise Fault(None, "it is no feature", f"{drop} lets --by use it", drop)
-                by[name] = groups(*(features.get(name) or (self._other[name], tuple(found.codes.get(name, ())))))
+                by[name] = _groups(*(features.get(name) or (self._other[name], tuple(found.codes.get(name, ())))))
         self.check()
         return by
 
@@ -313,3 +320,16 @@ def _levels(texts: Sequence[str], numbers: Floats, known: Bools, rows: np.ndarra
     first[codes[::-1]] = rows[there[::-1]]
     counts = np.bincount(codes, minlength=len(texts)).tolist()
     return {t: Level(n, (0, at)) for t, n, at in zip(texts, counts, first.tolist(), strict=True) if n}
+
+
+def _groups(values: Floats, levels: Sequence[str]) -> Groups:
+    """The Groups of a column's values (n,).
+
+    The values are indices of the levels or, without levels, numbers. Raises Fault.
+    """
+    distinct = np.unique(np.concatenate(distributed.gathered(np.unique(values))))
+    if not 2 <= len(distinct) <= MOST_GROUPS:
+        found = f"{len(distinct)} different values" if len(distinct) > 1 else "every row is in one group"
+        raise Fault(None, found, f"--by takes a column of 2 to {MOST_GROUPS} groups")
+    names = [levels[int(value)] if levels else f"{value:.15g}" for value in distinct[~np.isnan(distinct)].tolist()]
+    return Groups((*names, NO_VALUE), np.searchsorted(distinct, values))

@@ -15,12 +15,10 @@ from train import distributed
 from train.errors import DataError
 from train.table import schema
 from train.table.csv_files import NOTE
-from train.table.data import Data
-from train.table.groups import Groups
-from train.table.imputation import impute
+from train.table.data import Data, impute
 from train.table.readers import open_parts
 from train.table.reading import Reading
-from train.table.share import Found, Known, Log, Share
+from train.table.share import Found, Groups, Known, Log, Share
 from train.table.summary import Fault, LeftOut, Summary
 
 Rows = tuple[Floats, Floats, Floats, Mapping[str, Groups]]  # x, y, weight and by, as in a Table

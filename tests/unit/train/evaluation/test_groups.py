@@ -10,7 +10,7 @@ from train.errors import FitError, TrainError
 from train.evaluation.cross_validation import HeldOut
 from train.evaluation.groups import by_group, lines
 from train.evaluation.metrics import auc, auc_interval
-from train.table.groups import Groups
+from train.table.share import Groups
 
 Y = np.array([0, 0, 1, 0, 1, 1, 0, 1, 1], dtype=np.float64)
 Z = np.array([-2.0, -1.0, -1.0, 0.5, 0.5, 0.5, 1.0, 3.0, 1.0])
