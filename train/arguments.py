@@ -43,14 +43,10 @@ Parse = Callable[[str], Any]  # an option's text -> its value
 
 def parse(arguments: Sequence[str] | None = None) -> Namespace:
     """Parse the command line; if it is wrong, exit with status 2. `command` has the command."""
-    shown = ("fit --data my.csv --target admit", "export --data my.csv", "fit --help")
-    parser = Parser(
-        "python -m train", description="Fit a logistic model to a table and export it.",
-        examples=[f"{PYTHON} {one}" for one in shown],
-    )  # fmt: skip
-    commands = parser.add_subparsers(
-        dest="command", required=True, metavar="fit | export | parity | reproduce | conform | report | lesson | compare"
-    )
+    examples = [f"{PYTHON} {one}" for one in ("fit --data my.csv --target admit", "export --data my.csv", "fit --help")]
+    parser = Parser("python -m train", description="Fit a logistic model to a table and export it.", examples=examples)
+    names = "fit | export | parity | reproduce | conform | report | lesson | compare"
+    commands = parser.add_subparsers(dest="command", required=True, metavar=names)
 
     def command(name: str, about: str, *parents: Parser, examples: Sequence[str] = ("--data my.csv",)) -> Parser:
         shown = [f"{PYTHON} {name} {one}" for one in examples]
@@ -76,10 +72,8 @@ def parse(arguments: Sequence[str] | None = None) -> Namespace:
     command("report", "print the newest version's report file, and open it", model, models)
     lesson = command("lesson", "walk through the lecture and draw its model", examples=["--picture lesson.png"])
     lesson.add_argument("--picture", type=Path, default=Path("lesson.png"), help="picture file (default: %(default)s)")
-    compare = command(
-        "compare", "cross-validate losses, optimizers, activations and links", columns,
-        examples=["--data my.csv --losses log,hinge --optimizers adam,lbfgs"],
-    )  # fmt: skip
+    examples = ["--data my.csv --losses log,hinge --optimizers adam,lbfgs"]
+    compare = command("compare", "cross-validate losses, optimizers, activations and links", columns, examples=examples)
     _add_comparison(compare)
     return parser.parse_args(arguments)
 

@@ -117,7 +117,9 @@ class LogisticModel(nn.Module):
             self.weight.copy_(beta[int(self.intercept) :])
 
     def columns(self, x: Tensor, some: Tensor | None = None) -> Tensor:
-        """Compute the unscaled columns of the design matrix, or those with some indices: x (n, d) -> (n, D).
+        """Compute the unscaled columns of the design matrix, or some: x (n, d) -> (n, D).
+
+        some : the indices of those columns; None: all.
 
         A missing value becomes its feature's fill. The result is NaN without a fill, and for a level's index that
         training did not see.

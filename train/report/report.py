@@ -61,14 +61,15 @@ def _context(manifest: Manifest, evaluation: Evaluation | None) -> dict[str, obj
     coefficients = _coefficients(manifest)
     inferred = any(c.standard_error is not None for c in coefficients)
     effects, least, greatest = _effects(manifest, coefficients)
-    share = _share(manifest.training, evaluation)
+    training = manifest.training
+    share = evaluation.share if evaluation else training.positives / training.rows  # by weight; else by number
     return {
         "manifest": manifest,
-        "training": manifest.training,
+        "training": training,
         "evaluation": evaluation,
-        "found": manifest.training.statistics,
+        "found": training.statistics,
         "inferred": inferred,
-        "overall": _overall(manifest.training) if inferred else None,  # a penalised ratio is not chi-squared
+        "overall": _overall(training) if inferred else None,  # a penalised ratio is not chi-squared
         "share": share,
         "guess": constant_log_loss(share),
         "uses": [(words, manifest.arguments[name]) for name, words in USES.items() if name in manifest.arguments],
@@ -80,8 +81,8 @@ def _context(manifest: Manifest, evaluation: Evaluation | None) -> dict[str, obj
         "least": least,
         "greatest": greatest,
         "groups": [(name, list(some)) for name, some in itertools.groupby(manifest.groups, lambda one: one.column)],
-        "rarer": min(manifest.training.positives, manifest.training.rows - manifest.training.positives),
-        "supposed": _share_in_fit(share, str(manifest.training.options["class_weight"])),
+        "rarer": min(training.positives, training.rows - training.positives),
+        "supposed": _share_in_fit(share, str(training.options["class_weight"])),
         "few": EVENTS,
         "band": BAND,
         "figures": FIGURES,
@@ -139,11 +140,6 @@ def _overall(training: Training) -> dict[str, float] | None:
     ratio, freedom = found.null_deviance - found.deviance, found.null_degrees_of_freedom - found.degrees_of_freedom
     p, share = chdtrc(freedom, ratio), ratio / found.null_deviance
     return {"ratio": ratio, "freedom": freedom, "p": float(p), "share": share} if freedom else None
-
-
-def _share(training: Training, evaluation: Evaluation | None) -> float:
-    """The share of positive rows, by weight; without an evaluation, by number."""
-    return evaluation.share if evaluation else training.positives / training.rows
 
 
 def _share_in_fit(share: float, class_weight: str) -> float:
