@@ -12,7 +12,7 @@ from passfail.measurements import Coefficient, Statistics
 from passfail.proof import reference
 from train import distributed
 from train.evaluation.profile import Profile, profile
-from train.evaluation.separation import Separation, model_separation
+from train.evaluation.separation import model_separation
 from train.model.design import Design
 from train.model.links import LINKS
 from train.model.logistic import Features, parameters
@@ -21,6 +21,7 @@ from train.solvers.collinearity import collinear, relations_in_words
 from train.solvers.fit import Blocks, Fit
 from train.solvers.objective import Objective, inverse
 from train.solvers.options import Options
+from train.solvers.recession import Separation
 from train.solvers.sums import Sums, add_up, total
 from train.table.out_of_core import BLOCK, one_thread, pieces
 

@@ -5,7 +5,6 @@ If columns separate the outcomes of all rows or of some, the likelihood has no m
 regression models, 2007).
 """
 
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -14,7 +13,7 @@ import torch
 from passfail.arrays import Floats
 from train import distributed
 from train.solvers.fit import Blocks
-from train.solvers.recession import TOLERANCE, Recession
+from train.solvers.recession import TOLERANCE, Separation
 
 PIVOTS = 5_000  # of all linear programs of one fit: a limit that is the same on every machine
 NAMED_COLUMNS = 128  # programs over more columns take many seconds
@@ -23,22 +22,6 @@ SPARED = 20  # columns at most for which a program each tests whether the others
 TAKEN = 2000  # rows in the first program; each further one adds at most as many
 
 Bound = tuple[int, int | None]  # the least and the greatest value of an element
-
-
-@dataclass(frozen=True)
-class Separation:
-    """The separation of the outcomes.
-
-    Attributes
-    ----------
-    kind : "complete" (all rows), "quasi" (some rows), or "none" if that is proved.
-    causes : the indices of the columns that cause it.
-    direction : float64 (P,), the direction in which beta grows without end.
-    """
-
-    kind: Literal["none", "complete", "quasi"]
-    causes: list[int]
-    direction: torch.Tensor
 
 
 def separation(matrix: Floats, y: Floats, complete: bool = False) -> Separation | None:
@@ -61,7 +44,7 @@ def separation(matrix: Floats, y: Floats, complete: bool = False) -> Separation 
     if direction is None:
         return None
     if (margin := rows @ direction).max() <= 1e-7:
-        return Separation("none", [], torch.from_numpy(direction))
+        return Separation("none", torch.from_numpy(direction))
     # The causes are the columns of the shortest beta that keeps every row (complete), or every row that can be (quasi),
     # at least 1 from the boundary. A column is removed if the others suffice.
     length = np.ones(2 * size)  # beta's positive and negative parts, separately
@@ -76,7 +59,7 @@ def separation(matrix: Floats, y: Floats, complete: bool = False) -> Separation 
         fewer = [(0, None if i % size in causes and i % size != index else 0) for i in range(2 * size)]
         if len(causes) > 1 and program.solve(length, least, fewer) is not None:
             causes.remove(index)
-    return Separation(kind, causes, torch.from_numpy(direction / scale))
+    return Separation(kind, torch.from_numpy(direction / scale), causes)
 
 
 class _Program:
@@ -114,7 +97,7 @@ class _Program:
         return None
 
 
-def model_separation(rows: Blocks, kept: list[int], proof: Recession | None) -> Separation | None:
+def model_separation(rows: Blocks, kept: list[int], proof: Separation | None) -> Separation | None:
     """Find the scaled columns of a model that separate its rows of a weight above 0.
 
     Parameters
@@ -137,11 +120,11 @@ def model_separation(rows: Blocks, kept: list[int], proof: Recession | None) -> 
         if found and not (proof and found.kind == "none"):
             direction = torch.zeros(size, dtype=torch.float64)
             direction[used] = found.direction
-            return Separation(found.kind, [used[index] for index in found.causes], direction)
+            return Separation(found.kind, direction, [used[index] for index in found.causes])
     if proof is None:
         return None
     alone = _alone(rows)[:1] if complete and rows.model.intercept and distributed.ranks() == 1 else []
-    return Separation(proof.kind, alone or moved, proof.direction)
+    return Separation(proof.kind, proof.direction, alone or moved)
 
 
 def _alone(rows: Blocks) -> list[int]:

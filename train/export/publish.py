@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import msgspec
+from msgspec.structs import asdict, replace
 
 from passfail import manifest as contract
 from passfail import signing
@@ -85,10 +85,9 @@ def export(
     targets = engines.prove(manifest, files, *TARGET_ROWS)
     if wrong := engines.wrong(targets, manifest.link):
         raise ExportError(f"the export does not answer as its parameters say: {', '.join(wrong)}")
-    certificate = msgspec.structs.replace(certificate, targets=targets)
-    manifest = msgspec.structs.replace(manifest, files=_files(files), certificate=certificate)
+    manifest = replace(manifest, files=_files(files), certificate=replace(certificate, targets=targets))
     shown = pages(manifest, description.evaluation)
-    manifest = msgspec.structs.replace(manifest, files={**manifest.files, **_files(shown)})
+    manifest = replace(manifest, files={**manifest.files, **_files(shown)})
     home = models / description.name
     try:
         home.mkdir(parents=True, exist_ok=True)
@@ -100,7 +99,7 @@ def export(
 
 def draft(description: Description, model: LogisticModel) -> Manifest:
     """The manifest of a fit, without its version, its files and its proof."""
-    described: dict[str, Any] = msgspec.structs.asdict(description)
+    described: dict[str, Any] = asdict(description)
     return Manifest(
         format=contract.FORMAT,
         digest="",
@@ -152,8 +151,7 @@ def _publish(home: Path, manifest: Manifest, files: Mapping[str, bytes], sign: s
             _write(beside / name, data)
         while True:
             version = 1 + newest(home)
-            numbered = msgspec.structs.replace(manifest, version=version)
-            text = numbered.encode()
+            text = replace(manifest, version=version).encode()
             _write(beside / contract.FILENAME, text)
             if sign is not None:
                 _write(beside / signing.FILENAME, sign(text))

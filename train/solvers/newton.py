@@ -11,7 +11,7 @@ from train.model.logistic import LogisticModel
 from train.solvers.lasso import lasso_step, subgradient
 from train.solvers.objective import Objective, Point, inverse
 from train.solvers.options import Options
-from train.solvers.recession import Recession, recession
+from train.solvers.recession import Separation, recession
 from train.solvers.sums import Batches, Sums
 
 MAX_STEPS = 100
@@ -46,7 +46,7 @@ class Solution:
     converged: bool
     notes: tuple[str, ...]
     doubtful: bool
-    recession: Recession | None
+    recession: Separation | None
     start: Sums
     losses: tuple[float, ...]
 
@@ -100,7 +100,7 @@ class NewtonSolver:
         self.losses = [self.start.loss / self.start.weight]
         self.idle, self.still, self.collinear, self.proved = 0, 0, False, MAX_STEPS
         self.converged = False
-        self.recession: Recession | None = None
+        self.recession: Separation | None = None
         self.reason = "the limit on the number of steps is reached"
 
     def check_convergence(self) -> bool:

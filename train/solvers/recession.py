@@ -19,18 +19,23 @@ MAX_ROUNDS = 8
 
 
 @dataclass(frozen=True)
-class Recession:
-    """A direction (P,) along which no row's loss rises, and some rows' loss falls to 0.
+class Separation:
+    """A direction along which no row's loss rises, and some rows' loss falls to 0.
 
-    The kind is "complete" if the loss of every row falls, "quasi" if some rows keep their score (Albert & Anderson,
-    Biometrika 71, 1984).
+    Attributes
+    ----------
+    kind : "complete" if the loss of every row falls, "quasi" if some rows keep their score (Albert & Anderson,
+        Biometrika 71, 1984), "none" if it is proved that no direction is such.
+    direction : float64 (P,), in which beta grows without end.
+    causes : the indices of the columns that cause it, if they were sought.
     """
 
-    kind: Literal["complete", "quasi"]
+    kind: Literal["none", "complete", "quasi"]
     direction: Tensor
+    causes: Sequence[int] = ()
 
 
-def recession(link: str, batches: Batches, beta: Tensor, sizes: Tensor) -> Recession | None:
+def recession(link: str, batches: Batches, beta: Tensor, sizes: Tensor) -> Separation | None:
     """Find such a direction near beta (P,), and verify it on all rows; None if there is none.
 
     The direction is beta itself if no row is on the wrong side. Otherwise rows with a small loss may be separated, and
@@ -47,7 +52,7 @@ def recession(link: str, batches: Batches, beta: Tensor, sizes: Tensor) -> Reces
     for _ in range(MAX_ROUNDS):
         against, along, neither = add_up(batches, lambda *rows: _sides(direction, *rows)).tolist()  # noqa: B023
         if not against:
-            return Recession("quasi" if neither else "complete", direction) if along else None
+            return Separation("quasi" if neither else "complete", direction) if along else None
         if direction is not beta:
             wrong.append(direction)
         basis = _null_space(add_up(batches, lambda *rows: _gram(link, beta, wrong, *rows)) / scale / scale[:, None])

@@ -1,4 +1,4 @@
-"""The rows of a table as numbers, to which a model is fitted; the imputation of missing ones."""
+"""The rows of a table as numbers, to fit a model to, and the imputation of missing ones."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
