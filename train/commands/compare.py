@@ -38,39 +38,29 @@ PROBED = 500  # rows of each kind in a parity check; the proof of an export uses
 PROOFS = 100  # parity checks of one process: torch's exporters leak about half a megabyte in each
 DRAWN, FAR = 20, 3  # combinations in the picture at most, and their largest loss as a multiple of the least
 
-Names = Sequence[str]
 Result = dict[str, Any]  # one line of JSON: the combination, with its figures or the reason of its failure
 
 
 def run(args: Namespace) -> None:
     """Cross-validate every requested combination, print them sorted, and draw their loss."""
     plots.check(args.picture)
-    given = {name: getattr(args, name) for name in ("lr", "epochs", "seed") if getattr(args, name) is not None}
-    wanted = combinations(args.losses, args.optimizers, args.activations, args.links, args.hidden, **given)
     reading = reading_of(args)
-    rows = compare(read_table(args.data, reading), reading.given(), wanted, args.folds, args.results)
+    rows = compare(read_table(args.data, reading), reading.given(), combinations(args), args.folds, args.results)
     for line in lines(rows):
         print(line)
     draw(rows, args.picture)
     print(f"wrote {args.picture}")
 
 
-def combinations(
-    losses: Names, optimizers: Names, activations: Names, links: Names, hidden: int, **settings: Any
-) -> list[Options]:
-    """The Options of each loss with each optimizer and activation, and of each link by newton.
-
-    Parameters
-    ----------
-    hidden : the number of units with an activation.
-    settings : other fields of Options; an lr applies to each optimizer.
-    """
-    layers: list[dict[str, Any]] = [{"hidden": hidden, "activation": name} for name in activations] or [{}]
+def combinations(args: Namespace) -> list[Options]:
+    """The Options of each loss with each optimizer and activation, and of each link by newton."""
+    settings = {name: getattr(args, name) for name in ("lr", "epochs", "seed") if getattr(args, name) is not None}
+    layers: list[dict[str, Any]] = [{"hidden": args.hidden, "activation": name} for name in args.activations] or [{}]
     some = [
         Options(solver=solver, loss=loss, **{"lr": OPTIMIZERS[solver].lr, **settings, **layer})
-        for loss, solver, layer in product(losses, optimizers, layers)
+        for loss, solver, layer in product(args.losses, args.optimizers, layers)
     ]
-    return some + [Options(solver="newton", link=link, **settings) for link in links]
+    return some + [Options(solver="newton", link=link, **settings) for link in args.links]
 
 
 def compare(table: Table, columns: Mapping[str, Any], wanted: list[Options], folds: int, kept: Path) -> list[Result]:

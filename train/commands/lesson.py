@@ -15,8 +15,7 @@ from train.model.logistic import LogisticModel
 from train.report import plots
 from train.solvers.fit import fit, silent
 from train.solvers.gradient_descent import initialize
-from train.solvers.options import Options
-from train.table.table import Table, read_table
+from train.table.table import read_table
 
 x_data = torch.tensor([[1.0], [2.0], [3.0], [4.0]])
 y_data = torch.tensor([[0.0], [0.0], [1.0], [1.0]])
@@ -102,22 +101,23 @@ def run(args: Namespace) -> None:
     predict(model)
     draw(model, path)
 
-    compare(read_table(LECTURE_DATA), LECTURE)
+    compare()
     print(f"wrote {path}")
 
 
-def compare(table: Table, options: Options) -> None:
+def compare() -> None:
     """Train with the lecture's code and with ours from the same start, and print the difference."""
-    fitted = fit(table.data, options, silent)
+    table, epochs, seed = read_table(LECTURE_DATA), LECTURE.epochs, LECTURE.seed
+    fitted = fit(table.data, LECTURE, silent)
     start = LogisticModel(table.features)
-    initialize(start, options.seed)
+    initialize(start, seed)
     model = starting_at(start.weight.item(), start.bias.item())
     losses: list[float] = []
-    train(model, range(options.epochs), log=lambda epoch, loss: losses.append(loss))
+    train(model, range(epochs), log=lambda epoch, loss: losses.append(loss))
     furthest = max(abs(ours - theirs) for ours, theirs in zip(fitted.losses, losses, strict=True))
     w, b = model.linear.weight.item(), model.linear.bias.item()
 
-    print(f"\nThe same by train.solvers.fit, {options.epochs} epochs from its own start (seed {options.seed}):")
+    print(f"\nThe same by train.solvers.fit, {epochs} epochs from its own start (seed {seed}):")
     print(f"  the lecture's code  w = {w:.6f}  b = {b:.6f}  loss at the last epoch {losses[-1]:.6f}")
     w, b = fitted.model.weight.item(), fitted.model.bias.item()
     print(f"  train.solvers.fit           w = {w:.6f}  b = {b:.6f}  loss at the last epoch {fitted.losses[-1]:.6f}")

@@ -239,10 +239,9 @@ class Share:
         """Raise DataError if all rows with a weight above 0, in all processes, have one outcome."""
         seen = set().union(*distributed.gathered(set(np.unique(y[weight > 0]).tolist())))
         if len(seen) == 1 and self.reading.weights:
-            value = target.values[int(seen.pop())]
-            found = f"every row with a weight above 0 has {target.name} = {value!r}"
-            with self.noted(self.reading.weights):
-                raise Fault(None, found, "a target needs rows of both outcomes")
+            found = f"every row with a weight above 0 has {target.name} = {target.values[int(seen.pop())]!r}"
+            fault = Fault(None, found, "a target needs rows of both outcomes")
+            self.column_faults.append((self.reading.weights, fault))
             self.check()
 
     @contextmanager
