@@ -37,8 +37,7 @@ def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] = os
         if args.rank == 0 or isinstance(error, LostError):
             print(f"error: {error}", file=sys.stderr)
             if isinstance(error, DataError) and hasattr(args, "dates") and "TORCHELASTIC_RUN_ID" not in environ:
-                words = sys.argv[1:] if arguments is None else arguments
-                print(getting_past(error, words), file=sys.stderr, end="")
+                print(getting_past(error, sys.argv[1:] if arguments is None else arguments), file=sys.stderr, end="")
         return 2
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python reports the error again at exit

@@ -202,8 +202,7 @@ def inflation(model: LogisticModel, names: Sequence[str], x: Floats, weight: Flo
     inverse, found = np.linalg.inv(r), {}
     for index, name in enumerate(names):
         own = np.ix_(*2 * [np.flatnonzero(model.source.numpy() == index)])
-        logarithm = np.linalg.slogdet(r[own])[1] + np.linalg.slogdet(inverse[own])[1]
-        found[name] = math.exp(logarithm / len(r[own]))
+        found[name] = math.exp((np.linalg.slogdet(r[own])[1] + np.linalg.slogdet(inverse[own])[1]) / len(r[own]))
     return found
 
 

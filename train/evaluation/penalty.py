@@ -43,8 +43,7 @@ def choose_penalty(
     fold = assign_folds(y, folds, options.seed) if group is None else group_folds(y, group, folds)
     losses = np.empty((len(PENALTIES), folds))
     for index, penalty in enumerate(PENALTIES):
-        tried = replace(options, **dict.fromkeys(names, penalty))
-        logit = out_of_fold(data, tried, fold, range(folds))
+        logit = out_of_fold(data, replace(options, **dict.fromkeys(names, penalty)), fold, range(folds))
         for one in range(folds):
             out = fold == one
             losses[index, one] = metrics(logit[out], y[out], options.link, 0.5, weight[out]).log_loss

@@ -7,7 +7,7 @@ import msgspec
 
 from passfail.manifest import MISSING, Feature, Manifest
 from passfail.spelling import BOOLEANS
-from train.model.links import POLYNOMIALS
+from train.model.links import LINKS
 
 FILENAME = "model.js"
 _TEMPLATE = Path(__file__).with_name(FILENAME)
@@ -28,7 +28,7 @@ def to_javascript(manifest: Manifest) -> bytes | None:
         "target": manifest.target.name,
         "labels": manifest.target.labels,
         "link": manifest.link,
-        "polynomial": POLYNOMIALS[manifest.link],
+        "polynomial": [coefficient.item() for coefficient in LINKS[manifest.link].polynomial],
         "missing": sorted(MISSING.union(manifest.dialect.missing)),
     }
     # json writes a float in its shortest exact form. "<" is escaped, so that no text can end the script of a page.

@@ -25,8 +25,7 @@ def files(manifest: Manifest) -> dict[str, bytes]:
         "utc_time_created": f"{datetime.fromisoformat(manifest.created):%Y-%m-%d %H:%M:%S.%f}",
     }
     rows = [[_value(f, one.instance[f.name]) for f in manifest.features] for one in manifest.examples]
-    example = {"columns": columns, "data": rows}
-    return {MLMODEL: _json(model), EXAMPLE: _json(example)}
+    return {MLMODEL: _json(model), EXAMPLE: _json({"columns": columns, "data": rows})}
 
 
 def front_matter(manifest: Manifest) -> str:

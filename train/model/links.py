@@ -69,10 +69,12 @@ class Link:
     terms : (z, y), y of 0 and 1 -> for each row, the log loss -log P(y | z), which never overflows; its first and
         second derivative in z; and the expected second derivative, the row's share of Fisher's information (McCullagh
         & Nelder, Generalized Linear Models, 1989, section 2.5).
+    polynomial : the coefficients of the probability's, if it has one, the highest power first.
     """
 
     probability: Callable[[Tensor], Tensor]
     terms: Callable[[Tensor, Tensor], Terms]
+    polynomial: Sequence[Tensor] = ()
 
 
 def _logit(z: Tensor) -> Tensor:
@@ -134,8 +136,8 @@ def _cloglog_terms(z: Tensor, y: Tensor) -> Terms:
     u = torch.exp(z.clamp(-700.0, 700.0))
     k = u / torch.expm1(u)
     positive = torch.where(u < 0.7, torch.log(-torch.expm1(-u)), torch.log1p(-torch.exp(-u)))
-    loss = torch.where(y > 0, -positive, u)
-    return loss, torch.where(y > 0, -k, u), torch.where(y > 0, k * (u + k - 1), u), k * u
+    loss, slope, curvature = (torch.where(y > 0, own, u) for own in (-positive, -k, k * (u + k - 1)))
+    return loss, slope, curvature, k * u
 
 
 def _cauchit(z: Tensor) -> Tensor:
@@ -176,13 +178,7 @@ def _polynomial(coefficients: Sequence[Tensor], v: Tensor) -> Tensor:
 
 LINKS = {
     "logit": Link(_logit, _logit_terms),
-    "probit": Link(_probit, _probit_terms),
-    "cloglog": Link(_cloglog, _cloglog_terms),
-    "cauchit": Link(_cauchit, _cauchit_terms),
-}
-
-# The coefficients of each link's polynomial, the highest power first, for other languages (train/export/javascript.py).
-POLYNOMIALS = {
-    name: [coefficient.item() for coefficient in coefficients]
-    for name, coefficients in (("logit", []), ("probit", _MILLS), ("cloglog", _SHARE), ("cauchit", _ARC))
+    "probit": Link(_probit, _probit_terms, _MILLS),
+    "cloglog": Link(_cloglog, _cloglog_terms, _SHARE),
+    "cauchit": Link(_cauchit, _cauchit_terms, _ARC),
 }

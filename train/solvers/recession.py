@@ -65,8 +65,7 @@ def recession(link: str, batches: Batches, beta: Tensor, sizes: Tensor) -> Separ
 
 def _gram(link: str, beta: Tensor, wrong: Sequence[Tensor], matrix: Design, y: Tensor, weight: Tensor) -> Tensor:
     """The sum (P, P) of row row' over the rows that can't be separated."""
-    loss = LINKS[link].terms(matrix @ beta, y)[0]
-    kept = ~(loss < SETTLED)
+    kept = ~(LINKS[link].terms(matrix @ beta, y)[0] < SETTLED)
     for direction in wrong:
         kept |= _margins(direction, matrix, y) < 0
     rows = matrix[kept & (weight > 0)]

@@ -145,8 +145,7 @@ def check_weights(column: Summary) -> None:
     """Raise Fault unless a column holds weights: numbers >= 0, at least one of them above 0."""
     numbers = {text: spelling.plain_number(text) for text in column.levels}
     texts = [column.levels[text].first for text, number in numbers.items() if number is None or number < 0]
-    places = [*column.first.values(), *texts]
-    if (place := min(places, default=None)) or column.kinds != {"number"}:
+    if (place := min([*column.first.values(), *texts], default=None)) or column.kinds != {"number"}:
         raise Fault(place, "not a weight", "a weight is a number from 0 up: how many rows the row counts for")
     if column.maximum <= 0:
         raise Fault(None, "every weight is 0", "leave --weights out, or correct the column", "")
@@ -333,8 +332,7 @@ def _check_texts(name: str, column: Summary, count: int, asked: bool, decimal: s
         if hexadecimal := [text for text in levels if values.HEXADECIMAL.fullmatch(text)]:
             first, place = column.earliest(hexadecimal)
             raise Fault(place, f"{first!r} is hexadecimal", f"write it in decimal digits, or use {group}", group)
-    limit = MAX_ASKED if asked else MAX_LEVELS
-    if column.too_many or count > limit or (count > FEW and count > rows / 2):
+    if column.too_many or count > (MAX_ASKED if asked else MAX_LEVELS) or (count > FEW and count > rows / 2):
         found = f"more than {MOST_TEXTS}" if column.too_many else str(len(levels))
         what = "identifiers" if not asked and all(text.isdecimal() for text in levels) and levels else "texts"
         use = MAX_LEVELS < len(levels) <= min(MAX_ASKED, rows / 2) and not column.too_many and not asked

@@ -81,8 +81,7 @@ def read_table(path: Path, reading: Reading | None = None, log: Log = lambda lin
     header = parts[0].header()
     reading, faults, instead = _resolved(reading or Reading(), header, f"{path}: line 1")
     reading = replace(reading, decimal=parts[0].dialect.decimal)
-    names = _feature_names(reading, header, path)
-    share = Share(parts, header, names, reading, log)
+    share = Share(parts, header, _feature_names(reading, header, path), reading, log)
     share.faults, share.instead = faults, instead
     columns, sha256 = share.read()
     left = [sentence for part in parts for sentence in part.warnings]
