@@ -41,7 +41,7 @@ def subject(columns: int, link: str):
     model = LogisticModel(features, link=link).eval()
     with torch.no_grad():
         model.weight.copy_(torch.from_numpy(generator.normal(size=columns) / columns**0.5))
-    files = {name: make(model) for name, make in formats.makers().items()}
+    files = formats.graphs(model)
     manifest = SimpleNamespace(
         features=features, parameters=parameters(model), link=link, threshold=0.5, logit_threshold=score_at(link, 0.5)
     )

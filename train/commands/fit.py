@@ -25,7 +25,6 @@ from train.export.examples import examples
 from train.fitted import Fitted
 from train.model.terms import imputed, values
 from train.solvers.fit import Fit, fit
-from train.solvers.options import Options
 from train.table import checks
 from train.table.data import Data
 from train.table.raw import raw_rows
@@ -61,13 +60,13 @@ def fitted_model(args: Namespace, log: Log) -> Fitted:
         options, chosen = penalty.choose_penalty(table.data, options, names, args.folds, table.group)
     fitted = fit(table.data, options, log)
     fitted = replace(fitted, notes=tuple(filter(None, (*fitted.notes, chosen))))
-    found = _print_coefficients(table, fitted, options, log)
-    scores, by = _held_out(args, table, fitted, options, log)
+    found = _print_coefficients(table, fitted, log)
+    scores, by = _held_out(args, table, fitted, log)
     threshold = _threshold(goal, scores, options.link, too_few)
     sample = sampled(table.data)
     kept = checkpoint.Kept(*map(checkpoint.sample, (*sample[1:], logits(fitted.model, sample.x))))
     outside = evaluate(scores, options.link, threshold, fitted.losses, fitted.model, sample) if scores else None
-    training = _training(table, fitted, options, threshold, found, outside, sample)
+    training = _training(table, fitted, threshold, found, outside, sample)
     by_group = groups.by_group(scores, options.link, threshold, by)
     _print_figures(training, outside, threshold, too_few, log)
     for line in chain(groups.lines(by_group), (f"warning: {warning}" for warning in training.warnings)):
@@ -94,26 +93,20 @@ def _raw(path: Path, reading: Reading, table: Table, fitted: Fit, threshold: flo
     )
 
 
-def _held_out(args: Namespace, table: Table, fitted: Fit, options: Options, log: Log) -> tuple[HeldOut | None, By]:
+def _held_out(args: Namespace, table: Table, fitted: Fit, log: Log) -> tuple[HeldOut | None, By]:
     """The scores of the rows of --test or, without it, of held-out rows, if there are enough.
 
     The second value has the groups of --by of the same rows.
     """
     if args.test is None:
-        return held_out(table.data, options, args.folds, table.parts, table.group, table.time, log), table.by
+        return held_out(table.data, fitted.options, args.folds, table.parts, table.group, table.time, log), table.by
     x, y, weight, by = read_rows(args.test, table, reading_of(args), log)
     logit, y, weight = gather(logits(fitted.model, x), y, weight)
     return HeldOut(f"the rows of {args.test.name}", logit, y, weight, 0.0), by
 
 
 def _training(
-    table: Table,
-    fitted: Fit,
-    options: Options,
-    threshold: float,
-    found: Statistics | None,
-    outside: Evaluation | None,
-    sample: Data,
+    table: Table, fitted: Fit, threshold: float, found: Statistics | None, outside: Evaluation | None, sample: Data
 ) -> Training:
     """The manifest's record of the fit, with the metrics on all rows.
 
@@ -123,7 +116,8 @@ def _training(
     sample : about 100,000 rows of all processes at most.
     """
     logit, y, weight = gather(logits(fitted.model, table.x), table.y, table.weight)
-    measured, stopped = metrics(logit, y, options.link, threshold, weight), "" if fitted.converged else fitted.notes[0]
+    link = fitted.model.link
+    measured, stopped = metrics(logit, y, link, threshold, weight), "" if fitted.converged else fitted.notes[0]
     doubts = [*table.warnings, *checks.warnings(sample.features, sample.x, len(sample.x) == table.rows, outside)]
     if outside and outside.metrics.log_loss > max(1.5 * measured.log_loss, measured.log_loss + 0.1):
         above = f"{outside.metrics.log_loss:.4f} is far above that of all rows, {measured.log_loss:.4f}"
@@ -133,7 +127,7 @@ def _training(
         data_sha256=table.sha256,
         rows=table.rows,
         positives=table.positives,
-        options=vars(options),
+        options=vars(fitted.options),
         converged=fitted.converged,
         notes=fitted.notes,
         metrics=measured,
@@ -142,7 +136,7 @@ def _training(
         baseline=baseline(table.features, sample.x, logits(fitted.model, sample.x), sample.weight),
         statistics=found,
         calibration=outside.calibration if outside else (),
-        warnings=(*doubts, *coefficients.fit_warnings(stopped, found, options.link)),
+        warnings=(*doubts, *coefficients.fit_warnings(stopped, found, link)),
     )
 
 
@@ -157,12 +151,12 @@ def _print_table(table: Table, data: object, units: Mapping[str, str], log: Log)
         log(f"  {feature.name}: {kind} {values(feature, units.get(feature.name))}{missing}{cells}")
 
 
-def _print_coefficients(table: Table, fitted: Fit, options: Options, log: Log) -> Statistics | None:
+def _print_coefficients(table: Table, fitted: Fit, log: Log) -> Statistics | None:
     """Print the fit's notes, except one that is a warning, and its coefficient table."""
     for note in fitted.notes[not fitted.converged :]:
         log(note)
-    found = coefficients.statistics(table.features, fitted, options, table.cluster)
-    for line in coefficients.lines(found, options) if found else []:
+    found = coefficients.statistics(table.features, fitted, fitted.options, table.cluster)
+    for line in coefficients.lines(found, fitted.options) if found else []:
         log(line)
     return found
 

@@ -59,7 +59,7 @@ def compare(manifest: Manifest, files: parity.Files, description: Description, m
     manifest, files : of the export.
     description, model : of the new fit.
     """
-    graphs = {name: make(model) for name, make in formats.makers().items()}
+    graphs = formats.graphs(model)
     new = draft(description, model)
     training = replace(new.training, data=manifest.training.data)  # the table may have another name
     known = {name: file for name, file in manifest.files.items() if name in (*graphs, FILENAME)}

@@ -4,7 +4,6 @@ import io
 import logging
 import math
 import warnings
-from collections.abc import Callable
 from typing import cast
 
 import numpy as np
@@ -87,6 +86,6 @@ def _exp(x: DOUBLE) -> DOUBLE:
     return opset18.Pow(base, opset18.Mul(x, share))
 
 
-def makers() -> dict[str, Callable[[LogisticModel], bytes]]:
-    """{file of an export: the function that makes its bytes}."""
-    return {"model.onnx": to_onnx, "model.pt": to_torchscript, "model.pt2": to_exported_program}
+def graphs(model: LogisticModel) -> dict[str, bytes]:
+    """The model files of an export, by name."""
+    return {"model.onnx": to_onnx(model), "model.pt": to_torchscript(model), "model.pt2": to_exported_program(model)}

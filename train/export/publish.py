@@ -28,16 +28,7 @@ from train.export.checkpoint import Description, Kept
 from train.model.logistic import LogisticModel, parameters
 from train.report import report
 
-CONFIG = """\
-name: "{name}"
-backend: "onnxruntime"
-max_batch_size: 65536
-input [ {{ name: "x" data_type: TYPE_FP64 dims: [ {d} ] }} ]
-output [
-  {{ name: "logit" data_type: TYPE_FP64 dims: [ 1 ] reshape: {{ shape: [ ] }} }},
-  {{ name: "probability" data_type: TYPE_FP64 dims: [ 1 ] reshape: {{ shape: [ ] }} }}
-]
-"""
+CONFIG = "config.pbtxt"  # of Triton, beside the template here
 # The certificate of a draft, until the proof replaces it.
 UNPROVEN = Certificate(seed=0, rows={}, exact=0, batches=(), engines={}, others={}, versions={}, cpu=())
 TARGET_ROWS = 200, 1_000  # that every engine is asked, of each kind and across the probabilities
@@ -78,7 +69,7 @@ def export(
     manifest = draft(description, model)
     if faults := [*comparison.faults(manifest, description, kept), *comparison.text_faults(manifest, description.raw)]:
         raise ExportError(f"the export is not the model that was fitted: {'; '.join(faults)}; train it again")
-    files = {name: make(model) for name, make in formats.makers().items()}
+    files = formats.graphs(model)
     certificate = parity.certificate(manifest, files, kept.x, eager=model)
     if (module := javascript.to_javascript(manifest)) is not None:
         files[javascript.FILENAME] = module
@@ -135,8 +126,8 @@ def newest(home: Path) -> int:
 
 
 def _write_config(home: Path, d: int) -> None:
-    text = CONFIG.format(name=home.name, d=d)
-    path = home / "config.pbtxt"
+    text = Path(__file__).with_name(CONFIG).read_text().format(name=home.name, d=d)
+    path = home / CONFIG
     if not path.exists() or path.read_text() != text:
         with replacing(path) as temporary:
             temporary.write_text(text)

@@ -52,6 +52,7 @@ class Fit:
 
     Attributes
     ----------
+    options : those of the fit.
     converged : whether the solver reached the optimum.
     notes : sentences about the fit for the user; the first says why it did not converge, if so.
     losses : the mean training loss before each step; for newton without penalties.
@@ -60,6 +61,7 @@ class Fit:
 
     model: LogisticModel
     rows: "Blocks"
+    options: Options
     converged: bool
     notes: tuple[str, ...]
     losses: tuple[float, ...]
@@ -107,7 +109,7 @@ def fit(data: Data, options: Options, log: Log) -> Fit:
             notes = (note,) if proper else (note, _calibrate(model, design, outcome, counts, options.loss))
     _check_range(*model.parameters())
     unscaled = () if converged or options.standardize or solution else _unscaled(features)
-    return Fit(model, table, converged, (*notes, *unscaled, *_reweighted(table, options)), losses, solution)
+    return Fit(model, table, options, converged, (*notes, *unscaled, *_reweighted(table, options)), losses, solution)
 
 
 @dataclass(frozen=True)
