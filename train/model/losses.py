@@ -33,74 +33,10 @@ class Loss:
     proper: bool = False
 
 
-def l1(z: Tensor, y: Tensor) -> Tensor:
-    """|y - o|_1 = 2 |y - z|, which the median minimises."""
-    return 2 * (y - z).abs()
-
-
-def l2(z: Tensor, y: Tensor) -> Tensor:
-    """|y - o|_2^2 = 2 (y - z)^2: least squares; z itself estimates the share of positives."""
-    return 2 * (y - z) ** 2
-
-
-def expectation(z: Tensor, y: Tensor) -> Tensor:
-    """|y - s(o)|_1 = 2 (1 - q): twice the expected error of an answer drawn with probability p."""
-    return 2 * torch.sigmoid(-_margin(z, y))
-
-
-def regularised_expectation(z: Tensor, y: Tensor) -> Tensor:
-    """|y - s(o)|_2^2 = 2 (1 - q)^2: twice the Brier score."""
-    return 2 * torch.sigmoid(-_margin(z, y)) ** 2
-
-
-def chebyshev(z: Tensor, y: Tensor) -> Tensor:
-    """max_j |s(o)_j - y_j| = 1 - q: with two classes, half the expectation loss."""
-    return torch.sigmoid(-_margin(z, y))
-
-
-def hinge(z: Tensor, y: Tensor) -> Tensor:
-    """sum_j max(0, 1/2 - y^_j o_j) = max(0, 1 - t z): the support vector machine's loss."""
-    return F.relu(1 - _margin(z, y))
-
-
-def hinge2(z: Tensor, y: Tensor) -> Tensor:
-    """sum_j max(0, 1/2 - y^_j o_j)^2 = max(0, 1 - t z)^2 / 2."""
-    return F.relu(1 - _margin(z, y)) ** 2 / 2
-
-
-def hinge3(z: Tensor, y: Tensor) -> Tensor:
-    """sum_j max(0, 1/2 - y^_j o_j)^3 = max(0, 1 - t z)^3 / 4."""
-    return F.relu(1 - _margin(z, y)) ** 3 / 4
-
-
-def log(z: Tensor, y: Tensor) -> Tensor:
-    """-sum_j y_j log s(o)_j = -log q: the lecture's cross entropy.
-
-    It is computed from the score, so that log(0) can't happen.
-    """
-    return F.binary_cross_entropy_with_logits(z, y, reduction="none")
-
-
-def log2(z: Tensor, y: Tensor) -> Tensor:
-    """sum_j (y_j log s(o)_j)^2 = (log q)^2.
-
-    The minus sign in the table is a mistake: it would reward the worst answers.
-    """
-    return F.logsigmoid(_margin(z, y)) ** 2
-
-
-def tanimoto(z: Tensor, y: Tensor) -> Tensor:
+def _tanimoto(z: Tensor, y: Tensor) -> Tensor:
     """-s(o).y / (|s(o)|^2 + |y|^2 - s(o).y) = -q / (q^2 + (1 - q)^2 + 1 - q)."""
     q = torch.sigmoid(_margin(z, y))
     return -q / (q**2 + (1 - q) ** 2 + 1 - q)
-
-
-def cauchy_schwarz(z: Tensor, y: Tensor) -> Tensor:
-    """-log(s(o).y / (|s(o)| |y|)) = log(1 + exp(-2 t z)) / 2.
-
-    It also is -log q + log(q^2 + (1 - q)^2) / 2.
-    """
-    return F.softplus(-2 * _margin(z, y)) / 2
 
 
 def _margin(z: Tensor, y: Tensor) -> Tensor:
@@ -132,23 +68,34 @@ def _one_hot(y: Tensor) -> Tensor:
 
 
 LOSSES = {
-    "L1": Loss(l1),
-    "L2": Loss(l2),
-    "expectation": Loss(expectation),
-    "regularised-expectation": Loss(regularised_expectation, proper=True),
-    "chebyshev": Loss(chebyshev),
-    "hinge": Loss(hinge),
-    "hinge2": Loss(hinge2),
-    "hinge3": Loss(hinge3),
-    "log": Loss(log, proper=True),
-    "log2": Loss(log2),
-    "tanimoto": Loss(tanimoto),
-    "cauchy-schwarz": Loss(cauchy_schwarz),
+    # |y - o|_1 = 2 |y - z|, which the median minimises.
+    "L1": Loss(lambda z, y: 2 * (y - z).abs()),
+    # |y - o|_2^2 = 2 (y - z)^2: least squares; z itself estimates the share of positives.
+    "L2": Loss(lambda z, y: 2 * (y - z) ** 2),
+    # |y - s(o)|_1 = 2 (1 - q): twice the expected error of an answer drawn with probability p.
+    "expectation": Loss(lambda z, y: 2 * torch.sigmoid(-_margin(z, y))),
+    # |y - s(o)|_2^2 = 2 (1 - q)^2: twice the Brier score.
+    "regularised-expectation": Loss(lambda z, y: 2 * torch.sigmoid(-_margin(z, y)) ** 2, proper=True),
+    # max_j |s(o)_j - y_j| = 1 - q: with two classes, half the expectation loss.
+    "chebyshev": Loss(lambda z, y: torch.sigmoid(-_margin(z, y))),
+    # sum_j max(0, 1/2 - y^_j o_j) = max(0, 1 - t z): the support vector machine's loss.
+    "hinge": Loss(lambda z, y: F.relu(1 - _margin(z, y))),
+    # sum_j max(0, 1/2 - y^_j o_j)^2 = max(0, 1 - t z)^2 / 2.
+    "hinge2": Loss(lambda z, y: F.relu(1 - _margin(z, y)) ** 2 / 2),
+    # sum_j max(0, 1/2 - y^_j o_j)^3 = max(0, 1 - t z)^3 / 4.
+    "hinge3": Loss(lambda z, y: F.relu(1 - _margin(z, y)) ** 3 / 4),
+    # -sum_j y_j log s(o)_j = -log q: the lecture's cross entropy, from the score, so that log(0) can't happen.
+    "log": Loss(lambda z, y: F.binary_cross_entropy_with_logits(z, y, reduction="none"), proper=True),
+    # sum_j (y_j log s(o)_j)^2 = (log q)^2. The table's minus sign is a mistake: it would reward the worst answers.
+    "log2": Loss(lambda z, y: F.logsigmoid(_margin(z, y)) ** 2),
+    "tanimoto": Loss(_tanimoto),
+    # -log(s(o).y / (|s(o)| |y|)) = log(1 + exp(-2 t z)) / 2, which also is -log q + log(q^2 + (1 - q)^2) / 2.
+    "cauchy-schwarz": Loss(lambda z, y: F.softplus(-2 * _margin(z, y)) / 2),
     # The losses of torch.nn, by its names; each is torch.nn.functional's, of z, of p or of the two classes' outputs.
     # -y log p - (1 - y) log(1 - p); torch clips each log at -100, where its gradient is lost.
     "BCELoss": Loss(lambda z, y: F.binary_cross_entropy(torch.sigmoid(z), y, reduction="none"), proper=True),
     # The same loss, from z.
-    "BCEWithLogitsLoss": Loss(log, proper=True),
+    "BCEWithLogitsLoss": Loss(lambda z, y: F.binary_cross_entropy_with_logits(z, y, reduction="none"), proper=True),
     # -log softmax(o) at the row's class, which is the same loss.
     "CrossEntropyLoss": Loss(lambda z, y: F.cross_entropy(_pair(z), _label(y), reduction="none"), proper=True),
     # -(log s(o)) at the row's class.
