@@ -51,8 +51,7 @@ def parse(arguments: Sequence[str] | None = None) -> Namespace:
     def command(name: str, about: str, *parents: Parser, examples: Sequence[str] = ("--data my.csv",)) -> Parser:
         shown = [f"{PYTHON} {name} {one}" for one in examples]
         usage = "%(prog)s [options]"  # argparse's own has all of them, on thirty lines
-        made: Parser = commands.add_parser(name, usage=usage, parents=parents, help=about, examples=shown)
-        return made
+        return commands.add_parser(name, usage=usage, parents=parents, help=about, examples=shown)
 
     model, columns = _model(), _columns()
     models = _parent("--models", type=Path, default=Path("models"), help="folder of versions (default: %(default)s)")

@@ -52,7 +52,7 @@ def statistics(features: Features, fitted: Fit, options: Options, cluster: Float
     end = total(options.link, rows.matrices, beta)
     no, yes = rows.factors
     count = (end.weight - end.positive) / no + end.positive / yes
-    root, clusters = _covariance_root(options, rows, end, cluster, count)
+    root, clusters = _covariance_root(fitted, end, cluster, count)
     relations, flat = ({}, []) if options.penalty else collinear(solution.start.information)
     kept = [index for index in range(len(names)) if index not in relations]
     found = model_separation(rows, kept, solution.recession) if solution.doubtful else None
@@ -81,18 +81,16 @@ def statistics(features: Features, fitted: Fit, options: Options, cluster: Float
     )
 
 
-def _covariance_root(
-    options: Options, rows: Blocks, sums: Sums, cluster: Floats | None, count: float
-) -> tuple[torch.Tensor, int]:
+def _covariance_root(fitted: Fit, sums: Sums, cluster: Floats | None, count: float) -> tuple[torch.Tensor, int]:
     """The root (P, P) of the estimates' covariance, root @ root.T, and the number of clusters."""
     if cluster is not None:
-        return clustered(options.link, rows, sums, cluster, count)
-    if options.reweighted:
-        return sandwich(options.link, rows, sums), 0
-    return inverse_root(options.link, rows, sums.information, -1), 0
+        return clustered(fitted.rows, sums, cluster, count)
+    if fitted.options.reweighted:
+        return sandwich(fitted.rows, sums), 0
+    return inverse_root(fitted.rows, sums.information, -1), 0
 
 
-def inverse_root(link: str, rows: Blocks, second: torch.Tensor, term: int) -> torch.Tensor:
+def inverse_root(rows: Blocks, second: torch.Tensor, term: int) -> torch.Tensor:
     """The root (P, P) of a second derivative's inverse: the inverse is root @ root.T.
 
     If columns are nearly collinear, the inverse has lost digits. Another pass then computes the second derivative of
@@ -110,7 +108,7 @@ def inverse_root(link: str, rows: Blocks, second: torch.Tensor, term: int) -> to
 
     def gram(matrix: Design, y: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         columns = matrix @ root
-        share: torch.Tensor = weight * LINKS[link].terms(matrix @ rows.model.beta, y)[term]
+        share: torch.Tensor = weight * LINKS[rows.model.link].terms(matrix @ rows.model.beta, y)[term]
         return columns.T @ (columns * share[:, None])
 
     return root @ _root(inverse(add_up(rows.matrices, gram))[0])
@@ -155,24 +153,24 @@ def _factor(covariance: torch.Tensor) -> tuple[float, ...]:
     return tuple(lower[tuple(torch.tril_indices(*lower.shape))].tolist())
 
 
-def sandwich(link: str, rows: Blocks, sums: Sums) -> torch.Tensor:
+def sandwich(rows: Blocks, sums: Sums) -> torch.Tensor:
     """The root (P, P) of the sandwich estimator, valid even if the model is wrong.
 
     The estimator is A^-1 B A^-1. A is the observed information, B the sum of each row's score times its transpose
     (Huber, Proc. 5th Berkeley Symposium, 1967; White, Econometrica 50, 1982). There is no small-sample factor (HC0). A
     row of weight m has m scores; its class weight is part of each.
     """
-    beta, root = rows.model.beta, inverse_root(link, rows, sums.curvature, 2)
+    beta, root = rows.model.beta, inverse_root(rows, sums.curvature, 2)
 
     def squares(matrix: Design, y: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         columns = matrix @ root
-        slope: torch.Tensor = LINKS[link].terms(matrix @ beta, y)[1]
+        slope: torch.Tensor = LINKS[rows.model.link].terms(matrix @ beta, y)[1]
         return columns.T @ (columns * (weight * rows.factor(y) * slope**2)[:, None])
 
     return root @ _root(add_up(rows.matrices, squares))
 
 
-def clustered(link: str, rows: Blocks, sums: Sums, cluster: Floats, count: float) -> tuple[torch.Tensor, int]:
+def clustered(rows: Blocks, sums: Sums, cluster: Floats, count: float) -> tuple[torch.Tensor, int]:
     """The root (P, P) of the covariance of grouped rows, and the number of groups.
 
     The covariance is `sandwich` with the sum of each group's scores in place of each row's, times G / (G - 1) * (n - 1)
@@ -189,11 +187,11 @@ def clustered(link: str, rows: Blocks, sums: Sums, cluster: Floats, count: float
     with one_thread(), torch.inference_mode():
         for part in pieces(len(cluster), BLOCK, rows.x, rows.y, rows.counts, cluster):
             matrix, y, weight = rows.block(part)
-            scores = matrix.dense() * (weight * LINKS[link].terms(matrix @ beta, y)[1])[:, None]
+            scores = matrix.dense() * (weight * LINKS[rows.model.link].terms(matrix @ beta, y)[1])[:, None]
             group = torch.from_numpy(np.searchsorted(names, cluster[part]))
             sums_of.index_add_(0, group, torch.cat([scores, weight[:, None]], dim=1))
     sums_of = distributed.total(sums_of)
-    root = inverse_root(link, rows, sums.curvature, 2)
+    root = inverse_root(rows, sums.curvature, 2)
     groups, scores = int((sums_of[:, -1] > 0).sum()), sums_of[:, :-1] @ root
     factor = groups / max(groups - 1, 1) * (count - 1) / max(count - len(beta), 1)
     return root @ _root(scores.T @ scores * factor), groups
@@ -279,8 +277,7 @@ def _infinite(to_raw: torch.Tensor, found: Separation) -> list[str]:
 
 def _moves(to_raw: torch.Tensor, direction: torch.Tensor) -> list[bool]:
     """Whether a step of beta in this direction moves each raw coefficient beyond rounding."""
-    moved: list[bool] = ((to_raw @ direction).abs() > 1e-7 * (to_raw.abs() @ direction.abs())).tolist()
-    return moved
+    return [*((to_raw @ direction).abs() > 1e-7 * (to_raw.abs() @ direction.abs())).tolist()]
 
 
 def _null_loss(sums: Sums, options: Options) -> float:

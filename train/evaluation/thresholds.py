@@ -40,8 +40,7 @@ class Threshold(Struct, frozen=True):
 
 def probabilities(link: str, logit: Floats) -> Floats:
     """The probabilities (n,) of scores (n,) on the link's scale."""
-    p: Floats = LINKS[link].probability(torch.from_numpy(logit)).numpy()
-    return p
+    return np.asarray(LINKS[link].probability(torch.from_numpy(logit)))
 
 
 def weights_by_score(score: Floats, y: Floats, weight: Floats) -> tuple[Floats, Floats]:

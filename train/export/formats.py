@@ -44,8 +44,7 @@ def to_onnx(model: LogisticModel) -> bytes:
         part.ClearField("doc_string")
     graph.ClearField("value_info")
     onnx.checker.check_model(proto, full_check=True)
-    data: bytes = proto.SerializeToString(deterministic=True)
-    return data
+    return cast(bytes, proto.SerializeToString(deterministic=True))
 
 
 def to_torchscript(model: LogisticModel) -> bytes:
