@@ -10,8 +10,7 @@ from passfail.links import score_at
 from passfail.measurements import Group, Share
 from train.errors import FitError
 from train.evaluation.cross_validation import HeldOut, gather
-from train.evaluation.metrics import auc, auc_interval, calibration_error
-from train.evaluation.thresholds import probabilities
+from train.evaluation.metrics import auc, auc_interval, calibration_error, probabilities
 from train.table.share import Groups
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from passfail.arrays import Floats
@@ -14,7 +15,6 @@ from passfail.links import score_at
 from passfail.manifest import Feature
 from passfail.measurements import Bin, Metrics, Struct
 from train.evaluation.cross_validation import HeldOut
-from train.evaluation.thresholds import Threshold, at_threshold, counted, probabilities, weights_by_score
 from train.model.links import LINKS
 from train.model.logistic import LogisticModel
 from train.table.data import Data
@@ -22,6 +22,30 @@ from train.table.out_of_core import blockwise, pieces
 
 BLOCK = 2**22  # values of the columns that are in memory at a time
 SINGULAR = 1e-12  # of a correlation matrix's trace; columns with a smaller eigenvalue determine each other
+
+
+class Threshold(Struct, frozen=True):
+    """The effect of one threshold on the rows of an Evaluation.
+
+    Precision is 1 if no row is answered positive; for people it is `precision_shown`.
+    """
+
+    threshold: float
+    precision: float
+    recall: float
+    accuracy: float
+    false_positives: int
+    false_negatives: int
+
+    @property
+    def answered(self) -> bool:
+        """Whether any row is answered positive, so that the precision exists."""
+        return self.recall > 0 or self.false_positives > 0
+
+    @property
+    def precision_shown(self) -> str:
+        """The precision for people, who must not read a 1 where no row is answered positive."""
+        return f"{self.precision:.4f}" if self.answered else "undefined: no row is answered positive"
 
 
 class Evaluation(Struct, frozen=True):
@@ -58,6 +82,22 @@ class Evaluation(Struct, frozen=True):
     auc_interval: tuple[float, float]
     distributions: dict[str, tuple[float, ...]]
     inflation: dict[str, float]
+
+
+def probabilities(link: str, logit: Floats) -> Floats:
+    """The probabilities (n,) of scores (n,) on the link's scale."""
+    return np.asarray(LINKS[link].probability(torch.from_numpy(logit)))
+
+
+def weights_by_score(score: Floats, y: Floats, weight: Floats) -> tuple[Floats, Floats]:
+    """Sum the weights of negative and of positive rows at each distinct score, ascending."""
+    _, group = np.unique(score, return_inverse=True)
+    return counted(group, weight * (y == 0)), counted(group, weight * (y == 1))
+
+
+def counted(place: npt.NDArray[np.intp], weight: Floats, places: int = 0) -> Floats:
+    """The sum of the weights (n,) at each index in `place` (n,); at least `places` sums."""
+    return np.asarray(np.bincount(place, weight, minlength=places), dtype=np.float64)
 
 
 def metrics(logit: Floats, y: Floats, link: str, threshold: float, weight: Floats) -> Metrics:
@@ -172,6 +212,22 @@ def evaluate(
         auc_interval=auc_interval(logit, outcome, counts),
         distributions={f.name: distribution(f, column, weight) for f, column in zip(features, x.T, strict=True)},
         inflation=inflation(model, [feature.name for feature in features], x, weight),
+    )
+
+
+def at_threshold(link: str, threshold: float, logit: Floats, y: Floats, weight: Floats) -> Threshold:
+    """The Threshold record of one threshold, for scores, outcomes and weights (n,) each."""
+    positive = logit > score_at(link, threshold)
+    true_positives, false_positives = ((weight * (positive & (y == outcome))).sum() for outcome in (1, 0))
+    false_negatives = (weight * y).sum() - true_positives
+    answered = true_positives + false_positives
+    return Threshold(
+        threshold=threshold,
+        precision=float(true_positives / answered) if answered else 1.0,
+        recall=float(true_positives / (true_positives + false_negatives)),
+        accuracy=float(1 - (false_positives + false_negatives) / weight.sum()),
+        false_positives=round(false_positives),
+        false_negatives=round(false_negatives),
     )
 
 

@@ -23,9 +23,8 @@ from train.arguments import chosen_by_folds, fit_arguments, options_of
 from train.evaluation.coefficients import coefficient, statistics
 from train.evaluation.cross_validation import held_out, logits
 from train.evaluation.drift_baseline import baseline
-from train.evaluation.metrics import constant_log_loss, evaluate, metrics
+from train.evaluation.metrics import constant_log_loss, evaluate, metrics, probabilities
 from train.evaluation.profile import Profile
-from train.evaluation.thresholds import probabilities
 from train.export.checkpoint import Description, Kept, Raw
 from train.model.terms import terms
 from train.solvers.fit import class_factors, fit, silent
