@@ -38,9 +38,8 @@ def front_matter(manifest: Manifest) -> str:
     }
     if held_out is not None:
         figures = {"roc_auc": held_out.auc, "accuracy": held_out.accuracy, "brier_score": held_out.brier}
-        task = {"type": "tabular-classification", "name": "Tabular classification"}
         result = {
-            "task": task,
+            "task": {"type": "tabular-classification", "name": "Tabular classification"},
             "dataset": {"type": "table", "name": f"{manifest.training.data}, held-out rows"},
             "metrics": [{"type": name, "value": value} for name, value in figures.items()],
         }

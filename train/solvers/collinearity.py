@@ -52,11 +52,9 @@ def collinear(information: torch.Tensor) -> tuple[dict[int, list[int]], list[tor
 
 def relations_in_words(relations: dict[int, list[int]], names: Sequence[str]) -> tuple[str, ...]:
     """One clause for each relation from `collinear`; `names` are those of the design's columns."""
-    found = []
-    for index, others in relations.items():
-        combined = ", ".join(names[other] for other in others if names[other] != INTERCEPT)
-        found.append(f"{names[index]} is {f'a linear combination of {combined}' if combined else 'constant'}")
-    return tuple(found)
+    others = {names[i]: ", ".join(names[j] for j in rest if names[j] != INTERCEPT) for i, rest in relations.items()}
+    words = {name: f"a linear combination of {some}" if some else "constant" for name, some in others.items()}
+    return tuple(f"{name} is {what}" for name, what in words.items())
 
 
 def nearly_collinear(features: Sequence[Feature], intercept: bool, information: torch.Tensor) -> tuple[str, ...]:
