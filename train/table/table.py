@@ -163,7 +163,7 @@ def _resolved(reading: Reading, header: Sequence[str], where: str) -> tuple[Read
     """
     wrong, instead = list[Known](), dict[str, str]()
 
-    def one(name: str) -> str:
+    def one(name: str) -> str | None:
         if name in header:
             return name
         if len(alike := [other for other in header if other.casefold() == name.casefold()]) == 1:
@@ -171,13 +171,16 @@ def _resolved(reading: Reading, header: Sequence[str], where: str) -> tuple[Read
         near = difflib.get_close_matches(name, header, 1)
         hint = f"did you mean '{near[0]}'?" if near else f"the columns are: {', '.join(header)}"
         wrong.append((f"{where}: there is no column '{name}'; {hint}", None if near else ""))
-        return instead.setdefault(name, near[0]) if near else name
+        return instead.setdefault(name, near[0]) if near else None
 
     def some(names: Iterable[str], dated: Set[str] = frozenset()) -> tuple[str, ...]:
         split = (part for name in names for part in ([name] if name in header else name.split(",")))
-        return tuple(name if name in dated else one(name) for name in map(str.strip, split))
+        return tuple(filter(None, (name if name in dated else one(name) for name in map(str.strip, split))))
 
-    def halves(name: str, first: str) -> tuple[str, str]:
+    def known(pairs: Iterable[tuple[str | None, Any]]) -> dict[str, Any]:
+        return {name: value for name, value in pairs if name is not None}
+
+    def halves(name: str, first: str) -> tuple[str | None, str]:
         """A name and a level, from the two sides of the first `=`: the name may hold others."""
         parts = first.split("=")
         longer = ["=".join([name, *parts[:at]]) for at in range(len(parts))]
@@ -185,26 +188,20 @@ def _resolved(reading: Reading, header: Sequence[str], where: str) -> tuple[Read
         return one(longer[at]), "=".join(parts[at:])
 
     found: dict[str, Any] = {"target": header[-1] if reading.target is None else one(reading.target)}
-    if found["target"] not in header:
+    if found["target"] is None:
         raise DataError(wrong[0][0])
-    dates = {one(name): parts for name, parts in reading.dates.items()}
+    dates = known((one(name), parts) for name, parts in reading.dates.items())
     dated = {f"{name}.{part}" for name, parts in dates.items() for part in parts} - {*header}
-    found |= {"categorical": some(reading.categorical), "drop": some(reading.drop, dated), "by": some(reading.by)}
-    left = dated.intersection(found["drop"])
+    drop = some(reading.drop, dated)
+    found |= {"categorical": some(reading.categorical), "by": some(reading.by)}
+    found["drop"], left = tuple(name for name in drop if name not in dated), dated.intersection(drop)
     found["dates"] = {name: tuple(p for p in parts if f"{name}.{p}" not in left) for name, parts in dates.items()}
     for given in ("weights", "cluster", "group", "time"):
         found[given] = getattr(reading, given) and one(getattr(reading, given))
-    found["missing"] = {name and one(name): way for name, way in reading.missing.items()}  # "" stands for all columns
-    found["reference"] = dict(halves(name, level) for name, level in reading.reference.items())
-    orders = [(halves(name, first), others) for name, (first, *others) in reading.order.items()]
-    found["order"] = {name: (first, *others) for (name, first), others in orders}
-    for given, value in found.items():  # without the unknown names
-        if isinstance(value, dict):
-            found[given] = {name: some for name, some in value.items() if name in header or not name}
-        elif isinstance(value, tuple):
-            found[given] = tuple(name for name in value if name in header)
-        elif value not in header:
-            found[given] = None
+    found["missing"] = known((name and one(name), way) for name, way in reading.missing.items())  # "": all columns
+    found["reference"] = known(halves(name, level) for name, level in reading.reference.items())
+    orders = ((halves(name, first), others) for name, (first, *others) in reading.order.items())
+    found["order"] = known((name, (first, *others)) for (name, first), others in orders)
     return replace(reading, **found), wrong, instead
 
 
