@@ -113,15 +113,9 @@ def metrics(logit: Floats, y: Floats, link: str, threshold: float, weight: Float
     total, area = weight.sum(), auc(logit, y, weight)  # first: it takes the most memory
     loss = blockwise(len(y), lambda rows: LINKS[link].terms(*map(torch.from_numpy, (logit[rows], y[rows])))[0])
     log_loss = float((weight * loss).sum() / total)
-    p = probabilities(link, logit)
-    return Metrics(
-        rows=len(y),
-        log_loss=log_loss,
-        accuracy=float((weight * ((logit > score_at(link, threshold)) == (y == 1))).sum() / total),
-        auc=area,
-        brier=float((weight * (p - y) ** 2).sum() / total),
-        calibration_error=calibration_error(p, y, weight),
-    )
+    p, right = probabilities(link, logit), (logit > score_at(link, threshold)) == (y == 1)
+    accuracy, brier = float((weight * right).sum() / total), float((weight * (p - y) ** 2).sum() / total)
+    return Metrics(len(y), log_loss, accuracy, area, brier, calibration_error(p, y, weight))
 
 
 def constant_log_loss(share: float) -> float:
@@ -221,14 +215,10 @@ def at_threshold(link: str, threshold: float, logit: Floats, y: Floats, weight: 
     true_positives, false_positives = ((weight * (positive & (y == outcome))).sum() for outcome in (1, 0))
     false_negatives = (weight * y).sum() - true_positives
     answered = true_positives + false_positives
-    return Threshold(
-        threshold=threshold,
-        precision=float(true_positives / answered) if answered else 1.0,
-        recall=float(true_positives / (true_positives + false_negatives)),
-        accuracy=float(1 - (false_positives + false_negatives) / weight.sum()),
-        false_positives=round(false_positives),
-        false_negatives=round(false_negatives),
-    )
+    precision = float(true_positives / answered) if answered else 1.0
+    recall = float(true_positives / (true_positives + false_negatives))
+    accuracy = float(1 - (false_positives + false_negatives) / weight.sum())
+    return Threshold(threshold, precision, recall, accuracy, round(false_positives), round(false_negatives))
 
 
 def distribution(feature: Feature, column: Floats, weight: Floats) -> tuple[float, ...]:

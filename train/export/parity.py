@@ -71,16 +71,10 @@ def certificate(manifest: Manifest, files: Files, training_rows: Floats, eager: 
     further = uncertified(files)
     if missed:
         raise ExportError("the export does not answer as its parameters say: " + "; ".join(missed))
-    return Certificate(
-        seed=SEED,
-        rows={"training": len(training_rows), **kinds},
-        exact=len(truth.sample),
-        batches=sizes,
-        engines=figures,
-        others={name: tuple(prove({name: run}, manifest, truth)[1]) for name, run in further.items()},
-        versions={"python": platform.python_version(), **{name: version(name) for name in (*PACKAGES, *further)}},
-        cpu=cpu(),
-    )
+    rows = {"training": len(training_rows), **kinds}
+    others = {name: tuple(prove({name: run}, manifest, truth)[1]) for name, run in further.items()}
+    versions = {"python": platform.python_version(), **{name: version(name) for name in (*PACKAGES, *further)}}
+    return Certificate(SEED, rows, len(truth.sample), sizes, figures, others, versions, cpu())
 
 
 class Subject(NamedTuple):

@@ -86,7 +86,6 @@ class Share:
         self.column_faults: list[tuple[str, Fault]] = []
         self.faults: list[Known] = []
         self.instead: Mapping[str, str] = {}  # {misspelt name: the column's}
-        self.dropped = 0
         self.why_dropped = "they have no target" if not dropping else "they have no target or a missing cell"
 
     def read(self) -> tuple[dict[str, Summary], str]:
@@ -98,9 +97,8 @@ class Share:
         """
         as_text = {self.target, *self.reading.categorical, *self.reading.order, *self.reading.dates}
         while True:
-            mine: _Pass | DataError
             try:
-                mine = self._pass(as_text)
+                mine: _Pass | DataError = self._pass(as_text)
             except DataError as error:
                 mine = error
             passes = []
