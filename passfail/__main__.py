@@ -116,7 +116,7 @@ def run_score(options: argparse.Namespace, signed_by: PublicKey | None) -> str:
     """Score a file, the parts of a folder, or standard input."""
     try:
         from passfail.batches import Scorer
-        from passfail.csv_blocks import Given
+        from passfail.csv_blocks import CsvOptions
         from passfail.score import Files
     except ModuleNotFoundError as error:
         raise ConfigError(f"the command score needs the package {error.name}: pip install 'passfail[score]'") from error
@@ -127,8 +127,8 @@ def run_score(options: argparse.Namespace, signed_by: PublicKey | None) -> str:
         raise ConfigError(f"{options.input}: no such file")
     model = open_model(find(options.models, options.model, options.version), options.runtime, signed_by)
     progress = _progress if sys.stderr.isatty() else lambda rows, took: None
-    given = Given(options.separator, options.decimal, options.encoding)
-    files = Files(Scorer(model, options.strict, options.explain), progress, given)
+    layout = CsvOptions(options.separator, options.decimal, options.encoding)
+    files = Files(Scorer(model, options.strict, options.explain), progress, layout)
     try:
         if stream:
             signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # end in silence if the reader has enough

@@ -25,15 +25,15 @@ ENCODER = msgspec.json.Encoder()
 LONGEST = 2**26  # bytes of a record: an unclosed quote must not fill the memory
 
 
-class Given(NamedTuple):
-    """The layout of a CSV that the caller gives; None: it is found."""
+class CsvOptions(NamedTuple):
+    """The caller's options on the layout of a CSV; None: detect it."""
 
     separator: str | None = None
     decimal: str | None = None
     encoding: str | None = None
 
 
-FOUND = Given()
+DETECTED = CsvOptions()
 
 
 class Scored(NamedTuple):
@@ -201,15 +201,15 @@ def _binary(data: bytes | bytearray, starts: Any) -> pa.Array:
     return pa.Array.from_buffers(pa.binary(), len(starts), [None, pa.py_buffer(offsets), pa.py_buffer(data)])
 
 
-def records(stream: Any, columns: Columns, given: Given) -> tuple[Layout, list[str], Iterator[bytes]]:
+def records(stream: Any, columns: Columns, options: CsvOptions) -> tuple[Layout, list[str], Iterator[bytes]]:
     """The layout of a CSV, its header, and an iterator over blocks of whole records, in UTF-8.
 
-    given : what the caller says of the layout.
+    options : the caller's, on the layout.
     """
-    pieces = _pieces(stream, given.encoding, columns.dialect)
+    pieces = _pieces(stream, options.encoding, columns.dialect)
     data = next(pieces, b"").lstrip(b"\r\n")
     head = data[:LONGEST_HEAD].decode(errors="replace")
-    layout = layout_of(columns, head, given.separator, given.decimal)
+    layout = layout_of(columns, head, options.separator, options.decimal)
     for _ in range(layout.skipped):
         data = data.partition(b"\n")[2]
     data = data.lstrip(b"\r\n")

@@ -25,7 +25,7 @@ from passfail.arrays import Floats
 from passfail.batches import Scorer, array, coded, problems
 from passfail.codecs.answers import added
 from passfail.codecs.csv_rows import csv_line
-from passfail.csv_blocks import FOUND, CsvBlocks, Given, Scored, records
+from passfail.csv_blocks import DETECTED, CsvBlocks, CsvOptions, Scored, records
 from passfail.errors import ConfigError, InvalidInstance, RequestError
 from passfail.figures import Figures
 from passfail.files import replacing
@@ -51,11 +51,13 @@ class Files:
     ----------
     scorer : if it is strict, an invalid row is an error, and nothing is written.
     progress : called after each block with the rows answered and the seconds taken.
-    given : how CSV is written, where that is not found: with commas, or as the training file was.
+    options : on the layout of CSV. By default it has commas, or the training file's layout.
     """
 
-    def __init__(self, scorer: Scorer, progress: Progress = lambda rows, took: None, given: Given = FOUND) -> None:
-        self.scorer, self._progress, self._given = scorer, progress, given
+    def __init__(
+        self, scorer: Scorer, progress: Progress = lambda rows, took: None, options: CsvOptions = DETECTED
+    ) -> None:
+        self.scorer, self._progress, self._options = scorer, progress, options
         self.manifest = scorer.model.manifest
         self._threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         self.target = self.manifest.target
@@ -129,12 +131,12 @@ class Files:
         return {
             "model": self.manifest.name, "version": self.manifest.version, "digest": self.manifest.digest,
             "answer": self.scorer.names, "input": _described(source),
-            **({"given": self._given._asdict()} if any(self._given) else {}),
+            **({"given": self._options._asdict()} if any(self._options) else {}),
         }  # fmt: skip
 
     def csv(self, stream: Any, write: Write, parquet: bool = False) -> dict[str, Any]:
         """Score CSV from a stream of bytes; `write` takes the header, then each `Scored.data`."""
-        layout, header, blocks = records(stream, self.scorer.columns, self._given)
+        layout, header, blocks = records(stream, self.scorer.columns, self._options)
         work = CsvBlocks(self.scorer, self.outcome, layout, header, parquet)
         if not parquet:
             write(csv_line([*header, *added(header, self.scorer.names)], layout.separator).encode())

@@ -54,7 +54,7 @@ class Truth:
     ----------
     x : the rows (n, d).
     exact_rows : the largest number of exact logits; probabilities are exact for all rows.
-    steps : the number of rows in each feature's ladder.
+    steps : the number of rows for each feature in `rising`.
     sizes : the sizes of the batches that are compared with single rows.
     alone : the largest number of rows to ask one by one.
 
@@ -67,7 +67,7 @@ class Truth:
     finite : the indices (k,) of all rows with a finite logit.
     exact : their exact probabilities (k,), high and low, from the closed form's logits; None if this machine can't
         compute them.
-    ladders, signs : as from `samples.ladders`.
+    rising, signs : as from `samples.rising`.
     alone : the indices of the rows asked one by one.
     """
 
@@ -85,7 +85,7 @@ class Truth:
             self.high, self.low = exact.logits(subject, reference.values(subject, x[self.sample]))
             self.band = Stability(subject).band(x[self.sample])
         self.exact = exact.probabilities(subject.link, self.logit[self.finite])
-        self.ladders, self.signs = samples.ladders(subject, steps)
+        self.rising, self.signs = samples.rising(subject, steps)
         self.alone = np.linspace(0, len(x) - 1, min(alone, len(x))).astype(np.int64)
 
 
@@ -201,12 +201,12 @@ def _batch_differences(runtime: Runtime, z: Floats, p: Floats, truth: Truth) -> 
 
 
 def _falls(runtime: Runtime, truth: Truth) -> int:
-    """The number of ladder steps in which logit or probability goes the wrong way."""
-    features, steps, d = truth.ladders.shape
+    """The number of steps of rising rows in which logit or probability goes the wrong way."""
+    features, steps, d = truth.rising.shape
     if features == 0:
         return 0
     rises = truth.signs[:, None]
-    answers = _answer(runtime, truth.ladders.reshape(features * steps, d))
+    answers = _answer(runtime, truth.rising.reshape(features * steps, d))
     with np.errstate(invalid="ignore"):
         return sum(int((np.diff(a.reshape(features, steps)) * rises < 0).sum()) for a in answers)
 

@@ -21,21 +21,21 @@ def from_ordinal(place: Ints) -> Floats:
     return np.where(place < 0, np.int64(-(2**63)) - place, place).view(np.float64)
 
 
-def bisect(here: Floats, there: Floats, stays: Callable[[Floats], Bools]) -> tuple[Floats, Floats]:
+def bisect(start: Floats, end: Floats, holds: Callable[[Floats], Bools]) -> tuple[Floats, Floats]:
     """Bring each pair of floats together until they are neighbours, in at most 64 steps.
 
     Parameters
     ----------
-    here, there : (n,), finite.
-    stays : values (n,) -> whether each is on the side of `here`; true for `here`, false for `there`.
+    start, end : (n,), finite.
+    holds : values (n,) -> a condition on each, bool (n,): true at `start`, false at `end`.
 
     Returns
     -------
-    The last value on the side of `here` and the first beyond it, (n,) each.
+    The last value for which the condition holds and the first for which it does not, (n,) each.
     """
-    before, after = ordinal(here), ordinal(there)
+    before, after = ordinal(start), ordinal(end)
     while (np.maximum(before, after) - 1 > np.minimum(before, after)).any():
         middle = (before >> 1) + (after >> 1) + (before & after & 1)  # their sum would overflow
-        same = stays(from_ordinal(middle))
+        same = holds(from_ordinal(middle))
         before, after = np.where(same, middle, before), np.where(same, after, middle)
     return from_ordinal(before), from_ordinal(after)

@@ -141,7 +141,7 @@ def _bisected(subject: Subject, x: Floats, generator: Draws) -> Floats:
     return np.concatenate([at(share) for share in shares])
 
 
-def ladders(subject: Subject, n: int, seed: int = 0) -> tuple[Floats, Floats]:
+def rising(subject: Subject, n: int, seed: int = 0) -> tuple[Floats, Floats]:
     """For each numeric feature, make n rows in which only that feature rises.
 
     Returns

@@ -67,9 +67,9 @@ def test_taken_rows_are_the_rows(monkeypatch):
     keep = np.arange(20_000) % 3 > 0
     monkeypatch.setattr(out_of_core, "RESIDENT", 1)
 
-    np.testing.assert_array_equal(out_of_core.taken(x, keep), x[keep])
-    np.testing.assert_array_equal(out_of_core.taken(x[:, 0], keep), x[keep, 0])
-    assert out_of_core.taken(x, ~(keep | ~keep)).shape == (0, 3)
+    np.testing.assert_array_equal(out_of_core.selected(x, keep), x[keep])
+    np.testing.assert_array_equal(out_of_core.selected(x[:, 0], keep), x[keep, 0])
+    assert out_of_core.selected(x, ~(keep | ~keep)).shape == (0, 3)
 
 
 @pytest.fixture(scope="module")

@@ -197,12 +197,12 @@ def clustered(rows: Blocks, sums: Sums, cluster: Floats, count: float) -> tuple[
     return root @ _root(scores.T @ scores * factor), groups
 
 
-def lines(found: Statistics, options: Options) -> Iterator[str]:
+def lines(table: Statistics, options: Options) -> Iterator[str]:
     """The lines of text that the command fit prints for Statistics."""
-    width = max(len(c.term) for c in found.coefficients)
+    width = max(len(c.term) for c in table.coefficients)
     odds = "  odds ratio" if options.link == "logit" else ""
     yield f"{'':{width}}  {'estimate':>12} {'std. error':>12} {'z':>9} {'p':>9}  {'95 % interval':>25}{odds}"
-    for c in found.coefficients:
+    for c in table.coefficients:
         if c.estimate is None:
             yield f"{c.term:{width}}  {c.note:>12}"
         elif c.standard_error is None:
@@ -212,58 +212,58 @@ def lines(found: Statistics, options: Options) -> Iterator[str]:
             lower, upper = ("open" if bound is None else f"{bound:.6g}" for bound in (c.lower, c.upper))
             numbers = f"{c.estimate:12.6g} {c.standard_error:12.6g} {c.z:9.3f} {c.p:9.3g}"
             yield f"{c.term:{width}}  {numbers}  {lower:>12} {upper:>12}{ratio}"
-    for name, level in found.references.items():
+    for name, level in table.references.items():
         yield f"{name}: the reference level is {level}"
-    if found.log_likelihood is None:
+    if table.log_likelihood is None:
         yield "likelihood, deviance, AIC and BIC are not given: class weights are not numbers of rows"
     else:
         yield (
-            f"log-likelihood {found.log_likelihood:.4f}, AIC {found.aic:.4f}, BIC {found.bic:.4f}; deviance "
-            f"{found.deviance:.4f} on {found.degrees_of_freedom} degrees of freedom, null {found.null_deviance:.4f} on "
-            f"{found.null_degrees_of_freedom}"
+            f"log-likelihood {table.log_likelihood:.4f}, AIC {table.aic:.4f}, BIC {table.bic:.4f}; deviance "
+            f"{table.deviance:.4f} on {table.degrees_of_freedom} degrees of freedom, null {table.null_deviance:.4f} on "
+            f"{table.null_degrees_of_freedom}"
         )
-    if options.profile and found.intervals == "wald":
+    if options.profile and table.intervals == "wald":
         yield "intervals and p are Wald's, since profile likelihood takes long here; --intervals profile computes it"
-    if found.intervals == "profile":
+    if table.intervals == "profile":
         yield "intervals are by profile likelihood, p by the likelihood-ratio test; z is Wald's"
-        yield from _tests(found, width)
-    if found.standard_errors == "sandwich":
+        yield from _tests(table, width)
+    if table.standard_errors == "sandwich":
         yield "standard errors are robust (the sandwich estimator of Huber and White)"
-    if found.standard_errors == "cluster":
-        yield f"standard errors are robust, with the {found.clusters} groups of {options.cluster} as clusters"
+    if table.standard_errors == "cluster":
+        yield f"standard errors are robust, with the {table.clusters} groups of {options.cluster} as clusters"
     if options.penalty:
         yield f"standard errors are not given: the penalty {options.penalty} shrinks the estimates towards 0"
 
 
-def _tests(found: Statistics, width: int) -> Iterator[str]:
+def _tests(table: Statistics, width: int) -> Iterator[str]:
     """The p-values of each test, side by side."""
-    tested = [c for c in found.coefficients if c.tests]
+    tested = [c for c in table.coefficients if c.tests]
     names = list(tested[0].tests) if tested else []
     yield f"{'p by test':{width}}  {'  '.join(f'{name:>16}' for name in names)}"
     for c in tested:
         yield f"{c.term:{width}}  {'  '.join(f'{c.tests[name]:16.3g}' for name in names)}"
 
 
-def fit_warnings(stopped: str, found: Statistics | None, link: str) -> Iterator[str]:
+def fit_warnings(stopped: str, table: Statistics | None, link: str) -> Iterator[str]:
     """A sentence for each reason not to trust the coefficients of a fit, with the remedy.
 
     Parameters
     ----------
     stopped : why the fit did not converge; "" if it did.
     """
-    if stopped and (found is None or found.separation == "none"):
+    if stopped and (table is None or table.separation == "none"):
         yield stopped
-    if found is None:
+    if table is None:
         return
-    if found.separation != "none":
-        rows = "all rows" if found.separation == "complete" else "some of the rows"
-        shown, more = found.separating[:SHOWN], len(found.separating) - SHOWN
+    if table.separation != "none":
+        rows = "all rows" if table.separation == "complete" else "some of the rows"
+        shown, more = table.separating[:SHOWN], len(table.separating) - SHOWN
         unnamed = "columns (a fit to fewer rows, in one process, names them)"
         columns = ", ".join([*shown, *([f"{more} more"] if more > 0 else [])]) or unnamed
         remedy = "--firth or --l2 1" if link == "logit" else "--l2 1"
         what = f"the outcomes of {rows} are separated by {columns}"
         yield f"separation: {what}; their slopes have no finite estimate; use {remedy}"
-    for relation in found.collinear:
+    for relation in table.collinear:
         yield f"collinear: {relation}; the coefficients of these columns are not unique; leave one out with --drop"
 
 

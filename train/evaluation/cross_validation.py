@@ -15,7 +15,7 @@ from train.model.logistic import LogisticModel
 from train.solvers.fit import PROGRESS, Log, fit, silent
 from train.solvers.options import Options
 from train.table.data import Data
-from train.table.out_of_core import BLOCK, blockwise, pieces, taken, throttled
+from train.table.out_of_core import BLOCK, blockwise, pieces, selected, throttled
 
 # Above this number of rows, one fit with a fifth held out measures as well as a fit for each fold.
 MOST_CROSS_VALIDATED = 100_000
@@ -112,7 +112,7 @@ def out_of_fold(
         if later and len(set(chain(*distributed.gathered(np.unique(data.y[used]).tolist())))) < 2:
             raise FitError(f"--time: the rows before fold {one} all have one outcome; use fewer --folds")
         fitted = fit(data.rows(used), options, lambda line, one=one: say(f"held-out fold {one + 1}: {line}"))  # type: ignore[misc]
-        logit[out] = logits(fitted.model, taken(data.x, out))
+        logit[out] = logits(fitted.model, selected(data.x, out))
     return logit
 
 

@@ -58,14 +58,14 @@ def _share(part: Floats, whole: Floats) -> Share:
     return Share(share, *wilson(whole.sum(), share))
 
 
-def lines(found: Sequence[Group]) -> Iterator[str]:
+def lines(groups: Sequence[Group]) -> Iterator[str]:
     """The lines of text that the command fit prints for the figures by group."""
-    for column in dict.fromkeys(group.column for group in found):
-        groups = [group for group in found if group.column == column]
-        width = max(len(column) + 3, *(len(group.value) for group in groups))
+    for column in dict.fromkeys(group.column for group in groups):
+        rows = [group for group in groups if group.column == column]
+        width = max(len(column) + 3, *(len(group.value) for group in rows))
         heads = ("positive", "selection rate", "true positive rate", "false positive rate", "AUC")
         yield f"{f'by {column}':{width}} {'rows':>7} {'mean p':>7}" + "".join(f"{head:>23}" for head in heads)
-        for one in groups:
+        for one in rows:
             shares = (one.positives, one.selection_rate, one.true_positive_rate, one.false_positive_rate, one.auc)
             cells = "".join(f"{_cell(share):>23}" for share in shares)
             yield f"{one.value:{width}} {one.rows:7} {one.probability:7.4f}{cells}"

@@ -10,7 +10,7 @@ import torch
 from passfail.arrays import Bools, Floats
 from passfail.manifest import Feature
 from train import distributed
-from train.table.out_of_core import BLOCK, pieces, taken
+from train.table.out_of_core import BLOCK, pieces, selected
 
 
 class Data(NamedTuple):
@@ -31,7 +31,7 @@ class Data(NamedTuple):
 
     def rows(self, keep: Bools) -> "Data":
         """The rows `keep` (n,), with missing values imputed from these rows alone."""
-        x, weight = taken(self.x, keep), self.weight[keep]
+        x, weight = selected(self.x, keep), self.weight[keep]
         return Data(impute(self.features, x, weight), x, self.y[keep], weight)
 
 

@@ -55,14 +55,14 @@ def ones(n: int) -> Floats:
     return np.ndarray(n, buffer=np.ones(1), strides=(0,))
 
 
-def taken(array: Floats, keep: Bools) -> Floats:
-    """Copy array[keep], keep bool (n,); a large result is in a temporary file."""
+def selected(array: Floats, rows: Bools) -> Floats:
+    """Copy array[rows], rows bool (n,); a large result is in a temporary file."""
     if array.nbytes <= RESIDENT:
-        return array[keep]
-    kept = TemporaryArray()
-    for rows in pieces(len(array), BLOCK, array):
-        kept.append(array[rows][keep[rows]])
-    return kept.array(int(np.count_nonzero(keep)), *array.shape[1:])
+        return array[rows]
+    copy = TemporaryArray()
+    for piece in pieces(len(array), BLOCK, array):
+        copy.append(array[piece][rows[piece]])
+    return copy.array(int(np.count_nonzero(rows)), *array.shape[1:])
 
 
 def pieces(n: int, rows: int, *arrays: npt.NDArray[Any]) -> Iterator[slice]:

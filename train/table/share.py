@@ -36,7 +36,7 @@ Known = tuple[str, str | None]
 
 
 @dataclass
-class Found:
+class Schema:
     """The inferred roles of the columns.
 
     Attributes
@@ -196,10 +196,10 @@ class Share:
         self.rows += block.values.shape[1]
         self.dropped += block.rows - block.values.shape[1]
 
-    def arrays(self, found: Found) -> tuple[Floats, Floats, Floats]:
+    def arrays(self, schema: Schema) -> tuple[Floats, Floats, Floats]:
         """The arrays x, y and weight for the inferred features."""
         x, others = self.x.array(self.rows, len(self.features)), [other.array(self.rows) for other in self.others]
-        names, sources = [feature.name for feature in found.features], found.sources
+        names, sources = [feature.name for feature in schema.features], schema.sources
         kept = [self.features.index(sources.get(name, name)) for name in names]
         narrow = TemporaryArray() if kept != [*range(len(self.features))] else None
         self._other = dict(zip(self.names[len(self.features) :], others, strict=True))
@@ -207,29 +207,29 @@ class Share:
             block = x[part][:, kept] if narrow else x[part]
             own = zip([*names, *self._other], [*block.T, *(other[part] for other in others)], strict=True)
             for name, column in own:
-                if (codes := found.codes.get(name)) and (levels := self.columns[sources.get(name, name)].levels):
+                if (codes := schema.codes.get(name)) and (levels := self.columns[sources.get(name, name)].levels):
                     column[:] = renumbered(column, [codes[text] for text in levels])
             if narrow:
                 narrow.append(block)
         weight = self.other(self.reading.weights)
         weight = ones(self.rows) if weight is None else weight
-        self._check_outcomes(others[0], weight, found.target)
+        self._check_outcomes(others[0], weight, schema.target)
         return narrow.array(self.rows, len(kept)) if narrow else x, others[0], weight
 
     def other(self, name: str | None) -> Floats | None:
         """The values (n,) of a column that is not a feature; None without a name."""
         return self._other[name] if name else None
 
-    def groups(self, found: Found, x: Floats) -> dict[str, Groups]:
+    def groups(self, schema: Schema, x: Floats) -> dict[str, Groups]:
         """The groups of rows of each column of --by: a feature's, or another column's."""
         by: dict[str, Groups] = {}
-        features = {feature.name: (x[:, at], feature.levels) for at, feature in enumerate(found.features)}
+        features = {feature.name: (x[:, at], feature.levels) for at, feature in enumerate(schema.features)}
         for name in self.reading.by:
             with self.noted(name):
                 drop = option("--drop", name)
                 if name in self.features and name not in features:
                     raise Fault(None, "it is no feature", f"{drop} lets --by use it", drop)
-                by[name] = _groups(*(features.get(name) or (self._other[name], tuple(found.codes.get(name, ())))))
+                by[name] = _groups(*(features.get(name) or (self._other[name], tuple(schema.codes.get(name, ())))))
         self.check()
         return by
 

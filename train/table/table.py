@@ -18,14 +18,14 @@ from train.table.csv_files import NOTE
 from train.table.data import Data, impute
 from train.table.readers import open_parts
 from train.table.reading import Reading
-from train.table.share import Found, Groups, Known, Log, Share
+from train.table.share import Groups, Known, Log, Schema, Share
 from train.table.summary import Fault, LeftOut, Summary
 
 Rows = tuple[Floats, Floats, Floats, Mapping[str, Groups]]  # x, y, weight and by, as in a Table
 
 
 @dataclass(kw_only=True)
-class Table(Found):
+class Table(Schema):
     """A table ready to train on.
 
     The arrays are in a temporary file (out_of_core.py).
@@ -229,9 +229,9 @@ def _feature_names(reading: Reading, header: Sequence[str], path: Path) -> list[
     return names
 
 
-def _infer(reading: Reading, share: Share, columns: Mapping[str, Summary]) -> Found:
+def _infer(reading: Reading, share: Share, columns: Mapping[str, Summary]) -> Schema:
     """Infer the roles of the columns. Raises DataError with all their faults."""
-    found = Found(Target("", ("", ""), ("", "")))
+    found = Schema(Target("", ("", ""), ("", "")))
     others = [name for name in share.features if schema.may_be_target(columns[name])]
     if (unnamed := share.parts[0].unnamed) and share.parts[0].reading.target is None:
         way = option("--target", others[0]) if others else ""
@@ -264,9 +264,9 @@ def _infer(reading: Reading, share: Share, columns: Mapping[str, Summary]) -> Fo
     return found
 
 
-def _match(table: Table, share: Share, columns: Mapping[str, Summary]) -> Found:
+def _match(table: Table, share: Share, columns: Mapping[str, Summary]) -> Schema:
     """Match the columns of another table's rows to `table`. Raises DataError with all faults."""
-    found = Found(table.target, table.features, dates=table.dates)
+    found = Schema(table.target, table.features, dates=table.dates)
     with share.noted(share.target):
         found.codes[share.target] = schema.known_target(table.target, columns[share.target])
     for feature in table.features:
@@ -283,7 +283,7 @@ def _match(table: Table, share: Share, columns: Mapping[str, Summary]) -> Found:
     return found
 
 
-def _infer_groups(share: Share, columns: Mapping[str, Summary], found: Found) -> None:
+def _infer_groups(share: Share, columns: Mapping[str, Summary], found: Schema) -> None:
     """Number the texts of the columns of groups and times; --by may also name a feature."""
     reading = share.reading
     by = ((name, "--by") for name in reading.by if name not in share.features)
