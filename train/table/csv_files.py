@@ -158,9 +158,8 @@ class Csv(Part):
             self.uneven[start, row.number] = became
             return "skip"
 
-        parse = arrow_csv.ParseOptions(
-            delimiter=self.dialect.separator, newlines_in_values=True, invalid_row_handler=uneven
-        )
+        mark = self.dialect.separator
+        parse = arrow_csv.ParseOptions(delimiter=mark, newlines_in_values=True, invalid_row_handler=uneven)
         convert = arrow_csv.ConvertOptions(
             column_types={name: pa.string() for name in as_text},
             include_columns=names,
@@ -179,10 +178,8 @@ class Csv(Part):
 
     def _padded(self, chunk: bytes, start: int) -> bytes:
         """The rows of a chunk, the short ones filled up with empty cells."""
-        lines = []
-        for number, row in enumerate(
-            csv.reader(io.StringIO(chunk.decode(), newline=""), delimiter=self.dialect.separator)
-        ):
+        lines, text = [], io.StringIO(chunk.decode(), newline="")
+        for number, row in enumerate(csv.reader(text, delimiter=self.dialect.separator)):
             if row and len(row) < len(self.columns) and self._fate(len(row), row[0]) == FILLED:
                 row += [""] * (len(self.columns) - len(row))
                 self.uneven[start, -number] = FILLED
@@ -237,10 +234,9 @@ class Csv(Part):
         remedy = "name its encoding with --encoding, or save the table as CSV UTF-8"
         return DataError(f"{self.path}:{line} not text in the encoding {encoding}; {remedy}")
 
-    def fall_back(self) -> bool:
-        """Read the file as Windows-1252 from now on; return whether that is a change."""
-        was, self.dialect = self.dialect, structs.replace(self.dialect, encoding=FALLBACK)
-        return was != self.dialect
+    def fall_back(self) -> None:
+        """Read the file as Windows-1252 from now on."""
+        self.dialect = structs.replace(self.dialect, encoding=FALLBACK)
 
     def _chunks(self) -> Iterator[bytes]:
         """Yield the text as UTF-8, cut after rows; a line's end after an open quote is in a cell."""

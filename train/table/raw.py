@@ -51,9 +51,7 @@ def raw_rows(path: Path, reading: Reading, table: Table) -> list[RawRow]:
             numbers = [column.cell(text) for column, text in zip(columns, texts, strict=True)]
         except InvalidValue:
             continue
-        numeric = (
-            text for column, text in zip(columns, texts, strict=True) if column.codes is None and not column.part
-        )
+        numeric = (text for one, text in zip(columns, texts, strict=True) if one.codes is None and not one.part)
         if any(text not in MISSING and not NUMBER.fullmatch(text) for text in numeric):
             continue
         known = outcome == table.target.values[int(table.y[row])]

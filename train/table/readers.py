@@ -69,9 +69,8 @@ def _open(path: Path, reading: Reading) -> Part:
     if magic == b"\xd0\xcf\x11\xe0":
         raise DataError(f"{path}: an Excel workbook in the old format; save it as .xlsx or CSV")
     if other := OTHERS.match(magic + start):
-        raise DataError(
-            f"{path}: it holds {'HTML or XML' if other[1] else 'JSON'}, not a table; save it as CSV or Parquet"
-        )
+        what = "HTML or XML" if other[1] else "JSON"
+        raise DataError(f"{path}: it holds {what}, not a table; save it as CSV or Parquet")
     kinds: dict[bytes, type[Part]] = {b"PAR1": Parquet, b"PK\3\4": Csv if _is_archive(path) else Excel}
     return kinds.get(magic, Csv)(path, reading)
 
