@@ -191,6 +191,14 @@ def test_every_path_that_the_architecture_names_exists() -> None:
     assert [path for path in named if not (ROOT / path).exists()] == []
 
 
+def test_every_name_that_the_architecture_gives_with_a_path_is_in_that_file() -> None:
+    given = re.findall(r"`((?:passfail|serve|train)/[\w/.]+)` \(((?:`\w+`(?:, )?)+)\)", PAGES["ARCHITECTURE.md"])
+    named = [(path, name) for path, text in given for name in re.findall(r"\w+", text)]
+
+    assert len(named) > 8
+    assert [(path, name) for path, name in named if not re.search(rf"\b{name}\b", (ROOT / path).read_text())] == []
+
+
 def test_the_glossary_has_at_most_twenty_words() -> None:
     assert 10 <= len(table(section(PAGES["CONTRIBUTING.md"], "## Glossary"))) <= 20
 
