@@ -17,6 +17,7 @@ MOST_DIGITS = 400  # of an integer: float64 ends at 309, and parsing more takes 
 SLICE = 2**17  # bytes decoded at a time: no call holds the interpreter's lock for more than milliseconds
 WHITE = b" \t\n\r"
 UNKNOWN = re.compile(r"contains unknown field `.*?`( - at `[\w$.\[\]]+`)?$", re.DOTALL)
+BYTE, NOT_FINITE = re.compile(r"\(byte (\d+)\)$"), re.compile(rb"NaN|Infinity")  # which json of Python writes
 ELEMENT_END = re.compile(rb"[}\]][ \t\n\r]*,")
 # The errors that decoding raises if a body is not plainly right; KeyError is for an unknown level.
 FAULTS = (msgspec.MsgspecError, ValueError, RecursionError, KeyError)
@@ -172,7 +173,9 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
         # msgspec names the place and the types; it would also repeat the name of an unknown field.
         unknown = UNKNOWN.search(str(error))
         reason = f"unknown field{unknown[1] or '; there are ' + _names(decoder)}" if unknown else error
-        raise MalformedBody(f"invalid request body: {reason}") from error
+        at = BYTE.search(str(error))
+        hint = ": send null for NaN and infinities" if at and NOT_FINITE.match(body, int(at[1])) else ""
+        raise MalformedBody(f"invalid request body: {reason}{hint}") from error
 
 
 def _names(decoder: msgspec.json.Decoder[T]) -> str:

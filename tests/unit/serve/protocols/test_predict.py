@@ -284,6 +284,21 @@ def test_missing_values_and_awkward_names(odd, runtime):
     assert problems(post(served, {"age": 1, "größe": 1})) == [("$.model", "missing")]
 
 
+@pytest.mark.parametrize(("cell", "status"), [('"a"', 200), ('"NaN"', 422)], ids=["missing cells", "and a text"])
+def test_nan_of_mlflows_client_is_a_missing_value_in_a_short_body(odd, cell, status):
+    served = create_app(Config(models=odd)).test_client()
+    right = f'{{"dataframe_split":{{"columns":["age","model","größe"],"data":[[null,{cell},2],[3, null,2]]}}}}'
+    sent = right.replace("null", "NaN")
+
+    wanted, found, long = (
+        served.post("/invocations", data=text, content_type="application/json")
+        for text in (right, sent, sent + " " * 2**20)
+    )
+
+    assert (found.status_code, found.json) == (status, wanted.json)
+    assert (long.status_code, "send null for NaN" in long.json["message"]) == (400, True)
+
+
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from(["1", "2", "x", '"', "\\", "é"]),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["gre", "gpa", "rank", "y"]), inner),
