@@ -22,14 +22,13 @@ TIMEOUT = timedelta(minutes=30)
 @contextmanager
 def joined(launched: bool) -> Iterator[None]:
     """Join the processes that torchrun started, with the gloo backend, if `launched`."""
-    if not launched:
-        yield
-        return
-    dist.init_process_group("gloo", timeout=TIMEOUT)
+    if launched:
+        dist.init_process_group("gloo", timeout=TIMEOUT)
     try:
         yield
     finally:
-        dist.destroy_process_group()
+        if launched:
+            dist.destroy_process_group()
 
 
 def rank() -> int:

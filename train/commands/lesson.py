@@ -24,8 +24,6 @@ y_data = torch.tensor([[0.0], [0.0], [1.0], [1.0]])
 HEAD = (-0.76751917, -0.31732264)  # at epoch 0
 TAIL = (0.86932323, -1.71036386)  # at epoch 988
 
-EXERCISE = [(1, 0.2), (1, 0.8), (0, 0.1), (0, 0.9)]
-
 
 class Model(torch.nn.Module):
     def __init__(self) -> None:
@@ -88,7 +86,7 @@ def run(args: Namespace) -> None:
 
     print("\nThe loss, binary cross entropy: -(y log(y_pred) + (1 - y) log(1 - y_pred)); the slide's table, filled in")
     print("  y  y_pred  loss")
-    for y, y_pred in EXERCISE:
+    for y, y_pred in [(1, 0.2), (1, 0.8), (0, 0.1), (0, 0.9)]:
         loss = torch.nn.BCELoss()(torch.tensor(y_pred), torch.tensor(float(y)))
         print(f"  {y}  {y_pred:<6}  {loss.item():.4f}")
 

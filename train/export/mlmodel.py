@@ -12,7 +12,6 @@ MLMODEL, EXAMPLE = "MLmodel", "input_example.json"
 
 def files(manifest: Manifest) -> dict[str, bytes]:
     """The files {name: bytes}: MLmodel, in JSON, which is valid YAML, and the input example."""
-    columns = [feature.name for feature in manifest.features]
     inputs = [{"type": _type(f), "name": f.name, "required": not f.nullable} for f in manifest.features]
     # `stable` may be missing, because it is not known with a hidden layer.
     kinds = zip(names(manifest), TYPES, strict=True)
@@ -25,7 +24,7 @@ def files(manifest: Manifest) -> dict[str, bytes]:
         "utc_time_created": f"{datetime.fromisoformat(manifest.created):%Y-%m-%d %H:%M:%S.%f}",
     }
     rows = [[_value(f, one.instance[f.name]) for f in manifest.features] for one in manifest.examples]
-    return {MLMODEL: _json(model), EXAMPLE: _json({"columns": columns, "data": rows})}
+    return {MLMODEL: _json(model), EXAMPLE: _json({"columns": [f.name for f in manifest.features], "data": rows})}
 
 
 def front_matter(manifest: Manifest) -> str:

@@ -111,11 +111,9 @@ def descend(
 def initialize(model: LogisticModel, seed: int) -> None:
     """Set each layer's parameters uniformly within 1 / sqrt(inputs), as torch.nn.Linear does."""
     generator = torch.Generator().manual_seed(seed)
-    layers = [(model.weight, model.bias)]
-    if model.activation:
-        layers.insert(0, (model.hidden_weight, model.hidden_bias))
+    hidden = [(model.hidden_weight, model.hidden_bias)] if model.activation else []
     with torch.no_grad():
-        for weight, bias in layers:
+        for weight, bias in (*hidden, (model.weight, model.bias)):
             bound = 1 / math.sqrt(len(weight))
             weight.uniform_(-bound, bound, generator=generator)
             bias.uniform_(-bound, bound, generator=generator)

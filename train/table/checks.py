@@ -28,7 +28,7 @@ SCALES = [text.split(", ") for text in (
 )]  # fmt: skip
 
 
-def warnings(features: Sequence[Feature], x: Floats, whole: bool, evaluation: Evaluation | None) -> tuple[str, ...]:
+def warnings(features: Sequence[Feature], x: Floats, whole: bool, evaluation: Evaluation | None) -> Iterator[str]:
     """A sentence for each warning about a table.
 
     Parameters
@@ -37,21 +37,19 @@ def warnings(features: Sequence[Feature], x: Floats, whole: bool, evaluation: Ev
     whole : whether x has all rows.
     evaluation : of held-out rows, if there were enough.
     """
-    found: list[str] = []
     if _header_is_a_row(features):
         names = f"the columns are called {', '.join(feature.name for feature in features)}"
-        found.append(f"{names}; line 1 may be a row, which is then lost; write a line of names above it")
+        yield f"{names}; line 1 may be a row, which is then lost; write a line of names above it"
     for feature, column in zip(features, x.T, strict=True):
-        found += _of_levels(feature, column, whole) if feature.levels else _of_numbers(feature, column)
+        yield from _of_levels(feature, column, whole) if feature.levels else _of_numbers(feature, column)
     for name, area in (evaluation.auc if evaluation else {}).items():
         if len(x) >= ENOUGH and area >= LEAKS:
             then = f"leave it out with {option('--drop', name)} if it is known only after the outcome"
-            found.append(f"{name}: alone it predicts the outcome (AUC {area:.4f}); {then}")
+            yield f"{name}: alone it predicts the outcome (AUC {area:.4f}); {then}"
     if evaluation and evaluation.repeated >= REPEATED:
         then = "held-out figures look better than they are; take duplicates out of the table if they are copies"
         share = f"{evaluation.repeated:.1%} of the held-out rows"
-        found.append(f"{share} have an exact duplicate in the training folds; {then}")
-    return tuple(found)
+        yield f"{share} have an exact duplicate in the training folds; {then}"
 
 
 def _of_levels(feature: Feature, column: Floats, whole: bool) -> Iterator[str]:

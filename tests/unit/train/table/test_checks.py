@@ -43,7 +43,7 @@ def found_in(columns, y):
     scores = held_out(found.data, Options(l2=1.0))
     model = LogisticModel(found.features)
     outside = evaluate(scores, "logit", 0.5, (1.0,), model, found.data)
-    return warnings(found.features, found.x, True, outside)
+    return tuple(warnings(found.features, found.x, True, outside))
 
 
 def test_warnings_name_the_column_and_the_remedy():

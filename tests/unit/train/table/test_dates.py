@@ -158,7 +158,7 @@ def test_dates_that_are_whole_numbers_are_warned_of_and_read_alike_by_the_servic
 def test_whole_numbers_that_are_no_dates_are_not_warned_of(tmp_path):
     table = read(tmp_path, text([(20240232 + i % 9, x, y) for i, (x, _, y) in enumerate(ROWS)], "code,x,y"))
 
-    assert warnings(table.features, table.x, True, None) == ()
+    assert [*warnings(table.features, table.x, True, None)] == []
 
 
 def test_an_order_that_both_could_be_is_asked_for_and_one_that_is_neither_is_named(tmp_path):
