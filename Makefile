@@ -13,6 +13,8 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install -qq --disable-pip-version-check
 TORCH := torch==2.13.0
+# By default pip tries an index that is down six times, with growing pauses.
+export PIP_RETRIES ?= 1
 NO_INDEX := { echo "pip could not install the packages (above): if no index answers, set PIP_INDEX_URL to one that does, \
 or PIP_FIND_LINKS to a folder of wheels, and run make again" >&2; exit 1; }
 
