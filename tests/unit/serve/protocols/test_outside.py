@@ -104,3 +104,11 @@ def test_the_order_of_an_array_in_memory_changes_nothing(models, order):
     x = np.array([[600, 3.5, 1], [-500, 3.5, 1], [1e6, 5, 1]], order=order)
 
     assert opened(models, "admissions").outside(x) == [(), ("gre",), ("gre", "gpa")]
+
+
+def test_many_rows_name_them_as_each_alone(models):
+    model = opened(models, "admissions")
+    x = np.tile([[600, 3.5, 1], [-500, 3.5, 1], [600, np.nan, 1]], (1000, 1))  # more than are compared at a time
+    x[-1] = 1e6, 5, 1
+
+    assert model.outside(x) == [*([(), ("gre",), ()] * 1000)[:-1], ("gre", "gpa")]
