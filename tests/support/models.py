@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import functools
 import hashlib
 import os
 import random
@@ -64,6 +65,7 @@ def shared(factory: pytest.TempPathFactory) -> Path:
 def kept(make: Callable[[LogisticModel], bytes], folder: Path) -> Callable[[LogisticModel], bytes]:
     """The function `make`, whose result for each model is kept in a folder."""
 
+    @functools.wraps(make)
     def file(model: LogisticModel) -> bytes:
         plain = {name: value for name, value in vars(model).items() if not name.startswith("_")}
         key = repr((type(model), plain, [tensor.tolist() for tensor in model.state_dict().values()]))
