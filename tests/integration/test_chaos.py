@@ -6,6 +6,8 @@ from bench.chaos import run
 from bench.inside import MUTANTS
 from bench.processes import running
 
+# These test the command: `make test` breaks a service in other tests.
+pytestmark = pytest.mark.heavy
 SECONDS = 300  # at most: a run ends with the first wrong answer
 
 

@@ -72,6 +72,7 @@ def test_two_processes_find_the_same_model_as_one(folder, tmp_path, capsys):
     assert "categorical, 3 levels: 1, 2, x" in out
 
 
+@pytest.mark.heavy
 def test_a_lost_process_is_said_and_nothing_is_written(folder, tmp_path):
     """One process is killed outright in the middle of a fit that never ends by itself."""
     slow = tmp_path / "slow.py"
