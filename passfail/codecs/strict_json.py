@@ -16,7 +16,7 @@ UNREADABLE = "invalid request body: not JSON that this endpoint can read"
 MOST_DIGITS = 400  # of an integer: float64 ends at 309, and parsing more takes long
 SLICE = 2**17  # bytes decoded at a time: no call holds the interpreter's lock for more than milliseconds
 WHITE = b" \t\n\r"
-UNKNOWN = re.compile(r"contains unknown field `.*?`( - at `[\w$.\[\]]+`)?$", re.DOTALL)
+UNKNOWN, PLACE, LONGEST_PLACE = "Object contains unknown field", re.compile(r" - at `[\w$.\[\]]+`$"), 100
 BYTE, NOT_FINITE = re.compile(r"\(byte (\d+)\)$"), re.compile(rb"NaN|Infinity")  # which json of Python writes
 ELEMENT_END = re.compile(rb"[}\]][ \t\n\r]*,")
 # The errors that decoding raises if a body is not plainly right; KeyError is for an unknown level.
@@ -170,17 +170,15 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
     try:
         return decoder.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        # msgspec names the place and the types; it would also repeat the name of an unknown field.
-        unknown = UNKNOWN.search(str(error))
-        reason = f"unknown field{unknown[1] or '; there are ' + _names(decoder)}" if unknown else error
-        at = BYTE.search(str(error))
-        hint = ": send null for NaN and infinities" if at and NOT_FINITE.match(body, int(at[1])) else ""
-        raise MalformedBody(f"invalid request body: {reason}{hint}") from error
-
-
-def _names(decoder: msgspec.json.Decoder[T]) -> str:
-    """The fields of the Struct that a decoder decodes to."""
-    return ", ".join(field.encode_name for field in msgspec.structs.fields(decoder.type))  # type: ignore[arg-type]
+        # msgspec names the place and the types; it would also repeat an unknown field's name, which may be long.
+        reason = str(error)
+        if reason.startswith(UNKNOWN):
+            known = (field.encode_name for field in msgspec.structs.fields(decoder.type))  # type: ignore[arg-type]
+            place = PLACE.search(reason[-LONGEST_PLACE:])
+            reason = f"unknown field{place[0] if place else '; there are ' + ', '.join(known)}"
+        elif (at := BYTE.search(reason)) and NOT_FINITE.match(body, int(at[1])):
+            reason += ": send null for NaN and infinities"
+        raise MalformedBody(f"invalid request body: {reason}") from error
 
 
 def decode_once(decoder: msgspec.json.Decoder[T], body: bytes) -> T:

@@ -1,18 +1,4 @@
-"""The HTTP status of each error, and the errors that only the service raises.
-
-RequestError (passfail/errors.py)
- +- MalformedBody        400
- +- UnknownParameter     400
- +- Unauthenticated      401
- +- UnknownModel         404
- +- NotAcceptable        406
- +- BodyTooLarge         413
- +- UnsupportedMediaType 415
- +- UnsupportedEncoding  415
- +- InvalidInstance      422
- +- NoInterval           422
- +- Overloaded           503
-"""
+"""The status of each error (MEANINGS), and the errors that only the service raises."""
 
 from passfail.errors import BodyTooLarge, InvalidInstance, MalformedBody, NoInterval, RequestError
 

@@ -29,6 +29,7 @@ SHAPES = {
     "one column": lambda: b"{" + b'"gre":[],' * (SIZE // 9) + b'"gre":[]}',
     "escaped quotes": lambda: b'["' + b"\\u0022" * (SIZE // 6) + b'",' + b"1," * (SIZE // 4) + b"1]",
     "deep arrays": lambda: b"[" * SIZE,
+    "a long name": lambda: b'{"' + b"k" * SIZE + b'":1}',
     "lines": lambda: b"[]\n" * (SIZE // 3),
 }
 X = b'{"inputs":[{"name":"x","shape":%b,"datatype":"%b","data":%b}]}'
@@ -36,6 +37,7 @@ PLACES = {
     "/predict": (predict, JSON, b"%b"),
     "/predict, lines": (predict, JSON_LINES, b"%b"),
     "/predict, CSV": (predict, CSV, b"%b"),
+    "/invocations": (mlflow.invocations, JSON, b"%b"),
     "instances": (mlflow.invocations, JSON, b'{"instances":%b}'),
     "inputs": (mlflow.invocations, JSON, b'{"inputs":%b}'),
     "data": (mlflow.invocations, JSON, b'{"dataframe_split":{"columns":["gre","gpa","rank"],"data":%b}}'),
