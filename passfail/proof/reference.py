@@ -5,29 +5,25 @@ in the same order.
 """
 
 import math
-from typing import Protocol
+from typing import NamedTuple
 
 import numpy as np
 
 from passfail.arrays import Bools, Floats, Ints
-from passfail.manifest import Feature, Hidden, Parameters
+from passfail.manifest import Feature, Hidden, Manifest, Parameters
 from passfail.proof.floats import LARGEST, bisect
 
 
-class Subject(Protocol):
-    """The properties of a model that a proof uses; a Manifest has them."""
+class Unpublished(NamedTuple):
+    """The properties of a model that a proof uses, before there is a Manifest, which has them too."""
 
-    @property
-    def features(self) -> tuple[Feature, ...]: ...
+    features: tuple[Feature, ...]
+    parameters: Parameters
+    logit_threshold: float
+    link: str
 
-    @property
-    def parameters(self) -> Parameters: ...
 
-    @property
-    def link(self) -> str: ...
-
-    @property
-    def logit_threshold(self) -> float: ...
+Subject = Manifest | Unpublished
 
 
 def values(subject: Subject, x: Floats) -> Floats:

@@ -10,6 +10,7 @@ from passfail.errors import CertificateError
 from passfail.loading import Model
 from passfail.manifest import Feature
 from passfail.proof import certificate, reference, samples
+from passfail.proof.reference import Unpublished
 from passfail.proof.rounding import Stability
 from passfail.runtimes import MODEL_FILES, load_runtime
 from tests.support.models import opened
@@ -71,7 +72,7 @@ class OffByOneLevel(LogisticModel):
 @pytest.fixture(scope="module")
 def case():
     """The manifest of the right model, and what is true of it."""
-    manifest = parity.Subject(FEATURES, parameters(build()), 0.0, "logit")
+    manifest = Unpublished(FEATURES, parameters(build()), 0.0, "logit")
     x, _ = samples.rows(manifest, 900, across=50_000)
     sizes = certificate.batch_sizes(100_000)
     return manifest, certificate.Truth(manifest, x, exact_rows=900, steps=100, sizes=sizes, alone=20)
@@ -184,7 +185,7 @@ def test_a_fault_in_a_narrow_interval_is_caught(case, right, at, fault):
 @pytest.mark.parametrize("link", ["probit", "cloglog", "cauchit"])
 def test_a_fault_in_a_narrow_interval_of_another_link_is_caught(link):
     """The interval is 1e-3 of the score, as with the logit."""
-    subject = parity.Subject(FEATURES, parameters(build()), 0.0, link)
+    subject = Unpublished(FEATURES, parameters(build()), 0.0, link)
     x, _ = samples.rows(subject, 60, across=50_000)
     truth = certificate.Truth(subject, x, exact_rows=60, steps=20, sizes=(1,), alone=1)
 

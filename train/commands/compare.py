@@ -20,6 +20,7 @@ from tqdm import tqdm
 from passfail.intervals import Z95
 from passfail.links import score_at
 from passfail.manifest import Feature
+from passfail.proof.reference import Unpublished
 from passfail.runtimes import load_runtime
 from train.arguments import reading_of
 from train.errors import FitError, TrainError
@@ -150,7 +151,7 @@ def agreement(features: Sequence[Feature], model: LogisticModel, link: str) -> s
     """Compare both exports with the model on a few rows: "equal", or the differences in words."""
     files = {"onnx": formats.to_onnx(model), "torchscript": formats.to_torchscript(model)}
     runtimes = {name: load_runtime(name, data) for name, data in files.items()}
-    subject = parity.Subject(tuple(features), parameters(model), score_at(link, 0.5), link)
+    subject = Unpublished(tuple(features), parameters(model), score_at(link, 0.5), link)
     return "; ".join(parity.prove_briefly(runtimes, subject, PROBED)) or "equal"
 
 

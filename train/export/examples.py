@@ -10,7 +10,7 @@ from passfail.columns import instance, row
 from passfail.links import score_at
 from passfail.manifest import Example, Feature, Target
 from passfail.proof import samples
-from train.export.parity import Subject
+from passfail.proof.reference import Unpublished
 from train.model.logistic import LogisticModel, parameters
 
 
@@ -21,7 +21,7 @@ def examples(
 
     The last two are neighbouring floats between which the verdict changes, unless there is a hidden layer or no number.
     """
-    subject = Subject(features, parameters(model), score_at(model.link, threshold), model.link)
+    subject = Unpublished(features, parameters(model), score_at(model.link, threshold), model.link)
     x = np.array([row(features, one) for one in instances(features, sample)])
     x = np.concatenate([x, samples.boundary(subject, x[1:2], samples.Draws(0))[:2]])
     with torch.inference_mode():

@@ -11,19 +11,19 @@ from collections.abc import Mapping
 from copy import copy
 from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from torch.nn import Module
 
 from passfail.arrays import Floats
 from passfail.errors import CertificateError, PassfailError
-from passfail.manifest import Feature, Manifest, Parameters
+from passfail.manifest import Manifest
 from passfail.measurements import Certificate, Figures
 from passfail.model import Model
 from passfail.proof import certificate as proofs
 from passfail.proof import samples
 from passfail.proof.engines import onnx_reference
+from passfail.proof.reference import Subject
 from passfail.repository import find, read_manifest, read_verified
 from passfail.runtimes import MODEL_FILES, Runtime, load_runtime
 from passfail.runtimes.torchscript import in_torch
@@ -77,15 +77,6 @@ def certificate(manifest: Manifest, files: Files, training_rows: Floats, eager: 
     return Certificate(SEED, rows, len(truth.sample), sizes, figures, others, versions, cpu())
 
 
-class Subject(NamedTuple):
-    """The properties of a model that a proof uses; a Manifest has them too."""
-
-    features: tuple[Feature, ...]
-    parameters: Parameters
-    logit_threshold: float
-    link: str
-
-
 def prove_briefly(engines: Engines, subject: Subject, rows: int, seed: int = SEED) -> list[str]:
     """Prove engines on that many rows of each kind; return the missed limits."""
     x, _ = samples.rows(subject, rows, seed)
@@ -93,13 +84,13 @@ def prove_briefly(engines: Engines, subject: Subject, rows: int, seed: int = SEE
     return prove(engines, subject, truth)[1]
 
 
-def prove(engines: Engines, manifest: Manifest | Subject, truth: proofs.Truth) -> tuple[dict[str, Figures], list[str]]:
+def prove(engines: Engines, manifest: Subject, truth: proofs.Truth) -> tuple[dict[str, Figures], list[str]]:
     """Measure engines; return ({engine: Figures}, the missed limits in words)."""
     figures: dict[str, Figures] = {}
     missed: list[str] = []
     for name, run in engines.items():
         try:
-            model = Model(manifest, run)  # type: ignore[arg-type]  # a Subject suffices
+            model = Model(manifest, run)  # type: ignore[arg-type]  # no Manifest is needed
             figures[name] = proofs.measure(run, model.verdict, truth, model.stable)
             missed += [f"{name}: {fault}" for fault in proofs.faults(figures[name], manifest.link)]
         except CertificateError as error:

@@ -6,8 +6,8 @@ import torch
 
 from passfail.proof import reference, samples
 from passfail.proof.activations import ACTIVATIONS, NUMPY
+from passfail.proof.reference import Unpublished
 from tests.support.models import random_hidden_model
-from train.export import parity
 from train.model.logistic import TORCH, parameters
 
 # Softplus: torch turns linear above its threshold of 20, where that is 2e-9 off; ours is the formula everywhere.
@@ -56,7 +56,7 @@ def test_an_activation_is_torchs_own(name):
 def test_the_proof_of_a_hidden_layer_reaches_its_boundary():
     """Rows on both sides of it, so near that a fault in the last bits would change a verdict."""
     features, model = random_hidden_model("Tanh")
-    subject = parity.Subject(features, parameters(model), 0.0, "logit")
+    subject = Unpublished(features, parameters(model), 0.0, "logit")
     rows, kinds = samples.rows(subject, 4000)
 
     logit = reference.logit(subject, rows)
