@@ -70,11 +70,10 @@ class JsonRows:
         ------
         MalformedBody, BodyTooLarge, InvalidInstance : the last names the places that are wrong.
         """
-        if self._columns.parts:
-            rows = self.read_slowly(body)
-            return self._columns.matrix(rows) if is_array(body) else rows[0]
         if is_array(body):
             return self.read_objects(body)
+        if self._columns.parts:
+            return self.read_slowly(body)[0]
         try:
             if len(body) > self._most_characters < len(body.strip(WHITE)):
                 raise ValueError
@@ -198,8 +197,6 @@ class JsonRows:
 
     def read_objects(self, array: bytes) -> Floats:
         """Decode an array of objects to x, as `read` does."""
-        if self._columns.parts:
-            return self._columns.matrix(self.read_slowly(array))
         # Check before decoding: each row has one brace, and its texts have few.
         if array.count(b"{") > self._most_braces:
             self._columns.check_rows(self._columns.max_rows + 1)
@@ -225,8 +222,6 @@ class JsonRows:
         self._columns.check_names(columns, "$.columns", "the columns are not the model's features")
         order = tuple(self._columns.order(columns))
         slowly = partial(self.read_slowly, array, None, names=columns, place=place)
-        if self._columns.parts:
-            return self._columns.matrix(slowly())
         return self._matrix(array, self._arrays(order), slowly)
 
     def read_columns(self, text: bytes, place: str) -> Floats:
@@ -284,7 +279,7 @@ class JsonRows:
         pieces = self._verdicts[verdict], text(probability), b',"logit":', text(logit), self._stables[stable], end
         return b"".join(pieces)
 
-    def _matrix(self, array: bytes, decode: Decode, slowly: Callable[[Start], object]) -> Floats:
+    def _matrix(self, array: bytes, decode: Decode, slowly: Callable[[Start], list[Row]]) -> Floats:
         """Decode an array of rows, a piece at a time, to x, float64 (n, d).
 
         Parameters
@@ -292,6 +287,8 @@ class JsonRows:
         decode : decodes a piece, given the index of its first row; raises FAULTS.
         slowly : the slow decoder, given its start; it raises the error that names the faults.
         """
+        if self._columns.parts:
+            return self._columns.matrix(slowly((0, 0)))
         parts, n, at = [], 0, 0
         try:
             for start, piece in strict_json.pieces(array, self._most_characters):

@@ -43,10 +43,6 @@ class Draws:
         """n of the values."""
         return np.array(values)[self.integers(len(values), n)]
 
-    def permutation(self, n: int) -> Ints:
-        """The integers below n in random order."""
-        return self.random(n).argsort()
-
 
 def rows(subject: Subject, n: int, seed: int = 0, across: int = 0) -> tuple[Floats, dict[str, int]]:
     """Draw rows x, float64 (rows, d), and count them by kind: {kind: count}, in their order.
@@ -129,7 +125,7 @@ def _bisected(subject: Subject, x: Floats, generator: Draws) -> Floats:
     Only numeric features move. A pair with equal verdicts or with a missing value is left out.
     """
     moves = np.array([feature.kind == "numeric" for feature in subject.features])
-    ends = np.where(moves, x[generator.permutation(len(x))], x)
+    ends = np.where(moves, x[generator.random(len(x)).argsort()], x)
     now = reference.verdict(subject, x)
     crosses = (now != reference.verdict(subject, ends)) & ~np.isnan(x + ends).any(axis=1)
     x, ends, now = x[crosses], ends[crosses], now[crosses]
