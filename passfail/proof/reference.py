@@ -15,7 +15,7 @@ from passfail.proof.floats import LARGEST, bisect
 
 
 class Unpublished(NamedTuple):
-    """The properties of a model that a proof uses, before there is a Manifest, which has them too."""
+    """The properties of a model that a proof uses; a Manifest has them too."""
 
     features: tuple[Feature, ...]
     parameters: Parameters
