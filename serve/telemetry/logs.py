@@ -65,7 +65,8 @@ def access(requests: Iterable[Logged]) -> bytes:
     lines = [
         Line(
             now, method, path[:200], answer.status, int(1e6 * seconds + 0.5) / 1000, answer.rows, answer.model,
-            answer.version, _request_id(answer), traceparent.decode() if traceparent else None, process,
+            answer.version, (sent := REQUEST_ID.search(answer.headers)) and sent[1],
+            traceparent.decode() if traceparent else None, process,
         )
         for method, path, seconds, answer, traceparent in requests
     ]  # fmt: skip
@@ -80,11 +81,6 @@ def access(requests: Iterable[Logged]) -> bytes:
 def _plain(line: Line) -> str:
     model = "" if line.version is None else f", {line.rows} rows by {line.model} {line.version}"
     return f"{line.time} {line.method} {json.dumps(line.path)} {line.status}, {line.milliseconds} ms{model}\n"
-
-
-def _request_id(answer: Answer) -> str | None:
-    found = REQUEST_ID.search(answer.headers)
-    return found[1] if found else None
 
 
 class Writer:

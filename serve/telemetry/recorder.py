@@ -93,14 +93,10 @@ class Recorder:
 
     def _describe(self, ended: Sequence[Ended], durations: Sequence[float]) -> None:
         """Log requests and write their spans, as far as the settings ask for them."""
+        timed = [(asked, answer, seconds) for (_, asked, answer), seconds in zip(ended, durations, strict=True)]
         if self._access_log:
-            found = zip(ended, durations, strict=True)
-            logs.ACCESS.write(
-                logs.access(
-                    (asked.method, asked.path, seconds, answer, traceparent(asked.headers))
-                    for (_, asked, answer), seconds in found
-                )
-            )
+            requests = ((a.method, a.path, seconds, answer, traceparent(a.headers)) for a, answer, seconds in timed)
+            logs.ACCESS.write(logs.access(requests))
         if self._tracer is not None:
-            for (_, asked, answer), seconds in zip(ended, durations, strict=True):
+            for asked, answer, seconds in timed:
                 tracing.span(self._tracer, seconds, asked.method, asked.rule, asked.headers, answer)
