@@ -85,6 +85,7 @@ class LogisticModel(nn.Module):
             return torch.tensor(values, dtype=torch.float64)
 
         self.stored = torch.tensor(stored, dtype=torch.int64)
+        self.places = torch.cat([torch.arange(int(intercept)), intercept + self.stored])  # in `beta`
         self.has_missing = any(feature.nullable for feature in features)
         self.has_categories = any(feature.kind == "categorical" for feature in features)
         self.has_flags = -1.0 in level
@@ -127,14 +128,14 @@ class LogisticModel(nn.Module):
         This method and `design` work on the transpose, in which a column's values are adjacent. Engines are several
         times faster if a constant applies to a whole column. Only the first transpose gets into the export.
         """
-        parts = self.source, self.level, self.last_level, self.flag
-        source, level, last_level, flag = parts if some is None else (part[some] for part in parts)
         x = x.T
         if self.has_missing or self.has_flags:
             missing = torch.isnan(x)
             x = torch.where(missing, self.fill[:, None], x)
         if not (self.has_categories or self.has_flags):
             return x.T
+        parts = self.source, self.level, self.last_level, self.flag
+        source, level, last_level, flag = parts if some is None else (part[some] for part in parts)
         values = torch.index_select(x, 0, source)
         seen = values == torch.minimum(torch.clamp(torch.round(values), min=0.0), last_level[:, None])
         indicator = (values == level[:, None]).to(torch.float64)
@@ -158,7 +159,7 @@ class LogisticModel(nn.Module):
         numbers = torch.empty(len(x), first + len(stored), dtype=torch.float64)
         numbers[:, :first] = 1
         torch.sub(self.columns(x, stored), self.center[stored], out=numbers[:, first:]).mul_(1 / self.scale[stored])
-        return Design(numbers, torch.cat([torch.arange(first), first + stored]), self._levels(x))
+        return Design(numbers, self.places, self._levels(x))
 
     def _levels(self, x: Tensor) -> list[Levels]:
         """The rows' levels in each feature of many levels."""
