@@ -6,6 +6,7 @@ the faults and their places.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache, partial
 from itertools import chain, islice
 from operator import add
@@ -125,7 +126,9 @@ class JsonRows:
         if len(given) != 1:
             return None
         (row,) = given[0] if isinstance(given[0], tuple) else given[0].data
-        return self._numbers([msgspec.structs.astuple(row) if isinstance(row, msgspec.Struct) else row])
+        with suppress(KeyError):  # an unknown level, if the column accepts other texts than its levels
+            return self._numbers([msgspec.structs.astuple(row) if isinstance(row, msgspec.Struct) else row])
+        return None
 
     def _document(self, row: Any, fields: tuple[str, ...]) -> msgspec.json.Decoder[msgspec.Struct]:
         """Make the decoder of documents with one row, a `row` or an array, in one of the fields."""

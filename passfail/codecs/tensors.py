@@ -190,7 +190,7 @@ def outputs(asked: Inference) -> Wanted:
     """
     everywhere = parameter(asked.parameters, "binary_data_output") is True
     if not isinstance(asked.outputs, list):
-        return dict.fromkeys(OUTPUTS, everywhere)
+        return dict.fromkeys(OUTPUTS, True) if everywhere else ALL
     found: dict[str, bool] = {}
     for i, output in enumerate(asked.outputs):
         if output.name not in OUTPUTS or output.name in found:  # duplicates would make a response of any size

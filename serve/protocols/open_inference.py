@@ -252,7 +252,7 @@ def _infer(served: Served, request: Request) -> Answer | Pending:
 
 def _row(request_id: str | UnsetType | None, wanted: Wanted, served: Served, found: RowAnswer) -> Answer:
     verdict, logit, probability, stable, outside = found
-    if not outside and wanted == ALL:
+    if not outside and wanted is ALL:  # not a request that names them, perhaps in another order
         text = served.codecs.tensor_row.write(request_id, verdict, logit, probability, stable is True)
         return json_answer(text, rows=1)
     label = served.model.manifest.target.labels[verdict]

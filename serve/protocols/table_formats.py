@@ -15,7 +15,7 @@ import numpy as np
 from passfail.arrays import Floats
 from passfail.codecs import Codecs
 from passfail.codecs.csv_rows import csv_line
-from passfail.codecs.strict_json import FAULTS, WHITE, may_repeat
+from passfail.codecs.strict_json import FAULTS, UNREADABLE, WHITE, is_array, may_repeat, values
 from passfail.columns import Columns, wrong
 from passfail.errors import BodyTooLarge, InvalidInstance, MalformedBody, Problem
 from serve.http.content import chosen
@@ -119,7 +119,7 @@ def read_headerless(codecs: Codecs, body: bytes) -> Floats:
 def part_extras(columns: Columns, body: bytes, kind: str) -> tuple[bytes, list[dict[str, msgspec.Raw]]]:
     """Part JSON or JSON lines: a body of the features alone, and each row's other fields.
 
-    A row that can't be parted stays in the body, whose decoder names the fault. Raises BodyTooLarge.
+    A row that can't be parted stays in the body, whose decoder names the fault. Raises BodyTooLarge or MalformedBody.
     """
     if len(body) > EXTRAS_MOST:
         raise BodyTooLarge(f"?extra=keep takes at most {EXTRAS_MOST} bytes: send several smaller requests, or a CSV")
@@ -129,7 +129,10 @@ def part_extras(columns: Columns, body: bytes, kind: str) -> tuple[bytes, list[d
     else:
         try:
             rows = [bytes(row) for row in ANSWERS.decode(body)]
-        except FAULTS:
+        except FAULTS as error:
+            list(values(body, len(body)))  # names the place, if the body is not JSON
+            if is_array(body):
+                raise MalformedBody(f"{UNREADABLE}: send null for NaN and infinities") from error
             return body, []
     columns.check_rows(len(rows))
     extras: list[dict[str, msgspec.Raw]] = [{} for _ in rows]

@@ -229,3 +229,10 @@ def test_an_unseen_level_is_refused_where_case_was_folded(tmp_path, method, sent
     with pytest.raises(InvalidInstance, match="wrong") as refused:
         getattr(decoders.json, method)(*sent)
     assert refused.value.problems[0].detail == "not one of the levels: east, north, south"
+
+
+def test_the_full_decoder_refuses_an_unseen_level_of_one_row_where_case_was_folded(tmp_path):
+    _, decoders, _ = opened(tmp_path, text(), fold_case=True)
+
+    assert decoders.json.only_row(b'{"instances": [[1, "EAST"]]}', ("instances",)) == [1, 0]
+    assert decoders.json.only_row(b'{"instances": [[1, "MARS"]]}', ("instances",)) is None

@@ -43,6 +43,16 @@ def test_x_in_every_form(ask, form):
     assert v2(response) == predictions(ask("/predict", GOOD))
 
 
+@pytest.mark.parametrize("rows", [1, 5])
+def test_outputs_come_in_the_order_of_the_request(ask, rows):
+    x, names = whole(GOOD[:rows]), ["stable", "label", "verdict", "logit", "probability"]
+    one = {"name": "x", "shape": [rows, 3], "datatype": "FP64", "data": x.tolist()}
+
+    outputs = infer(ask, [one], outputs=[{"name": name} for name in names]).json["outputs"]
+
+    assert [output["name"] for output in outputs] == names
+
+
 def test_binary_outputs_as_asked_and_the_id_comes_back(ask):
     x = whole(GOOD)
     asked = [{"name": "probability", "parameters": {"binary_data": True}}, {"name": "label"}]

@@ -400,6 +400,15 @@ def test_what_can_not_be_parted_is_refused_as_ever(client, body):
     assert kept.json["title"]
 
 
+@pytest.mark.parametrize("query", ["", "&errors=row"])
+def test_nan_beside_other_fields_is_malformed(client, query):
+    body = '[{"gre":NaN,"gpa":3,"rank":1},{"gre":800,"gpa":4,"rank":1,"id":5}]'
+    response = client("admissions").post(f"/predict?extra=keep{query}", data=body, content_type="application/json")
+
+    assert problems(response, 400) == []
+    assert response.json["detail"].endswith("send null for NaN and infinities")
+
+
 def test_other_fields_of_one_row_come_back(client):
     answer = client("admissions").post("/predict?extra=keep", json={**GOOD, "id": "a7"}).json
     assert answer == post(client("admissions"), GOOD).json | {"extra": {"id": "a7"}}
