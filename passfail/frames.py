@@ -42,6 +42,8 @@ def matrix(columns: Columns, data: Any) -> Floats:
 
 def number(column: Column, value: Any) -> float:
     """The number of x that a Python value of a table becomes. Raises InvalidValue."""
+    if isinstance(value, (np.datetime64, np.timedelta64)):
+        value = value.astype(f"{value.dtype.kind}8[us]")  # of nanoseconds, `item` makes an integer
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, Decimal):

@@ -8,7 +8,10 @@ import pyarrow as pa
 import pytest
 
 from passfail import InvalidInstance, Model, NonFiniteLogit, load
+from passfail.columns import Column
 from passfail.explain import explain
+from passfail.frames import number
+from passfail.manifest import Feature
 
 ROWS = [{"gre": 700, "gpa": 3.5, "rank": "2"}, {"gre": 400.0, "gpa": 2, "rank": 4}]
 COLUMNS = {"rank": ["2", "4"], "gre": [700.0, 400.0], "gpa": [3.5, 2.0]}
@@ -71,6 +74,8 @@ def test_explain_names_the_row_and_column_that_is_wrong(model: Model) -> None:
             "row 0, gre",
             "expected a number, got an object",
         ),
+        ({**COLUMNS, "gre": np.array([1, 2], "datetime64[ns]")}, "row 0, gre", "expected a number, got an object"),
+        ({**COLUMNS, "gre": np.array([1, 2], "timedelta64[ns]")}, "row 0, gre", "expected a number, got an object"),
         ([ROWS[0], {"gre": 1}], "row 1", "expected the fields of row 0"),
         ({"gre": [1], "gpa": [1]}, "columns, rank", "missing"),
         ({**COLUMNS, 1: [1, 2]}, "columns", "1 unknown name(s); the features are: gre, gpa, rank"),
@@ -85,6 +90,8 @@ def test_explain_names_the_row_and_column_that_is_wrong(model: Model) -> None:
         "level",
         "booleans",
         "dates",
+        "nanoseconds",
+        "durations",
         "fields",
         "column",
         "column too many",
@@ -118,3 +125,10 @@ def test_a_logit_beyond_float64_is_named_by_its_row(model: Model) -> None:
         model.predict([ROWS[0], {**ROWS[1], "gre": 1e308, "gpa": 1e308}])
 
     assert raised.value.__notes__ == ["rows 1"]
+
+
+@pytest.mark.parametrize("unit", ["D", "s", "us", "ns"])
+def test_a_date_of_numpy_is_a_date_in_every_unit(unit: str) -> None:
+    year = Column(Feature("since.year", "numeric", (), 2000, 2030, None), "since")
+
+    assert number(year, np.datetime64("2024-05-31", unit)) == 2024
