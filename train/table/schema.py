@@ -160,10 +160,8 @@ def groups(column: Summary, way: str) -> Codes:
         what = "time" if way == "--time" else "group"
         raise Fault(column.first["missing"], "missing", f"fill the cell: {way} needs the {what} of each row")
     column.check_number("texts", f"{way} takes numbers" if way != "--by" else "--by takes a column of few groups")
-    if way == "--cluster":
-        if len(column.levels) == 1 or (not column.levels and column.minimum == column.maximum):
-            raise Fault(None, "every row has the same group", "choose another column with --cluster, or leave it out")
-        return {text: float(index) for index, text in enumerate(column.levels)}
+    if way == "--cluster" and (len(column.levels) == 1 or (not column.levels and column.minimum == column.maximum)):
+        raise Fault(None, "every row has the same group", "choose another column with --cluster, or leave it out")
     if way == "--time" and column.levels:
         orders = [order for order in ("", *spelling.ORDERS) if not _not_dates(column, order)]
         if not orders or orders == list(spelling.ORDERS):  # or it is unknown which

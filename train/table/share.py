@@ -89,7 +89,7 @@ class Share:
         self.why_dropped = "they have no target" if not dropping else "they have no target or a missing cell"
 
     def read(self) -> tuple[dict[str, Summary], str]:
-        """Read the parts; read again if cells that looked like numbers are texts further down.
+        """Read the parts; read again if cells that looked like numbers or dates must be texts.
 
         Returns
         -------
@@ -110,10 +110,11 @@ class Share:
             for share, *_ in passes:
                 for name, column in share.items():
                     columns[name].add(column)
-            mixed = {name for name, column in columns.items() if name not in as_text and column.mixed}
-            if not mixed:
+            texts = {name for name in self.reading.by if columns[name].kinds == {"date"}}  # which name the groups
+            texts |= {name for name, column in columns.items() if column.mixed}
+            if texts <= as_text:
                 break
-            as_text = as_text | mixed
+            as_text = as_text | texts
         self.faults += [fault for *_, faults in passes for fault in faults]
         if any(share[self.target].count == 0 for share, *_ in passes):
             self.check()
@@ -223,13 +224,14 @@ class Share:
     def groups(self, schema: Schema, x: Floats) -> dict[str, Groups]:
         """The groups of rows of each column of --by: a feature's, or another column's."""
         by: dict[str, Groups] = {}
-        features = {feature.name: (x[:, at], feature.levels) for at, feature in enumerate(schema.features)}
+        features = {f.name: (x[:, at], dict(enumerate(f.levels))) for at, f in enumerate(schema.features)}
         for name in self.reading.by:
             with self.noted(name):
                 drop = option("--drop", name)
                 if name in self.features and name not in features:
                     raise Fault(None, "it is no feature", f"{drop} lets --by use it", drop)
-                by[name] = _groups(*(features.get(name) or (self._other[name], tuple(schema.codes.get(name, ())))))
+                texts = {code: text for text, code in schema.codes.get(name, {}).items()}
+                by[name] = _groups(*(features.get(name) or (self._other[name], texts)))
         self.check()
         return by
 
@@ -319,14 +321,14 @@ def _levels(texts: Sequence[str], numbers: Floats, known: Bools, rows: np.ndarra
     return {t: Level(n, (0, at)) for t, n, at in zip(texts, counts, first.tolist(), strict=True) if n}
 
 
-def _groups(values: Floats, levels: Sequence[str]) -> Groups:
+def _groups(values: Floats, names: Mapping[float, str]) -> Groups:
     """The Groups of a column's values (n,).
 
-    The values are indices of the levels or, without levels, numbers. Raises Fault.
+    names : of the values; a number without one names itself. Raises Fault.
     """
     distinct = np.unique(np.concatenate(distributed.gathered(np.unique(values))))
     if not 2 <= len(distinct) <= MOST_GROUPS:
         found = f"{len(distinct)} different values" if len(distinct) > 1 else "every row is in one group"
         raise Fault(None, found, f"--by takes a column of 2 to {MOST_GROUPS} groups")
-    names = [levels[int(value)] if levels else f"{value:.15g}" for value in distinct[~np.isnan(distinct)].tolist()]
-    return Groups((*names, NO_VALUE), np.searchsorted(distinct, values))
+    known = distinct[~np.isnan(distinct)].tolist()
+    return Groups((*(names.get(one, f"{one:.15g}") for one in known), NO_VALUE), np.searchsorted(distinct, values))

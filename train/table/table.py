@@ -288,6 +288,6 @@ def _infer_groups(share: Share, columns: Mapping[str, Summary], found: Schema) -
     reading = share.reading
     by = ((name, "--by") for name in reading.by if name not in share.features)
     for name, way in ((reading.cluster, "--cluster"), (reading.group, "--group"), (reading.time, "--time"), *by):
-        if name and name not in found.codes:
+        if name and (way == "--time" or name not in found.codes):  # times also tell clusters apart
             with share.noted(name):
                 found.codes[name] = schema.groups(columns[name], way)

@@ -177,3 +177,23 @@ def test_times_in_another_order_than_iso_are_ordered(tmp_path):
     timed = read(tmp_path, text(rows, "day,x,y"), time="day")
 
     assert (np.diff(timed.time[:28]) == -86_400).all()
+
+
+@pytest.mark.parametrize("spelling", ["2024-02-0{}", "0{}.02.2024"], ids=["ISO", "day first"])
+def test_a_column_of_times_may_also_name_clusters_and_groups(tmp_path, spelling):
+    rows = [(spelling.format(3 - i % 3), x, y) for i, (x, _, y) in enumerate(ROWS)]
+    timed = read(tmp_path, text(rows, "day,x,y"), time="day", cluster="day", by=("day",))
+
+    assert (np.diff(timed.time[:3]) == -86_400).all()
+    assert timed.cluster.tolist() == timed.time.tolist()
+    assert timed.by["day"].names == (*(spelling.format(day) for day in (1, 2, 3)), "(missing)")
+    assert timed.by["day"].place[:4].tolist() == [2, 1, 0, 2]
+
+
+def test_groups_of_dates_have_the_dates_of_the_table_as_names(tmp_path):
+    days = [datetime.date(2024, 2, 1 + i % 2) for i in range(40)]
+    pq.write_table(pa.table({"day": days, "x": X, "y": Y}), tmp_path / "t.parquet")
+    table = read_table(tmp_path / "t.parquet", Reading(by=("day",), drop=("day",)))
+
+    assert table.by["day"].names == ("2024-02-01", "2024-02-02", "(missing)")
+    assert read_rows(tmp_path / "t.parquet", table, Reading())[3]["day"].names == table.by["day"].names
