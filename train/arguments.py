@@ -275,7 +275,10 @@ def _add_comparison(parser: Parser) -> None:
 
 
 def _penalty(text: str) -> float | str:
-    return AUTO if text == AUTO else _at_least(float, 0)(text)
+    try:
+        return AUTO if text == AUTO else _at_least(float, 0)(text)
+    except ArgumentTypeError as error:
+        raise ArgumentTypeError(f"{error}, or {AUTO}") from None
 
 
 def _labels(text: str) -> tuple[str, ...]:

@@ -109,7 +109,7 @@ def test_options_go_by_the_commands_names(fitted: Fitted) -> None:
     ("options", "message"),
     [
         ({"ridge": 1}, "unknown option '--ridge'"),
-        ({"l2": -1}, "argument --l2: must be at least 0"),
+        ({"l2": -1}, "argument --l2: must be at least 0, or auto"),
         ({"missing": "guess"}, "argument --missing: takes mean, median"),
         ({"target": "admitted"}, "^table.parquet: line 1: there is no column 'admitted'"),
         ({"name": "a/b"}, "'a/b' can't name a model"),
