@@ -93,7 +93,8 @@ def known_feature(known: Feature, column: Summary, fold_case: bool, other: str |
     """
     if column.missing and not known.nullable:
         way = option("--missing", f"{known.name}={'mean' if known.kind == 'numeric' else 'most-frequent'}")
-        raise Fault(column.first["missing"], "missing, but in no training row", f"fill the cell, or use {way}", way)
+        found = "missing, but every training row has a value"
+        raise Fault(column.first["missing"], found, f"fill the cell, or use {way}", way)
     if known.kind == "numeric":
         if column.kinds - {"number"}:
             wrong = [text for text in column.levels if spelling.plain_number(text) is None]

@@ -20,7 +20,7 @@ def test_a_test_file_is_read_as_rows_of_the_table(tmp_path):
         read_rows(tmp_path / "test.csv", table, Reading())
     assert [line.split(": ", 1)[1].split(";")[0] for line in str(caught.value).splitlines()] == [
         "line 3: column 'y': '2' is not a value of the target",
-        "line 3: column 'x': missing, but in no training row",
+        "line 3: column 'x': missing, but every training row has a value",
         "line 2: column 'g': 'west' is not a level of the training rows",
     ]
 
