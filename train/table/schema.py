@@ -160,7 +160,8 @@ def groups(column: Summary, way: str) -> Codes:
     if column.missing and way != "--by":
         what = "time" if way == "--time" else "group"
         raise Fault(column.first["missing"], "missing", f"fill the cell: {way} needs the {what} of each row")
-    column.check_number("texts", f"{way} takes numbers" if way != "--by" else "--by takes a column of few groups")
+    few = "--by takes a column of few groups; choose another"
+    column.check_number("texts", few if way == "--by" else f"replace them with numbers for {way}")
     if way == "--cluster" and (len(column.levels) == 1 or (not column.levels and column.minimum == column.maximum)):
         raise Fault(None, "every row has the same group", "choose another column with --cluster, or leave it out")
     if way == "--time" and column.levels:

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from train.errors import DataError
-from train.table import csv_files
+from train.table import csv_files, summary
 from train.table.reading import Reading
 from train.table.table import read_table
 
@@ -170,3 +170,20 @@ def test_more_texts_than_are_counted_are_left_out(tmp_path, monkeypatch):
         "id is left out: more than 200 different texts in 5000 rows; too many for levels; --drop id silences this",
     )
     assert table.x.tolist() == [[i] for i in range(5000)]
+
+
+@pytest.mark.parametrize(
+    ("options", "remedy"),
+    [
+        ({"cluster": "id"}, "replace them with numbers for --cluster"),
+        ({"group": "id"}, "replace them with numbers for --group"),
+        ({"time": "id"}, "replace them with numbers for --time"),
+        ({"by": ("id",), "drop": ("id",)}, "--by takes a column of few groups; choose another"),
+    ],
+    ids=["clusters", "groups", "times", "groups of figures"],
+)
+def test_more_texts_than_are_counted_name_no_groups(tmp_path, monkeypatch, options, remedy):
+    monkeypatch.setattr(summary, "MOST_TEXTS", 20)
+    (tmp_path / "t.csv").write_text("id,x,y\n" + "".join(f"u{i},{i},{i % 2}\n" for i in range(30)))
+    with pytest.raises(DataError, match=f"column 'id': more than 20 different texts; {remedy}$"):
+        read_table(tmp_path / "t.csv", Reading(**options))
