@@ -152,16 +152,16 @@ def _with_null(body: bytes) -> bytes:
 
 
 def _read(codecs: Codecs, request: Request) -> Rows:
-    kind = formats.rows_type(request.media_type)
+    kind, body = formats.rows_type(request.media_type), request.body
     if kind == CSV:
         if formats.is_headerless(codecs, request):
-            return formats.read_headerless(codecs, request.body)
-        return codecs.csv.read(request.body)[0]
+            return formats.read_headerless(codecs, body)
+        return codecs.csv.read(body)[0]
     if kind != JSON:
-        return formats.read_json_lines(codecs, request.body)
-    if row := codecs.json.only_row(request.body, TABLES):
+        return formats.read_json_lines(codecs, body)
+    if row := codecs.json.only_row(body, TABLES):
         return [row]
-    asked = strict_json.decode_once(INVOCATION, _with_null(request.body))
+    asked = strict_json.decode_once(INVOCATION, _with_null(body))
     check_unused(asked.params, "params")
     given = [name for name in TABLES if getattr(asked, name) not in (UNSET, None)]
     if len(given) != 1:

@@ -36,8 +36,9 @@ def predict(service: Service, request: Request) -> Answer | Pending:
 
 
 def _read(codecs: Codecs, request: Request) -> Rows:
-    if row := codecs.json.only_row(request.body, ("instances",)):
+    body = request.body
+    if row := codecs.json.only_row(body, ("instances",)):
         return [row]
-    asked = strict_json.decode_once(PREDICTION, request.body)
+    asked = strict_json.decode_once(PREDICTION, body)
     check_unused(asked.parameters, "parameters")
     return read_rows(codecs, asked.instances, "instances")
