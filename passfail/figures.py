@@ -43,7 +43,7 @@ class Figures:
         tenth = np.minimum((p * 10).astype(np.int64), 9)
         self._tenths += [np.bincount(tenth, weight, 10) for weight in (np.ones(len(y)), y, p)]
         # The logit is squashed, so that bins are narrow if probabilities are not extreme, for each link.
-        at = np.minimum((0.5 + z / (2 + 2 * np.abs(z))) * BINS, BINS - 1).astype(np.int64)
+        at = np.minimum((0.5 + z / (1 + np.abs(z)) / 2) * BINS, BINS - 1).astype(np.int64)  # 2 z may overflow
         np.add.at(self._bins, (outcome, at), 1.0)
 
     def measured(self) -> dict[str, Any]:

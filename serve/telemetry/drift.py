@@ -82,7 +82,7 @@ class Drift:
         self._unseen: list[str] = []
 
     def note(self, manifest: Manifest, x: Floats, logit: Floats | Sequence[float]) -> None:
-        """Store rows x (n, d) and their logits (n,), an array, or a list if the rows are few.
+        """Store rows x (n, d) and their logits (n,), an array, or a sequence if the rows are few.
 
         It takes no lock: a fold at the same moment may lose some rows.
         """

@@ -106,7 +106,7 @@ class Metrics:
         return durations
 
     def predicted(self, verdict: Bools | Sequence[bool], probability: Floats | Sequence[float]) -> None:
-        """Count answered rows: verdict and probability (n,), both arrays or, if few, both lists."""
+        """Count answered rows: verdict and probability (n,), both arrays or, if few, both sequences."""
         n = len(probability)
         counts: Iterable[tuple[int, int]]
         if isinstance(probability, np.ndarray):

@@ -77,7 +77,7 @@ class Recorder:
         verdict: Bools | Sequence[bool],
         probability: Floats | Sequence[float],
     ) -> None:
-        """Record answered rows: x (n, d), the others (n,), all arrays or, if few, all lists."""
+        """Record answered rows: x (n, d), the others (n,), all arrays or, if few, all sequences."""
         self.metrics.predicted(verdict, probability)
         self.drift.note(manifest, x, logit)
 
