@@ -110,8 +110,10 @@ class Share:
             for share, *_ in passes:
                 for name, column in share.items():
                     columns[name].add(column)
-            texts = {name for name in self.reading.by if columns[name].kinds == {"date"}}  # which name the groups
-            texts |= {name for name, column in columns.items() if column.mixed}
+            texts = {name for name, column in columns.items() if column.mixed}
+            for name in self.names[len(self.features) :]:  # a date's number is no name, and a time of day has none
+                column, by = columns[name], name in self.reading.by
+                texts |= {name} if column.kinds == {"date"} and (by or column.minimum == column.maximum) else set()
             if texts <= as_text:
                 break
             as_text = as_text | texts

@@ -197,3 +197,14 @@ def test_groups_of_dates_have_the_dates_of_the_table_as_names(tmp_path):
 
     assert table.by["day"].names == ("2024-02-01", "2024-02-02", "(missing)")
     assert read_rows(tmp_path / "t.parquet", table, Reading())[3]["day"].names == table.by["day"].names
+
+
+def test_times_of_day_are_groups_but_no_times(tmp_path):
+    content = text([(f"{12 + i % 3}:30", x, y) for i, (x, _, y) in enumerate(ROWS)], "hour,x,y")
+    table = read(tmp_path, content, group="hour", cluster="hour", by=("hour",))
+
+    assert table.by["hour"].names == ("12:30", "13:30", "14:30", "(missing)")
+    assert table.group.tolist() == table.cluster.tolist() == [i % 3 for i in range(40)]
+    assert read(tmp_path, content, group="hour").group.tolist() == table.group.tolist()
+    with pytest.raises(DataError, match="line 2: column 'hour': not a time; --time takes numbers, and dates as"):
+        read(tmp_path, content, time="hour")
