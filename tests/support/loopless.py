@@ -26,7 +26,7 @@ class Worker:
         )
         self.dispatcher = Dispatcher(app, loop)
         self.connections, self.idle = set(), {}
-        self.alive, self.date, self.nr, self.keepalive = True, b"", 0, 75
+        self.alive, self.date, self.nr, self.keepalive = True, "", 0, 75
         self.cfg = SimpleNamespace(worker_connections=1000, **settings)
 
     def wait(self, seconds):
