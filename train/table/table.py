@@ -224,6 +224,10 @@ def _feature_names(reading: Reading, header: Sequence[str], path: Path) -> list[
     for way, given in ways.items():
         if strange := [one for one in given if one and one not in names]:
             raise DataError(f"{path}: column '{strange[0]}' is not one to predict from; take it out of --{way}")
+    made = [f"{name}.{part}" for name, parts in reading.dates.items() for part in parts]
+    if twice := [one for one in made if one in {*header} - {*drop} | {reading.cluster, *reading.by}]:
+        remedy = f"rename the column, or use {option('--drop', twice[0])}"
+        raise DataError(f"{path}: --date makes the feature '{twice[0]}', but a column has this name; {remedy}")
     if not names:
         raise DataError(f"{path}: no column is left to predict '{target}' from; drop fewer")
     return names

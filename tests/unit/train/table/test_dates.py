@@ -208,3 +208,14 @@ def test_times_of_day_are_groups_but_no_times(tmp_path):
     assert read(tmp_path, content, group="hour").group.tolist() == table.group.tolist()
     with pytest.raises(DataError, match="line 2: column 'hour': not a time; --time takes numbers, and dates as"):
         read(tmp_path, content, time="hour")
+
+
+@pytest.mark.parametrize("options", [{}, {"target": "day.year"}, {"by": ("day.year",), "drop": ("day.year",)}], ids=str)
+def test_a_date_s_part_needs_a_name_that_no_column_has(tmp_path, options):
+    rows = [(f"2024-02-{i % 28 + 1:02}", i % 2, x, y) for i, (x, _, y) in enumerate(ROWS)]
+    content, dates = text(rows, "day,day.year,x,y"), {"day": ("year", "month")}
+
+    with pytest.raises(DataError, match=r"the feature 'day\.year', but a column has .*; rename .* --drop day\.year$"):
+        read(tmp_path, content, dates=dates, **options)
+    table = read(tmp_path, content, dates=dates, drop=("day.year",))
+    assert ([one.name for one in table.features], table.x[0, 0]) == (["day.year", "day.month", "x"], 2024)
