@@ -112,7 +112,9 @@ def load(folder: Path, name: str) -> tuple[Description, LogisticModel, Kept]:
             metadata = file.metadata()
         tensors = files.load_file(path)
         if metadata[DIGEST] != _digest(metadata[METADATA], tensors):
-            raise FitError(f"{path}: altered since the fit wrote it (its digest differs); train the model again")
+            raise FitError(
+                f"{path}: altered since the fit, or of another release (its digest differs); train the model again"
+            )
         description = msgspec.json.decode(metadata[METADATA], type=Description)
         if description.name != name:
             raise FitError(f"{path}: holds the model {description.name}; train {name}, or export {description.name}")
