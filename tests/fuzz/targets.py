@@ -188,7 +188,7 @@ def from_mlflow(service, body):
         refused(vertex, body, JSON, "error")
     if answer.status != 200:
         return refused(answer, body, JSON, "error_code", "message")
-    sent = json.loads(body)
+    sent = json.loads(body, parse_constant={"NaN": None}.__getitem__)  # MLflow's client writes a missing cell so
     (name,) = (name for name in mlflow.TABLES if sent.get(name) is not None)
     found = sent[name]
     if name == "dataframe_split":
