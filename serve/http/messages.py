@@ -125,7 +125,7 @@ class Shape:
 
     def __call__(self, status: int, title: str, detail: str, problems: Sequence[Problem] = ()) -> Answer:
         body = msgspec.json.encode(self.document(status, title, detail, problems))
-        return Answer(status, header("Content-Type", self.media_type), body)
+        return Answer(status, header_line("Content-Type", self.media_type), body)
 
 
 class ProblemPlace(msgspec.Struct):
@@ -153,7 +153,7 @@ def _document(status: int, title: str, detail: str, problems: Sequence[Problem])
 problem = Shape("passfail", ProblemDocument, _document, PROBLEM)
 
 
-def header(name: str, value: str) -> str:
+def header_line(name: str, value: str) -> str:
     """A header line of an Answer."""
     return f"{name}: {value}\r\n"
 
@@ -176,7 +176,7 @@ def compressed(answer: Answer, request_headers: Mapping[bytes, bytes]) -> Answer
     """The answer, compressed with gzip if the client accepts it and the body is large."""
     if len(answer.body) < WORTHWHILE or content.quality(request_headers.get(b"accept-encoding", b""), "gzip") == 0:
         return answer
-    encoded = header("Content-Encoding", "gzip") + header("Vary", "Accept-Encoding")
+    encoded = header_line("Content-Encoding", "gzip") + header_line("Vary", "Accept-Encoding")
     return replace(answer, headers=answer.headers + encoded, body=gzip.compress(answer.body, LEVEL, mtime=0))
 
 
@@ -185,7 +185,7 @@ def refusal(error: RequestError, shape: Shape = problem) -> Answer:
     answer = shape(*MEANINGS[type(error)], str(error), error.problems)
     # The traceback and the frames that hold the body refer to each other: the body would wait for a full collection.
     error.__traceback__ = error.__cause__ = error.__context__ = None
-    more = [header(name, value) for name, value in HEADERS.get(type(error), ())]
+    more = [header_line(name, value) for name, value in HEADERS.get(type(error), ())]
     return replace(answer, headers="".join([answer.headers, *more]), error=error)
 
 

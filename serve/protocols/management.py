@@ -2,7 +2,7 @@
 
 import msgspec
 
-from serve.http.messages import Answer, Request, header, json_answer
+from serve.http.messages import Answer, Request, header_line, json_answer
 from serve.registry import Service
 from serve.telemetry.prometheus import CONTENT_TYPE, exposition
 from serve.telemetry.recorder import Recorder
@@ -71,7 +71,7 @@ def metrics(service: Service, request: Request) -> Answer:
     manifest, recorder = service.served.model.manifest, telemetry(service)
     totals, report = recorder.metrics.totals(), recorder.drift.report(manifest)
     text = exposition(totals, manifest, service.config.runtime, len(service.refused), report)
-    return Answer(200, header("Content-Type", CONTENT_TYPE), text.encode())
+    return Answer(200, header_line("Content-Type", CONTENT_TYPE), text.encode())
 
 
 def drift(service: Service, request: Request) -> Answer:

@@ -16,7 +16,7 @@ from passfail.codecs import Codecs, strict_json
 from passfail.codecs.answers import names
 from passfail.codecs.tensors import described
 from passfail.errors import MalformedBody, Problem, RequestError, in_one_line
-from serve.http.messages import CSV, JSON, Answer, Pending, Request, Shape, header, json_answer, refusal
+from serve.http.messages import CSV, JSON, Answer, Pending, Request, Shape, header_line, json_answer, refusal
 from serve.http.receipt import pending, stamped
 from serve.protocols import management
 from serve.protocols import table_formats as formats
@@ -92,7 +92,7 @@ def ping(service: Service, request: Request) -> Answer:
 
 def version(service: Service, request: Request) -> Answer:
     """GET /version: the version of MLflow that defines this protocol, as text."""
-    return Answer(200, header("Content-Type", "text/plain; charset=utf-8"), VERSION.encode())
+    return Answer(200, header_line("Content-Type", "text/plain; charset=utf-8"), VERSION.encode())
 
 
 def score(

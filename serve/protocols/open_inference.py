@@ -17,7 +17,7 @@ from passfail.codecs.tensors import ALL, OUTPUTS, Values, Wanted
 from passfail.columns import wrong
 from passfail.errors import MalformedBody, RequestError, in_one_line
 from passfail.model import Outside
-from serve.http.messages import Answer, Pending, Request, Shape, header, json_answer, refusal
+from serve.http.messages import Answer, Pending, Request, Shape, header_line, json_answer, refusal
 from serve.http.receipt import pending, stamped
 from serve.protocols import management
 from serve.registry import RowAnswer, Served, Service
@@ -275,8 +275,8 @@ def _answer(
     text, buffers = tensors.write(wanted, dict(zip(OUTPUTS, values, strict=True)), n, head)
     if not buffers:
         return json_answer(text, rows=n)
-    length = header("Inference-Header-Content-Length", str(len(text)))
-    headers = header("Content-Type", "application/octet-stream") + length
+    length = header_line("Inference-Header-Content-Length", str(len(text)))
+    headers = header_line("Content-Type", "application/octet-stream") + length
     return Answer(200, headers, text + buffers, n)
 
 

@@ -14,7 +14,18 @@ from passfail.explain import evidence, explain
 from passfail.intervals import Intervals
 from passfail.model import Model
 from serve.http.errors import UnknownParameter, UnsupportedMediaType
-from serve.http.messages import CSV, JSON, JSON_LINES, Answer, Pending, Request, header, json_answer, problem, refusal
+from serve.http.messages import (
+    CSV,
+    JSON,
+    JSON_LINES,
+    Answer,
+    Pending,
+    Request,
+    header_line,
+    json_answer,
+    problem,
+    refusal,
+)
 from serve.http.receipt import pending, stamped
 from serve.protocols.table_formats import AS_CSV, encoded, media_types, part_extras, read_json_lines, with_faults
 from serve.registry import RowAnswer, Served, Service
@@ -71,8 +82,8 @@ def _row_place(row: int) -> str:
 
 
 def _answer(served: Served, request: Request, asked: Set[str]) -> Answer | Pending:
-    header = request.headers.get
-    kind, wanted = media_types(header(b"content-type", b""), header(b"accept", b""))
+    headers = request.headers
+    kind, wanted = media_types(headers.get(b"content-type", b""), headers.get(b"accept", b""))
     body, codecs, model = request.body, served.codecs, served.model
     if wanted == CSV and (fields := asked & {"explain", "evidence", "interval", *(["extra"] if kind != CSV else [])}):
         raise UnsupportedMediaType(f"only {JSON} can carry {' and '.join(sorted(fields))}: send that")
@@ -135,7 +146,7 @@ def _counted(answer: Answer, faults: Mapping[int, str] | None) -> Answer:
     """The answer with the counts of the rows answered and refused, if the query has errors=row."""
     if faults is None:
         return answer
-    counts = header("X-Rows-Answered", str(answer.rows)) + header("X-Rows-Refused", str(len(faults)))
+    counts = header_line("X-Rows-Answered", str(answer.rows)) + header_line("X-Rows-Refused", str(len(faults)))
     return replace(answer, headers=answer.headers + counts)
 
 

@@ -20,10 +20,10 @@ from passfail.columns import Columns, wrong
 from passfail.errors import BodyTooLarge, InvalidInstance, MalformedBody, Problem
 from serve.http.content import chosen
 from serve.http.errors import UnsupportedMediaType
-from serve.http.messages import CSV, JSON, JSON_LINES, Answer, Request, header, json_answer, media_type
+from serve.http.messages import CSV, JSON, JSON_LINES, Answer, Request, header_line, json_answer, media_type
 
 READ = (JSON, CSV, JSON_LINES)
-AS_CSV, AS_LINES = header("Content-Type", "text/csv; charset=utf-8"), header("Content-Type", JSON_LINES)
+AS_CSV, AS_LINES = header_line("Content-Type", "text/csv; charset=utf-8"), header_line("Content-Type", JSON_LINES)
 LINES = (JSON_LINES, "application/jsonl", "application/x-ndjson")
 ALIASES = re.compile(rb"application/(jsonl|x-ndjson)(?![\w-])", re.I)  # names of JSON lines, an unregistered type
 EXTRAS_MOST = 1 << 18  # bytes of a body with other fields: decoding it at once holds the interpreter's lock

@@ -225,8 +225,8 @@ class Dispatcher:
             else:
                 answered.append((call, begun))
         found, observers = answer_together([row for _, row in waiting])
-        for (call, row), of_row in zip(waiting, found, strict=True):
-            answered.append((call, self._finished(call, row, of_row)))
+        for (call, row), outcome in zip(waiting, found, strict=True):
+            answered.append((call, self._finished(call, row, outcome)))
         for call, answer in answered:
             call.connection.send(answer)
         for observe in observers:  # uvloop has sent the responses by now

@@ -11,7 +11,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTo
 
 from passfail.errors import MalformedBody, RequestError
 from serve.http.errors import Unauthenticated
-from serve.http.messages import Answer, Endpoint, Request, completed, compressed, header, too_large
+from serve.http.messages import Answer, Endpoint, Request, completed, compressed, header_line, too_large
 from serve.http.receipt import identified
 from serve.server.application import Application
 from serve.settings import Config
@@ -97,7 +97,7 @@ class Pages(Flask):
         if isinstance(error, MethodNotAllowed):
             methods = ", ".join(sorted(error.valid_methods or ()))
             detail = f"{request.path} takes {methods}, not {request.method}: /docs has an example, / is the page"
-            headers = header("Allow", methods)
+            headers = header_line("Allow", methods)
         answer = self.routes.shape(request.path)(error.code or 500, error.name, detail)
         return _response(replace(answer, headers=answer.headers + headers))
 

@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 from wsgiref.types import WSGIApplication
 
-from serve.http.messages import Answer, header
+from serve.http.messages import Answer, header_line
 
 if TYPE_CHECKING:
     from serve.server.dispatch import Call
@@ -31,7 +31,7 @@ def respond(app: WSGIApplication, call: Call, length: int | None) -> Answer:
             content.close()
     status, head = started[-1]
     # The connection counts the body itself, except for HEAD, whose response has no body.
-    lines = [header(*field) for field in head if field[0] != "Content-Length" or call.head.method == "HEAD"]
+    lines = [header_line(*field) for field in head if field[0] != "Content-Length" or call.head.method == "HEAD"]
     return Answer(int(status[:3]), "".join(lines), body)
 
 
