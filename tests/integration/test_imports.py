@@ -8,8 +8,8 @@ import pytest
 
 from tests.support import ROOT
 
-# Four modules need engines that only `make test-engines` installs. gunicorn reads its configuration file and then imports
-# the worker, which uses it.
+# Four modules need engines that only `make test-engines` installs. gunicorn reads its configuration file first;
+# then it imports the worker, which uses that file.
 ENGINES = ("passfail/dask.py", "passfail/ray.py", "passfail/sklearn.py", "passfail/spark.py")
 LEFT_OUT = (*ENGINES, "serve/server/gunicorn_conf.py", "serve/server/worker.py")
 IMPORTS = """

@@ -12,6 +12,7 @@ import yaml
 
 from tests.support import DATA, ROOT
 from tests.support.clients import OTHERS
+from tests.support.docker import compose_command
 from tests.support.pages import PAGES
 from tests.support.service import free_port, post, service
 from tests.support.wait import until
@@ -69,8 +70,8 @@ def test_each_alert_links_to_its_runbook():
 
 
 def test_compose_starts_prometheus_and_grafana_with_the_profile_alone():
-    command = ["docker-compose"] if shutil.which("docker-compose") else ["docker", "compose"]
-    if not shutil.which(command[0]):
+    command = compose_command()
+    if not command:
         pytest.skip("Compose is not installed: the profile `watch` is NOT validated")
 
     done = subprocess.run([*command, "--profile", "watch", "config"], cwd=ROOT, capture_output=True, text=True)

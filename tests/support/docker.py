@@ -11,9 +11,15 @@ from tests.support.wait import until
 PROJECT = "passfailtest"
 
 
+def compose_command():
+    """Return the command of Compose, or None: Docker's client may be there without its plugin."""
+    commands = (["docker-compose"], ["docker", "compose"])
+    there = (command for command in commands if shutil.which(command[0]))
+    return next((it for it in there if not subprocess.run([*it, "version"], capture_output=True).returncode), None)
+
+
 def compose(*arguments, status=0, project=PROJECT, **environ):
-    command = ["docker-compose"] if shutil.which("docker-compose") else ["docker", "compose"]
-    result = subprocess.run([*command, "-p", project, *arguments], cwd=ROOT, env={**os.environ, **environ},
+    result = subprocess.run([*compose_command(), "-p", project, *arguments], cwd=ROOT, env={**os.environ, **environ},
                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)  # fmt: skip
     assert result.returncode == status, result.stdout[-3000:]
     return result.stdout
