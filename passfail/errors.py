@@ -17,7 +17,7 @@ PassfailError
 serve/http/errors.py has the HTTP status of each.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 
@@ -61,6 +61,11 @@ class NonFiniteLogit(PassfailError):
         super().__init__("the logit overflows float64")
         self.rows = rows
         self.add_note(f"rows {', '.join(map(str, rows[: RequestError.LIMIT]))}")  # Python prints notes with a traceback
+
+    def at(self, place: Callable[[int], str]) -> "InvalidInstance":
+        """The error for the caller; `place` names a row by its index."""
+        problems = [Problem(place(row), "its logit overflows float64") for row in self.rows]
+        return InvalidInstance("the model has no finite answer", problems)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from passfail.codecs import Codecs
 from passfail.codecs.answers import Answers
-from passfail.errors import ConfigError, InvalidInstance, NonFiniteLogit, Problem, RequestError, StartupError
+from passfail.errors import ConfigError, NonFiniteLogit, StartupError
 from passfail.loading import open_models
 from passfail.model import Floats, Model, Row
 from passfail.model import RowAnswer as RowAnswer
@@ -73,19 +73,19 @@ class Served:
         try:
             found = self.model.answer(x)
         except NonFiniteLogit as error:
-            raise _no_answer(error, place) from error
+            raise error.at(place) from error
         if self.recorder is not None and traffic:
             self.recorder.predicted(self.model.manifest, x, found.logit, found.verdict, found.probability)
         if self.shadow is not None:
             self.shadow.offer(x, found.logit, found.probability, request)
         return found
 
-    def answer_rows(self, rows: Sequence[Row]) -> tuple[list[RowAnswer | RequestError], Callable[[], None]]:
+    def answer_rows(self, rows: Sequence[Row]) -> tuple[list[RowAnswer | NonFiniteLogit], Callable[[], None]]:
         """Answer rows of different requests in one run of the model, each as if it were alone.
 
         Returns
         -------
-        For each row its answer or its InvalidInstance; and a function that records the rows, to call after the
+        For each row its answer or its NonFiniteLogit; and a function that records the rows, to call after the
         responses. The shadow compares none of them.
         """
         try:
@@ -94,7 +94,7 @@ class Served:
             left = [row for at, row in enumerate(rows) if at not in error.rows]
             answers, observe_left = self.answer_rows(left) if left else ([], lambda: None)
             for at in error.rows:
-                answers.insert(at, _no_answer(NonFiniteLogit([at]), lambda _: "$"))
+                answers.insert(at, NonFiniteLogit([0]))
             return answers, observe_left
 
         def observe() -> None:
@@ -108,11 +108,6 @@ class Served:
         """End the shadow's thread: the model is no longer in service."""
         if self.shadow is not None:
             self.shadow.close()
-
-
-def _no_answer(error: NonFiniteLogit, place: Callable[[int], str]) -> InvalidInstance:
-    problems = [Problem(place(row), "its logit overflows float64") for row in error.rows]
-    return InvalidInstance("the model has no finite answer", problems)
 
 
 class Service:

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
-from passfail.errors import BodyTooLarge, Problem, RequestError
+from passfail.errors import BodyTooLarge, NonFiniteLogit, Problem, RequestError
 from serve.http import content
 from serve.http.errors import HEADERS, MEANINGS
 
@@ -95,12 +95,12 @@ class Pending(msgspec.Struct, frozen=True):
 
     Attributes
     ----------
-    finish : makes the Answer from the model's answer, or from the row's error.
+    finish : makes the Answer from the model's answer, or from the row's NonFiniteLogit.
     """
 
     served: "Served"
     row: "Row"
-    finish: "Callable[[RowAnswer | RequestError], Answer]"
+    finish: "Callable[[RowAnswer | NonFiniteLogit], Answer]"
 
 
 # (service, request, **names in the path)

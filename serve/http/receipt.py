@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from passfail.errors import RequestError
+from passfail.errors import NonFiniteLogit
 from passfail.manifest import Manifest
 from serve.http.messages import Answer, Pending, Request, Shape, refusal
 
@@ -39,7 +39,12 @@ def stamped(answer: Answer, manifest: Manifest, request: Request) -> Answer:
 
 
 def pending(
-    served: "Served", row: "Row", request: Request, shape: Shape, write: "Callable[[Served, RowAnswer], Answer]"
+    served: "Served",
+    row: "Row",
+    request: Request,
+    shape: Shape,
+    write: "Callable[[Served, RowAnswer], Answer]",
+    place: Callable[[int], str] = "row {}".format,
 ) -> Pending:
     """The Pending of a request for one row; its Answer has the receipt.
 
@@ -47,10 +52,11 @@ def pending(
     ----------
     shape : the protocol's error format.
     write : makes the Answer from the model's answer, if there is one.
+    place : names the row, by its index 0, in an error.
     """
 
-    def finish(found: "RowAnswer | RequestError") -> Answer:
-        answer = refusal(found, shape) if isinstance(found, RequestError) else write(served, found)
+    def finish(found: "RowAnswer | NonFiniteLogit") -> Answer:
+        answer = refusal(found.at(place), shape) if isinstance(found, NonFiniteLogit) else write(served, found)
         return stamped(answer, served.model.manifest, request)
 
     return Pending(served, row, finish)

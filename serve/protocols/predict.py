@@ -96,7 +96,7 @@ def _answer(served: Served, request: Request, asked: Set[str]) -> Answer | Pendi
         rows, single, unseen = codecs.json.read_some(body, faults)
         if not isinstance(rows, np.ndarray):
             if wanted == JSON and not asked and served.shadow is None:
-                return pending(served, rows, request, problem, _row)
+                return pending(served, rows, request, problem, _row, "$".format)
             rows = codecs.columns.matrix([rows])
         x, faults, place = rows, None if single else faults, "$".format if single else "$[{}]".format
     elif kind == CSV:

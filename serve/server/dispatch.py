@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from passfail.errors import RequestError
+from passfail.errors import NonFiniteLogit, RequestError
 from serve.http.messages import (
     CLIENT_GONE,
     Answer,
@@ -250,7 +250,7 @@ class Dispatcher:
     def _finished(self, call: Call, row: Pending, answered: RowAnswer | Exception) -> Answer:
         """The Answer to a call for one row, from the model's answer or the exception."""
         try:
-            if isinstance(answered, Exception) and not isinstance(answered, RequestError):
+            if isinstance(answered, Exception) and not isinstance(answered, NonFiniteLogit):
                 raise answered
             return row.finish(answered)
         except Exception:

@@ -6,14 +6,13 @@ certificate proves that a row's answer has the same bits alone and in any batch.
 
 from collections.abc import Callable, Sequence
 
-from passfail.errors import RequestError
 from serve.http.messages import Pending
 from serve.registry import RowAnswer, Served
 
 
 def answer_together(
     requests: Sequence[Pending],
-) -> tuple[list[RowAnswer | RequestError | Exception], list[Callable[[], None]]]:
+) -> tuple[list[RowAnswer | Exception], list[Callable[[], None]]]:
     """Answer requests for one row each, with one run for each model.
 
     Returns
@@ -24,7 +23,7 @@ def answer_together(
     batches: dict[Served, list[int]] = {}
     for at, request in enumerate(requests):
         batches.setdefault(request.served, []).append(at)
-    found: dict[int, RowAnswer | RequestError | Exception] = {}
+    found: dict[int, RowAnswer | Exception] = {}
     observers: list[Callable[[], None]] = []
     for served, places in batches.items():
         try:

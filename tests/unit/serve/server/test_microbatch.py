@@ -8,7 +8,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from passfail.errors import InvalidInstance
+from passfail.errors import NonFiniteLogit
 from serve.http.messages import Pending, completed
 from serve.registry import Served
 from serve.server.microbatch import answer_together
@@ -61,8 +61,8 @@ def test_a_row_without_an_answer_is_refused_and_the_others_are_answered(counted)
 
     assert sizes == [4, 3]
     refused = answers.pop(2)
-    assert isinstance(refused, InvalidInstance)
-    assert [problem.pointer for problem in refused.problems] == ["$"]
+    assert isinstance(refused, NonFiniteLogit)
+    assert refused.rows == [0]
     assert answers == [alone(model, row) for row in (ROWS[0], ROWS[1], ROWS[3])]
 
 

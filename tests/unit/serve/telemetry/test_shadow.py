@@ -31,6 +31,25 @@ def shadowed(models, runtime):
     )
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/predict", {"gre": 1, "gpa": 1.5e308, "rank": 1}),
+        ("/predict", [{"gre": 1, "gpa": 1.5e308, "rank": 1}]),
+        ("/invocations", {"inputs": [[1, 1.5e308, "1"]]}),
+        (
+            "/v2/models/admissions/infer",
+            {"inputs": [{"name": "x", "shape": [1, 3], "datatype": "FP64", "data": [1, 1.5e308, 0]}]},
+        ),
+    ],
+)
+def test_a_refusal_is_the_same_with_a_shadow_and_without(models, shadowed, path, body):
+    alone = create_app(Config(models=models, model_name="admissions")).test_client().post(path, json=body)
+
+    assert "overflow" in alone.text
+    assert shadowed.test_client().post(path, json=body).json == alone.json
+
+
 def nudged(shadow, by):
     """A shadow whose runtime adds to each logit, as one whose intercept is wrong would."""
     right = shadow._model
