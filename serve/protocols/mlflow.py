@@ -96,7 +96,7 @@ def version(service: Service, request: Request) -> Answer:
 
 
 def score(
-    service: Service, request: Request, read: Callable[[Codecs, Request], Rows], error_shape: Shape
+    service: Service, request: Request, read: Callable[[Codecs, Request, bytes], Rows], error_shape: Shape
 ) -> Answer | Pending:
     """Answer the rows of a request in the format that the Accept header prefers.
 
@@ -104,19 +104,20 @@ def score(
 
     Parameters
     ----------
-    read : makes the rows from the request's body; raises a RequestError.
+    read : makes the rows from a request and its decompressed body; raises a RequestError.
     error_shape : the protocol's error format.
     """
     served, codecs = service.served, service.served.codecs
     try:
         first = formats.LINES[0] if request.media_type in formats.LINES else JSON
         wanted = formats.answer_type(request.headers.get(b"accept", b""), first)
-        rows = read(codecs, request)
+        body = request.body
+        rows = read(codecs, request, body)
         if len(rows) == 1 and wanted == JSON and served.shadow is None:  # the shadow compares whole requests
             return pending(served, list(rows[0]), request, error_shape, _row)
         x = np.asarray(rows, dtype=np.float64)
         found = served.predict(x, "row {}".format, request)
-        header = request.media_type != CSV or not formats.is_headerless(codecs, request)
+        header = request.media_type != CSV or not formats.is_headerless(codecs, request, body)
         # A table without a header leaves `outside` out: all its parts then have the same columns.
         columns = [*names(served.model.manifest), *(["outside"] if header and found.outside is not None else [])]
         answer = formats.encoded(codecs.json.pieces(found), len(x), wanted, DOCUMENT, columns, header)
@@ -142,26 +143,30 @@ def check_unused(raw: msgspec.Raw | UnsetType, name: str, first: bytes = b"{") -
         raise MalformedBody(f"invalid request body: expected {expected} at $.{name}")
 
 
-def _with_null(body: bytes) -> bytes:
-    """The body with null for NaN, with which MLflow's client writes missing cells."""
+def _without_nan(body: bytes, token: bytes = b"null") -> bytes:
+    """The body with a token for NaN, with which MLflow's client writes missing cells."""
     if len(body) > MOST_WITH_NAN or b"NaN" not in body or b'\\"' in body:
         return body
     parts = body.split(b'"')  # every second one is a text
-    parts[::2] = [part.replace(b"NaN", b"null") for part in parts[::2]]
+    parts[::2] = [part.replace(b"NaN", token) for part in parts[::2]]
     return b'"'.join(parts)
 
 
-def _read(codecs: Codecs, request: Request) -> Rows:
-    kind, body = formats.rows_type(request.media_type), request.body
+def _read(codecs: Codecs, request: Request, body: bytes) -> Rows:
+    kind = formats.rows_type(request.media_type)
     if kind == CSV:
-        if formats.is_headerless(codecs, request):
+        if formats.is_headerless(codecs, request, body):
             return formats.read_headerless(codecs, body)
         return codecs.csv.read(body)[0]
     if kind != JSON:
         return formats.read_json_lines(codecs, body)
     if row := codecs.json.only_row(body, TABLES):
         return [row]
-    asked = strict_json.decode_once(INVOCATION, _with_null(body))
+    try:
+        asked = strict_json.decode_once(INVOCATION, _without_nan(body))
+    except MalformedBody:
+        strict_json.decode_once(INVOCATION, _without_nan(body, b"0.0"))  # as long as NaN: its error has the right byte
+        raise
     check_unused(asked.params, "params")
     given = [name for name in TABLES if getattr(asked, name) not in (UNSET, None)]
     if len(given) != 1:

@@ -92,7 +92,7 @@ def read_json_lines(codecs: Codecs, body: bytes, faults: dict[int, str] | None =
     return np.concatenate(rows)
 
 
-def is_headerless(codecs: Codecs, request: Request) -> bool:
+def is_headerless(codecs: Codecs, request: Request, body: bytes) -> bool:
     """Whether a CSV has no header line.
 
     The Content-Type's parameter `header` decides. Without it, a header must have the name of a feature.
@@ -100,7 +100,7 @@ def is_headerless(codecs: Codecs, request: Request) -> bool:
     said = re.search(rb";\s*header\s*=\s*\"?(absent|present)", request.headers.get(b"content-type", b""), re.I)
     if said:
         return said[1].lower() == b"absent"
-    head = request.body[:LONGEST_HEAD].decode("utf-8-sig", "replace").replace("\0", "")
+    head = body[:LONGEST_HEAD].decode("utf-8-sig", "replace").replace("\0", "")
     cells = next(filter(None, csv.reader(io.StringIO(head, newline=""))), [])
     names = codecs.columns.by_name
     return len(cells) == len(names) and not names.keys() & {cell.strip() for cell in cells}

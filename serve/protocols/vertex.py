@@ -35,8 +35,7 @@ def predict(service: Service, request: Request) -> Answer | Pending:
     return score(service, request, _read, ERROR)
 
 
-def _read(codecs: Codecs, request: Request) -> Rows:
-    body = request.body
+def _read(codecs: Codecs, request: Request, body: bytes) -> Rows:
     if row := codecs.json.only_row(body, ("instances",)):
         return [row]
     asked = strict_json.decode_once(PREDICTION, body)

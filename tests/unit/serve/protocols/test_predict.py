@@ -287,6 +287,14 @@ def test_nan_of_mlflows_client_is_a_missing_value_in_a_short_body(odd, cell, sta
     assert (long.status_code, "send null for NaN" in long.json["message"]) == (400, True)
 
 
+def test_a_fault_behind_nan_has_its_place_in_the_body_as_sent(ask):
+    sent = '{"dataframe_split":{"data":[[NaN, NaN],[NaN]],x}}'
+
+    message = ask("/invocations", sent.encode()).json["message"]
+
+    assert int(message.partition("(byte ")[2].partition(")")[0]) == sent.index("x}}")
+
+
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from(["1", "2", "x", '"', "\\", "é"]),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["gre", "gpa", "rank", "y"]), inner),

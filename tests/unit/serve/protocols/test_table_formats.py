@@ -8,6 +8,7 @@ import json
 import pytest
 
 from serve.http import content
+from serve.http.messages import CSV, JSON
 from serve.protocols.table_formats import csv_text
 
 
@@ -17,13 +18,27 @@ def test_a_written_table_reads_back_whatever_its_cells_hold():
     assert list(csv.reader(io.StringIO(csv_text(rows), newline=""))) == rows
 
 
-@pytest.mark.parametrize("path", ["/predict", "/invocations", "/vertex", "/v2/models/admissions/infer"])
-def test_a_compressed_body_is_decompressed_once(ask, monkeypatch, path):
-    decoded, rows = [], [{"gre": 800, "gpa": 4, "rank": "1"}] * 2
-    monkeypatch.setattr(content, "decoded", lambda sent, *_: decoded.append(sent) or gzip.decompress(sent))
-    x = {"name": "x", "shape": [2, 3], "datatype": "FP64", "data": [800, 4, 0] * 2}
-    bodies = {"/predict": rows, "/invocations": {"inputs": rows}, "/vertex": {"instances": rows}}
-    sent = gzip.compress(json.dumps(bodies.get(path, {"inputs": [x]})).encode())
+X = {"name": "x", "shape": [2, 3], "datatype": "FP64", "data": [800, 4, 0] * 2}
+ROWS = [{"gre": 800, "gpa": 4, "rank": "1"}] * 2
+LINES = b"800,4,1\n" * 2
 
-    assert ask(path, sent, Content_Encoding="gzip").status_code == 200
+
+@pytest.mark.parametrize(
+    ("path", "kind", "body"),
+    [
+        ("/predict", JSON, json.dumps(ROWS).encode()),
+        ("/predict", CSV, b"gre,gpa,rank\n" + LINES),
+        ("/invocations", JSON, json.dumps({"inputs": ROWS}).encode()),
+        ("/invocations", CSV, b"gre,gpa,rank\n" + LINES),
+        ("/invocations", CSV, LINES),
+        ("/vertex", JSON, json.dumps({"instances": ROWS}).encode()),
+        ("/v2/models/admissions/infer", JSON, json.dumps({"inputs": [X]}).encode()),
+    ],
+)
+def test_a_compressed_body_is_decompressed_once(ask, monkeypatch, path, kind, body):
+    decoded = []
+    monkeypatch.setattr(content, "decoded", lambda sent, *_: decoded.append(sent) or gzip.decompress(sent))
+    sent = gzip.compress(body)
+
+    assert ask(path, sent, kind, Content_Encoding="gzip").status_code == 200
     assert decoded == [sent]
