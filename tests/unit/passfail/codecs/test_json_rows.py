@@ -46,8 +46,19 @@ def test_so_is_a_body_that_may_repeat_a_field_or_is_too_long(rows, body):
     assert rows.only_row(body, FIELDS) is None
 
 
-def test_escaped_quotes_in_a_text_hide_no_field_given_twice():
-    body = rb'{"id":"\u0022\u0022\u0022\u0022","model_name":"a","model_name":"b","inputs":[]}'
+@pytest.mark.parametrize(
+    "text", [r"\u0022", r"\\\u0022", r"\\\u00750022", r"\u005cu0022", r"\\u0022", r"\u005c\u00750022"]
+)
+@pytest.mark.parametrize("white", ["", " " * strict_json.SLICE], ids=["short", "long"])
+@pytest.mark.parametrize("count", range(1, 9))
+def test_escaped_quotes_in_a_text_hide_no_field_given_twice(text, white, count):
+    body = f'{{"id":"{text * count}","model_name":"a","model_name":"b","inputs":[{white}]}}'
 
     with pytest.raises(MalformedBody, match="duplicate field"):
-        strict_json.decode_once(INFERENCE, body)
+        strict_json.decode_once(INFERENCE, body.encode())
+
+
+def test_a_long_body_may_escape_its_quotes():
+    body = r'{"id":"\u0022a\u0022","inputs":[%s]}' % (" " * strict_json.SLICE)
+
+    assert strict_json.decode_once(INFERENCE, body.encode()).id == '"a"'

@@ -57,7 +57,7 @@ def test_any_other_tensor_is_left_to_the_full_decoder(of, changed):
 @pytest.mark.parametrize("body", [
     written([X, X]), written([]), written([X], outputs=[]), written([X], parameters={}), written([X], id=None),
     written([X], model_name="other"), written([X], model_version="7"), written([X])[:-1], b"[]", b"",
-    written([X])[:-1] + b',"id":"a","id":"a"}', written([X], id="a").replace(b'"a"', rb'"\u0022\u0022"'),
+    written([X])[:-1] + b',"id":"a","id":"a"}', written([X])[:-1] + rb',"id":"a","id":"\u0022\u0022\u0022\u0022"}',
 ], ids=str)  # fmt: skip
 def test_so_is_any_other_request(of, body):
     assert of["hours"].tensor_row.read(body) is None
