@@ -6,7 +6,6 @@ import re
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlencode
 
 import numpy as np
@@ -65,6 +64,30 @@ class Flip:
     exact: str = ""
     outside: bool = False
     change: float = 1.0
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A form's answer, as the page shows it.
+
+    Attributes
+    ----------
+    row : the row as a request for /predict has it; code is that request in three languages.
+    outside : the features whose value lies outside the training range.
+    contributions : the largest first; largest is the largest absolute one, 1 if all are 0.
+    flips : those within the training range first, the smallest change first.
+    evidence : the held-out rows with a similar probability, counted for the answer's label.
+    """
+
+    row: dict[str, Value]
+    code: dict[str, str]
+    positive: bool
+    probability: float
+    outside: tuple[str, ...]
+    contributions: list[tuple[str, float]]
+    largest: float
+    flips: list[Flip]
+    evidence: Evidence | None
 
 
 @PAGE.after_request
@@ -176,21 +199,8 @@ def _answered(template: str, pairs: list[tuple[str, str]], traffic: bool, **more
     return Response(text, 200 if shown else 422, content_type="text/html; charset=utf-8")
 
 
-def _shown(served: Served, pairs: list[tuple[str, str]], traffic: bool) -> dict[str, Any]:
-    """Answer a form's (name, text) pairs, read as a row of CSV, as the page shows it.
-
-    Returns
-    -------
-    row : the row as a request for /predict has it; code is that request in three languages.
-    outside : the features whose value lies outside the training range.
-    contributions : the largest first; largest is the largest absolute one, 1 where all are 0.
-    flips : those within the training range first, the smallest change first.
-    evidence : the held-out rows with a similar probability, counted for the answer's label.
-
-    Raises
-    ------
-    RequestError : the form has no answer.
-    """
+def _shown(served: Served, pairs: list[tuple[str, str]], traffic: bool) -> Shown:
+    """Answer a form's (name, text) pairs, read as a row of CSV. Raises RequestError."""
     model, manifest, columns = served.model, served.model.manifest, served.codecs.columns
     names, cells = [name for name, _ in pairs], [text for _, text in pairs]
     columns.check_names(names, "line 1", "the form's fields are not the model's features")
@@ -204,17 +214,17 @@ def _shown(served: Served, pairs: list[tuple[str, str]], traffic: bool) -> dict[
     parts = sorted((why["contributions"] or {}).items(), key=lambda part: -abs(part[1]))
     row = {name: _whole(value) for name, value in instance(manifest.features, x[0].tolist()).items()}
     flips = [one for column, flip in enumerate(why["flips"].values()) for one in _flips(model, x, column, flip)]
-    return {
-        "row": row,
-        "code": requests("POST", f"{_address()}/predict", JSON, json.dumps(row, ensure_ascii=False)),
-        "positive": positive,
-        "probability": float(found.probability[0]),
-        "outside": (found.outside or [()])[0],
-        "contributions": parts,
-        "largest": max((abs(part) for _, part in parts), default=0) or 1,
-        "flips": sorted(flips, key=lambda one: (one.outside, one.change)),
-        "evidence": _evidence(manifest, found.probability, positive),
-    }
+    return Shown(
+        row,
+        code=requests("POST", f"{_address()}/predict", JSON, json.dumps(row, ensure_ascii=False)),
+        positive=positive,
+        probability=float(found.probability[0]),
+        outside=(found.outside or [()])[0],
+        contributions=parts,
+        largest=max((abs(part) for _, part in parts), default=0) or 1,
+        flips=sorted(flips, key=lambda one: (one.outside, one.change)),
+        evidence=_evidence(manifest, found.probability, positive),
+    )
 
 
 def _whole(value: Value) -> Value:
