@@ -18,7 +18,6 @@ from gunicorn.workers.gthread import ThreadWorker
 
 from serve.server.connection import Connection
 from serve.server.dispatch import Dispatcher
-from serve.server.gunicorn_conf import settings
 
 TICK_SECONDS = 0.25  # between two checks of time limits, of the parent, and of the clock for Date
 # (Seconds in which a stopping worker accepts connections, seconds for requests to end) ...
@@ -47,7 +46,6 @@ class Worker(BaseWorker):  # type: ignore[misc]  # gunicorn has no types
         self.idle: dict[Connection, None] = {}
         self.date = ""
         self.keepalive: int = self.cfg.keepalive
-        self._times = (float(settings.drain_seconds), float(self.cfg.graceful_timeout))
 
     def init_process(self) -> None:
         self.loop = uvloop.new_event_loop()
@@ -78,6 +76,7 @@ class Worker(BaseWorker):  # type: ignore[misc]  # gunicorn has no types
 
     def run(self) -> None:
         self.dispatcher = Dispatcher(self.wsgi, self.loop)
+        self._times = (float(self.wsgi.service.config.drain_seconds), float(self.cfg.graceful_timeout))
         self.loop.run_until_complete(self._serve())
 
     async def _serve(self) -> None:
@@ -143,7 +142,7 @@ class Threads(ThreadWorker):  # type: ignore[misc]
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self.wsgi.service.leaving = True
-        later = threading.Timer(settings.drain_seconds, super().handle_exit, (sig, frame))
+        later = threading.Timer(self.wsgi.service.config.drain_seconds, super().handle_exit, (sig, frame))
         later.daemon = True  # SIGINT doesn't wait for it
         later.start()
 
