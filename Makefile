@@ -26,6 +26,9 @@ name := $(if $(NAME),--name "$(NAME)")
 # The file's name without its endings, as train/__main__.py has it; make takes what spaces part for several files.
 file := $(notdir $(patsubst %/,%,$(subst $() ,_,$(or $(DATA),hours.csv))))
 model := $(or $(NAME),$(patsubst %.parquet,%,$(patsubst %.csv,%,$(patsubst %.gz,%,$(file)))))
+# If both train and export are asked for, one process does both: it imports PyTorch once.
+goals := $(MAKECMDGOALS) $(if $(filter demo,$(MAKECMDGOALS)),train export)
+both := $(and $(filter train,$(goals)),$(filter export,$(goals)))
 export PORT MODEL_NAME RUNTIME
 
 .PHONY: help
@@ -47,7 +50,7 @@ lesson: $(VENV)/train ## walk through the lecture, into lesson.png
 
 .PHONY: train
 train: $(VENV)/train ## fit a model: DATA, TARGET, NAME, ARGS; without them, the lecture's
-	@$(PY) -m train fit $(data) $(if $(TARGET),--target "$(TARGET)") $(name) $(ARGS)
+	@$(PY) -m train $(if $(both),publish,fit) $(data) $(if $(TARGET),--target "$(TARGET)") $(name) $(ARGS)
 
 .PHONY: compare
 compare: $(VENV)/train ## cross-validate losses, optimizers, activations: DATA, ARGS='--losses all'
@@ -55,7 +58,7 @@ compare: $(VENV)/train ## cross-validate losses, optimizers, activations: DATA, 
 
 .PHONY: export
 export: $(VENV)/train ## prove the trained model and publish it to models/: DATA or NAME
-	@$(PY) -m train export $(data) $(name)
+	@$(if $(both),:,$(PY) -m train export $(data) $(name))
 
 .PHONY: report
 report: $(VENV)/train ## print the path of the newest export's report, and open it: DATA or NAME
@@ -251,11 +254,9 @@ $(VENV)-fuzz/atheris: requirements/serve.txt tests/fuzz/requirements.txt | $(VEN
 # The models that the fuzzed requests are for: tests/conftest.py has the same.
 $(VENV)-fuzz/models: $(VENV)-fuzz/atheris $(VENV)/train tests/fuzz/awkward.csv
 	@rm -rf $@
-	@fit() { $(PY) -m train fit --checkpoints $(VENV)-fuzz/checkpoints "$$@" >/dev/null; }; \
-	publish() { $(PY) -m train export --checkpoints $(VENV)-fuzz/checkpoints --models $@ "$$@" >/dev/null; }; \
-	fit --data data/admissions.csv --categorical rank; publish --data data/admissions.csv; \
-	fit --data tests/fuzz/awkward.csv --target target --positive '=yes()' --categorical rank --l2 1; \
-	publish --data tests/fuzz/awkward.csv
+	@publish() { $(PY) -m train publish --checkpoints $(VENV)-fuzz/checkpoints --models $@ "$$@" >/dev/null; }; \
+	publish --data data/admissions.csv --categorical rank; \
+	publish --data tests/fuzz/awkward.csv --target target --positive '=yes()' --categorical rank --l2 1
 
 # The peers of the bench have environments of their own: nothing of theirs can reach the service's.
 $(VENV)-bench/peers: bench/peers.txt requirements/serve.txt | $(VENV)/bin/python

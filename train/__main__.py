@@ -18,7 +18,7 @@ from train import distributed
 from train.arguments import LECTURE_DATA, PYTHON, parse, reading_of
 from train.errors import DataError, LostError, TrainError
 
-INTERRUPTED = "interrupted: nothing was written"
+INTERRUPTED = "interrupted: nothing further was written"
 MOST_TRIES = 5  # of commands that could get past the faults of a table
 
 

@@ -45,7 +45,7 @@ def parse(arguments: Sequence[str] | None = None) -> Namespace:
     """Parse the command line; if it is wrong, exit with status 2. `command` has the command."""
     examples = [f"{PYTHON} {one}" for one in ("fit --data my.csv --target admit", "export --data my.csv", "fit --help")]
     parser = Parser("python -m train", description="Fit a logistic model to a table and export it.", examples=examples)
-    names = "fit | export | parity | reproduce | conform | report | lesson | compare"
+    names = "fit | export | publish | parity | reproduce | conform | report | lesson | compare"
     commands = parser.add_subparsers(dest="command", required=True, metavar=names)
 
     def command(name: str, about: str, *parents: Parser, examples: Sequence[str] = ("--data my.csv",)) -> Parser:
@@ -56,15 +56,11 @@ def parse(arguments: Sequence[str] | None = None) -> Namespace:
     model, columns = _model(), _columns()
     models = _parent("--models", type=Path, default=Path("models"), help="folder of versions (default: %(default)s)")
     version = _parent("--version", type=_at_least(int, 1), help="number of the version (default: the highest)")
-    fit = command("fit", "fit a model and write its checkpoint", model, columns, examples=EXAMPLES)
-    fit.add_argument("--labels", type=_labels, metavar="NO,YES", help="names of the two outcomes in answers")
-    _column_option(fit.add_argument, "--unit", "COLUMN=UNIT", "unit of a numeric column", "age=years", str.strip)
-    fit.add_argument("--owner", metavar="TEXT", help="person responsible for the model, for its report")
-    fit.add_argument("--intended-use", metavar="TEXT", help="what the model is for, for its report")
-    fit.add_argument("--out-of-scope", metavar="TEXT", help="what the model is not for, for its report")
-    _add_fitting(fit)
-    _add_evaluation(fit)
+    fitting = _fitting()
+    command("fit", "fit a model and write its checkpoint", model, columns, fitting, examples=EXAMPLES)
     command("export", "prove the checkpoint and publish it as a new version", model, models)
+    about = "fit, then export, in one process: seconds faster than the two commands"
+    command("publish", about, model, models, columns, fitting, examples=EXAMPLES)
     command("parity", "prove a published version again and print the certificate", model, models, version)
     command("reproduce", "fit the table again and compare with a published version", model, models, version)
     command("conform", "replay a version's examples in other engines", model, models, version)
@@ -218,7 +214,15 @@ def _date_parts(text: str) -> tuple[str, ...]:
     return parts
 
 
-def _add_fitting(parser: Parser) -> None:
+def _fitting() -> Parser:
+    """The options of a fit that are not on the table's columns and files."""
+    parser = Parser(add_help=False)
+    add = parser.add_argument
+    add("--labels", type=_labels, metavar="NO,YES", help="names of the two outcomes in answers")
+    _column_option(add, "--unit", "COLUMN=UNIT", "unit of a numeric column", "age=years", str.strip)
+    add("--owner", metavar="TEXT", help="person responsible for the model, for its report")
+    add("--intended-use", metavar="TEXT", help="what the model is for, for its report")
+    add("--out-of-scope", metavar="TEXT", help="what the model is not for, for its report")
     add = parser.add_argument_group("fitting").add_argument
     add("--solver", choices=SOLVERS, help="solver (default: newton where it applies, else lbfgs; the lecture's is sgd)")
     add("--loss", choices=LOSSES, help="loss (default: log, the cross entropy)")
@@ -238,9 +242,6 @@ def _add_fitting(parser: Parser) -> None:
     add("--lr", type=POSITIVE, help="learning rate (default: the solver's own)")
     add("--epochs", type=_at_least(int, 1), help="maximum number of steps (default: 1000)")
     add("--seed", type=_at_least(int, 0), help="random seed (default: 0)")
-
-
-def _add_evaluation(parser: Parser) -> None:
     add = parser.add_argument_group("evaluation").add_argument
     share = _at_least(float, 0, strictly=True, most=1)
     add("--folds", type=_at_least(int, 2), default=5, help="number of cross-validation folds (default: 5)")
@@ -253,6 +254,7 @@ def _add_evaluation(parser: Parser) -> None:
     add("--cost-fn", type=POSITIVE, metavar="COST", help="cost of a false negative (default: 1)")
     add("--precision", type=share, help="precision that the threshold must reach on held-out rows")
     add("--recall", type=share, help="recall that the threshold must reach on held-out rows")
+    return parser
 
 
 def _add_comparison(parser: Parser) -> None:

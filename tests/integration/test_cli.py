@@ -318,6 +318,28 @@ def test_two_exports_at_once_take_two_versions(run, monkeypatch):
         assert open_model(find(Path("models"), version=version)).manifest.version == version
 
 
+def test_publish_prints_and_publishes_what_fit_and_export_do(run):
+    table = "--data", "data/admissions.csv"
+    apart = run("fit", *table, "--l2", "1")[1] + run("export", *table)[1]
+    status, together, _ = run("publish", *table, "--l2", "1", "--checkpoints", "own")
+
+    one, two = (decode(Path(f"models/admissions/{n}/manifest.json").read_bytes()) for n in (1, 2))
+    assert status == 0
+    assert together == apart.replace("checkpoints/", "own/").replace("admissions/1", "admissions/2")
+    assert one.parameters == two.parameters
+    assert one.arguments == two.arguments == {"lecture": False, "l2": 1.0}
+    assert one.files["model.onnx"] == two.files["model.onnx"]
+
+
+def test_publish_leaves_its_checkpoint_for_export_if_the_version_cannot_be_written(run):
+    Path("models").touch()
+
+    status, out, err = run("publish")
+
+    assert (status, out.splitlines()[-1]) == (2, "wrote checkpoints/hours.safetensors")
+    assert err == "error: models/hours: can't be written: Not a directory\n"
+
+
 def test_an_interrupted_export_leaves_nothing_behind(run, monkeypatch):
     """Ctrl-C while it publishes: one line, no half version, no folder left over."""
     write = exporting._write
@@ -330,7 +352,7 @@ def test_an_interrupted_export_leaves_nothing_behind(run, monkeypatch):
     assert run("fit")[0] == 0
     monkeypatch.setattr(exporting, "_write", interrupted)
 
-    assert run("export") == (128 + signal.SIGINT, "", "interrupted: nothing was written\n")
+    assert run("export") == (128 + signal.SIGINT, "", "interrupted: nothing further was written\n")
     assert [path.name for path in Path("models", "hours").iterdir()] == ["config.pbtxt"]
 
 
@@ -345,7 +367,7 @@ def test_ctrl_c_is_told_as_such_where_a_library_made_another_error_of_it(run, mo
 
     monkeypatch.setattr(export_command, "run", export)
 
-    assert run("export") == (130, "", "interrupted: nothing was written\n")
+    assert run("export") == (130, "", "interrupted: nothing further was written\n")
 
 
 @pytest.mark.parametrize(

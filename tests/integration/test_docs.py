@@ -72,6 +72,17 @@ def test_the_demo_serves_the_model_that_it_trains(data: str) -> None:
     assert model_name(parse(["fit", "--data", data])) == "my"
 
 
+@pytest.mark.parametrize(
+    ("goals", "commands"),
+    [("train", ["fit"]), ("export", ["export"]), ("train export", ["publish"]), ("demo", ["publish"])],
+)
+def test_make_trains_and_exports_in_one_process_if_both_are_asked_for(goals: str, commands: list[str]) -> None:
+    dry = ["make", "--dry-run", "--assume-old", ".venv/train", *goals.split()]
+    output = subprocess.check_output(dry, cwd=ROOT, text=True, env={**os.environ, "MAKEFLAGS": ""})
+
+    assert re.findall(r"-m train (\w+)", output) == commands
+
+
 def test_a_demo_on_no_port_is_one_line() -> None:
     demo = [sys.executable, "-m", "deploy.demo"]
     done = subprocess.run(demo, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "PORT": "http"})
@@ -133,7 +144,7 @@ def test_every_metric_is_in_the_table_of_metrics(models: Path) -> None:
 
 COMMANDS = {
     **{f"train {name}": (lambda name=name: parse([name, "--help"])) for name in
-       ("fit", "export", "parity", "reproduce", "conform", "report", "lesson", "compare")},
+       ("fit", "export", "publish", "parity", "reproduce", "conform", "report", "lesson", "compare")},
     **{f"passfail {name}": (lambda name=name: library([name, "--help"])) for name in ("pin", "verify", "score", "sql")},
     "serve replay": lambda: replay(["--help"]),
 }  # fmt: skip

@@ -184,6 +184,6 @@ def test_ctrl_c_ends_with_one_line_and_leaves_nothing(tmp_path):
     run.send_signal(signal.SIGINT)
     _, err = run.communicate(timeout=120)
 
-    assert (run.returncode, err) == (130, "interrupted: nothing was written\n")
+    assert (run.returncode, err) == (130, "interrupted: nothing further was written\n")
     assert not (tmp_path / "c").exists()
     assert [path for path in scratch.rglob("*") if path.is_file()] == []
