@@ -1,6 +1,8 @@
 """A repository of exports that a test may change."""
 
+import contextlib
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -18,3 +20,24 @@ def publish(home: Path, version: int, damage: bool = False) -> None:
         with open(beside / "model.onnx", "r+b") as file:
             file.truncate(100)
     beside.rename(home / str(version))
+
+
+@contextlib.contextmanager
+def flipped(path: Path, bit: int) -> Iterator[None]:
+    """A file with one bit flipped in place, and flipped back at the end.
+
+    A file that is written anew is flushed to the disk by ext4 (auto_da_alloc), which takes long on a busy one.
+    """
+    _flip(path, bit)
+    try:
+        yield
+    finally:
+        _flip(path, bit)
+
+
+def _flip(path: Path, bit: int) -> None:
+    with open(path, "r+b", buffering=0) as file:
+        file.seek(bit // 8)
+        (byte,) = file.read(1)
+        file.seek(bit // 8)
+        file.write(bytes([byte ^ 1 << bit % 8]))
