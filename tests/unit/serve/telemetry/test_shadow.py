@@ -24,11 +24,16 @@ ROWS = [{"gre": 800, "gpa": 4.0, "rank": 1}, {"gre": 300, "gpa": 2.5, "rank": 4}
 
 @pytest.fixture
 def shadowed(models, runtime):
-    """The admissions service, all of whose traffic the other runtime sees."""
+    """The admissions service, all of whose traffic the other runtime sees.
+
+    At the end it has compared all of it: a comparison that comes later would be in the next test's log.
+    """
     other = {"onnx": "torchscript", "torchscript": "onnx"}[runtime]
-    return create_app(
+    app = create_app(
         Config(models=models, model_name="admissions", runtime=runtime, shadow=other, shadow_rate=1.0, max_rows=5000)
     )
+    yield app
+    app.service.served.shadow._threads.shutdown()
 
 
 @pytest.mark.parametrize(
