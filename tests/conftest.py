@@ -1,10 +1,12 @@
 """Fixtures of all tests: exported models, and the service on each runtime."""
 
+import functools
 import json
 import os
 
 import hypothesis
 import pytest
+from onnxscript import TracedOnnxFunction
 
 from serve.server.flask_app import create_app
 from serve.settings import Config
@@ -13,8 +15,8 @@ from tests.support.models import (
     QUICK,
     WHOLE,
     export_awkward,
-    export_models,
     kept,
+    made_models,
     made_once,
     proven_on,
     shared,
@@ -43,6 +45,9 @@ def quick_exports(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch, proven_on(QUICK):
         for name in ("to_onnx", "to_torchscript", "to_exported_program"):
             patch.setattr(formats, name, kept(getattr(formats, name), folder))
+        # The exporter to ONNX parses the source of each operator of torchlib anew for each export.
+        signature = TracedOnnxFunction.function_ir
+        patch.setattr(TracedOnnxFunction, "function_ir", property(functools.cache(signature.fget)))
         yield
 
 
@@ -56,7 +61,7 @@ def whole_proof():
 @pytest.fixture(scope="session")
 def models(tmp_path_factory):
     """A repository with one version of each of the three tables' models, which no test changes."""
-    folder = made_once(tmp_path_factory, "models", export_models)
+    folder = made_models(tmp_path_factory)
     before = written(folder)
     yield folder
     assert written(folder) == before, "a test wrote into the models that all workers share: copy them first"

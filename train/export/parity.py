@@ -34,6 +34,7 @@ ROWS = 5_000  # of each random kind
 ACROSS = 50_000  # rows across the probabilities: they find each fault in an interval of 1e-3 of the log-odds
 FEW = (0, 1, 2, 7, 1000)
 EXACT = 4_000
+BATCH_LEAST = 65_537  # of the largest batch, in rows
 BATCH_ROWS, BATCH_VALUES = 100_000, 2**26  # of the largest batch: MAX_ROWS, if the memory allows it
 
 PACKAGES = ("torch", "onnx", "onnxruntime", "numpy", "mpmath")
@@ -58,7 +59,7 @@ def certificate(manifest: Manifest, files: Files, training_rows: Floats, eager: 
     """
     drawn, kinds = samples.rows(manifest, ROWS, SEED, ACROSS)
     x = np.concatenate([training_rows, drawn])
-    sizes = proofs.batch_sizes(max(65_537, min(BATCH_ROWS, BATCH_VALUES // len(manifest.features))))
+    sizes = proofs.batch_sizes(max(BATCH_LEAST, min(BATCH_ROWS, BATCH_VALUES // len(manifest.features))))
     truth = proofs.Truth(manifest, x, EXACT, steps=400, sizes=sizes, alone=200)
     every = engines(files, eager)
     served = {name: every.pop(name) for name in (*MODEL_FILES, "torch.export")}
