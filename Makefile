@@ -23,7 +23,7 @@ AUDIT := $(VENV)-supply/bin/pip-audit --disable-pip --strict --progress-spinner 
 
 data := $(if $(DATA),--data "$(DATA)")
 name := $(if $(NAME),--name "$(NAME)")
-# The file's name without its endings, as train/__main__.py has it; make takes what spaces part for several files.
+# The file's name without its endings, as train/arguments.py has it; make takes what spaces part for several files.
 file := $(notdir $(patsubst %/,%,$(subst $() ,_,$(or $(DATA),hours.csv))))
 model := $(or $(NAME),$(patsubst %.parquet,%,$(patsubst %.csv,%,$(patsubst %.gz,%,$(file)))))
 # If both train and export are asked for, one process does both: it imports PyTorch once.

@@ -31,7 +31,7 @@ def test_a_spreadsheets_export_is_served_by_the_first_command(folder: Path, caps
     printed = capsys.readouterr().out
     for said in (
         "separator ';', decimal comma, encoding windows-1252, 2 lines above the header skipped",
-        "rows left out: they have no target",
+        "rows left out for a missing target",
         "warning: Customer-ID is left out: 90 different identifiers",
         "warning: Since is left out: its cells are dates",
         "warning: Note is left out: 90 different texts",

@@ -197,7 +197,7 @@ def _goal(args: Namespace) -> Goal:
     cost, precision, recall = args.cost_fp or args.cost_fn, args.precision, args.recall
     asked = {"--cost-fp and --cost-fn": cost, "--precision": precision, "--recall": recall}
     if len(given := [option for option, value in asked.items() if value]) > 1:
-        raise FitError(f"{', '.join(given)}: choose one of them")
+        raise FitError(f"the threshold can have one goal: choose {', or '.join(given)}")
     if precision or recall:
         return ("precision", precision) if precision else ("recall", recall)
     return "cost", thresholds.least_cost(args.cost_fp or 1.0, args.cost_fn or 1.0)

@@ -24,6 +24,7 @@ from train.solvers.options import Options
 FOLDER = Path("checkpoints")
 METADATA, DIGEST = "passfail", "sha256"
 KEPT_ROWS = 5_000
+AGAIN = "train the model again, with the same options"
 
 
 def sample(x: Floats) -> Floats:
@@ -112,9 +113,10 @@ def load(folder: Path, name: str) -> tuple[Description, LogisticModel, Kept]:
             metadata = file.metadata()
         tensors = files.load_file(path)
         if metadata[DIGEST] != _digest(metadata[METADATA], tensors):
-            raise FitError(
-                f"{path}: altered since the fit, or of another release (its digest differs); train the model again"
+            found = (
+                "the file was changed after the fit, or another version of the trainer wrote it (its digest differs)"
             )
+            raise FitError(f"{path}: {found}; {AGAIN}")
         description = msgspec.json.decode(metadata[METADATA], type=Description)
         if description.name != name:
             raise FitError(f"{path}: holds the model {description.name}; train {name}, or export {description.name}")
@@ -124,7 +126,8 @@ def load(folder: Path, name: str) -> tuple[Description, LogisticModel, Kept]:
         model.load_state_dict(tensors)
     except (safetensors.SafetensorError, msgspec.MsgspecError, RuntimeError, KeyError, TypeError, OSError) as error:
         reason = str(error).splitlines()[0]
-        raise FitError(f"{path}: not a checkpoint of this release ({reason}); train the model again") from error
+        found = "the file is damaged, or another version of the trainer wrote it"
+        raise FitError(f"{path}: {found} ({reason}); {AGAIN}") from error
     return description, model.eval(), kept
 
 

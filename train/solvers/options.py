@@ -85,6 +85,7 @@ class Options:
             raise FitError(f"only newton can use several processes: run --solver {self.solver} without torchrun")
         needs_newton = {"--link": self.link != "logit", "--no-intercept": not self.intercept}
         needs_newton |= {f"--{name}": getattr(self, name) for name in ("firth", "l1", "robust", "cluster", "intervals")}
-        remedy = "use --solver newton" if self.linear else "remove it: newton takes the log loss and no hidden layer"
         for option in (option for option, given in needs_newton.items() if given):
+            other = f"remove {option}, since newton takes the log loss without a hidden layer"
+            remedy = "use --solver newton" if self.linear else other
             raise FitError(f"{option} needs the solver newton, not {self.solver}: {remedy}")

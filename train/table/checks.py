@@ -39,7 +39,7 @@ def warnings(features: Sequence[Feature], x: Floats, whole: bool, evaluation: Ev
     """
     if _header_is_a_row(features):
         names = f"the columns are called {', '.join(feature.name for feature in features)}"
-        yield f"{names}; line 1 may be a row, which is then lost; write a line of names above it"
+        yield f"{names}; line 1 may be a row, which is then lost; use --no-header if it is one"
     for feature, column in zip(features, x.T, strict=True):
         yield from _of_levels(feature, column, whole) if feature.levels else _of_numbers(feature, column)
     for name, area in (evaluation.auc if evaluation else {}).items():
@@ -73,13 +73,13 @@ def _of_levels(feature: Feature, column: Floats, whole: bool) -> Iterator[str]:
 def _of_numbers(feature: Feature, column: Floats) -> Iterator[str]:
     drop = option("--drop", feature.name)
     if feature.minimum == feature.maximum:
-        yield f"{feature.name}: every row has {feature.minimum:g}; it predicts nothing; {drop}"
+        yield f"{feature.name}: every row has {feature.minimum:g}; it predicts nothing; leave it out with {drop}"
     elif _are_dates(column[~np.isnan(column)]):
         found = "its numbers look like dates in the form 20240531; 20240131 and 20240201 are 70 apart"
         yield f"{feature.name}: {found}; {option('--date', f'{feature.name}=year,month')} makes numbers of dates"
     elif len(column) >= ENOUGH and _identifies(feature.name, column):
         found = "every row has a different whole number, like an identifier; the model would memorise rows"
-        yield f"{feature.name}: {found}; {drop} if it is one"
+        yield f"{feature.name}: {found}; use {drop} if it is one"
 
 
 def _header_is_a_row(features: Sequence[Feature]) -> bool:

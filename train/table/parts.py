@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from passfail.arrays import Floats
 from passfail.manifest import MISSING, Dialect
-from passfail.spelling import EXACT
+from passfail.spelling import EXACT, plain_number
 from train.errors import DataError
 from train.table import values
 from train.table.reading import Reading
@@ -150,12 +150,15 @@ def usable(names: Sequence[str], where: str) -> tuple[list[str], list[str], str]
         if name and counts[name] == 1 and name.isprintable() and not set(name) & set('"\\'):
             kept.append(name)
             continue
-        why = f"the name '{name}' of another column" if counts[name] > 1 else "a name with a quote, \\ or the like"
+        why = (
+            f"{counts[name]} columns are called '{name}'" if counts[name] > 1 else "a quote, \\ or the like in the name"
+        )
         left.setdefault(why if name else "no name", []).append(str(index))
     found = [f"column {', '.join(places)}: {why}" for why, places in left.items()]
     last = next((name for name in reversed(names) if name), "")
+    row = "; if this line is a row, use --no-header" if any(map(plain_number, names)) else ""
     if len(kept) < 2:
-        raise DataError(f"{where}: {'; '.join(found)}; rename these columns")
-    unnamed = f"{where}: column {len(names)}: its name '{last}' can't be used, and it is the target by default"
-    warnings = [f"{where}: {one}; it is left out; give it a name of its own to use it" for one in found]
+        raise DataError(f"{where}: {'; '.join(found)}; rename these columns{row}")
+    unnamed = f"{where}: column {len(names)}: its name '{last}' can't be used, and it is the target by default{row}"
+    warnings = [f"{where}: {one}; left out; to use a column, give it a name of its own{row}" for one in found]
     return kept, warnings, "" if last in kept else unnamed

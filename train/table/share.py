@@ -86,7 +86,7 @@ class Share:
         self.column_faults: list[tuple[str, Fault]] = []
         self.faults: list[Known] = []
         self.instead: Mapping[str, str] = {}  # {misspelt name: the column's}
-        self.why_dropped = "they have no target" if not dropping else "they have no target or a missing cell"
+        self.why_dropped = "a missing target or cell" if dropping else "a missing target"
 
     def read(self) -> tuple[dict[str, Summary], str]:
         """Read the parts; read again if cells that looked like numbers or dates must be texts.
@@ -169,7 +169,9 @@ class Share:
 
     def _jobs(self, part: Part, as_text: Set[str]) -> Iterator[Callable[[], "_Summarized"]]:
         if part.header() != self.header:
-            raise DataError(f"{part.path}: its columns are not those of {self.parts[0].path}; make them the same")
+            differing = ", ".join(sorted({*part.header()} ^ {*self.header})) or "their order"
+            found = f"its columns are not those of {self.parts[0].path}: they differ in {differing}"
+            raise DataError(f"{part.path}: {found}; make them the same")
         for job in part.blocks(self.names, as_text):
             yield lambda job=job: _Summarized(self.names, self._filled(job()), self.required)  # type: ignore[misc]
 
@@ -231,7 +233,7 @@ class Share:
             with self.noted(name):
                 drop = option("--drop", name)
                 if name in self.features and name not in features:
-                    raise Fault(None, "it is no feature", f"{drop} lets --by use it", drop)
+                    raise Fault(None, "a column that is left out needs --drop for --by", f"use {drop}", drop)
                 texts = {code: text for text, code in schema.codes.get(name, {}).items()}
                 by[name] = _groups(*(features.get(name) or (self._other[name], texts)))
         self.check()

@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +119,7 @@ def read_table(path: Path, reading: Reading | None = None, log: Log = lambda lin
 
 def _notes(path: Path, share: Share) -> tuple[str, ...]:
     """The unusual properties of the files, and the number of rows left out, of all processes."""
-    dropped = [f"{path}: {share.dropped} rows left out: {share.why_dropped}"] if share.dropped else []
+    dropped = [f"{path}: rows left out for {share.why_dropped}: {share.dropped}"] if share.dropped else []
     notes = distributed.gathered([part.note for part in share.parts])
     said = [notes[index % len(notes)][index] for index in range(len(share.parts))]  # by the process that reads the part
     return (*(f"{part.path}: {note}" for part, note in zip(share.parts, said, strict=True) if note), *dropped)
@@ -134,7 +135,7 @@ def read_rows(path: Path, table: Table, reading: Reading, log: Log = lambda line
     header = parts[0].header()
     wanted = [*names, table.target.name, *([reading.weights] if reading.weights else []), *table.by]
     if lacking := [name for name in wanted if name not in header]:
-        raise DataError(f"{path}: line 1: there is no column '{lacking[0]}'; the model was fitted with it")
+        raise DataError(f"{path}: line 1: there is no column '{lacking[0]}', to which the model was fitted; add it")
     categorical = tuple(feature.name for feature in table.features if feature.kind == "categorical")
     reading = replace(reading, target=table.target.name, categorical=categorical, order={}, by=tuple(table.by))
     dates = {name: found.parts for name, found in table.dates.items()}  # by the table's own spelling
@@ -207,25 +208,40 @@ def _resolved(reading: Reading, header: Sequence[str], where: str) -> tuple[Read
 
 def _feature_names(reading: Reading, header: Sequence[str], path: Path) -> list[str]:
     """The columns to predict from. Raises DataError if the options contradict one another."""
-    target, weights, drop = reading.target, reading.weights, reading.drop
-    if target in drop or target in reading.categorical:
-        raise DataError(f"{path}: column '{target}' is the target; take it out of --drop and --categorical")
-    if weights in {target, *reading.categorical, *drop}:
-        raise DataError(f"{path}: column '{weights}' has the weights; it can't be the target, categorical or dropped")
-    if reading.cluster and reading.cluster in {target, weights}:
-        raise DataError(f"{path}: column '{reading.cluster}' has the groups; it can't be the target or the weights")
-    others = [name for name in (reading.group, reading.time) if name]
-    if len(others) > 1 or {target, weights, *drop}.intersection(others):
-        raise DataError(f"{path}: --group or --time needs a column of its own; choose one of the two")
-    if {target, weights}.intersection(reading.by):
-        raise DataError(f"{path}: --by names the target or the weights; choose another column")
-    names = [name for name in header if name not in {target, weights, reading.cluster, *others, *drop}]
-    ways = {"missing": reading.missing, "reference": reading.reference, "order": reading.order, "date": reading.dates}
-    for way, given in ways.items():
-        if strange := [one for one in given if one and one not in names]:
+    target, drop = reading.target, reading.drop
+    named: dict[str, tuple[str | None, ...]] = {
+        "weights": (reading.weights,),
+        "cluster": (reading.cluster,),
+        "group": (reading.group,),
+        "time": (reading.time,),
+        "by": reading.by,
+        "categorical": reading.categorical,
+        "drop": drop,
+    }
+    apart = (  # (what a column is, such columns, the options that can't name them)
+        ("is the target", (target,), (*named,)),
+        ("has the weights", named["weights"], (*(named.keys() - {"weights"}),)),
+        ("is left out by --drop", drop, ("group", "time")),
+        ("is split into features by --date", (*reading.dates,), ("by",)),
+    )
+    for what, columns, ways in apart:
+        for name, way in product(columns, sorted(ways)):
+            if name and name in named[way]:
+                remedy = "choose another column for one of them"
+                raise DataError(f"{path}: column '{name}' {what}, so --{way} can't name it; {remedy}")
+    if reading.group and reading.time:
+        raise DataError(f"{path}: --group and --time can't be combined; leave one of them out")
+    names = [
+        name
+        for name in header
+        if name not in {target, reading.weights, reading.cluster, reading.group, reading.time, *drop}
+    ]
+    given = {"missing": reading.missing, "reference": reading.reference, "order": reading.order, "date": reading.dates}
+    for way, some in given.items():
+        if strange := [name for name in some if name and name not in names]:
             raise DataError(f"{path}: column '{strange[0]}' is not one to predict from; take it out of --{way}")
     made = [f"{name}.{part}" for name, parts in reading.dates.items() for part in parts]
-    if twice := [one for one in made if one in {*header} - {*drop} | {reading.cluster, *reading.by}]:
+    if twice := [name for name in made if name in {*header} - {*drop} | {reading.cluster, *reading.by}]:
         remedy = f"rename the column, or use {option('--drop', twice[0])}"
         raise DataError(f"{path}: --date makes the feature '{twice[0]}', but a column has this name; {remedy}")
     if not names:

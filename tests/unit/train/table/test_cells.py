@@ -31,7 +31,7 @@ def test_rows_with_a_missing_cell_can_be_dropped(tmp_path):
 
     assert table.x[:, 0].tolist() == [x for x in X if x != 20.5]
     assert table.features[0].fill is None
-    assert table.notes[0].endswith(f"{X.count(20.5)} rows left out: they have no target or a missing cell")
+    assert table.notes[0].endswith(f"rows left out for a missing target or cell: {X.count(20.5)}")
 
 
 def test_rows_without_a_target_are_left_out_and_counted(tmp_path):
@@ -40,7 +40,7 @@ def test_rows_without_a_target_are_left_out_and_counted(tmp_path):
 
     assert (table.rows, len(table.y), table.positives) == (38, 38, sum(Y) - Y[3] - Y[7])
     assert table.features[1].levels == ("east", "north", "south")
-    assert table.notes == (f"{tmp_path / 't.csv'}: 2 rows left out: they have no target",)
+    assert table.notes == (f"{tmp_path / 't.csv'}: rows left out for a missing target: 2",)
     rows[20] = ("inf", "north", 1)
     with pytest.raises(DataError, match="line 22: column 'x': 'inf' is not a finite number"):
         read(tmp_path, text(rows))

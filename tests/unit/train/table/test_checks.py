@@ -99,7 +99,9 @@ def test_a_row_in_the_place_of_the_header_is_warned_of():
 
     (found,) = found_in({"3.5": columns[0], "Rome": ["Bonn", "Oslo"] * 50, "12": columns[1]}, y)
 
-    assert found.startswith("the columns are called 3.5, Rome, 12; line 1 may be a row, which is then lost; write")
+    assert found.startswith(
+        "the columns are called 3.5, Rome, 12; line 1 may be a row, which is then lost; use --no-header"
+    )
     assert found_in({"2019": columns[0], "2020": columns[1]}, y) == ()
     assert found_in({"3.5": columns[0], "age": columns[1]}, y) == ()
 

@@ -70,9 +70,10 @@ def test_groups_and_times_are_read_beside_the_features(tmp_path):
     assert grouped.group.tolist() == [i % 7 for i in range(40)]
     assert (np.diff(timed.time[:28]) == 86_400e6).all()
     for options, said in (
-        ({"group": "day", "time": "person"}, "choose one of the two"),
+        ({"group": "day", "time": "person"}, "--group and --time can't be combined"),
         ({"time": "person"}, "line 2: column 'person': not a time"),
-        ({"group": "y"}, "needs a column of its own"),
+        ({"group": "y"}, "column 'y' is the target, so --group can't name it"),
+        ({"group": "day", "drop": ("day",)}, "column 'day' is left out by --drop, so --group can't name it"),
     ):
         with pytest.raises(DataError, match=said):
             read(tmp_path, text(rows, "day,person,x,y"), **options)

@@ -69,11 +69,12 @@ def test_a_test_file_has_its_own_groups(read, tmp_path):
             "column 'sex': every row is in one group; --by takes a column",
         ),
         ("x", "{}", {}, "column 'x': 60 different values; --by takes a column of 2 to 50 groups"),
-        ("sex", "2024-01-{:02}", {}, "column 'sex': it is no feature; --drop sex lets --by use it"),
-        ("y", None, {}, "--by names the target or the weights; choose another column"),
+        ("sex", "2024-01-{:02}", {}, "column 'sex': a column that is left out needs --drop for --by; use --drop sex"),
+        ("y", None, {}, "column 'y' is the target, so --by can't name it; choose another column for one of them"),
+        ("x", None, {"dates": {"x": ("year",)}}, "column 'x' is split into features by --date, so --by can't name it"),
         ("age", None, {}, "there is no column 'age'; the columns are: x, sex, site, code, y"),
     ],
-    ids=["one group", "too many groups", "a column that is left out", "the target", "no column"],
+    ids=["one group", "too many groups", "a column that is left out", "the target", "dates", "no column"],
 )
 def test_a_column_without_groups_is_refused(read, column, cell, options, said):
     at = LINES[0].split(",").index(column) if cell else 0

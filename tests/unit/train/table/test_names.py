@@ -16,15 +16,15 @@ def test_an_index_without_a_name_is_left_out_with_a_warning(tmp_path):
 
     assert [feature.name for feature in table.features] == ["x", "g"]
     assert table.warnings == (
-        f"{tmp_path / 't.csv'}: line 1: column 1: no name; it is left out; give it a name of its own to use it",
+        f"{tmp_path / 't.csv'}: line 1: column 1: no name; left out; to use a column, give it a name of its own",
     )
 
 
 @pytest.mark.parametrize(
     ("header", "places", "why"),
     [
-        ("other,x,other,g,y", "1, 3", "the name 'other' of another column"),
-        ('"so ""called""",x,a\x07b,g,y', "1, 3", "a name with a quote, \\ or the like"),
+        ("other,x,other,g,y", "1, 3", "2 columns are called 'other'"),
+        ('"so ""called""",x,a\x07b,g,y', "1, 3", "a quote, \\ or the like in the name"),
     ],
     ids=["two of one name", "names that can't be printed"],
 )
@@ -33,7 +33,7 @@ def test_columns_whose_names_cannot_be_used_are_left_out_with_a_warning(tmp_path
     table = read(tmp_path, content)
 
     warning = (
-        f"{tmp_path / 't.csv'}: line 1: column {places}: {why}; it is left out; give it a name of its own to use it"
+        f"{tmp_path / 't.csv'}: line 1: column {places}: {why}; left out; to use a column, give it a name of its own"
     )
     assert (table.warnings, [feature.name for feature in table.features]) == ((warning,), ["x", "g"])
     assert (table.x[:, 0].tolist(), table.y.tolist()) == (X, Y)
@@ -50,6 +50,11 @@ def test_a_last_column_without_a_name_of_its_own_is_no_target(tmp_path, last):
 
     assert "; name another with --target y" in str(caught.value)
     assert caught.value.options == "--target y"
+
+
+def test_a_row_in_place_of_the_header_is_suspected_where_names_are_numbers(tmp_path):
+    with pytest.raises(DataError, match="it is the target by default; if this line is a row, use --no-header"):
+        read(tmp_path, "0,12.5,a,0\n1,3,b,1\n")
 
 
 def test_free_text_is_left_out_with_a_warning(tmp_path):

@@ -31,7 +31,7 @@ def test_the_rows_that_a_test_file_loses_are_counted(tmp_path):
     path.write_text("x,g,y\n1,east,1\n2,east,0,5\n3,north,0\n4,north,\n")
     read_rows(path, table, Reading(ragged="drop"), said.append)
 
-    counts = ["rows left out for their number of cells: 1", "1 rows left out: they have no target"]
+    counts = ["rows left out for their number of cells: 1", "rows left out for a missing target: 1"]
     assert said == [f"{path}: {count}" for count in counts]
 
 

@@ -121,7 +121,7 @@ def test_faults_in_parts_name_the_part(tmp_path):
     pq.write_table(pa.table({"x": [1.0, 2.0], "y": [0, 1]}), folder / "a.parquet")
     for columns, message in [
         ({"x": [1.0, math.inf], "y": [0, 1]}, r"b\.parquet: row 2: column 'x': 'inf' is not a finite number"),
-        ({"z": [1.0], "y": [0]}, r"b\.parquet: its columns are not those of .*a\.parquet; make them the same"),
+        ({"z": [1.0], "y": [0]}, r"b\.parquet: its columns are not those of .*a\.parquet: they differ in x, z; make"),
         (
             {"x": [[1.0]], "y": [0]},
             r"b\.parquet: column 'x': holds list.*; a column needs one value a row; leave it out",
