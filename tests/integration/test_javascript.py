@@ -5,10 +5,13 @@ import numpy as np
 import pytest
 
 from passfail.columns import Column, Columns, InvalidValue
+from passfail.loading import load
 from passfail.manifest import Column as Term
 from passfail.manifest import Dialect, Feature, Parameters, decode
 from passfail.proof import certificate, reference, samples
-from tests.support.javascript import answers, node
+from passfail.proof.engines import prove, wrong
+from passfail.repository import read_verified
+from tests.support.javascript import NODE, answers, node
 from train.export.javascript import to_javascript
 
 FEATURES = (
@@ -106,3 +109,22 @@ def test_names_that_are_no_feature_or_missing_are_errors(manifest, tmp_path):
         ["age", "missing"],
         ["constructor", "not a feature of this model"],
     ]
+
+
+WORDS = {
+    "labels": ('"labels": ["fail", "pass"]', '"labels": ["pass", "fail"]'),
+    "threshold": ('"threshold": 0.0', '"threshold": 1.0'),
+    "name": ('"name": "hours", "kind"', '"name": "minutes", "kind"'),
+    "verdict": ("verdict: z > threshold", "verdict: z >= threshold"),
+}
+
+
+@pytest.mark.skipif(NODE is None, reason="needs node")
+@pytest.mark.parametrize(("old", "new"), WORDS.values(), ids=WORDS)
+def test_words_of_model_js_that_are_not_the_manifests_are_seen(models, old, new):
+    manifest = load(models / "hours").manifest
+    files = dict(read_verified(models / "hours" / "1", manifest))
+    assert old in files["model.js"].decode()
+
+    files["model.js"] = files["model.js"].replace(old.encode(), new.encode())
+    assert wrong(prove(manifest, files, 50, 50), manifest.link) == ["javascript, node"]

@@ -91,3 +91,14 @@ def test_memory_stays_flat(models: Path, tmp_path: Path, out: str) -> None:
         peaks.append(used.ru_maxrss)
 
     assert peaks[1] < peaks[0] * 1.2
+
+
+@pytest.mark.parametrize("out", ["out.csv", "out.parquet"])
+def test_pandas_is_not_imported_where_it_is_installed(models: Path, tmp_path: Path, out: str) -> None:
+    """The test set has pandas: statsmodels needs it."""
+    (tmp_path / "in.csv").write_bytes(TRAINING)
+    code = "import sys; from passfail.__main__ import main; main(sys.argv[1:]); print('pandas' in sys.modules)"
+    program = [sys.executable, "-c", code, *command(models, tmp_path / "in.csv", "-o", tmp_path / out)[3:]]
+    done = subprocess.run(program, capture_output=True, text=True, cwd=ROOT)
+
+    assert done.stdout == "False\n", done.stderr

@@ -12,6 +12,7 @@ import pytest
 
 from tests.support import ROOT
 from train.__main__ import main
+from train.commands import compare
 from train.evaluation.cross_validation import held_out, logits
 from train.evaluation.metrics import metrics
 from train.solvers import fit as fitting
@@ -187,3 +188,13 @@ def test_ctrl_c_ends_with_one_line_and_leaves_nothing(tmp_path):
     assert (run.returncode, err) == (130, "interrupted: nothing further was written\n")
     assert not (tmp_path / "c").exists()
     assert [path for path in scratch.rglob("*") if path.is_file()] == []
+
+
+def test_the_processes_that_prove_are_renewed(monkeypatch):
+    """The memory that torch's exporters keep is freed with the process."""
+    monkeypatch.setattr(compare, "PROOFS", 2)
+    with compare.prover() as pool:
+        pids = [pool.submit(os.getpid).result() for _ in range(4)]
+
+    assert os.getpid() not in pids
+    assert pids[0] == pids[1] != pids[2] == pids[3]

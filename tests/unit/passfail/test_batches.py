@@ -1,8 +1,6 @@
 """Arrow batches follow the column rules, and an export travels as bytes."""
 
 import pickle
-import subprocess
-import sys
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -17,7 +15,6 @@ from passfail.errors import IntegrityError, InvalidInstance
 from passfail.loading import load
 from passfail.manifest import Feature
 from passfail.model import Model
-from tests.support import DATA, ROOT
 
 COLUMNS = {"gre": [700.0, 400.0], "gpa": [3.5, 2.0], "rank": ["2", "4"]}
 KINDS = {
@@ -100,15 +97,3 @@ def test_a_model_that_was_altered_on_the_way_is_refused(model: Model) -> None:
     name, data = model.source
     with pytest.raises(IntegrityError, match="admissions: not the file that was exported"):
         pickle.loads(pickle.dumps(replace(model, source=(name, data[:-1] + b"?"))))
-
-
-def test_pandas_is_not_imported_where_it_is_installed(models: Path, tmp_path: Path) -> None:
-    pytest.importorskip("pandas")
-    (tmp_path / "in.csv").write_bytes((DATA / "admissions.csv").read_bytes())
-    for out in ("out.csv", "out.parquet"):
-        arguments = ["score", str(tmp_path / "in.csv"), "-o", str(tmp_path / out), "--models", str(models)]
-        code = "import sys; from passfail.__main__ import main; main(sys.argv[1:]); print('pandas' in sys.modules)"
-        command = [sys.executable, "-c", code, *arguments, "--model", "admissions"]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-
-        assert done.stdout == "False\n", done.stderr

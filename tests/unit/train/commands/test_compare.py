@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import pickle
 from types import SimpleNamespace
 
@@ -82,16 +81,6 @@ def test_the_table_is_sorted_and_the_held_out_losses_are_drawn_with_their_interv
 @pytest.mark.heavy
 def test_a_process_of_its_own_proves(run):
     assert [row["parity"] for row in run("--losses", "log", "--optimizers", "adam").rows] == ["equal"]
-
-
-def test_the_processes_that_prove_are_renewed(monkeypatch):
-    """The memory that torch's exporters keep is freed with the process."""
-    monkeypatch.setattr(compare, "PROOFS", 2)
-    with compare.prover() as pool:
-        pids = [pool.submit(os.getpid).result() for _ in range(4)]
-
-    assert os.getpid() not in pids
-    assert pids[0] == pids[1] != pids[2] == pids[3]
 
 
 def test_one_that_diverges_is_a_row_that_says_so(run, counted):
