@@ -119,7 +119,7 @@ test-heavy: $(VENV)/test $(VENV)-clients/installed ## run the tests that take lo
 
 .PHONY: test-unit
 test-unit: $(VENV)/test ## run the unit tests alone: no process, no network, under a minute
-	@$(PYTEST) -m "not heavy" tests/unit -n auto --maxprocesses 8 --durations 10 $(ARGS)
+	@$(PYTEST) -m "not heavy" tests/unit -n logical --maxprocesses 8 --durations 10 $(ARGS)
 
 .PHONY: test-engines
 test-engines: $(VENV)/test $(addprefix $(VENV)-,web/installed typescript/installed mlflow/engine spark/engine spark35/engine ray/engine generator/engine) ## test an export in databases, Node, Chromium, scikit-learn, MLflow, Spark, Ray; and generated clients

@@ -32,9 +32,9 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("same")
 
 
-def pytest_xdist_auto_num_workers() -> int:
-    """Start one process more than there are processors: many tests wait for a service."""
-    return 1 + len(os.sched_getaffinity(0))
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Start a process for each processor, and one more for `-n auto`: many tests wait."""
+    return (config.option.numprocesses == "auto") + len(os.sched_getaffinity(0))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -17,10 +17,15 @@ ROOMS = ("passfail", "serve", "train")
 
 
 @functools.cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+@functools.cache
 def modules() -> dict[str, ast.Module]:
     """{path: tree} of the product's modules."""
     paths = [path for room in ROOMS for path in (ROOT / room).rglob("*.py")]
-    return {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text()) for path in paths}
+    return {path.relative_to(ROOT).as_posix(): parsed(path) for path in paths}
 
 
 def imports(tree: ast.AST) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -139,7 +144,7 @@ def test_no_test_module_imports_another() -> None:
     found = {
         (path.relative_to(ROOT).as_posix(), name)
         for path in (ROOT / "tests").rglob("*.py")
-        for module, names in imports(ast.parse(path.read_text()))
+        for module, names in imports(parsed(path))
         for name in (module, *(f"{module}.{name}" for name in names))
         if name.startswith("tests.") and name.rpartition(".")[2].startswith(("test_", "conftest"))
     }
@@ -154,7 +159,7 @@ INDIRECT = re.compile("(Of|Where|What|Who|Whom|Whose|Why|How|Which|Nor|But|Also|
 
 def docstrings(path: Path) -> Iterator[tuple[int, str]]:
     """(line, first line) of each docstring of a module."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         kinds = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
         if isinstance(node, kinds) and (text := ast.get_docstring(node)):
             yield node.body[0].lineno, text.partition("\n")[0]
