@@ -3,13 +3,13 @@
 A replacement loses no request.
 """
 
-import dataclasses
 import logging
 import os
 import re
 import time
 from collections.abc import Callable, Sequence, Set
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from passfail.codecs import Codecs
@@ -19,6 +19,7 @@ from passfail.loading import open_models
 from passfail.model import Floats, Model, Row
 from passfail.model import RowAnswer as RowAnswer
 from passfail.repository import choices, model_name, versions
+from passfail.signing import PublicKey
 from serve.http.errors import UnknownModel
 from serve.http.messages import Request
 from serve.settings import Config
@@ -31,6 +32,8 @@ LOOK_SECONDS = 1.0  # between two looks at the repository
 
 Signature = tuple[tuple[str, int, int, int, int], ...]
 Refused = dict[str, StartupError]
+Opened = dict[tuple[Path, Signature], tuple[PublicKey | None, "Served"]]
+INHERITED: Opened = {}  # what gunicorn's parent opened before it forked
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,7 +140,7 @@ class Service:
         self.recorder = recorder
         self.leaving = False
         # Fixed here: a second model that appears in the folder later must not make the name ambiguous.
-        self.config = dataclasses.replace(config, model_name=model_name(config.models, config.model_name))
+        self.config = replace(config, model_name=model_name(config.models, config.model_name))
         self._home = config.models / str(self.config.model_name)
         self.kept: dict[int, Served] = {}
         self.refused: dict[str, str] = {}
@@ -157,6 +160,11 @@ class Service:
             if re.fullmatch("[0-9]{1,15}", version) and int(version) in kept:
                 return kept[int(version)]
         raise UnknownModel("no such model or version is served here; POST /v2/repository/index lists the versions")
+
+    def opened(self) -> Opened:
+        """The models with the key that verified them, by folder and files."""
+        key = self.config.signed_by
+        return {(self._home / str(number), self._seen[number][0]): (key, one) for number, one in self.kept.items()}
 
     def follow(self) -> None:
         """Look at the repository every LOOK_SECONDS until the process is about to stop."""
@@ -213,7 +221,7 @@ class Service:
         if seen != signature or again:
             error = None
             try:
-                self._keep(number, self._load(folder))
+                self._keep(number, self._inherited(folder, signature) or self._load(folder))
             except StartupError as failed:
                 error = failed
             except Exception as failed:  # whatever it is, the other versions go on
@@ -226,6 +234,11 @@ class Service:
             self._drop({number})
         refused[str(number)] = error
         return self.kept.get(number)
+
+    def _inherited(self, folder: Path, signature: Signature) -> Served | None:
+        """The model that gunicorn's parent opened from these files with the same key, or None."""
+        key, served = INHERITED.pop((folder, signature), (None, None))
+        return replace(served, recorder=self.recorder) if served and key == self.config.signed_by else None
 
     def _load(self, folder: Path) -> Served:
         """Open a version's folder on all runtimes that the settings name. Raises StartupError."""
@@ -258,6 +271,16 @@ class Service:
             if self.refused.get(version) != reason:
                 LOG.error("refused: %s", refused[version])
         self.refused = reasons
+
+
+def open_before_fork(config: Config) -> None:
+    """Open the models in gunicorn's parent: its workers inherit them, and share their memory.
+
+    A session of ONNX Runtime with one thread has no thread that a fork would lose. PyTorch may have some.
+    """
+    if config.runtime == "onnx" and config.shadow is None:
+        with suppress(StartupError):  # the workers report it
+            INHERITED.update(Service(config).opened())
 
 
 def _signature(folder: Path) -> Signature:

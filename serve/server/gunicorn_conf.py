@@ -1,7 +1,6 @@
 """gunicorn's configuration file: its settings, from serve/settings.py, and its hooks."""
 
 import contextlib
-import gc
 import logging.config
 import os
 import signal
@@ -78,17 +77,15 @@ STOPS = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}
 NO_STATUS = -1  # no worker ends with it; gunicorn's status of a worker that a signal has ended is None
 
 
-def _import_what_workers_need() -> None:
-    """Import modules before the fork, so that workers share their memory and start quickly.
+def _prepare_workers() -> None:
+    """Import modules and open models before the fork, so that workers share their memory."""
+    from serve.registry import open_before_fork
+    from serve.server.application import freeze
 
-    A session or a thread would not survive the fork.
-    """
-    import_module("serve.server.application" if settings.worker_class == "asgi" else "serve.server.flask_app")
-    if settings.runtime == "onnx":
-        with contextlib.suppress(ImportError):  # the worker reports it
-            import_module("passfail.runtimes.onnx")
-    gc.collect()
-    gc.freeze()
+    if settings.worker_class == "gthread":
+        import_module("serve.server.flask_app")
+    open_before_fork(settings)
+    freeze()
 
 
 def _stop_once(server: Any) -> None:
@@ -113,7 +110,7 @@ def _unblock_stops() -> None:
 def on_starting(server: Any) -> None:
     for warning in settings.warnings:
         server.log.warning(warning)
-    _import_what_workers_need()
+    _prepare_workers()
     _stop_once(server)
     os.register_at_fork(after_in_parent=_unblock_stops)
 

@@ -199,6 +199,7 @@ def test_new_connections_lose_nothing_when_workers_are_replaced(models, more):
     with service(models, MODEL_NAME="hours", WEB_CONCURRENCY="2", **more) as (address, process):
         host, port = address.removeprefix("http://").split(":")
         answers, stop = [], threading.Event()
+        until(lambda: len(workers(process)) == 2)  # the first answers before the second is there
 
         def client():
             while not stop.is_set():
@@ -228,7 +229,7 @@ def test_a_worker_without_its_parent_stops(models, worker_class):
     settings = {"MODEL_NAME": "hours", "WEB_CONCURRENCY": "2", "WORKER_CLASS": worker_class}
     with service(models, **settings) as (address, process):
         host, port = address.removeprefix("http://").split(":")
-        orphans = workers(process)
+        orphans = until(lambda: len(found := workers(process)) == 2 and found)
         with socket.create_connection((host, int(port)), timeout=120) as kept:
             process.kill()
             process.wait()

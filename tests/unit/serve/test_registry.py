@@ -7,7 +7,7 @@ import pytest
 
 from passfail import repository
 from passfail.errors import ConfigError, StartupError
-from serve.registry import Service
+from serve.registry import INHERITED, Service, open_before_fork
 from serve.server.flask_app import create_app
 from serve.settings import Config
 from serve.telemetry.shared_counters import SERVED, SharedCounters
@@ -50,6 +50,41 @@ def test_a_worker_that_starts_has_the_versions_that_can_be_asked_for_by_number(h
     one = Service(Config(models=home.parent))
 
     assert [one.find("hours", text).model.manifest.version for text in (None, "1", "2")] == [2, 1, 2]
+
+
+def test_a_worker_inherits_the_models_that_the_parent_opened(home):
+    publish(home, 2)
+    open_before_fork(Config(models=home.parent))
+    opened = {served.model.manifest.version: served.model for _, served in INHERITED.values()}
+
+    worker = Service(Config(models=home.parent))
+
+    assert sorted(opened) == sorted(worker.kept) == [1, 2]
+    assert all(served.model is opened[number] for number, served in worker.kept.items())
+    assert not INHERITED
+
+
+@pytest.mark.parametrize("change", ["files", "key"])
+def test_a_worker_opens_what_has_changed_since_the_parent_did(home, change):
+    open_before_fork(Config(models=home.parent))
+    ((where, (key, inherited)),) = INHERITED.items()
+    if change == "files":
+        os.utime(home / "1" / "manifest.json")
+    else:
+        INHERITED[where] = object(), inherited
+
+    worker = Service(Config(models=home.parent))
+
+    assert key is None
+    assert worker.served.model is not inherited.model
+    INHERITED.clear()
+
+
+@pytest.mark.parametrize("settings", [{"runtime": "torchscript"}, {"shadow": "torchscript"}, {"model_version": 3}])
+def test_the_parent_opens_no_model_on_pytorch_and_reports_no_error(home, settings):
+    open_before_fork(Config(models=home.parent, **settings))
+
+    assert not INHERITED
 
 
 def test_the_versions_are_there_again_when_the_folder_comes_back(home):
