@@ -99,13 +99,15 @@ class CsvRows:
         found : the answers to m rows; the table gets no column `outside` if no row has any.
         faults : {row: its fault}, as from `read`. These rows have no answer, and a column `error` is added.
         """
-        mark, lists = table.separator, {"outside": found.outside, "unseen": table.unseen}
+        unseen = table.unseen and list(map(tuple, table.unseen))
+        mark, lists = table.separator, {"outside": found.outside, "unseen": unseen}
         listed = {name: some for name, some in lists.items() if some is not None}
         given = [*self._answer_names, *listed, *(["error"] if faults is not None else [])]
         end = b"\n" if faults is None else f"{mark}\n".encode()
         before, behind = self._texts(mark)
         parts = [csv_line([*table.header, *added(table.header, given)], mark).encode(), b"\n"]
-        cells = cache(lambda texts: csv_line(["", *texts], mark).encode() + end)  # many rows have the same texts
+        # Many rows have the same names.
+        cells = cache(lambda *names: csv_line(["", *map(", ".join, names)], mark).encode() + end)
         at = row = 0
         for lines in table.slices():
             wrong = {i: faults[i] for i in range(row, row + len(lines)) if i in faults} if faults else {}
@@ -117,8 +119,7 @@ class CsvRows:
             pieces[2::5] = _pairs(found.probability[rows], found.logit[rows], mark, table.decimal)
             pieces[3::5] = chosen(behind, None if found.stable is None else found.stable[rows], n)
             if listed:
-                texts = zip(*(map(", ".join, some[rows]) for some in listed.values()), strict=True)
-                pieces[4::5] = map(cells, texts)
+                pieces[4::5] = map(cells, *(some[rows] for some in listed.values()))
             if wrong:
                 empty = mark * len(given)
                 refused = {i: f"{empty}{csv_line([why], mark)}\n".encode() for i, why in wrong.items()}
