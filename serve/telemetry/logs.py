@@ -177,8 +177,13 @@ def on_terminal(stream: int) -> bool:
 
 def moment(seconds: float) -> str:
     """Write seconds since 1970 as 2026-01-31T12:00:00.123Z."""
-    whole, milliseconds = divmod(int(seconds * 1000), 1000)
-    return f"{_second(whole)}.{milliseconds:03}Z"
+    return _moment(int(seconds * 1000))
+
+
+@lru_cache(2)  # the requests of several loop iterations share a millisecond
+def _moment(milliseconds: int) -> str:
+    seconds, rest = divmod(milliseconds, 1000)
+    return f"{_second(seconds)}.{rest:03}Z"
 
 
 @lru_cache(2)  # thousands of lines share a second

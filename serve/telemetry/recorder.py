@@ -93,10 +93,11 @@ class Recorder:
 
     def _describe(self, ended: Sequence[Ended], durations: Sequence[float]) -> None:
         """Log requests and write their spans, as far as the settings ask for them."""
-        timed = [(asked, answer, seconds) for (_, asked, answer), seconds in zip(ended, durations, strict=True)]
         if self._access_log:
-            requests = ((a.method, a.path, seconds, answer, traceparent(a.headers)) for a, answer, seconds in timed)
-            logs.ACCESS.write(logs.access(requests))
+            logs.ACCESS.write(logs.access([
+                (asked.method, asked.path, seconds, answer, traceparent(asked.headers))
+                for (_, asked, answer), seconds in zip(ended, durations, strict=True)
+            ]))  # fmt: skip
         if self._tracer is not None:
-            for asked, answer, seconds in timed:
+            for (_, asked, answer), seconds in zip(ended, durations, strict=True):
                 tracing.span(self._tracer, seconds, asked.method, asked.rule, asked.headers, answer)
