@@ -130,7 +130,7 @@ class Config:
     runtime : "onnx" or "torchscript".
     max_rows, max_body_bytes : limits of one request.
     max_in_flight : requests that one worker answers at a time.
-    max_wait_ms : milliseconds that a request may wait for others in the batch thread.
+    max_wait_ms : milliseconds in which the batch thread must answer a request, with others before it.
     shadow : the other runtime, to compare answers with; None: no comparison.
     shadow_rate : the share of requests that are compared, in (0, 1].
     shadow_flips : the folder for the rows whose verdict differs on the shadow runtime.

@@ -91,7 +91,7 @@ class Dispatcher:
         self._auth = app.auth if config.api_keys or config.metrics_port else None  # None: every path, to all
         self.heads = Heads(app.routes)
         self.limit, self._most = config.max_body_bytes, config.max_in_flight
-        # The number of small requests in the batch thread, the mean seconds of one, and the most that one may wait.
+        # The number of small requests in the batch thread, the mean seconds of one, and the most until one is answered.
         self._queued, self._pace, self._wait = 0, 0.0, config.max_wait_ms / 1000
         self._in_flight = 0
         self._large = 0
@@ -162,7 +162,7 @@ class Dispatcher:
         direct = head.rule is not None and not call.locked
         threads = self._probes if is_probe else self._batches if direct and head.method == "POST" else self._pages
         small = direct and threads is self._batches and not call.large
-        too_late = small and self._queued > AHEAD and self._queued * self._pace > self._wait
+        too_late = small and self._queued > AHEAD and (self._queued + 1) * self._pace > self._wait
         if self._in_flight < self._most and not too_late and not call.connection.beyond_limit():
             self.hold(call)
         elif not is_probe:
