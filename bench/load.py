@@ -99,7 +99,7 @@ class Load:
     def killed(self, ports: set[int] | None = None, group: str | None = None) -> int:
         """Note that the worker of connections from these ports, or of a group, is killed.
 
-        Its requests in flight may be lost. A client whose next request finds the connection closed retries it.
+        Its requests in flight may be lost. A client retries a request if it finds the connection closed.
         """
         with self.lock:
             held = [client for client in self.clients if client.group == group or client.port in (ports or ())]

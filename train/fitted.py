@@ -55,7 +55,7 @@ class Fitted(NamedTuple):
     def intervals(self, rows: object) -> Floats:
         """The 95 % profile likelihood intervals (k, 2) of the probabilities of k rows.
 
-        Each bound of a row's logit is that of a coefficient whose column is the row (train/evaluation/profile.py).
+        The interval of a row's logit is that of the contrast row @ beta (train/evaluation/profile.py).
 
         Parameters
         ----------

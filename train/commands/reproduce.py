@@ -74,9 +74,9 @@ def compare(manifest: Manifest, files: parity.Files, description: Description, m
 
 
 def _digests(data: bytes) -> dict[str, str]:
-    """The SHA-256 of each member of a model file, without what differs in each export.
+    """The SHA-256 of each member of a model file, without the parts that differ in each export.
 
-    These are torch's serial number, and the number and length of TorchScript's name of the class.
+    These parts are torch's serial number, and the number and length of TorchScript's name of the class.
     """
     members = {"": data}
     if data[:2] == b"PK":

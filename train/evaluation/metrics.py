@@ -44,7 +44,7 @@ class Threshold(Struct, frozen=True):
 
     @property
     def precision_shown(self) -> str:
-        """The precision for people, who must not read a 1 where no row is answered positive."""
+        """The precision as text; "undefined" if no row is answered positive."""
         return f"{self.precision:.4f}" if self.answered else "undefined: no row is answered positive"
 
 
@@ -237,9 +237,9 @@ def distribution(feature: Feature, column: Floats, weight: Floats) -> tuple[floa
 def inflation(model: LogisticModel, names: Sequence[str], x: Floats, weight: Floats) -> dict[str, float]:
     """The variance inflation factor of each feature, from rows x (n, d).
 
-    A feature with k columns has the k-th root of the generalised factor, so that 5 means the same for all (Fox &
-    Monette, JASA 87, 1992): det(R_jj) det((R^-1)_jj), because the second is the other columns' share of det(R)
-    (Jacobi). If columns determine each other, no feature has a factor.
+    The generalised factor of feature j is det(R_jj) det((R^-1)_jj), R being the columns' correlations (Fox & Monette,
+    JASA 87, 1992). A feature with k columns has its k-th root, so that 5 means the same for all features. If columns
+    determine each other, no feature has a factor.
     """
     with np.errstate(all="ignore"):
         r = _correlation(model, x, weight)
@@ -255,8 +255,8 @@ def inflation(model: LogisticModel, names: Sequence[str], x: Floats, weight: Flo
 def _correlation(model: LogisticModel, x: Floats, weight: Floats) -> Floats:
     """The weighted correlations (D, D) of the columns of rows x (n, d), read in blocks."""
     blocks = partial(pieces, len(x), max(1, BLOCK // (len(model.stored) or 1)), x)
-    share, free = torch.from_numpy(weight / weight.sum()), int(model.intercept)
-    size = free + len(model.source)
+    share, first = torch.from_numpy(weight / weight.sum()), int(model.intercept)
+    size = first + len(model.source)
 
     mean, covariance = torch.zeros(size, dtype=torch.float64), torch.zeros(size, size, dtype=torch.float64)
     with torch.inference_mode():
@@ -267,7 +267,7 @@ def _correlation(model: LogisticModel, x: Floats, weight: Floats) -> Floats:
             matrix.numbers -= mean[matrix.places]
             covariance += matrix.gram(share[rows])
     mean[matrix.places] = 0  # the indicators alone are not centred yet
-    found = (covariance - torch.outer(mean, mean)).numpy()[free:, free:]
+    found = (covariance - torch.outer(mean, mean)).numpy()[first:, first:]
     deviation = np.sqrt(np.diag(found))
     return np.asarray(found / np.outer(deviation, deviation))
 

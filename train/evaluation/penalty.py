@@ -30,8 +30,9 @@ def choose_penalty(
 
     Returns
     -------
-    The options with the largest of PENALTIES whose held-out log loss is within a standard error of the least; and the
-    path in words.
+    (the options with the chosen penalty, a sentence with the held-out log loss of each penalty).
+
+    The choice is the largest of PENALTIES with a held-out log loss within one standard error of the least.
     """
     given = " and ".join(f"--{name}" for name in names)
     if distributed.ranks() > 1:

@@ -114,10 +114,10 @@ def _options(manifest: Manifest) -> Iterator[str]:
 
 
 def _refitted(manifest: Manifest, description: Description, kept: Kept) -> Iterator[str]:
-    """The figures that newton gives otherwise on the kept rows; all rows are kept.
+    """The figures that a new fit by newton gives differently; all rows are kept.
 
-    Another processor may round otherwise. Then the logits need only be close, and the figures are left out, because a
-    row may be on the other side of a threshold.
+    Another processor may round differently. The logits then need only be close. The figures are not compared, because
+    a row may be on the other side of a threshold.
     """
     training, given = description.training, description.arguments
     options = msgspec.convert(training.options, Options)
@@ -142,9 +142,9 @@ def _refitted(manifest: Manifest, description: Description, kept: Kept) -> Itera
 
 
 def _coefficients(found: Statistics, options: Options) -> Iterator[str]:
-    """The terms whose z, p, interval or odds ratio is not that of their coefficient and error.
+    """A sentence for each term whose z, p, interval or odds ratio contradicts its coefficient.
 
-    The bounds of a profile interval follow from neither.
+    The bounds of a profile interval do not follow from the coefficient and its error, so they are not compared.
     """
     for one in found.coefficients:
         if one.estimate is not None and any(_unequal("", one, _rebuilt(one, one.estimate, options))):

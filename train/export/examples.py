@@ -44,7 +44,7 @@ def instances(features: Sequence[Feature], sample: Floats) -> list[dict[str, flo
 
 
 def _at(feature: Feature, step: int, share: float, whole: bool) -> float | str | None:
-    """A level, in turn; or the number, an integer if whole, at that share of the training range."""
+    """The level of this step, or the number at this share of the training range."""
     if feature.kind == "categorical":
         return feature.levels[step % len(feature.levels)]
     least, most = feature.range

@@ -1,4 +1,4 @@
-"""The parts of a table: what each file offers, and the cells of its columns."""
+"""The interface of a table's file (a part), and the cells of its columns."""
 
 import hashlib
 from abc import ABC, abstractmethod

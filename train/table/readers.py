@@ -1,4 +1,4 @@
-"""The files of a table, opened by what they hold: CSV, Parquet or Excel."""
+"""Opens the files of a table: CSV, Parquet or Excel, recognised by their first bytes."""
 
 import csv
 import io

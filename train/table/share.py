@@ -216,8 +216,7 @@ class Share:
                     column[:] = renumbered(column, [codes[text] for text in levels])
             if narrow:
                 narrow.append(block)
-        weight = self.other(self.reading.weights)
-        weight = ones(self.rows) if weight is None else weight
+        weight = self._other[self.reading.weights] if self.reading.weights else ones(self.rows)
         self._check_outcomes(others[0], weight, schema.target)
         return narrow.array(self.rows, len(kept)) if narrow else x, others[0], weight
 

@@ -209,26 +209,7 @@ def _resolved(reading: Reading, header: Sequence[str], where: str) -> tuple[Read
 def _feature_names(reading: Reading, header: Sequence[str], path: Path) -> list[str]:
     """The columns to predict from. Raises DataError if the options contradict one another."""
     target, drop = reading.target, reading.drop
-    named: dict[str, tuple[str | None, ...]] = {
-        "weights": (reading.weights,),
-        "cluster": (reading.cluster,),
-        "group": (reading.group,),
-        "time": (reading.time,),
-        "by": reading.by,
-        "categorical": reading.categorical,
-        "drop": drop,
-    }
-    apart = (  # (what a column is, such columns, the options that can't name them)
-        ("is the target", (target,), (*named,)),
-        ("has the weights", named["weights"], (*(named.keys() - {"weights"}),)),
-        ("is left out by --drop", drop, ("group", "time")),
-        ("is split into features by --date", (*reading.dates,), ("by",)),
-    )
-    for what, columns, ways in apart:
-        for name, way in product(columns, sorted(ways)):
-            if name and name in named[way]:
-                remedy = "choose another column for one of them"
-                raise DataError(f"{path}: column '{name}' {what}, so --{way} can't name it; {remedy}")
+    _check_roles(reading, path)
     if reading.group and reading.time:
         raise DataError(f"{path}: --group and --time can't be combined; leave one of them out")
     names = [
@@ -247,6 +228,23 @@ def _feature_names(reading: Reading, header: Sequence[str], path: Path) -> list[
     if not names:
         raise DataError(f"{path}: no column is left to predict '{target}' from; drop fewer")
     return names
+
+
+def _check_roles(reading: Reading, path: Path) -> None:
+    """Raise DataError if two options claim one column."""
+    named = {way: (getattr(reading, way),) for way in ("weights", "cluster", "group", "time")}
+    named |= {way: getattr(reading, way) for way in ("by", "categorical", "drop")}
+    apart = (  # (what a column is, such columns, the options that can't name them)
+        ("is the target", (reading.target,), (*named,)),
+        ("has the weights", named["weights"], tuple(way for way in named if way != "weights")),
+        ("is left out by --drop", reading.drop, ("group", "time")),
+        ("is split into features by --date", (*reading.dates,), ("by",)),
+    )
+    for what, columns, ways in apart:
+        for name, way in product(columns, ways):
+            if name and name in named[way]:
+                remedy = "choose another column for one of them"
+                raise DataError(f"{path}: column '{name}' {what}, so --{way} can't name it; {remedy}")
 
 
 def _infer(reading: Reading, share: Share, columns: Mapping[str, Summary]) -> Schema:
