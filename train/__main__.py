@@ -7,16 +7,16 @@ import signal
 import sys
 
 if __name__ == "__main__":
-    # The imports below take seconds; Ctrl-C in them must not print a traceback.
+    # The imports take seconds, and PyTorch's is in `main`; Ctrl-C in them must not print a traceback.
     signal.signal(signal.SIGINT, lambda *_: os._exit(128 + signal.SIGINT))
 
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 
 from passfail.errors import PassfailError
-from train import distributed
 from train.arguments import LECTURE_DATA, PYTHON, parse, reading_of
 from train.errors import DataError, LostError, TrainError
+from train.table.reading import check_exists
 
 INTERRUPTED = "interrupted: nothing further was written"
 MOST_TRIES = 5  # of commands that could get past the faults of a table
@@ -30,13 +30,21 @@ def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] = os
     args = parse(arguments)
     args.environ, args.rank = environ, int(environ.get("RANK", "0"))
     try:
+        if hasattr(args, "dates"):  # the command reads a table
+            check_exists(args.data or LECTURE_DATA)
+        from train import distributed  # imports PyTorch; the errors above don't wait for it
+
+        command = import_module(f"train.commands.{args.command}")
+        if __name__ == "__main__":
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         with distributed.joined(launched="TORCHELASTIC_RUN_ID" in environ):
-            import_module(f"train.commands.{args.command}").run(args)
+            command.run(args)
         print(end="", flush=True)
     except (TrainError, PassfailError) as error:
         if args.rank == 0 or isinstance(error, LostError):
             print(f"error: {error}", file=sys.stderr)
-            if isinstance(error, DataError) and hasattr(args, "dates") and "TORCHELASTIC_RUN_ID" not in environ:
+            tried = hasattr(args, "dates") and "TORCHELASTIC_RUN_ID" not in environ
+            if tried and isinstance(error, DataError) and error.options is not None:
                 print(getting_past(error, sys.argv[1:] if arguments is None else arguments), file=sys.stderr, end="")
         return 2
     except BrokenPipeError:
@@ -84,5 +92,4 @@ def _interrupt(error: BaseException | None) -> BaseException | None:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.exit(main())

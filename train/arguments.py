@@ -13,17 +13,13 @@ from typing import Any
 from passfail import signing
 from passfail.codecs.csv_rows import csv_line
 from passfail.commandline import Parser, separator
+from passfail.links import LINKS
 from passfail.manifest import NAME
 from passfail.proof.activations import ACTIVATIONS
 from passfail.signing import Sign
 from passfail.spelling import DATE_PARTS, ORDERS, date_number
 from train.errors import FitError
-from train.export import checkpoint
-from train.model.links import LINKS
-from train.model.losses import LOSSES
-from train.solvers.fit import SOLVERS
-from train.solvers.gradient_descent import OPTIMIZERS
-from train.solvers.options import Options
+from train.solvers.options import LOSSES, RATES, SOLVERS, Options
 from train.table.reading import Reading
 
 LECTURE_DATA = Path("data/hours.csv")
@@ -96,8 +92,8 @@ def options_of(args: Namespace) -> Options:
     if args.data is None and args.solver in (None, "sgd"):
         return replace(LECTURE, **given)
     solver = given.setdefault("solver", "newton" if Options(**given).linear else "lbfgs")
-    if solver in OPTIMIZERS:
-        given.setdefault("lr", OPTIMIZERS[solver].lr)
+    if solver in RATES:
+        given.setdefault("lr", RATES[solver])
     return Options(**given)
 
 
@@ -130,7 +126,7 @@ def _model() -> Parser:
     add = parser.add_argument
     add("--data", type=Path, help="CSV, Parquet or Excel file, or a folder of parts (default: the lecture's)")
     add("--name", help="name of the model (default: the data file's name without .csv)")
-    add("--checkpoints", type=Path, default=checkpoint.FOLDER, help="folder of checkpoints (default: %(default)s)")
+    add("--checkpoints", type=Path, default=Path("checkpoints"), help="folder of checkpoints (default: %(default)s)")
     return parser
 
 
@@ -261,7 +257,7 @@ def _add_comparison(parser: Parser) -> None:
     add = parser.add_argument
     add("--data", type=Path, default=Path("data/study_hours.csv"), help="table (default: %(default)s)")
     kinds: dict[str, Iterable[str]] = {
-        "losses": LOSSES, "optimizers": OPTIMIZERS, "activations": ACTIVATIONS, "links": LINKS
+        "losses": LOSSES, "optimizers": RATES, "activations": ACTIVATIONS, "links": LINKS
     }  # fmt: skip
     for name, known in kinds.items():
         default = {"losses": "log", "optimizers": "all"}.get(name)

@@ -318,6 +318,23 @@ def test_two_exports_at_once_take_two_versions(run, monkeypatch):
         assert open_model(find(Path("models"), version=version)).manifest.version == version
 
 
+@pytest.mark.parametrize(
+    ("words", "answer"),
+    [
+        (["--help"], "prove the checkpoint"),
+        (["fit", "--help"], "cauchy-schwarz"),
+        (["fit", "--slover", "adam"], "did you mean '--solver'?"),
+        (["fit", "--data", "none.csv"], "none.csv: there is no such file"),
+    ],
+)
+def test_help_and_errors_of_the_command_line_do_not_wait_for_pytorch(words, answer):
+    code = f"import sys; sys.modules['torch'] = None; from train.__main__ import main; sys.exit(main({words}))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+
+    assert answer in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_publish_prints_and_publishes_what_fit_and_export_do(run):
     table = "--data", "data/admissions.csv"
     apart = run("fit", *table, "--l2", "1")[1] + run("export", *table)[1]

@@ -31,8 +31,7 @@ from train.model.links import LINKS
 from train.model.logistic import LogisticModel, parameters
 from train.report import plots
 from train.solvers.fit import fit, silent
-from train.solvers.gradient_descent import OPTIMIZERS
-from train.solvers.options import Options
+from train.solvers.options import RATES, Options
 from train.table.table import Table, read_table
 
 PROBED = 500  # rows of each kind in a parity check; the proof of an export uses many more
@@ -58,7 +57,7 @@ def combinations(args: Namespace) -> list[Options]:
     settings = {name: getattr(args, name) for name in ("lr", "epochs", "seed") if getattr(args, name) is not None}
     layers: list[dict[str, Any]] = [{"hidden": args.hidden, "activation": name} for name in args.activations] or [{}]
     some = [
-        Options(solver=solver, loss=loss, **{"lr": OPTIMIZERS[solver].lr, **settings, **layer})
+        Options(solver=solver, loss=loss, **{"lr": RATES[solver], **settings, **layer})
         for loss, solver, layer in product(args.losses, args.optimizers, layers)
     ]
     return some + [Options(solver="newton", link=link, **settings) for link in args.links]

@@ -21,7 +21,6 @@ from train.evaluation.metrics import Evaluation
 from train.model.logistic import LogisticModel
 from train.solvers.options import Options
 
-FOLDER = Path("checkpoints")
 METADATA, DIGEST = "passfail", "sha256"
 KEPT_ROWS = 5_000
 AGAIN = "train the model again, with the same options"

@@ -20,7 +20,7 @@ from train.model.logistic import LogisticModel
 from train.model.losses import LOSSES
 from train.model.terms import terms
 from train.solvers.collinearity import nearly_collinear
-from train.solvers.gradient_descent import OPTIMIZERS, descend, initialize
+from train.solvers.gradient_descent import descend, initialize
 from train.solvers.newton import NewtonSolver, Solution
 from train.solvers.options import Options
 from train.solvers.sums import Rows
@@ -30,7 +30,6 @@ from train.table.out_of_core import BLOCK, each, one_thread, pieces, throttled
 Log = Callable[[str], object]
 Moments = tuple[Tensor, Tensor, Tensor]  # the weights' sum, the columns' means and squared deviations
 
-SOLVERS = ("newton", *OPTIMIZERS)
 # Cells of a Design at a time, in at most BLOCK rows: 1 MiB, and as much scratch memory, fit a core's cache.
 CELLS = 1 << 17
 PROGRESS = 10.0  # seconds between two lines of progress

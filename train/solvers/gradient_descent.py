@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -13,31 +12,19 @@ from train.model.logistic import LogisticModel
 from train.model.losses import LOSSES
 from train.solvers.options import Options
 
-
-@dataclass(frozen=True)
-class Optimizer:
-    """An optimizer of torch.optim and its default learning rate.
-
-    With these rates, 1000 steps on standardised columns get near the optimum. SGD's rate is the lecture's.
-    """
-
-    make: Callable[..., torch.optim.Optimizer]
-    lr: float
-
-
 # Each step of LBFGS is one iteration with 25 evaluations for its line search; `descend` checks convergence.
 LBFGS = partial(torch.optim.LBFGS, max_iter=1, max_eval=26, line_search_fn="strong_wolfe",
                 tolerance_grad=0.0, tolerance_change=0.0)  # fmt: skip
-OPTIMIZERS = {
-    "sgd": Optimizer(torch.optim.SGD, 0.01),
-    "asgd": Optimizer(torch.optim.ASGD, 1.0),
-    "adadelta": Optimizer(torch.optim.Adadelta, 3.0),
-    "adagrad": Optimizer(torch.optim.Adagrad, 1.0),
-    "adam": Optimizer(torch.optim.Adam, 0.1),
-    "adamax": Optimizer(torch.optim.Adamax, 0.1),
-    "rmsprop": Optimizer(torch.optim.RMSprop, 0.003),
-    "rprop": Optimizer(torch.optim.Rprop, 0.01),
-    "lbfgs": Optimizer(LBFGS, 1.0),  # not in the lecture
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "sgd": torch.optim.SGD,
+    "asgd": torch.optim.ASGD,
+    "adadelta": torch.optim.Adadelta,
+    "adagrad": torch.optim.Adagrad,
+    "adam": torch.optim.Adam,
+    "adamax": torch.optim.Adamax,
+    "rmsprop": torch.optim.RMSprop,
+    "rprop": torch.optim.Rprop,
+    "lbfgs": LBFGS,
 }
 
 CONVERGED = 1e-9  # the largest entry of the mean loss's gradient at convergence
@@ -70,7 +57,7 @@ def descend(
     FitError : the loss or its gradient is not finite.
     """
     loss_of = LOSSES[options.loss]
-    optimizer = OPTIMIZERS[options.solver].make(model.parameters(), lr=options.lr)
+    optimizer = OPTIMIZERS[options.solver](model.parameters(), lr=options.lr)
     penalised = [parameter for name, parameter in model.named_parameters() if name.endswith("weight")]
     rows = weight.sum().item()
 

@@ -15,7 +15,7 @@ from train.errors import DataError
 from train.table.csv_files import Csv
 from train.table.parquet import Parquet
 from train.table.parts import Part
-from train.table.reading import Reading
+from train.table.reading import Reading, check_exists
 
 OTHERS = re.compile(rb"\s*(?:(<[!?a-zA-Z])|[\[{]\s*[\"{\[])")  # the start of HTML or XML, or of JSON
 
@@ -48,8 +48,7 @@ def open_parts(path: Path, reading: Reading) -> list[Part]:
 
     As in Spark and Arrow, files whose names begin with . or _ are not parts. Raises DataError.
     """
-    if not path.exists():
-        raise DataError(f"{path}: there is no such file; give one with --data (make: DATA=...)")
+    check_exists(path)
     files = [path]
     if path.is_dir():
         files = sorted(file for file in path.iterdir() if file.is_file() and file.name[0] not in "._")

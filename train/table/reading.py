@@ -2,7 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
+
+from train.errors import DataError
 
 Missing = Literal["error", "drop", "mean", "median", "most-frequent", "indicator"]
 
@@ -67,3 +70,9 @@ class Reading:
     def given(self) -> dict[str, object]:
         """The options that are not the defaults."""
         return {name: value for name, value in vars(self).items() if value != getattr(Reading(), name)}
+
+
+def check_exists(path: Path) -> None:
+    """Raise DataError if there is no file or folder at the path."""
+    if not path.exists():
+        raise DataError(f"{path}: there is no such file; give one with --data (make: DATA=...)")

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from mpmath import exp, log
 
 from train.model.losses import LOSSES
+from train.solvers import options
 
 # (score z, outcome y)
 CASES = [(-3.0, 0), (-3.0, 1), (-0.4, 0), (-0.4, 1), (0.0, 1), (0.3, 0), (0.3, 1), (2.0, 0), (2.0, 1)]
@@ -56,6 +57,7 @@ SCORE = {
 
 def test_every_loss_has_its_formula_here():
     assert TABLE.keys() | SCORE.keys() == LOSSES.keys()
+    assert tuple(LOSSES) == options.LOSSES
 
 
 @pytest.mark.parametrize("name", TABLE)

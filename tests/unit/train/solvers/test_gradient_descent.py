@@ -13,7 +13,7 @@ from train.evaluation.metrics import metrics
 from train.model.losses import LOSSES
 from train.solvers.fit import fit
 from train.solvers.gradient_descent import OPTIMIZERS
-from train.solvers.options import Options
+from train.solvers.options import RATES, Options
 from train.table.data import Data
 from train.table.reading import Reading
 from train.table.table import read_table
@@ -21,7 +21,7 @@ from train.table.table import read_table
 
 def fitted(name="study_hours", **options):
     table = read_table(DATA / f"{name}.csv", Reading(categorical=["rank"] if name == "admissions" else []))
-    options = Options(**{"lr": OPTIMIZERS[options["solver"]].lr, **options})
+    options = Options(**{"lr": RATES[options["solver"]], **options})
     lines = []
     result = fit(table.data, options, lines.append)
     return table, result, lines
@@ -30,8 +30,8 @@ def fitted(name="study_hours", **options):
 def test_the_lectures_list_is_whole():
     names = {"Adadelta", "Adagrad", "Adam", "Adamax", "ASGD", "RMSprop", "Rprop", "SGD", "LBFGS"}
 
-    makers = (optimizer.make for optimizer in OPTIMIZERS.values())
-    assert {getattr(make, "func", make).__name__ for make in makers} == names
+    assert {getattr(make, "func", make).__name__ for make in OPTIMIZERS.values()} == names
+    assert list(OPTIMIZERS) == list(RATES)
 
 
 @pytest.mark.parametrize("solver", OPTIMIZERS)
@@ -86,7 +86,7 @@ def test_a_weight_counts_as_repeated_rows(solver, loss, hidden):
     """The loss, the penalty, the scaling of columns and the calibration count it."""
     table = read_table(DATA / "study_hours.csv")
     times = np.arange(len(table.y)) % 3
-    options = Options(solver=solver, loss=loss, hidden=hidden, lr=OPTIMIZERS[solver].lr, l2=0.5, epochs=6)
+    options = Options(solver=solver, loss=loss, hidden=hidden, lr=RATES[solver], l2=0.5, epochs=6)
 
     def logit(rows, weight):
         result = fit(Data(table.features, table.x[rows], table.y[rows], weight), options, lambda line: None)
