@@ -29,6 +29,7 @@ Faults = dict[int, str] | None
 Start = tuple[int, int]  # the byte of an array's element, and its index
 Decode = Callable[[bytes, int], list[Any]]  # a piece of an array, and the index of its first row, to the rows
 WRITTEN = 10_000  # answers encoded at a time
+JOINED = 20_000  # cells joined at a time: a call for all would hold the interpreter's lock
 RAWS, COLUMNS = msgspec.json.Decoder(list[msgspec.Raw]), msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
@@ -247,10 +248,7 @@ class JsonRows:
         for raw in sent.values():
             if bytes(raw).count(b",") > max_rows * (1 + levels.count(",")):
                 self._columns.check_rows(max_rows + 1)
-        columns = [strict_json.decode(RAWS, raw) for raw in sent.values()]
-        if len({len(values) for values in columns}) > 1:
-            raise wrong(place, "the columns differ in their number of rows")
-        rows = b"],[".join(map(b",".join, zip(*columns, strict=True)))
+        rows = _transposed(list(sent.values()), place)
         return self.read_arrays(b"[[%b]]" % rows if rows else b"[]", list(sent), place)
 
     def pieces(self, found: Answers, more: Mapping[str, Sequence[object]] | None = None) -> Iterator[bytes]:
@@ -338,6 +336,22 @@ class JsonRows:
         escaped quote; the slow decoder tells which.
         """
         return body.count(b'"') != 2 * (self._width * rows + texts)
+
+
+def _transposed(arrays: list[msgspec.Raw], place: str) -> bytes:
+    """The rows of columns, each an array, with `],[` between them. No call takes all cells: see JOINED."""
+    columns: list[list[msgspec.Raw]] = []
+    try:
+        for raw in arrays:
+            columns.append(strict_json.decode(RAWS, raw))
+        if len({len(values) for values in columns}) > 1:
+            raise wrong(place, "the columns differ in their number of rows")
+        n, step = len(columns[0]), max(1, JOINED // len(columns))
+        slices = ([values[at : at + step] for values in columns] for at in range(0, n, step))
+        return b"],[".join([b"],[".join(map(b",".join, zip(*some, strict=True))) for some in slices])
+    finally:
+        while columns:  # free them one by one
+            columns.pop()
 
 
 def _ends(more: Mapping[str, Sequence[object]]) -> list[bytes]:

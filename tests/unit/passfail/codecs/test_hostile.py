@@ -8,6 +8,7 @@ import csv
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from passfail.codecs import Codecs
 from passfail.errors import RequestError
@@ -71,6 +72,35 @@ def test_no_table_takes_long_to_refuse(decoders, body):
     csv.field_size_limit(131_072)  # Python's own, as in the service; the trainer's reading raises it
     hold, seconds = least_hold(refuse, decoders.csv.read, body())
     assert (hold < HOLD, seconds < SECONDS) == (True, True), (hold, seconds)
+
+
+VALUES = b",".join([b"1"] * 50)
+LENGTH = SIZE // 100  # values of a column, which take two bytes each
+
+
+def columns(*lengths):
+    return b"{%b}" % b",".join(b'"x%d":[%b]' % (i, b",".join([b"1"] * n)) for i, n in enumerate(lengths))
+
+
+WIDE = {
+    "arrays": lambda read: read.read_arrays(b"[" + b"[%b]," % VALUES * (SIZE // 103) + b"[1]]", NAMES, "$"),
+    "columns": lambda read: read.read_columns(columns(*[min(LENGTH, 100_000)] * 50), "$"),
+    "a column too long": lambda read: read.read_columns(columns(*[LENGTH // 2] * 49, LENGTH // 2 + 1), "$"),
+    "a column that is none": lambda read: read.read_columns(columns(*[LENGTH // 2] * 50)[:-3] + b"x]}", "$"),
+}
+NAMES = [f"x{i}" for i in range(50)]
+
+
+@pytest.mark.parametrize("read", WIDE.values(), ids=WIDE)
+def test_no_body_of_a_wide_model_holds_the_lock_for_long(models, read):
+    """Fifty columns of a body have some three million cells; freeing them takes long, too."""
+    manifest = decode((models / "hours" / "1" / "manifest.json").read_bytes())
+    features = tuple(replace(manifest.features[0], name=name) for name in NAMES)
+    rows = Codecs(replace(manifest, features=features), 100_000).json
+
+    hold, _ = least_hold(read, rows)
+
+    assert hold < HOLD, hold
 
 
 PIECES = st.sampled_from(
