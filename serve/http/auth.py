@@ -14,8 +14,9 @@ import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from passfail.errors import ConfigError
+from passfail.errors import ConfigError, RequestError
 from passfail.files import read_regular
+from serve.http.errors import Unauthenticated, UnknownPath
 
 if TYPE_CHECKING:
     from serve.settings import Config
@@ -56,17 +57,17 @@ class Auth:
     def __init__(self, config: Config, is_probe: Callable[[str], bool]) -> None:
         self._keys, self._metrics_port, self._is_probe = config.api_keys, config.metrics_port, is_probe
 
-    def serves(self, path: str, port: int | None) -> bool:
-        """Whether that port serves the path."""
-        if self._metrics_port is None:
-            return True
-        if path == METRICS:
-            return port == self._metrics_port
-        return port != self._metrics_port or self._is_probe(path)
+    def refusal(self, path: str, port: int | None, headers: Mapping[bytes, bytes]) -> RequestError | None:
+        """The reason to refuse a request to that port, or None. The headers have names in lower case."""
+        if self._metrics_port is not None and not self._serves(path, on_its_own=port == self._metrics_port):
+            return UnknownPath("this port does not serve the path")
+        if self._keys and not self._is_probe(path) and not self._is_key(_given(headers)):
+            return Unauthenticated("send Authorization: Bearer KEY, or Basic with the key as the password")
+        return None
 
-    def admits(self, path: str, headers: Mapping[bytes, bytes]) -> bool:
-        """Whether the path needs no key, or the headers (names in lower case) hold a valid one."""
-        return not self._keys or self._is_probe(path) or self._is_key(_given(headers))
+    def _serves(self, path: str, on_its_own: bool) -> bool:
+        """Whether the metrics' own port, or the other one, serves the path."""
+        return on_its_own if path == METRICS else not on_its_own or self._is_probe(path)
 
     def _is_key(self, given: bytes) -> bool:
         # Compare all digests: the time must reveal neither a key's length nor which key matches.

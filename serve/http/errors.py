@@ -11,8 +11,16 @@ class Unauthenticated(RequestError):
     """The path requires an API key, and the request holds no valid one."""
 
 
+class UnknownPath(RequestError):
+    """The service has no such path, or does not have it on this port."""
+
+
 class UnknownModel(RequestError):
     """The request names a model or a version that is not served here."""
+
+
+class RequestTimeout(RequestError):
+    """The request did not come in time."""
 
 
 class NotAcceptable(RequestError):
@@ -30,14 +38,19 @@ class UnsupportedMediaType(RequestError):
 class Overloaded(RequestError):
     """The worker is at capacity; the response's Retry-After says when to retry."""
 
+    def __init__(self) -> None:
+        super().__init__("the service is at capacity: retry after 1 second")
+
 
 # Error -> (status, title of the problem document).
 MEANINGS: dict[type[RequestError], tuple[int, str]] = {
     MalformedBody: (400, "Malformed body"),
     UnknownParameter: (400, "Unknown parameter"),
     Unauthenticated: (401, "Unauthenticated"),
+    UnknownPath: (404, "Not found"),
     UnknownModel: (404, "Unknown model"),
     NotAcceptable: (406, "Not acceptable"),
+    RequestTimeout: (408, "Request timeout"),
     BodyTooLarge: (413, "Body too large"),
     UnsupportedMediaType: (415, "Unsupported media type"),
     UnsupportedEncoding: (415, "Unsupported content encoding"),

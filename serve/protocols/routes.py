@@ -15,7 +15,6 @@ from typing import NamedTuple
 from passfail.codecs.tensors import Inference
 from passfail.errors import ConfigError, RequestError
 from serve.http.auth import METRICS
-from serve.http.errors import Overloaded
 from serve.http.messages import CSV, JSON, JSON_LINES, Answer, Endpoint, Request, Shape, json_answer, problem, refusal
 from serve.protocols import management, mlflow, openapi, predict, vertex
 from serve.protocols import open_inference as v2
@@ -175,10 +174,6 @@ class Routes:
         """Log the exception that is handled; return its Answer, 500, in the path's format."""
         logger.exception("%s %s failed", method, path)
         return self.shape(path)(500, "Internal server error", "the service failed; its log says why")
-
-    def overloaded(self, path: str) -> Answer:
-        """The Answer to a request beyond capacity, in the format of the path's protocol."""
-        return self.refusal(path, Overloaded("the service is at capacity: retry after 1 second"))
 
     def _vertex(self, config: Config) -> Iterator[Route]:
         """The routes that Vertex AI names when it starts the container."""

@@ -48,7 +48,6 @@ class Connection(asyncio.Protocol):
     ----------
     server, client : the address and port to which the client connected, and the client's address.
     deadline : the end of the client's time limit, by the loop's clock.
-    gone : whether the connection is lost.
     """
 
     transport: asyncio.Transport
@@ -61,7 +60,6 @@ class Connection(asyncio.Protocol):
         self._unread, self._at = b"", 0  # the bytes that have arrived, and the number of parsed ones
         self._begun = self._served = False  # whether a head has begun; whether a response was sent
         self._beyond = self._ended = self._closing = self._choked = False
-        self.gone = False
 
     # asyncio's callbacks.
 
@@ -75,7 +73,7 @@ class Connection(asyncio.Protocol):
         self._wait(HEAD_SECONDS)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.gone = self._closing = True
+        self._closing = True
         self._worker.forget(self)
         if call := self._call:
             self._dispatcher.release(call)
@@ -147,10 +145,7 @@ class Connection(asyncio.Protocol):
         self._dispatcher.begin(call)
         if call.asked or call.waiting:
             return True
-        if head.size is not None and end + head.size <= len(data):
-            self._at = end + head.size
-            call.chunks.append(data[end : self._at])
-            call.length, call.whole = head.size, True
+        if call.whole:
             self._dispatcher.answer(call)
         elif end == len(data):
             self._ask_for_body(call)
@@ -213,9 +208,8 @@ class Connection(asyncio.Protocol):
             if not call.admitted:
                 self._dispatcher.hold(call)
             return
-        if call.admitted or call.large:
-            self._dispatcher.release(call)  # before the response leaves: its reader may send another request
         if not call.whole:
+            self._dispatcher.release(call)
             self.deadline = self._now() + REST_SECONDS
 
     def _write(self, answer: Answer, call: Call | None) -> None:
@@ -244,16 +238,14 @@ class Connection(asyncio.Protocol):
                 self._read_on()
 
     def _finish(self, call: Call) -> None:
-        if call.admitted or call.large:
-            self._dispatcher.release(call)
+        self._dispatcher.release(call)
         self._call = None  # break the reference cycle with this object
         if not call.keep_alive and (self._at < len(self._unread) or self._arrived()):
             self._linger()
         elif not call.keep_alive or (self._ended and self._at == len(self._unread)):
             self._close()
         else:
-            self.deadline = self._now() + self._worker.keepalive
-            self._worker.idle[self] = None
+            self._wait(self._worker.keepalive)
 
     def _wait(self, seconds: float) -> None:
         """Mark the connection as idle, as the last to be closed for new connections."""

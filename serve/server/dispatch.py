@@ -18,9 +18,8 @@ from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from msgspec.structs import replace
-
 from passfail.errors import NonFiniteLogit, RequestError
+from serve.http.errors import Overloaded, RequestTimeout
 from serve.http.messages import (
     CLIENT_GONE,
     Answer,
@@ -36,7 +35,6 @@ from serve.server.head import Head, Heads
 from serve.server.microbatch import answer_together
 
 if TYPE_CHECKING:
-    from serve.http.auth import Auth
     from serve.registry import RowAnswer
     from serve.server.application import Application
     from serve.server.connection import Connection
@@ -60,7 +58,6 @@ class Call:
     keep_alive : whether the connection stays open after the response.
     chunks, length : the parts of the body that have arrived, and their number of bytes.
     whole : whether the body is complete.
-    locked : whether the request lacks a valid API key.
     waiting : whether the body waits, unread, because LARGE_AT_ONCE others are in memory.
     large, admitted : whether the call counts towards LARGE_AT_ONCE, and towards MAX_IN_FLIGHT after its iteration.
     queued : whether it is one of the small requests in the batch thread.
@@ -72,7 +69,7 @@ class Call:
     future: asyncio.Future[Answer] | None = None
     began = 0.0
     length = 0
-    locked = waiting = large = queued = admitted = asked = answered = False
+    waiting = large = queued = admitted = asked = answered = False
 
     def __init__(self, connection: Connection, head: Head) -> None:
         self.connection, self.head = connection, head
@@ -101,10 +98,6 @@ class Dispatcher:
             ThreadPoolExecutor(threads, name) for threads, name in ((1, "probe"), (1, "batch"), (2, "page"))
         )
 
-    def leave(self) -> None:
-        """Report from now on that the service is not ready, because the worker stops."""
-        self._service.leaving = True
-
     # From the head to the whole body.
 
     def begin(self, call: Call) -> None:
@@ -113,9 +106,8 @@ class Dispatcher:
         A queued call is `waiting` afterwards, an answered one is `asked`.
         """
         head = call.head
-        if self._auth is not None and not self._admits(self._auth, call):
-            call.locked = True
-            self.answer(call)
+        if self._auth and (error := self._auth.refusal(head.path, call.connection.server[1], head.headers)):
+            self._refuse(call, error)
         elif self.too_large(call):
             self.answer(call)
         elif head.size is None or head.size > SMALL:
@@ -126,11 +118,7 @@ class Dispatcher:
                 call.waiting = True
                 self._waiting[call] = None
             else:
-                self._refuse(call)
-
-    def _admits(self, auth: Auth, call: Call) -> bool:
-        path = call.head.path
-        return auth.serves(path, call.connection.server[1]) and auth.admits(path, call.head.headers)
+                self._refuse(call, Overloaded())
 
     def too_large(self, call: Call) -> bool:
         """Whether the body exceeds MAX_BODY_BYTES, by its Content-Length or by the bytes so far."""
@@ -154,22 +142,21 @@ class Dispatcher:
     # From the whole body to the answer.
 
     def answer(self, call: Call) -> None:
-        """Answer a call that is complete, or refuse it earlier."""
+        """Answer a call that is complete, or whose body is too large."""
         head = call.head
-        if head.plain and call.length <= SMALL and not call.locked:
+        if head.plain and call.length <= SMALL:
             return self._add(call)
-        is_probe, encoded = self.routes.is_probe(head.path), b"content-encoding" in head.headers
-        direct = head.rule is not None and not call.locked
-        threads = self._probes if is_probe else self._batches if direct and head.method == "POST" else self._pages
-        small = direct and threads is self._batches and not call.large
+        is_probe, direct = self.routes.is_probe(head.path), head.rule is not None
+        small = direct and head.method == "POST" and not call.large
         too_late = small and self._queued > AHEAD and (self._queued + 1) * self._pace > self._wait
         if self._in_flight < self._most and not too_late and not call.connection.beyond_limit():
             self.hold(call)
         elif not is_probe:
-            return self._refuse(call)
+            return self._refuse(call, Overloaded())
         call.asked = True
-        if call.large or encoded:  # the memory limit allows one of these at a time
-            threads = self._batches
+        # The memory limit allows one large or compressed body at a time.
+        batch = small or call.large or b"content-encoding" in head.headers
+        threads = self._batches if batch else self._probes if is_probe else self._pages
         if direct:
             call.began = self._recorder.begin()
             call.queued = small
@@ -187,17 +174,16 @@ class Dispatcher:
     def time_out(self, call: Call) -> Answer:
         """The Answer to a call whose body did not arrive in time."""
         call.asked = True
-        answer = self.routes.shape(call.head.path)(408, "Request timeout", "the body did not come in time")
-        answer = identified(answer, call.head.headers)
-        self._recorder.end([(self._recorder.begin(), replace(call.head, rule=None), answer)])
+        answer = self._refusal(call, RequestTimeout("the body did not come in time"))
+        self._recorder.end([(self._recorder.begin(), call.head, answer)])
         return answer
 
-    def _refuse(self, call: Call) -> None:
-        call.answer = self._overloaded(call)
+    def _refuse(self, call: Call, error: RequestError) -> None:
+        call.answer = self._refusal(call, error)
         self._add(call)
 
-    def _overloaded(self, call: Call) -> Answer:
-        return identified(self.routes.overloaded(call.head.path), call.head.headers)
+    def _refusal(self, call: Call, error: RequestError) -> Answer:
+        return identified(self.routes.refusal(call.head.path, error), call.head.headers)
 
     def _add(self, call: Call) -> None:
         call.asked, call.began = True, perf_counter()
@@ -216,7 +202,7 @@ class Dispatcher:
             if call.answer is not None:
                 begun: Answer | Pending = call.answer
             elif room <= 0 or call.connection.beyond_limit():
-                begun = self._overloaded(call)
+                begun = self._refusal(call, Overloaded())
             else:
                 room -= 1
                 begun = self._begun(call)
@@ -284,7 +270,6 @@ class Dispatcher:
 
     def _recorded(self, call: Call, answer: Answer) -> None:
         self._queued -= call.queued
-        answer = GONE if call.connection.gone else answer
         self._recorder.end([(call.began, call.head, answer)])
         call.connection.send(answer)
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from flask import Flask, Response, abort, g, request
+from flask import Flask, Response, g, request
 from gunicorn.http.errors import ParseException
 from msgspec.structs import replace
-from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
 
 from passfail.errors import MalformedBody, RequestError
-from serve.http.errors import Unauthenticated
 from serve.http.messages import Answer, Endpoint, Request, completed, compressed, header_line, too_large
 from serve.http.receipt import identified
 from serve.server.application import Application
@@ -75,11 +74,9 @@ class Pages(Flask):
 
     def _authenticate(self) -> Response | None:
         """Refuse a request without a key, before its body is read, in its protocol's error format."""
-        if not self.auth.serves(request.path, request.server[1] if request.server else None):
-            abort(404)
-        if self.auth.admits(request.path, g.headers):
+        error = self.auth.refusal(request.path, request.server[1] if request.server else None, g.headers)
+        if error is None:
             return None
-        error = Unauthenticated("send Authorization: Bearer KEY, or Basic with the key as the password")
         g.answer = self.routes.refusal(request.path, error)
         return _response(g.answer)
 
@@ -98,6 +95,8 @@ class Pages(Flask):
             methods = ", ".join(sorted(error.valid_methods or ()))
             detail = f"{request.path} takes {methods}, not {request.method}: /docs has an example, / is the page"
             headers = header_line("Allow", methods)
+        elif isinstance(error, NotFound):
+            detail = "nothing is at this path: /docs lists the paths"
         answer = self.routes.shape(request.path)(error.code or 500, error.name, detail)
         return _response(replace(answer, headers=answer.headers + headers))
 

@@ -23,7 +23,7 @@ TICK_SECONDS = 0.25  # between two checks of time limits, of the parent, and of 
 # (Seconds in which a stopping worker accepts connections, seconds for requests to end) ...
 QUICK = (0.0, 2.0)  # by SIGINT or SIGQUIT
 ORPHANED = (1.0, 0.5)  # after the parent's end: within two seconds
-OVER_LIMIT = 64  # connections beyond MAX_CONNECTIONS that get a response; more are closed at once
+TRIED = 64  # idle connections that a full worker tries to close for a new one
 
 
 class Worker(BaseWorker):  # type: ignore[misc]  # gunicorn has no types
@@ -71,7 +71,7 @@ class Worker(BaseWorker):  # type: ignore[misc]  # gunicorn has no types
 
     def _stop(self) -> None:
         self.alive = False
-        self.dispatcher.leave()
+        self.wsgi.service.leaving = True
         self.loop.call_soon_threadsafe(self._signalled.set)
 
     def run(self) -> None:
@@ -125,7 +125,7 @@ class Worker(BaseWorker):  # type: ignore[misc]  # gunicorn has no types
     def make_room(self) -> bool:
         """Close the longest idle connection if a new one exceeds the limit; return whether it fits."""
         while len(self.connections) >= self.cfg.worker_connections:
-            found = next((one for one in islice(self.idle, OVER_LIMIT) if one.close_if_idle()), None)
+            found = next((one for one in islice(self.idle, TRIED) if one.close_if_idle()), None)
             if found is None:
                 return False
             self.forget(found)

@@ -19,7 +19,7 @@ def respond(app: WSGIApplication, call: Call, length: int | None) -> Answer:
     Parameters
     ----------
     app : the application.
-    call : the request. If it is not complete, the application refuses it by its head or by its Content-Length.
+    call : the request. If it is not complete, the application refuses it by its Content-Length.
     length : the Content-Length of a body that is too large to read; else None.
     """
     started: list[tuple[str, list[tuple[str, str]]]] = []

@@ -8,6 +8,7 @@ from flask import Response
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from serve.http.errors import Overloaded
 from serve.protocols.predict import QUERY
 from serve.protocols.routes import Routes
 from serve.server.flask_app import create_app
@@ -72,7 +73,7 @@ def test_every_status_that_it_names_is_answered_in_its_shape(models):
                 where = path.format(name=name, version=1)
                 client.application.service.leaving = method == "get" and status == 503
                 if method == "post" and status == 503:  # tests/integration/test_admission.py sees when
-                    answer = Routes(config).overloaded(where)
+                    answer = Routes(config).refusal(where, Overloaded())
                     response = Response(answer.body, answer.status, answer.fields)
                 else:
                     headers = {"Accept": "image/png"} if status == 406 else {}

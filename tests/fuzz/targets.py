@@ -20,6 +20,7 @@ from passfail.manifest import MISSING
 from passfail.proof import reference
 from serve.http import messages
 from serve.http.auth import Auth
+from serve.http.errors import Unauthenticated
 from serve.http.messages import Request, completed
 from serve.http.receipt import REQUEST_ID
 from serve.protocols import mlflow
@@ -307,7 +308,7 @@ def from_headers(service, data):
     parted = [line.partition(b":") for line in lines]
     headers = {name.strip().lower(): value.strip() for name, _, value in parted}
     manifest = service.served.model.manifest
-    assert not AUTH.admits("/predict", headers)
+    assert isinstance(AUTH.refusal("/predict", None, headers), Unauthenticated)
     rule, endpoint, names = Routes(Config()).hot(path) or ("/predict", predict, {})
     row = manifest.examples[0].instance
     tensor = {"name": "x", "shape": [1, len(row)], "datatype": "FP64", "data": columns.row(manifest.features, row)}

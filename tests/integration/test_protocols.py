@@ -292,6 +292,12 @@ def test_an_unknown_name_is_repeated_only_where_it_nearly_is_a_features(ask, nam
     assert said or name not in text
 
 
+def test_a_path_that_is_not_there_is_told_where_the_paths_are(ask):
+    for path, name in (("/nowhere", "detail"), ("/v2/nowhere", "error")):
+        response = ask.get(path)
+        assert (response.status_code, response.json[name]) == (404, "nothing is at this path: /docs lists the paths")
+
+
 def test_get_of_predict_says_what_to_do(ask):
     response = ask.client.get("/predict")
 

@@ -1,12 +1,14 @@
 """The dispatch of requests to the event loop, to the batch thread, or to Flask."""
 
 import asyncio
+import dataclasses
 import gc
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from serve.http.auth import Auth
 from serve.http.messages import Answer, Pending
 from serve.protocols.predict import predict
 from serve.protocols.routes import Routes
@@ -97,6 +99,15 @@ def test_no_get_but_a_page_needs_flask(taken, app, monkeypatch, path):
     monkeypatch.setattr(type(app), "__call__", lambda *_: 1 / 0)
 
     assert taken(raw("GET", path))[1] == 200
+
+
+@pytest.mark.parametrize("sent", [GOOD["an object"], GOOD["an explanation"], raw("GET", "/"), raw("GET", "/nowhere")])
+def test_a_request_without_a_key_is_refused_in_the_loop(taken, app, monkeypatch, sent):
+    config = dataclasses.replace(app.service.config, api_keys=(bytes(32),))
+    monkeypatch.setattr(app.service, "config", config)
+    monkeypatch.setattr(app, "auth", Auth(config, app.routes.is_probe))
+
+    assert taken(sent) == ("loop", 401)
 
 
 @pytest.mark.parametrize("path", ["//ping", "/%70ing"])
