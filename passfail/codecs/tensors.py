@@ -154,6 +154,8 @@ class TensorRows:
             self._columns.check_rows(shape[0])
             if one.datatype not in DATATYPES:
                 raise wrong(f"{place}.datatype", f"expected one of {', '.join(DATATYPES)}")
+            if one.datatype == "BYTES" and prod(shape[1:]) > 1:  # before texts without number are decoded
+                raise wrong(f"{place}.shape", f"expected [n] for texts, or numbers for x [n, {d}]")
             size, values = parameter(one.parameters, "binary_data_size"), bytes(one.values)
             absent = values in (b"", b"null")
             if size is None:
