@@ -339,7 +339,10 @@ class JsonRows:
 
 
 def _transposed(arrays: list[msgspec.Raw], place: str) -> bytes:
-    """The rows of columns, each an array, with `],[` between them. No call takes all cells: see JOINED."""
+    """The rows of columns, each an array, with `],[` between them.
+
+    No call takes or frees all cells at once: see JOINED.
+    """
     columns: list[list[msgspec.Raw]] = []
     try:
         for raw in arrays:
