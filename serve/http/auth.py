@@ -58,7 +58,10 @@ class Auth:
         self._keys, self._metrics_port, self._is_probe = config.api_keys, config.metrics_port, is_probe
 
     def refusal(self, path: str, port: int | None, headers: Mapping[bytes, bytes]) -> RequestError | None:
-        """The reason to refuse a request to that port, or None. The headers have names in lower case."""
+        """The reason to refuse a request to that port, or None.
+
+        headers : as sent; names in lower case.
+        """
         if self._metrics_port is not None and not self._serves(path, on_its_own=port == self._metrics_port):
             return UnknownPath("this port does not serve the path")
         if self._keys and not self._is_probe(path) and not self._is_key(_given(headers)):
