@@ -118,7 +118,7 @@ test-heavy: $(VENV)/test $(VENV)-clients/installed ## run the tests that take lo
 	@$(PYTEST) -m heavy $(ALL) $(ARGS)
 
 .PHONY: test-unit
-test-unit: $(VENV)/test ## run the unit tests alone: no process, no network, under a minute
+test-unit: $(VENV)/test ## run the unit tests alone: no service, no network, about a minute
 	@$(PYTEST) -m "not heavy" tests/unit -n logical --maxprocesses 8 --durations 10 $(ARGS)
 
 .PHONY: test-engines
