@@ -11,11 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from passfail.arrays import Bools as Bools
-from passfail.arrays import Floats as Floats
-from passfail.arrays import Row as Row
-from passfail.codecs.answers import Answers
-from passfail.codecs.answers import Outside as Outside
+from passfail.arrays import Bools, Floats, Row
+from passfail.codecs.answers import Answers, Outside
 from passfail.columns import Columns
 from passfail.errors import NonFiniteLogit
 from passfail.explain import Explanation, explain
@@ -231,9 +228,7 @@ class Model:
     @cached_property
     def _ranges(self) -> Floats:
         """The smallest and the largest value of each feature in the training rows, (2, d)."""
-        numeric = [feature.kind == "numeric" for feature in self.manifest.features]
-        ranges = [f.range if own else (-inf, inf) for f, own in zip(self.manifest.features, numeric, strict=True)]
-        return np.array(ranges).T
+        return np.array([f.range if f.kind == "numeric" else (-inf, inf) for f in self.manifest.features]).T
 
     @cached_property
     def _stability(self) -> Stability:

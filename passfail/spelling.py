@@ -7,7 +7,7 @@ from datetime import date, datetime
 from typing import Literal, NamedTuple
 
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
-EXACT = 2**53  # beyond it float64 skips integers
+EXACT = 2**53  # float64 holds every integer up to here
 PADDED = re.compile(r"[+-]?0\d+")  # a code with leading zeros: 01100
 BOOLEANS = frozenset(["true", "false"])  # the levels of JSON's booleans and of every spelling in CSV
 # A number formatted for people: a currency before it, groups of thousands, and a unit without digits behind it.

@@ -15,16 +15,17 @@ from passfail.codecs.answers import added
 from passfail.errors import ConfigError
 from passfail.manifest import Column, Hidden, Manifest
 from passfail.proof.activations import ACTIVATIONS, Arithmetic
+from passfail.proof.floats import LARGEST
+from passfail.spelling import EXACT
 
 DIALECTS = ("bigquery", "duckdb", "postgres", "snowflake", "spark", "sqlite")
 BIGQUERY_LACKS = re.compile(r"[!\"$()*,./;?@\[\\\]^`{}~\x00-\x1f]")  # a column of BigQuery has "_" instead
 POSTGRES_BYTES = 63  # PostgreSQL cuts longer names
 TELL_CASE = ("postgres", "snowflake")  # dialects in which the columns "x" and "X" differ
-LARGEST = math.nextafter(math.inf, 0.0)
 FAR = 709.0  # exp(-z) neither overflows nor underflows up to here; either fails the query in PostgreSQL and BigQuery
 MOST = 900  # terms; DuckDB and SQLite take no expression that is deeper than 1,000
 # The others need a table of powers, or the largest of a row's units.
-EXACT = ("Hardtanh", "LeakyReLU", "PReLU", "ReLU", "ReLU6", "Softshrink", "Softsign", "Threshold")
+IN_SQL = ("Hardtanh", "LeakyReLU", "PReLU", "ReLU", "ReLU6", "Softshrink", "Softsign", "Threshold")
 
 
 def select(manifest: Manifest, dialect: str, table: str, view: str | None = None) -> str:
@@ -45,8 +46,8 @@ def select(manifest: Manifest, dialect: str, table: str, view: str | None = None
     """
     if dialect not in DIALECTS:
         raise ConfigError(f"--dialect must be one of {', '.join(DIALECTS)}")
-    if (hidden := manifest.parameters.hidden) and hidden.activation not in EXACT:
-        raise ConfigError(f"SQL can't express the activation {hidden.activation} exactly, only {', '.join(EXACT)}")
+    if (hidden := manifest.parameters.hidden) and hidden.activation not in IN_SQL:
+        raise ConfigError(f"SQL can't express the activation {hidden.activation} exactly, only {', '.join(IN_SQL)}")
     terms = len(manifest.parameters.columns) * (len(hidden.units) if hidden else 1)
     if terms > MOST:
         raise ConfigError(f"the model has {terms} terms; SQL engines accept about {MOST} in one expression")
@@ -99,7 +100,7 @@ def _number(value: float, exact: bool) -> exp.Expression:
     """
     if exact and value == math.inf:
         return exp.Literal.number("9e999")
-    if not exact or (value == int(value) and abs(value) < 2**53):
+    if not exact or (value == int(value) and abs(value) < EXACT):
         return exp.cast(exp.Literal.string(repr(value)), "double")
     mantissa, exponent = math.frexp(value)
     product, left = _whole(int(mantissa * 2**53)), exponent - 53
@@ -138,7 +139,7 @@ def _units(hidden: Hidden, terms: list[exp.Expression]) -> list[exp.Expression]:
         where=lambda condition, a, b: exp.paren(exp.case().when(condition, exp.convert(a)).else_(exp.convert(b))),
         abs=lambda v: exp.func("ABS", v),
         number=lambda value: value,
-    )  # EXACT needs no more
+    )  # IN_SQL needs no more
     scores = [_total([t * by for t, by in zip(terms, unit.inputs, strict=True)], unit.bias) for unit in hidden.units]
     answers = [ACTIVATIONS[hidden.activation](arithmetic, score, hidden.slope) for score in scores]
     return [exp.paren(answer) * unit.weight for answer, unit in zip(answers, hidden.units, strict=True)]

@@ -12,11 +12,12 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from passfail.arrays import Floats, Row
 from passfail.codecs import Codecs
 from passfail.codecs.answers import Answers
 from passfail.errors import ConfigError, NonFiniteLogit, StartupError
 from passfail.loading import open_models
-from passfail.model import Floats, Model, Row
+from passfail.model import Model
 from passfail.model import RowAnswer as RowAnswer
 from passfail.repository import choices, model_name, versions
 from passfail.signing import PublicKey

@@ -20,13 +20,13 @@ from typing import Any, TypeVar
 
 from passfail import signing
 from passfail.errors import ConfigError
+from passfail.runtimes import MODEL_FILES
 from passfail.signing import PublicKey
 from serve.http import auth
 
 T = TypeVar("T")
 Parse = Callable[[str, str], T]  # (the variable, its text) -> the value; raises ConfigError
 
-RUNTIMES = ("onnx", "torchscript")
 WORKER_CLASSES = ("asgi", "gthread")
 MOST_PORT = 65535
 MOST_WORKERS = 256  # serve/telemetry/shared_counters.py has a row for twice as many
@@ -154,11 +154,11 @@ class Config:
     models: Path = _variable("MODELS_DIR", lambda _, text: Path(text), Path("models"))
     model_name: str | None = _variable("MODEL_NAME", _text)
     model_version: int | None = _variable("MODEL_VERSION", _whole())
-    runtime: str = _variable("RUNTIME", _choice(*RUNTIMES), RUNTIMES[0])
+    runtime: str = _variable("RUNTIME", _choice(*MODEL_FILES), "onnx")
     max_rows: int = _variable("MAX_ROWS", _whole(), 100_000)
     max_body_bytes: int = _variable("MAX_BODY_BYTES", _whole(), 16 * 1024 * 1024)
     max_in_flight: int = _variable("MAX_IN_FLIGHT", _whole(), 128)
-    shadow: str | None = _variable("SHADOW", _choice(*RUNTIMES))
+    shadow: str | None = _variable("SHADOW", _choice(*MODEL_FILES))
     shadow_rate: float = _variable("SHADOW_RATE", _checked("a number above 0, at most 1", float, _rate), 0.01)
     shadow_flips: Path | None = _variable("SHADOW_FLIPS", _checked("a folder that can be written to", Path, _writable))
     signed_by: PublicKey | None = _variable("SIGNED_BY", lambda name, path: signing.public_key(path, name))

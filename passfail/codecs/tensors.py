@@ -17,10 +17,10 @@ from passfail.arrays import Bools, Floats
 from passfail.codecs import strict_json
 from passfail.columns import Column, Columns, floats, wrong
 from passfail.errors import InvalidInstance, MalformedBody, Problem
+from passfail.spelling import EXACT
 
 FLOATS = {"FP16": "<f2", "FP32": "<f4", "FP64": "<f8"}
 INTEGERS = {f"{sign}INT{bits}": f"<{sign.lower() or 'i'}{bits // 8}" for sign in ("", "U") for bits in (8, 16, 32, 64)}
-EXACT = 2**53  # float64 holds every whole number up to here
 DATATYPES = (*FLOATS, *INTEGERS, "BYTES")
 OTHER_COUNT = "its number of values differs from the shape"
 

@@ -14,7 +14,7 @@ import numpy as np
 from passfail.arrays import Floats
 from passfail.columns import Column
 from passfail.errors import ConfigError, PassfailError
-from passfail.links import LINKS, score_at
+from passfail.links import LINKS
 from passfail.manifest import Manifest
 from passfail.measurements import Proof, claim
 from passfail.proof import certificate, reference, samples
@@ -43,7 +43,7 @@ def prove(manifest: Manifest, files: Mapping[str, bytes], rows: int = ROWS, acro
     # Leave out rows that a SQL table can't hold, or that PostgreSQL and BigQuery refuse to multiply.
     usual = np.isfinite(expected) & ~(np.abs(x) > 1e150).any(axis=1)
     x, expected = x[usual], expected[usual]
-    threshold = score_at(manifest.link, manifest.threshold)
+    threshold = manifest.logit_threshold
     _, probability = load_runtime("onnx", files["model.onnx"])(x)
     found = {}
     for name, ask in ENGINES.items():

@@ -6,11 +6,14 @@ An engine's module is imported only when that engine is chosen, so that serving 
 
 from collections.abc import Callable
 from importlib import import_module
+from typing import TYPE_CHECKING
 
-from passfail.arrays import Floats
 from passfail.errors import IntegrityError, RuntimeUnavailable
 
-Runtime = Callable[[Floats], tuple[Floats, Floats]]
+if TYPE_CHECKING:  # settings are read in a process without NumPy
+    from passfail.arrays import Floats
+
+Runtime = Callable[["Floats"], tuple["Floats", "Floats"]]
 
 MODEL_FILES = {"onnx": "model.onnx", "torchscript": "model.pt"}
 

@@ -15,7 +15,7 @@ from serve.http import content
 from serve.http.errors import HEADERS, MEANINGS
 
 if TYPE_CHECKING:
-    from passfail.model import Row
+    from passfail.arrays import Row
     from serve.registry import RowAnswer, Served
 
 JSON, CSV, PROBLEM = "application/json", "text/csv", "application/problem+json"

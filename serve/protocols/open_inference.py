@@ -13,10 +13,10 @@ import numpy as np
 from msgspec import UNSET, UnsetType
 
 from passfail.codecs import strict_json, tensors
+from passfail.codecs.answers import Outside
 from passfail.codecs.tensors import ALL, OUTPUTS, Values, Wanted
 from passfail.columns import wrong
 from passfail.errors import MalformedBody, RequestError, in_one_line
-from passfail.model import Outside
 from serve.http.messages import Answer, Pending, Request, Shape, header_line, json_answer, refusal
 from serve.http.receipt import pending, stamped
 from serve.protocols import management

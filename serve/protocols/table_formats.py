@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
@@ -14,7 +15,7 @@ import numpy as np
 
 from passfail.arrays import Floats
 from passfail.codecs import Codecs
-from passfail.codecs.csv_rows import csv_line
+from passfail.codecs.csv_rows import WORDS, csv_line
 from passfail.codecs.strict_json import FAULTS, UNREADABLE, WHITE, is_array, may_repeat, values
 from passfail.columns import Columns, wrong
 from passfail.errors import BodyTooLarge, InvalidInstance, MalformedBody, Problem
@@ -110,7 +111,7 @@ def read_headerless(codecs: Codecs, body: bytes) -> Floats:
     """Read a CSV without a header, its cells in feature order, as x, float64 (n, d)."""
     header = csv_text([codecs.columns.by_name]).encode()
     try:
-        return codecs.csv.read(header + body.removeprefix(b"\xef\xbb\xbf"))[0]
+        return codecs.csv.read(header + body.removeprefix(BOM_UTF8))[0]
     except InvalidInstance as error:  # the body's first line is the second of what was read
         places = [Problem(_line_before(found.pointer), found.detail, found.unseen) for found in error.problems]
         raise InvalidInstance(str(error), places) from error
@@ -191,7 +192,7 @@ def csv_text(rows: Iterable[Iterable[object]]) -> str:
 def _cell(value: object) -> object:
     if isinstance(value, list):
         return ", ".join(value)
-    return {True: "true", False: "false", None: ""}[value] if isinstance(value, bool | None) else value
+    return WORDS[value] if isinstance(value, bool | None) else value
 
 
 def _line_before(pointer: str) -> str:

@@ -3,7 +3,7 @@
 import json
 import shlex
 
-JSON = "application/json"
+from serve.http.messages import JSON
 
 
 def requests(method: str, url: str, kind: str = "", body: str = "", answers: str = JSON) -> dict[str, str]:

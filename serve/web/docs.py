@@ -6,10 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from serve.http.messages import JSON
 from serve.protocols import openapi
 from serve.protocols.routes import Routes
 from serve.registry import Service
-from serve.web.code import JSON, requests
+from serve.web.code import requests
 
 CHANGING = ("/metrics", "/stats", "/drift")  # each request changes their responses
 LINES = 30  # of a response; the manifest has thousands

@@ -18,10 +18,11 @@ from passfail.explain import Evidence, LevelFlip, ValueFlip, evidence, explain
 from passfail.manifest import Feature, Manifest
 from passfail.model import Model
 from passfail.repository import read_file
+from serve.http.messages import JSON
 from serve.protocols import openapi
 from serve.registry import Served, Service
 from serve.telemetry.recorder import Recorder
-from serve.web.code import JSON, requests
+from serve.web.code import requests
 from serve.web.docs import asking, operations
 
 FOLDER = Path(__file__).parent
