@@ -4,7 +4,6 @@ import argparse
 import contextlib
 import json
 import os
-import re
 import signal
 import sys
 import time
@@ -19,6 +18,7 @@ from passfail.loading import open_model
 from passfail.repository import choices, find, model_name, pin, read_manifest, read_verified
 from passfail.runtimes import MODEL_FILES
 from passfail.signing import PublicKey
+from passfail.spelling import whole
 
 Run = Callable[[argparse.Namespace, PublicKey | None], str]  # a command: its options to the text to print
 
@@ -237,9 +237,9 @@ def _signed_by(environ: Mapping[str, str]) -> PublicKey | None:
 def _version(text: str) -> int | None:
     if text == "highest":
         return None
-    if not (re.fullmatch("[0-9]{1,15}", text) and int(text) > 0):
+    if not (version := whole(text)):
         raise argparse.ArgumentTypeError("takes a version's number, or highest")
-    return int(text)
+    return version
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ that the service would refuse gets its error in the column `error`; the other ro
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,14 +16,14 @@ import pyarrow.compute as pc
 from passfail.arrays import Bools, Floats, Ints
 from passfail.codecs.answers import TYPES, Answers, added, names
 from passfail.columns import Column, Columns, InvalidValue, invalid
-from passfail.errors import ConfigError, NonFiniteLogit, Problem
+from passfail.errors import ConfigError, NonFiniteLogit, Problem, of_a_row
 from passfail.explain import NO_SUM, contributions
 from passfail.frames import number
 from passfail.model import Model
 
 ERROR = "error"  # the column with the reason why a row was refused
 TEXT = pa.string()
-Refused = dict[int, list[tuple[str, InvalidValue]]]  # {row: [(column, its fault)]}
+Refused = dict[int, list[Problem]]  # {row: its faults}; `problems` fills in their places
 
 
 class Answered(NamedTuple):
@@ -43,8 +44,7 @@ class Answered(NamedTuple):
 
     def errors(self) -> dict[int, str]:
         """{row: its error as text} of the refused rows."""
-        return {row: "; ".join(f"{name}: {why}".removeprefix(": ") for name, why in found)
-                for row, found in self.refused.items()}  # fmt: skip
+        return {row: of_a_row(found) for row, found in self.refused.items()}
 
 
 class Scorer:
@@ -89,19 +89,19 @@ class Scorer:
 
         decimal : the decimal mark of numbers that are texts.
         """
-        wrong: Refused = {row: [("", why)] for row, why in faults.items()}
+        wrong: Refused = {row: [Problem("", str(why))] for row, why in faults.items()}
         x = np.empty((len(cells[0]), len(cells)))
         for index, (column, some) in enumerate(zip(self.columns, cells, strict=True)):
             x[:, index], found = numbers(column, some, decimal)
             for row, why in found.items():
                 if row not in faults:
-                    wrong.setdefault(row, []).append((column.name, why))
+                    wrong.setdefault(row, []).append(column.problem("", why))
         unseen, x = self.columns.unseen(x), self.columns.pooled(x)
         asked = x.copy() if wrong else x
         asked[list(wrong)] = 0.0
         logit, probability = self.model.runtime(asked)
         over = NonFiniteLogit(np.flatnonzero(~np.isfinite(logit)).tolist())
-        wrong |= {row: [("", InvalidValue(str(over)))] for row in over.rows}
+        wrong |= {row: [Problem("", str(over))] for row in over.rows}
         stable, outside = self.model.stable(asked, logit), self.model.outside(asked)
         more: dict[str, Floats] = {}
         if self.parts:
@@ -228,8 +228,11 @@ def arrow(values: Bools | Floats | Ints | Sequence[str]) -> pa.Array:
 
 def problems(refused: Refused, before: int = 0) -> list[Problem]:
     """The wrong places, after `before` earlier rows; the first row of all is row 1."""
-    return [Problem(f"row {before + row + 1}{name and ', '}{name}", str(why), name if why.unseen else None)
-            for row, found in sorted(refused.items()) for name, why in found]  # fmt: skip
+    return [
+        replace(fault, pointer=", ".join(filter(None, [f"row {before + row + 1}", fault.column])))
+        for row, found in sorted(refused.items())
+        for fault in found
+    ]
 
 
 def array(column: pa.ChunkedArray) -> pa.Array:

@@ -194,7 +194,7 @@ class Column:
         return number if self.codes is None else self.feature.levels[int(number)]
 
     def problem(self, place: str, error: InvalidValue) -> Problem:
-        return Problem(place, str(error), self.name if error.unseen else None)
+        return Problem(place, str(error), self.name, error.unseen)
 
     def _known(self, codes: Codes, value: Any) -> float:
         try:
@@ -300,7 +300,7 @@ class Columns:
         for name in self.by_name:
             if given[name] != 1:
                 detail = "given more than once" if given[name] else "missing"
-                yield Problem(f"{place}.{name}" if place[0] == "$" else f"{place}, {name}", detail)
+                yield Problem(f"{place}.{name}" if place[0] == "$" else f"{place}, {name}", detail, name)
 
     def _meant(self, unknown: Sequence[str]) -> str:
         """The unknown names that resemble a feature's; others could be values, and are left out."""

@@ -74,18 +74,25 @@ class Problem:
 
     Attributes
     ----------
-    unseen : the feature, if the fault is a level that its training rows did not have.
+    column : the column that the place names; "" for a whole row or body.
+    unseen : whether the fault is a level that the training rows did not have.
     """
 
     pointer: str
     detail: str
-    unseen: str | None = None
+    column: str = ""
+    unseen: bool = False
 
 
 def in_one_line(detail: str, problems: Iterable[Problem]) -> str:
     """An error's detail and all its places, for protocols with one text in an error."""
     places = "; ".join(f"{found.pointer}: {found.detail}" for found in problems)
     return f"{detail}: {places}" if places else detail
+
+
+def of_a_row(problems: Iterable[Problem]) -> str:
+    """The faults of one row, for an answer that stands beside the row."""
+    return "; ".join(f"{found.column}: {found.detail}" if found.column else found.detail for found in problems)
 
 
 class RequestError(PassfailError):

@@ -12,6 +12,7 @@ from passfail.errors import ConfigError, IntegrityError, ManifestError
 from passfail.files import read_bounded, replacing
 from passfail.manifest import Manifest
 from passfail.signing import PublicKey
+from passfail.spelling import whole
 
 MOST_MANIFEST_BYTES = 32 * 1024 * 1024
 PINNED = "pinned"  # the file in a model's folder that names the version to serve; without it, the highest
@@ -100,9 +101,10 @@ def pinned(home: Path) -> int | None:
         return None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: can't be read: make use VERSION=... writes it again") from error
-    if not re.fullmatch("[0-9]{1,15}", text):
+    version = whole(text)
+    if version is None:
         raise ConfigError(f"{path}: must hold a version's number: make use VERSION=... writes it again")
-    return int(text)
+    return version
 
 
 def pin(home: Path, version: int | None) -> None:

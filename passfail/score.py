@@ -182,7 +182,7 @@ class Files:
                     figures.add(outcome, answers.verdict, answers.logit, answers.probability)
                 write(data)
                 rows, refused = rows + len(answers.logit), refused + len(bad)
-                unseen.update(problem.unseen for problem in wrong if problem.unseen)
+                unseen.update(problem.column for problem in wrong if problem.unseen)
                 self._progress(rows, time.perf_counter() - began)
         found: dict[str, Any] = {"rows": rows, "answered": rows - refused, "refused": refused, "unseen": dict(unseen)}
         found |= {"figures": figures.measured()} if figures.rows else {}

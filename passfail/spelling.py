@@ -102,6 +102,11 @@ def plain_number(text: str) -> float | None:
     return value if math.isfinite(value) and is_exact(text) else None
 
 
+def whole(text: str) -> int | None:
+    """Parse a whole number without a sign, of at most 15 digits; None: another text."""
+    return int(text) if re.fullmatch("[0-9]{1,15}", text) else None
+
+
 def is_exact(text: str) -> bool:
     """Whether float64 holds the integer in a text exactly; true for other numbers."""
     digits = text.lstrip("+-")

@@ -5,7 +5,6 @@ A replacement loses no request.
 
 import logging
 import os
-import re
 import time
 from collections.abc import Callable, Sequence, Set
 from contextlib import suppress
@@ -21,6 +20,7 @@ from passfail.model import Model
 from passfail.model import RowAnswer as RowAnswer
 from passfail.repository import choices, model_name, versions
 from passfail.signing import PublicKey
+from passfail.spelling import whole
 from serve.http.errors import UnknownModel
 from serve.http.messages import Request
 from serve.settings import Config
@@ -154,12 +154,10 @@ class Service:
 
     def find(self, name: str, version: str | None = None) -> Served:
         """The model with that name and version (None: the one in service). Raises UnknownModel."""
-        kept = self.kept
         if name == self.config.model_name:
-            if version is None:
-                return self.served
-            if re.fullmatch("[0-9]{1,15}", version) and int(version) in kept:
-                return kept[int(version)]
+            found = self.served if version is None else self.kept.get(whole(version) or 0)
+            if found is not None:
+                return found
         raise UnknownModel("no such model or version is served here; POST /v2/repository/index lists the versions")
 
     def opened(self) -> Opened:

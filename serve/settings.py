@@ -22,6 +22,7 @@ from passfail import signing
 from passfail.errors import ConfigError
 from passfail.runtimes import MODEL_FILES
 from passfail.signing import PublicKey
+from passfail.spelling import whole
 from serve.http import auth
 
 T = TypeVar("T")
@@ -94,7 +95,11 @@ def _checked(words: str, convert: Callable[[str], T], valid: Callable[[str], obj
 
 def _whole(least: int = 1, most: int | None = None) -> Parse[int]:
     limits = f"above {least - 1}" if most is None else f"from {least} to {most}"
-    valid = lambda text: re.fullmatch("[0-9]{1,15}", text) and least <= int(text) <= (most or int(text))  # noqa: E731
+
+    def valid(text: str) -> bool:
+        number = whole(text)
+        return number is not None and least <= number <= (most or number)
+
     return _checked(f"a whole number {limits}", int, valid)
 
 

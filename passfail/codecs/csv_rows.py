@@ -21,7 +21,7 @@ from passfail.arrays import Floats
 from passfail.codecs.answers import Answers, added, chosen, names
 from passfail.codecs.layouts import LONGEST_HEAD, PIECE, UTF8, column_names, encoding_of, is_note, layout_of, widened
 from passfail.columns import Columns, InvalidValue, floats, invalid
-from passfail.errors import InvalidInstance, MalformedBody, Problem
+from passfail.errors import InvalidInstance, MalformedBody, Problem, of_a_row
 from passfail.manifest import Manifest
 
 T = TypeVar("T")
@@ -209,7 +209,7 @@ class CsvRows:
                 elif faults is None:
                     problems += found
                 else:
-                    faults[len(lines)] = "; ".join(": ".join(filter(None, [_column(one), one.detail])) for one in found)
+                    faults[len(lines)] = of_a_row(found)
                     row = (row + [""] * len(header))[: len(header)]
                 lines.append(csv_line(row, mark).encode())
                 if len(problems) > InvalidInstance.LIMIT:  # the error names no more
@@ -266,11 +266,6 @@ class CsvRows:
             except InvalidValue as error:
                 problems.append(column.problem(f"{place}, {column.name}", error))
         return numbers, problems
-
-
-def _column(problem: Problem) -> str:
-    """The column that a problem of a line names."""
-    return problem.pointer.partition(", ")[2]
 
 
 def _decoded(decoder: msgspec.json.Decoder[list[T]], text: bytes, n: int) -> list[T]:

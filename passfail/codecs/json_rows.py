@@ -21,7 +21,7 @@ from passfail.codecs import strict_json
 from passfail.codecs.answers import Answers, chosen, names
 from passfail.codecs.strict_json import FAULTS, UNREADABLE, WHITE, Fields, is_array
 from passfail.columns import Columns, InvalidValue, invalid, kind, wrong
-from passfail.errors import InvalidInstance, MalformedBody, Problem
+from passfail.errors import InvalidInstance, MalformedBody, Problem, of_a_row
 from passfail.manifest import Manifest
 
 Unseen = Sequence[Sequence[str]] | None  # of each row, as `Columns.unseen`
@@ -168,8 +168,7 @@ class JsonRows:
             if not found:
                 rows.append([numbers[name] for name in self._columns.by_name])
             elif faults is not None:
-                some = found[: InvalidInstance.LIMIT]
-                faults[i] = "; ".join(f"{one.pointer[len(at) + 1 :] or 'row'}: {one.detail}" for one in some)
+                faults[i] = of_a_row(found[: InvalidInstance.LIMIT])
             else:
                 problems += found
                 if len(problems) > InvalidInstance.LIMIT:  # the error names no more

@@ -3,7 +3,6 @@
 https://github.com/kserve/open-inference-protocol; binary tensors as in Triton's "binary data" extension.
 """
 
-import re
 from collections.abc import Sequence
 from functools import partial
 from typing import Annotated, Any, Literal
@@ -17,6 +16,7 @@ from passfail.codecs.answers import Outside
 from passfail.codecs.tensors import ALL, OUTPUTS, Values, Wanted
 from passfail.columns import wrong
 from passfail.errors import MalformedBody, RequestError, in_one_line
+from passfail.spelling import whole
 from serve.http.messages import Answer, Pending, Request, Shape, header_line, json_answer, refusal
 from serve.http.receipt import pending, stamped
 from serve.protocols import management
@@ -283,9 +283,10 @@ def _answer(
 def _parts(request: Request) -> tuple[bytes, bytes | memoryview]:
     """Split a body into its JSON and the bytes behind it. Raises MalformedBody, BodyTooLarge."""
     body = request.body
-    length = request.headers.get(HEADER_LENGTH)
-    if not length:
+    sent = request.headers.get(HEADER_LENGTH)
+    if not sent:
         return body, b""
-    if not (re.fullmatch(b"[0-9]{1,15}", length) and int(length) <= len(body)):
+    length = whole(sent.decode("latin-1"))
+    if length is None or length > len(body):
         raise MalformedBody("Inference-Header-Content-Length must be the length of the body's JSON")
-    return body[: int(length)], memoryview(body)[int(length) :]
+    return body[:length], memoryview(body)[length:]

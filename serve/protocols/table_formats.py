@@ -6,6 +6,7 @@ import re
 from codecs import BOM_UTF8
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import lru_cache
 from itertools import chain
 from typing import Any
@@ -18,7 +19,7 @@ from passfail.codecs import Codecs
 from passfail.codecs.csv_rows import WORDS, csv_line
 from passfail.codecs.strict_json import FAULTS, UNREADABLE, WHITE, is_array, may_repeat, values
 from passfail.columns import Columns, wrong
-from passfail.errors import BodyTooLarge, InvalidInstance, MalformedBody, Problem
+from passfail.errors import BodyTooLarge, InvalidInstance, MalformedBody, of_a_row
 from serve.http.content import chosen
 from serve.http.errors import UnsupportedMediaType
 from serve.http.messages import CSV, JSON, JSON_LINES, Answer, Request, header_line, json_answer, media_type
@@ -88,8 +89,7 @@ def read_json_lines(codecs: Codecs, body: bytes, faults: dict[int, str] | None =
         try:
             rows.append(read_json_lines(codecs, line))
         except (InvalidInstance, MalformedBody) as error:
-            found = [": ".join(filter(None, [one.pointer[5:], one.detail])) for one in error.problems]  # after $[0].
-            faults[at] = "; ".join(found) or str(error)
+            faults[at] = of_a_row(error.problems) or str(error)
     return np.concatenate(rows)
 
 
@@ -113,7 +113,7 @@ def read_headerless(codecs: Codecs, body: bytes) -> Floats:
     try:
         return codecs.csv.read(header + body.removeprefix(BOM_UTF8))[0]
     except InvalidInstance as error:  # the body's first line is the second of what was read
-        places = [Problem(_line_before(found.pointer), found.detail, found.unseen) for found in error.problems]
+        places = [replace(found, pointer=_line_before(found.pointer)) for found in error.problems]
         raise InvalidInstance(str(error), places) from error
 
 

@@ -86,8 +86,8 @@ class Recorder:
         durations = self.metrics.end([(began, asked.rule, answer.status) for began, asked, answer in ended])
         errors = [answer.error for _, _, answer in ended if answer.error is not None]
         for problem in chain.from_iterable(error.problems for error in errors):
-            if problem.unseen is not None:
-                self.drift.note_unseen(problem.unseen)
+            if problem.unseen:
+                self.drift.note_unseen(problem.column)
         if self._access_log or self._tracer is not None:
             self._describe(ended, durations)
 

@@ -179,9 +179,8 @@ def _answered(template: str, pairs: list[tuple[str, str]], traffic: bool, **more
     try:
         shown = _shown(served, pairs, traffic)
     except RequestError as error:
-        # `line 2, gre` is the field gre; a problem without a field is shown at the answer.
-        errors = {problem.pointer.partition(", ")[2]: problem.detail for problem in error.problems}
-        general = errors.pop("", "") if errors else str(error)
+        errors = {problem.column: problem.detail for problem in error.problems}
+        general = errors.pop("", "") if errors else str(error)  # of no field: shown at the answer
     values = dict(pairs)
     text = render_template(
         template,

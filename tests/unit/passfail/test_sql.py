@@ -14,7 +14,7 @@ from passfail.errors import ConfigError
 from passfail.manifest import Manifest
 from passfail.proof import reference, samples
 from passfail.proof.activations import ACTIVATIONS
-from passfail.sql import DIALECTS, EXACT, MOST, names, select
+from passfail.sql import DIALECTS, IN_SQL, MOST, names, select
 from tests.support.cases import awkward, awkward_rows
 from tests.support.models import opened, with_hidden
 
@@ -44,7 +44,7 @@ def test_every_dialect_s_text_parses_as_that_dialect(manifest: Manifest, dialect
     assert parsed.sql(dialect, pretty=True) == text
 
 
-@pytest.mark.parametrize("activation", EXACT)
+@pytest.mark.parametrize("activation", IN_SQL)
 def test_a_hidden_layer_without_tables_has_the_bits_of_the_closed_form(manifest: Manifest, activation: str) -> None:
     hidden = with_hidden(manifest, activation)
     x, _ = samples.rows(hidden, 60)
@@ -56,7 +56,7 @@ def test_a_hidden_layer_without_tables_has_the_bits_of_the_closed_form(manifest:
     assert in_sqlite(hidden, cells).tobytes() == reference.logit(hidden, x).tobytes()
 
 
-@pytest.mark.parametrize("activation", sorted(set(ACTIVATIONS) - set(EXACT)))
+@pytest.mark.parametrize("activation", sorted(set(ACTIVATIONS) - set(IN_SQL)))
 def test_an_activation_that_needs_a_table_is_refused(manifest: Manifest, activation: str) -> None:
     with pytest.raises(ConfigError, match=f"SQL can't express the activation {activation} exactly"):
         select(with_hidden(manifest, activation), "duckdb", "t")

@@ -144,7 +144,7 @@ def test_json_rows_that_are_wrong_are_left_out(tmp_path):
 
     assert (x.tolist(), single, unseen) == ([[1, 1], [2, 0]], False, None)
     assert faults[1].startswith("x: expected a number, got a string; g: may not be null: no training row lacked it")
-    assert faults[2] == "row: expected an object, got a number"
+    assert faults[2] == "expected an object, got a number"
     decoders.json.read_some(b'[{"x": 1, "g": "north"}]', none)
     assert none == {}
     with pytest.raises(InvalidInstance):
