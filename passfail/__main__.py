@@ -82,7 +82,7 @@ def _highest(options: argparse.Namespace, name: str, signed_by: PublicKey | None
     for folder in choices(options.models, name):
         with contextlib.suppress(StartupError):
             return open_model(folder, options.runtime, signed_by).manifest.version
-    raise ConfigError(f"{options.models / name} holds no version that can be served")
+    raise ConfigError(f"{options.models / name} holds no version that can be served: export again")
 
 
 def _ready(service: str) -> dict[str, Any]:
@@ -107,7 +107,8 @@ def run_verify(options: argparse.Namespace, signed_by: PublicKey | None) -> str:
     manifest = open_model(folder, options.runtime, signed_by).manifest
     proofs = prove(manifest, read_verified(folder, manifest))
     if differ := wrong(proofs, manifest.link):
-        raise CertificateError(f"{folder}: {', '.join(differ)} do not answer as the parameters say\n{table(proofs)}")
+        fault = f"{', '.join(differ)} do not answer as the parameters say: export again"
+        raise CertificateError(f"{folder}: {fault}\n{table(proofs)}")
     found = f"{folder}: {len(manifest.files)} files verified; answers on {options.runtime} as it was certified"
     return f"{found}\n{table(proofs)}"
 

@@ -41,10 +41,15 @@ class InvalidValue(ValueError):
         self.unseen = unseen
 
 
-class Texts(dict[Any, float]):
-    """The numbers of a feature's values; it may ignore case, and map other texts to `unseen`.
+class OpenCodes(dict[Any, float]):
+    """The numbers of a feature's values, of which some may be texts that are no level.
 
-    missing : the texts that are neither a level nor unseen.
+    Parameters
+    ----------
+    codes : {value: its number}.
+    fold_case : whether the case of a text is ignored.
+    unseen : the number of a text that is no level; None: there is none.
+    missing : the texts that mean a missing value, which are never unseen levels.
     """
 
     def __init__(self, codes: Mapping[Any, float], fold_case: bool, unseen: float | None, missing: Set[str]) -> None:
@@ -113,9 +118,9 @@ class Column:
             self.cells, self.texts = missing | cells, codes | {"": math.nan}
         self.open = feature.kind == "categorical" and (fold_case or pooled)
         if self.open:
-            codes = Texts(codes, fold_case, self.unseen, frozenset())
-            self.texts = Texts(self.texts, fold_case, self.unseen, frozenset([""]))
-            self.cells = Texts(self.cells, fold_case, self.unseen, self.missing)
+            codes = OpenCodes(codes, fold_case, self.unseen, frozenset())
+            self.texts = OpenCodes(self.texts, fold_case, self.unseen, frozenset([""]))
+            self.cells = OpenCodes(self.cells, fold_case, self.unseen, self.missing)
         self.codes = None if feature.kind == "numeric" else codes
 
     @property

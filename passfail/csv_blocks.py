@@ -22,7 +22,7 @@ from passfail.manifest import MISSING, Dialect
 
 BLOCK = 2**18  # bytes answered at a time: their rows stay in the CPU's cache, and each core has some
 ENCODER = msgspec.json.Encoder()
-LONGEST = 2**26  # bytes of a record: an unclosed quote must not fill the memory
+LONGEST_RECORD = 2**26  # bytes of a record: an unclosed quote must not fill the memory
 
 
 class CsvOptions(NamedTuple):
@@ -264,5 +264,5 @@ def _blocks(pieces: Iterator[bytes], data: bytes) -> Iterator[bytes]:
         if end or not more:
             yield data[:end].removesuffix(b"\n").removesuffix(b"\r")
         data = data[end:] + read
-        if len(data) > LONGEST:
-            raise MalformedBody(f"not CSV: a row has more than {LONGEST} bytes; is a quote never closed?")
+        if len(data) > LONGEST_RECORD:
+            raise MalformedBody(f"not CSV: a row has more than {LONGEST_RECORD} bytes; is a quote never closed?")

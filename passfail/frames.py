@@ -13,7 +13,7 @@ from passfail.arrays import Floats
 from passfail.columns import Column, Columns, InvalidValue, invalid, wrong
 from passfail.errors import InvalidInstance, Problem
 
-KINDS = "expected a DataFrame, an Arrow table, a dict of columns, a list of dicts, or an array of numbers"
+EXPECTED = "expected a DataFrame, an Arrow table, a dict of columns, a list of dicts, or an array of numbers"
 
 
 def matrix(columns: Columns, data: Any) -> Floats:
@@ -74,9 +74,9 @@ def _columns(columns: Columns, data: Any) -> dict[str, Any]:
 def _transposed(rows: Sequence[Any], kind: str) -> dict[str, list[Any]]:
     """The columns of dicts with the same fields."""
     if not rows:
-        raise InvalidInstance("no rows")
+        raise InvalidInstance("expected at least one row, got an empty list")
     if not isinstance(rows[0], Mapping):
-        raise InvalidInstance(f"{KINDS}; got {kind}")
+        raise InvalidInstance(f"{EXPECTED}; got {kind}")
     for index, row in enumerate(rows):
         if not isinstance(row, Mapping) or row.keys() != rows[0].keys():
             raise wrong(f"row {index}", "expected the fields of row 0")

@@ -10,7 +10,7 @@ from passfail.links import LINKS
 from passfail.manifest import Manifest
 from passfail.proof import reference
 
-MOST = 128  # parameters; for a larger model the manifest has no covariance
+MOST_PARAMETERS = 128  # parameters; for a larger model the manifest has no covariance
 Z95 = 1.959963984540054  # the standard normal's quantile of 97.5 %
 CHUNK = 8192  # rows at a time
 
@@ -70,4 +70,4 @@ def _none(manifest: Manifest) -> str | None:
         return "its columns separate the outcomes, so its estimates are infinite"
     if found.collinear:
         return "its columns are collinear, so its estimates are not unique"
-    return f"it has more than {MOST} parameters"
+    return f"it has more than {MOST_PARAMETERS} parameters"

@@ -90,16 +90,17 @@ def _start(folder: Path, manifest: Manifest, files: Mapping[str, bytes], name: s
         source = name, files[MODEL_FILES[name]]
         runtime = load_runtime(*source)
     except IntegrityError as error:  # the bytes are verified: this engine is too old or too new for them
-        raise IntegrityError(f"{folder}: {error}") from error
+        remedy = "install the versions that its manifest names, or export again"
+        raise IntegrityError(f"{folder}: {error}: {remedy}") from error
     began = time.perf_counter()
     try:
         replay(manifest, runtime)
         if wrong := next(contradictions(manifest), None):
-            raise CertificateError(f"{wrong}: export again")
+            raise CertificateError(wrong)
         model = Model(manifest, runtime, source)
         certificate.certify(name, runtime, model.verdict, manifest, model.stable)
     except CertificateError as error:
-        raise CertificateError(f"{folder}: {error}") from error
+        raise CertificateError(f"{folder}: {error}: export again") from error
     took = 1000 * (time.perf_counter() - began)
     LOG.info("%s answers on %s as it was certified; the check took %.0f ms", folder, name, took)
     return model
@@ -111,7 +112,7 @@ def replay(manifest: Manifest, runtime: Runtime) -> None:
     Raises CertificateError if an answer differs.
     """
     if not manifest.examples:
-        raise CertificateError("there is no recorded example: export again")
+        raise CertificateError("there is no recorded example")
     decoders = Codecs(manifest, len(manifest.examples))
     try:
         x = decoders.json.read_objects(msgspec.json.encode([example.instance for example in manifest.examples]))

@@ -46,7 +46,7 @@ class Proof(Struct, frozen=True, omit_defaults=True):
     ulp: int | None = None
 
 
-def claim(targets: Mapping[str, Proof]) -> str:
+def totals(targets: Mapping[str, Proof]) -> str:
     """The totals of some engines' proofs, in one line."""
     asked = [one for one in targets.values() if not one.absent]
     return f"one export, {len(asked)} engines, {sum(one.verdicts for one in asked)} verdicts differ"
@@ -78,9 +78,9 @@ class Certificate(Struct, frozen=True, omit_defaults=True):
     targets: dict[str, Proof] = {}
 
     @property
-    def claim(self) -> str:
+    def totals(self) -> str:
         """The totals of the targets' proofs, in one line."""
-        return claim(self.targets)
+        return totals(self.targets)
 
 
 class Metrics(Struct, frozen=True):

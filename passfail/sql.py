@@ -23,7 +23,7 @@ BIGQUERY_LACKS = re.compile(r"[!\"$()*,./;?@\[\\\]^`{}~\x00-\x1f]")  # a column 
 POSTGRES_BYTES = 63  # PostgreSQL cuts longer names
 TELL_CASE = ("postgres", "snowflake")  # dialects in which the columns "x" and "X" differ
 FAR = 709.0  # exp(-z) neither overflows nor underflows up to here; either fails the query in PostgreSQL and BigQuery
-MOST = 900  # terms; DuckDB and SQLite take no expression that is deeper than 1,000
+MOST_TERMS = 900  # terms; DuckDB and SQLite take no expression that is deeper than 1,000
 # The others need a table of powers, or the largest of a row's units.
 IN_SQL = ("Hardtanh", "LeakyReLU", "PReLU", "ReLU", "ReLU6", "Softshrink", "Softsign", "Threshold")
 
@@ -49,8 +49,8 @@ def select(manifest: Manifest, dialect: str, table: str, view: str | None = None
     if (hidden := manifest.parameters.hidden) and hidden.activation not in IN_SQL:
         raise ConfigError(f"SQL can't express the activation {hidden.activation} exactly, only {', '.join(IN_SQL)}")
     terms = len(manifest.parameters.columns) * (len(hidden.units) if hidden else 1)
-    if terms > MOST:
-        raise ConfigError(f"the model has {terms} terms; SQL engines accept about {MOST} in one expression")
+    if terms > MOST_TERMS:
+        raise ConfigError(f"the model has {terms} terms; SQL engines accept about {MOST_TERMS} in one expression")
     if manifest.fold_case:
         raise ConfigError("SQL can't ignore the case of letters as the service does: train without --fold-case")
     known: dict[str, str] = {}

@@ -16,7 +16,7 @@ from passfail.columns import Column
 from passfail.errors import ConfigError, PassfailError
 from passfail.links import LINKS
 from passfail.manifest import Manifest
-from passfail.measurements import Proof, claim
+from passfail.measurements import Proof, totals
 from passfail.proof import certificate, reference, samples
 from passfail.runtimes import Runtime, load_runtime
 
@@ -76,7 +76,7 @@ def table(proofs: Mapping[str, Proof]) -> str:
         ulp = "-" if one.ulp is None else str(one.ulp)
         asked = f"{one.rows:7} {one.logits:14} {one.verdicts:16} {ulp:>17}"
         lines.append(f"{name:16} {f'not proven here: {one.absent}' if one.absent else asked}")
-    return "\n".join([*lines, claim(proofs)])
+    return "\n".join([*lines, totals(proofs)])
 
 
 def _runtime(name: str, file: str) -> Callable[[Manifest, Mapping[str, bytes], Floats], Answer]:

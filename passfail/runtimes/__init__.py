@@ -33,7 +33,8 @@ def load_runtime(name: str, model: bytes) -> Runtime:
     try:
         engine = import_module(f"passfail.runtimes.{name}")
     except ModuleNotFoundError as error:
-        raise RuntimeUnavailable(f"the runtime {name} needs {error.name}, which is not installed") from error
+        fault = f"the runtime {name} needs {error.name}, which is not installed"
+        raise RuntimeUnavailable(f"{fault}: install it, or choose another runtime") from error
     try:
         runtime: Runtime = engine.load(model)
     except Exception as error:  # each engine has its own error types, without a common base class

@@ -11,7 +11,7 @@ import onnxruntime
 from passfail.arrays import Floats
 from passfail.runtimes import Runtime
 
-MOST = 2**14  # values of x in a run: more would leave the CPU's cache, and ONNX Runtime would keep their memory
+MOST_VALUES = 2**14  # values of x in a run: more would leave the CPU's cache, and ONNX Runtime would keep their memory
 
 
 def load(model: bytes) -> Runtime:
@@ -24,10 +24,10 @@ def load(model: bytes) -> Runtime:
     outputs = ["logit", "probability"]
 
     def run(x: Floats) -> tuple[Floats, Floats]:
-        if x.size <= MOST:
+        if x.size <= MOST_VALUES:
             logit, probability = session.run(outputs, {"x": x})
             return logit, probability
-        rows = max(1, MOST // x.shape[1])
+        rows = max(1, MOST_VALUES // x.shape[1])
         parts = [session.run(outputs, {"x": x[at : at + rows]}) for at in range(0, len(x), rows)]
         logit, probability = map(np.concatenate, zip(*parts, strict=True))
         return logit, probability

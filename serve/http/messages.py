@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 JSON, CSV, PROBLEM = "application/json", "text/csv", "application/problem+json"
 JSON_LINES = "application/jsonlines"
 AS_JSON = "Content-Type: application/json\r\n"
-WORTHWHILE = 32 * 1024  # bytes: compressing a smaller response takes longer than sending it
+LEAST_COMPRESSED = 32 * 1024  # bytes: compressing a smaller response takes longer than sending it
 LEVEL = 1  # gzip's fastest level, which gives most of the reduction
 CLIENT_GONE = 499  # nginx's status for a client that left before its response; it is recorded, never sent
 
@@ -174,7 +174,10 @@ def json_answer(document: object, status: int = 200, rows: int = 0) -> Answer:
 
 def compressed(answer: Answer, request_headers: Mapping[bytes, bytes]) -> Answer:
     """The answer, compressed with gzip if the client accepts it and the body is large."""
-    if len(answer.body) < WORTHWHILE or content.quality(request_headers.get(b"accept-encoding", b""), "gzip") == 0:
+    if (
+        len(answer.body) < LEAST_COMPRESSED
+        or content.quality(request_headers.get(b"accept-encoding", b""), "gzip") == 0
+    ):
         return answer
     encoded = header_line("Content-Encoding", "gzip") + header_line("Vary", "Accept-Encoding")
     return replace(answer, headers=answer.headers + encoded, body=gzip.compress(answer.body, LEVEL, mtime=0))

@@ -30,8 +30,8 @@ from serve.http.receipt import pending, stamped
 from serve.protocols.table_formats import AS_CSV, encoded, media_types, part_extras, read_json_lines, with_faults
 from serve.registry import RowAnswer, Served, Service
 
-HINTED = 65_536  # bytes at the start of a refused body in which another protocol's field is looked for
-EXPLAINED = 1000  # rows of one request: explaining a row takes about a hundred runs of the model
+SEARCHED = 65_536  # bytes at the start of a refused body in which another protocol's field is looked for
+MOST_EXPLAINED = 1000  # rows of one request: explaining a row takes about a hundred runs of the model
 # {query parameter: its description}.
 QUERY = {
     "explain": "add each feature's contribution, and the changes that flip the verdict",
@@ -134,8 +134,8 @@ def _explained(
         ends = intervals.at(x, found.logit).tolist()
         more["interval"] = [{"low": low, "high": high, "method": "wald"} for low, high in ends]
     if "explain" in asked:
-        if len(x) > EXPLAINED:
-            raise BodyTooLarge(f"more than {EXPLAINED} rows to explain; send them in several requests")
+        if len(x) > MOST_EXPLAINED:
+            raise BodyTooLarge(f"more than {MOST_EXPLAINED} rows to explain; send them in several requests")
         more["explanation"] = explain(model, x, found.logit)
     if "evidence" in asked:
         more["evidence"] = evidence(model.manifest.training.calibration, found.probability)
@@ -153,7 +153,7 @@ def _counted(answer: Answer, faults: Mapping[int, str] | None) -> Answer:
 def _with_hint(error: RequestError, request: Request) -> RequestError:
     """The error; if the body is in another protocol's format, with that protocol's path."""
     if isinstance(error, InvalidInstance) and isinstance(request.sent, bytes):
-        names, start = rb'"(instances|inputs|dataframe_split|dataframe_records)"\s*:', request.sent[:HINTED].lstrip()
+        names, start = rb'"(instances|inputs|dataframe_split|dataframe_records)"\s*:', request.sent[:SEARCHED].lstrip()
         if start[:1] == b"{" and (found := re.search(names, start)):
             hint = f'/predict takes a row or an array of rows; POST {{"{found[1].decode()}": ...}} to /invocations'
             return InvalidInstance(f"{error}: {hint}", error.problems)

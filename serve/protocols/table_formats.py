@@ -24,11 +24,11 @@ from serve.http.content import chosen
 from serve.http.errors import UnsupportedMediaType
 from serve.http.messages import CSV, JSON, JSON_LINES, Answer, Request, header_line, json_answer, media_type
 
-READ = (JSON, CSV, JSON_LINES)
+MEDIA_TYPES = (JSON, CSV, JSON_LINES)
 AS_CSV, AS_LINES = header_line("Content-Type", "text/csv; charset=utf-8"), header_line("Content-Type", JSON_LINES)
 LINES = (JSON_LINES, "application/jsonl", "application/x-ndjson")
 ALIASES = re.compile(rb"application/(jsonl|x-ndjson)(?![\w-])", re.I)  # names of JSON lines, an unregistered type
-EXTRAS_MOST = 1 << 18  # bytes of a body with other fields: decoding it at once holds the interpreter's lock
+MOST_WITH_EXTRAS = 1 << 18  # bytes of a body with other fields: decoding it at once holds the interpreter's lock
 LONGEST_HEAD = 100_000  # bytes that are searched for a CSV's header; the csv module refuses a cell of more than 131,072
 ANSWERS = msgspec.json.Decoder(list[msgspec.Raw])
 FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -37,7 +37,7 @@ RECORDS = msgspec.json.Decoder(list[dict[str, Any]])
 
 @lru_cache(64)  # nearly all requests have one of a few
 def media_types(sent: bytes, accepted: bytes) -> tuple[str, str]:
-    """The media types of a request and of its response, each one of READ.
+    """The media types of a request and of its response, each one of MEDIA_TYPES.
 
     It takes the fields Content-Type and Accept. Raises UnsupportedMediaType or NotAcceptable.
     """
@@ -46,17 +46,18 @@ def media_types(sent: bytes, accepted: bytes) -> tuple[str, str]:
 
 
 def rows_type(sent: str) -> str:
-    """The media type of a request's rows, one of READ. Raises UnsupportedMediaType."""
+    """The media type of a request's rows, one of MEDIA_TYPES. Raises UnsupportedMediaType."""
     kind = JSON_LINES if sent in LINES else sent
-    if kind not in READ:
+    if kind not in MEDIA_TYPES:
         raise UnsupportedMediaType(f"send Content-Type: {JSON}, {CSV} or {JSON_LINES}")
     return kind
 
 
 @lru_cache(64)  # nearly all requests send one of a few types
 def answer_type(accepted: bytes, first: str) -> str:
-    """The response's media type, one of READ; `first` in a tie. Raises NotAcceptable."""
-    return chosen(ALIASES.sub(JSON_LINES.encode(), accepted), (first, *(offer for offer in READ if offer != first)))
+    """The response's media type, one of MEDIA_TYPES; `first` in a tie. Raises NotAcceptable."""
+    offers = (first, *(offer for offer in MEDIA_TYPES if offer != first))
+    return chosen(ALIASES.sub(JSON_LINES.encode(), accepted), offers)
 
 
 def read_json_rows(codecs: Codecs, text: bytes, place: str) -> Floats:
@@ -122,8 +123,8 @@ def part_extras(columns: Columns, body: bytes, kind: str) -> tuple[bytes, list[d
 
     A row that can't be parted stays in the body, whose decoder names the fault. Raises BodyTooLarge or MalformedBody.
     """
-    if len(body) > EXTRAS_MOST:
-        raise BodyTooLarge(f"?extra=keep takes at most {EXTRAS_MOST} bytes: send several smaller requests, or a CSV")
+    if len(body) > MOST_WITH_EXTRAS:
+        raise BodyTooLarge(f"?extra=keep takes at most {MOST_WITH_EXTRAS} bytes: send smaller requests, or a CSV")
     known, single = {*columns.by_name, *columns.parts}, body.lstrip(WHITE)[:1] == b"{"
     if kind == JSON_LINES or single:
         rows = [body] if kind == JSON else [line for line in body.split(b"\n") if line.strip()]

@@ -75,7 +75,7 @@ def from_gunicorn() -> Application:
     freeze()
     threading.Thread(target=app.service.follow, name="follow", daemon=True).start()
     served = lambda: app.service.served.model.manifest  # noqa: E731
-    threading.Thread(target=app.recorder.drift.keep_folding, args=[served], name="drift", daemon=True).start()
+    threading.Thread(target=app.recorder.drift.keep_counting, args=[served], name="drift", daemon=True).start()
     return app
 
 

@@ -21,18 +21,18 @@ import numpy.typing as npt
 from passfail.arrays import Floats
 from passfail.manifest import Manifest
 from passfail.measurements import Spread
-from serve.telemetry.shared_counters import FOLDING, SERVED, SharedCounters
+from serve.telemetry.shared_counters import COUNTING, SERVED, SharedCounters
 
 LOG = logging.getLogger(__name__)
 HALF_LIFE = 3600.0  # seconds
-FOLD_SECONDS = 1.0  # between two folds without a call
-REPLY_SECONDS = 0.25  # that a report waits for the other workers' folds
+COUNT_SECONDS = 1.0  # between two counts of the stored rows, unless a report asks for one
+REPLY_SECONDS = 0.25  # that a report waits for the other workers to count
 FEWEST = 100  # rows below which no index is computed
 REVIEW = 0.25  # the index above which a model should be reviewed
 Z999 = 3.090232306167813  # the normal distribution's 99.9 % point
 FROM = 2048  # the first cell of drift in a worker's row: the model's key, the time of the counts, then the counts
 ROOM = SERVED - FROM - 2  # counts; in a model with more bins the last features are not measured
-WAITING = 2**18  # values (2 MiB) that wait to be counted; further rows are left out until the next fold
+WAITING = 2**18  # values (2 MiB) that wait to be counted; further rows are left out until then
 SAMPLE = 1000  # rows of one request, evenly taken
 
 
@@ -63,7 +63,7 @@ class Report(TypedDict):
 class Drift:
     """Counts the rows that the model in service answers.
 
-    A request only stores its rows; `fold` counts them later, in a thread.
+    A request only stores its rows; `count_stored` counts them later, in a thread.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ class Drift:
     def note(self, manifest: Manifest, x: Floats, logit: Floats | Sequence[float]) -> None:
         """Store rows x (n, d) and their logits (n,), an array, or a sequence if the rows are few.
 
-        It takes no lock: a fold at the same moment may lose some rows.
+        It takes no lock: a count at the same moment may lose some rows.
         """
         step = -(-len(x) // SAMPLE)
         if step > 1:
@@ -103,7 +103,7 @@ class Drift:
         if len(self._unseen) < SAMPLE:
             self._unseen.append(feature)
 
-    def fold(self, manifest: Manifest) -> None:
+    def count_stored(self, manifest: Manifest) -> None:
         """Count the stored rows of that model, the one in service, and forget the others."""
         with self._lock:
             counts = self._mine(manifest)  # first, because it notes the time: all rows before that are counted
@@ -117,24 +117,24 @@ class Drift:
                 counts[first:last] += counted(spread, values)
                 counts[last] += unseen.count(name)
 
-    def keep_folding(self, manifest: Callable[[], Manifest]) -> None:
-        """Fold every second, and whenever a worker makes a report; a daemon thread runs this."""
+    def keep_counting(self, manifest: Callable[[], Manifest]) -> None:
+        """Count every second, and whenever a worker makes a report; a daemon thread runs this."""
         calls = self._counters.calls()
-        self._counters.mine[FOLDING] = 1.0
+        self._counters.mine[COUNTING] = 1.0
         while True:
             try:
-                self.fold(manifest())
+                self.count_stored(manifest())
             except Exception:  # the requests were answered; the thread must go on
                 LOG.exception("counting rows for drift failed")
-            calls.poll(FOLD_SECONDS)
+            calls.poll(COUNT_SECONDS)
 
     def report(self, manifest: Manifest) -> Report:
         """Compute the index, shares and bins of the score and of each feature, over all workers.
 
-        The other workers fold first, so that all rows answered before are counted. The report waits
+        The other workers count first, so that all rows answered before are counted. The report waits
         at most REPLY_SECONDS for them.
         """
-        self.fold(manifest)
+        self.count_stored(manifest)
         self._call_the_others()
         counts, trained = self._all(manifest), manifest.training.baseline.rows
         (first, last, spread), *layout = _layout(manifest)
@@ -154,7 +154,7 @@ class Drift:
         called = self._now()
         self._counters.call()
         deadline = time.monotonic() + REPLY_SECONDS
-        rows = [row for row in self._counters.rows() if row[FOLDING]]
+        rows = [row for row in self._counters.rows() if row[COUNTING]]
         while any(self._split(row)[0][1] < called for row in rows) and time.monotonic() < deadline:
             time.sleep(0.001)
 

@@ -16,11 +16,15 @@ import time
 from collections import deque
 from collections.abc import Iterable
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from serve.http.messages import Answer
+from serve.http.receipt import traceparent
 from serve.telemetry.shared_counters import DROPPED_LINES, shared
+
+if TYPE_CHECKING:
+    from serve.telemetry.recorder import Ended
 
 STDOUT, STDERR = 1, 2
 BUFFER = 2**20  # bytes that wait for the reader of one stream; further lines are dropped
@@ -54,21 +58,19 @@ class Line(msgspec.Struct):
     logger: str = "access"
 
 
-# A request in the log: its method, path, duration in seconds, answer and traceparent.
-Logged = tuple[str, str, float, Answer, bytes | None]
 ENCODER = msgspec.json.Encoder()
 
 
-def access(requests: Iterable[Logged]) -> bytes:
+def access(requests: "Iterable[Ended]") -> bytes:
     """Make the access log's lines of requests that were answered together."""
     now, process = moment(time.time()), os.getpid()
     lines = [
         Line(
-            now, method, path[:200], answer.status, int(1e6 * seconds + 0.5) / 1000, answer.rows, answer.model,
-            answer.version, (sent := REQUEST_ID.search(answer.headers)) and sent[1],
-            traceparent.decode() if traceparent else None, process,
+            now, asked.method, asked.path[:200], answer.status, int(1e6 * seconds + 0.5) / 1000, answer.rows,
+            answer.model, answer.version, (sent := REQUEST_ID.search(answer.headers)) and sent[1],
+            parent.decode() if (parent := traceparent(asked.headers)) else None, process,
         )
-        for method, path, seconds, answer, traceparent in requests
+        for seconds, asked, answer in requests
     ]  # fmt: skip
     if on_terminal(STDOUT):
         return "".join(map(_plain, lines)).encode()

@@ -10,7 +10,6 @@ import msgspec
 from passfail.arrays import Bools, Floats
 from passfail.manifest import Manifest
 from serve.http.messages import Answer
-from serve.http.receipt import traceparent
 from serve.telemetry import logs, tracing
 from serve.telemetry.drift import Drift
 from serve.telemetry.metrics import Metrics
@@ -36,7 +35,8 @@ class Asked(msgspec.Struct, frozen=True):
     headers: Mapping[bytes, bytes]
 
 
-Ended = tuple[float, Asked, Answer]  # a request that is answered: what `Recorder.begin` returned, its head, its answer
+# A request that is answered: what `Recorder.begin` returned (then its duration in seconds), its head, its answer.
+Ended = tuple[float, Asked, Answer]
 
 
 class Recorder:
@@ -89,15 +89,13 @@ class Recorder:
             if problem.unseen:
                 self.drift.note_unseen(problem.column)
         if self._access_log or self._tracer is not None:
-            self._describe(ended, durations)
+            timed = zip(durations, ended, strict=True)
+            self._describe([(seconds, asked, answer) for seconds, (_, asked, answer) in timed])
 
-    def _describe(self, ended: Sequence[Ended], durations: Sequence[float]) -> None:
+    def _describe(self, timed: Sequence[Ended]) -> None:
         """Log requests and write their spans, as far as the settings ask for them."""
         if self._access_log:
-            logs.ACCESS.write(logs.access([
-                (asked.method, asked.path, seconds, answer, traceparent(asked.headers))
-                for (_, asked, answer), seconds in zip(ended, durations, strict=True)
-            ]))  # fmt: skip
+            logs.ACCESS.write(logs.access(timed))
         if self._tracer is not None:
-            for (_, asked, answer), seconds in zip(ended, durations, strict=True):
-                tracing.span(self._tracer, seconds, asked.method, asked.rule, asked.headers, answer)
+            for one in timed:
+                tracing.span(self._tracer, *one)

@@ -16,7 +16,7 @@ WORKERS = 512  # twice the limit of serve/server/gunicorn_conf.py: an old worker
 CELLS = 32768  # float64 cells of a row; a page that nobody touches takes no memory
 IN_FLIGHT = 0  # the cell that goes back to 0 when its worker ends
 DROPPED_LINES = 1  # of the log
-FOLDING = 2  # 1 while the worker's thread counts its rows for drift when it is called; 0 when its worker ends
+COUNTING = 2  # 1 while the worker's thread counts its rows for drift when it is called; 0 when its worker ends
 SERVED = CELLS - 1  # the version that the worker serves, or OPENING; 0 when it has ended
 OPENING = -1.0  # the worker opens a version that it doesn't serve yet
 
@@ -46,7 +46,7 @@ class SharedCounters:
     def release(self, worker: Hashable) -> None:
         """In the parent: free the row of a worker that has ended; its counts stay."""
         row = self._assigned.pop(worker)
-        for cell in (IN_FLIGHT, FOLDING, SERVED):
+        for cell in (IN_FLIGHT, COUNTING, SERVED):
             self._cells[row * CELLS + cell] = 0.0
 
     def use(self, worker: Hashable) -> None:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.trace import Tracer
 
+    from serve.telemetry.recorder import Asked
+
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 EXIT = 2.0  # seconds that the end of the process waits for the collector; further spans are lost
 
@@ -67,9 +69,7 @@ def _send_the_rest_at_exit(provider: "TracerProvider") -> None:
     atexit.register(end)
 
 
-def span(
-    tracer: "Tracer", seconds: float, method: str, rule: str | None, headers: Mapping[bytes, bytes], answer: Answer
-) -> None:
+def span(tracer: "Tracer", seconds: float, asked: "Asked", answer: Answer) -> None:
     """Write the span of a request that has just been answered, after so many seconds.
 
     The names are OpenTelemetry's semantic conventions for HTTP servers. Path and query may hold values and stay out.
@@ -78,16 +78,16 @@ def span(
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
     end = time.time_ns()
-    attributes: dict[str, str | int] = {"http.request.method": method, "passfail.rows": answer.rows}
+    attributes: dict[str, str | int] = {"http.request.method": asked.method, "passfail.rows": answer.rows}
     if answer.status != CLIENT_GONE:
         attributes["http.response.status_code"] = answer.status
-    if rule:
-        attributes["http.route"] = rule
+    if asked.rule:
+        attributes["http.route"] = asked.rule
     if answer.version is not None:
         attributes["passfail.version"] = answer.version
-    carrier = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers.items()}
+    carrier = {name.decode("latin-1"): value.decode("latin-1") for name, value in asked.headers.items()}
     found = tracer.start_span(
-        f"{method} {rule or ''}".strip(),
+        f"{asked.method} {asked.rule or ''}".strip(),
         context=TraceContextTextMapPropagator().extract(carrier),
         kind=SpanKind.SERVER,
         start_time=end - int(seconds * 1e9),

@@ -20,6 +20,7 @@ from serve.http.messages import Answer
 from serve.server.flask_app import create_app
 from serve.settings import Config
 from serve.telemetry.logs import Line, access
+from serve.telemetry.recorder import Asked
 from tests.support.service import service
 from train.__main__ import main as train
 
@@ -185,7 +186,7 @@ def test_a_linked_version_is_served_only_as_itself(models, tmp_path):
 def test_a_line_of_the_log_has_no_control_characters(path):
     """A terminal or a reader of lines takes other characters for control characters, too."""
     path = path.encode("utf-16", "surrogatepass").decode("utf-16")
-    line = access([("GET", path, 0.001, Answer(404, "", b""), None)]).decode()
+    line = access([(0.001, Asked("GET", path, None, {}), Answer(404, "", b""))]).decode()
 
     assert line.isascii()
     assert line[:-1].isprintable()

@@ -76,7 +76,7 @@ def test_times_are_to_the_millisecond_and_durations_to_the_microsecond():
     assert [moment(1764221234.0625 + seconds) for seconds in (0, 0.5, 0.9375)] == [
         f"2025-11-27T05:27:{seconds}Z" for seconds in ("14.062", "14.562", "15.000")
     ]
-    line = json.loads(access([("POST", "/predict", 0.0123456, Answer(200, "", b""), None)]))
+    line = json.loads(access([(0.0123456, Asked("POST", "/predict", "/predict", {}), Answer(200, "", b""))]))
     assert line["milliseconds"] == 12.346
 
 
@@ -302,7 +302,7 @@ def test_an_endpoint_without_the_package_is_said(models):
 
 def test_rows_and_version_are_those_of_the_answer_in_every_protocol(models, monkeypatch):
     lines = []
-    monkeypatch.setattr("serve.telemetry.logs.access", lambda requests: [answer for *_, answer, _ in requests])
+    monkeypatch.setattr("serve.telemetry.logs.access", lambda requests: [answer for *_, answer in requests])
     monkeypatch.setattr("serve.telemetry.logs.ACCESS.write", lines.extend)
     config = Config(models=models, model_name="hours", access_log=True, vertex_predict="/vertex")
     client = create_app(config).test_client()

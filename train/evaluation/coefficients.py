@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from passfail.arrays import Floats
-from passfail.intervals import MOST, Z95
+from passfail.intervals import MOST_PARAMETERS, Z95
 from passfail.measurements import Coefficient, Statistics
 from passfail.proof import reference
 from train import distributed
@@ -148,7 +148,7 @@ def _goodness(sums: Sums, options: Options, rank: int, count: float) -> dict[str
 def _factor(covariance: torch.Tensor) -> tuple[float, ...]:
     """Statistics.factor of a covariance (P, P); empty if it is large, or numerically singular."""
     lower, fault = torch.linalg.cholesky_ex(covariance)
-    if len(covariance) > MOST or fault:
+    if len(covariance) > MOST_PARAMETERS or fault:
         return ()
     return tuple(lower[tuple(torch.tril_indices(*lower.shape))].tolist())
 

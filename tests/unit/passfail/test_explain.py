@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from passfail.explain import STEPS, evidence, explain
 from passfail.manifest import decode
 from passfail.measurements import Bin
-from serve.protocols.predict import EXPLAINED
+from serve.protocols.predict import MOST_EXPLAINED
 from tests.support.cases import cases
 
 PARAMETERS = "explain, evidence, interval, errors, extra and watch"
@@ -199,10 +199,10 @@ def test_csv_can_not_be_explained(client):
 
 
 def test_rows_to_explain_are_limited(client):
-    response = client("hours").post("/explain", json=[{"hours": 7}] * (EXPLAINED + 1))
+    response = client("hours").post("/explain", json=[{"hours": 7}] * (MOST_EXPLAINED + 1))
 
     assert response.status_code == 413
-    assert client("hours").post("/predict", json=[{"hours": 7}] * (EXPLAINED + 1)).status_code == 200
+    assert client("hours").post("/predict", json=[{"hours": 7}] * (MOST_EXPLAINED + 1)).status_code == 200
 
 
 def test_evidence_is_the_bin_that_holds_the_probability():

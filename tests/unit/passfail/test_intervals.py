@@ -93,7 +93,7 @@ def test_estimates_that_are_infinite_or_not_unique_have_no_intervals():
 
 
 def test_a_wide_model_has_no_intervals(monkeypatch):
-    monkeypatch.setattr("train.evaluation.coefficients.MOST", 2)
+    monkeypatch.setattr("train.evaluation.coefficients.MOST_PARAMETERS", 2)
     x, y = table(4)
     with pytest.raises(NoInterval, match="more than 128 parameters"):
         Intervals(subject(x, y))

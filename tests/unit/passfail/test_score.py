@@ -207,7 +207,7 @@ def test_a_carriage_return_alone_ends_a_line_as_in_training(model: Model) -> Non
 
 def test_a_quote_that_is_never_closed_does_not_fill_the_memory(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(csv_blocks, "BLOCK", 2**10)
-    monkeypatch.setattr(csv_blocks, "LONGEST", 2**12)
+    monkeypatch.setattr(csv_blocks, "LONGEST_RECORD", 2**12)
     with pytest.raises(MalformedBody, match="is a quote never closed"):
         streamed(model, b'gre,gpa,rank,note\n1,2,3,"' + b"700,3,1,x\n" * 1000)
 

@@ -14,7 +14,7 @@ from passfail.errors import ConfigError
 from passfail.manifest import Manifest
 from passfail.proof import reference, samples
 from passfail.proof.activations import ACTIVATIONS
-from passfail.sql import DIALECTS, IN_SQL, MOST, names, select
+from passfail.sql import DIALECTS, IN_SQL, MOST_TERMS, names, select
 from tests.support.cases import awkward, awkward_rows
 from tests.support.models import opened, with_hidden
 
@@ -63,9 +63,9 @@ def test_an_activation_that_needs_a_table_is_refused(manifest: Manifest, activat
 
 
 def test_more_terms_than_an_engine_takes_are_refused(manifest: Manifest) -> None:
-    columns = manifest.parameters.columns * MOST
+    columns = manifest.parameters.columns * MOST_TERMS
     wide = msgspec.structs.replace(manifest, parameters=msgspec.structs.replace(manifest.parameters, columns=columns))
-    with pytest.raises(ConfigError, match=f"{5 * MOST} terms"):
+    with pytest.raises(ConfigError, match=f"{5 * MOST_TERMS} terms"):
         select(wide, "duckdb", "t")
 
 

@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from passfail.errors import MalformedBody
-from serve.http.messages import WORTHWHILE, Answer, compressed, refusal
+from serve.http.messages import LEAST_COMPRESSED, Answer, compressed, refusal
 
 
 class Body(bytearray):
@@ -46,7 +46,7 @@ def test_a_refusal_keeps_nothing_of_the_body():
     [(b"gzip", True), (b"gzip, deflate, br", True), (b"*", True), (b"", False), (b"br", False), (b"gzip;q=0", False)],
 )
 def test_a_large_answer_is_compressed_where_gzip_is_accepted(accepted, expected):
-    body = b"x" * WORTHWHILE
+    body = b"x" * LEAST_COMPRESSED
     answer, headers = Answer(200, "", body), {b"accept-encoding": accepted}
     found = compressed(answer, headers)
 

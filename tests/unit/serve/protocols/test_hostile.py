@@ -12,7 +12,7 @@ from serve.http.messages import CSV, JSON, JSON_LINES, Request, completed
 from serve.protocols import mlflow, vertex
 from serve.protocols import open_inference as v2
 from serve.protocols.predict import predict
-from serve.protocols.table_formats import EXTRAS_MOST
+from serve.protocols.table_formats import MOST_WITH_EXTRAS
 from serve.server.flask_app import create_app
 from serve.settings import Config
 from tests.support.holds import least_hold
@@ -92,7 +92,7 @@ def test_other_fields_are_taken_from_short_bodies_only(answered, shape):
 
     body, kind = SHAPES[shape](), JSON_LINES if shape == "lines" else JSON
     assert answered(keep, kind, body).status == 413
-    short = body[: EXTRAS_MOST - 1] + body[-1:]
+    short = body[: MOST_WITH_EXTRAS - 1] + body[-1:]
     assert least_hold(answered, keep, kind, short)[0] < HOLD
 
 

@@ -14,7 +14,7 @@ from serve.server.flask_app import create_app
 from serve.settings import Config
 from serve.telemetry import drift as drifting
 from serve.telemetry.drift import Drift, counted, limit, stability_index
-from serve.telemetry.shared_counters import FOLDING, SERVED, SharedCounters
+from serve.telemetry.shared_counters import COUNTING, SERVED, SharedCounters
 from tests.support.models import opened
 from tests.support.wait import until
 from train.evaluation.drift_baseline import baseline
@@ -80,7 +80,7 @@ def test_counts_halve_and_are_summed_over_the_workers(manifest):
         counters.use(worker)
         drift = Drift(counters, lambda: now[0])
         drift.note(manifest, x, x[:, 0])
-        drift.fold(manifest)
+        drift.count_stored(manifest)
     assert drift.report(manifest)["rows"] == 800
 
     now[0] += drifting.HALF_LIFE
@@ -93,7 +93,7 @@ def test_another_model_begins_anew(manifest):
     drift = Drift(SharedCounters())
     x = rows(manifest, ADMISSIONS)
     drift.note(manifest, x, x[:, 0])
-    drift.fold(manifest)
+    drift.count_stored(manifest)
     other = msgspec.structs.replace(manifest, digest="f" * 64)
     drift.note(manifest, x, x[:, 0])  # of the one that has just gone
     assert drift.report(other)["rows"] == 0
@@ -105,7 +105,7 @@ def test_what_waits_is_bounded(manifest):
     for _ in range(1000):
         drift.note(manifest, x, x[:, 0])
     assert 0 < len(drift._waiting[manifest.digest][0]) <= drifting.WAITING + 3 * drifting.SAMPLE
-    drift.fold(manifest)
+    drift.count_stored(manifest)
     drift.note(manifest, x, x[:, 0])
     assert len(drift._waiting[manifest.digest][0]) == 3 * drifting.SAMPLE
 
@@ -168,26 +168,26 @@ def test_too_few_rows_say_nothing(client):
 
 
 def test_a_report_has_the_rows_that_another_worker_has_just_answered(manifest, monkeypatch):
-    """Each report makes the others fold, and waits for no worker that has ended or hangs."""
-    monkeypatch.setattr(drifting, "FOLD_SECONDS", 600)
+    """Each report makes the others count, and waits for no worker that has ended or hangs."""
+    monkeypatch.setattr(drifting, "COUNT_SECONDS", 600)
     counters = SharedCounters()
     others = copy.copy(counters)  # as a forked worker has it: the same table, a row of its own
     for worker, table in (("a", counters), ("b", others)):
         counters.assign(worker)
         table.use(worker)
     near, far = Drift(counters), Drift(others)
-    threading.Thread(target=far.keep_folding, args=[lambda: manifest], daemon=True).start()
-    until(lambda: others.mine[FOLDING] == 1)
+    threading.Thread(target=far.keep_counting, args=[lambda: manifest], daemon=True).start()
+    until(lambda: others.mine[COUNTING] == 1)
     x = rows(manifest, ADMISSIONS)
 
     for expected in (400, 800, 1200):
         far.note(manifest, x, x[:, 0])
         assert near.report(manifest)["rows"] == pytest.approx(expected, rel=1e-3)
 
-    monkeypatch.setattr(far, "fold", lambda manifest: None)
+    monkeypatch.setattr(far, "count_stored", lambda manifest: None)
     assert near.report(manifest)["rows"] == pytest.approx(1200, rel=1e-3)
     counters.release("b")
-    assert others.mine[FOLDING] == 0
+    assert others.mine[COUNTING] == 0
 
 
 def test_questions_are_no_traffic(client):
@@ -226,7 +226,7 @@ def test_counting_leaves_the_version_that_the_worker_serves(manifest):
     drift = Drift(counters, lambda: now[0])
 
     for _ in range(3):
-        drift.fold(manifest)
+        drift.count_stored(manifest)
         now[0] += 1800.0
 
     assert counters.mine[SERVED] == 3.0
