@@ -157,7 +157,7 @@ def numbers(column: Column, values: pa.Array, decimal: str = ".") -> tuple[Float
     found, wrong = [], {}
     for code, value in enumerate(encoded.dictionary.to_pylist()):
         try:
-            # An infinite number may mean missing.
+            # The training file may have `inf` for missing; Arrow reads that as a number.
             text = isinstance(value, str) or (column.nullable and str(value) in column.missing)
             found.append(column.cell(str(value).strip(), decimal) if text else number(column, value))
         except InvalidValue as error:

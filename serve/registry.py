@@ -150,7 +150,7 @@ class Service:
         refused: Refused = {}
         if not self._serve_first(refused):
             raise next(iter(refused.values()))
-        self.look()  # so that what can be asked for by number is there with the first request
+        self.look()  # opens the versions that a client may request by number, before the first request
 
     def find(self, name: str, version: str | None = None) -> Served:
         """The model with that name and version (None: the one in service). Raises UnknownModel."""

@@ -17,7 +17,7 @@ EXAMPLES = 5  # recorded first: four across the training range, and one beyond i
 
 
 def contradictions(manifest: Manifest) -> Iterator[str]:
-    """Say each contradiction in words."""
+    """Yield each contradiction as a sentence."""
     training, examples = manifest.training, manifest.examples
     second = np.array([row(manifest.features, one.instance) for one in examples[1:2]])
     known = EXAMPLES + sum(feature.nullable for feature in manifest.features)
@@ -48,7 +48,7 @@ def contradictions(manifest: Manifest) -> Iterator[str]:
 
 
 def _adds_up(spread: Spread) -> bool:
-    """Whether the shares are those of its bins."""
+    """Whether there is a share for each bin and for missing values, and they add up to 1."""
     shares, edges = np.array(spread.shares), np.array(spread.edges)
     return len(shares) == len(edges) + 2 and abs(shares.sum() - 1) < CLOSE and bool((np.diff(edges) > 0).all())
 

@@ -40,7 +40,7 @@ class Draws:
         return (self.random(n) * high).astype(np.int64)
 
     def choice(self, values: Sequence[int], n: int) -> Ints:
-        """n of the values."""
+        """n of the values, drawn with replacement."""
         return np.array(values)[self.integers(len(values), n)]
 
 

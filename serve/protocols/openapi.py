@@ -104,7 +104,7 @@ def _operation(route: Route, quiet: Service, schemas: Schemas, examples: Schemas
 
 def _answered(route: Route, quiet: Service, kind: str, examples: Schemas) -> Schema:
     """The answer to the example of a request, as OpenAPI's `example`; {} if it has no schema."""
-    if route.gives[kind] in ("Object", str) or "stats" in route.rule:  # which changes
+    if route.gives[kind] in ("Object", str) or "stats" in route.rule:  # each request changes the answer
         return {}
     manifest, body = quiet.served.model.manifest, ""
     sent = kind if kind in route.takes else next(iter(route.takes), "")
@@ -204,7 +204,7 @@ def _schemas(served: Served, config: Config) -> Schema:
         "Object": {"type": "object", "additionalProperties": {}},
         "Table": {"type": "string", "minLength": 1},
         "Lines": {"type": "string", "description": "JSON lines: each line is a row, or the answer to one"},
-        # The second is of the third, too, but a generated client reads an array without errors by it.
+        # The third includes the second, which gives generated clients a type for answers without errors.
         "Answers": {"anyOf": [
             _ref("Answer"),
             {"type": "array", "items": _ref("Answer")},
