@@ -55,6 +55,17 @@ def test_what_workers_share_is_imported_before_the_fork_and_no_thread_is_started
     assert "Threads:\t1\n" in status
 
 
+def test_the_parent_opens_the_model_once_for_all_workers(models):
+    """Each worker would otherwise have a copy in its own memory."""
+    with service(models, MODEL_NAME="hours", WEB_CONCURRENCY="2") as (_, process):
+        until(lambda: len(children(process.pid)) == 2)
+        process.terminate()
+        output, _ = process.communicate(timeout=120)
+
+    events = [json.loads(line) for line in output.splitlines()]
+    assert [event["process"] for event in events if event["logger"] == "passfail.loading"] == [process.pid]
+
+
 def test_a_large_body_starts_one_thread(models):
     """OpenBLAS would start one more for each further processor, and they spin meanwhile."""
     with service(models, MODEL_NAME="hours", WEB_CONCURRENCY="1") as (address, process):
