@@ -115,7 +115,7 @@ class Csv(Part):
         self.blank |= all(array.null_count for array in arrays.values()) and self._has_blank(chunk)
         found = {name: self.cells(array, name in as_text, self.dialect.decimal) for name, array in arrays.items()}
         for name, array in arrays.items():  # Arrow reads any NaN, such as nan(ind)
-            if pa.types.is_floating(array.type) and np.isnan(found[name].numbers).sum() > array.null_count:
+            if pa.types.is_floating(array.type) and np.count_nonzero(np.isnan(found[name].numbers)) > array.null_count:
                 found[name] = replace(found[name], kind="other")
         doubtful = self._doubtful(chunk, {name: found[name] for name in found if name not in as_text}, arrays)
         if doubtful:
@@ -350,6 +350,7 @@ def _has_padded(chunk: bytes, separator: str) -> bool:
     for start in range(0, len(data) - 2, PIECE):
         before, zero, after = (data[start + at : min(start + PIECE, len(data) - 2) + at] for at in range(3))
         found = (zero == ord("0")) & ((after - np.uint8(ord("0")) < 10) | (after | 32 == ord("x")))
+        found &= (before - np.uint8(ord("0")) > 9) | (before == ord(separator))  # most zeros are behind a digit
         if np.isin(before[found], marks).any():
             return True
     return False
