@@ -156,7 +156,8 @@ def usable(names: Sequence[str], where: str) -> tuple[list[str], list[str], str]
         left.setdefault(why if name else "no name", []).append(str(index))
     found = [f"column {', '.join(places)}: {why}" for why, places in left.items()]
     last = next((name for name in reversed(names) if name), "")
-    row = "; if this line is a row, use --no-header" if any(map(plain_number, names)) else ""
+    numbers = [name for name in names if plain_number(name) is not None]
+    row = "; if this line is a row, use --no-header" if numbers else ""
     if len(kept) < 2:
         raise DataError(f"{where}: {'; '.join(found)}; rename these columns{row}")
     unnamed = f"{where}: column {len(names)}: its name '{last}' can't be used, and it is the target by default{row}"

@@ -52,9 +52,10 @@ def test_a_last_column_without_a_name_of_its_own_is_no_target(tmp_path, last):
     assert caught.value.options == "--target y"
 
 
-def test_a_row_in_place_of_the_header_is_suspected_where_names_are_numbers(tmp_path):
+@pytest.mark.parametrize("header", ["0,12.5,a,0", "0,b,a,0"])
+def test_a_row_in_place_of_the_header_is_suspected_where_names_are_numbers(tmp_path, header):
     with pytest.raises(DataError, match="it is the target by default; if this line is a row, use --no-header"):
-        read(tmp_path, "0,12.5,a,0\n1,3,b,1\n")
+        read(tmp_path, f"{header}\n1,3,b,1\n")
 
 
 def test_free_text_is_left_out_with_a_warning(tmp_path):
