@@ -145,6 +145,10 @@ def test_a_figure_that_another_library_rounds_otherwise_is_the_same(checkpoints,
     assert found(checkpoints, path, lambda value: value * (1 + 1e-13)) == []
 
 
+def test_an_imputed_value_that_is_not_the_rows_is_named(checkpoints):
+    assert "gre: the imputed value is not that of the rows" in found(checkpoints, "features.0.fill", 500.0)
+
+
 def test_held_out_metrics_changed_alike_in_both_places_are_named(checkpoints):
     description, model, kept = checkpoint.load(checkpoints, "admissions")
     for path in ("training.held_out.auc", "evaluation.metrics.auc"):

@@ -192,12 +192,13 @@ def _figures(manifest: Manifest, kept: Kept) -> Iterator[str]:
         yield f"there are {len(kept.y)} rows, {kept.y.sum():.0f} of them positive"
     if manifest.training.baseline != baseline(manifest.features, kept.x, kept.logit, kept.weight):
         yield "the drift baseline is not that of the rows"
-    for feature, values in zip(manifest.features, kept.x.T, strict=True):
+    imputed = impute(manifest.features, kept.x, kept.weight)
+    for feature, again, values in zip(manifest.features, imputed, kept.x.T, strict=True):
         ends = (np.nanmin(values), np.nanmax(values)) if feature.kind == "numeric" else (None, None)
         if (feature.minimum, feature.maximum) != ends:
             yield f"{feature.name}: the training range is not that of the rows"
-    if manifest.features != impute(manifest.features, kept.x, kept.weight):
-        yield "the imputed values are not those of the rows"
+        if abs((feature.fill or 0.0) - (again.fill or 0.0)) > ROUNDING * np.nanmax(np.abs(values)):
+            yield f"{feature.name}: the imputed value is not that of the rows"
     factors = class_factors(kept.y, kept.weight, str(manifest.training.options["class_weight"]))
     values, weight = reference.values(manifest, kept.x), kept.weight * np.where(kept.y > 0, factors[1], factors[0])
     means = weight @ values / weight.sum()
