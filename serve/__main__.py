@@ -62,6 +62,8 @@ if __name__ == "__main__":
         helped = sys.argv[1:] in (["-h"], ["--help"])
         print(USAGE, file=sys.stdout if helped else sys.stderr)
         sys.exit(0 if helped else 2)
+    # Until gunicorn handles SIGTERM: as process 1 of a container, a service that opens its models would ignore it.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     # NumPy reads this at its import, below. Its threads would take as much processor time as the worker's own.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 

@@ -140,6 +140,7 @@ import time
 import serve.registry
 opened = serve.registry.open_models
 serve.registry.open_models = lambda *given: time.sleep(4) or opened(*given)
+serve.registry.open_before_fork = lambda config: None
 """
 
 
@@ -318,6 +319,23 @@ def test_usr2_starts_the_service_anew_and_it_goes_on_when_the_old_one_stops(mode
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(anew, signal.SIGTERM)
+
+
+def test_sigterm_while_the_parent_opens_the_models_stops_the_service(models, tmp_path):
+    """The process 1 of a container ignores a signal without a handler."""
+    (tmp_path / "sitecustomize.py").write_text("""
+import time
+import serve.registry
+serve.registry.open_models = lambda *given: print("slowly", flush=True) or time.sleep(1000)
+""")
+    process = start(models, MODEL_NAME="hours", PYTHONPATH=f"{tmp_path}:{ROOT}")
+    for line in process.stdout:
+        if line.startswith("slowly"):
+            break
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=120)
+
+    assert process.returncode == 0
 
 
 INTERRUPTED = """
