@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 
 from passfail.arrays import Floats, Row
@@ -163,7 +164,12 @@ class Service:
     def opened(self) -> Opened:
         """The models with the key that verified them, by folder and files."""
         key = self.config.signed_by
-        return {(self._home / str(number), self._seen[number][0]): (key, one) for number, one in self.kept.items()}
+        seen = {number: self._seen[number] for number in self.kept}
+        return {
+            (self._home / str(number), signature): (key, self.kept[number])
+            for number, (signature, error) in seen.items()
+            if error is None  # else the files have changed since
+        }
 
     def follow(self) -> None:
         """Look at the repository every LOOK_SECONDS until the process is about to stop."""
@@ -275,11 +281,14 @@ class Service:
 def open_before_fork(config: Config) -> None:
     """Open the models in gunicorn's parent: its workers inherit them, and share their memory.
 
-    A session of ONNX Runtime with one thread has no thread that a fork would lose. PyTorch may have some.
+    A session of ONNX Runtime with one thread has no thread that a fork would lose. PyTorch may have some: with a shadow
+    the workers open the models, and share the modules.
     """
-    if config.runtime == "onnx" and config.shadow is None:
-        with suppress(StartupError):  # the workers report it
-            INHERITED.update(Service(config).opened())
+    if config.runtime == "onnx":
+        with suppress(ImportError, StartupError):  # the workers report it
+            import_module("passfail.runtimes.onnx")
+            if config.shadow is None:
+                INHERITED.update(Service(config).opened())
 
 
 def _signature(folder: Path) -> Signature:

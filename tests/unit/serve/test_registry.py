@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 
 import pytest
 
@@ -85,6 +86,24 @@ def test_the_parent_opens_no_model_on_pytorch_and_reports_no_error(home, setting
     open_before_fork(Config(models=home.parent, **settings))
 
     assert not INHERITED
+
+
+def test_with_a_shadow_the_parent_imports_the_runtime_for_all_workers(home, monkeypatch):
+    monkeypatch.delitem(sys.modules, "passfail.runtimes.onnx")
+
+    open_before_fork(Config(models=home.parent, shadow="torchscript"))
+
+    assert "passfail.runtimes.onnx" in sys.modules
+
+
+def test_no_worker_inherits_a_model_for_files_that_are_wrong_by_now(home):
+    """The worker would otherwise not report that it refuses them."""
+    service = Service(Config(models=home.parent))
+    (home / "1" / "model.onnx").write_bytes(b"")
+    service.look()
+
+    assert list(service.kept) == list(map(int, service.refused)) == [1]
+    assert not service.opened()
 
 
 def test_the_versions_are_there_again_when_the_folder_comes_back(home):
