@@ -149,6 +149,10 @@ class Routes:
         found = [route for route in self._routes if route.names_in(path) is not None]
         return sorted(found, key=lambda route: route.rule.count("<"))  # /v2/models/stats is no model's name
 
+    def rule(self, path: str, method: str) -> str | None:
+        """The rule of the route with that method and path, or None."""
+        return next((route.rule for route in self.at(path) if route.method == method), None)
+
     def hot(self, path: str, method: str = "POST") -> Match | None:
         """The endpoint that answers that method and path without Flask, or None."""
         for route in self.at(path):

@@ -146,7 +146,7 @@ class Dispatcher:
         head = call.head
         if head.plain and call.length <= SMALL:
             return self._add(call)
-        is_probe, direct = self.routes.is_probe(head.path), head.rule is not None
+        is_probe, direct = self.routes.is_probe(head.path), head.target.found is not None
         small = direct and head.method == "POST" and not call.large
         too_late = small and self._queued > AHEAD and (self._queued + 1) * self._pace > self._wait
         if self._in_flight < self._most and not too_late and not call.connection.beyond_limit():

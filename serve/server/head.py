@@ -54,12 +54,14 @@ class Target(NamedTuple):
     path : decoded, as in Flask.
     path_info : decoded, as in WSGI (PEP 3333): one character for each byte.
     query : as sent, without the question mark.
+    rule : the rule of the route, or None.
     found : the rule, endpoint and names of the route that needs no Flask, or None.
     """
 
     path: str
     path_info: str
     query: str
+    rule: str | None
     found: tuple[str, Callable[..., Answer | Pending], Mapping[str, str]] | None
 
 
@@ -73,7 +75,7 @@ def target(routes: Routes, method: str, sent: bytes) -> Target:
     decoded = unquote_to_bytes(raw)
     path = "/" + decoded.decode("utf-8", "replace").lstrip("/")
     found = routes.hot(path, method) if method == "POST" or raw == path else None  # Flask redirects a GET for //a
-    return Target(path, decoded.decode("latin-1"), query, found)
+    return Target(path, decoded.decode("latin-1"), query, routes.rule(path, method), found)
 
 
 class Head(Asked, frozen=True):
@@ -139,10 +141,9 @@ class Heads:
             raise Refused(417, "the only expectation is 100-continue")
         verb = method.decode()
         asked = target(self._routes, verb, sent)
-        rule = asked.found[0] if asked.found is not None else None
-        plain = rule is not None and verb == "POST" and not asked.query and b"content-encoding" not in headers
+        plain = asked.found is not None and verb == "POST" and not asked.query and b"content-encoding" not in headers
         size = None if coding is not None else size
-        return Head(verb, asked.path, rule, headers, asked, version, size, found.kept, plain)
+        return Head(verb, asked.path, asked.rule, headers, asked, version, size, found.kept, plain)
 
 
 class _Fields:

@@ -25,7 +25,7 @@ class Asked(msgspec.Struct, frozen=True):
     Attributes
     ----------
     path : without the query.
-    rule : the endpoint's rule, or None if no endpoint answers.
+    rule : the route's rule, or None if there is no route.
     headers : names in lower case -> values; the values of a repeated name are joined by commas, as WSGI joins them.
     """
 

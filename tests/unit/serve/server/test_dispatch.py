@@ -101,13 +101,19 @@ def test_no_get_but_a_page_needs_flask(taken, app, monkeypatch, path):
     assert taken(raw("GET", path))[1] == 200
 
 
-@pytest.mark.parametrize("sent", [GOOD["an object"], GOOD["an explanation"], raw("GET", "/"), raw("GET", "/nowhere")])
-def test_a_request_without_a_key_is_refused_in_the_loop(taken, app, monkeypatch, sent):
+@pytest.mark.parametrize(("sent", "rule"), [
+    (GOOD["an object"], "/predict"), (GOOD["an explanation"], "/explain"), (raw("GET", "/"), "/"),
+    (raw("GET", "/page/style.css"), "/page/<name>"), (raw("GET", "/nowhere"), "other"),
+])  # fmt: skip
+def test_a_request_without_a_key_is_refused_in_the_loop_and_counts_for_its_route(taken, app, monkeypatch, sent, rule):
     config = dataclasses.replace(app.service.config, api_keys=(bytes(32),))
     monkeypatch.setattr(app.service, "config", config)
     monkeypatch.setattr(app, "auth", Auth(config, app.routes.is_probe))
 
+    before = app.recorder.metrics.totals().requests.get(rule, {}).get("401", 0)
+
     assert taken(sent) == ("loop", 401)
+    assert app.recorder.metrics.totals().requests[rule]["401"] == before + 1
 
 
 @pytest.mark.parametrize("path", ["//ping", "/%70ing"])
