@@ -199,7 +199,8 @@ def feature(reading: Reading, name: str, column: Summary) -> tuple[Feature, Code
     if column.kinds == {"number"}:
         counts = column.minimum in (0, 1) and column.maximum == column.minimum + column.count - 1
         if ROW_NAMES.fullmatch(name) or (counts and IDENTIFIER.fullmatch(name)):
-            raise LeftOut(f"its numbers name the rows; the model would learn their order; {drop} silences this")
+            found = "its numbers name the rows; the model would learn their order; rename it to use it"
+            raise LeftOut(f"{found}; {drop} silences this")
         strategy = way if nullable and way and way != "drop" else "mean" if nullable else "error"
         return Feature(name, "numeric", (), column.minimum, column.maximum, imputed, strategy), {}, ""
     whole = not asked and not column.too_many  # else some texts were in rows that are left out
