@@ -82,6 +82,16 @@ def answered(clients):
     return [(client.is_alive(), client.right, client.lost) for client in clients]
 
 
+def status_after_sigterm(process):
+    """Send SIGTERM once the process prints `slowly`; return its exit status."""
+    for line in process.stdout:
+        if line.startswith("slowly"):
+            break
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=120)
+    return process.returncode
+
+
 @pytest.mark.parametrize("worker_class", ["asgi", "gthread"])
 def test_sigterm_under_load_loses_nothing(models, worker_class):
     settings = {"MODEL_NAME": "hours", "WEB_CONCURRENCY": "2", "WORKER_CLASS": worker_class, "DRAIN_SECONDS": "5"}
@@ -294,13 +304,8 @@ def {hook}:
     module = f"gunicorn -c {slow}"
     settings = {"WEB_CONCURRENCY": "1", "WORKER_CLASS": worker_class, "GUNICORN_CMD_ARGS": "--graceful-timeout 1000"}
     process = start(models, module=module, MODEL_NAME="hours", **settings)
-    for line in process.stdout:
-        if line.startswith("slowly"):
-            break
-    process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=120)
 
-    assert process.returncode == 0
+    assert status_after_sigterm(process) == 0
 
 
 @pytest.mark.parametrize("worker_class", ["asgi", "gthread"])
@@ -329,13 +334,8 @@ import serve.registry
 serve.registry.open_models = lambda *given: print("slowly", flush=True) or time.sleep(1000)
 """)
     process = start(models, MODEL_NAME="hours", PYTHONPATH=f"{tmp_path}:{ROOT}")
-    for line in process.stdout:
-        if line.startswith("slowly"):
-            break
-    process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=120)
 
-    assert process.returncode == 0
+    assert status_after_sigterm(process) == 0
 
 
 INTERRUPTED = """
