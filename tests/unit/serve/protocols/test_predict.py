@@ -16,20 +16,10 @@ from passfail.errors import Problem, RequestError
 from passfail.manifest import decode
 from serve.server.flask_app import create_app
 from serve.settings import Config
+from tests.support.predict import GOOD, post, problems
 from train.__main__ import main
 
-GOOD = {"gre": 800, "gpa": 4.0, "rank": 1}
 LACKED = ": no training row lacked it; train with --missing {} to allow it"
-
-
-def post(client, body, content_type="application/json"):
-    data = body if isinstance(body, (str, bytes)) else json.dumps(body)
-    return client.post("/predict", data=data, content_type=content_type)
-
-
-def problems(response, status=422):
-    assert (response.status_code, response.content_type) == (status, "application/problem+json")
-    return [(error["pointer"], error["detail"]) for error in response.json.get("errors", [])]
 
 
 def test_the_lectures_two_predictions(client):

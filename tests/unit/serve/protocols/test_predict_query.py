@@ -6,17 +6,7 @@ import json
 
 import pytest
 
-GOOD = {"gre": 800, "gpa": 4.0, "rank": 1}
-
-
-def post(client, body, content_type="application/json"):
-    data = body if isinstance(body, (str, bytes)) else json.dumps(body)
-    return client.post("/predict", data=data, content_type=content_type)
-
-
-def problems(response, status=422):
-    assert (response.status_code, response.content_type) == (status, "application/problem+json")
-    return [(error["pointer"], error["detail"]) for error in response.json.get("errors", [])]
+from tests.support.predict import GOOD, post, problems
 
 
 @pytest.mark.parametrize("accept", ["application/json", "text/csv", "application/jsonlines"])
